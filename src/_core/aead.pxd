@@ -1,0 +1,26 @@
+from libc.stdint cimport uint8_t, uint64_t
+
+
+cdef enum:
+    TAG_SIZE = 16
+    KEY_SIZE = 32
+
+# What seal_at and open_at return.
+cdef enum:
+    CIPHER_OK = 0
+    CIPHER_EXHAUSTED = -1
+    CIPHER_TOO_SHORT = -2
+    CIPHER_FORGED = -3
+
+
+cdef class Cipher:
+    cdef uint8_t _key[32]
+    cdef uint64_t _nonce
+
+    cdef int seal_at(
+        self, uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size
+    ) noexcept nogil
+    cdef int open_at(
+        self, uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size
+    ) noexcept nogil
+    cdef int rekey_at(self) noexcept nogil

@@ -1,0 +1,426 @@
+"""ChaCha20-Poly1305 (RFC 8439) as the Noise cipher state: one key, one counter, many messages at a time.
+
+The primitive is libsodium's, called through the function addresses that PyNaCl's cffi module holds, so nothing is
+linked and no second copy of libsodium is shipped. Those addresses are private to PyNaCl: they are checked against the
+vector of RFC 8439, 2.8.2 at import, and ``nacl.bindings`` does the work (slower, with the GIL) where they are missing or
+wrong. ``LIBRATS_AEAD=bindings`` in the environment forces that. :data:`BACKEND` tells which of the two is in use.
+
+A :class:`Cipher` belongs to one thread at a time.
+"""
+
+import os
+
+
+import nacl.bindings  # importing it runs sodium_init(), without which libsodium uses its slowest code
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from librats._core.octets cimport store_le64
+
+from librats.errors import LocalProtocolError, RemoteProtocolError
+
+ctypedef int (*seal_function)(
+    uint8_t*, unsigned long long*, const uint8_t*, unsigned long long,
+    const uint8_t*, unsigned long long, const uint8_t*, const uint8_t*, const uint8_t*
+) noexcept nogil
+ctypedef int (*open_function)(
+    uint8_t*, unsigned long long*, uint8_t*, const uint8_t*, unsigned long long,
+    const uint8_t*, unsigned long long, const uint8_t*, const uint8_t*
+) noexcept nogil
+ctypedef void (*wipe_function)(void*, size_t) noexcept nogil
+
+cdef uint64_t NONCE_LIMIT = 0xFFFFFFFFFFFFFFFF  # reserved for REKEY: Noise revision 34, 4.2 and 5.1
+
+# Written once, below, while this module is imported; read only ever after.
+cdef seal_function _seal = NULL
+cdef open_function _open = NULL
+cdef wipe_function _wipe = NULL
+
+
+cdef void _make_nonce(uint8_t* nonce, uint64_t counter) noexcept nogil:
+    memset(nonce, 0, 4)
+    store_le64(nonce + 4, counter)
+
+
+cdef int _seal_with_bindings(
+    uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce, const uint8_t* key
+) noexcept with gil:
+    cdef bytes sealed
+    try:
+        sealed = nacl.bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
+            (<const char*>plaintext)[:size], (<const char*>ad)[:ad_size], (<const char*>nonce)[:12], (<const char*>key)[:32]
+        )
+    except Exception:
+        return CIPHER_FORGED
+    memcpy(out, PyBytes_AS_STRING(sealed), size + TAG_SIZE)
+    return CIPHER_OK
+
+
+cdef int _open_with_bindings(
+    uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce, const uint8_t* key
+) noexcept with gil:
+    cdef bytes opened
+    try:
+        opened = nacl.bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
+            (<const char*>ciphertext)[:size], (<const char*>ad)[:ad_size], (<const char*>nonce)[:12], (<const char*>key)[:32]
+        )
+    except Exception:
+        return CIPHER_FORGED
+    memcpy(out, PyBytes_AS_STRING(opened), size - TAG_SIZE)
+    return CIPHER_OK
+
+
+cdef int _raw_seal(
+    uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
+    uint64_t counter, const uint8_t* key
+) noexcept nogil:
+    cdef uint8_t nonce[12]
+    _make_nonce(nonce, counter)
+    if _seal == NULL:
+        return _seal_with_bindings(out, plaintext, size, ad, ad_size, nonce, key)
+    _seal(out, NULL, plaintext, size, ad, ad_size, NULL, nonce, key)
+    return CIPHER_OK
+
+
+@cython.final
+cdef class Cipher:
+    """One direction of an encrypted conversation: a key and a message counter (Noise revision 34, 5.1).
+
+    Every sealed or opened message uses the next counter value. A message that does not authenticate leaves the counter
+    where it was.
+
+    Args:
+        key: 32 bytes.
+        nonce: First counter value, 0 to 2**64 - 1.
+
+    Raises:
+        ValueError: The key has not 32 bytes, or the nonce does not fit 64 bits.
+
+    Example:
+        >>> from librats._core.aead import Cipher
+        >>> Cipher(bytes(32)).open(Cipher(bytes(32)).seal(b"hello"))
+        b'hello'
+    """
+
+    def __cinit__(self, key not None, nonce=0):
+        cdef Py_buffer view
+        if not 0 <= nonce <= NONCE_LIMIT:
+            raise ValueError("the nonce does not fit 64 bits")
+        PyObject_GetBuffer(key, &view, PyBUF_SIMPLE)
+        try:
+            if view.len != KEY_SIZE:
+                raise ValueError(f"a key has 32 bytes, not {view.len}")
+            memcpy(self._key, view.buf, KEY_SIZE)
+        finally:
+            PyBuffer_Release(&view)
+        self._nonce = nonce
+
+    def __dealloc__(self):
+        if _wipe != NULL:
+            _wipe(self._key, KEY_SIZE)
+        else:
+            memset(self._key, 0, KEY_SIZE)
+
+    def __repr__(self):
+        return f"<Cipher nonce={self._nonce}>"
+
+    @property
+    def nonce(self):
+        """Counter value of the next message. 2**64 - 1 means that no message is left."""
+        return self._nonce
+
+    @nonce.setter
+    def nonce(self, value):
+        if not 0 <= value <= NONCE_LIMIT:
+            raise ValueError("the nonce does not fit 64 bits")
+        self._nonce = value
+
+    cdef int seal_at(
+        self, uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size
+    ) noexcept nogil:
+        cdef int result
+        if self._nonce == NONCE_LIMIT:
+            return CIPHER_EXHAUSTED
+        result = _raw_seal(out, plaintext, size, ad, ad_size, self._nonce, self._key)
+        if result == CIPHER_OK:
+            self._nonce += 1
+        return result
+
+    cdef int open_at(
+        self, uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size
+    ) noexcept nogil:
+        cdef uint8_t nonce[12]
+        cdef int result
+        if self._nonce == NONCE_LIMIT:
+            return CIPHER_EXHAUSTED
+        if size < TAG_SIZE:
+            return CIPHER_TOO_SHORT
+        _make_nonce(nonce, self._nonce)
+        if _open == NULL:
+            result = _open_with_bindings(out, ciphertext, size, ad, ad_size, nonce, self._key)
+        elif _open(out, NULL, NULL, ciphertext, size, ad, ad_size, nonce, self._key) == 0:
+            result = CIPHER_OK
+        else:
+            result = CIPHER_FORGED
+        if result == CIPHER_OK:
+            self._nonce += 1
+        return result
+
+    cdef int rekey_at(self) noexcept nogil:
+        cdef uint8_t zeros[32]
+        cdef uint8_t sealed[48]
+        cdef int result
+        memset(zeros, 0, sizeof(zeros))
+        result = _raw_seal(sealed, zeros, sizeof(zeros), NULL, 0, NONCE_LIMIT, self._key)
+        if result == CIPHER_OK:
+            memcpy(self._key, sealed, KEY_SIZE)
+        if _wipe != NULL:
+            _wipe(sealed, sizeof(sealed))
+        else:
+            memset(sealed, 0, sizeof(sealed))
+        return result
+
+    def seal(self, plaintext, ad=b""):
+        """Encrypt one message.
+
+        Args:
+            plaintext: Any contiguous buffer.
+            ad: Associated data: authenticated, not encrypted.
+
+        Returns:
+            The ciphertext, 16 bytes longer than the plaintext.
+
+        Raises:
+            LocalProtocolError: The counter is used up.
+        """
+        cdef Py_buffer view, ad_view
+        cdef bytes out
+        cdef uint8_t* target
+        cdef int result
+        PyObject_GetBuffer(plaintext, &view, PyBUF_SIMPLE)
+        try:
+            PyObject_GetBuffer(ad, &ad_view, PyBUF_SIMPLE)
+            try:
+                out = PyBytes_FromStringAndSize(NULL, view.len + TAG_SIZE)
+                target = <uint8_t*>PyBytes_AS_STRING(out)
+                if view.len < 1024:
+                    result = self.seal_at(
+                        target, <const uint8_t*>view.buf, view.len, <const uint8_t*>ad_view.buf, ad_view.len
+                    )
+                else:
+                    with nogil:
+                        result = self.seal_at(
+                            target, <const uint8_t*>view.buf, view.len, <const uint8_t*>ad_view.buf, ad_view.len
+                        )
+            finally:
+                PyBuffer_Release(&ad_view)
+        finally:
+            PyBuffer_Release(&view)
+        if result != CIPHER_OK:
+            raise _seal_error(result)
+        return out
+
+    def open(self, ciphertext, ad=b""):
+        """Decrypt one message.
+
+        Args:
+            ciphertext: Any contiguous buffer, tag included.
+            ad: The associated data that the sender gave.
+
+        Returns:
+            The plaintext, 16 bytes shorter than the ciphertext.
+
+        Raises:
+            RemoteProtocolError: It is too short, was not sealed with this key and counter, or was changed; or the
+                counter is used up.
+        """
+        cdef Py_buffer view, ad_view
+        cdef bytes out
+        cdef uint8_t* target
+        cdef int result
+        PyObject_GetBuffer(ciphertext, &view, PyBUF_SIMPLE)
+        try:
+            if view.len < TAG_SIZE:
+                raise _open_error(CIPHER_TOO_SHORT)
+            PyObject_GetBuffer(ad, &ad_view, PyBUF_SIMPLE)
+            try:
+                out = PyBytes_FromStringAndSize(NULL, view.len - TAG_SIZE)
+                target = <uint8_t*>PyBytes_AS_STRING(out)
+                if view.len < 1024:
+                    result = self.open_at(
+                        target, <const uint8_t*>view.buf, view.len, <const uint8_t*>ad_view.buf, ad_view.len
+                    )
+                else:
+                    with nogil:
+                        result = self.open_at(
+                            target, <const uint8_t*>view.buf, view.len, <const uint8_t*>ad_view.buf, ad_view.len
+                        )
+            finally:
+                PyBuffer_Release(&ad_view)
+        finally:
+            PyBuffer_Release(&view)
+        if result != CIPHER_OK:
+            raise _open_error(result)
+        return out
+
+    def seal_many(self, plaintexts):
+        """Encrypt a batch, in order, holding the GIL only to make room for the results.
+
+        Args:
+            plaintexts: A sequence of ``bytes``.
+
+        Returns:
+            A list of ciphertexts.
+
+        Raises:
+            LocalProtocolError: The counter would be used up within the batch; nothing was sealed then.
+        """
+        return _run_batch(self, list(plaintexts), True)
+
+    def open_many(self, ciphertexts):
+        """Decrypt a batch, in order, holding the GIL only to make room for the results.
+
+        Args:
+            ciphertexts: A sequence of ``bytes``.
+
+        Returns:
+            A list of plaintexts.
+
+        Raises:
+            RemoteProtocolError: One of them does not authenticate. The counter then stands at that message.
+        """
+        return _run_batch(self, list(ciphertexts), False)
+
+    def rekey(self):
+        """Replace the key by the next one (Noise revision 34, 4.2 and 11.3). The counter goes on."""
+        if self.rekey_at() != CIPHER_OK:
+            raise LocalProtocolError("libsodium could not derive the next key")
+
+
+cdef struct Item:
+    const uint8_t* source
+    uint8_t* target
+    size_t size
+
+
+cdef list _run_batch(Cipher cipher, list inputs, bint sealing):
+    cdef Py_ssize_t count = len(inputs)
+    cdef Py_ssize_t index
+    cdef Py_ssize_t size
+    cdef int result = CIPHER_OK
+    cdef list outputs = []
+    cdef bytes out
+    cdef Item* items
+    if sealing and <uint64_t>count > NONCE_LIMIT - cipher._nonce:
+        raise _seal_error(CIPHER_EXHAUSTED)
+    for message in inputs:
+        if not isinstance(message, bytes):
+            raise TypeError(f"a batch holds bytes, not {type(message).__name__}")
+        size = len(message) + (TAG_SIZE if sealing else -TAG_SIZE)
+        out = PyBytes_FromStringAndSize(NULL, max(size, 0))
+        outputs.append(out)
+    items = <Item*>malloc(max(count, 1) * sizeof(Item))
+    if items == NULL:
+        raise MemoryError()
+    try:
+        for index in range(count):
+            items[index].source = <const uint8_t*>PyBytes_AS_STRING(inputs[index])
+            items[index].target = <uint8_t*>PyBytes_AS_STRING(outputs[index])
+            items[index].size = len(<bytes>inputs[index])
+        with nogil:
+            for index in range(count):
+                if sealing:
+                    result = cipher.seal_at(items[index].target, items[index].source, items[index].size, NULL, 0)
+                else:
+                    result = cipher.open_at(items[index].target, items[index].source, items[index].size, NULL, 0)
+                if result != CIPHER_OK:
+                    break
+    finally:
+        free(items)
+    if result != CIPHER_OK:
+        raise _seal_error(result) if sealing else _open_error(result)
+    return outputs
+
+
+cdef object _seal_error(int result):
+    if result == CIPHER_EXHAUSTED:
+        return LocalProtocolError("the message counter of this key is used up")
+    return LocalProtocolError("libsodium could not encrypt")
+
+
+cdef object _open_error(int result):
+    if result == CIPHER_EXHAUSTED:
+        return RemoteProtocolError("the message counter of this key is used up")
+    if result == CIPHER_TOO_SHORT:
+        return RemoteProtocolError("a sealed message has at least 16 bytes")
+    return RemoteProtocolError("a message does not authenticate")
+
+
+def _load_libsodium():
+    """Take libsodium's functions from PyNaCl, if they are there and give the right answers."""
+    global _seal, _open, _wipe
+    if os.environ.get("LIBRATS_AEAD") == "bindings":
+        return False
+    try:
+        from nacl._sodium import ffi, lib
+
+        seal_address = int(ffi.cast("uintptr_t", ffi.addressof(lib, "crypto_aead_chacha20poly1305_ietf_encrypt")))
+        open_address = int(ffi.cast("uintptr_t", ffi.addressof(lib, "crypto_aead_chacha20poly1305_ietf_decrypt")))
+    except (ImportError, AttributeError, TypeError):
+        return False
+    _seal = <seal_function><uintptr_t>seal_address
+    _open = <open_function><uintptr_t>open_address
+    if not _agrees_with_rfc8439():
+        _seal = NULL
+        _open = NULL
+        return False
+    try:
+        _wipe = <wipe_function><uintptr_t>int(ffi.cast("uintptr_t", ffi.addressof(lib, "sodium_memzero")))
+    except (AttributeError, TypeError):
+        _wipe = NULL
+    return True
+
+
+cdef bint _agrees_with_rfc8439():
+    # RFC 8439, 2.8.2. Its nonce starts with 07000000, so the functions are called as they are, not through a Cipher.
+    cdef bytes key = bytes(range(0x80, 0xA0))
+    cdef bytes nonce = bytes.fromhex("070000004041424344454647")
+    cdef bytes ad = bytes.fromhex("50515253c0c1c2c3c4c5c6c7")
+    cdef bytes plaintext = (
+        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+        b"sunscreen would be it."
+    )
+    cdef bytes ciphertext = bytes.fromhex(
+        "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69da92728b1a71de0a9e06"
+        "0b2905d6a5b67ecd3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc3ff4def08e4b7a9de576d265"
+        "86cec64b61161ae10b594f09e26a7e902ecbd0600691"
+    )
+    cdef uint8_t out[256]
+    cdef size_t size = len(plaintext)
+    _seal(
+        out, NULL, <const uint8_t*>PyBytes_AS_STRING(plaintext), size, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
+        NULL, <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
+    )
+    if (<const char*>out)[:size + TAG_SIZE] != ciphertext:
+        return False
+    out[3] ^= 1
+    if _open(
+        out, NULL, NULL, out, size + TAG_SIZE, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
+        <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
+    ) == 0:
+        return False
+    memcpy(out, PyBytes_AS_STRING(ciphertext), size + TAG_SIZE)
+    return _open(
+        out, NULL, NULL, out, size + TAG_SIZE, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
+        <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
+    ) == 0 and (<const char*>out)[:size] == plaintext
+
+
+BACKEND = "libsodium" if _load_libsodium() else "bindings"

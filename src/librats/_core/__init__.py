@@ -1,0 +1,12 @@
+"""Compiled hot paths: authenticated encryption and session framing."""
+
+try:
+    from librats._core import aead
+except ImportError as error:
+    raise ImportError(
+        "librats is not compiled. Its hot paths are Cython modules: install a wheel (`pip install librats`), or build "
+        "this checkout with `pip install .`. If you are running Python inside the `src` folder of a checkout, leave "
+        f"it: the uncompiled sources there shadow the installed package. ({error})"
+    ) from error
+
+__all__ = ["aead"]

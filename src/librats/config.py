@@ -1,0 +1,152 @@
+"""Every default of the library, in frozen dataclasses. Times are seconds, sizes are bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from librats.errors import ConfigError
+
+__all__ = ["RatsConfig", "SessionConfig"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+MIN_WINDOW = 16 * KIB
+MAX_MESSAGE_CEILING = 1024 * MIB
+
+
+def _require(condition: bool, field_name: str, problem: str) -> None:
+    if not condition:
+        raise ConfigError(field_name, problem)
+
+
+def _require_positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(
+            isinstance(value, int | float) and not isinstance(value, bool) and value > 0,
+            name,
+            f"must be a number above 0, not {value!r}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """Limits and timing of the session with each peer."""
+
+    max_message_size: int = 64 * MIB
+    """Largest message, request or reply, in bytes, either way."""
+
+    max_json_size: int = 1 * MIB
+    """Largest JSON text of a message, in bytes, either way. Send more as bytes or through a stream."""
+
+    max_json_depth: int = 32
+    """Deepest nesting of arrays and objects in a JSON message."""
+
+    send_high_water: int = 1 * MIB
+    """From this many queued bytes on, ``send`` waits and ``try_send`` says no."""
+
+    send_low_water: int = 256 * KIB
+    """A waiting ``send`` goes on when the queue has shrunk to this many bytes."""
+
+    message_window: int = 4 * MIB
+    """Bytes of messages and requests that a peer may have sent and our handlers have not finished."""
+
+    stream_window: int = 256 * KIB
+    """Bytes that a peer may send on a new stream before we have read any."""
+
+    max_stream_window: int = 8 * MIB
+    """A stream's window grows up to this where its round trip asks for it."""
+
+    max_buffered: int = 64 * MIB
+    """Bytes that all streams of one peer together may hold unread; windows stop growing there."""
+
+    max_incoming_streams: int = 256
+    """Streams that a peer may have open with us."""
+
+    max_requests: int = 4096
+    """Requests that a peer may have waiting for our answer, and we for its."""
+
+    max_concurrent_handlers: int = 256
+    """Handlers of one peer that may run at once where ``concurrent=True`` lets them."""
+
+    handshake_timeout: float = 15.0
+    """Seconds from the first byte to a session."""
+
+    ping_interval: float = 15.0
+    """Seconds between pings."""
+
+    idle_timeout: float = 45.0
+    """Seconds without a byte from the peer after which it counts as lost."""
+
+    rekey_messages: int = 65536
+    """A direction's key is replaced after this many sealed messages."""
+
+    rekey_interval: float = 120.0
+    """A direction's key is replaced after this many seconds with traffic."""
+
+    close_timeout: float = 0.5
+    """Seconds that closing waits for queued data to leave."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ConfigError: One of them has a value that cannot be used.
+        """
+        _require_positive(self, *(f.name for f in fields(self)))
+        _require(self.max_message_size <= MAX_MESSAGE_CEILING, "max_message_size", "is at most 1 GiB")
+        _require(self.max_json_size <= self.max_message_size, "max_json_size", "is at most max_message_size")
+        _require(self.send_low_water <= self.send_high_water, "send_low_water", "is at most send_high_water")
+        for name in ("message_window", "stream_window"):
+            _require(getattr(self, name) >= MIN_WINDOW, name, f"is at least {MIN_WINDOW}")
+        _require(self.stream_window <= self.max_stream_window, "stream_window", "is at most max_stream_window")
+        _require(self.idle_timeout > self.ping_interval, "idle_timeout", "is longer than ping_interval")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatsConfig:
+    """Everything a :class:`~librats.RatsClient` can be told beyond its own arguments."""
+
+    listen_host: str = ""
+    """Address to listen on; empty means every interface, IPv4 and IPv6."""
+
+    protocol_name: str = "librats"
+    """Name of the application's network. Peers of another name cannot connect."""
+
+    protocol_version: str = "1.0"
+    """Version of the application's network. Peers of another version cannot connect."""
+
+    max_peers: int = 256
+    """Peers that may be connected at once."""
+
+    max_half_open: int = 128
+    """Incoming connections that may be in their handshake at once."""
+
+    connect_timeout: float = 30.0
+    """Seconds that ``connect`` tries, over all addresses."""
+
+    attempt_delay: float = 0.25
+    """Seconds between the starts of two attempts to one peer (RFC 8305, section 5)."""
+
+    request_timeout: float = 30.0
+    """Seconds that ``request`` waits where the caller names no timeout."""
+
+    session: SessionConfig = field(default_factory=SessionConfig)
+    """Limits and timing of each session."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ConfigError: One of them has a value that cannot be used.
+        """
+        _require_positive(
+            self, "max_peers", "max_half_open", "connect_timeout", "attempt_delay", "request_timeout"
+        )
+        _require(isinstance(self.session, SessionConfig), "session", "must be a SessionConfig")
+
+    @property
+    def protocol(self) -> str:
+        """The protocol string that both sides of a handshake must share: ``name/version``."""
+        return f"{self.protocol_name}/{self.protocol_version}" if self.protocol_version else self.protocol_name

@@ -1,0 +1,169 @@
+"""Every exception that librats raises on purpose.
+
+::
+
+    RatsError
+    ├── UsageError                  the call itself is wrong (also a ValueError)
+    ├── ConfigError                 a configuration field has a bad value
+    ├── IdentityError               the key files cannot be used
+    ├── DecodeError                 bytes that do not parse
+    ├── ProtocolError
+    │   ├── LocalProtocolError      we would break the protocol
+    │   └── RemoteProtocolError     the peer broke it
+    ├── HandshakeError              no secure channel came about
+    ├── ConnectError                no connection came about; tells every attempt
+    ├── PeerNotConnected            no session with that peer
+    ├── PeerLimitReached            ``max_peers`` are connected
+    ├── ClosedError                 the client, peer or stream is closed
+    ├── PeerLacks                   the peer's software has no such feature
+    ├── OperationTimeout            also a TimeoutError
+    │   └── RequestTimeout          no reply within the deadline
+    └── RemoteError                 the peer's handler failed, or refused
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librats.types import ConnectionAttempt
+
+__all__ = [
+    "ClosedError",
+    "ConfigError",
+    "ConnectError",
+    "DecodeError",
+    "HandshakeError",
+    "IdentityError",
+    "LocalProtocolError",
+    "OperationTimeout",
+    "PeerLacks",
+    "PeerLimitReached",
+    "PeerNotConnected",
+    "ProtocolError",
+    "RatsError",
+    "RemoteError",
+    "RemoteProtocolError",
+    "RequestTimeout",
+    "UsageError",
+]
+
+
+class RatsError(Exception):
+    """Base class of every error that librats raises on purpose."""
+
+
+class UsageError(RatsError, ValueError):
+    """The call itself is wrong: a bad argument, or a client that is not running."""
+
+
+class ConfigError(RatsError, ValueError):
+    """A configuration field has a value that cannot be used.
+
+    Args:
+        field: Name of the field, as it is spelled in the configuration class.
+        problem: What is wrong with its value.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class IdentityError(RatsError):
+    """The identity on disk cannot be used: unreadable, damaged, in use, or open to others."""
+
+
+class DecodeError(RatsError):
+    """Bytes that do not parse.
+
+    Args:
+        what: What was expected and what was found.
+        offset: Position of the first offending byte.
+    """
+
+    def __init__(self, what: str, offset: int = 0) -> None:
+        super().__init__(f"{what} (at byte {offset})")
+        self.what = what
+        self.offset = offset
+
+
+class ProtocolError(RatsError):
+    """A rule of a wire protocol is broken."""
+
+
+class LocalProtocolError(ProtocolError):
+    """What was asked of this side would break the protocol."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol: forged, damaged, or out of order."""
+
+
+class HandshakeError(RatsError):
+    """No secure channel came about: wrong keys, wrong protocol name, or a hostile peer."""
+
+
+class ConnectError(RatsError):
+    """No connection came about.
+
+    Args:
+        target: What was dialled, as the caller gave it.
+        attempts: Every attempt made, in the order they were started. Empty where nothing could be tried.
+        reason: Why nothing could be tried, where that is so.
+    """
+
+    def __init__(self, target: str, attempts: Sequence[ConnectionAttempt] = (), reason: str = "") -> None:
+        tried = "; ".join(f"{a.address}: {a.error}" for a in attempts)
+        super().__init__(f"cannot connect to {target}: {reason or tried or 'nothing to try'}")
+        self.target = target
+        self.attempts = tuple(attempts)
+        self.reason = reason
+
+
+class PeerNotConnected(RatsError):
+    """There is no session with that peer."""
+
+
+class PeerLimitReached(RatsError):
+    """As many peers as ``max_peers`` allows are connected."""
+
+
+class ClosedError(RatsError):
+    """The client, peer or stream is closed."""
+
+
+class PeerLacks(RatsError):
+    """The peer's software does not have that feature.
+
+    Args:
+        feature: Name of the feature.
+    """
+
+    def __init__(self, feature: str) -> None:
+        super().__init__(f"the peer lacks {feature}")
+        self.feature = feature
+
+
+class OperationTimeout(RatsError, TimeoutError):
+    """Something did not finish within its time limit."""
+
+
+class RequestTimeout(OperationTimeout):
+    """No reply came within the request's deadline. The peer is told to stop working on it."""
+
+
+class RemoteError(RatsError):
+    """The peer's handler raised, or the peer refused.
+
+    Args:
+        code: ``"handler_error"``, ``"no_handler"``, ``"bad_data"``, ``"limit"``, ``"cancelled"`` or ``"reset"``.
+        message: The peer's words: for a handler's exception its class name and text. Not to be trusted.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{message} [{code}]" if message else code)
+        self.code = code
+        self.message = message

@@ -1,0 +1,171 @@
+"""Small values that the public interface hands around."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from librats.errors import UsageError
+
+__all__ = [
+    "Address",
+    "ConnectionAttempt",
+    "ConnectionAttemptResult",
+    "ConnectionMethod",
+    "ConnectionStrategy",
+    "PeerStats",
+]
+
+_MAX_PORT = 65535
+
+
+class Address(NamedTuple):
+    """A host, by name or by number, and a port.
+
+    Example:
+        >>> Address.parse("[2001:db8::7]:8081")
+        Address(host='2001:db8::7', port=8081)
+        >>> str(Address("2001:db8::7", 8081))
+        '[2001:db8::7]:8081'
+    """
+
+    host: str
+    """Host name, IPv4 or IPv6 address, the last one with or without a zone (``fe80::1%eth0``)."""
+
+    port: int
+    """1 to 65535; 0 where a port is to be chosen."""
+
+    def __str__(self) -> str:
+        """Return ``host:port``, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_literal(self) -> bool:
+        """True where the host is an IP address rather than a name."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``host:port`` or ``[ipv6]:port``.
+
+        Args:
+            text: What a person wrote.
+
+        Raises:
+            UsageError: It is neither, or the port is not a number from 0 to 65535.
+        """
+        host, colon, port = text.strip().rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if bracketed:
+            host = host[1:-1]
+        if not colon or not host or not (port.isascii() and port.isdigit()) or (":" in host and not bracketed):
+            raise UsageError(f"not an address: {text!r}; write HOST:PORT, an IPv6 address as [2001:db8::7]:PORT")
+        if int(port) > _MAX_PORT:
+            raise UsageError(f"not an address: {text!r}; a port is at most {_MAX_PORT}")
+        return cls(host, int(port))
+
+
+class ConnectionStrategy(StrEnum):
+    """How to reach a peer."""
+
+    AUTO_ADAPTIVE = "auto"
+    """Whatever works, the best path first."""
+
+    DIRECT_ONLY = "direct"
+    """Only straight to the address."""
+
+
+class ConnectionMethod(StrEnum):
+    """How a peer was reached."""
+
+    TCP = "tcp"
+    """Straight over TCP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionAttempt:
+    """One try to reach a peer, as :class:`~librats.ConnectError` and :meth:`~librats.Peer.explain` tell it."""
+
+    address: Address
+    """Where to."""
+
+    method: ConnectionMethod
+    """How."""
+
+    duration: float
+    """Seconds it took until it worked or was given up."""
+
+    error: str = ""
+    """Why it failed; empty where it worked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionAttemptResult:
+    """What came of :meth:`~librats.RatsClient.connect_to_peer`."""
+
+    success: bool
+    """True where a session with the peer is up."""
+
+    method: ConnectionMethod | None = None
+    """How the peer was reached; None where it was not."""
+
+    duration: float = 0.0
+    """Seconds from the call to the result."""
+
+    error: str = ""
+    """Why it failed; empty where it worked."""
+
+    peer_id: str = ""
+    """Who answered; empty where nobody did."""
+
+    local_nat_type: str = "unknown"
+    """This side's NAT type. Nothing is asked of a STUN server for a direct connection, so it may be unknown."""
+
+    remote_nat_type: str = "unknown"
+    """The other side's NAT type, likewise."""
+
+    used_candidates: tuple[str, ...] = ()
+    """The addresses of the path in use: ours, then theirs."""
+
+    attempts: tuple[ConnectionAttempt, ...] = field(default=())
+    """Every attempt made, in the order they were started."""
+
+    @property
+    def error_message(self) -> str:
+        """The same as :attr:`error`, under the name that the C++ library uses."""
+        return self.error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerStats:
+    """Counters of one peer since it connected, over all its links."""
+
+    bytes_sent: int
+    """Bytes handed to the network, encryption and framing included."""
+
+    bytes_received: int
+    """Bytes taken from the network, encryption and framing included."""
+
+    messages_sent: int
+    """Messages, requests and replies sent."""
+
+    messages_received: int
+    """Messages, requests and replies received."""
+
+    bytes_queued: int
+    """Bytes accepted by ``send`` that wait for room on the network or at the peer."""
+
+    open_streams: int
+    """Streams that are open now."""
+
+    connected_seconds: float
+    """Seconds since the peer connected."""
+
+    rtt: float | None
+    """Smoothed round-trip time in seconds; None until the first answer to a ping."""
