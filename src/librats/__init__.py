@@ -1,1 +1,113 @@
-"""Peer-to-peer networking for Python."""
+"""Peer-to-peer networking for Python: peers that meet, prove who they are, encrypt, and talk.
+
+Example:
+    .. code-block:: python
+
+        import asyncio
+        from librats import RatsClient
+
+        async def main():
+            async with RatsClient(8080) as client:
+                @client.on("chat")
+                async def chat(peer, data):
+                    print(peer.id[:8], data["message"])
+
+                await client.connect("192.0.2.7:8081")
+                await client.send("chat", {"message": "hi"})
+
+        asyncio.run(main())
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+
+from librats.client import RatsClient
+from librats.config import RatsConfig, SessionConfig
+from librats.errors import (
+    ClosedError,
+    ConfigError,
+    ConnectError,
+    DecodeError,
+    HandshakeError,
+    IdentityError,
+    LocalProtocolError,
+    OperationTimeout,
+    PeerLacks,
+    PeerLimitReached,
+    PeerNotConnected,
+    ProtocolError,
+    RatsError,
+    RemoteError,
+    RemoteProtocolError,
+    RequestTimeout,
+    UsageError,
+)
+from librats.peers.events import (
+    HandlerFailed,
+    IncomingRefused,
+    PathChanged,
+    PeerConnected,
+    PeerDisconnected,
+    PeerDiscovered,
+)
+from librats.peers.identity import Identity, IdentityLock, default_data_dir
+from librats.peers.message_iterator import MessageIterator
+from librats.peers.peer import Peer
+from librats.services.stream import Stream
+from librats.types import (
+    Address,
+    ConnectionAttempt,
+    ConnectionAttemptResult,
+    ConnectionMethod,
+    ConnectionStrategy,
+    Entropy,
+    PeerStats,
+)
+
+__version__ = version("librats")
+
+__all__ = [
+    "Address",
+    "ClosedError",
+    "ConfigError",
+    "ConnectError",
+    "ConnectionAttempt",
+    "ConnectionAttemptResult",
+    "ConnectionMethod",
+    "ConnectionStrategy",
+    "DecodeError",
+    "Entropy",
+    "HandlerFailed",
+    "HandshakeError",
+    "Identity",
+    "IdentityError",
+    "IdentityLock",
+    "IncomingRefused",
+    "LocalProtocolError",
+    "MessageIterator",
+    "OperationTimeout",
+    "PathChanged",
+    "Peer",
+    "PeerConnected",
+    "PeerDisconnected",
+    "PeerDiscovered",
+    "PeerLacks",
+    "PeerLimitReached",
+    "PeerNotConnected",
+    "PeerStats",
+    "ProtocolError",
+    "RatsClient",
+    "RatsConfig",
+    "RatsError",
+    "RemoteError",
+    "RemoteProtocolError",
+    "RequestTimeout",
+    "SessionConfig",
+    "Stream",
+    "UsageError",
+    "default_data_dir",
+]
+
+logging.getLogger("librats").addHandler(logging.NullHandler())

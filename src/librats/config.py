@@ -11,7 +11,8 @@ __all__ = ["RatsConfig", "SessionConfig"]
 KIB = 1024
 MIB = 1024 * KIB
 
-MIN_WINDOW = 16 * KIB
+MIN_STREAM_WINDOW = 16 * KIB
+MIN_MESSAGE_WINDOW = 128 * KIB  # twice the longest frame, so that a window always lets one through
 MAX_MESSAGE_CEILING = 1024 * MIB
 
 
@@ -98,8 +99,8 @@ class SessionConfig:
         _require(self.max_message_size <= MAX_MESSAGE_CEILING, "max_message_size", "is at most 1 GiB")
         _require(self.max_json_size <= self.max_message_size, "max_json_size", "is at most max_message_size")
         _require(self.send_low_water <= self.send_high_water, "send_low_water", "is at most send_high_water")
-        for name in ("message_window", "stream_window"):
-            _require(getattr(self, name) >= MIN_WINDOW, name, f"is at least {MIN_WINDOW}")
+        _require(self.message_window >= MIN_MESSAGE_WINDOW, "message_window", f"is at least {MIN_MESSAGE_WINDOW}")
+        _require(self.stream_window >= MIN_STREAM_WINDOW, "stream_window", f"is at least {MIN_STREAM_WINDOW}")
         _require(self.stream_window <= self.max_stream_window, "stream_window", "is at most max_stream_window")
         _require(self.idle_timeout > self.ping_interval, "idle_timeout", "is longer than ping_interval")
 
@@ -141,9 +142,7 @@ class RatsConfig:
         Raises:
             ConfigError: One of them has a value that cannot be used.
         """
-        _require_positive(
-            self, "max_peers", "max_half_open", "connect_timeout", "attempt_delay", "request_timeout"
-        )
+        _require_positive(self, "max_peers", "max_half_open", "connect_timeout", "attempt_delay", "request_timeout")
         _require(isinstance(self.session, SessionConfig), "session", "must be a SessionConfig")
 
     @property

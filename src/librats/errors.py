@@ -75,6 +75,9 @@ class ConfigError(RatsError, ValueError):
 class IdentityError(RatsError):
     """The identity on disk cannot be used: unreadable, damaged, in use, or open to others."""
 
+    in_use = False
+    """True where the only trouble is that another client uses it."""
+
 
 class DecodeError(RatsError):
     """Bytes that do not parse.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from librats.errors import UsageError
 
@@ -15,6 +15,7 @@ __all__ = [
     "ConnectionAttemptResult",
     "ConnectionMethod",
     "ConnectionStrategy",
+    "Entropy",
     "PeerStats",
 ]
 
@@ -169,3 +170,16 @@ class PeerStats:
 
     rtt: float | None
     """Smoothed round-trip time in seconds; None until the first answer to a ping."""
+
+
+class Entropy(Protocol):
+    """Where a protocol machine takes its random values from; only tests pass one with a seed."""
+
+    def token_bytes(self, size: int) -> bytes:
+        """Return that many random bytes."""
+
+    def randbelow(self, limit: int) -> int:
+        """Return a random integer from 0 up to, not including, the limit."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """Return a random float between the two."""

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, Self, final
 
 from typing_extensions import Buffer
 
@@ -7,7 +7,7 @@ BACKEND: Final[str]
 
 @final
 class Cipher:
-    def __init__(self, key: Buffer, nonce: int = 0) -> None: ...
+    def __new__(cls, key: Buffer, nonce: int = 0) -> Self: ...
     @property
     def nonce(self) -> int: ...
     @nonce.setter

@@ -1,0 +1,421 @@
+"""Session frames, inbound: opened and unpacked many at a time. See :mod:`librats._core.framing` for the layout.
+
+An object belongs to one thread at a time.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memmove
+
+from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE, Cipher
+from librats._core.frame_layout cimport (
+    F_CANCEL, F_DATAGRAM, F_ERROR, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PING, F_PONG, F_REKEY, F_REPLY,
+    F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, FRAGMENT_LAST, FRAGMENT_REPLY,
+    FRAME_COST, HEADER, LENGTH_PREFIX, MAX_NOISE, RELEASE_GIL_FROM,
+)
+from librats._core.octets cimport load_be16, load_be32
+
+cdef enum:
+    MIN_BUFFER = 4096
+    MAX_BUFFER = 262144
+
+
+@cython.final
+@cython.freelist(256)
+cdef class Message:
+    """A message or request that arrived.
+
+    ``request_id`` is 0 for a message; ``timeout_ms`` is 0 where the caller set no deadline. ``cost`` is what it took
+    of the message window.
+    """
+
+    cdef readonly int kind
+    cdef readonly str name
+    cdef readonly bytes payload
+    cdef readonly Py_ssize_t cost
+    cdef readonly uint32_t request_id
+    cdef readonly uint32_t timeout_ms
+
+    def __repr__(self):
+        return f"<Message {self.name!r} {len(self.payload)} bytes request_id={self.request_id}>"
+
+
+@cython.final
+cdef class BlockReader:
+    """Takes bytes from the network, opens the blocks and unpacks the frames.
+
+    Frames come out as a :class:`Message`, or as tuples that begin with type and flags:
+
+    =============================== ==================================
+    reply                           number, payload
+    error, stream reset, stop       number, code, text
+    cancel                          number
+    stream open                     number, window, name
+    stream data                     number, data
+    stream window                   number, credit
+    go away                         code, text
+    ping, pong, datagram, hello     body
+    =============================== ==================================
+
+    Unknown types are counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
+
+    Args:
+        cipher: The cipher of the receiving direction. It must not be used by anything else from now on.
+        max_message: Longest message that fragments may add up to, in bytes.
+    """
+
+    cdef Cipher _cipher
+    cdef bytearray _buffer
+    cdef Py_ssize_t _start
+    cdef Py_ssize_t _end
+    cdef Py_ssize_t _peak
+    cdef bint _was_filled
+    cdef Py_ssize_t _max_message
+    cdef bytearray _parts
+    cdef bytearray _reply_parts
+    cdef Py_ssize_t _parts_cost
+    cdef bytes _last_name_bytes
+    cdef str _last_name
+    cdef readonly str error
+    cdef readonly uint64_t opened
+    cdef readonly uint64_t skipped
+    cdef readonly uint64_t window_used
+
+    def __cinit__(self, Cipher cipher not None, Py_ssize_t max_message):
+        self._cipher = cipher
+        self._buffer = bytearray(MIN_BUFFER)
+        self._start = 0
+        self._end = 0
+        self._peak = 0
+        self._was_filled = False
+        self._max_message = max_message
+        self._parts = None
+        self._reply_parts = None
+        self._parts_cost = 0
+        self._last_name_bytes = b""
+        self._last_name = ""
+        self.error = None
+        self.opened = 0
+        self.skipped = 0
+        self.window_used = 0
+
+    @property
+    def buffer_size(self):
+        """Bytes that the receive buffer takes."""
+        return len(self._buffer)
+
+    def get_buffer(self):
+        """Where the next bytes from the network go. Tell :meth:`received` how many came."""
+        cdef Py_ssize_t capacity = len(self._buffer)
+        cdef Py_ssize_t held = self._end - self._start
+        cdef bytearray grown
+        if held == 0:
+            self._start = 0
+            self._end = 0
+        if self._was_filled and capacity < MAX_BUFFER:
+            # It grows with what arrives, never by what a peer announces.
+            grown = bytearray(capacity * 2)
+            memcpy(PyByteArray_AS_STRING(grown), PyByteArray_AS_STRING(self._buffer) + self._start, held)
+            self._buffer = grown
+            self._start = 0
+            self._end = held
+        elif self._start and capacity - self._end < capacity // 2:
+            memmove(PyByteArray_AS_STRING(self._buffer), PyByteArray_AS_STRING(self._buffer) + self._start, held)
+            self._start = 0
+            self._end = held
+        self._was_filled = False
+        return memoryview(self._buffer)[self._end:]
+
+    def trim(self):
+        """Give memory back that the traffic since the last call did not need."""
+        cdef Py_ssize_t held = self._end - self._start
+        cdef Py_ssize_t wanted = MIN_BUFFER
+        cdef bytearray smaller
+        while wanted < self._peak or wanted < held + 1:
+            wanted *= 2
+        if wanted < len(self._buffer):
+            smaller = bytearray(wanted)
+            memcpy(PyByteArray_AS_STRING(smaller), PyByteArray_AS_STRING(self._buffer) + self._start, held)
+            self._buffer = smaller
+            self._start = 0
+            self._end = held
+        self._peak = 0
+
+    def received(self, Py_ssize_t count):
+        """Unpack what the buffer of :meth:`get_buffer` now holds.
+
+        Args:
+            count: Bytes that were written to it.
+
+        Returns:
+            The frames that are complete.
+        """
+        cdef list frames = []
+        if count < 0 or self._end + count > len(self._buffer):
+            raise ValueError("more bytes than the buffer has")
+        if self.error is not None:
+            return frames
+        self._end += count
+        self._was_filled = self._end == len(self._buffer)
+        self._peak = max(self._peak, self._end - self._start)
+        self._read_blocks(frames)
+        return frames
+
+    def feed(self, data not None):
+        """Unpack from a buffer of the caller's.
+
+        Args:
+            data: Any contiguous buffer, of any length.
+
+        Returns:
+            The frames that are complete.
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t taken = 0
+        cdef Py_ssize_t piece
+        cdef list frames = []
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            while taken < view.len and self.error is None:
+                piece = min(view.len - taken, <Py_ssize_t>len(self.get_buffer()))
+                memcpy(PyByteArray_AS_STRING(self._buffer) + self._end, <const uint8_t*>view.buf + taken, piece)
+                taken += piece
+                frames += self.received(piece)
+        finally:
+            PyBuffer_Release(&view)
+        return frames
+
+    cdef int _read_blocks(self, list frames) except -1:
+        cdef uint8_t* base = <uint8_t*>PyByteArray_AS_STRING(self._buffer)
+        cdef uint8_t* body
+        cdef size_t size
+        cdef int result
+        while self._end - self._start >= LENGTH_PREFIX:
+            size = load_be32(base + self._start)
+            if size > MAX_NOISE or size < TAG_SIZE:
+                self.error = f"a block of {size} bytes"
+                return 0
+            if <size_t>(self._end - self._start) < LENGTH_PREFIX + size:
+                break
+            body = base + self._start + LENGTH_PREFIX
+            if size >= RELEASE_GIL_FROM:
+                with nogil:
+                    result = self._cipher.open_at(body, body, size, NULL, 0)
+            else:
+                result = self._cipher.open_at(body, body, size, NULL, 0)
+            if result != CIPHER_OK:
+                self.error = (
+                    "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
+                    else "a block does not authenticate"
+                )
+                return 0
+            self.opened += 1
+            self._start += LENGTH_PREFIX + size
+            self._read_frames(body, size - TAG_SIZE, frames)
+            if self.error is not None:
+                return 0
+        return 0
+
+    cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1:
+        cdef const uint8_t* end = p + size
+        cdef size_t length
+        cdef uint8_t kind, flags
+        while p < end:
+            if end - p < HEADER:
+                self.error = "a truncated frame header"
+                return 0
+            kind = p[0]
+            flags = p[1]
+            length = load_be16(p + 2)
+            p += HEADER
+            if <size_t>(end - p) < length:
+                self.error = "a frame longer than its block"
+                return 0
+            if kind == F_MESSAGE or kind == F_REQUEST:
+                self.window_used += FRAME_COST + length
+                self._read_message(kind, flags, p, length, FRAME_COST + length, frames)
+            elif kind == F_STREAM_DATA:
+                if length < 4:
+                    self.error = "stream data without its number"
+                    return 0
+                frames.append((F_STREAM_DATA, flags, load_be32(p), PyBytes_FromStringAndSize(<const char*>p + 4, length - 4)))
+            elif kind == F_FRAGMENT:
+                self._read_fragment(flags, p, length, frames)
+            elif kind == F_REKEY:
+                if p + length != end:
+                    self.error = "frames behind a change of key"
+                    return 0
+                self._cipher.rekey_at()
+                frames.append((F_REKEY, flags))
+            else:
+                self._read_other(kind, flags, p, length, frames)
+            if self.error is not None:
+                return 0
+            p += length
+        return 0
+
+    cdef str _name(self, const uint8_t* p, size_t size):
+        """The name at p, or None with the error set. A run of messages of one type decodes it once."""
+        cdef const uint8_t* last = <const uint8_t*>PyBytes_AS_STRING(self._last_name_bytes)
+        if <size_t>PyBytes_GET_SIZE(self._last_name_bytes) == size and memcmp(last, p, size) == 0:
+            return self._last_name
+        try:
+            self._last_name = PyUnicode_DecodeUTF8(<const char*>p, size, NULL)
+        except UnicodeDecodeError:
+            self.error = "a name that is not UTF-8"
+            return None
+        self._last_name_bytes = PyBytes_FromStringAndSize(<const char*>p, size)
+        return self._last_name
+
+    cdef int _read_message(self, uint8_t kind, uint8_t flags, const uint8_t* p, size_t size, Py_ssize_t cost,
+                           list frames) except -1:
+        cdef Message message
+        cdef size_t head = 9 if kind == F_REQUEST else 1
+        cdef size_t name_size
+        if size < head or size < head + p[head - 1]:
+            self.error = "a message shorter than its name"
+            return 0
+        name_size = p[head - 1]
+        message = Message.__new__(Message)
+        message.name = self._name(p + head, name_size)
+        if message.name is None:
+            return 0
+        if kind == F_REQUEST:
+            message.request_id = load_be32(p)
+            message.timeout_ms = load_be32(p + 4)
+            if message.request_id == 0:
+                self.error = "a request without a number"
+                return 0
+        message.kind = flags & 0x03
+        message.cost = cost
+        message.payload = PyBytes_FromStringAndSize(<const char*>p + head + name_size, size - head - name_size)
+        frames.append(message)
+        return 0
+
+    cdef int _read_fragment(self, uint8_t flags, const uint8_t* p, size_t size, list frames) except -1:
+        cdef bint is_reply = flags & FRAGMENT_REPLY
+        cdef bytearray parts = self._reply_parts if is_reply else self._parts
+        cdef const uint8_t* whole
+        cdef Py_ssize_t total
+        cdef Py_ssize_t cost = 0
+        if parts is None:
+            parts = bytearray()
+            if is_reply:
+                self._reply_parts = parts
+            else:
+                self._parts = parts
+                self._parts_cost = 0
+        # 266: the longest head of a frame, type and flags included.
+        if <Py_ssize_t>len(parts) + <Py_ssize_t>size > self._max_message + 266:
+            self.error = f"a message longer than {self._max_message} bytes"
+            return 0
+        parts += (<const char*>p)[:size]
+        if not is_reply:
+            self.window_used += FRAME_COST + size
+            self._parts_cost += FRAME_COST + size
+        if not flags & FRAGMENT_LAST:
+            return 0
+        total = len(parts)
+        if is_reply:
+            self._reply_parts = None
+        else:
+            self._parts = None
+            cost = self._parts_cost
+        whole = <const uint8_t*>PyByteArray_AS_STRING(parts)
+        if total < 2:
+            self.error = "a fragmented frame without a type"
+        elif not is_reply and (whole[0] == F_MESSAGE or whole[0] == F_REQUEST):
+            self._read_message(whole[0], whole[1], whole + 2, total - 2, cost, frames)
+        elif is_reply and (whole[0] == F_REPLY or whole[0] == F_ERROR):
+            self._read_other(whole[0], whole[1], whole + 2, total - 2, frames)
+        else:
+            self.error = f"fragments of a frame of type {whole[0]}"
+        return 0
+
+    cdef int _read_other(self, uint8_t kind, uint8_t flags, const uint8_t* p, size_t size, list frames) except -1:
+        cdef const char* text = <const char*>p
+        if kind == F_PING or kind == F_PONG or kind == F_DATAGRAM or kind == F_HELLO:
+            if kind <= F_PONG and kind >= F_PING and size != 8:
+                self.error = "a ping without eight bytes"
+                return 0
+            frames.append((kind, flags, text[:size]))
+        elif kind == F_GO_AWAY:
+            self._read_reason(kind, flags, -1, p, size, frames)
+        elif kind == F_REPLY or (kind >= F_ERROR and kind <= F_CANCEL) or (kind >= F_STREAM_OPEN and kind <= F_STREAM_STOP):
+            if size < 4:
+                self.error = f"a frame of type {kind} without its number"
+                return 0
+            self._read_numbered(kind, flags, load_be32(p), p + 4, size - 4, frames)
+        else:
+            self.skipped += 1
+        return 0
+
+    cdef int _read_numbered(self, uint8_t kind, uint8_t flags, uint32_t number, const uint8_t* p, size_t size,
+                            list frames) except -1:
+        cdef str name
+        if kind == F_REPLY:
+            frames.append((kind, flags, number, (<const char*>p)[:size]))
+        elif kind == F_CANCEL:
+            frames.append((kind, flags, number))
+        elif kind == F_STREAM_WINDOW:
+            if size < 4:
+                self.error = "a window without its credit"
+                return 0
+            frames.append((kind, flags, number, load_be32(p)))
+        elif kind == F_STREAM_OPEN:
+            if size < 5 or size < 5 + <size_t>p[4]:
+                self.error = "a stream shorter than its name"
+                return 0
+            name = self._name(p + 5, p[4])
+            if name is not None:
+                frames.append((kind, flags, number, load_be32(p), name))
+        else:
+            self._read_reason(kind, flags, number, p, size, frames)
+        return 0
+
+    cdef int _read_reason(self, uint8_t kind, uint8_t flags, int64_t number, const uint8_t* p, size_t size,
+                          list frames) except -1:
+        cdef str code, text
+        if size < 1 or size < 1 + <size_t>p[0]:
+            self.error = "a reason shorter than its code"
+            return 0
+        code = (<const char*>p)[1:1 + p[0]].decode("ascii", "replace")
+        text = (<const char*>p)[1 + p[0]:size].decode("utf-8", "replace")
+        if number < 0:
+            frames.append((kind, flags, code, text))
+        else:
+            frames.append((kind, flags, <uint32_t>number, code, text))
+        return 0
+
+
+def json_nests_deeper(bytes text not None, int limit):
+    """Whether arrays and objects of a JSON text are nested deeper than a limit.
+
+    Args:
+        text: UTF-8, not necessarily valid JSON.
+        limit: Deepest nesting that is fine; 0 allows neither array nor object.
+    """
+    cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(text)
+    cdef const uint8_t* end = p + PyBytes_GET_SIZE(text)
+    cdef int depth = 0
+    cdef bint in_string = False
+    while p < end:
+        if in_string:
+            if p[0] == 92:  # a backslash: whatever follows is not the closing quote
+                p += 1
+            elif p[0] == 34:
+                in_string = False
+        elif p[0] == 34:
+            in_string = True
+        elif p[0] == 91 or p[0] == 123:
+            depth += 1
+            if depth > limit:
+                return True
+        elif p[0] == 93 or p[0] == 125:
+            depth -= 1
+        p += 1
+    return False

@@ -1,0 +1,489 @@
+"""RatsClient: the parts wired together, and the verbs that applications use."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from librats.config import RatsConfig
+from librats.connector import Connector, Target
+from librats.errors import ConnectError, IdentityError, PeerNotConnected, UsageError
+from librats.familiar import FamiliarNames
+from librats.hearing import HearingVerbs
+from librats.meeting import LocalMeeting
+from librats.peers.identity import Identity, IdentityLock, default_data_dir
+from librats.peers.manager import PeerManager
+from librats.peers.peer import DEFAULT, Default, Peer, as_buffer, encode_text
+from librats.runtime.entropy import SystemEntropy
+from librats.runtime.network import current_network
+from librats.runtime.offload import run_in_thread
+from librats.runtime.tasks import TaskSet
+from librats.runtime.tcp import TcpListener
+from librats.services.stream import Stream
+from librats.session.frames import Kind
+from librats.session.payloads import encode_json, encode_name
+from librats.types import Address, ConnectionStrategy
+
+__all__ = ["RatsClient"]
+
+logger = logging.getLogger("librats.client")
+
+AGENT = "librats-python/0.1"
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+
+class RatsClient(HearingVerbs, FamiliarNames):
+    """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
+
+    Args:
+        listen_port: TCP port to listen on; 0 picks one.
+        max_peers: Peers that may be connected at once; the configuration's value where it is None.
+        config: Everything else that can be set.
+        data_dir: Where the identity is kept. Where it is None, the user's own data directory for librats; a second
+            client that is started while another one uses that gets an identity that lasts as long as itself.
+        identity: Who to be, instead of what a data directory holds; nothing is read or written then.
+
+    Raises:
+        ConfigError: A value cannot be used.
+
+    Example:
+        .. code-block:: python
+
+            async with RatsClient(8080) as client:
+
+                @client.on("chat")
+                async def chat(peer, data):
+                    print(peer.id[:8], data["message"])
+
+                await client.connect("192.0.2.7:8081")
+                await client.send("chat", {"message": "hi"})
+    """
+
+    def __init__(
+        self,
+        listen_port: int = 0,
+        *,
+        max_peers: int | None = None,
+        config: RatsConfig | None = None,
+        data_dir: str | Path | None = None,
+        identity: Identity | None = None,
+    ) -> None:
+        super().__init__()
+        self._config = config or RatsConfig()
+        if max_peers is not None:
+            self._config = dataclasses.replace(self._config, max_peers=max_peers)
+        self._wanted_port = listen_port
+        self._data_dir = None if data_dir is None else Path(data_dir)
+        self._identity = identity
+        self._lock: IdentityLock | None = None
+        self._owns_identity = identity is None
+        self._tasks = TaskSet()
+        self._manager: PeerManager | None = None
+        self._connector: Connector | None = None
+        self._listener: TcpListener | None = None
+        self._meeting: LocalMeeting | None = None
+        self._interfaces: list[str] = []
+        self._started_at = 0.0
+        self._changing = asyncio.Lock()
+        self._stopped = asyncio.Event()
+
+    def __repr__(self) -> str:
+        """Show the shortened id and the port."""
+        who = self._identity.peer_id[:8] if self._identity else "no identity yet"
+        return f"<RatsClient {who} port={self.listen_port if self.is_running else None}>"
+
+    # Life
+
+    async def start(self) -> None:
+        """Load or make the identity and listen. Does nothing where the client is running.
+
+        Raises:
+            IdentityError: The data directory cannot be used, or another client uses it.
+            ConfigError: The port is taken, or the address is not this machine's.
+        """
+        async with self._changing:
+            if self.is_running:
+                return
+            try:
+                await self._start()
+            except BaseException:
+                self._release_identity()
+                raise
+
+    async def _start(self) -> None:
+        identity = await run_in_thread(self._load_identity)
+        network = current_network()
+        manager = PeerManager(
+            identity,
+            self._config,
+            self._handlers,
+            self._tasks,
+            entropy=network.entropy,
+            new_key=SystemEntropy().token_bytes,
+            agent=AGENT,
+        )
+        self._interfaces = await network.interface_addresses()
+        listener = await network.listen_tcp(manager.incoming_link, self._config.listen_host, self._wanted_port)
+        self._manager, self._listener = manager, listener
+        self._connector = Connector(manager, network, self._config)
+        manager.listening = self.addresses
+        self._started_at = time.monotonic()
+        self._stopped.clear()
+        logger.debug("started: %r", self)
+
+    async def stop(self) -> None:
+        """Say goodbye to every peer and let everything go, within a second. Idempotent."""
+        async with self._changing:
+            manager = self._manager
+            if manager is None:
+                self._release_identity()
+                return
+            manager.closing = True
+            if self._listener is not None:
+                self._listener.close()
+            for iterator in list(self._iterators):
+                iterator.close()
+            if self._meeting is not None:
+                await self._meeting.close()
+                self._meeting = None
+            try:
+                await manager.close()
+            finally:
+                self._manager = self._connector = self._listener = None
+                await self._tasks.close()
+                self._release_identity()
+                self._stopped.set()
+
+    async def close(self) -> None:
+        """The same as :meth:`stop`."""
+        await self.stop()
+
+    async def wait_closed(self) -> None:
+        """Wait until the client is stopped, for programs that do nothing else."""
+        if self.is_running:
+            await self._stopped.wait()
+
+    async def __aenter__(self) -> RatsClient:
+        """Start the client."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Stop the client."""
+        await self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """True between :meth:`start` and :meth:`stop`."""
+        return self._manager is not None
+
+    def _running(self) -> PeerManager:
+        if self._manager is None or self._manager.closing:
+            raise UsageError("the client is not running: use `async with RatsClient(...)`, or call start()")
+        return self._manager
+
+    # Identity
+
+    def _load_identity(self) -> Identity:
+        if self._identity is not None:
+            return self._identity
+        directory = self._data_dir or default_data_dir()
+        try:
+            self._lock = IdentityLock.acquire(directory)
+        except IdentityError as error:
+            if self._data_dir is not None or not error.in_use:
+                raise
+            logger.warning("%s is in use: this client gets an identity that ends with it", directory)
+            self._identity = Identity.generate()
+            return self._identity
+        try:
+            self._identity = Identity.load_or_create(directory)
+        except BaseException:
+            self._lock.release()
+            self._lock = None
+            raise
+        return self._identity
+
+    def _release_identity(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+            # Read again at the next start: another client may use the directory in the meantime.
+            self._identity = None
+
+    def _move_data_dir(self, data_dir: Path) -> None:
+        if self.is_running or self._identity is not None:
+            raise UsageError("the identity is in use already; set the data directory before")
+        self._data_dir = data_dir
+
+    @property
+    def identity(self) -> Identity:
+        """This client's keys; loaded, or made, at the first use.
+
+        Raises:
+            IdentityError: The data directory cannot be used, or another client uses it.
+        """
+        return self._load_identity()
+
+    @property
+    def peer_id(self) -> str:
+        """This client's peer id: 64 lower-case hex digits."""
+        return self.identity.peer_id
+
+    # Where we are
+
+    @property
+    def listen_port(self) -> int:
+        """The port that is listened on.
+
+        Raises:
+            UsageError: The client is not running.
+        """
+        self._running()
+        return self._listener.port if self._listener is not None else 0
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where peers on the same networks can dial this client: each interface's address, the loopback last.
+
+        Raises:
+            UsageError: The client is not running.
+        """
+        self._running()
+        found: list[Address] = []
+        for bound in self._listener.addresses if self._listener is not None else ():
+            if bound.host in WILDCARDS:
+                is_v6 = ":" in bound.host
+                found += [Address(host, bound.port) for host in self._interfaces if (":" in host) == is_v6]
+            else:
+                found.append(bound)
+        order = {host: index for index, host in enumerate(self._interfaces)}
+        return sorted(found, key=lambda address: order.get(address.host, 0))
+
+    @property
+    def peers(self) -> Mapping[str, Peer]:
+        """The connected peers by id: a view that changes as they come and go."""
+        return MappingProxyType(self._manager.peers if self._manager is not None else {})
+
+    def statistics(self) -> dict[str, Any]:
+        """Return counters of the client and all its peers, as values that have a JSON form."""
+        manager = self._manager
+        if manager is None:
+            return {"running": False}
+        stats = [peer.stats for peer in manager.peers.values()]
+        return {
+            "running": True,
+            "uptime_seconds": time.monotonic() - self._started_at,
+            "peers": len(manager.peers),
+            "max_peers": self._config.max_peers,
+            **manager.counters,
+            "bytes_sent": sum(s.bytes_sent for s in stats) + manager.gone.bytes_sent,
+            "bytes_received": sum(s.bytes_received for s in stats) + manager.gone.bytes_received,
+            "messages_sent": sum(s.messages_sent for s in stats) + manager.gone.messages_sent,
+            "messages_received": sum(s.messages_received for s in stats) + manager.gone.messages_received,
+            "messages_unhandled": manager.dispatcher.unhandled,
+            "bad_payloads": manager.dispatcher.bad_payloads,
+            "handler_errors": manager.dispatcher.handler_errors,
+            "open_streams": sum(s.open_streams for s in stats),
+            "bytes_queued": sum(s.bytes_queued for s in stats),
+        }
+
+    # Connecting
+
+    async def connect(
+        self,
+        target: str | Address | tuple[str, int],
+        *,
+        strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE,
+        expect_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Peer:
+        """Connect to a peer.
+
+        Args:
+            target: ``"host:port"``, ``"[ipv6]:port"``, ``(host, port)``, a peer id that is connected or was found on
+                the local network, or ``"peer-id@host:port"``.
+            strategy: How to reach it.
+            expect_id: The only peer id that is accepted; any other fails before this side shows its own.
+            timeout: Seconds for everything; the configured ``connect_timeout`` where it is None.
+
+        Returns:
+            The peer; the one that is there already where it is connected.
+
+        Raises:
+            ConnectError: It cannot be reached; ``attempts`` tells everything that was tried.
+            PeerLimitReached: ``max_peers`` are connected.
+            UsageError: The client is not running, or the target makes no sense.
+        """
+        manager = self._running()
+        try:
+            strategy = ConnectionStrategy(strategy)
+        except ValueError:
+            known = ", ".join(ConnectionStrategy)
+            raise UsageError(f"no strategy {strategy!r}; there is {known}") from None
+        wanted = Target.parse(target, expect_id)
+        addresses = list(wanted.addresses)
+        if wanted.peer_id is not None:
+            peer = manager.peers.get(wanted.peer_id)
+            if peer is not None and peer.is_connected:
+                return peer
+            if not addresses and self._meeting is not None:
+                addresses = self._meeting.addresses_of(wanted.peer_id)
+            if not addresses:
+                reason = "no address is known for that peer id"
+                raise ConnectError(wanted.text, reason=reason)
+        if self._connector is None:
+            raise UsageError("the client is not running")
+        return await self._connector.connect(wanted.text, addresses, expect_id=wanted.peer_id, timeout=timeout)
+
+    async def disconnect(self, peer: Peer | str, reason: str = "") -> None:
+        """Send what is queued to a peer, tell it why, and end the session.
+
+        Args:
+            peer: The peer or its id.
+            reason: Words for the peer.
+
+        Raises:
+            PeerNotConnected: There is no session with it.
+        """
+        await self._find(peer).close(reason)
+
+    def _find(self, peer: Peer | str) -> Peer:
+        if isinstance(peer, Peer):
+            return peer
+        found = self._running().peers.get(peer)
+        if found is None:
+            raise PeerNotConnected(f"peer {str(peer)[:8]} is not connected")
+        return found
+
+    async def start_mdns_discovery(
+        self, name: str = "", *, interfaces: list[str] | None = None, connect: bool = True
+    ) -> bool:
+        """Announce this client on the local network by mDNS, and find others of the same protocol there.
+
+        Args:
+            name: A name for people, at most 64 characters.
+            interfaces: Addresses of the interfaces to use; all where it is None.
+            connect: Whether to connect to whoever is found. Either way a
+                :class:`~librats.PeerDiscovered` event tells of each, and its id can be dialled.
+
+        Returns:
+            True where it runs; False where this machine's network does not let it, which is logged once.
+        """
+        manager = self._running()
+        if self._meeting is not None:
+            await self._meeting.close()
+        self._meeting = LocalMeeting(self, manager, self._tasks, connect=connect)
+        return await self._meeting.start(self._config.protocol, name, self.addresses, interfaces)
+
+    async def stop_mdns_discovery(self) -> None:
+        """Stop announcing and finding on the local network. Idempotent."""
+        if self._meeting is not None:
+            await self._meeting.close()
+            self._meeting = None
+
+    # Sending
+
+    async def send(self, type: str, data: Any = None, *, to: Peer | str | None = None) -> int:
+        """Send a JSON message.
+
+        Args:
+            type: Type of the message, which chooses the handlers at the other side; at most 255 bytes of UTF-8.
+            data: Anything with a JSON form.
+            to: A peer or its id: waits for room in its queue. Where it is None the message goes to every peer with
+                room, without waiting for the slowest.
+
+        Returns:
+            To how many peers it went.
+
+        Raises:
+            PeerNotConnected: ``to`` is not connected.
+            UsageError: The data has no JSON form or is over a limit, or the client is not running.
+        """
+        if to is not None:
+            await self._find(to).send(type, data)
+            return 1
+        return self.try_send(type, data)
+
+    def try_send(self, type: str, data: Any = None, *, to: Peer | str | None = None) -> int:
+        """Send a JSON message to whoever has room for it, without waiting.
+
+        Args:
+            type: Type of the message.
+            data: Anything with a JSON form.
+            to: A peer or its id; every peer where it is None.
+
+        Returns:
+            To how many peers it went: 0 where nobody has room.
+
+        Raises:
+            PeerNotConnected: ``to`` is not connected.
+            UsageError: The data has no JSON form or is over a limit, or the client is not running.
+        """
+        if to is not None:
+            return int(self._find(to).try_send(type, data))
+        return self._broadcast(Kind.JSON, encode_name(type), encode_json(data, self._config.session))
+
+    def _broadcast(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> int:
+        peers = list(self._running().peers.values())
+        return sum(peer.try_send_encoded(kind, name, payload) for peer in peers)
+
+    async def send_bytes(self, data: Any, *, to: Peer | str | None = None, channel: str = "") -> int:
+        """Send bytes as one message.
+
+        Args:
+            data: Any contiguous buffer, a numpy array for example.
+            to: A peer or its id; every peer with room where it is None.
+            channel: Chooses the :meth:`on_bytes` handlers at the other side.
+
+        Returns:
+            To how many peers it went.
+
+        Raises:
+            PeerNotConnected: ``to`` is not connected.
+            UsageError: It is no contiguous buffer, or longer than ``max_message_size``.
+        """
+        if to is not None:
+            await self._find(to).send_bytes(data, channel=channel)
+            return 1
+        return self._broadcast(Kind.BYTES, encode_name(channel), as_buffer(data))
+
+    async def send_text(self, text: str, *, to: Peer | str | None = None, channel: str = "") -> int:
+        """Send text as one message.
+
+        Args:
+            text: The text.
+            to: A peer or its id; every peer with room where it is None.
+            channel: Chooses the :meth:`on_text` handlers at the other side.
+
+        Returns:
+            To how many peers it went.
+
+        Raises:
+            PeerNotConnected: ``to`` is not connected.
+            UsageError: It is longer than ``max_message_size``, or no text.
+        """
+        if to is not None:
+            await self._find(to).send_text(text, channel=channel)
+            return 1
+        return self._broadcast(Kind.TEXT, encode_name(channel), encode_text(text))
+
+    def send_datagram(self, data: Any, *, to: Peer | str) -> None:
+        """Send bytes that may get lost or arrive out of order; see :meth:`librats.Peer.send_datagram`."""
+        self._find(to).send_datagram(data)
+
+    async def request(
+        self, to: Peer | str, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT
+    ) -> Any:
+        """Send a request and wait for what the peer's handler returns; see :meth:`librats.Peer.request`."""
+        return await self._find(to).request(type, data, timeout=timeout)
+
+    async def open_stream(self, to: Peer | str, protocol: str) -> Stream:
+        """Open a stream and wait until the peer has agreed to it; see :meth:`librats.Peer.open_stream`."""
+        return await self._find(to).open_stream(protocol)

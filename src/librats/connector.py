@@ -1,0 +1,240 @@
+"""From what the caller names to a session: addresses, attempts in parallel, and an account of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+from librats.config import RatsConfig
+from librats.errors import ConnectError, HandshakeError, PeerLimitReached, RatsError, UsageError
+from librats.peers.manager import PeerManager
+from librats.peers.peer import Peer
+from librats.runtime.network import Network
+from librats.services.session import Link
+from librats.types import Address, ConnectionAttempt, ConnectionMethod
+
+__all__ = ["Connector", "Target"]
+
+logger = logging.getLogger("librats.connector")
+
+MAX_ADDRESSES = 16
+PEER_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a caller wants to reach."""
+
+    text: str
+    """As the caller wrote it."""
+
+    addresses: tuple[Address, ...]
+    """Where it may be; empty where only the id is known."""
+
+    peer_id: str | None
+    """Who it must be, or None."""
+
+    @classmethod
+    def parse(cls, target: str | Address | tuple[str, int], expect_id: str | None = None) -> Target:
+        """Read a peer id, an address, or ``peer-id@address``.
+
+        Raises:
+            UsageError: It is none of these.
+        """
+        if expect_id is not None and not PEER_ID.fullmatch(expect_id):
+            raise UsageError(f"not a peer id: {expect_id!r}; it has 64 lower-case hex digits")
+        if not isinstance(target, str):
+            try:
+                host, port = target
+                address = Address(str(host), int(port))
+            except (TypeError, ValueError):
+                raise UsageError(f"not an address: {target!r}; give HOST:PORT or (host, port)") from None
+            if not 0 < address.port < 1 << 16:
+                raise UsageError(f"not an address: {address}; a port is 1 to 65535")
+            return cls(str(address), (address,), expect_id)
+        named, at, rest = target.strip().rpartition("@")
+        if PEER_ID.fullmatch(rest) and not at:
+            return cls(target, (), rest)
+        if at and not PEER_ID.fullmatch(named):
+            raise UsageError(f"not a peer id: {named!r}; it has 64 lower-case hex digits")
+        address = Address.parse(rest)
+        if address.port == 0:
+            raise UsageError(f"not an address: {target!r}; a port is 1 to 65535")
+        if named and expect_id not in (None, named):
+            raise UsageError("the target names another peer id than expect_id")
+        return cls(target, (address,), named or expect_id)
+
+
+class Connector:
+    """Dials.
+
+    Args:
+        manager: Where links become peers.
+        network: The network to dial on.
+        config: Timing and limits.
+    """
+
+    def __init__(self, manager: PeerManager, network: Network, config: RatsConfig) -> None:
+        self._manager = manager
+        self._network = network
+        self._config = config
+
+    async def connect(
+        self,
+        target: str,
+        addresses: list[Address],
+        *,
+        expect_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Peer:
+        """Reach a peer at one of several addresses, racing them as RFC 8305, section 5 says.
+
+        Args:
+            target: What the caller dialled, for error messages.
+            addresses: Where the peer may be, best first; host names are resolved.
+            expect_id: The only peer id that is accepted, or None for any.
+            timeout: Seconds for everything; None for the configured ``connect_timeout``.
+
+        Returns:
+            The peer; one that is connected already where this side dialled that address before.
+
+        Raises:
+            ConnectError: Nothing worked; it tells every attempt.
+            PeerLimitReached: We have as many peers as ``max_peers`` allows.
+        """
+        known = self._already_there(addresses, expect_id)
+        if known is not None:
+            return known
+        if len(self._manager.peers) >= self._config.max_peers and expect_id is None:
+            raise PeerLimitReached(f"{len(self._manager.peers)} peers are connected, the limit is max_peers")
+        race = _Race(self._manager, self._network, self._config.attempt_delay, expect_id)
+        seconds = self._config.connect_timeout if timeout is None else timeout
+        try:
+            async with asyncio.timeout(seconds):
+                link = await race.run(await self._resolve(target, addresses))
+        except TimeoutError:
+            race.give_up(f"no answer within {seconds:g} s")
+            reason = "" if race.attempts else f"its name was not resolved within {seconds:g} s"
+            raise ConnectError(target, race.attempts, reason) from None
+        if link is None:
+            if isinstance(race.last_error, PeerLimitReached) and race.refused_here:
+                raise race.last_error
+            raise ConnectError(target, race.attempts) from race.last_error
+        peer = self._manager.peers.get(link.peer_id)
+        if peer is None:
+            raise ConnectError(target, race.attempts, f"the session ended at once: {link.reason[1]}")
+        peer.attempts = tuple(race.attempts)
+        return peer
+
+    def _already_there(self, addresses: list[Address], expect_id: str | None) -> Peer | None:
+        for peer in self._manager.peers.values():
+            if peer.is_connected and peer.outgoing and peer.address in addresses and expect_id in (None, peer.id):
+                return peer
+        return None
+
+    async def _resolve(self, target: str, addresses: list[Address]) -> list[Address]:
+        found: list[Address] = []
+        problem = ""
+        for address in addresses:
+            try:
+                found += await self._network.resolve(address)
+            except OSError as error:
+                problem = f"{address.host} has no address: {error.strerror or error}"
+            except UnicodeError:
+                problem = f"{address.host!r} is not a host name"
+        if not found:
+            raise ConnectError(target, reason=problem or "it has no address")
+        return _interleaved(list(dict.fromkeys(found)))[:MAX_ADDRESSES]
+
+
+def _interleaved(addresses: list[Address]) -> list[Address]:
+    """Take the families in turn, beginning with that of the first address (RFC 8305, section 4)."""
+    first = [a for a in addresses if (":" in a.host) == (":" in addresses[0].host)]
+    second = [a for a in addresses if a not in first]
+    return [a for a in chain.from_iterable(zip_longest(first, second)) if a is not None]
+
+
+class _Race:
+    """Attempts to reach one peer, of which the first to finish its handshake wins."""
+
+    def __init__(self, manager: PeerManager, network: Network, delay: float, expect_id: str | None) -> None:
+        self._manager = manager
+        self._network = network
+        self._delay = delay
+        self._expect_id = expect_id
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[asyncio.Task[Link], tuple[Address, float]] = {}
+        self.attempts: list[ConnectionAttempt] = []
+        self.last_error: BaseException | None = None
+        self.refused_here = False
+
+    async def run(self, addresses: list[Address]) -> Link | None:
+        """Start the attempts one after the other, and return the first link that is ready, or None."""
+        waiting = list(reversed(addresses))
+        try:
+            while waiting or self._running:
+                if waiting:
+                    address = waiting.pop()
+                    task = self._loop.create_task(self._attempt(address), name=f"librats dial {address}")
+                    self._running[task] = (address, self._loop.time())
+                link = await self._first_done(self._delay if waiting else None)
+                if link is not None:
+                    self.give_up("another address was quicker")
+                    return link
+        finally:
+            tasks = list(self._running)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+        return None
+
+    async def _first_done(self, timeout: float | None) -> Link | None:
+        done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        winner = None
+        for task in done:
+            address, started = self._running.pop(task)
+            error = task.exception()
+            self._note(address, started, "" if error is None else describe(error))
+            if error is None:
+                winner = winner or task.result()
+            else:
+                self.last_error = error
+        return winner
+
+    def give_up(self, why: str) -> None:
+        """Note every attempt that is still running as given up."""
+        for address, started in self._running.values():
+            self._note(address, started, why)
+
+    def _note(self, address: Address, started: float, error: str) -> None:
+        duration = self._loop.time() - started
+        self.attempts.append(
+            ConnectionAttempt(address=address, method=ConnectionMethod.TCP, duration=duration, error=error)
+        )
+
+    async def _attempt(self, address: Address) -> Link:
+        link = self._manager.new_link(expect_id=self._expect_id)
+        await self._network.dial_tcp(lambda: link, address)
+        try:
+            await asyncio.shield(link.settled)
+        except asyncio.CancelledError:
+            link.abort()
+            raise
+        if not link.ready:
+            self.refused_here = link.refused_here
+            raise link.error or HandshakeError(link.reason[1])
+        return link
+
+
+def describe(error: BaseException) -> str:
+    """Return what went wrong in words for people."""
+    if isinstance(error, RatsError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__

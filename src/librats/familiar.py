@@ -1,0 +1,163 @@
+"""The names that users of the C++ API know, with its meaning, over the public verbs of the client."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from librats.config import RatsConfig
+from librats.errors import ConnectError, RatsError, UsageError
+from librats.peers.peer import Peer
+from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy
+
+if TYPE_CHECKING:
+    from librats.peers.handlers import HandlerTable
+
+__all__ = ["FamiliarNames"]
+
+
+class FamiliarNames:
+    """Mixed into :class:`~librats.RatsClient`."""
+
+    if TYPE_CHECKING:
+        _config: RatsConfig
+        _handlers: HandlerTable
+
+        @property
+        def is_running(self) -> bool:
+            """See the client."""
+
+        @property
+        def peers(self) -> Mapping[str, Peer]:
+            """See the client."""
+
+        async def connect(
+            self,
+            target: str | Address | tuple[str, int],
+            *,
+            strategy: ConnectionStrategy | str = ...,
+            expect_id: str | None = ...,
+            timeout: float | None = ...,
+        ) -> Peer:
+            """See the client."""
+
+        def _move_data_dir(self, data_dir: Path) -> None:
+            """See the client."""
+
+    async def connect_to_peer(
+        self, host: str, port: int, strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE
+    ) -> ConnectionAttemptResult:
+        """Connect, and tell what came of it instead of raising.
+
+        Args:
+            host: Host name or IP address.
+            port: TCP port.
+            strategy: How to reach the peer.
+
+        Returns:
+            The result; ``success`` is False where the peer cannot be reached, and ``error`` says why.
+
+        Raises:
+            UsageError: The client is not running, or the arguments make no sense.
+        """
+        started = time.monotonic()
+        try:
+            peer = await self.connect((host, port), strategy=strategy)
+        except UsageError:
+            raise
+        except RatsError as error:
+            attempts = error.attempts if isinstance(error, ConnectError) else ()
+            return ConnectionAttemptResult(
+                success=False, duration=time.monotonic() - started, error=str(error), attempts=attempts
+            )
+        return ConnectionAttemptResult(
+            success=True,
+            method=peer.method,
+            duration=time.monotonic() - started,
+            peer_id=peer.id,
+            used_candidates=(str(peer.link.local_address), str(peer.address)),
+            attempts=tuple(peer.attempts),
+        )
+
+    async def test_connection_strategies(
+        self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str]
+    ) -> dict[ConnectionStrategy, ConnectionAttemptResult]:
+        """Try several strategies one after the other, and tell what came of each.
+
+        A peer that was not connected before is disconnected again after each try.
+
+        Args:
+            host: Host name or IP address.
+            port: TCP port.
+            strategies: What to try, in this order.
+        """
+        results = {}
+        for strategy in strategies:
+            before = set(self.peers)
+            result = await self.connect_to_peer(host, port, strategy)
+            results[ConnectionStrategy(strategy)] = result
+            if result.success and result.peer_id not in before:
+                peer = self.peers.get(result.peer_id)
+                if peer is not None:
+                    await peer.close("the test is over")
+        return results
+
+    def set_connection_callback(self, callback: Callable[[Peer], Any]) -> None:
+        """Call a function with each peer that connects, as :meth:`~librats.RatsClient.on_connect` does."""
+        self._handlers.listen("connect", callback)
+
+    def set_advanced_connection_callback(self, callback: Callable[[Peer, ConnectionAttemptResult], Any]) -> None:
+        """Call a function with each peer that connects and an account of how."""
+
+        def tell(peer: Peer) -> Any:
+            return callback(
+                peer,
+                ConnectionAttemptResult(
+                    success=True,
+                    method=peer.method,
+                    peer_id=peer.id,
+                    used_candidates=(str(peer.link.local_address), str(peer.address)),
+                ),
+            )
+
+        self._handlers.listen("connect", tell)
+
+    def set_protocol_name(self, name: str) -> None:
+        """Name the application's network; only peers of the same name can connect. Before ``start()``.
+
+        Raises:
+            UsageError: The client is running.
+        """
+        self._reconfigure(protocol_name=name)
+
+    def set_protocol_version(self, version: str) -> None:
+        """Set the version of the application's network; only peers of the same version can connect. Before ``start()``.
+
+        Raises:
+            UsageError: The client is running.
+        """
+        self._reconfigure(protocol_version=version)
+
+    def set_data_directory(self, path: str | Path) -> None:
+        """Keep identity and state in that directory. Before ``start()``.
+
+        Raises:
+            UsageError: The client is running, or has used its identity already.
+        """
+        self._move_data_dir(Path(path))
+
+    def get_discovery_hash(self) -> str:
+        """Return the 20-byte info-hash, in hex, under which peers of this application find each other in the DHT.
+
+        It is the SHA-1 of the protocol string, as in the C++ library.
+        """
+        return hashlib.sha1(self._config.protocol.encode(), usedforsecurity=False).hexdigest()
+
+    def _reconfigure(self, **changes: str) -> None:
+        if self.is_running:
+            raise UsageError("the client is running; set this before start()")
+        self._config = dataclasses.replace(self._config, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,164 @@
+"""The client's verbs for hearing: which function is called with what."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from librats.peers.handlers import HandlerTable, StreamHandler
+from librats.peers.message_iterator import MessageIterator
+from librats.session.frames import Kind
+from librats.session.payloads import encode_name
+
+__all__ = ["HearingVerbs"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class HearingVerbs:
+    """Mixed into :class:`~librats.RatsClient`."""
+
+    def __init__(self) -> None:
+        self._handlers = HandlerTable()
+        self._iterators: weakref.WeakSet[MessageIterator] = weakref.WeakSet()
+
+    @overload
+    def on(self, type: str, handler: None = None, *, concurrent: bool = ...) -> Callable[[F], F]: ...
+    @overload
+    def on(self, type: str, handler: F, *, concurrent: bool = ...) -> F: ...
+    def on(self, type: str, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+        """Call a function with every message, and every request, of a type.
+
+        Messages of one type from one peer are handled one at a time, in the order they arrived. What the function
+        returns answers a request.
+
+        Args:
+            type: Type of the messages.
+            handler: ``(peer, data)``, sync or async. Where it is left out this is a decorator.
+            concurrent: Whether messages of one peer may be handled at the same time.
+
+        Returns:
+            The function.
+        """
+        return self._register(Kind.JSON, type, handler, concurrent=concurrent)
+
+    @overload
+    def once(self, type: str, handler: None = None) -> Callable[[F], F]: ...
+    @overload
+    def once(self, type: str, handler: F) -> F: ...
+    def once(self, type: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Call a function with the next message of a type, from whomever it comes, and no more."""
+        return self._register(Kind.JSON, type, handler, once=True)
+
+    def off(self, type: str, handler: Callable[..., Any] | None = None) -> int:
+        """Call a function no more.
+
+        Args:
+            type: Type of the messages.
+            handler: The function; every function of the type where it is None.
+
+        Returns:
+            How many were removed.
+        """
+        return self._handlers.remove(Kind.JSON, type, handler)
+
+    def _register(
+        self, kind: Kind, name: str, handler: F | None, *, once: bool = False, concurrent: bool = False
+    ) -> F | Callable[[F], F]:
+        if handler is not None:
+            return self._handlers.add(kind, name, handler, once=once, concurrent=concurrent)
+
+        def decorate(function: F) -> F:
+            return self._handlers.add(kind, name, function, once=once, concurrent=concurrent)
+
+        encode_name(name)
+        return decorate
+
+    @overload
+    def on_bytes(self, handler: None = None, *, channel: str = ...) -> Callable[[F], F]: ...
+    @overload
+    def on_bytes(self, handler: F, *, channel: str = ...) -> F: ...
+    def on_bytes(self, handler: F | None = None, *, channel: str = "") -> F | Callable[[F], F]:
+        """Call a function with ``(peer, bytes)`` for everything sent with :meth:`send_bytes` on a channel."""
+        return self._register(Kind.BYTES, channel, handler)
+
+    @overload
+    def on_text(self, handler: None = None, *, channel: str = ...) -> Callable[[F], F]: ...
+    @overload
+    def on_text(self, handler: F, *, channel: str = ...) -> F: ...
+    def on_text(self, handler: F | None = None, *, channel: str = "") -> F | Callable[[F], F]:
+        """Call a function with ``(peer, str)`` for everything sent with :meth:`send_text` on a channel."""
+        return self._register(Kind.TEXT, channel, handler)
+
+    def on_stream(
+        self, protocol: str, handler: StreamHandler | None = None
+    ) -> StreamHandler | Callable[[StreamHandler], StreamHandler]:
+        """Call a function with every stream that a peer opens for a protocol.
+
+        Args:
+            protocol: Name of the protocol.
+            handler: ``(stream)``. When an async one returns, the stream is closed; a plain function keeps it.
+
+        Raises:
+            UsageError: The protocol has a handler already.
+        """
+        if handler is not None:
+            self._handlers.set_stream(protocol, handler)
+            return handler
+
+        def decorate(function: StreamHandler) -> StreamHandler:
+            self._handlers.set_stream(protocol, function)
+            return function
+
+        encode_name(protocol)
+        return decorate
+
+    def off_stream(self, protocol: str) -> None:
+        """Take no more streams of a protocol; those that are open go on."""
+        self._handlers.remove_stream(protocol)
+
+    def on_datagram(self, handler: F) -> F:
+        """Call a function with ``(peer, bytes)`` for everything sent with :meth:`send_datagram`."""
+        return self._handlers.listen("datagram", handler)
+
+    def on_connect(self, handler: F) -> F:
+        """Call a function with ``(peer)`` when a session with a peer is up."""
+        return self._handlers.listen("connect", handler)
+
+    def on_disconnect(self, handler: F) -> F:
+        """Call a function with ``(peer, reason)`` when the session with a peer has ended."""
+        return self._handlers.listen("disconnect", handler)
+
+    def on_incoming(self, handler: F) -> F:
+        """Ask a function whether to let somebody in: with an address before, with the peer after the handshake.
+
+        Args:
+            handler: ``(address)`` and later ``(peer)``, sync or async; False refuses, and so does an exception.
+        """
+        return self._handlers.listen("incoming", handler)
+
+    def on_event(self, event: type, handler: F | None = None) -> F | Callable[[F], F]:
+        """Call a function with every life-cycle event of a class, :class:`~librats.PeerConnected` for example."""
+        if handler is not None:
+            return self._handlers.listen(event, handler)
+
+        def decorate(function: F) -> F:
+            return self._handlers.listen(event, function)
+
+        return decorate
+
+    def messages(self, type: str) -> MessageIterator:
+        """Iterate over ``(peer, data)`` of every message of a type, from now on until the client stops.
+
+        Where the loop is slower than the peers send, they are held back.
+
+        Example:
+            .. code-block:: python
+
+                async for peer, data in client.messages("chat"):
+                    print(peer.id[:8], data)
+        """
+        iterator = MessageIterator(self._handlers, type)
+        self._iterators.add(iterator)
+        return iterator

@@ -1,0 +1,279 @@
+"""From what arrives to the application's handlers: one at a time for each peer and type, in order of arrival."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from librats._core.unframing import Message
+from librats.config import SessionConfig
+from librats.errors import DecodeError, UsageError
+from librats.peers.events import HandlerFailed
+from librats.peers.handlers import HandlerTable, Registration
+from librats.runtime.tasks import TaskSet
+from librats.session.frames import Kind, Reason
+from librats.session.payloads import decode_payload, encode_value
+
+if TYPE_CHECKING:
+    from librats.peers.peer import Peer
+    from librats.services.session import Link
+
+__all__ = ["Dispatcher", "Inbox"]
+
+logger = logging.getLogger("librats.peers")
+
+Key = tuple[Kind, str]
+
+
+class Dispatcher:
+    """What all inboxes of a client share.
+
+    Args:
+        handlers: The application's handlers.
+        tasks: Owner of the tasks that run them.
+        config: Limits on payloads and on handlers that run at once.
+    """
+
+    def __init__(self, handlers: HandlerTable, tasks: TaskSet, config: SessionConfig) -> None:
+        self.handlers = handlers
+        self.tasks = tasks
+        self.config = config
+        self.unhandled = 0
+        """Messages of a type that has no handler."""
+        self.bad_payloads = 0
+        """Messages that were not what they said they were."""
+        self.handler_errors = 0
+        """Exceptions that handlers raised."""
+
+    def announce(self, event: Any) -> None:
+        """Tell the listeners of the event's class."""
+        self.notify(type(event), event)
+
+    def notify(self, what: str | type, *args: Any) -> None:
+        """Call the listeners of something; async ones run as tasks."""
+        for registration in self.handlers.listeners(what):
+            name = what if isinstance(what, str) else what.__name__
+            self.call(registration.handler, *args, name=name)
+
+    def call(self, handler: Callable[..., Any], *args: Any, name: str) -> None:
+        """Call one listener; what it raises is logged."""
+        try:
+            result = handler(*args)
+        except Exception:
+            self.handler_errors += 1
+            logger.exception("the handler for %s failed", name)
+            return
+        if inspect.isawaitable(result):
+            self.tasks.create(self._finish(result, name), name=f"librats handler for {name}")
+
+    async def _finish(self, result: Any, name: str) -> None:
+        try:
+            await result
+        except Exception:
+            self.handler_errors += 1
+            logger.exception("the handler for %s failed", name)
+
+    def handler_failed(self, peer: Peer, name: str, error: Exception) -> None:
+        """Log what a handler of messages or streams raised, and tell those who listen."""
+        self.handler_errors += 1
+        logger.error("the handler for %r failed", name, exc_info=error)
+        self.announce(HandlerFailed(peer, name, error))
+
+
+class _Lane:
+    """Messages of one type from one peer that wait for their handlers."""
+
+    def __init__(self, limit: int) -> None:
+        self.queue: deque[tuple[Link, Message]] = deque()
+        self.limit = limit
+        self.running = 0
+
+
+class Inbox:
+    """What one peer has sent and our handlers have not finished.
+
+    Args:
+        peer: The peer, as handlers see it.
+        dispatcher: What the client's inboxes share.
+    """
+
+    def __init__(self, peer: Peer, dispatcher: Dispatcher) -> None:
+        self._peer = peer
+        self._dispatcher = dispatcher
+        self._lanes: dict[Key, _Lane] = {}
+        self._answering: dict[tuple[int, int], asyncio.Task[None]] = {}
+
+    def deliver(self, link: Link, message: Message) -> None:
+        """Hand a message to its handlers, now where they are plain functions and nothing is before it."""
+        # A request goes to the handlers of its type, whatever its payload is.
+        kind = Kind.JSON if message.request_id else message.kind
+        key = (kind, message.name)
+        lane = self._lanes.get(key)  # type: ignore[arg-type]
+        if lane is None:
+            registrations = self._dispatcher.handlers.get(*key)  # type: ignore[arg-type]
+            if not registrations:
+                self._nobody(link, message)
+                return
+            if not any(registration.is_async for registration in registrations):
+                self._call_now(link, message, key)  # type: ignore[arg-type]
+                return
+            concurrent = all(registration.concurrent for registration in registrations)
+            lane = _Lane(self._dispatcher.config.max_concurrent_handlers if concurrent else 1)
+            self._lanes[key] = lane  # type: ignore[index]
+        lane.queue.append((link, message))
+        if lane.running < lane.limit:
+            self._start_worker(key, lane)  # type: ignore[arg-type]
+
+    def cancel(self, link: Link, number: int) -> None:
+        """Stop answering a request that the peer has given up."""
+        task = self._answering.get((id(link), number))
+        if task is not None:
+            task.cancel()
+
+    def _nobody(self, link: Link, message: Message) -> None:
+        self._dispatcher.unhandled += 1
+        logger.debug("no handler for %r from %s", message.name, self._peer.id[:8])
+        if message.request_id:
+            link.session.send_error(message.request_id, Reason.NO_HANDLER, f"no handler for {message.name!r}")
+        link.consumed(message.cost)
+
+    # Plain functions
+
+    def _call_now(self, link: Link, message: Message, key: Key) -> None:
+        try:
+            data = decode_payload(message.kind, message.payload, self._dispatcher.config)
+        except DecodeError as error:
+            self._bad_payload(link, message, error)
+            return
+        result = error_raised = None
+        for registration in self._dispatcher.handlers.take(*key):
+            try:
+                value = registration.handler(self._peer, data)
+            except Exception as error:  # the application's code may raise anything, and must not harm the session
+                self._dispatcher.handler_failed(self._peer, message.name, error)
+                error_raised = error_raised or error
+                continue
+            if inspect.isawaitable(value):
+                # A plain function that returns an awaitable: wait for it as for an async handler.
+                lane = self._lanes.setdefault(key, _Lane(1))
+                lane.running += 1
+                self._dispatcher.tasks.create(
+                    self._finish_late(key, lane, link, message, value),
+                    name=f"librats handler for {message.name}",
+                )
+                return
+            result = value if result is None else result
+        self._finish(link, message, result, error_raised)
+
+    async def _finish_late(self, key: Key, lane: _Lane, link: Link, message: Message, value: Any) -> None:
+        result = failure = None
+        try:
+            result = await value
+        except Exception as error:
+            self._dispatcher.handler_failed(self._peer, message.name, error)
+            failure = error
+        self._finish(link, message, result, failure)
+        await self._work(key, lane)
+
+    def _bad_payload(self, link: Link, message: Message, error: DecodeError) -> None:
+        self._dispatcher.bad_payloads += 1
+        logger.debug("bad %r from %s: %s", message.name, self._peer.id[:8], error)
+        if message.request_id:
+            link.session.send_error(message.request_id, Reason.BAD_DATA, str(error))
+        link.consumed(message.cost)
+
+    # Async functions
+
+    def _start_worker(self, key: Key, lane: _Lane) -> None:
+        lane.running += 1
+        self._dispatcher.tasks.create(self._work(key, lane), name=f"librats handlers for {key[1]}")
+
+    async def _work(self, key: Key, lane: _Lane) -> None:
+        """Handle what waits in a lane; the lane goes when nothing waits and nobody works."""
+        try:
+            while lane.queue:
+                link, message = lane.queue.popleft()
+                if message.request_id:
+                    await self._answer(key, link, message)
+                else:
+                    await self._handle(key, link, message)
+        finally:
+            lane.running -= 1
+            if lane.running == 0 and self._lanes.get(key) is lane:
+                del self._lanes[key]
+
+    async def _answer(self, key: Key, link: Link, message: Message) -> None:
+        """Handle a request in a task of its own, which the peer may cancel."""
+        if not link.session.requests.is_wanted(message.request_id):
+            link.consumed(message.cost)
+            return
+        task = self._dispatcher.tasks.create(self._handle(key, link, message), name=f"librats request {message.name}")
+        self._answering[id(link), message.request_id] = task
+        try:
+            await asyncio.wait([task])
+        finally:
+            task.cancel()
+            del self._answering[id(link), message.request_id]
+            if task.cancelled():
+                link.consumed(message.cost)
+
+    async def _handle(self, key: Key, link: Link, message: Message) -> None:
+        try:
+            data = decode_payload(message.kind, message.payload, self._dispatcher.config)
+        except DecodeError as error:
+            self._bad_payload(link, message, error)
+            return
+        registrations = self._dispatcher.handlers.take(*key)
+        if not registrations:
+            self._nobody(link, message)
+            return
+        timeout = message.timeout_ms / 1000 if message.timeout_ms else None
+        try:
+            async with asyncio.timeout(timeout):
+                result, error_raised = await self._call_all(registrations, message, data)
+        except TimeoutError as error:
+            result, error_raised = None, error
+        self._finish(link, message, result, error_raised)
+
+    async def _call_all(
+        self, registrations: Sequence[Registration], message: Message, data: Any
+    ) -> tuple[Any, Exception | None]:
+        """Call the handlers in order: the first value that is not None answers, and so does the first exception."""
+        result: Any = None
+        error_raised: Exception | None = None
+        for registration in registrations:
+            try:
+                value = registration.handler(self._peer, data)
+                if inspect.isawaitable(value):
+                    value = await value
+            except Exception as error:  # the application's code may raise anything, and must not harm the session
+                self._dispatcher.handler_failed(self._peer, message.name, error)
+                error_raised = error_raised or error
+            else:
+                result = value if result is None else result
+        return result, error_raised
+
+    def _finish(self, link: Link, message: Message, result: Any, error_raised: Exception | None) -> None:
+        if message.request_id:
+            self._reply(link, message.request_id, result, error_raised)
+        link.consumed(message.cost)
+
+    def _reply(self, link: Link, number: int, result: Any, error_raised: Exception | None) -> None:
+        session = link.session
+        if error_raised is None:
+            try:
+                payload = encode_value(result, self._dispatcher.config)
+                session.check_size(memoryview(payload[1]).nbytes)
+            except UsageError as error:
+                logger.error("the reply of a handler cannot be sent: %s", error)
+                error_raised = error
+            else:
+                session.send_reply(number, payload)
+        if error_raised is not None:
+            text = f"{type(error_raised).__name__}: {error_raised}"
+            session.send_error(number, Reason.HANDLER_ERROR, text)
+        link.request_flush()

@@ -1,0 +1,78 @@
+"""Life-cycle events, for :meth:`librats.RatsClient.on_event`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from librats.peers.peer import Peer
+    from librats.types import Address
+
+__all__ = [
+    "HandlerFailed",
+    "IncomingRefused",
+    "PathChanged",
+    "PeerConnected",
+    "PeerDisconnected",
+    "PeerDiscovered",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A session with a peer is up."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """The session with a peer has ended."""
+
+    peer: Peer
+    code: str
+    """``"closed"``, ``"lost"``, ``"timeout"``, ``"protocol_error"``, ``"refused"``, ``"limit"`` or the peer's own."""
+    reason: str
+    """Words for people; where the peer said them, not to be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """The session with a peer goes over another connection from now on."""
+
+    peer: Peer
+    old: Address
+    new: Address
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFailed:
+    """One of the application's handlers raised; the session goes on."""
+
+    peer: Peer
+    name: str
+    """Message type, channel or stream protocol."""
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingRefused:
+    """Somebody tried to connect and was not let in."""
+
+    address: Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDiscovered:
+    """A peer was found that may be dialled."""
+
+    peer_id: str
+    """Its id; empty where it does not tell."""
+    addresses: tuple[Address, ...]
+    """Where it says it is."""
+    name: str
+    """What it calls itself; not to be trusted."""
+    source: str
+    """How it was found: ``"mdns"``."""

@@ -1,0 +1,60 @@
+"""What two peers tell each other first inside the session: where they listen, and how they see each other."""
+
+from __future__ import annotations
+
+import msgspec
+
+from librats.errors import DecodeError, UsageError
+from librats.types import Address
+
+__all__ = ["Hello"]
+
+MAX_ADDRESSES = 16
+MAX_TEXT = 64
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The hello frame: a JSON object whose unknown members are ignored.
+
+    Example:
+        >>> Hello.decode(Hello(listen=["192.0.2.7:8081"], observed="198.51.100.4:40000").encode()).addresses
+        [Address(host='192.0.2.7', port=8081)]
+    """
+
+    listen: list[str] = []
+    """Where the sender takes connections."""
+
+    observed: str = ""
+    """Where the sender sees the receiver."""
+
+    def encode(self) -> bytes:
+        """Return the frame's body."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Hello:
+        """Read a frame's body.
+
+        Raises:
+            DecodeError: It is no such object, or has too much in it.
+        """
+        try:
+            hello = msgspec.json.decode(body, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise DecodeError(f"a hello that does not parse: {error}") from error
+        if len(hello.listen) > MAX_ADDRESSES or any(len(text) > MAX_TEXT for text in (*hello.listen, hello.observed)):
+            raise DecodeError("a hello with too much in it")
+        return hello
+
+    @property
+    def addresses(self) -> list[Address]:
+        """The listening addresses that are IP addresses with a port; what else the peer wrote is left out."""
+        found = []
+        for text in self.listen:
+            try:
+                address = Address.parse(text)
+            except UsageError:
+                continue
+            if address.is_literal and address.port:
+                found.append(address)
+        return found

@@ -1,0 +1,415 @@
+"""Who we are connected to: admission, limits, two links to one peer, and the end of sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from librats._core.unframing import Message
+from librats.config import RatsConfig
+from librats.errors import DecodeError, HandshakeError, PeerLimitReached, RatsError
+from librats.peers.dispatch import Dispatcher
+from librats.peers.events import IncomingRefused, PathChanged, PeerConnected, PeerDisconnected
+from librats.peers.handlers import HandlerTable
+from librats.peers.hello import Hello
+from librats.peers.identity import Identity
+from librats.peers.peer import Peer
+from librats.runtime.tasks import TaskSet
+from librats.services.session import Link
+from librats.services.stream import Stream
+from librats.session.events import DatagramReceived
+from librats.session.frames import Kind, Reason
+from librats.session.greeting import Greeting
+from librats.session.opening import Opening
+from librats.types import Address, Entropy, PeerStats
+
+__all__ = ["PeerManager"]
+
+logger = logging.getLogger("librats.peers")
+
+KEY_SIZE = 32
+STALE_LINK_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class Gone:
+    """Traffic of peers that are gone."""
+
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    messages_sent: int = 0
+    messages_received: int = 0
+
+    def add(self, stats: PeerStats) -> None:
+        """Add the traffic of one more."""
+        self.bytes_sent += stats.bytes_sent
+        self.bytes_received += stats.bytes_received
+        self.messages_sent += stats.messages_sent
+        self.messages_received += stats.messages_received
+
+
+class PeerManager:
+    """The peers of one client.
+
+    Args:
+        identity: Who we are.
+        config: Limits and timing.
+        handlers: The application's handlers.
+        tasks: Owner of every task.
+        entropy: Random values for everything but keys.
+        new_key: Makes ephemeral keys: 32 bytes from the system.
+        agent: What we call our software.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: RatsConfig,
+        handlers: HandlerTable,
+        tasks: TaskSet,
+        *,
+        entropy: Entropy,
+        new_key: Callable[[int], bytes],
+        agent: str,
+    ) -> None:
+        self._identity = identity
+        self._config = config
+        self._handlers = handlers
+        self._tasks = tasks
+        self._entropy = entropy
+        self._new_key = new_key
+        self._greeting = Greeting(
+            incarnation=new_key(8),
+            message_window=config.session.message_window,
+            max_message=config.session.max_message_size,
+            agent=agent,
+        )
+        self.dispatcher = Dispatcher(handlers, tasks, config.session)
+        """Where messages go."""
+        self.listening: list[Address] = []
+        """Where we take connections."""
+        self.peers: dict[str, Peer] = {}
+        """Connected peers by id."""
+        self._waiting: dict[Link, Peer] = {}
+        self._links: set[Link] = set()
+        self._half_open = 0
+        self.closing = False
+        """True once nobody is let in any more."""
+        self.counters = dict.fromkeys(
+            (
+                "links_in",
+                "links_out",
+                "handshakes_failed",
+                "incoming_refused",
+                "peers_connected",
+                "peers_disconnected",
+            ),
+            0,
+        )
+        """What has happened so far, for statistics."""
+        self.gone = Gone()
+        """Traffic of peers that are gone."""
+
+    # Making links
+
+    def new_link(self, *, expect_id: str | None = None, initiator: bool = True) -> Link:
+        """Make the protocol of a connection that is about to be made, or was just accepted."""
+        opening = Opening(
+            initiator=initiator,
+            private_key=self._identity.private_key,
+            ephemeral=self._new_key(KEY_SIZE),
+            protocol=self._config.protocol,
+            greeting=self._greeting,
+            expect_id=expect_id,
+        )
+        return Link(
+            opening,
+            self,
+            initiator=initiator,
+            config=self._config.session,
+            entropy=self._entropy,
+            connected=self._connected,
+        )
+
+    def incoming_link(self) -> Link:
+        """Make the protocol of a connection that somebody else dialled."""
+        return self.new_link(initiator=False)
+
+    def _connected(self, link: Link) -> bool:
+        """Let a connection begin its handshake, or not."""
+        self._links.add(link)
+        self.counters["links_out" if link.initiator else "links_in"] += 1
+        if self.closing:
+            return False
+        return link.initiator or self._accepted(link)
+
+    def _accepted(self, link: Link) -> bool:
+        if self._half_open >= self._config.max_half_open:
+            self._refused(link.address, f"{self._half_open} handshakes are under way, the limit is max_half_open")
+            return False
+        self._half_open += 1
+        link.counted_half_open = True
+        verdict = self._ask_incoming(link.address)
+        if inspect.isawaitable(verdict):
+            link.pause()
+            self._tasks.create(self._accept_later(link, verdict), name="librats incoming hook")
+            return True
+        if not verdict:
+            self._refused(link.address, "the application refused the address")
+        return bool(verdict)
+
+    async def _accept_later(self, link: Link, verdict: Any) -> None:
+        if await verdict:
+            link.resume()
+        else:
+            self._refused(link.address, "the application refused the address")
+            link.abort()
+
+    def _handshake_over(self, link: Link) -> None:
+        if link.counted_half_open:
+            link.counted_half_open = False
+            self._half_open -= 1
+
+    def _refused(self, address: Address, reason: str) -> None:
+        self.counters["incoming_refused"] += 1
+        logger.debug("refused %s: %s", address, reason)
+        self.dispatcher.announce(IncomingRefused(address, reason))
+
+    def _ask_incoming(self, what: Address | Peer) -> Any:
+        """Ask the incoming hooks; a bool, or an awaitable of one where a hook is async."""
+        hooks = iter(self._handlers.listeners("incoming"))
+        for hook in hooks:
+            try:
+                answer = hook.handler(what)
+            except Exception:
+                logger.exception("the incoming hook failed; the peer is refused")
+                return False
+            if inspect.isawaitable(answer):
+                return self._ask_rest(answer, what, hooks)
+            if answer is False:
+                return False
+        return True
+
+    async def _ask_rest(self, answer: Any, what: Address | Peer, hooks: Iterator[Any]) -> bool:
+        try:
+            if await answer is False:
+                return False
+            for hook in hooks:
+                answer = hook.handler(what)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+                if answer is False:
+                    return False
+        except Exception:
+            logger.exception("the incoming hook failed; the peer is refused")
+            return False
+        return True
+
+    # What links report
+
+    def link_opened(self, link: Link) -> None:
+        """Admit a peer whose id is now known, or send it away."""
+        if link.peer_id == self._identity.peer_id:
+            link.refuse(HandshakeError("that is this client itself"), Reason.REFUSED)
+            return
+        if self._is_full(link):
+            limit = f"{len(self.peers)} peers are connected, the limit is max_peers"
+            link.refuse(PeerLimitReached(limit), Reason.LIMIT)
+            if not link.initiator:
+                self._refused(link.address, limit)
+            return
+        if link.initiator:
+            self._admit(link)
+            return
+        peer = self._waiting[link] = Peer(link, self._config, self.dispatcher)
+        verdict = self._ask_incoming(peer)
+        if inspect.isawaitable(verdict):
+            self._tasks.create(self._admit_later(link, verdict), name="librats incoming hook")
+        else:
+            self._admit_or_not(link, verdict)
+
+    def _is_full(self, link: Link) -> bool:
+        return self.closing or (link.peer_id not in self.peers and len(self.peers) >= self._config.max_peers)
+
+    async def _admit_later(self, link: Link, verdict: Any) -> None:
+        self._admit_or_not(link, await verdict)
+
+    def _admit_or_not(self, link: Link, verdict: bool) -> None:
+        if verdict:
+            self._admit(link)
+        else:
+            self._refused(link.address, "the application refused the peer")
+            link.refuse(HandshakeError("the application refused the peer"), Reason.REFUSED)
+
+    def _admit(self, link: Link) -> None:
+        if link.is_open:
+            listen = [str(address) for address in self.listening[:16]]
+            link.admit(Hello(listen=listen, observed=str(link.address)).encode())
+
+    def link_ready(self, link: Link, hello: bytes) -> None:
+        """Take a link into use that both sides have admitted."""
+        self._handshake_over(link)
+        waiting = self._waiting.pop(link, None)
+        if self._is_full(link):
+            link.refuse(
+                PeerLimitReached(f"{len(self.peers)} peers are connected, the limit is max_peers"),
+                Reason.LIMIT,
+            )
+            return
+        peer = self.peers.get(link.peer_id)
+        if peer is None:
+            peer = waiting or Peer(link, self._config, self.dispatcher)
+            self._note_hello(peer, hello)
+            self.peers[peer.id] = peer
+            self.counters["peers_connected"] += 1
+            logger.debug("connected: %r", peer)
+            self.dispatcher.notify("connect", peer)
+            self.dispatcher.announce(PeerConnected(peer))
+        else:
+            self._note_hello(peer, hello)
+            self._choose(peer, link)
+
+    def _note_hello(self, peer: Peer, hello: bytes) -> None:
+        try:
+            peer.hello = Hello.decode(hello)
+        except DecodeError as error:
+            self.dispatcher.bad_payloads += 1
+            logger.debug("%r: %s", peer, error)
+
+    def _choose(self, peer: Peer, link: Link) -> None:
+        """Decide which of two links to a peer lives on, as the peer does (LIBRATS2 wire, section 5)."""
+        old = peer.link
+        peer.use(link)
+        if _incarnation(old) != _incarnation(link):
+            # The peer was restarted: nobody is at the other end of the old link any more.
+            winner = link
+            old.abort()
+        elif old.initiator == link.initiator:
+            # The newest wins; the side that dialled both retires the other, so that both mean the same one.
+            winner = link
+            if link.initiator:
+                old.retire()
+            else:
+                old.retire(after=STALE_LINK_SECONDS)
+        else:
+            # Opposite directions: the link that the smaller peer id dialled.
+            ours_wins = self._identity.peer_id < peer.id
+            winner, loser = (link, old) if link.initiator == ours_wins else (old, link)
+            loser.retire()
+        peer.use(winner)
+        if winner is not old:
+            self.dispatcher.announce(PathChanged(peer, old.address, winner.address))
+
+    def message_received(self, link: Link, message: Message) -> None:
+        """Hand a message to its peer's inbox."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None:
+            peer.inbox.deliver(link, message)
+
+    def request_cancelled(self, link: Link, number: int) -> None:
+        """Tell the peer's inbox that an answer is no longer wanted."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None:
+            peer.inbox.cancel(link, number)
+
+    def stream_opened(self, link: Link, stream: Stream) -> None:
+        """Hand a stream to the handler of its protocol."""
+        handler = self._handlers.stream(stream.protocol)
+        peer = self.peers.get(link.peer_id)
+        if handler is None or peer is None:
+            stream.refuse(Reason.NO_HANDLER, f"no handler for streams of {stream.protocol!r}")
+            return
+        stream.peer = peer
+        stream.accept()
+        try:
+            result = handler(stream)
+        except Exception as error:
+            self._stream_failed(peer, stream, error)
+            return
+        if inspect.isawaitable(result):
+            self._tasks.create(self._serve_stream(peer, stream, result), name=f"librats stream {stream.protocol}")
+
+    async def _serve_stream(self, peer: Peer, stream: Stream, result: Any) -> None:
+        """Run an async stream handler; when it returns the stream is closed."""
+        try:
+            await result
+            await stream.close()
+        except Exception as error:
+            self._stream_failed(peer, stream, error)
+
+    def _stream_failed(self, peer: Peer, stream: Stream, error: Exception) -> None:
+        if isinstance(error, RatsError) and not peer.is_connected:
+            logger.debug("%r ended with its session", stream)
+            return
+        self.dispatcher.handler_failed(peer, stream.protocol, error)
+        stream.refuse(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
+
+    def datagram_received(self, link: Link, event: DatagramReceived) -> None:
+        """Hand a datagram to those who listen."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None and event.kind == Kind.BYTES:
+            self.dispatcher.notify("datagram", peer, event.payload)
+
+    def link_going(self, link: Link, code: str, message: str) -> None:
+        """Answer the peer's goodbye."""
+        if code != Reason.SUPERSEDED:
+            link.hang_up()
+            return
+        peer = self.peers.get(link.peer_id)
+        if peer is not None and peer.link is link:
+            others = [other for other in peer.links if other is not link and other.is_open]
+            if others:
+                self._move(peer, others[-1])
+        link.retire(peer_is_done=True)
+
+    def _move(self, peer: Peer, link: Link) -> None:
+        old = peer.link
+        peer.use(link)
+        self.dispatcher.announce(PathChanged(peer, old.address, link.address))
+
+    def link_closed(self, link: Link) -> None:
+        """Take note that a connection is gone, and with the last one the peer."""
+        self._links.discard(link)
+        self._handshake_over(link)
+        self._waiting.pop(link, None)
+        if not link.ready:
+            self.counters["handshakes_failed"] += 1
+            return
+        peer = self.peers.get(link.peer_id)
+        if peer is None or link not in peer.links:
+            return
+        peer.drop(link)
+        if peer.link is not link:
+            return
+        others = [other for other in peer.links if other.is_open]
+        if others:
+            self._move(peer, others[-1])
+            return
+        del self.peers[peer.id]
+        peer.disconnected = True
+        self.gone.add(peer.stats)
+        self.counters["peers_disconnected"] += 1
+        code, reason = link.reason
+        logger.debug("disconnected: %r: %s", peer, reason)
+        self.dispatcher.notify("disconnect", peer, reason)
+        self.dispatcher.announce(PeerDisconnected(peer, code, reason))
+
+    # The end
+
+    async def close(self) -> None:
+        """Say goodbye to every peer and wait until every connection is gone."""
+        self.closing = True
+        links = list(self._links)
+        for link in links:
+            if not link.ready:
+                link.abort()
+        await asyncio.gather(*(link.close(Reason.CLOSED, "the peer shut down") for link in links))
+
+
+def _incarnation(link: Link) -> bytes:
+    opened = link.opened
+    return opened.greeting.incarnation if opened is not None and opened.greeting is not None else b""

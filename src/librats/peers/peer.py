@@ -1,0 +1,372 @@
+"""A connected peer, as the application sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from librats.config import RatsConfig
+from librats.errors import ClosedError, PeerNotConnected, RequestTimeout, UsageError
+from librats.peers.dispatch import Inbox
+from librats.session.frames import Kind, Reason
+from librats.session.payloads import decode_payload, encode_json, encode_name, encode_value
+from librats.types import Address, ConnectionAttempt, ConnectionMethod, PeerStats
+
+if TYPE_CHECKING:
+    from librats.peers.dispatch import Dispatcher
+    from librats.peers.hello import Hello
+    from librats.services.session import Link
+    from librats.services.stream import Stream
+
+__all__ = ["DEFAULT", "Peer", "as_buffer"]
+
+
+class Default:
+    """Stands for the configured value, where None means none."""
+
+
+DEFAULT = Default()
+
+MAX_DATAGRAM = 65000
+
+
+def as_buffer(data: Any) -> bytes | bytearray | memoryview:
+    """Return a buffer's bytes without copying them.
+
+    Raises:
+        UsageError: It is no contiguous buffer.
+    """
+    if isinstance(data, bytes | bytearray):
+        return data
+    try:
+        return memoryview(data).cast("B")
+    except TypeError as error:
+        raise UsageError(f"bytes are sent from a contiguous buffer: {error}") from error
+
+
+class Peer:
+    """A peer with whom there is, or was, a session. Comes from the client; handlers get it as their first argument."""
+
+    def __init__(self, link: Link, config: RatsConfig, dispatcher: Dispatcher) -> None:
+        self._config = config
+        self._links: list[Link] = [link]
+        self._link = link
+        self.inbox = Inbox(self, dispatcher)
+        self.hello: Hello | None = None
+        """What the peer told about itself."""
+        self.attempts: Sequence[ConnectionAttempt] = ()
+        """How the connection was tried, where this side dialled."""
+        self._connected_at = time.monotonic()
+        self._gone_counters = [0, 0, 0, 0]
+        self.disconnected = False
+        """True once the session has ended."""
+
+    def __repr__(self) -> str:
+        """Show the shortened id and the address."""
+        state = "" if self.is_connected else " disconnected"
+        return f"<Peer {self.id[:8]} at {self.address}{state}>"
+
+    # Who and where
+
+    @property
+    def id(self) -> str:
+        """Peer id: 64 lower-case hex digits, the SHA-256 of the peer's X25519 key."""
+        return self._link.peer_id
+
+    @property
+    def address(self) -> Address:
+        """Where the peer is, as the connection in use sees it."""
+        return self._link.address
+
+    @property
+    def method(self) -> ConnectionMethod:
+        """How the peer is reached."""
+        return ConnectionMethod.TCP
+
+    @property
+    def is_connected(self) -> bool:
+        """True where messages can be sent."""
+        return not self.disconnected and self._link.is_open
+
+    @property
+    def outgoing(self) -> bool:
+        """True where this side dialled the connection in use."""
+        return self._link.initiator
+
+    @property
+    def agent(self) -> str:
+        """Name and version of the peer's software, as it says."""
+        opened = self._link.opened
+        return opened.greeting.agent if opened is not None and opened.greeting is not None else ""
+
+    @property
+    def rtt(self) -> float | None:
+        """Smoothed round-trip time in seconds; None until the first ping has come back."""
+        return self._link.session.round_trip.smoothed
+
+    @property
+    def stats(self) -> PeerStats:
+        """Counters since the peer connected."""
+        sums = list(self._gone_counters)
+        for link in self._links:
+            sums = [a + b for a, b in zip(sums, _counters(link), strict=True)]
+        return PeerStats(
+            bytes_sent=sums[0],
+            bytes_received=sums[1],
+            messages_sent=sums[2],
+            messages_received=sums[3],
+            bytes_queued=sum(link.session.queued for link in self._links),
+            open_streams=sum(link.session.streams.count for link in self._links),
+            connected_seconds=time.monotonic() - self._connected_at,
+            rtt=self.rtt,
+        )
+
+    def explain(self) -> str:
+        """Tell in words how the peer is connected, and what was tried before."""
+        rtt = "not measured yet" if self.rtt is None else f"{self.rtt * 1000:.1f} ms"
+        who = "we dialled" if self.outgoing else "it dialled"
+        lines = [
+            f"peer {self.id}",
+            f"{'connected' if self.is_connected else 'was connected'} over {self.method} at {self.address} ({who}), "
+            f"from {self._link.local_address}",
+            f"encryption: Noise XX, 25519, ChaCha20-Poly1305; round trip: {rtt}; software: {self.agent or 'unknown'}",
+        ]
+        if self.disconnected:
+            lines.append(f"ended: {self._link.reason[1]} [{self._link.reason[0]}]")
+        if len(self._links) > 1:
+            lines.append(f"{len(self._links) - 1} older connections are finishing what they had under way")
+        lines += [
+            f"tried {a.address} over {a.method}: {a.error or 'worked'}, {a.duration * 1000:.0f} ms"
+            for a in self.attempts
+        ]
+        return "\n".join(lines)
+
+    # Verbs
+
+    def _open_link(self) -> Link:
+        if not self.is_connected:
+            raise PeerNotConnected(f"peer {self.id[:8]} is not connected: {self._link.reason[1]}")
+        return self._link
+
+    async def send(self, type: str, data: Any = None) -> None:
+        """Send a JSON message.
+
+        Args:
+            type: Type of the message, which chooses the handlers at the other side; at most 255 bytes of UTF-8.
+            data: Anything with a JSON form.
+
+        Raises:
+            PeerNotConnected: The session has ended.
+            UsageError: The data has no JSON form, or is over a limit.
+        """
+        await self._send(Kind.JSON, encode_name(type), encode_json(data, self._config.session))
+
+    async def send_bytes(self, data: Any, *, channel: str = "") -> None:
+        """Send bytes as one message.
+
+        Args:
+            data: Any contiguous buffer, a numpy array for example.
+            channel: Chooses the handlers at the other side.
+
+        Raises:
+            PeerNotConnected: The session has ended.
+            UsageError: It is no contiguous buffer, or longer than ``max_message_size``.
+        """
+        await self._send(Kind.BYTES, encode_name(channel), as_buffer(data))
+
+    async def send_text(self, text: str, *, channel: str = "") -> None:
+        """Send text as one message.
+
+        Args:
+            text: The text.
+            channel: Chooses the handlers at the other side.
+
+        Raises:
+            PeerNotConnected: The session has ended.
+            UsageError: It is longer than ``max_message_size``, or no text.
+        """
+        await self._send(Kind.TEXT, encode_name(channel), encode_text(text))
+
+    async def _send(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> None:
+        link = self._open_link()
+        link.session.check_size(len(payload))
+        while not link.has_room:
+            await link.wait_for_room()
+            link = self._open_link()
+        link.session.send_message(kind, name, payload)
+        link.request_flush()
+
+    def try_send(self, type: str, data: Any = None) -> bool:
+        """Send a JSON message if there is room for it, without waiting.
+
+        Args:
+            type: Type of the message.
+            data: Anything with a JSON form.
+
+        Returns:
+            False where the peer is not connected, or its queue is at the high-water mark; nothing was sent then.
+
+        Raises:
+            UsageError: The data has no JSON form, or is over a limit.
+        """
+        return self.try_send_encoded(Kind.JSON, encode_name(type), encode_json(data, self._config.session))
+
+    def try_send_encoded(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> bool:
+        """Send what is encoded already if there is room for it, without waiting."""
+        link = self._link
+        if self.disconnected or not link.is_open or not link.has_room:
+            return False
+        link.session.check_size(len(payload))
+        link.session.send_message(kind, name, payload)
+        link.request_flush()
+        return True
+
+    async def request(self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT) -> Any:
+        """Send a request and wait for what the peer's handler returns.
+
+        Args:
+            type: Type of the request, which chooses the handlers at the other side.
+            data: Anything with a JSON form, or a buffer, which arrives as bytes.
+            timeout: Seconds to wait; None for ever; the configured ``request_timeout`` where it is left out.
+
+        Returns:
+            The handler's return value: decoded JSON, or bytes where it returned a buffer.
+
+        Raises:
+            RequestTimeout: No reply came in time; the peer is told to stop working on it.
+            RemoteError: The peer has no handler for the type, or the handler raised.
+            PeerNotConnected: The session has ended, or ended before the reply came.
+            UsageError: The data cannot be sent, or too many requests are under way.
+        """
+        seconds = self._config.request_timeout if isinstance(timeout, Default) else timeout
+        name = encode_name(type)
+        payload = encode_value(data, self._config.session)
+        link = self._open_link()
+        link.session.check_size(memoryview(payload[1]).nbytes)
+        started = time.monotonic()
+        while not link.has_room:
+            try:
+                async with _deadline(seconds, started):
+                    await link.wait_for_room()
+            except TimeoutError:
+                raise RequestTimeout(f"no room to send {type!r} within {seconds:g} s") from None
+            link = self._open_link()
+        left = None if seconds is None else max(0.0, seconds - (time.monotonic() - started))
+        try:
+            kind, reply = await link.request(payload, name, left)
+        except RequestTimeout:
+            raise RequestTimeout(f"no reply to {type!r} from peer {self.id[:8]} within {seconds:g} s") from None
+        return decode_payload(kind, reply, self._config.session)
+
+    def send_datagram(self, data: Any) -> None:
+        """Send bytes that may get lost or arrive out of order; over TCP they travel with the stream and do not.
+
+        Args:
+            data: Any contiguous buffer of at most 65,000 bytes.
+
+        Raises:
+            PeerNotConnected: The session has ended.
+            UsageError: It is no contiguous buffer, or too long.
+        """
+        payload = as_buffer(data)
+        if len(payload) > MAX_DATAGRAM:
+            raise UsageError(f"a datagram has at most {MAX_DATAGRAM} bytes, not {len(payload)}")
+        link = self._open_link()
+        if link.has_room_for_datagram:
+            link.session.send_datagram(Kind.BYTES, payload)
+            link.request_flush()
+
+    async def open_stream(self, protocol: str) -> Stream:
+        """Open a stream and wait until the peer has agreed to it.
+
+        Args:
+            protocol: Chooses the handler at the other side; at most 255 bytes of UTF-8.
+
+        Raises:
+            RemoteError: The peer has no handler for the protocol, or no room for another stream.
+            PeerNotConnected: The session has ended.
+        """
+        name = encode_name(protocol)
+        try:
+            stream = await self._open_link().open_stream(name)
+        except ClosedError:
+            raise PeerNotConnected(f"peer {self.id[:8]} is not connected: {self._link.reason[1]}") from None
+        stream.peer = self
+        return stream
+
+    async def ping(self, *, timeout: float | None = 10.0) -> float:
+        """Measure one round trip.
+
+        Args:
+            timeout: Seconds to wait, or None for ever.
+
+        Returns:
+            Seconds.
+
+        Raises:
+            RequestTimeout: No answer came in time.
+            PeerNotConnected: The session has ended.
+        """
+        try:
+            async with _deadline(timeout, time.monotonic()):
+                return await self._open_link().ping()
+        except TimeoutError:
+            raise RequestTimeout(f"no answer to a ping within {timeout:g} s") from None
+
+    async def close(self, reason: str = "") -> None:
+        """Send what is queued, tell the peer why, and end the session. Idempotent.
+
+        Args:
+            reason: Words for the peer.
+        """
+        for link in list(self._links):
+            await link.close(Reason.CLOSED, reason)
+
+    # The links behind it, for the manager
+
+    @property
+    def link(self) -> Link:
+        """The link in use."""
+        return self._link
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """Every link that is not gone, the one in use included."""
+        return self._links
+
+    def use(self, link: Link) -> None:
+        """Send over that link from now on."""
+        if link not in self._links:
+            self._links.append(link)
+        self._link = link
+
+    def drop(self, link: Link) -> None:
+        """Forget a link that is gone, but not its counters, nor the last one's address."""
+        if link in self._links:
+            self._links.remove(link)
+            self._gone_counters = [a + b for a, b in zip(self._gone_counters, _counters(link), strict=True)]
+
+
+def encode_text(text: str) -> bytes:
+    """Encode text as UTF-8.
+
+    Raises:
+        UsageError: It is no string, or has lone surrogates.
+    """
+    if not isinstance(text, str):
+        raise UsageError(f"text is a string, not {type(text).__name__}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("text with lone surrogates has no UTF-8 form") from error
+
+
+def _deadline(seconds: float | None, started: float) -> asyncio.Timeout:
+    return asyncio.timeout(None if seconds is None else max(0.0, seconds - (time.monotonic() - started)))
+
+
+def _counters(link: Link) -> list[int]:
+    session = link.session
+    return [session.bytes_sent, session.bytes_received, session.messages_sent, session.messages_received]

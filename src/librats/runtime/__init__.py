@@ -1,0 +1,1 @@
+"""The machine under librats: sockets, threads, random values and network interfaces."""

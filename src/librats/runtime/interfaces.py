@@ -1,0 +1,74 @@
+"""The IP addresses of this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import socket
+
+from librats.runtime.offload import run_in_thread
+
+__all__ = ["interface_addresses"]
+
+logger = logging.getLogger("librats.runtime")
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+async def interface_addresses(*, include_loopback: bool = True) -> list[str]:
+    """Return this machine's IP addresses, those that serve most peers first.
+
+    IPv4 comes first, then IPv6, then link-local addresses, then loopback; addresses of one kind keep the
+    system's order. An IPv6 link-local address has its zone, as in ``fe80::1%eth0`` (on Windows an index).
+    Where the system does not tell, a warning is logged and the list is empty.
+    """
+    found = await run_in_thread(_system_addresses)
+    kept = [address for address in dict.fromkeys(found) if include_loopback or not address.is_loopback]
+    return [str(address) for address in sorted(kept, key=_rank)]
+
+
+def _rank(address: IPAddress) -> tuple[bool, bool, bool]:
+    return address.is_loopback, address.is_link_local, address.version == 6  # noqa: PLR2004 - IPv6
+
+
+def _system_addresses() -> list[IPAddress]:
+    # Whatever goes wrong in ifaddr, down to a machine without a C library to ask, costs the list and no more.
+    try:
+        import ifaddr  # noqa: PLC0415 - only who asks for addresses pays for loading it
+
+        adapters = list(ifaddr.get_adapters())
+    except Exception as error:
+        logger.warning("cannot list the addresses of this machine: %s", error)
+        return []
+    found = []
+    for adapter in adapters:
+        for entry in adapter.ips:
+            try:
+                address = _parsed(entry.ip)
+            except ValueError as error:
+                logger.warning("skipping an address of %s: %s", entry.nice_name, error)
+                continue
+            if not (address.is_unspecified or address.is_multicast):
+                found.append(address)
+    return found
+
+
+def _parsed(value: str | tuple[str, int, int]) -> IPAddress:
+    """Read an address as ifaddr gives it: IPv6 as a tuple of address, flow information and scope."""
+    if isinstance(value, str):
+        return ipaddress.ip_address(value)
+    host, _, scope = value
+    address = ipaddress.IPv6Address(host)
+    if address.is_link_local and address.scope_id is None and scope:
+        return ipaddress.IPv6Address(f"{host}%{_zone(scope)}")
+    return address
+
+
+def _zone(scope: int) -> str:
+    if os.name == "nt":
+        return str(scope)  # names have spaces there, and connecting takes the index
+    try:
+        return socket.if_indextoname(scope)
+    except OSError:  # the interface is gone since it was listed; the index is a zone, too
+        return str(scope)

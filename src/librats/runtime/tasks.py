@@ -1,0 +1,51 @@
+"""Tasks with an owner: none runs on when the owner closes, and none fails in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+__all__ = ["TaskSet"]
+
+logger = logging.getLogger("librats.runtime")
+
+
+class TaskSet:
+    """The tasks of one owner. Unlike a ``TaskGroup`` it may be closed by another task than the one that made it.
+
+    Example:
+        >>> async def main():
+        ...     tasks = TaskSet()
+        ...     tasks.create(asyncio.sleep(3600), name="a long wait")
+        ...     await tasks.close()
+        >>> asyncio.run(main())
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        """Tasks that have not ended."""
+        return len(self._tasks)
+
+    def create(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+        """Start a task. An exception that nobody else collects is logged."""
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("task %s failed", task.get_name(), exc_info=task.exception())
+
+    async def close(self) -> None:
+        """Cancel every task but the caller's own, and wait until they have ended."""
+        current = asyncio.current_task()
+        while others := [task for task in self._tasks if task is not current]:
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others)

@@ -1,0 +1,151 @@
+"""TCP sockets: listening on both address families, dialling one address."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from librats.errors import ConfigError
+from librats.types import Address
+
+__all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp"]
+
+ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+
+BACKLOG = 1024
+PORT_TRIES = 16
+
+
+class TcpListener:
+    """Sockets that listen on one port, one for each address family."""
+
+    def __init__(self, servers: list[asyncio.Server], addresses: list[Address]) -> None:
+        self._servers = servers
+        self.addresses = addresses
+        """Where it listens; ``0.0.0.0`` and ``::`` mean every interface."""
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return self.addresses[0].port
+
+    def close(self) -> None:
+        """Stop listening. Connections that were accepted live on."""
+        for server in self._servers:
+            server.close()
+
+
+def address_of(sockname: Any) -> Address:
+    """Return the address in a socket name of ``getsockname`` or ``getpeername``."""
+    host, port = sockname[:2]
+    scope = sockname[3] if len(sockname) > 3 else 0  # noqa: PLR2004 - an IPv6 name has four parts
+    return Address(f"{host}%{scope}" if scope and "%" not in host else host, port)
+
+
+def _sockaddr(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    host, _, zone = address.host.partition("%")
+    if ipaddress.ip_address(host).version == 4:  # noqa: PLR2004 - IPv4
+        return socket.AF_INET, (host, address.port)
+    scope = 0
+    if zone:
+        scope = int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+    return socket.AF_INET6, (host, address.port, 0, scope)
+
+
+def _listening_socket(address: Address) -> socket.socket:
+    family, name = _sockaddr(address)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(name)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _both_families(port: int) -> list[socket.socket]:
+    """Sockets for every interface on the same port; IPv6 is left out where the machine has none."""
+    for attempt in range(PORT_TRIES):
+        first = _listening_socket(Address("0.0.0.0", port))  # noqa: S104 - a peer listens to everyone
+        try:
+            second = _listening_socket(Address("::", first.getsockname()[1]))
+        except OSError as error:
+            if port == 0 and error.errno == errno.EADDRINUSE and attempt + 1 < PORT_TRIES:
+                first.close()
+                continue
+            if error.errno == errno.EADDRINUSE:
+                first.close()
+                raise
+            return [first]
+        return [first, second]
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+async def listen_tcp(factory: ProtocolFactory, host: str, port: int) -> TcpListener:
+    """Listen for connections.
+
+    Args:
+        factory: Makes the protocol of each connection.
+        host: IP address; empty for every interface, IPv4 and IPv6.
+        port: 0 picks one, the same for both families.
+
+    Raises:
+        ConfigError: The address is taken, not this machine's, or not an address at all.
+    """
+    loop = asyncio.get_running_loop()
+    where = Address(host or "*", port)
+    try:
+        sockets = [_listening_socket(Address(host, port))] if host else _both_families(port)
+    except ValueError:
+        raise ConfigError("listen_host", f"{host!r} is not an IP address") from None
+    except (OSError, OverflowError) as error:
+        raise ConfigError("listen_port", f"cannot listen on {where}: {error}") from error
+    with contextlib.ExitStack() as undo:
+        for sock in sockets:
+            undo.callback(sock.close)
+        servers = []
+        for sock in sockets:
+            server = await loop.create_server(factory, sock=sock, backlog=BACKLOG)
+            undo.callback(server.close)
+            servers.append(server)
+        undo.pop_all()
+    return TcpListener(servers, [address_of(sock.getsockname()) for sock in sockets])
+
+
+async def dial_tcp(factory: ProtocolFactory, address: Address) -> None:
+    """Connect to one address and give the connection to a protocol.
+
+    Args:
+        factory: Makes the protocol.
+        address: An IP address, not a name, and a port.
+
+    Raises:
+        OSError: The connection was refused or did not come about.
+    """
+    loop = asyncio.get_running_loop()
+    family, name = _sockaddr(address)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, name)
+        if sock.getsockname() == sock.getpeername():
+            # A port of the ephemeral range where nobody listens can connect to itself.
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        await loop.create_connection(factory, sock=sock)
+    except BaseException:
+        sock.close()
+        raise

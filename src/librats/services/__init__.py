@@ -1,0 +1,1 @@
+"""Drivers: what moves bytes and events between the protocols and the network."""

@@ -1,0 +1,519 @@
+"""Finding peers on the local network by multicast DNS (RFC 6762) and DNS-SD (RFC 6763), over ``zeroconf``.
+
+A node announces the service ``rats-<first 8 digits of its peer id>._librats._tcp.local.``. Its TXT record tells ``v=1``
+(the version of these keys), ``id`` (peer id), ``p`` (protocol string) and ``n`` (name, left out where there is none).
+Nodes of the C++ library announce the same service with an empty TXT record. Nothing of this is proven: who a peer is
+shows in the handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import ipaddress
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from librats.errors import ClosedError, DecodeError, UsageError
+from librats.runtime.network import SystemNetwork, current_network
+from librats.runtime.offload import run_in_thread
+from librats.runtime.tasks import TaskSet
+from librats.types import Address
+
+if TYPE_CHECKING:
+    from zeroconf import ServiceStateChange, Zeroconf
+    from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
+
+__all__ = ["SERVICE_TYPE", "MdnsDiscovery", "MdnsPeer", "read_service"]
+
+logger = logging.getLogger("librats.mdns")
+
+SERVICE_TYPE = "_librats._tcp.local."
+
+MAX_PEERS = 256
+MAX_ADDRESSES = 16
+MAX_LOOKUPS = 32
+MAX_NAME = 64
+MAX_PORT = 65535
+MAX_VALUE = 253  # bytes: a TXT string has at most 255, two go to the key and "=" (RFC 6763, 6.1)
+MAX_CONFLICTS = 8
+
+TTL = 120
+"""Seconds that others keep our records, the same as nodes of the C++ library ask for."""
+
+HEARING_TIMEOUT = 2.0
+"""Seconds within which our own announcement comes back where multicast works."""
+
+LOOKUP_TIMEOUT = 3.0
+"""Seconds that we ask for the records of an instance that was announced without them."""
+
+SETTLING_TIME = 1.5
+"""Seconds after a change until records that it replaced have left the cache; they do after one (RFC 6762, 10.2)."""
+
+_PEER_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MdnsPeer:
+    """A peer as it announces itself on the local network; nothing of it is proven."""
+
+    peer_id: str
+    """Peer id in lower-case hex; empty where it is not told, as by nodes of the C++ library."""
+
+    name: str
+    """What it calls itself; empty where it does not."""
+
+    protocol: str
+    """Its protocol string; empty where it is not told."""
+
+    addresses: tuple[Address, ...]
+    """Where it listens, IPv4 first, at least one."""
+
+    instance: str
+    """Full name of the service instance, such as ``rats-0123abcd._librats._tcp.local.``."""
+
+
+def read_service(
+    instance: str, properties: Mapping[bytes, bytes | None], hosts: Iterable[str], port: int | None
+) -> MdnsPeer:
+    """Read what somebody announced.
+
+    Args:
+        instance: Full name of the service instance.
+        properties: Keys and values of its TXT record; none for a node of the C++ library.
+        hosts: IP addresses of its host. Those that nobody can be reached at are left out.
+        port: Port of its SRV record.
+
+    Raises:
+        DecodeError: Nothing of ours: a value is missing, malformed or too long, or there is no address.
+
+    Example:
+        >>> read_service("rats-1._librats._tcp.local.", {}, ["192.0.2.7"], 8081).addresses
+        (Address(host='192.0.2.7', port=8081),)
+    """
+    if not port or not 0 < port <= MAX_PORT:
+        raise DecodeError(f"port {port} in an SRV record")
+    addresses = tuple(Address(host, port) for host in _reachable(hosts))[:MAX_ADDRESSES]
+    if not addresses:
+        raise DecodeError("a service without an address")
+    peer_id = protocol = name = ""
+    if properties:
+        if properties.get(b"v") != b"1":
+            raise DecodeError("an unknown version of the TXT record")
+        peer_id, protocol = _text(properties, b"id"), _text(properties, b"p")
+        name = _text(properties, b"n") if b"n" in properties else ""
+        if not _PEER_ID.fullmatch(peer_id):
+            raise DecodeError("no peer id in a TXT record")
+        if not protocol:
+            raise DecodeError("no protocol in a TXT record")
+        if not _is_name(name):
+            raise DecodeError("a bad name in a TXT record")
+    return MdnsPeer(peer_id=peer_id, name=name, protocol=protocol, addresses=addresses, instance=instance)
+
+
+def _text(properties: Mapping[bytes, bytes | None], key: bytes) -> str:
+    try:
+        return (properties.get(key) or b"").decode()
+    except UnicodeDecodeError:
+        raise DecodeError(f"a TXT value {key.decode()} that is not UTF-8") from None
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= MAX_NAME and name.isprintable()
+
+
+def _reachable(hosts: Iterable[str]) -> list[str]:
+    parsed = {ipaddress.ip_address(host) for host in hosts}
+    kept = [ip for ip in parsed if not (ip.is_unspecified or ip.is_multicast)]
+    return [str(ip) for ip in sorted(kept, key=lambda ip: (ip.version, ip.is_link_local, str(ip)))]
+
+
+def _without_zone(host: str) -> str:
+    return host.partition("%")[0]
+
+
+def _is_ip(host: str) -> bool:
+    return Address(host, 0).is_literal
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback
+
+
+class MdnsDiscovery:
+    """Announces this node on the local network, and tells which others are there.
+
+    Other protocols than ours are left out; nodes that do not tell theirs, those of the C++ library, are not. A
+    ``found`` callback comes again when a peer's addresses or name change. Both callbacks run in the event loop and
+    must not block; one that raises is logged.
+
+    Args:
+        peer_id: Our peer id, 64 digits in lower-case hex.
+        port: Where we listen.
+        protocol: Our protocol string, at most 253 bytes in UTF-8.
+        name: What to call ourselves: printable, at most 64 characters and 253 bytes in UTF-8.
+        interfaces: Our IP addresses on the networks to use; None for every IPv4 network.
+        addresses: IP addresses to announce; None for those of the networks in use.
+        on_found: Called with a peer that was found or has changed.
+        on_lost: Called with a peer that has said goodbye or was not heard of for long.
+
+    Raises:
+        UsageError: One of the arguments cannot be announced.
+
+    Example::
+
+        discovery = MdnsDiscovery(client.peer_id, client.listen_port, protocol="chat/1.0", on_found=print)
+        if not await discovery.start():
+            print(discovery.problem)
+        ...
+        await discovery.close()
+    """
+
+    def __init__(
+        self,
+        peer_id: str,
+        port: int,
+        *,
+        protocol: str,
+        name: str = "",
+        interfaces: Sequence[str] | None = None,
+        addresses: Sequence[str] | None = None,
+        on_found: Callable[[MdnsPeer], None],
+        on_lost: Callable[[MdnsPeer], None] | None = None,
+    ) -> None:
+        if not _PEER_ID.fullmatch(peer_id):
+            raise UsageError("a peer id has 64 digits in lower-case hex")
+        if not 0 < port <= MAX_PORT:
+            raise UsageError(f"a port is 1 to {MAX_PORT}, not {port}")
+        if not 0 < len(protocol.encode()) <= MAX_VALUE:
+            raise UsageError(f"a protocol to announce has 1 to {MAX_VALUE} bytes")
+        if not _is_name(name) or len(name.encode()) > MAX_VALUE:
+            raise UsageError(f"a name to announce is printable, at most {MAX_NAME} characters, {MAX_VALUE} bytes")
+        if addresses is not None and not (addresses and all(map(_is_ip, addresses))):
+            raise UsageError("the addresses to announce are IP addresses, at least one")
+        self.problem = ""
+        """Why discovery does not run, or which networks it has to do without; empty where all is well."""
+        self._peer_id = peer_id
+        self._port = port
+        self._protocol = protocol
+        self._name = name
+        self._wanted = None if interfaces is None else list(dict.fromkeys(interfaces))
+        self._addresses = addresses
+        self._on_found = on_found
+        self._on_lost = on_lost
+        self._known: dict[str, MdnsPeer] = {}
+        self._tasks = TaskSet()
+        self._lookups: set[str] = set()
+        self._settling: dict[str, asyncio.TimerHandle] = {}
+        self._changing = asyncio.Lock()
+        self._closed = False
+        self._mdns: AsyncZeroconf | None = None
+        self._browser: AsyncServiceBrowser | None = None
+        self._service: AsyncServiceInfo | None = None
+        self._announcing: asyncio.Task[None] | None = None
+        self._heard = asyncio.Event()
+        self._conflicts = 0
+        self._full = False
+
+    @property
+    def peers(self) -> Mapping[str, MdnsPeer]:
+        """The peers that are there now, by peer id; one that does not tell its id by its instance."""
+        return {peer.peer_id or peer.instance: peer for peer in self._known.values()}
+
+    async def start(self) -> bool:
+        """Announce this node and look for others.
+
+        Returns when our own announcement has come back, mostly within milliseconds: then multicast works. What keeps
+        it from working is logged once as a warning and told in :attr:`problem`; starting may be tried again.
+
+        Returns:
+            True where discovery runs, with all of the networks or with some.
+
+        Raises:
+            ClosedError: It was closed before.
+        """
+        async with self._changing:
+            if self._closed:
+                raise ClosedError("the discovery is closed")
+            if self._mdns is not None:
+                return True
+            try:
+                problem, running = await self._start()
+            except BaseException:
+                await self._stop()
+                raise
+            if not running:
+                await self._stop()
+            if problem and problem != self.problem:
+                logger.warning("%s: %s", "mDNS does without" if running else "no mDNS discovery", problem)
+            self.problem = problem
+            return running
+
+    async def close(self) -> None:
+        """Say goodbye and end; takes a quarter of a second. No callback comes any more."""
+        self._closed = True
+        async with self._changing:
+            await self._stop()
+
+    async def _start(self) -> tuple[str, bool]:
+        network = current_network()
+        if not isinstance(network, SystemNetwork):
+            return "this network is simulated, mDNS needs the system's", False
+        # Loading takes tens of milliseconds, in which a loop would stand still.
+        await run_in_thread(importlib.import_module, "zeroconf.asyncio")
+        own = await network.interface_addresses()
+        usable, left_out = self._choose_interfaces(own)
+        await self._open(usable, left_out)
+        problem = "; ".join(f"{address}: {why}" for address, why in left_out.items())
+        if self._mdns is None:
+            return problem or "no network interface with an IPv4 address", False
+        in_use = [address for address in usable if address not in left_out]
+        self._announce(in_use)
+        try:
+            async with asyncio.timeout(HEARING_TIMEOUT):
+                await self._heard.wait()
+        except TimeoutError:
+            return f"multicast does not work on {', '.join(in_use)}", False
+        return problem, True
+
+    def _choose_interfaces(self, own: list[str]) -> tuple[list[str], dict[str, str]]:
+        """Return the addresses to open sockets on, and why the others are left out."""
+        if self._wanted is None:
+            return [host for host in own if ":" not in host], {}
+        left_out = {}
+        known = {_without_zone(host) for host in own}
+        for host in self._wanted:
+            if not _is_ip(host):
+                left_out[host] = "not an IP address"
+            elif _without_zone(host) not in known and not _is_loopback(host):
+                left_out[host] = "not an address of this machine"
+        return [host for host in self._wanted if host not in left_out], left_out
+
+    async def _open(self, wanted: list[str], left_out: dict[str, str]) -> None:
+        """Open the sockets for as many of these interfaces as possible, all at once or else one after another."""
+        if not wanted or await self._reopen(wanted, left_out) is None:
+            return
+        kept: list[str] = []
+        for host in wanted:
+            error = await self._reopen([*kept, host], left_out)
+            if error is None:
+                kept.append(host)
+            else:
+                left_out[host] = error
+
+    async def _reopen(self, hosts: list[str], left_out: dict[str, str]) -> str | None:
+        """Replace what is open by sockets for these interfaces; return what went wrong where that is impossible."""
+        from zeroconf import Error  # noqa: PLC0415 - loaded when discovery starts
+        from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415
+
+        # An interface that is a VPN's, disconnected, or without multicast fails with any of a dozen error numbers.
+        try:
+            opened = AsyncZeroconf(interfaces=hosts)
+        except (OSError, RuntimeError) as error:
+            return str(error)
+        previous, self._mdns = self._mdns, opened
+        if previous is not None:
+            await previous.async_close()
+        try:
+            await opened.zeroconf.async_wait_for_start(timeout=HEARING_TIMEOUT)
+        except Error:
+            left_out.update(dict.fromkeys(hosts, "the sockets did not open"))
+        else:
+            # Where an interface has no multicast, zeroconf mostly goes on without it and does not say so.
+            senders = {_without_zone(sender.sock_name[0]) for sender in opened.zeroconf.engine.senders}
+            silent = [host for host in hosts if _without_zone(host) not in senders]
+            left_out.update(dict.fromkeys(silent, "the interface has no multicast"))
+        if all(host in left_out for host in hosts):
+            self._mdns = None
+            await opened.async_close()
+        return None
+
+    def _announce(self, in_use: list[str]) -> None:
+        from zeroconf import DNSQuestionType  # noqa: PLC0415
+        from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo  # noqa: PLC0415
+
+        assert self._mdns is not None  # noqa: S101 - for the type checker: the sockets are open
+        self._heard.clear()
+        # A unicast answer could go to another process: all of a host share one port. So ask for multicast ones.
+        self._browser = AsyncServiceBrowser(
+            self._mdns.zeroconf, SERVICE_TYPE, handlers=[self._changed], question_type=DNSQuestionType.QM
+        )
+        properties = {"v": "1", "id": self._peer_id, "p": self._protocol}
+        if self._name:
+            properties["n"] = self._name
+        self._service = AsyncServiceInfo(
+            SERVICE_TYPE,
+            f"rats-{self._peer_id[:8]}.{SERVICE_TYPE}",
+            port=self._port,
+            properties=properties,
+            # A host name of our own: nobody else's addresses get mixed with ours, or go with our goodbye.
+            server=f"rats-{self._peer_id[:32]}.local.",
+            parsed_addresses=self._announced(in_use),
+            host_ttl=TTL,
+            other_ttl=TTL,
+        )
+        self._announcing = self._tasks.create(self._register(probing=False), name="mDNS announcement")
+
+    def _announced(self, in_use: list[str]) -> list[str]:
+        hosts = [str(host) for host in in_use if self._addresses is None]
+        # Loopback is of use to this machine alone, and others would dial themselves.
+        hosts = [host for host in hosts if not _is_loopback(host)] or hosts or list(self._addresses or ())
+        return [_without_zone(host) for host in hosts[:MAX_ADDRESSES]]
+
+    async def _register(self, *, probing: bool) -> None:
+        """Announce our service three times; where asked to, first find a name that nobody has.
+
+        The first announcement does without probing (RFC 6762, 8.1), which takes 1.2 seconds: the name is a part of a
+        hash, so hardly anybody has it. Who has it nevertheless is heard, and the conflict resolved then.
+        """
+        from zeroconf import Error  # noqa: PLC0415
+
+        assert self._mdns is not None and self._service is not None  # noqa: S101, PT018 - for the type checker
+        try:
+            sent = await self._mdns.async_register_service(
+                self._service, allow_name_change=probing, cooperating_responders=not probing
+            )
+            await sent
+        except (Error, OSError) as error:
+            logger.warning("cannot announce this node by mDNS: %s", error)
+
+    def _resolve_conflict(self, rival: MdnsPeer) -> None:
+        """Give up our name to a node with a lower id, or defend it (RFC 6762, 9)."""
+        if self._conflicts >= MAX_CONFLICTS or (self._announcing is not None and not self._announcing.done()):
+            return
+        self._conflicts += 1
+        yields = rival.peer_id < self._peer_id
+        logger.info("another node, %s, has our mDNS name", rival.peer_id[:8])
+        self._announcing = self._tasks.create(self._rename() if yields else self._defend(), name="mDNS conflict")
+
+    async def _rename(self) -> None:
+        assert self._mdns is not None and self._service is not None  # noqa: S101, PT018 - for the type checker
+        given_up = self._service.name
+        # Without a goodbye, which would take the other one's records with it.
+        self._mdns.zeroconf.registry.async_remove(self._service)
+        await self._register(probing=True)
+        self._look(given_up)
+
+    async def _defend(self) -> None:
+        assert self._mdns is not None and self._service is not None  # noqa: S101, PT018 - for the type checker
+        await (await self._mdns.async_update_service(self._service))
+
+    def _changed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+        from zeroconf import ServiceStateChange  # noqa: PLC0415
+
+        if self._closed or zeroconf.done or not name.lower().endswith(f".{SERVICE_TYPE}"):
+            return
+        if state_change is ServiceStateChange.Removed:
+            self._forget(name)
+        else:
+            self._look(name)
+
+    def _look(self, name: str) -> None:
+        """Take note of an instance if all its records are there, else ask for them."""
+        from zeroconf import Error  # noqa: PLC0415
+        from zeroconf.asyncio import AsyncServiceInfo  # noqa: PLC0415
+
+        if self._closed or self._mdns is None:
+            return
+        try:
+            info = AsyncServiceInfo(SERVICE_TYPE, name)
+        except Error as error:
+            logger.debug("ignoring an mDNS service: %s", error)
+            return
+        if info.load_from_cache(self._mdns.zeroconf):
+            self._learn(name, info)
+        elif name not in self._lookups and len(self._lookups) < MAX_LOOKUPS:
+            self._lookups.add(name)
+            self._tasks.create(self._look_up(name, info), name="mDNS lookup")
+
+    async def _look_up(self, name: str, info: AsyncServiceInfo) -> None:
+        from zeroconf import DNSQuestionType, Error  # noqa: PLC0415
+
+        assert self._mdns is not None  # noqa: S101 - for the type checker: closing ends this task first
+        try:
+            if await info.async_request(self._mdns.zeroconf, LOOKUP_TIMEOUT * 1000, DNSQuestionType.QM):
+                self._learn(name, info)
+        except Error as error:
+            logger.debug("an mDNS lookup failed: %s", error)
+        finally:
+            self._lookups.discard(name)
+
+    def _learn(self, name: str, info: AsyncServiceInfo) -> None:
+        if self._closed or self._mdns is None:
+            return
+        if self._mdns.zeroconf.cache.current_entry_with_name_and_alias(SERVICE_TYPE, name) is None:
+            return  # without a pointer to it, nothing would ever take it away again
+        properties = info.properties if info.text.strip(b"\0") else {}
+        try:
+            peer = read_service(name, properties, info.parsed_scoped_addresses(), info.port)
+        except DecodeError as error:
+            logger.debug("ignoring an mDNS service: %s", error)
+            self._forget(name)
+            return
+        is_our_name = self._service is not None and name.lower() == self._service.key
+        if is_our_name or peer.peer_id == self._peer_id:
+            self._heard.set()
+            if peer.peer_id != self._peer_id:
+                self._resolve_conflict(peer)
+        elif peer.protocol not in ("", self._protocol):
+            self._forget(name)
+        else:
+            self._update(peer)
+
+    def _update(self, peer: MdnsPeer) -> None:
+        key = peer.instance.lower()
+        known = self._known.get(key)
+        if known == peer:
+            return
+        if known is None and len(self._known) >= MAX_PEERS:
+            if not self._full:
+                logger.warning("mDNS: %d peers are known, further ones are ignored", MAX_PEERS)
+            self._full = True
+            return
+        if known is not None and known.peer_id != peer.peer_id:
+            self._forget(peer.instance)
+        self._known[key] = peer
+        if known is not None:
+            self._settle(peer.instance)
+        logger.debug("found %s by mDNS", peer.peer_id[:8] or peer.instance)
+        self._tell(self._on_found, peer)
+
+    def _settle(self, name: str) -> None:
+        """Look again when replaced records have gone: zeroconf does not tell when they do."""
+        if (timer := self._settling.pop(name.lower(), None)) is not None:
+            timer.cancel()
+        self._settling[name.lower()] = asyncio.get_running_loop().call_later(SETTLING_TIME, self._look, name)
+
+    def _forget(self, name: str) -> None:
+        if (timer := self._settling.pop(name.lower(), None)) is not None:
+            timer.cancel()
+        if (peer := self._known.pop(name.lower(), None)) is not None:
+            logger.debug("lost %s by mDNS", peer.peer_id[:8] or peer.instance)
+            self._tell(self._on_lost, peer)
+
+    def _tell(self, callback: Callable[[MdnsPeer], None] | None, peer: MdnsPeer) -> None:
+        if callback is None:
+            return
+        try:
+            callback(peer)
+        except Exception:
+            logger.exception("an mDNS callback failed")
+
+    async def _stop(self) -> None:
+        """Release everything; a cancelled call does, too."""
+        for timer in self._settling.values():
+            timer.cancel()
+        self._settling.clear()
+        self._known.clear()
+        mdns, self._mdns = self._mdns, None
+        browser, self._browser = self._browser, None
+        if browser is not None:
+            await browser.async_cancel()
+        try:
+            await self._tasks.close()
+        finally:
+            if mdns is not None:
+                await mdns.async_close()

@@ -1,0 +1,41 @@
+"""What a link tells the one it belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from librats._core.unframing import Message
+    from librats.services.session import Link
+    from librats.services.stream import Stream
+    from librats.session.events import DatagramReceived
+
+__all__ = ["LinkOwner"]
+
+
+class LinkOwner(Protocol):
+    """Who a link reports to."""
+
+    def link_opened(self, link: Link) -> None:
+        """The handshake is done and the peer's id is known: admit the link, or close it."""
+
+    def link_ready(self, link: Link, hello: bytes) -> None:
+        """The peer has admitted the link too, and tells about itself."""
+
+    def message_received(self, link: Link, message: Message) -> None:
+        """A message or request has arrived."""
+
+    def request_cancelled(self, link: Link, number: int) -> None:
+        """The peer gave a request up."""
+
+    def stream_opened(self, link: Link, stream: Stream) -> None:
+        """The peer opened a stream: accept or refuse it."""
+
+    def datagram_received(self, link: Link, event: DatagramReceived) -> None:
+        """An unreliable message has arrived."""
+
+    def link_going(self, link: Link, code: str, message: str) -> None:
+        """The peer ends the session: it will send and take nothing more."""
+
+    def link_closed(self, link: Link) -> None:
+        """The connection is gone; :attr:`Link.reason` tells why."""

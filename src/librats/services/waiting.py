@@ -1,0 +1,80 @@
+"""Who waits on a session for an answer, a pong, or room to send."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+__all__ = ["Waiters"]
+
+
+class Waiters:
+    """The futures of one link."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
+        self._pongs: dict[bytes, asyncio.Future[float]] = {}
+        self._room: list[asyncio.Future[None]] = []
+
+    def reply(self, number: int) -> asyncio.Future[tuple[int, bytes]]:
+        """Return the future of a request's answer: its kind and content."""
+        future = self._replies[number] = self._loop.create_future()
+        return future
+
+    def forget_reply(self, number: int) -> bool:
+        """Drop the future of a request; True where its answer had not come."""
+        return self._replies.pop(number, None) is not None
+
+    def settle_reply(self, number: int, result: tuple[int, bytes] | Exception) -> None:
+        """Give a request its answer, or the reason why there is none."""
+        future = self._replies.pop(number, None)
+        if future is None or future.done():
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    def pong(self, token: bytes) -> asyncio.Future[float]:
+        """Return the future of a ping's round trip."""
+        future = self._pongs[token] = self._loop.create_future()
+        return future
+
+    def settle_pong(self, token: bytes, rtt: float) -> None:
+        """Give a ping its round trip."""
+        future = self._pongs.pop(token, None)
+        if future is not None and not future.done():
+            future.set_result(rtt)
+
+    def forget_pong(self, token: bytes) -> None:
+        """Drop the future of a ping."""
+        self._pongs.pop(token, None)
+
+    @property
+    def any_for_room(self) -> bool:
+        """True where somebody waits for room."""
+        return bool(self._room)
+
+    async def room(self) -> None:
+        """Wait until :meth:`wake_senders`."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._room.append(future)
+        try:
+            await future
+        finally:
+            self._room.remove(future)
+
+    def wake_senders(self) -> None:
+        """Wake everybody who waits for room; each looks for itself whether there is any."""
+        for future in self._room:
+            if not future.done():
+                future.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Wake everybody: the session is gone."""
+        waiting: list[asyncio.Future[Any]] = [*self._replies.values(), *self._pongs.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+        self.wake_senders()

@@ -1,0 +1,1 @@
+"""The session between two peers, as pure machines: handshake, frames, streams, requests and flow control."""

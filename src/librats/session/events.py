@@ -1,0 +1,129 @@
+"""What a session machine tells its driver. Messages and requests come as :class:`librats._core.unframing.Message`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from librats._core.unframing import Message
+from librats.session.frames import Kind
+
+if TYPE_CHECKING:
+    from librats.session.streams import StreamState
+
+__all__ = [
+    "DatagramReceived",
+    "Event",
+    "GoAwayReceived",
+    "HelloReceived",
+    "Message",
+    "PongReceived",
+    "ReplyReceived",
+    "RequestCancelled",
+    "RequestExpired",
+    "RequestFailed",
+    "SessionFailed",
+    "StreamChanged",
+    "StreamOpened",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyReceived:
+    """The answer to one of our requests."""
+
+    request_id: int
+    kind: Kind
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """The peer answered one of our requests with an error."""
+
+    request_id: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestExpired:
+    """One of our requests was not answered in time; the peer is being told."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCancelled:
+    """The peer no longer wants the answer to one of its requests."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatagramReceived:
+    """An unreliable message."""
+
+    kind: Kind
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HelloReceived:
+    """The peer accepted the session and tells about itself."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PongReceived:
+    """The answer to a ping."""
+
+    token: bytes
+    rtt: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """The peer opened a stream: accept or refuse it."""
+
+    stream: StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChanged:
+    """A stream has data, room, an end or an error that it had not before."""
+
+    stream: StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class GoAwayReceived:
+    """The peer ends the session."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFailed:
+    """This side gave the session up."""
+
+    code: str
+    message: str
+
+
+Event: TypeAlias = (
+    Message
+    | ReplyReceived
+    | RequestFailed
+    | RequestExpired
+    | RequestCancelled
+    | DatagramReceived
+    | HelloReceived
+    | PongReceived
+    | StreamOpened
+    | StreamChanged
+    | GoAwayReceived
+    | SessionFailed
+)

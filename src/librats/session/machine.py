@@ -1,0 +1,421 @@
+"""The session machine in extended framing: sealed blocks in and out, events for the driver."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from librats._core.framing import BlockWriter, FrameQueue
+from librats._core.unframing import BlockReader, Message
+from librats.config import SessionConfig
+from librats.errors import PeerNotConnected, RemoteProtocolError, UsageError
+from librats.session.events import (
+    DatagramReceived,
+    Event,
+    GoAwayReceived,
+    HelloReceived,
+    PongReceived,
+    SessionFailed,
+)
+from librats.session.frames import FRAME_COST, FrameType, Kind, Reason, reason_body
+from librats.session.greeting import Greeting
+from librats.session.opening import Opened
+from librats.session.payloads import Payload
+from librats.session.requests import RequestTable
+from librats.session.round_trip import RoundTrip
+from librats.session.stream_table import StreamTable
+from librats.types import Entropy
+
+__all__ = ["ROUND_SIZE", "Session"]
+
+ROUND_SIZE = 256 * 1024
+"""Bytes that :meth:`Session.data_to_send` returns at the most."""
+
+MAX_OVERHEAD = 2048
+"""Last words, a change of key, and the frames around them."""
+
+MAX_CONTROL = 1024 * 1024
+"""Control frames that may wait for a peer that does not read; one that makes us hold more is given up."""
+
+MAX_HELLO = 4096
+MAX_CREDIT = 1 << 40
+UINT32_MAX = 0xFFFFFFFF
+
+
+class Session:
+    """One secure link between two of our nodes, without any input or output of its own.
+
+    Args:
+        opened: What the handshake left behind.
+        greeting: The peer's greeting.
+        initiator: True on the side that dialled.
+        config: Limits and timing.
+        entropy: Where ping tokens come from.
+        now: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        greeting: Greeting,
+        *,
+        initiator: bool,
+        config: SessionConfig,
+        entropy: Entropy,
+        now: float,
+    ) -> None:
+        self._config = config
+        self._writer = BlockWriter(opened.sending)
+        self._reader = BlockReader(opened.receiving, config.max_message_size)
+        self._control = FrameQueue()
+        self._replies = FrameQueue(replies=True)
+        self._messages = FrameQueue()
+        self._events: deque[Event] = deque()
+
+        self._send_credit = greeting.message_window
+        self._peer_max_message = greeting.max_message
+        self._window_granted = config.message_window
+        self._unhandled = 0
+
+        self.streams = StreamTable(self._control, self._events, initiator=initiator, config=config)
+        """The streams of both sides."""
+        self.requests = RequestTable(self._control, self._events, config)
+        """The requests of both sides."""
+        self.round_trip = RoundTrip(entropy)
+        """Pings and what they tell."""
+        self._numbered_frames: dict[int, Callable[..., None]] = {
+            FrameType.STREAM_DATA: self.streams.data_received,
+            FrameType.STREAM_OPEN: self.streams.open_received,
+            FrameType.STREAM_RESET: self.streams.reset_received,
+            FrameType.STREAM_STOP: self.streams.stop_received,
+            FrameType.REPLY: self._take_answer,
+            FrameType.ERROR: self._take_refusal,
+            FrameType.CANCEL: self.requests.cancelled,
+        }
+
+        self._last_received = now
+        self._next_ping = now
+        self._rekeyed_at = now
+        self._rekeyed_count = 0
+        self.failed: SessionFailed | None = None
+        """Why this side gave the session up, or None."""
+        self._going = False
+        self._last_words: bytes | None = None
+
+        self.messages_sent = 0
+        self.messages_received = 0
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    # What the driver asks
+
+    @property
+    def queued(self) -> int:
+        """Bytes of messages, requests and replies that wait for room at the network or at the peer."""
+        return len(self._messages) + len(self._replies)
+
+    @property
+    def control_queued(self) -> int:
+        """Bytes of control frames and datagrams that wait for the network."""
+        return len(self._control)
+
+    @property
+    def is_idle(self) -> bool:
+        """True where nothing is under way in either direction."""
+        return not (self.queued or len(self._control) or self.streams.count or self.requests.count or self._unhandled)
+
+    @property
+    def frames_skipped(self) -> int:
+        """Frames of a type that this version does not know."""
+        return self._reader.skipped
+
+    # Bytes in
+
+    def get_buffer(self) -> memoryview:
+        """Where the driver writes the next bytes from the network."""
+        return self._reader.get_buffer()
+
+    def buffer_updated(self, count: int, *, now: float) -> None:
+        """Take the bytes that were written to :meth:`get_buffer`."""
+        self.bytes_received += count
+        self._take(self._reader.received(count), now)
+
+    def receive_data(self, data: bytes, *, now: float) -> None:
+        """Take bytes from the network."""
+        self.bytes_received += len(data)
+        self._take(self._reader.feed(data), now)
+
+    def receive_eof(self) -> None:
+        """Take the end of the peer's bytes: the link is gone."""
+        self._lost(Reason.LOST, "the connection was lost")
+
+    def _take(self, frames: list[Any], now: float) -> None:
+        if self.failed is not None:
+            return
+        self._last_received = now
+        try:
+            for frame in frames:
+                if type(frame) is Message:
+                    self._take_message(frame)
+                else:
+                    self._take_frame(frame, now)
+        except RemoteProtocolError as error:
+            self.fail(Reason.PROTOCOL_ERROR, str(error))
+            return
+        if self._reader.error is not None:
+            self.fail(Reason.PROTOCOL_ERROR, self._reader.error)
+        elif self._reader.window_used > self._window_granted:
+            self.fail(Reason.PROTOCOL_ERROR, "more messages than the window allows")
+        elif len(self._control) > MAX_CONTROL:
+            self.fail(Reason.LIMIT, "the peer asks without reading the answers")
+        else:
+            self._grant_messages()
+
+    def _take_message(self, message: Message) -> None:
+        self.messages_received += 1
+        self._unhandled += message.cost
+        if message.request_id and not self.requests.arrived(message.request_id):
+            self.consumed(message.cost)
+            return
+        self._events.append(message)
+
+    def _take_frame(self, frame: tuple[Any, ...], now: float) -> None:
+        kind = frame[0]
+        take = self._numbered_frames.get(kind)
+        if take is not None:
+            take(*frame[1:])
+        elif kind == FrameType.STREAM_WINDOW:
+            self._take_window(frame[2], frame[3])
+        elif kind == FrameType.PING:
+            self._control.add(FrameType.PONG, 0, frame[2])
+        elif kind == FrameType.PONG:
+            self._take_pong(frame[2], now)
+        elif kind == FrameType.DATAGRAM:
+            self._events.append(DatagramReceived(Kind(frame[1] & 0x01), frame[2]))
+        elif kind == FrameType.HELLO:
+            if len(frame[2]) > MAX_HELLO:
+                raise RemoteProtocolError("a hello that is too long")
+            self._events.append(HelloReceived(frame[2]))
+        elif kind == FrameType.GO_AWAY:
+            self._events.append(GoAwayReceived(frame[2], frame[3]))
+        # What is left is a change of key, which the reader has already made.
+
+    def _take_window(self, number: int, credit: int) -> None:
+        if number:
+            self.streams.window_received(number, credit)
+        elif self._send_credit + credit > MAX_CREDIT:
+            raise RemoteProtocolError("credit beyond reason")
+        else:
+            self._send_credit += credit
+
+    def _take_pong(self, token: bytes, now: float) -> None:
+        rtt = self.round_trip.pong(token, now)
+        if rtt is not None:
+            self.streams.rtt = self.round_trip.smoothed
+            self._events.append(PongReceived(token, rtt))
+
+    def _take_answer(self, flags: int, number: int, payload: bytes) -> None:
+        self.messages_received += 1
+        self.requests.replied(number, flags, payload)
+
+    def _take_refusal(self, flags: int, number: int, code: str, text: str) -> None:
+        self.messages_received += 1
+        self.requests.refused(number, code, text)
+
+    # Events out
+
+    def next_event(self) -> Event | None:
+        """Return the oldest event not yet taken, or None."""
+        return self._events.popleft() if self._events else None
+
+    def take_events(self) -> deque[Event]:
+        """Return the queue of events; the caller empties it."""
+        self.streams.flush_changes()
+        return self._events
+
+    # Verbs
+
+    def _check_open(self) -> None:
+        if self.failed is not None or self._going:
+            raise PeerNotConnected(self.failed.message if self.failed else "the session is closed")
+
+    def check_size(self, size: int) -> None:
+        """Check a payload against what both sides take.
+
+        Raises:
+            UsageError: It is too long.
+        """
+        limit = min(self._config.max_message_size, self._peer_max_message)
+        if size > limit:
+            raise UsageError(
+                f"{size} bytes are over max_message_size ({limit}); use a stream, or raise the limit on both sides"
+            )
+
+    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> None:
+        """Queue a message.
+
+        Args:
+            kind: What the payload is.
+            name: Its type, UTF-8.
+            payload: Its content, of a size that :meth:`check_size` accepts.
+
+        Raises:
+            PeerNotConnected: The session is closed.
+        """
+        self._check_open()
+        self._messages.add_message(kind, name, payload)
+        self.messages_sent += 1
+
+    def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> int:
+        """Queue a request.
+
+        Args:
+            payload: Kind and content.
+            name: Its type, UTF-8.
+            timeout: Seconds until the answer is no longer wanted, or None.
+            now: Monotonic seconds.
+
+        Returns:
+            The request's number, which its answer or its expiry will name.
+
+        Raises:
+            PeerNotConnected: The session is closed.
+            UsageError: Too many requests wait for their answers.
+        """
+        self._check_open()
+        number = self.requests.start(timeout, now)
+        timeout_ms = 0 if timeout is None else min(max(1, round(timeout * 1000)), UINT32_MAX)
+        self._messages.add_request(payload[0], number, timeout_ms, name, payload[1])
+        self.messages_sent += 1
+        return number
+
+    def send_reply(self, number: int, payload: Payload) -> None:
+        """Queue the answer to a request; nothing happens where the peer has cancelled it."""
+        if self.failed is None and self.requests.answer(number):
+            self._replies.add_id(FrameType.REPLY, payload[0], number, payload[1])
+            self.messages_sent += 1
+
+    def send_error(self, number: int, code: str, message: str) -> None:
+        """Queue the refusal of a request; nothing happens where the peer has cancelled it."""
+        if self.failed is None and self.requests.answer(number):
+            self._replies.add_id(FrameType.ERROR, 0, number, reason_body(code, message))
+            self.messages_sent += 1
+
+    def send_datagram(self, kind: Kind, payload: bytes | bytearray | memoryview) -> None:
+        """Queue an unreliable message, ahead of everything reliable."""
+        self._check_open()
+        self._control.add(FrameType.DATAGRAM, kind, payload)
+
+    def send_hello(self, payload: bytes) -> None:
+        """Accept the session and tell the peer about ourselves."""
+        self._control.add(FrameType.HELLO, 0, payload)
+
+    def consumed(self, cost: int) -> None:
+        """Take note that handlers have finished a message: the peer may send that much more."""
+        self._unhandled -= cost
+        self._grant_messages()
+
+    def _grant_messages(self) -> None:
+        free = self._config.message_window - self._unhandled
+        credit = self._reader.window_used + free - self._window_granted
+        if free > 0 and credit >= self._config.message_window // 4 and self.failed is None:
+            self._window_granted += credit
+            self._control.add_id(FrameType.STREAM_WINDOW, 0, 0, credit.to_bytes(4))
+
+    def ping(self, *, now: float) -> bytes:
+        """Queue a ping and return its token."""
+        token = self.round_trip.start(now)
+        self._control.add(FrameType.PING, 0, token)
+        return token
+
+    def go_away(self, code: str, message: str = "") -> None:
+        """End the session: behind what is queued the peer is told, and nothing more can be sent."""
+        if not self._going and self.failed is None:
+            self._going = True
+            self._last_words = reason_body(code, message)
+
+    def fail(self, code: str, message: str) -> None:
+        """Give the session up at once; the peer is told where the link still carries it."""
+        if self.failed is None:
+            self._lost(code, message)
+            self._control.add(FrameType.GO_AWAY, 0, reason_body(code, message))
+
+    def _lost(self, code: str, message: str) -> None:
+        if self.failed is not None:
+            return
+        self.failed = SessionFailed(code, message)
+        for queue in (self._control, self._replies, self._messages):
+            queue.clear()
+        self.streams.fail_all(code, message)
+        self._events.append(self.failed)
+
+    # Bytes out
+
+    def data_to_send(self, *, now: float) -> bytes:
+        """Return the next blocks for the network, at most :data:`ROUND_SIZE` bytes, or b"" where there are none.
+
+        Control frames go first, then replies, messages as far as the peer's window allows, and streams in turn.
+        """
+        if not self.wants_to_send:
+            return b""
+        writer = self._writer
+        writer.begin(self._round_size())
+        writer.put_queue(self._control)
+        writer.put_queue(self._replies)
+        if len(self._messages) and self._send_credit > FRAME_COST:
+            self._send_credit -= writer.put_queue(self._messages, self._send_credit)
+        self.streams.put(writer)
+        if self._last_words is not None and not self.queued and not len(self._control) and not self.streams.sending:
+            self._control.add(FrameType.GO_AWAY, 0, self._last_words)
+            self._last_words = None
+            writer.put_queue(self._control)
+        if self._rekey_is_due(now) and writer.put_rekey():
+            self._rekeyed_at = now
+            self._rekeyed_count = writer.sealed
+        data = writer.finish()
+        self.bytes_sent += len(data)
+        return data
+
+    @property
+    def wants_to_send(self) -> bool:
+        """True where :meth:`data_to_send` may have something."""
+        return bool(
+            len(self._control)
+            or len(self._replies)
+            or (len(self._messages) and self._send_credit > FRAME_COST)
+            or self.streams.sending
+            or (self._last_words is not None and not self.queued)
+        )
+
+    def _round_size(self) -> int:
+        """Room for what waits, so that a small message does not cost a big buffer."""
+        if self.streams.sending:
+            return ROUND_SIZE
+        waiting = len(self._control) + len(self._replies) + len(self._messages)
+        return min(ROUND_SIZE, waiting + waiting // 1024 + MAX_OVERHEAD)
+
+    def _rekey_is_due(self, now: float) -> bool:
+        sealed = self._writer.sealed - self._rekeyed_count
+        return sealed >= self._config.rekey_messages or (
+            sealed > 0 and now - self._rekeyed_at >= self._config.rekey_interval
+        )
+
+    # Time
+
+    def next_timer(self) -> float:
+        """When :meth:`handle_timer` wants to be called, in monotonic seconds."""
+        return min(self._next_ping, self._last_received + self._config.idle_timeout, self.requests.next_deadline())
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due: pings, expired requests, a peer that fell silent."""
+        if self.failed is not None:
+            return
+        if now >= self._last_received + self._config.idle_timeout:
+            self._lost(Reason.TIMEOUT, f"nothing was heard for {self._config.idle_timeout:g} s")
+            return
+        self.requests.expire(now)
+        if now >= self._next_ping:
+            self._next_ping = now + self._config.ping_interval
+            self._reader.trim()
+            self.ping(now=now)

@@ -1,0 +1,99 @@
+"""Payloads of messages: what may be sent as JSON, bytes or text, and what is taken."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from librats._core.unframing import json_nests_deeper
+from librats.config import SessionConfig
+from librats.errors import DecodeError, UsageError
+from librats.session.frames import MAX_NAME, Kind
+
+__all__ = ["Payload", "decode_payload", "encode_json", "encode_name", "encode_value"]
+
+Payload = tuple[Kind, bytes | bytearray | memoryview]
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+@lru_cache(maxsize=1024)
+def encode_name(name: str) -> bytes:
+    """Encode the name of a message type, channel or stream protocol.
+
+    Raises:
+        UsageError: It is not a string, or longer than 255 bytes of UTF-8.
+    """
+    if not isinstance(name, str):
+        raise UsageError(f"a name is a string, not {type(name).__name__}")
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("a name with lone surrogates has no UTF-8 form") from error
+    if len(encoded) > MAX_NAME:
+        raise UsageError(f"a name has at most {MAX_NAME} bytes of UTF-8, not {len(encoded)}")
+    return encoded
+
+
+def encode_json(data: Any, config: SessionConfig) -> bytes:
+    """Encode a value as compact JSON. NaN and infinity become null, as in the C++ library.
+
+    Raises:
+        UsageError: It has no JSON form, or is longer or deeper than the limits allow.
+    """
+    try:
+        text = _encode(data)
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise UsageError(f"not JSON: {error}") from error
+    if len(text) > config.max_json_size:
+        raise UsageError(
+            f"{len(text)} bytes of JSON are over max_json_size ({config.max_json_size}); "
+            "send them as bytes or through a stream, or raise the limit on both sides"
+        )
+    if json_nests_deeper(text, config.max_json_depth):
+        raise UsageError(f"JSON nested deeper than max_json_depth ({config.max_json_depth})")
+    return text
+
+
+def encode_value(data: Any, config: SessionConfig) -> Payload:
+    """Encode what a request carries or a handler returns: bytes and text as they are, everything else as JSON.
+
+    A plain ``str`` is JSON, as ``send`` would make it; only buffers go as bytes.
+
+    Raises:
+        UsageError: It has no JSON form, or is over a limit.
+    """
+    if isinstance(data, bytes | bytearray | memoryview):
+        view = memoryview(data)
+        if view.nbytes > config.max_message_size:
+            raise UsageError(f"{view.nbytes} bytes are over max_message_size ({config.max_message_size})")
+        return Kind.BYTES, data
+    return Kind.JSON, encode_json(data, config)
+
+
+def decode_payload(kind: int, payload: bytes, config: SessionConfig) -> Any:
+    """Decode what arrived.
+
+    Raises:
+        DecodeError: It is not what it says it is, or over a limit.
+    """
+    if kind == Kind.JSON:
+        if len(payload) > config.max_json_size:
+            raise DecodeError(f"{len(payload)} bytes of JSON are over max_json_size ({config.max_json_size})")
+        if json_nests_deeper(payload, config.max_json_depth):
+            raise DecodeError(f"JSON nested deeper than max_json_depth ({config.max_json_depth})")
+        try:
+            return _decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            raise DecodeError(f"not JSON: {error}") from error
+    if kind == Kind.TEXT:
+        try:
+            return payload.decode()
+        except UnicodeDecodeError as error:
+            raise DecodeError("text that is not UTF-8", error.start) from error
+    if kind == Kind.BYTES:
+        return payload
+    raise DecodeError(f"a payload of unknown kind {kind}")

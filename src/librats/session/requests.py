@@ -1,0 +1,131 @@
+"""Requests under way on a session: ours that wait for answers, the peer's that wait for ours."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+
+from librats._core.framing import FrameQueue
+from librats.config import SessionConfig
+from librats.errors import RemoteProtocolError, UsageError
+from librats.session.events import Event, ReplyReceived, RequestCancelled, RequestExpired, RequestFailed
+from librats.session.frames import FrameType, Kind, Reason, reason_body
+
+__all__ = ["RequestTable"]
+
+NEVER = float("inf")
+LAST_NUMBER = 0xFFFFFFFF
+
+
+class RequestTable:
+    """Numbers, deadlines and limits of requests.
+
+    Args:
+        control: Where cancellations are queued.
+        events: Where answers and expiries are told.
+        config: The limits.
+    """
+
+    def __init__(self, control: FrameQueue, events: deque[Event], config: SessionConfig) -> None:
+        self._control = control
+        self._events = events
+        self._limit = config.max_requests
+        self._last_number = 0
+        self._ours: set[int] = set()
+        self._theirs: set[int] = set()
+        self._deadlines: list[tuple[float, int]] = []
+
+    @property
+    def count(self) -> int:
+        """Requests under way, ours and the peer's."""
+        return len(self._ours) + len(self._theirs)
+
+    # Ours
+
+    def start(self, timeout: float | None, now: float) -> int:
+        """Number a new request of ours.
+
+        Raises:
+            UsageError: ``max_requests`` of ours are under way.
+        """
+        if len(self._ours) >= self._limit:
+            raise UsageError(f"{len(self._ours)} requests to this peer are under way, the limit is max_requests")
+        number = self._last_number
+        while True:
+            number = 1 if number == LAST_NUMBER else number + 1
+            if number not in self._ours:
+                break
+        self._last_number = number
+        self._ours.add(number)
+        if timeout is not None:
+            heapq.heappush(self._deadlines, (now + timeout, number))
+        return number
+
+    def cancel(self, number: int) -> None:
+        """Give one of our requests up and tell the peer."""
+        if number in self._ours:
+            self._ours.discard(number)
+            self._control.add_id(FrameType.CANCEL, 0, number, b"")
+
+    def replied(self, number: int, flags: int, payload: bytes) -> None:
+        """Take note of an answer. One that nobody waits for is late, and dropped."""
+        if number in self._ours:
+            self._ours.discard(number)
+            try:
+                kind = Kind(flags & 0x03)
+            except ValueError:
+                raise RemoteProtocolError("a reply of unknown kind") from None
+            self._events.append(ReplyReceived(number, kind, payload))
+
+    def refused(self, number: int, code: str, message: str) -> None:
+        """Take note of an error answer."""
+        if number in self._ours:
+            self._ours.discard(number)
+            self._events.append(RequestFailed(number, code, message))
+
+    def next_deadline(self) -> float:
+        """Return when the next of our requests expires; infinity where none does."""
+        while self._deadlines and self._deadlines[0][1] not in self._ours:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else NEVER
+
+    def expire(self, now: float) -> None:
+        """Give up those of our requests whose deadline has passed."""
+        while self.next_deadline() <= now:
+            _, number = heapq.heappop(self._deadlines)
+            self.cancel(number)
+            self._events.append(RequestExpired(number))
+
+    # The peer's
+
+    def arrived(self, number: int) -> bool:
+        """Take note of a request of the peer's; False where it is over the limit and was refused.
+
+        Raises:
+            RemoteProtocolError: One of that number is under way.
+        """
+        if number in self._theirs:
+            raise RemoteProtocolError(f"request {number} was sent twice")
+        if len(self._theirs) >= self._limit:
+            text = f"{len(self._theirs)} requests are under way, the limit is max_requests"
+            self._control.add_id(FrameType.ERROR, 0, number, reason_body(Reason.LIMIT, text))
+            return False
+        self._theirs.add(number)
+        return True
+
+    def is_wanted(self, number: int) -> bool:
+        """Whether the peer still waits for the answer to one of its requests."""
+        return number in self._theirs
+
+    def answer(self, number: int) -> bool:
+        """Take note that we answer a request of the peer's; False where it does not want that any more."""
+        if number in self._theirs:
+            self._theirs.discard(number)
+            return True
+        return False
+
+    def cancelled(self, _flags: int, number: int) -> None:
+        """Take note that the peer gave a request up."""
+        if number in self._theirs:
+            self._theirs.discard(number)
+            self._events.append(RequestCancelled(number))

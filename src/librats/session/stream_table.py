@@ -1,0 +1,207 @@
+"""All streams of a session: numbers, limits, fair turns at sending, and windows that grow where they should."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from librats._core.framing import BlockWriter, FrameQueue
+from librats.config import SessionConfig
+from librats.errors import RemoteProtocolError, UsageError
+from librats.session.events import Event, StreamChanged, StreamOpened
+from librats.session.frames import FrameType, Reason, StreamFlag, reason_body
+from librats.session.streams import StreamError, StreamState
+
+__all__ = ["StreamTable"]
+
+QUANTUM = 64 * 1024
+"""Bytes that a stream may send before it is the next one's turn."""
+
+LAST_NUMBER = 0xFFFFFFFE
+MAX_CREDIT = 1 << 40
+
+
+class StreamTable:
+    """The streams of both sides.
+
+    Args:
+        control: Where frames about streams are queued.
+        events: Where openings and changes are told.
+        initiator: True on the side that dialled: its streams have odd numbers.
+        config: The limits.
+    """
+
+    def __init__(self, control: FrameQueue, events: deque[Event], *, initiator: bool, config: SessionConfig) -> None:
+        self._control = control
+        self._events = events
+        self._config = config
+        self._next_number = 1 if initiator else 2
+        self._last_theirs = 0
+        self._streams: dict[int, StreamState] = {}
+        self._ready: dict[int, StreamState] = {}
+        self._changed: dict[int, StreamState] = {}
+        self._incoming = 0
+        self._window_total = 0
+        self.rtt: float | None = None
+        """Smoothed round-trip time of the session, in seconds."""
+
+    @property
+    def count(self) -> int:
+        """Streams that are not dead."""
+        return len(self._streams)
+
+    @property
+    def sending(self) -> bool:
+        """True where a stream could send now."""
+        return bool(self._ready)
+
+    # Verbs
+
+    def open(self, name: bytes) -> StreamState:
+        """Open a stream of ours.
+
+        Raises:
+            UsageError: All numbers of this session are used up.
+        """
+        if self._next_number > LAST_NUMBER:
+            raise UsageError("this session has used up its stream numbers; connect anew")
+        number = self._next_number
+        self._next_number += 2
+        window = self._config.stream_window
+        stream = StreamState(self, number, name.decode(), window=window, incoming=False)
+        self._add(stream)
+        body = window.to_bytes(4) + bytes([len(name)]) + name
+        self._control.add_id(FrameType.STREAM_OPEN, 0, number, body)
+        return stream
+
+    def fail_all(self, code: str, message: str) -> None:
+        """End every stream: the session is gone."""
+        for stream in list(self._streams.values()):
+            stream.fail(StreamError(code, message))
+            self._changed[stream.number] = stream
+
+    def put(self, writer: BlockWriter) -> None:
+        """Let the streams send in turns, as far as the writer has room."""
+        while self._ready:
+            number, stream = next(iter(self._ready.items()))
+            del self._ready[number]
+            turn = QUANTUM
+            while turn > 0 and stream.wants_to_send:
+                data, offset, size, end = stream.peek()
+                flags = StreamFlag.END if end else 0
+                taken = writer.put_stream(number, flags, data, offset, size)
+                if taken < 0:
+                    self._ready = {number: stream, **self._ready}
+                    return
+                stream.sent(taken, end=end and taken == size)
+                self._changed[number] = stream
+                turn -= max(taken, 1)
+            if stream.wants_to_send:
+                self._ready[number] = stream
+
+    def flush_changes(self) -> None:
+        """Tell, once for each, which streams have changed."""
+        if self._changed:
+            self._events.extend(StreamChanged(stream) for stream in self._changed.values())
+            self._changed.clear()
+
+    # What a stream asks of its host
+
+    def stream_has_data(self, stream: StreamState) -> None:
+        """Put the stream in the round of those that want to send."""
+        if stream.wants_to_send:
+            self._ready.setdefault(stream.number, stream)
+
+    def grant(self, stream: StreamState, credit: int) -> None:
+        """Let the peer send that many more bytes."""
+        self._control.add_id(FrameType.STREAM_WINDOW, 0, stream.number, credit.to_bytes(4))
+
+    def stop(self, stream: StreamState, code: str, message: str) -> None:
+        """Tell the peer that nobody reads what it sends."""
+        self._control.add_id(FrameType.STREAM_STOP, 0, stream.number, reason_body(code, message))
+
+    def reset(self, stream: StreamState, code: str, message: str) -> None:
+        """Tell the peer that the stream is dead both ways."""
+        self._control.add_id(FrameType.STREAM_RESET, 0, stream.number, reason_body(code, message))
+
+    def next_window(self, stream: StreamState, now: float) -> int:
+        """Double the window of a stream whose reader is quicker than the round trip, within the limits."""
+        window = stream.window
+        grown = min(window * 2, self._config.max_stream_window)
+        if self.rtt is None or now - stream.granted_at > 4 * self.rtt or grown <= window:
+            return window
+        if self._window_total + grown - window > self._config.max_buffered:
+            return window
+        self._window_total += grown - window
+        return grown
+
+    def forget(self, stream: StreamState) -> None:
+        """Drop a stream whose directions have both ended."""
+        if self._streams.pop(stream.number, None) is not None:
+            self._ready.pop(stream.number, None)
+            self._window_total -= stream.window
+            self._incoming -= stream.incoming
+
+    # Frames in
+
+    def open_received(self, _flags: int, number: int, window: int, name: str) -> None:
+        """Take a stream that the peer opens, or refuse it."""
+        ours = number % 2 == self._next_number % 2
+        if number == 0 or ours or number <= self._last_theirs:
+            raise RemoteProtocolError(f"a new stream with the number {number}")
+        self._last_theirs = number
+        stream = StreamState(self, number, name, window=self._config.stream_window, incoming=True)
+        stream.credit = window
+        if self._incoming >= self._config.max_incoming_streams:
+            text = f"{self._incoming} streams are open, the limit is max_incoming_streams"
+            self.reset(stream, Reason.LIMIT, text)
+            return
+        self._add(stream)
+        self._events.append(StreamOpened(stream))
+
+    def data_received(self, flags: int, number: int, data: bytes) -> None:
+        """Take data of a stream; that of one that is gone was on its way already, and is dropped."""
+        stream = self._streams.get(number)
+        if stream is None:
+            self._check_was_open(number)
+            return
+        stream.receive(data, end=bool(flags & StreamFlag.END))
+        self._changed[number] = stream
+
+    def window_received(self, number: int, credit: int) -> None:
+        """Take more credit for a stream."""
+        stream = self._streams.get(number)
+        if stream is None:
+            self._check_was_open(number)
+            return
+        if stream.credit + credit > MAX_CREDIT:
+            raise RemoteProtocolError(f"stream {number}: credit beyond reason")
+        stream.add_credit(credit)
+        self._changed[number] = stream
+
+    def reset_received(self, _flags: int, number: int, code: str, message: str) -> None:
+        """Take the violent end of a stream."""
+        stream = self._streams.get(number)
+        if stream is None:
+            self._check_was_open(number)
+            return
+        stream.fail(StreamError(code, message))
+        self._changed[number] = stream
+
+    def stop_received(self, _flags: int, number: int, code: str, message: str) -> None:
+        """Take the peer's word that it does not read a stream any more."""
+        stream = self._streams.get(number)
+        if stream is None:
+            self._check_was_open(number)
+            return
+        stream.stopped(code, message)
+        self._changed[number] = stream
+
+    def _check_was_open(self, number: int) -> None:
+        ours = number % 2 == self._next_number % 2
+        if number == 0 or (number >= self._next_number if ours else number > self._last_theirs):
+            raise RemoteProtocolError(f"a frame of stream {number}, which was never opened")
+
+    def _add(self, stream: StreamState) -> None:
+        self._streams[stream.number] = stream
+        self._window_total += stream.window
+        self._incoming += stream.incoming
