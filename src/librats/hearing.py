@@ -14,6 +14,7 @@ from librats.session.payloads import encode_name
 __all__ = ["HearingVerbs"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S", bound=StreamHandler)
 
 
 class HearingVerbs:
@@ -91,9 +92,11 @@ class HearingVerbs:
         """Call a function with ``(peer, str)`` for everything sent with :meth:`send_text` on a channel."""
         return self._register(Kind.TEXT, channel, handler)
 
-    def on_stream(
-        self, protocol: str, handler: StreamHandler | None = None
-    ) -> StreamHandler | Callable[[StreamHandler], StreamHandler]:
+    @overload
+    def on_stream(self, protocol: str, handler: None = None) -> Callable[[S], S]: ...
+    @overload
+    def on_stream(self, protocol: str, handler: S) -> S: ...
+    def on_stream(self, protocol: str, handler: S | None = None) -> S | Callable[[S], S]:
         """Call a function with every stream that a peer opens for a protocol.
 
         Args:
@@ -107,7 +110,7 @@ class HearingVerbs:
             self._handlers.set_stream(protocol, handler)
             return handler
 
-        def decorate(function: StreamHandler) -> StreamHandler:
+        def decorate(function: S) -> S:
             self._handlers.set_stream(protocol, function)
             return function
 
@@ -138,6 +141,10 @@ class HearingVerbs:
         """
         return self._handlers.listen("incoming", handler)
 
+    @overload
+    def on_event(self, event: type, handler: None = None) -> Callable[[F], F]: ...
+    @overload
+    def on_event(self, event: type, handler: F) -> F: ...
     def on_event(self, event: type, handler: F | None = None) -> F | Callable[[F], F]:
         """Call a function with every life-cycle event of a class, :class:`~librats.PeerConnected` for example."""
         if handler is not None:

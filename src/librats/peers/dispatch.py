@@ -13,7 +13,7 @@ from librats._core.unframing import Message
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.peers.events import HandlerFailed
-from librats.peers.handlers import HandlerTable, Registration
+from librats.peers.handlers import NOBODY, HandlerTable, Registration
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Kind, Reason
 from librats.session.payloads import decode_payload, encode_value
@@ -26,7 +26,7 @@ __all__ = ["Dispatcher", "Inbox"]
 
 logger = logging.getLogger("librats.peers")
 
-Key = tuple[Kind, str]
+Key = tuple[int, str]
 
 
 class Dispatcher:
@@ -111,22 +111,18 @@ class Inbox:
         """Hand a message to its handlers, now where they are plain functions and nothing is before it."""
         # A request goes to the handlers of its type, whatever its payload is.
         kind = Kind.JSON if message.request_id else message.kind
-        key = (kind, message.name)
-        lane = self._lanes.get(key)  # type: ignore[arg-type]
+        name = message.name
+        lane = self._lanes.get((kind, name)) if self._lanes else None
         if lane is None:
-            registrations = self._dispatcher.handlers.get(*key)  # type: ignore[arg-type]
-            if not registrations:
-                self._nobody(link, message)
+            group = self._dispatcher.handlers.get(kind, name)
+            if group.plain:
+                self._call_now(link, message, (kind, name))
                 return
-            if not any(registration.is_async for registration in registrations):
-                self._call_now(link, message, key)  # type: ignore[arg-type]
-                return
-            concurrent = all(registration.concurrent for registration in registrations)
-            lane = _Lane(self._dispatcher.config.max_concurrent_handlers if concurrent else 1)
-            self._lanes[key] = lane  # type: ignore[index]
+            lane = _Lane(self._dispatcher.config.max_concurrent_handlers if group.side_by_side else 1)
+            self._lanes[kind, name] = lane
         lane.queue.append((link, message))
         if lane.running < lane.limit:
-            self._start_worker(key, lane)  # type: ignore[arg-type]
+            self._start_worker((kind, name), lane)
 
     def cancel(self, link: Link, number: int) -> None:
         """Stop answering a request that the peer has given up."""
@@ -144,30 +140,39 @@ class Inbox:
     # Plain functions
 
     def _call_now(self, link: Link, message: Message, key: Key) -> None:
+        group = self._dispatcher.handlers.get(*key)
+        if group is NOBODY:
+            self._nobody(link, message)
+            return
         try:
             data = decode_payload(message.kind, message.payload, self._dispatcher.config)
         except DecodeError as error:
             self._bad_payload(link, message, error)
             return
+        if group.any_once:
+            group = self._dispatcher.handlers.take(*key)
         result = error_raised = None
-        for registration in self._dispatcher.handlers.take(*key):
+        for registration in group.registrations:
             try:
                 value = registration.handler(self._peer, data)
             except Exception as error:  # the application's code may raise anything, and must not harm the session
                 self._dispatcher.handler_failed(self._peer, message.name, error)
                 error_raised = error_raised or error
                 continue
+            if value is None:
+                continue
             if inspect.isawaitable(value):
                 # A plain function that returns an awaitable: wait for it as for an async handler.
                 lane = self._lanes.setdefault(key, _Lane(1))
                 lane.running += 1
                 self._dispatcher.tasks.create(
-                    self._finish_late(key, lane, link, message, value),
-                    name=f"librats handler for {message.name}",
+                    self._finish_late(key, lane, link, message, value), name=f"librats handler for {message.name}"
                 )
                 return
             result = value if result is None else result
-        self._finish(link, message, result, error_raised)
+        if message.request_id:
+            self._reply(link, message.request_id, result, error_raised)
+        link.consumed(message.cost)
 
     async def _finish_late(self, key: Key, lane: _Lane, link: Link, message: Message, value: Any) -> None:
         result = failure = None
@@ -227,14 +232,14 @@ class Inbox:
         except DecodeError as error:
             self._bad_payload(link, message, error)
             return
-        registrations = self._dispatcher.handlers.take(*key)
-        if not registrations:
+        group = self._dispatcher.handlers.take(*key)
+        if group is NOBODY:
             self._nobody(link, message)
             return
         timeout = message.timeout_ms / 1000 if message.timeout_ms else None
         try:
             async with asyncio.timeout(timeout):
-                result, error_raised = await self._call_all(registrations, message, data)
+                result, error_raised = await self._call_all(group.registrations, message, data)
         except TimeoutError as error:
             result, error_raised = None, error
         self._finish(link, message, result, error_raised)

@@ -14,7 +14,7 @@ from librats.session.payloads import encode_name
 if TYPE_CHECKING:
     from librats.services.stream import Stream
 
-__all__ = ["HandlerTable", "MessageHandler", "Registration", "StreamHandler"]
+__all__ = ["NOBODY", "HandlerGroup", "HandlerTable", "MessageHandler", "Registration", "StreamHandler"]
 
 MessageHandler = Callable[[Any, Any], Any]
 """``(peer, data)``, sync or async; what it returns answers a request."""
@@ -23,7 +23,6 @@ StreamHandler = Callable[["Stream"], Awaitable[None] | None]
 """``(stream)``, sync or async."""
 
 F = TypeVar("F", bound=Callable[..., Any])
-Key = tuple[Kind, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,11 +43,31 @@ def _registration(handler: Callable[..., Any], *, once: bool = False, concurrent
     return Registration(handler, once, concurrent, is_async)
 
 
+class HandlerGroup:
+    """The handlers of one name, and what they have in common; made anew when one comes or goes."""
+
+    __slots__ = ("any_once", "plain", "registrations", "side_by_side")
+
+    def __init__(self, registrations: tuple[Registration, ...]) -> None:
+        self.registrations = registrations
+        """The handlers, in the order they were added."""
+        self.plain = not any(registration.is_async for registration in registrations)
+        """True where all are plain functions."""
+        self.any_once = any(registration.once for registration in registrations)
+        """True where one of them wants a single message."""
+        self.side_by_side = all(registration.concurrent for registration in registrations)
+        """True where messages of one peer may be handled at the same time."""
+
+
+NOBODY = HandlerGroup(())
+"""Stands for the handlers of a name that has none."""
+
+
 class HandlerTable:
     """Handlers by what they wait for."""
 
     def __init__(self) -> None:
-        self._messages: dict[Key, tuple[Registration, ...]] = {}
+        self._messages: dict[int, dict[str, HandlerGroup]] = {kind: {} for kind in Kind}
         self._streams: dict[str, StreamHandler] = {}
         self._lists: dict[str | type, tuple[Registration, ...]] = {}
 
@@ -57,38 +76,34 @@ class HandlerTable:
     def add(self, kind: Kind, name: str, handler: F, *, once: bool = False, concurrent: bool = False) -> F:
         """Add a handler behind those that the name already has."""
         encode_name(name)
-        key = (kind, name)
-        self._messages[key] = (
-            *self._messages.get(key, ()),
-            _registration(handler, once=once, concurrent=concurrent),
-        )
+        added = _registration(handler, once=once, concurrent=concurrent)
+        self._set(kind, name, (*self.get(kind, name).registrations, added))
         return handler
+
+    def _set(self, kind: int, name: str, registrations: tuple[Registration, ...]) -> None:
+        if registrations:
+            self._messages[kind][name] = HandlerGroup(registrations)
+        else:
+            self._messages[kind].pop(name, None)
 
     def remove(self, kind: Kind, name: str, handler: Callable[..., Any] | None = None) -> int:
         """Remove a handler of a name, or all of them; return how many went."""
-        key = (kind, name)
-        before = self._messages.get(key, ())
+        before = self.get(kind, name).registrations
         left = tuple(r for r in before if handler is not None and r.handler != handler)
-        if left:
-            self._messages[key] = left
-        else:
-            self._messages.pop(key, None)
+        self._set(kind, name, left)
         return len(before) - len(left)
 
-    def get(self, kind: Kind, name: str) -> tuple[Registration, ...]:
-        """Return the handlers of a name, in the order they were added."""
-        return self._messages.get((kind, name), ())
+    def get(self, kind: int, name: str) -> HandlerGroup:
+        """Return the handlers of a name; a group of none where it has none."""
+        names = self._messages.get(kind)
+        return NOBODY if names is None else names.get(name, NOBODY)
 
-    def take(self, kind: Kind, name: str) -> tuple[Registration, ...]:
+    def take(self, kind: int, name: str) -> HandlerGroup:
         """Return the handlers for one message, and drop those that wanted only one."""
-        found = self._messages.get((kind, name), ())
-        if any(registration.once for registration in found):
-            left = tuple(registration for registration in found if not registration.once)
-            if left:
-                self._messages[kind, name] = left
-            else:
-                del self._messages[kind, name]
-        return found
+        group = self.get(kind, name)
+        if group.any_once:
+            self._set(kind, name, tuple(r for r in group.registrations if not r.once))
+        return group
 
     # Streams, by their protocol
 

@@ -218,6 +218,10 @@ class Identity:
         raise TypeError("an Identity holds a private key and cannot be pickled or copied; use save and load")
 
 
+class _InUse(IdentityError):
+    in_use = True
+
+
 class IdentityLock:
     """The right of one client to use a data directory, held until released or until the process ends.
 
@@ -253,7 +257,7 @@ class IdentityLock:
             key = status.st_dev, status.st_ino
             # Some network file systems lock for a whole process and would let it in twice.
             if key in _held or not _try_lock(descriptor):
-                raise IdentityError(f"{folder} is in use by another client{_holder(descriptor)}; give this one its own")
+                raise _InUse(f"{folder} is in use by another client{_holder(descriptor)}; give this one its own")
             undo.pop_all()
         with contextlib.suppress(OSError):  # a full disk; the number only serves the next one's error message
             os.ftruncate(descriptor, 0)

@@ -41,17 +41,11 @@ MAX_PORT = 65535
 MAX_VALUE = 253  # bytes: a TXT string has at most 255, two go to the key and "=" (RFC 6763, 6.1)
 MAX_CONFLICTS = 8
 
-TTL = 120
-"""Seconds that others keep our records, the same as nodes of the C++ library ask for."""
-
-HEARING_TIMEOUT = 2.0
-"""Seconds within which our own announcement comes back where multicast works."""
-
-LOOKUP_TIMEOUT = 3.0
-"""Seconds that we ask for the records of an instance that was announced without them."""
-
-SETTLING_TIME = 1.5
-"""Seconds after a change until records that it replaced have left the cache; they do after one (RFC 6762, 10.2)."""
+TTL = 120  # seconds; nodes of the C++ library ask for the same
+HEARING_TIMEOUT = 2.0  # seconds within which our own announcement comes back where multicast works
+LOOKUP_TIMEOUT = 3.0  # seconds that we ask for records that an announcement left out
+FLUSH_TIME = 1.0  # seconds for which a record that is not repeated outlives its replacement (RFC 6762, 10.2)
+SETTLING_TIME = 12.0  # seconds until zeroconf has dropped what was replaced; it cleans up every ten
 
 _PEER_ID = re.compile(r"[0-9a-f]{64}")
 
@@ -99,26 +93,17 @@ def read_service(
     addresses = tuple(Address(host, port) for host in _reachable(hosts))[:MAX_ADDRESSES]
     if not addresses:
         raise DecodeError("a service without an address")
-    peer_id = protocol = name = ""
+    told = dict.fromkeys((b"id", b"p", b"n"), "")
     if properties:
-        if properties.get(b"v") != b"1":
-            raise DecodeError("an unknown version of the TXT record")
-        peer_id, protocol = _text(properties, b"id"), _text(properties, b"p")
-        name = _text(properties, b"n") if b"n" in properties else ""
-        if not _PEER_ID.fullmatch(peer_id):
-            raise DecodeError("no peer id in a TXT record")
-        if not protocol:
-            raise DecodeError("no protocol in a TXT record")
-        if not _is_name(name):
-            raise DecodeError("a bad name in a TXT record")
-    return MdnsPeer(peer_id=peer_id, name=name, protocol=protocol, addresses=addresses, instance=instance)
-
-
-def _text(properties: Mapping[bytes, bytes | None], key: bytes) -> str:
-    try:
-        return (properties.get(key) or b"").decode()
-    except UnicodeDecodeError:
-        raise DecodeError(f"a TXT value {key.decode()} that is not UTF-8") from None
+        try:
+            told = {key: (properties.get(key) or b"").decode() for key in told}
+        except UnicodeDecodeError:
+            raise DecodeError("a TXT record that is not UTF-8") from None
+        if not (properties.get(b"v") == b"1" and _PEER_ID.fullmatch(told[b"id"]) and told[b"p"]):
+            raise DecodeError("a TXT record without version 1, a peer id or a protocol")
+        if not _is_name(told[b"n"]):
+            raise DecodeError("a TXT record with a bad name")
+    return MdnsPeer(peer_id=told[b"id"], name=told[b"n"], protocol=told[b"p"], addresses=addresses, instance=instance)
 
 
 def _is_name(name: str) -> bool:
@@ -131,16 +116,12 @@ def _reachable(hosts: Iterable[str]) -> list[str]:
     return [str(ip) for ip in sorted(kept, key=lambda ip: (ip.version, ip.is_link_local, str(ip)))]
 
 
-def _without_zone(host: str) -> str:
-    return host.partition("%")[0]
-
-
-def _is_ip(host: str) -> bool:
-    return Address(host, 0).is_literal
-
-
 def _is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host).is_loopback
+
+
+def _without_zone(host: str) -> str:
+    return host.partition("%")[0]
 
 
 class MdnsDiscovery:
@@ -192,10 +173,12 @@ class MdnsDiscovery:
             raise UsageError(f"a protocol to announce has 1 to {MAX_VALUE} bytes")
         if not _is_name(name) or len(name.encode()) > MAX_VALUE:
             raise UsageError(f"a name to announce is printable, at most {MAX_NAME} characters, {MAX_VALUE} bytes")
-        if addresses is not None and not (addresses and all(map(_is_ip, addresses))):
-            raise UsageError("the addresses to announce are IP addresses, at least one")
+        if addresses is not None and not (
+            all(Address(host, port).is_literal for host in addresses) and _reachable(addresses)
+        ):
+            raise UsageError("the addresses to announce are IP addresses, at least one that can be reached")
         self.problem = ""
-        """Why discovery does not run, or which networks it has to do without; empty where all is well."""
+        """Why discovery does not run, or which networks it does without; empty where all is well."""
         self._peer_id = peer_id
         self._port = port
         self._protocol = protocol
@@ -214,9 +197,9 @@ class MdnsDiscovery:
         self._browser: AsyncServiceBrowser | None = None
         self._service: AsyncServiceInfo | None = None
         self._announcing: asyncio.Task[None] | None = None
+        self._resolving: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()
         self._conflicts = 0
-        self._full = False
 
     @property
     def peers(self) -> Mapping[str, MdnsPeer]:
@@ -224,24 +207,21 @@ class MdnsDiscovery:
         return {peer.peer_id or peer.instance: peer for peer in self._known.values()}
 
     async def start(self) -> bool:
-        """Announce this node and look for others.
+        """Announce this node and look for others; return True where that works on one network at least.
 
         Returns when our own announcement has come back, mostly within milliseconds: then multicast works. What keeps
         it from working is logged once as a warning and told in :attr:`problem`; starting may be tried again.
 
-        Returns:
-            True where discovery runs, with all of the networks or with some.
-
         Raises:
-            ClosedError: It was closed before.
+            ClosedError: It was closed, before or meanwhile.
         """
         async with self._changing:
-            if self._closed:
-                raise ClosedError("the discovery is closed")
             if self._mdns is not None:
                 return True
             try:
+                self._check_open()
                 problem, running = await self._start()
+                self._check_open()
             except BaseException:
                 await self._stop()
                 raise
@@ -255,23 +235,30 @@ class MdnsDiscovery:
     async def close(self) -> None:
         """Say goodbye and end; takes a quarter of a second. No callback comes any more."""
         self._closed = True
+        self._heard.set()
         async with self._changing:
             await self._stop()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the discovery is closed")
+
     async def _start(self) -> tuple[str, bool]:
+        """Return what is wrong, and whether discovery runs."""
         network = current_network()
         if not isinstance(network, SystemNetwork):
             return "this network is simulated, mDNS needs the system's", False
         # Loading takes tens of milliseconds, in which a loop would stand still.
         await run_in_thread(importlib.import_module, "zeroconf.asyncio")
-        own = await network.interface_addresses()
-        usable, left_out = self._choose_interfaces(own)
+        usable, left_out = self._choose_interfaces(await network.interface_addresses())
         await self._open(usable, left_out)
         problem = "; ".join(f"{address}: {why}" for address, why in left_out.items())
         if self._mdns is None:
             return problem or "no network interface with an IPv4 address", False
         in_use = [address for address in usable if address not in left_out]
-        self._announce(in_use)
+        self._check_open()
+        self._heard.clear()
+        self._announce(self._mdns, in_use)
         try:
             async with asyncio.timeout(HEARING_TIMEOUT):
                 await self._heard.wait()
@@ -283,13 +270,12 @@ class MdnsDiscovery:
         """Return the addresses to open sockets on, and why the others are left out."""
         if self._wanted is None:
             return [host for host in own if ":" not in host], {}
-        left_out = {}
         known = {_without_zone(host) for host in own}
-        for host in self._wanted:
-            if not _is_ip(host):
-                left_out[host] = "not an IP address"
-            elif _without_zone(host) not in known and not _is_loopback(host):
-                left_out[host] = "not an address of this machine"
+        left_out = {
+            host: "not an address of this machine"
+            for host in self._wanted
+            if _without_zone(host) not in known and not (Address(host, 0).is_literal and _is_loopback(host))
+        }
         return [host for host in self._wanted if host not in left_out], left_out
 
     async def _open(self, wanted: list[str], left_out: dict[str, str]) -> None:
@@ -298,21 +284,19 @@ class MdnsDiscovery:
             return
         kept: list[str] = []
         for host in wanted:
-            error = await self._reopen([*kept, host], left_out)
-            if error is None:
-                kept.append(host)
-            else:
+            if (error := await self._reopen([*kept, host], left_out)) is not None:
                 left_out[host] = error
+            elif host not in left_out:
+                kept.append(host)
 
     async def _reopen(self, hosts: list[str], left_out: dict[str, str]) -> str | None:
         """Replace what is open by sockets for these interfaces; return what went wrong where that is impossible."""
         from zeroconf import Error  # noqa: PLC0415 - loaded when discovery starts
         from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415
 
-        # An interface that is a VPN's, disconnected, or without multicast fails with any of a dozen error numbers.
         try:
             opened = AsyncZeroconf(interfaces=hosts)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:  # a VPN's or a disconnected one fails with any of a dozen numbers
             return str(error)
         previous, self._mdns = self._mdns, opened
         if previous is not None:
@@ -326,87 +310,80 @@ class MdnsDiscovery:
             senders = {_without_zone(sender.sock_name[0]) for sender in opened.zeroconf.engine.senders}
             silent = [host for host in hosts if _without_zone(host) not in senders]
             left_out.update(dict.fromkeys(silent, "the interface has no multicast"))
-        if all(host in left_out for host in hosts):
+        if left_out.keys() >= set(hosts):
             self._mdns = None
             await opened.async_close()
         return None
 
-    def _announce(self, in_use: list[str]) -> None:
+    def _announce(self, mdns: AsyncZeroconf, in_use: list[str]) -> None:
         from zeroconf import DNSQuestionType  # noqa: PLC0415
         from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo  # noqa: PLC0415
 
-        assert self._mdns is not None  # noqa: S101 - for the type checker: the sockets are open
-        self._heard.clear()
-        # A unicast answer could go to another process: all of a host share one port. So ask for multicast ones.
+        # All processes of a host share one port, so a unicast answer may go to another: ask for multicast ones.
         self._browser = AsyncServiceBrowser(
-            self._mdns.zeroconf, SERVICE_TYPE, handlers=[self._changed], question_type=DNSQuestionType.QM
+            mdns.zeroconf, SERVICE_TYPE, handlers=[self._changed], question_type=DNSQuestionType.QM
         )
-        properties = {"v": "1", "id": self._peer_id, "p": self._protocol}
-        if self._name:
-            properties["n"] = self._name
+        properties = {"v": "1", "id": self._peer_id, "p": self._protocol, "n": self._name}
         self._service = AsyncServiceInfo(
             SERVICE_TYPE,
             f"rats-{self._peer_id[:8]}.{SERVICE_TYPE}",
             port=self._port,
-            properties=properties,
+            properties={key: value for key, value in properties.items() if value},
             # A host name of our own: nobody else's addresses get mixed with ours, or go with our goodbye.
             server=f"rats-{self._peer_id[:32]}.local.",
             parsed_addresses=self._announced(in_use),
             host_ttl=TTL,
             other_ttl=TTL,
         )
-        self._announcing = self._tasks.create(self._register(probing=False), name="mDNS announcement")
+        self._announcing = self._tasks.create(self._register(mdns, self._service), name="mDNS announcement")
 
     def _announced(self, in_use: list[str]) -> list[str]:
-        hosts = [str(host) for host in in_use if self._addresses is None]
-        # Loopback is of use to this machine alone, and others would dial themselves.
-        hosts = [host for host in hosts if not _is_loopback(host)] or hosts or list(self._addresses or ())
+        # Loopback is of use to this machine alone: others would dial themselves.
+        hosts = self._addresses or [host for host in in_use if not _is_loopback(host)] or in_use
         return [_without_zone(host) for host in hosts[:MAX_ADDRESSES]]
 
-    async def _register(self, *, probing: bool) -> None:
+    async def _register(self, mdns: AsyncZeroconf, service: AsyncServiceInfo, *, probing: bool = False) -> None:
         """Announce our service three times; where asked to, first find a name that nobody has.
 
-        The first announcement does without probing (RFC 6762, 8.1), which takes 1.2 seconds: the name is a part of a
-        hash, so hardly anybody has it. Who has it nevertheless is heard, and the conflict resolved then.
+        RFC 6762, 8.1, would have that done always, and it takes 1.2 seconds. Our name is a part of a hash, so hardly
+        anybody has it already; who has it nevertheless is heard, and the conflict is resolved then.
         """
         from zeroconf import Error  # noqa: PLC0415
 
-        assert self._mdns is not None and self._service is not None  # noqa: S101, PT018 - for the type checker
         try:
-            sent = await self._mdns.async_register_service(
-                self._service, allow_name_change=probing, cooperating_responders=not probing
+            sent = await mdns.async_register_service(
+                service, allow_name_change=probing, cooperating_responders=not probing
             )
             await sent
         except (Error, OSError) as error:
             logger.warning("cannot announce this node by mDNS: %s", error)
 
-    def _resolve_conflict(self, rival: MdnsPeer) -> None:
+    def _resolve_conflict(self, mdns: AsyncZeroconf, service: AsyncServiceInfo, rival: MdnsPeer) -> None:
         """Give up our name to a node with a lower id, or defend it (RFC 6762, 9)."""
-        if self._conflicts >= MAX_CONFLICTS or (self._announcing is not None and not self._announcing.done()):
+        if self._conflicts >= MAX_CONFLICTS or not (self._resolving is None or self._resolving.done()):
             return
         self._conflicts += 1
-        yields = rival.peer_id < self._peer_id
-        logger.info("another node, %s, has our mDNS name", rival.peer_id[:8])
-        self._announcing = self._tasks.create(self._rename() if yields else self._defend(), name="mDNS conflict")
+        logger.info("another node, %s, has our mDNS name", rival.peer_id[:8] or "without an id")
+        if self._announcing is not None:
+            self._announcing.cancel()
+        step = self._rename if rival.peer_id < self._peer_id else self._defend
+        self._resolving = self._tasks.create(step(mdns, service), name="mDNS conflict")
 
-    async def _rename(self) -> None:
-        assert self._mdns is not None and self._service is not None  # noqa: S101, PT018 - for the type checker
-        given_up = self._service.name
-        # Without a goodbye, which would take the other one's records with it.
-        self._mdns.zeroconf.registry.async_remove(self._service)
-        await self._register(probing=True)
+    async def _rename(self, mdns: AsyncZeroconf, service: AsyncServiceInfo) -> None:
+        given_up = service.name
+        mdns.zeroconf.registry.async_remove(service)  # no goodbye: it would take the other one's records, too
+        await self._register(mdns, service, probing=True)
         self._look(given_up)
 
-    async def _defend(self) -> None:
-        assert self._mdns is not None and self._service is not None  # noqa: S101, PT018 - for the type checker
-        await (await self._mdns.async_update_service(self._service))
+    async def _defend(self, mdns: AsyncZeroconf, service: AsyncServiceInfo) -> None:
+        await (await mdns.async_update_service(service))
+        await asyncio.sleep(FLUSH_TIME)
+        await (await mdns.async_update_service(service))  # only now do the other's records leave the caches
 
     def _changed(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-        from zeroconf import ServiceStateChange  # noqa: PLC0415
-
         if self._closed or zeroconf.done or not name.lower().endswith(f".{SERVICE_TYPE}"):
             return
-        if state_change is ServiceStateChange.Removed:
+        if state_change.name == "Removed":
             self._forget(name)
         else:
             self._look(name)
@@ -420,21 +397,19 @@ class MdnsDiscovery:
             return
         try:
             info = AsyncServiceInfo(SERVICE_TYPE, name)
-        except Error as error:
-            logger.debug("ignoring an mDNS service: %s", error)
+        except Error:
             return
         if info.load_from_cache(self._mdns.zeroconf):
             self._learn(name, info)
         elif name not in self._lookups and len(self._lookups) < MAX_LOOKUPS:
             self._lookups.add(name)
-            self._tasks.create(self._look_up(name, info), name="mDNS lookup")
+            self._tasks.create(self._look_up(self._mdns, name, info), name="mDNS lookup")
 
-    async def _look_up(self, name: str, info: AsyncServiceInfo) -> None:
+    async def _look_up(self, mdns: AsyncZeroconf, name: str, info: AsyncServiceInfo) -> None:
         from zeroconf import DNSQuestionType, Error  # noqa: PLC0415
 
-        assert self._mdns is not None  # noqa: S101 - for the type checker: closing ends this task first
         try:
-            if await info.async_request(self._mdns.zeroconf, LOOKUP_TIMEOUT * 1000, DNSQuestionType.QM):
+            if await info.async_request(mdns.zeroconf, LOOKUP_TIMEOUT * 1000, DNSQuestionType.QM):
                 self._learn(name, info)
         except Error as error:
             logger.debug("an mDNS lookup failed: %s", error)
@@ -442,7 +417,7 @@ class MdnsDiscovery:
             self._lookups.discard(name)
 
     def _learn(self, name: str, info: AsyncServiceInfo) -> None:
-        if self._closed or self._mdns is None:
+        if self._closed or self._mdns is None or self._service is None:
             return
         if self._mdns.zeroconf.cache.current_entry_with_name_and_alias(SERVICE_TYPE, name) is None:
             return  # without a pointer to it, nothing would ever take it away again
@@ -453,11 +428,11 @@ class MdnsDiscovery:
             logger.debug("ignoring an mDNS service: %s", error)
             self._forget(name)
             return
-        is_our_name = self._service is not None and name.lower() == self._service.key
-        if is_our_name or peer.peer_id == self._peer_id:
+        if peer.peer_id == self._peer_id:
             self._heard.set()
-            if peer.peer_id != self._peer_id:
-                self._resolve_conflict(peer)
+        elif name.lower() == self._service.key:
+            self._heard.set()
+            self._resolve_conflict(self._mdns, self._service, peer)
         elif peer.protocol not in ("", self._protocol):
             self._forget(name)
         else:
@@ -469,50 +444,55 @@ class MdnsDiscovery:
         if known == peer:
             return
         if known is None and len(self._known) >= MAX_PEERS:
-            if not self._full:
-                logger.warning("mDNS: %d peers are known, further ones are ignored", MAX_PEERS)
-            self._full = True
+            logger.debug("mDNS: %d peers are known, ignoring another", MAX_PEERS)
             return
         if known is not None and known.peer_id != peer.peer_id:
             self._forget(peer.instance)
         self._known[key] = peer
-        if known is not None:
-            self._settle(peer.instance)
-        logger.debug("found %s by mDNS", peer.peer_id[:8] or peer.instance)
+        same = self._instances_of(peer)
+        if known is not None or len(same) > 1:
+            for instance in same:
+                self._settle(instance)
+        logger.debug("found %s by mDNS", peer.peer_id[:8] or "a peer without an id")
         self._tell(self._on_found, peer)
+
+    def _instances_of(self, peer: MdnsPeer) -> list[str]:
+        known = self._known.values()
+        return [p.instance for p in known if p is peer or p.peer_id == peer.peer_id != ""]
 
     def _settle(self, name: str) -> None:
         """Look again when replaced records have gone: zeroconf does not tell when they do."""
-        if (timer := self._settling.pop(name.lower(), None)) is not None:
-            timer.cancel()
+        self._unsettle(name)
         self._settling[name.lower()] = asyncio.get_running_loop().call_later(SETTLING_TIME, self._look, name)
 
-    def _forget(self, name: str) -> None:
+    def _unsettle(self, name: str) -> None:
         if (timer := self._settling.pop(name.lower(), None)) is not None:
             timer.cancel()
-        if (peer := self._known.pop(name.lower(), None)) is not None:
-            logger.debug("lost %s by mDNS", peer.peer_id[:8] or peer.instance)
+
+    def _forget(self, name: str) -> None:
+        self._unsettle(name)
+        peer = self._known.pop(name.lower(), None)
+        if peer is not None and not self._instances_of(peer):  # else it is still there, renamed
+            logger.debug("lost %s by mDNS", peer.peer_id[:8] or "a peer without an id")
             self._tell(self._on_lost, peer)
 
     def _tell(self, callback: Callable[[MdnsPeer], None] | None, peer: MdnsPeer) -> None:
-        if callback is None:
-            return
         try:
-            callback(peer)
+            if callback is not None:
+                callback(peer)
         except Exception:
             logger.exception("an mDNS callback failed")
 
     async def _stop(self) -> None:
         """Release everything; a cancelled call does, too."""
-        for timer in self._settling.values():
-            timer.cancel()
-        self._settling.clear()
+        for name in list(self._settling):
+            self._unsettle(name)
         self._known.clear()
-        mdns, self._mdns = self._mdns, None
         browser, self._browser = self._browser, None
-        if browser is not None:
-            await browser.async_cancel()
+        mdns, self._mdns = self._mdns, None
         try:
+            if browser is not None:
+                await browser.async_cancel()
             await self._tasks.close()
         finally:
             if mdns is not None:

@@ -114,6 +114,8 @@ class Link(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
         self._paused = False
+        self._processing = False
+        self._just_consumed = 0
         self._closing = False
         self._said_goodbye = False
         self._streams: dict[int, Stream] = {}
@@ -267,12 +269,20 @@ class Link(asyncio.BufferedProtocol):
         if session is None:
             return
         events = session.take_events()
-        while events and (self.admitted or session.failed is not None):
-            event = events.popleft()
-            if type(event) is Message:
-                self._owner.message_received(self, event)
-            else:
-                self._take_event(event)
+        message_received = self._owner.message_received
+        self._processing = True
+        try:
+            while events and (self.admitted or session.failed is not None):
+                event = events.popleft()
+                if type(event) is Message:
+                    message_received(self, event)
+                else:
+                    self._take_event(event)
+        finally:
+            self._processing = False
+        if self._just_consumed:
+            session.consumed(self._just_consumed)
+            self._just_consumed = 0
         if session.wants_to_send or self.retired:
             self._flush()
 
@@ -509,7 +519,9 @@ class Link(asyncio.BufferedProtocol):
 
     def consumed(self, cost: int) -> None:
         """Take note that a message has been handled."""
-        if self._session is not None and self._session.failed is None:
+        if self._processing:
+            self._just_consumed += cost
+        elif self._session is not None and self._session.failed is None:
             self._session.consumed(cost)
             if self._session.wants_to_send or self.retired:
                 self.request_flush()

@@ -121,7 +121,6 @@ async def test_cancelling_returns_at_once_and_drops_what_comes_late(
 
 
 @pytest.mark.parametrize("late", ["result", "exception"])
-@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_loop_that_closed_meanwhile_is_harmless(late: str, caplog: pytest.LogCaptureFixture) -> None:
     started, release, threads = threading.Event(), threading.Event(), list[threading.Thread]()
 
