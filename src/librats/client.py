@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,9 +16,10 @@ from librats.errors import ConnectError, IdentityError, PeerNotConnected, UsageE
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
 from librats.meeting import LocalMeeting
+from librats.peers.arguments import DEFAULT, Default, as_buffer, encode_text
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.manager import PeerManager
-from librats.peers.peer import DEFAULT, Default, Peer, as_buffer, encode_text
+from librats.peers.peer import Peer
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.network import current_network
 from librats.runtime.offload import run_in_thread
@@ -133,7 +133,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         self._manager, self._listener = manager, listener
         self._connector = Connector(manager, network, self._config)
         manager.listening = self.addresses
-        self._started_at = time.monotonic()
+        self._started_at = asyncio.get_running_loop().time()
         self._stopped.clear()
         logger.debug("started: %r", self)
 
@@ -279,7 +279,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         stats = [peer.stats for peer in manager.peers.values()]
         return {
             "running": True,
-            "uptime_seconds": time.monotonic() - self._started_at,
+            "uptime_seconds": asyncio.get_running_loop().time() - self._started_at,
             "peers": len(manager.peers),
             "max_peers": self._config.max_peers,
             **manager.counters,

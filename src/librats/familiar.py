@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ class FamiliarNames:
         Raises:
             UsageError: The client is not running, or the arguments make no sense.
         """
-        started = time.monotonic()
+        started = asyncio.get_running_loop().time()
         try:
             peer = await self.connect((host, port), strategy=strategy)
         except UsageError:
@@ -72,12 +72,12 @@ class FamiliarNames:
         except RatsError as error:
             attempts = error.attempts if isinstance(error, ConnectError) else ()
             return ConnectionAttemptResult(
-                success=False, duration=time.monotonic() - started, error=str(error), attempts=attempts
+                success=False, duration=asyncio.get_running_loop().time() - started, error=str(error), attempts=attempts
             )
         return ConnectionAttemptResult(
             success=True,
             method=peer.method,
-            duration=time.monotonic() - started,
+            duration=asyncio.get_running_loop().time() - started,
             peer_id=peer.id,
             used_candidates=(str(peer.link.local_address), str(peer.address)),
             attempts=tuple(peer.attempts),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from librats.config import RatsConfig
 from librats.errors import ClosedError, PeerNotConnected, RequestTimeout, UsageError
+from librats.peers.arguments import DEFAULT, Default, as_buffer, encode_text
 from librats.peers.dispatch import Inbox
 from librats.session.frames import Kind, Reason
 from librats.session.payloads import decode_payload, encode_json, encode_name, encode_value
@@ -20,30 +20,10 @@ if TYPE_CHECKING:
     from librats.services.session import Link
     from librats.services.stream import Stream
 
-__all__ = ["DEFAULT", "Peer", "as_buffer"]
+__all__ = ["Peer"]
 
-
-class Default:
-    """Stands for the configured value, where None means none."""
-
-
-DEFAULT = Default()
 
 MAX_DATAGRAM = 65000
-
-
-def as_buffer(data: Any) -> bytes | bytearray | memoryview:
-    """Return a buffer's bytes without copying them.
-
-    Raises:
-        UsageError: It is no contiguous buffer.
-    """
-    if isinstance(data, bytes | bytearray):
-        return data
-    try:
-        return memoryview(data).cast("B")
-    except TypeError as error:
-        raise UsageError(f"bytes are sent from a contiguous buffer: {error}") from error
 
 
 class Peer:
@@ -58,7 +38,7 @@ class Peer:
         """What the peer told about itself."""
         self.attempts: Sequence[ConnectionAttempt] = ()
         """How the connection was tried, where this side dialled."""
-        self._connected_at = time.monotonic()
+        self._connected_at = self._link.now()
         self._gone_counters = [0, 0, 0, 0]
         self.disconnected = False
         """True once the session has ended."""
@@ -119,7 +99,7 @@ class Peer:
             messages_received=sums[3],
             bytes_queued=sum(link.session.queued for link in self._links),
             open_streams=sum(link.session.streams.count for link in self._links),
-            connected_seconds=time.monotonic() - self._connected_at,
+            connected_seconds=self._link.now() - self._connected_at,
             rtt=self.rtt,
         )
 
@@ -245,15 +225,15 @@ class Peer:
         payload = encode_value(data, self._config.session)
         link = self._open_link()
         link.session.check_size(memoryview(payload[1]).nbytes)
-        started = time.monotonic()
+        deadline = None if seconds is None else link.now() + seconds
         while not link.has_room:
             try:
-                async with _deadline(seconds, started):
+                async with asyncio.timeout_at(deadline):
                     await link.wait_for_room()
             except TimeoutError:
                 raise RequestTimeout(f"no room to send {type!r} within {seconds:g} s") from None
             link = self._open_link()
-        left = None if seconds is None else max(0.0, seconds - (time.monotonic() - started))
+        left = None if deadline is None else max(0.0, deadline - link.now())
         try:
             kind, reply = await link.request(payload, name, left)
         except RequestTimeout:
@@ -310,7 +290,7 @@ class Peer:
             PeerNotConnected: The session has ended.
         """
         try:
-            async with _deadline(timeout, time.monotonic()):
+            async with asyncio.timeout(timeout):
                 return await self._open_link().ping()
         except TimeoutError:
             raise RequestTimeout(f"no answer to a ping within {timeout:g} s") from None
@@ -347,24 +327,6 @@ class Peer:
         if link in self._links:
             self._links.remove(link)
             self._gone_counters = [a + b for a, b in zip(self._gone_counters, _counters(link), strict=True)]
-
-
-def encode_text(text: str) -> bytes:
-    """Encode text as UTF-8.
-
-    Raises:
-        UsageError: It is no string, or has lone surrogates.
-    """
-    if not isinstance(text, str):
-        raise UsageError(f"text is a string, not {type(text).__name__}")
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError("text with lone surrogates has no UTF-8 form") from error
-
-
-def _deadline(seconds: float | None, started: float) -> asyncio.Timeout:
-    return asyncio.timeout(None if seconds is None else max(0.0, seconds - (time.monotonic() - started)))
 
 
 def _counters(link: Link) -> list[int]:
