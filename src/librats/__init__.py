@@ -21,7 +21,6 @@ Example:
 from __future__ import annotations
 
 import logging
-from importlib.metadata import version
 
 from librats.client import RatsClient
 from librats.config import RatsConfig, SessionConfig
@@ -66,7 +65,7 @@ from librats.types import (
     PeerStats,
 )
 
-__version__ = version("librats")
+__version__ = "0.1.0"
 
 __all__ = [
     "Address",

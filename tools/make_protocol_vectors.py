@@ -1,0 +1,396 @@
+"""Make ``tests/vectors/protocol``, the test vectors of ``docs/explanation/protocol.md``.
+
+Nothing of librats is used, so that the vectors check it rather than repeat it: the handshake is done by the PyPI package
+``noiseprotocol``, the sealing by ``cryptography``, and the frames are packed here by hand. Every key is fixed, so a
+second run writes the same files. Both packages are in the dependency group ``test``.
+
+    python tools/make_protocol_vectors.py [DIRECTORY]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]
+
+HOME = Path(__file__).resolve().parents[1] / "tests" / "vectors" / "protocol"
+SOURCE = "tools/make_protocol_vectors.py, with noiseprotocol and cryptography"
+
+NOISE_NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"
+PROTOCOL = "librats/1.0"
+STATIC = {"initiator": bytes(range(0x00, 0x20)), "responder": bytes(range(0x20, 0x40))}
+EPHEMERAL = {"initiator": bytes(range(0x40, 0x60)), "responder": bytes(range(0x60, 0x80))}
+
+MIB = 1 << 20
+MAX_BODY = 65515
+REKEY_NONCE = (1 << 64) - 1
+
+MESSAGE, REQUEST, REPLY, ERROR, CANCEL, FRAGMENT, DATAGRAM = 1, 2, 3, 4, 5, 6, 8
+STREAM_OPEN, STREAM_DATA, STREAM_WINDOW, STREAM_RESET, STREAM_STOP = range(0x10, 0x15)
+PING, PONG, GO_AWAY, REKEY, HELLO = range(0x20, 0x25)
+PADDING, UNKNOWN = 0x00, 0x7F
+
+Fields = dict[str, Any]
+
+
+# Layouts
+
+
+def greeting(
+    incarnation: bytes | None,
+    agent: str | None,
+    *,
+    message_window: int = 4 * MIB,
+    version: int = 1,
+    features: int = 0,
+    more: bytes = b"",
+) -> bytes:
+    """Return a greeting; what is None is left out."""
+    items = [] if incarnation is None else [(1, incarnation)]
+    items += [(2, struct.pack(">I", message_window)), (3, struct.pack(">I", 64 * MIB))]
+    items += [] if agent is None else [(4, agent.encode())]
+    packed = b"".join(struct.pack(">BB", tag, len(value)) + value for tag, value in items)
+    return b"RATS" + struct.pack(">BI", version, features) + packed + more
+
+
+def frame(kind: int, flags: int, body: bytes) -> bytes:
+    """Return one frame."""
+    return struct.pack(">BBH", kind, flags, len(body)) + body
+
+
+def block(key: bytes, nonce: int, plaintext: bytes) -> bytes:
+    """Return one block: a Noise transport message behind its length."""
+    sealed = seal(key, nonce, plaintext)
+    return struct.pack(">I", len(sealed)) + sealed
+
+
+def seal(key: bytes, nonce: int, plaintext: bytes) -> bytes:
+    """Encrypt as Noise does: the nonce is four zero bytes and the counter in little-endian."""
+    return ChaCha20Poly1305(key).encrypt(struct.pack("<IQ", 0, nonce), plaintext, b"")
+
+
+def next_key(key: bytes) -> bytes:
+    """Return the key that follows (Noise revision 34, 4.2)."""
+    return seal(key, REKEY_NONCE, bytes(32))[:32]
+
+
+def body_of(kind: int, fields: Fields) -> bytes:
+    """Pack the body of a frame from its fields."""
+    if "body" in fields:
+        return bytes.fromhex(fields["body"])
+    parts = []
+    for name in ("number", "timeout_ms", "window", "credit"):
+        if name in fields:
+            parts.append(struct.pack(">I", fields[name]))
+    for name in ("name", "code"):
+        if name in fields:
+            text = fields[name].encode()
+            parts.append(bytes([len(text)]) + text)
+    parts.append(fields.get("words", "").encode())
+    parts += [bytes.fromhex(fields[name]) for name in ("payload", "data") if name in fields]
+    return b"".join(parts)
+
+
+# The sets
+
+
+def handshake_cases() -> list[Fields]:
+    """Two nodes with fixed keys shake hands."""
+    greetings = {
+        "initiator": greeting(bytes.fromhex("a0a1a2a3a4a5a6a7"), "example-a/1"),
+        "responder": greeting(bytes.fromhex("b0b1b2b3b4b5b6b7"), "example-b/1"),
+    }
+    prologue = b"librats-proto\x1f" + PROTOCOL.encode()
+    sides = {}
+    for role in ("initiator", "responder"):
+        side = sides[role] = NoiseConnection.from_name(NOISE_NAME)
+        side.set_prologue(prologue)
+        (side.set_as_initiator if role == "initiator" else side.set_as_responder)()
+        side.set_keypair_from_private_bytes(Keypair.STATIC, STATIC[role])
+        side.set_keypair_from_private_bytes(Keypair.EPHEMERAL, EPHEMERAL[role])
+        side.start_handshake()
+    blocks = []
+    for index, (sender, receiver) in enumerate([("initiator", "responder"), ("responder", "initiator")] * 2):
+        if index == 3:  # noqa: PLR2004 - XX has three messages
+            break
+        message = bytes(sides[sender].write_message(greetings[sender] if index else b""))
+        sides[receiver].read_message(message)
+        blocks.append({"from": sender, "block": (struct.pack(">I", len(message)) + message).hex()})
+    state = sides["initiator"].noise_protocol
+    case: Fields = {"id": "two-nodes", "protocol": PROTOCOL, "prologue": prologue.hex()}
+    for role in sides:
+        public = X25519PrivateKey.from_private_bytes(STATIC[role]).public_key().public_bytes_raw()
+        case[role] = {
+            "static_private": STATIC[role].hex(),
+            "static_public": public.hex(),
+            "peer_id": hashlib.sha256(public).hexdigest(),
+            "ephemeral_private": EPHEMERAL[role].hex(),
+            "greeting": greetings[role].hex(),
+        }
+    case["blocks"] = blocks
+    case["handshake_hash"] = sides["initiator"].get_handshake_hash().hex()
+    case["key_from_initiator"] = state.cipher_state_encrypt.k.hex()
+    case["key_from_responder"] = state.cipher_state_decrypt.k.hex()
+    return [case]
+
+
+def greeting_cases() -> list[Fields]:
+    """Greetings that are taken, that are not ours, and that are refused."""
+    incarnation = bytes.fromhex("0001020304050607")
+    told = {
+        "version": 1,
+        "features": 0,
+        "incarnation": incarnation.hex(),
+        "message_window": 4 * MIB,
+        "max_message": 64 * MIB,
+    }
+    good = greeting(incarnation, "example/1")
+    later = greeting(incarnation, "example/2", version=2, features=0x80000001, more=bytes.fromhex("c803010203"))
+    return [
+        {"id": "plain", "payload": good.hex(), "fields": told | {"agent": "example/1"}, "encodes": True},
+        {
+            "id": "without-agent",
+            "payload": greeting(incarnation, "").hex(),
+            "fields": told | {"agent": ""},
+            "encodes": True,
+        },
+        {
+            "id": "later-version-and-unknown-item",
+            "payload": later.hex(),
+            "fields": told | {"agent": "example/2", "features": 0x80000001},
+        },
+        {"id": "librats2-empty", "payload": "", "fields": None},
+        {"id": "other-magic", "payload": b"rats".hex(), "fields": None},
+        {"id": "breaks-off", "payload": good[:-1].hex(), "refused": True},
+        {"id": "version-0", "payload": greeting(incarnation, "x", version=0).hex(), "refused": True},
+        {"id": "without-incarnation", "payload": greeting(None, "x").hex(), "refused": True},
+        {"id": "window-too-small", "payload": greeting(incarnation, "x", message_window=131071).hex(), "refused": True},
+    ]
+
+
+def frame_list() -> list[tuple[str, int, int, Fields]]:
+    """One frame of every type, in an order that a session takes: id, type, flags, fields."""
+    greeting_words = "grüße".encode()
+    hello = b'{"listen":["192.0.2.7:8081"],"observed":"198.51.100.4:40000"}'
+    return [
+        ("hello", HELLO, 0, {"body": hello.hex()}),
+        ("message-json", MESSAGE, 0, {"name": "chat", "payload": b'{"message":"hi"}'.hex()}),
+        ("message-bytes", MESSAGE, 1, {"name": "", "payload": "00ff10"}),
+        ("message-text", MESSAGE, 2, {"name": "notes", "payload": greeting_words.hex()}),
+        (
+            "request",
+            REQUEST,
+            0,
+            {"number": 1, "timeout_ms": 10000, "name": "file_request", "payload": b'{"name":"a"}'.hex()},
+        ),
+        ("request-bytes", REQUEST, 1, {"number": 2, "timeout_ms": 0, "name": "sum", "payload": "0102"}),
+        ("cancel", CANCEL, 0, {"number": 1}),
+        ("reply-json", REPLY, 0, {"number": 7, "payload": b'{"size":5}'.hex()}),
+        ("reply-bytes", REPLY, 1, {"number": 8, "payload": "c0ffee"}),
+        ("error", ERROR, 0, {"number": 9, "code": "no_handler", "words": "no handler for 'x'"}),
+        ("datagram", DATAGRAM, 1, {"body": "0a0b0c"}),
+        ("stream-open", STREAM_OPEN, 0, {"number": 1, "window": 262144, "name": "upload/1"}),
+        ("stream-data", STREAM_DATA, 0, {"number": 1, "data": b"first ".hex()}),
+        ("stream-data-end", STREAM_DATA, 1, {"number": 1, "data": b"and last".hex()}),
+        ("stream-window", STREAM_WINDOW, 0, {"number": 1, "credit": 131072}),
+        ("message-window", STREAM_WINDOW, 0, {"number": 0, "credit": 1048576}),
+        ("stream-stop", STREAM_STOP, 0, {"number": 1, "code": "closed", "words": ""}),
+        ("stream-reset", STREAM_RESET, 0, {"number": 1, "code": "reset", "words": "no longer wanted"}),
+        ("ping", PING, 0, {"body": "1122334455667788"}),
+        ("pong", PONG, 0, {"body": "8877665544332211"}),
+        ("padding", PADDING, 0, {"body": "0000000000"}),
+        ("unknown-type", UNKNOWN, 255, {"body": "deadbeef"}),
+        ("go-away", GO_AWAY, 0, {"code": "closed", "words": "bye"}),
+    ]
+
+
+def frame_cases(key: bytes) -> list[Fields]:
+    """Every frame in a block of its own, the nonces counting up, and then all of them in one block."""
+    cases: list[Fields] = []
+    everything = b""
+    for nonce, (name, kind, flags, fields) in enumerate(frame_list()):
+        packed = frame(kind, flags, body_of(kind, fields))
+        everything += packed
+        cases.append(
+            {
+                "id": name,
+                "type": kind,
+                "flags": flags,
+                "fields": fields,
+                "frame": packed.hex(),
+                "nonce": nonce,
+                "block": block(key, nonce, packed).hex(),
+            }
+        )
+    return cases
+
+
+def together_cases(key: bytes) -> list[Fields]:
+    """Many frames in one block."""
+    packed = [frame(kind, flags, body_of(kind, fields)) for _, kind, flags, fields in frame_list()]
+    ids = [name for name, *_ in frame_list()]
+    return [
+        {
+            "id": "all-frames-in-one-block",
+            "frames": ids,
+            "nonce": 0,
+            "plaintext": b"".join(packed).hex(),
+            "block": block(key, 0, b"".join(packed)).hex(),
+        }
+    ]
+
+
+def fragment_cases(key: bytes) -> list[Fields]:
+    """Frames in pieces: small ones by hand, with other frames in between, and a large one as it is cut when sent."""
+    last, reply_lane = 1, 2
+    ping = frame(PING, 0, bytes.fromhex("1122334455667788"))
+    message = bytes([MESSAGE, 0]) + body_of(MESSAGE, {"name": "chat", "payload": b'{"message":"hi"}'.hex()})
+    reply = bytes([REPLY, 1]) + body_of(REPLY, {"number": 7, "payload": "c0ffee"})
+    small = [
+        frame(FRAGMENT, 0, message[:3]),
+        ping,
+        frame(FRAGMENT, reply_lane, reply[:4]),
+        frame(FRAGMENT, 0, message[3:20]),
+        frame(FRAGMENT, reply_lane | last, reply[4:]),
+        frame(FRAGMENT, last, message[20:]),
+    ]
+    payload = bytes(index % 251 for index in range(200_000))
+    big = bytes([MESSAGE, 1]) + body_of(MESSAGE, {"name": "big", "payload": payload.hex()})
+    pieces = [big[start : start + MAX_BODY] for start in range(0, len(big), MAX_BODY)]
+    frames = [frame(FRAGMENT, last if piece is pieces[-1] else 0, piece) for piece in pieces]
+    blocks = [block(key, nonce, packed) for nonce, packed in enumerate(frames)]
+    return [
+        {
+            "id": "two-lanes-and-a-ping",
+            "frames": [packed.hex() for packed in small],
+            "order": ["ping", "reply", "message"],
+            "message": {
+                "flags": 0,
+                "name": "chat",
+                "payload": b'{"message":"hi"}'.hex(),
+                "cost": 64 * 3 + len(message),
+            },
+            "reply": {"flags": 1, "number": 7, "payload": "c0ffee"},
+            "nonce": 0,
+            "block": block(key, 0, b"".join(small)).hex(),
+        },
+        {
+            "id": "large-message",
+            "flags": 1,
+            "name": "big",
+            "payload_size": len(payload),
+            "payload_rule": "byte i is i modulo 251",
+            "payload_sha256": hashlib.sha256(payload).hexdigest(),
+            "cost": 64 * len(pieces) + len(big),
+            "nonce": 0,
+            "frame_starts": [packed[:12].hex() for packed in frames],
+            "block_sizes": [len(sealed) for sealed in blocks],
+            "block_sha256": [hashlib.sha256(sealed).hexdigest() for sealed in blocks],
+        },
+    ]
+
+
+def rekey_cases(key: bytes) -> list[Fields]:
+    """A change of key behind a message, and one in a block of its own; the counter goes on."""
+    rekey = frame(REKEY, 0, b"")
+    before, between, after = (
+        frame(MESSAGE, 2, body_of(MESSAGE, {"name": "", "payload": text.encode().hex()})) for text in ("a", "b", "c")
+    )
+    second = next_key(key)
+    third = next_key(second)
+    steps = [(key, before + rekey), (second, between), (second, rekey), (third, after)]
+    return [
+        {
+            "id": "two-changes",
+            "first_nonce": 5,
+            "steps": [
+                {
+                    "key": used.hex(),
+                    "nonce": nonce,
+                    "plaintext": plaintext.hex(),
+                    "block": block(used, nonce, plaintext).hex(),
+                }
+                for nonce, (used, plaintext) in enumerate(steps, start=5)
+            ],
+        }
+    ]
+
+
+def refusal_cases(key: bytes) -> list[Fields]:
+    """Blocks that end the session, the first of their direction."""
+    ping = frame(PING, 0, bytes(8))
+    short = struct.pack(">I", 15) + bytes(15)
+    forged = bytearray(block(key, 0, ping))
+    forged[-1] ^= 1
+    plaintexts = {
+        "truncated-frame-header": ping + b"\x01\x00\x00",
+        "frame-longer-than-its-block": ping[:-1],
+        "frames-behind-a-change-of-key": frame(REKEY, 0, b"") + ping,
+        "ping-of-seven-bytes": frame(PING, 0, bytes(7)),
+        "request-number-0": frame(
+            REQUEST, 0, body_of(REQUEST, {"number": 0, "timeout_ms": 0, "name": "x", "payload": ""})
+        ),
+        "message-shorter-than-its-name": frame(MESSAGE, 0, b"\x05chat"),
+        "name-not-utf8": frame(MESSAGE, 0, b"\x01\xff"),
+        "stream-data-without-number": frame(STREAM_DATA, 0, bytes(3)),
+        "stream-open-shorter-than-its-name": frame(STREAM_OPEN, 0, struct.pack(">IIB", 1, 65536, 2) + b"x"),
+        "stream-window-without-credit": frame(STREAM_WINDOW, 0, struct.pack(">I", 1)),
+        "error-shorter-than-its-code": frame(ERROR, 0, struct.pack(">IB", 1, 9) + b"closed"),
+        "cancel-without-number": frame(CANCEL, 0, b""),
+        "fragments-of-a-ping": frame(FRAGMENT, 1, bytes([PING, 0]) + bytes(8)),
+        "fragments-of-a-message-among-replies": frame(FRAGMENT, 3, bytes([MESSAGE, 0, 0])),
+        "fragments-of-nothing": frame(FRAGMENT, 1, b""),
+    }
+    cases = [
+        {"id": "shorter-than-a-tag", "block": short.hex()},
+        {"id": "longer-than-a-noise-message", "block": struct.pack(">I", 65536).hex()},
+        {"id": "forged", "block": bytes(forged).hex()},
+        {"id": "wrong-nonce", "block": block(key, 1, ping).hex()},
+    ]
+    return cases + [
+        {"id": name, "plaintext": plaintext.hex(), "block": block(key, 0, plaintext).hex()}
+        for name, plaintext in plaintexts.items()
+    ]
+
+
+def make_sets() -> dict[str, Fields]:
+    """Return every set by its file name."""
+    handshake = handshake_cases()
+    key = bytes.fromhex(handshake[0]["key_from_initiator"])
+    keyed = {
+        "frames": frame_cases(key),
+        "together": together_cases(key),
+        "fragments": fragment_cases(key),
+        "rekey": rekey_cases(key),
+        "refusals": refusal_cases(key),
+    }
+    sets: dict[str, Fields] = {
+        "handshake": {"source": SOURCE, "cases": handshake},
+        "greetings": {"source": SOURCE, "cases": greeting_cases()},
+    }
+    for name, cases in keyed.items():
+        sets[name] = {"source": SOURCE, "key": key.hex(), "count": len(cases), "cases": cases}
+    return sets
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the sets."""
+    home = Path(arguments[0]) if arguments else HOME
+    home.mkdir(parents=True, exist_ok=True)
+    for name, content in make_sets().items():
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        (home / f"{name}.json").write_text(text, encoding="utf-8")
+        print(f"{home / name}.json: {len(content['cases'])} cases")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
