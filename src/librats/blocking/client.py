@@ -1,0 +1,448 @@
+"""RatsClient for code that blocks."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from librats.blocking.bridge import NOT_RUNNING, Bridge
+from librats.blocking.handlers import Answering, Listening
+from librats.blocking.message_iterator import MessageIterator
+from librats.blocking.peer import Peer, Peers
+from librats.blocking.stream import Stream
+from librats.client import RatsClient as AsyncClient
+from librats.config import RatsConfig
+from librats.errors import UsageError
+from librats.peers.arguments import DEFAULT, Default
+from librats.peers.identity import Identity
+from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy
+
+__all__ = ["RatsClient"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S", bound=Callable[[Stream], Any])
+
+
+class RatsClient:
+    """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
+
+    The same as :class:`librats.RatsClient`, for code without asyncio: every verb waits for its result. Handlers are
+    plain functions that run on worker threads; see :mod:`librats.blocking`. A client that runs is kept until it is
+    stopped; where nobody does that, it says goodbye when the program ends.
+
+    Args:
+        listen_port: TCP port to listen on; 0 picks one.
+        max_peers: Peers that may be connected at once; the configuration's value where it is None.
+        config: Everything else that can be set.
+        data_dir: Where the identity is kept; see :class:`librats.RatsClient`.
+        identity: Who to be, instead of what a data directory holds; nothing is read or written then.
+
+    Raises:
+        ConfigError: A value cannot be used.
+    """
+
+    def __init__(
+        self,
+        listen_port: int = 0,
+        *,
+        max_peers: int | None = None,
+        config: RatsConfig | None = None,
+        data_dir: str | Path | None = None,
+        identity: Identity | None = None,
+    ) -> None:
+        self._client = AsyncClient(
+            listen_port, max_peers=max_peers, config=config, data_dir=data_dir, identity=identity
+        )
+        self._bridge = Bridge()
+        self._peers = Peers(self._bridge)
+
+    def __repr__(self) -> str:
+        """Show the shortened id and the port."""
+        return repr(self._client)
+
+    # Life
+
+    def start(self) -> None:
+        """Load or make the identity and listen. Does nothing where the client is running.
+
+        Raises:
+            IdentityError: The data directory cannot be used, or another client uses it.
+            ConfigError: The port is taken, or the address is not this machine's.
+        """
+        if self._bridge.open(self._client.start):
+            atexit.register(self.stop)
+
+    def stop(self) -> None:
+        """Say goodbye to every peer and let everything go, within a second. Idempotent.
+
+        Verbs that wait on other threads raise. A handler that still runs then goes on to its end on its thread.
+        """
+        self._bridge.close(self._client.stop)
+        if not self._bridge.is_open:
+            atexit.unregister(self.stop)
+
+    def close(self) -> None:
+        """The same as :meth:`stop`."""
+        self.stop()
+
+    def wait_closed(self) -> None:
+        """Wait until the client is stopped, by a handler or another thread, for programs that do nothing else."""
+        self._bridge.wait_closed()
+
+    def __enter__(self) -> RatsClient:
+        """Start the client."""
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop the client."""
+        self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """True between :meth:`start` and :meth:`stop`."""
+        return self._client.is_running
+
+    def _running(self) -> AsyncClient:
+        if not self._bridge.is_open:
+            raise UsageError(NOT_RUNNING)
+        return self._client
+
+    # Who and where we are
+
+    @property
+    def identity(self) -> Identity:
+        """This client's keys; loaded, or made, at the first use.
+
+        Raises:
+            IdentityError: The data directory cannot be used, or another client uses it.
+        """
+        return self._bridge.call(lambda: self._client.identity)
+
+    @property
+    def peer_id(self) -> str:
+        """This client's peer id: 64 lower-case hex digits."""
+        return self.identity.peer_id
+
+    @property
+    def listen_port(self) -> int:
+        """The port that is listened on.
+
+        Raises:
+            UsageError: The client is not running.
+        """
+        client = self._running()
+        return self._bridge.call(lambda: client.listen_port)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where peers on the same networks can dial this client: each interface's address, the loopback last.
+
+        Raises:
+            UsageError: The client is not running.
+        """
+        client = self._running()
+        return self._bridge.call(lambda: client.addresses)
+
+    @property
+    def peers(self) -> Mapping[str, Peer]:
+        """The peers that are connected now, by id: a copy."""
+        found = self._bridge.call(lambda: dict(self._client.peers))
+        return {peer_id: self._peers.of(peer) for peer_id, peer in found.items()}
+
+    def statistics(self) -> dict[str, Any]:
+        """Return counters of the client and all its peers, as values that have a JSON form."""
+        counters = self._bridge.call(self._client.statistics)
+        if "handler_errors" in counters:
+            counters["handler_errors"] += self._bridge.workers.failures
+        return counters
+
+    # Connecting
+
+    def connect(
+        self,
+        target: str | Address | tuple[str, int],
+        *,
+        strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE,
+        expect_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Peer:
+        """Connect to a peer; see :meth:`librats.RatsClient.connect`."""
+        peer = self._bridge.wait(
+            self._running().connect, target, strategy=strategy, expect_id=expect_id, timeout=timeout
+        )
+        return self._peers.of(peer)
+
+    def disconnect(self, peer: Peer | str, reason: str = "") -> None:
+        """Send what is queued to a peer, tell it why, and end the session.
+
+        See :meth:`librats.RatsClient.disconnect`.
+        """
+        self._bridge.wait(self._running().disconnect, self._peers.async_form(peer), reason)
+
+    def start_mdns_discovery(
+        self, name: str = "", *, interfaces: list[str] | None = None, connect: bool = True
+    ) -> bool:
+        """Announce this client on the local network by mDNS, and find others of the same protocol there.
+
+        See :meth:`librats.RatsClient.start_mdns_discovery`.
+        """
+        return self._bridge.wait(self._running().start_mdns_discovery, name, interfaces=interfaces, connect=connect)
+
+    def stop_mdns_discovery(self) -> None:
+        """Stop announcing and finding on the local network. Idempotent."""
+        self._bridge.wait(self._client.stop_mdns_discovery)
+
+    # Sending
+
+    def send(self, type: str, data: Any = None, *, to: Peer | str | None = None) -> int:
+        """Send a JSON message to a peer, waiting for room, or to every peer with room; return to how many it went.
+
+        See :meth:`librats.RatsClient.send`.
+        """
+        return self._bridge.wait(self._running().send, type, data, to=self._peers.async_form(to))
+
+    def try_send(self, type: str, data: Any = None, *, to: Peer | str | None = None) -> int:
+        """Send a JSON message to whoever has room for it; see :meth:`librats.RatsClient.try_send`."""
+        return self._bridge.call(self._running().try_send, type, data, to=self._peers.async_form(to))
+
+    def send_bytes(self, data: Any, *, to: Peer | str | None = None, channel: str = "") -> int:
+        """Send bytes as one message; see :meth:`librats.RatsClient.send_bytes`."""
+        return self._bridge.wait(self._running().send_bytes, data, to=self._peers.async_form(to), channel=channel)
+
+    def send_text(self, text: str, *, to: Peer | str | None = None, channel: str = "") -> int:
+        """Send text as one message; see :meth:`librats.RatsClient.send_text`."""
+        return self._bridge.wait(self._running().send_text, text, to=self._peers.async_form(to), channel=channel)
+
+    def send_datagram(self, data: Any, *, to: Peer | str) -> None:
+        """Send bytes that may get lost or arrive out of order; see :meth:`librats.Peer.send_datagram`."""
+        self._bridge.call(self._running().send_datagram, data, to=self._peers.async_form(to))
+
+    def request(self, to: Peer | str, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT) -> Any:
+        """Send a request and wait for what the peer's handler returns; see :meth:`librats.Peer.request`."""
+        return self._bridge.wait(self._running().request, self._peers.async_form(to), type, data, timeout=timeout)
+
+    def open_stream(self, to: Peer | str, protocol: str) -> Stream:
+        """Open a stream and wait until the peer has agreed to it; see :meth:`librats.Peer.open_stream`."""
+        stream = self._bridge.wait(self._running().open_stream, self._peers.async_form(to), protocol)
+        return Stream(stream, self._bridge, self._peers.of(stream.peer))
+
+    # Hearing
+
+    @overload
+    def on(self, type: str, handler: None = None, *, concurrent: bool = ...) -> Callable[[F], F]: ...
+    @overload
+    def on(self, type: str, handler: F, *, concurrent: bool = ...) -> F: ...
+    def on(self, type: str, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+        """Call a function with every message, and every request, of a type.
+
+        Messages of one type from one peer are handled one at a time, in the order they arrived. What the function
+        returns answers a request.
+
+        Args:
+            type: Type of the messages.
+            handler: ``(peer, data)``. Where it is left out this is a decorator.
+            concurrent: Whether messages of one peer may be handled at the same time.
+
+        Returns:
+            The function.
+
+        Raises:
+            UsageError: It is an async function, or the type is longer than 255 bytes of UTF-8.
+        """
+        lane = None if concurrent else ("message", type)
+        return self._hear(self._client.on, handler, type, lane=lane, concurrent=concurrent)
+
+    @overload
+    def once(self, type: str, handler: None = None) -> Callable[[F], F]: ...
+    @overload
+    def once(self, type: str, handler: F) -> F: ...
+    def once(self, type: str, handler: F | None = None) -> F | Callable[[F], F]:
+        """Call a function with the next message of a type, from whomever it comes, and no more."""
+        return self._hear(self._client.once, handler, type, lane=("message", type))
+
+    def off(self, type: str, handler: Callable[..., Any] | None = None) -> int:
+        """Call a function no more; see :meth:`librats.RatsClient.off`."""
+        known = None if handler is None else Answering(handler, self._bridge, self._peers)
+        return self._bridge.call(self._client.off, type, known)
+
+    @overload
+    def on_bytes(self, handler: None = None, *, channel: str = ...) -> Callable[[F], F]: ...
+    @overload
+    def on_bytes(self, handler: F, *, channel: str = ...) -> F: ...
+    def on_bytes(self, handler: F | None = None, *, channel: str = "") -> F | Callable[[F], F]:
+        """Call a function with ``(peer, bytes)`` for everything sent with :meth:`send_bytes` on a channel."""
+        return self._hear(self._client.on_bytes, handler, lane=("bytes", channel), channel=channel)
+
+    @overload
+    def on_text(self, handler: None = None, *, channel: str = ...) -> Callable[[F], F]: ...
+    @overload
+    def on_text(self, handler: F, *, channel: str = ...) -> F: ...
+    def on_text(self, handler: F | None = None, *, channel: str = "") -> F | Callable[[F], F]:
+        """Call a function with ``(peer, str)`` for everything sent with :meth:`send_text` on a channel."""
+        return self._hear(self._client.on_text, handler, lane=("text", channel), channel=channel)
+
+    @overload
+    def on_stream(self, protocol: str, handler: None = None) -> Callable[[S], S]: ...
+    @overload
+    def on_stream(self, protocol: str, handler: S) -> S: ...
+    def on_stream(self, protocol: str, handler: S | None = None) -> S | Callable[[S], S]:
+        """Call a function with every stream that a peer opens for a protocol, each on a thread of its own.
+
+        Args:
+            protocol: Name of the protocol.
+            handler: ``(stream)``. When it returns, the stream is closed.
+
+        Raises:
+            UsageError: The protocol has a handler already, or it is an async function.
+        """
+        return self._hear(self._client.on_stream, handler, protocol, alone=True)
+
+    def off_stream(self, protocol: str) -> None:
+        """Take no more streams of a protocol; those that are open go on."""
+        self._bridge.call(self._client.off_stream, protocol)
+
+    def on_datagram(self, handler: F) -> F:
+        """Call a function with ``(peer, bytes)`` for everything sent with :meth:`send_datagram`.
+
+        Where it is slower than a peer sends, what does not fit into a queue of 1024 is dropped.
+        """
+        return self._listen(self._client.on_datagram, handler, "datagram")
+
+    def on_unhandled(self, handler: F) -> F:
+        """Call a function with ``(peer, name, data)`` for every message that has no handler of its own.
+
+        See :meth:`librats.RatsClient.on_unhandled`. Where it is slower than a peer sends, what does not fit into a
+        queue of 1024 is dropped.
+        """
+        return self._listen(self._client.on_unhandled, handler, "unhandled")
+
+    def on_connect(self, handler: F) -> F:
+        """Call a function with ``(peer)`` when a session with a peer is up."""
+        return self._listen(self._client.on_connect, handler, "connect")
+
+    def on_disconnect(self, handler: F) -> F:
+        """Call a function with ``(peer, reason)`` when the session with a peer has ended, and on_connect is done."""
+        return self._listen(self._client.on_disconnect, handler, "disconnect")
+
+    def on_incoming(self, handler: F) -> F:
+        """Ask a function whether to let somebody in: with an address before, with the peer after the handshake.
+
+        Args:
+            handler: ``(address)`` and later ``(peer)``; False refuses, and so does an exception.
+        """
+        self._bridge.call(self._client.on_incoming, Answering(handler, self._bridge, self._peers))
+        return handler
+
+    @overload
+    def on_event(self, event: type, handler: None = None) -> Callable[[F], F]: ...
+    @overload
+    def on_event(self, event: type, handler: F) -> F: ...
+    def on_event(self, event: type, handler: F | None = None) -> F | Callable[[F], F]:
+        """Call a function with every life-cycle event of a class, :class:`~librats.PeerConnected` for example."""
+
+        def add(function: F) -> F:
+            self._bridge.call(self._client.on_event, event, Listening(function, self._bridge, self._peers, event))
+            return function
+
+        return add if handler is None else add(handler)
+
+    def _hear(
+        self,
+        verb: Callable[..., Any],
+        handler: F | None,
+        *args: Any,
+        lane: tuple[str, str] | None = None,
+        alone: bool = False,
+        **kwargs: Any,
+    ) -> F | Callable[[F], F]:
+        def add(function: F) -> F:
+            answering = Answering(function, self._bridge, self._peers, lane=lane, alone=alone)
+            self._bridge.call(verb, *args, answering, **kwargs)
+            return function
+
+        if handler is not None:
+            return add(handler)
+        self._bridge.call(verb, *args, **kwargs)  # a bad name is told where it is written
+        return add
+
+    def _listen(self, verb: Callable[..., Any], handler: F, what: str) -> F:
+        self._bridge.call(verb, Listening(handler, self._bridge, self._peers, what))
+        return handler
+
+    def messages(self, type: str) -> MessageIterator:
+        """Iterate over ``(peer, data)`` of every message of a type, from now on until the client stops.
+
+        Where the loop is slower than the peers send, they are held back.
+
+        Example:
+            .. code-block:: python
+
+                for peer, data in client.messages("chat"):
+                    print(peer.id[:8], data)
+        """
+        return MessageIterator(self._bridge.call(self._client.messages, type), self._bridge, self._peers)
+
+    # The names that users of the C++ API know
+
+    def connect_to_peer(
+        self, host: str, port: int, strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE
+    ) -> ConnectionAttemptResult:
+        """Connect, and tell what came of it instead of raising; see :meth:`librats.RatsClient.connect_to_peer`."""
+        return self._bridge.wait(self._running().connect_to_peer, host, port, strategy)
+
+    def test_connection_strategies(
+        self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str]
+    ) -> dict[ConnectionStrategy, ConnectionAttemptResult]:
+        """Try several strategies one after the other, and tell what came of each.
+
+        See :meth:`librats.RatsClient.test_connection_strategies`.
+        """
+        return self._bridge.wait(self._running().test_connection_strategies, host, port, strategies)
+
+    def set_connection_callback(self, callback: Callable[[Peer], Any] | None) -> None:
+        """Call a function with each peer that connects, instead of the one set before; None for no function.
+
+        Functions that were added with :meth:`on_connect` are called as well.
+        """
+        self._set_callback(self._client.set_connection_callback, callback)
+
+    def set_advanced_connection_callback(self, callback: Callable[[Peer, ConnectionAttemptResult], Any] | None) -> None:
+        """Call a function with each peer that connects and an account of how, instead of the one set before."""
+        self._set_callback(self._client.set_advanced_connection_callback, callback)
+
+    def _set_callback(self, verb: Callable[..., Any], callback: Callable[..., Any] | None) -> None:
+        if callback is None:
+            self._bridge.call(verb, None)
+        else:
+            self._listen(verb, callback, "connect")
+
+    def set_protocol_name(self, name: str) -> None:
+        """Name the application's network; only peers of the same name can connect. Before ``start()``.
+
+        Raises:
+            UsageError: The client is running.
+        """
+        self._bridge.call(self._client.set_protocol_name, name)
+
+    def set_protocol_version(self, version: str) -> None:
+        """Set the version of the application's network; only peers of the same version can connect. Before ``start()``.
+
+        Raises:
+            UsageError: The client is running.
+        """
+        self._bridge.call(self._client.set_protocol_version, version)
+
+    def set_data_directory(self, path: str | Path) -> None:
+        """Keep identity and state in that directory. Before ``start()``.
+
+        Raises:
+            UsageError: The client is running, or has used its identity already.
+        """
+        self._bridge.call(self._client.set_data_directory, path)
+
+    def get_discovery_hash(self) -> str:
+        """Return the 20-byte info-hash, in hex, under which peers of this application find each other in the DHT."""
+        return self._bridge.call(self._client.get_discovery_hash)
