@@ -2,8 +2,7 @@
 
 A node announces the service ``rats-<first 8 digits of its peer id>._librats._tcp.local.``. Its TXT record tells ``v=1``
 (the version of these keys), ``id`` (peer id), ``p`` (protocol string) and ``n`` (name, left out where there is none).
-Nodes of the C++ library announce the same service with an empty TXT record. Nothing of this is proven: who a peer is
-shows in the handshake.
+Nodes of the C++ library announce it with an empty TXT record. Who a peer really is shows in the handshake.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import importlib
 import ipaddress
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -90,8 +90,7 @@ def read_service(
     """
     if not port or not 0 < port <= MAX_PORT:
         raise DecodeError(f"port {port} in an SRV record")
-    addresses = tuple(Address(host, port) for host in _reachable(hosts))[:MAX_ADDRESSES]
-    if not addresses:
+    if not (addresses := tuple(Address(host, port) for host in _reachable(hosts)[:MAX_ADDRESSES])):
         raise DecodeError("a service without an address")
     told = dict.fromkeys((b"id", b"p", b"n"), "")
     if properties:
@@ -294,10 +293,12 @@ class MdnsDiscovery:
         from zeroconf import Error  # noqa: PLC0415 - loaded when discovery starts
         from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415
 
-        try:
-            opened = AsyncZeroconf(interfaces=hosts)
-        except (OSError, RuntimeError) as error:  # a VPN's or a disconnected one fails with any of a dozen numbers
-            return str(error)
+        with warnings.catch_warnings():  # where one fails, zeroconf leaves the others' sockets to the collector
+            warnings.simplefilter("ignore", ResourceWarning)
+            try:
+                opened = AsyncZeroconf(interfaces=hosts)
+            except (OSError, RuntimeError) as error:  # VPN, disconnected…: any of a dozen error numbers
+                return str(error)
         previous, self._mdns = self._mdns, opened
         if previous is not None:
             await previous.async_close()
@@ -345,8 +346,8 @@ class MdnsDiscovery:
     async def _register(self, mdns: AsyncZeroconf, service: AsyncServiceInfo, *, probing: bool = False) -> None:
         """Announce our service three times; where asked to, first find a name that nobody has.
 
-        RFC 6762, 8.1, would have that done always, and it takes 1.2 seconds. Our name is a part of a hash, so hardly
-        anybody has it already; who has it nevertheless is heard, and the conflict is resolved then.
+        RFC 6762, 8.1, would have that done always, and it takes 1.2 seconds. Our name is a part of a hash: hardly
+        anybody has it, and who does is heard, so that the conflict is resolved then.
         """
         from zeroconf import Error  # noqa: PLC0415
 
@@ -457,8 +458,7 @@ class MdnsDiscovery:
         self._tell(self._on_found, peer)
 
     def _instances_of(self, peer: MdnsPeer) -> list[str]:
-        known = self._known.values()
-        return [p.instance for p in known if p is peer or p.peer_id == peer.peer_id != ""]
+        return [p.instance for p in self._known.values() if p is peer or p.peer_id == peer.peer_id != ""]
 
     def _settle(self, name: str) -> None:
         """Look again when replaced records have gone: zeroconf does not tell when they do."""
