@@ -1,8 +1,8 @@
 """Make ``tests/vectors/protocol``, the test vectors of ``docs/explanation/protocol.md``.
 
-Nothing of librats is used, so that the vectors check it rather than repeat it: the handshake is done by the PyPI package
-``noiseprotocol``, the sealing by ``cryptography``, and the frames are packed here by hand. Every key is fixed, so a
-second run writes the same files. Both packages are in the dependency group ``test``.
+Nothing of librats is used, so that the vectors check it rather than repeat it: the handshake is done by the PyPI
+package ``noiseprotocol``, the sealing by ``cryptography``, and the frames are packed here by hand. Every key is fixed,
+so a second run writes the same files. Both packages are in the dependency group ``test``.
 
     python tools/make_protocol_vectors.py [DIRECTORY]
 """
@@ -13,6 +13,7 @@ import hashlib
 import json
 import struct
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,9 @@ def handshake_cases() -> list[Fields]:
         (side.set_as_initiator if role == "initiator" else side.set_as_responder)()
         side.set_keypair_from_private_bytes(Keypair.STATIC, STATIC[role])
         side.set_keypair_from_private_bytes(Keypair.EPHEMERAL, EPHEMERAL[role])
-        side.start_handshake()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it warns of fixed ephemeral keys, which vectors need
+            side.start_handshake()
     blocks = []
     for index, (sender, receiver) in enumerate([("initiator", "responder"), ("responder", "initiator")] * 2):
         if index == 3:  # noqa: PLR2004 - XX has three messages

@@ -1,0 +1,171 @@
+"""Options that several sub-commands share, and the client that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from librats import RatsClient, RatsConfig
+from librats.connector import Target
+from librats.errors import UsageError
+from librats.types import Address, ConnectionStrategy
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from librats.cli.output import Output
+
+__all__ = [
+    "JsonPair",
+    "add_command",
+    "add_data_dir",
+    "add_node_options",
+    "checked",
+    "make_client",
+    "peer_id",
+    "positive",
+    "target",
+    "whole_positive",
+]
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace, Output], int], *, help: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Add a sub-command with the options that every one has."""
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=f"{help[0].upper()}{help[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="write JSON on standard output, one object a line")
+    parser.add_argument("--log-level", choices=LEVELS, default="warning", help="what to log on standard error")
+    return parser
+
+
+def add_data_dir(parser: argparse._ActionsContainer) -> None:
+    """Add ``--data-dir``."""
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where the identity is kept (default: $LIBRATS_DATA_DIR, else this user's data directory)",
+    )
+
+
+def add_node_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of sub-commands that run a node."""
+    options = parser.add_argument_group("node")
+    add_data_dir(options)
+    options.add_argument(
+        "--listen",
+        type=checked(_listen_address),
+        metavar="HOST:PORT",
+        default=Address("", 0),
+        help="where to listen; just a port means every network (default: every network, any free port)",
+    )
+    options.add_argument(
+        "--mdns",
+        action=argparse.BooleanOptionalAction,
+        help="announce this node on the local network and find others there",
+    )
+    options.add_argument("--name", default="", help="what to call this node on the local network")
+    options.add_argument(
+        "--protocol",
+        default="librats/1.0",
+        metavar="NAME/VERSION",
+        help="the application's network; only peers of the same one can connect (default: %(default)s)",
+    )
+    options.add_argument(
+        "--strategy",
+        choices=[strategy.value for strategy in ConnectionStrategy],
+        default=ConnectionStrategy.AUTO_ADAPTIVE.value,
+        help="how to reach peers (default: %(default)s)",
+    )
+
+
+def make_client(args: argparse.Namespace) -> RatsClient:
+    """Return the client that the options of :func:`add_node_options` describe."""
+    name, slash, version = args.protocol.rpartition("/")
+    config = RatsConfig(
+        listen_host=args.listen.host,
+        protocol_name=name if slash else version,
+        protocol_version=version if slash else "",
+    )
+    return RatsClient(args.listen.port, config=config, data_dir=args.data_dir)
+
+
+def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return the function such that argparse shows in its own words what it complains of."""
+
+    def check(text: str) -> Any:
+        try:
+            return parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return check
+
+
+def target(text: str) -> str:
+    """Return what names a peer, once it is clear that it does."""
+    Target.parse(text)
+    return text
+
+
+def peer_id(text: str) -> str:
+    """Return a peer id, once it is clear that it is one."""
+    Target.parse(("localhost", 1), text)
+    return text
+
+
+def positive(text: str) -> float:
+    """Read a finite number above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0: {text}")
+    return number
+
+
+def whole_positive(text: str) -> int:
+    """Read a whole number above 0."""
+    number = int(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0: {text}")
+    return number
+
+
+def _listen_address(text: str) -> Address:
+    bare = text.removeprefix(":")
+    if bare.isdigit():
+        return Address.parse(f"0:{bare}")._replace(host="")
+    address = Address.parse(text)
+    if not address.is_literal:
+        raise UsageError(f"not an IP address to listen on: {address.host!r}")
+    return address
+
+
+class JsonPair(argparse.Action):
+    """Collects ``TYPE JSON`` pairs as tuples of a type and what the JSON says."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Append one pair."""
+        type_, text = list(values or ("", ""))
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise argparse.ArgumentError(self, f"not JSON: {text!r} ({error})") from None
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), (type_, data)])

@@ -1,0 +1,164 @@
+"""``librats node``: run a node, and tell what happens to it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from librats import IncomingRefused, PathChanged, Peer, PeerConnected, PeerDisconnected, PeerDiscovered, RatsClient
+from librats.cli.arguments import add_command, add_node_options, checked, make_client, target
+from librats.cli.output import Output, as_text, plain
+from librats.cli.reaching import reach, start_mdns
+from librats.cli.running import run
+from librats.errors import RatsError
+
+if TYPE_CHECKING:
+    from librats.cli.arguments import Commands
+
+__all__ = ["add_parser", "tell_ready"]
+
+EPILOG = """\
+Tells what happens until Ctrl-C or SIGTERM ends it: ready, connected, disconnected, message, path, and with --mdns
+discovered. With --json each is an object with a member "event"; the first is
+  {"event": "ready", "peer_id": "...", "addresses": ["HOST:PORT", ...]}
+
+examples:
+  librats node --listen 8080
+  librats node --listen 127.0.0.1:0 --echo --json
+  librats node --mdns --name attic --connect 192.0.2.7:8080
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the sub-command."""
+    parser = add_command(commands, "node", _run, help="run a node and tell what it hears", epilog=EPILOG)
+    parser.add_argument(
+        "--connect",
+        action="append",
+        type=checked(target),
+        default=[],
+        metavar="TARGET",
+        help="connect to HOST:PORT, PEER_ID@HOST:PORT or PEER_ID; may be repeated",
+    )
+    parser.add_argument("--echo", action="store_true", help='answer every request of type "echo" with its payload')
+    add_node_options(parser)
+
+
+def _run(args: argparse.Namespace, output: Output) -> int:
+    return run(_node(args, output), output, endless=True)
+
+
+async def _node(args: argparse.Namespace, output: Output) -> int:
+    client = make_client(args)
+    _tell_events(client, output)
+    if args.echo:
+
+        @client.on("echo")
+        def echo(peer: Peer, data: Any) -> Any:
+            _tell_message(output, peer, "echo", data)
+            return data
+
+    async with client:
+        tell_ready(client, output)
+        if not await start_mdns(client, args, args.connect, connect=True):
+            output.hint("no mDNS: this machine's network does not let it")
+        async with asyncio.TaskGroup() as dials:
+            for wanted in args.connect:
+                dials.create_task(_dial(client, wanted, args, output))
+        await client.wait_closed()
+    return 0
+
+
+async def _dial(client: RatsClient, wanted: str, args: argparse.Namespace, output: Output) -> None:
+    try:
+        await reach(client, wanted, args)
+    except RatsError as error:
+        output.tell(plain(str(error)), event="unreachable", target=wanted, error=str(error))
+
+
+def tell_ready(client: RatsClient, output: Output) -> None:
+    """Tell who this node is and where it listens."""
+    addresses = [str(address) for address in client.addresses]
+    output.tell(
+        f"this node is {client.peer_id}\nlistening on {', '.join(addresses)}",
+        event="ready",
+        peer_id=client.peer_id,
+        addresses=addresses,
+    )
+
+
+def _tell_events(client: RatsClient, output: Output) -> None:
+    @client.on_event(PeerConnected)
+    def connected(event: PeerConnected) -> None:
+        peer = event.peer
+        output.tell(
+            f"{peer.id[:8]} connected, {'dialled at' if peer.outgoing else 'from'} {peer.address}",
+            event="connected",
+            peer_id=peer.id,
+            address=str(peer.address),
+            method=peer.method,
+            outgoing=peer.outgoing,
+            agent=peer.agent,
+        )
+
+    @client.on_event(PeerDisconnected)
+    def disconnected(event: PeerDisconnected) -> None:
+        output.tell(
+            f"{event.peer.id[:8]} disconnected: {plain(event.reason)} [{plain(event.code)}]",
+            event="disconnected",
+            peer_id=event.peer.id,
+            code=event.code,
+            reason=event.reason,
+        )
+
+    @client.on_event(PathChanged)
+    def path(event: PathChanged) -> None:
+        output.tell(
+            f"{event.peer.id[:8]} is now at {event.new}, before at {event.old}",
+            event="path",
+            peer_id=event.peer.id,
+            address=str(event.new),
+            old_address=str(event.old),
+        )
+
+    @client.on_event(PeerDiscovered)
+    def discovered(event: PeerDiscovered) -> None:
+        addresses = [str(address) for address in event.addresses]
+        called = " ".join(filter(None, (event.peer_id[:8], plain(event.name)))) or "a node"
+        output.tell(
+            f"found {called} at {', '.join(addresses)}",
+            event="discovered",
+            peer_id=event.peer_id,
+            addresses=addresses,
+            name=event.name,
+            source=event.source,
+        )
+
+    @client.on_event(IncomingRefused)
+    def refused(event: IncomingRefused) -> None:
+        output.tell(
+            f"refused {event.address}: {plain(event.reason)}",
+            event="refused",
+            address=str(event.address),
+            reason=event.reason,
+        )
+
+    @client.on_unhandled
+    def message(peer: Peer, name: str, data: Any) -> None:
+        _tell_message(output, peer, name, data)
+
+    @client.on_datagram
+    def datagram(peer: Peer, data: bytes) -> None:
+        output.tell(f"{peer.id[:8]} datagram: {as_text(data)}", event="datagram", bytes=len(data), **{"from": peer.id})
+
+
+def _tell_message(output: Output, peer: Peer, name: str, data: Any) -> None:
+    content = {"bytes": len(data)} if isinstance(data, bytes) else {"data": data}
+    output.tell(
+        f"{peer.id[:8]} {plain(name) or '-'}: {as_text(data)}",
+        event="message",
+        type=name,
+        **{"from": peer.id},
+        **content,
+    )

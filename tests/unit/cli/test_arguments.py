@@ -1,0 +1,63 @@
+"""Options that sub-commands share, and the client that comes of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from librats.cli.arguments import JsonPair, add_node_options, make_client
+from librats.cli.reaching import needs_mdns
+from librats.types import Address
+
+
+@pytest.fixture
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    add_node_options(parser)
+    parser.add_argument("--message", action=JsonPair, nargs=2, default=[])
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("8080", Address("", 8080)),
+        (":8080", Address("", 8080)),
+        ("127.0.0.1:0", Address("127.0.0.1", 0)),
+        ("[::1]:9", Address("::1", 9)),
+    ],
+)
+def test_a_place_to_listen_is_an_address_or_just_a_port(
+    parser: argparse.ArgumentParser, text: str, address: Address
+) -> None:
+    assert parser.parse_args(["--listen", text]).listen == address
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [("chat/2.1", ("chat", "2.1")), ("a/b/1", ("a/b", "1")), ("chat", ("chat", ""))]
+)
+def test_a_protocol_is_a_name_and_a_version(
+    parser: argparse.ArgumentParser, text: str, named: tuple[str, str], tmp_path: Path
+) -> None:
+    client = make_client(parser.parse_args(["--protocol", text, "--data-dir", str(tmp_path)]))
+    assert (client._config.protocol_name, client._config.protocol_version) == named
+    assert client._config.protocol == text
+
+
+def test_pairs_of_type_and_json_are_collected_in_order(parser: argparse.ArgumentParser) -> None:
+    args = parser.parse_args(["--message", "a", "null", "--message", "b", '{"c": [1.5, "é"]}'])
+    assert args.message == [("a", None), ("b", {"c": [1.5, "é"]})]
+    assert parser.parse_args([]).message == []
+
+
+def test_mdns_is_neither_asked_for_nor_refused_where_nothing_is_said(parser: argparse.ArgumentParser) -> None:
+    asked = [parser.parse_args(options).mdns for options in ([], ["--mdns"], ["--no-mdns"])]
+    assert asked == [None, True, False]
+
+
+def test_only_a_bare_peer_id_has_to_be_looked_for() -> None:
+    assert needs_mdns("ab" * 32)
+    assert not needs_mdns(f"{'ab' * 32}@127.0.0.1:1")
+    assert not needs_mdns("127.0.0.1:1")
