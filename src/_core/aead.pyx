@@ -2,8 +2,8 @@
 
 The primitive is libsodium's, called through the function addresses that PyNaCl's cffi module holds, so nothing is
 linked and no second copy of libsodium is shipped. Those addresses are private to PyNaCl: they are checked against the
-vector of RFC 8439, 2.8.2 at import, and ``nacl.bindings`` does the work (slower, with the GIL) where they are missing or
-wrong. ``LIBRATS_AEAD=bindings`` in the environment forces that. :data:`BACKEND` tells which of the two is in use.
+vector of RFC 8439, 2.8.2 at import, and ``nacl.bindings`` does the work (slower, with the GIL) where they are missing
+or wrong. ``LIBRATS_AEAD=bindings`` in the environment forces that. :data:`BACKEND` tells which of the two is in use.
 
 A :class:`Cipher` belongs to one thread at a time.
 """
@@ -54,7 +54,8 @@ cdef int _seal_with_bindings(
     cdef bytes sealed
     try:
         sealed = nacl.bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
-            (<const char*>plaintext)[:size], (<const char*>ad)[:ad_size], (<const char*>nonce)[:12], (<const char*>key)[:32]
+            (<const char*>plaintext)[:size], (<const char*>ad)[:ad_size],
+            (<const char*>nonce)[:12], (<const char*>key)[:32],
         )
     except Exception:
         return CIPHER_FORGED
@@ -69,7 +70,8 @@ cdef int _open_with_bindings(
     cdef bytes opened
     try:
         opened = nacl.bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
-            (<const char*>ciphertext)[:size], (<const char*>ad)[:ad_size], (<const char*>nonce)[:12], (<const char*>key)[:32]
+            (<const char*>ciphertext)[:size], (<const char*>ad)[:ad_size],
+            (<const char*>nonce)[:12], (<const char*>key)[:32],
         )
     except Exception:
         return CIPHER_FORGED

@@ -16,8 +16,8 @@ from libc.string cimport memcpy, memmove
 
 from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.frame_layout cimport (
-    F_FRAGMENT, F_MESSAGE, F_REKEY, F_REQUEST, F_STREAM_DATA, FRAGMENT_LAST, FRAGMENT_REPLY, FRAME_COST, HEADER,
-    LENGTH_PREFIX, MAX_BODY, MAX_NAME, MAX_PLAINTEXT, RELEASE_GIL_FROM,
+    F_ERROR, F_FRAGMENT, F_MESSAGE, F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, FRAGMENT_LAST, FRAGMENT_REPLY,
+    FRAME_COST, HEADER, LENGTH_PREFIX, MAX_BODY, MAX_NAME, MAX_PLAINTEXT, RELEASE_GIL_FROM,
 )
 from librats._core.octets cimport load_be16, store_be16, store_be32
 
@@ -32,6 +32,10 @@ cdef enum:
 cdef class FrameQueue:
     """Frames that wait to be sealed, packed back to back, oldest first.
 
+    ``taken`` counts the bytes that have left it since the start, so that ``taken + len(queue)`` is a position which
+    ``taken`` reaches when everything that waits now has left. Messages and requests of any length may be queued, and
+    in a queue of replies replies and errors; every other frame has at most 65,515 bytes of body.
+
     Args:
         replies: Whether fragments of big frames travel in the lane of replies rather than in that of messages.
     """
@@ -41,6 +45,7 @@ cdef class FrameQueue:
     cdef size_t _end
     cdef size_t _capacity
     cdef uint8_t _lane
+    cdef readonly uint64_t taken
 
     def __cinit__(self, bint replies=False):
         self._data = NULL
@@ -48,6 +53,7 @@ cdef class FrameQueue:
         self._end = 0
         self._capacity = 0
         self._lane = FRAGMENT_REPLY if replies else 0
+        self.taken = 0
 
     def __dealloc__(self):
         free(self._data)
@@ -82,6 +88,7 @@ cdef class FrameQueue:
 
     cdef void _taken(self, size_t size) noexcept:
         self._start += size
+        self.taken += size
         if self._start == self._end:
             self._start = 0
             self._end = 0
@@ -117,6 +124,13 @@ cdef class FrameQueue:
         cdef size_t taken, piece
         cdef uint8_t* p
         cdef size_t pieces = (2 + head_size + body_size + MAX_BODY - 1) // MAX_BODY
+        cdef bint splits
+        if self._lane:
+            splits = kind == F_REPLY or kind == F_ERROR
+        else:
+            splits = kind == F_MESSAGE or kind == F_REQUEST
+        if not splits:
+            raise ValueError(f"a frame of type {kind} has at most {MAX_BODY} bytes here, not {head_size + body_size}")
         self._reserve(2 + head_size + body_size + pieces * HEADER)
         # The first fragment starts with the big frame's type and flags; head_size is far below a fragment's room.
         piece = room - 2 - head_size
@@ -126,7 +140,8 @@ cdef class FrameQueue:
         store_be16(p + 2, MAX_BODY)
         p[4] = kind
         p[5] = flags
-        memcpy(p + 6, head, head_size)
+        if head_size:
+            memcpy(p + 6, head, head_size)
         memcpy(p + 6 + head_size, body, piece)
         self._end += HEADER + MAX_BODY
         taken = piece
@@ -148,6 +163,9 @@ cdef class FrameQueue:
             kind: Frame type.
             flags: Frame flags.
             body: Any contiguous buffer.
+
+        Raises:
+            ValueError: It is too long for a frame of that type.
         """
         cdef Py_buffer view
         PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
@@ -164,6 +182,9 @@ cdef class FrameQueue:
             flags: Frame flags.
             number: The request or stream.
             body: Any contiguous buffer: what follows the number.
+
+        Raises:
+            ValueError: It is too long for a frame of that type.
         """
         cdef Py_buffer view
         cdef uint8_t head[4]
@@ -312,7 +333,8 @@ cdef class BlockWriter:
             result = self._cipher.seal_at(block + LENGTH_PREFIX, block + LENGTH_PREFIX, plain, NULL, 0)
         if result != CIPHER_OK:
             raise LocalProtocolError(
-                "the message counter of this key is used up" if result == CIPHER_EXHAUSTED else "libsodium could not encrypt"
+                "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
+                else "libsodium could not encrypt"
             )
         store_be32(block, <uint32_t>(plain + TAG_SIZE))
         self._size += LENGTH_PREFIX + plain + TAG_SIZE
@@ -394,7 +416,7 @@ cdef class BlockWriter:
             return -1
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            if offset < 0 or size < 0 or offset + size > view.len:
+            if offset < 0 or size < 0 or offset > view.len or size > view.len - offset:
                 raise ValueError("offset and size lie outside the data")
             piece = min(<size_t>size, space - HEADER - 4)
             target = self._room(HEADER + 4 + piece)
@@ -431,13 +453,17 @@ cdef class BlockWriter:
     def finish(self):
         """Seal what is packed and return the round's blocks, which may be none."""
         cdef bytes out
+        cdef size_t size
         if self._out is None:
             raise LocalProtocolError("no round was begun")
         if self._open:
             self._close()
         out = self._out
+        size = self._size
         self._out = None
         self._base = NULL
-        if self._size == <size_t>PyBytes_GET_SIZE(out):
+        self._size = 0
+        self._capacity = 0  # so that nothing finds room before the next round
+        if size == <size_t>PyBytes_GET_SIZE(out):
             return out
-        return out[:self._size]
+        return out[:size]

@@ -65,7 +65,7 @@ cdef class BlockReader:
 
     Args:
         cipher: The cipher of the receiving direction. It must not be used by anything else from now on.
-        max_message: Longest message that fragments may add up to, in bytes.
+        max_message: Longest payload of a message, request or reply, in bytes.
     """
 
     cdef Cipher _cipher
@@ -113,6 +113,8 @@ cdef class BlockReader:
         cdef Py_ssize_t capacity = len(self._buffer)
         cdef Py_ssize_t held = self._end - self._start
         cdef bytearray grown
+        if self.error is not None:
+            held = 0  # nothing of it will be read any more
         if held == 0:
             self._start = 0
             self._end = 0
@@ -224,6 +226,7 @@ cdef class BlockReader:
         cdef const uint8_t* end = p + size
         cdef size_t length
         cdef uint8_t kind, flags
+        cdef bytes data
         while p < end:
             if end - p < HEADER:
                 self.error = "a truncated frame header"
@@ -242,14 +245,17 @@ cdef class BlockReader:
                 if length < 4:
                     self.error = "stream data without its number"
                     return 0
-                frames.append((F_STREAM_DATA, flags, load_be32(p), PyBytes_FromStringAndSize(<const char*>p + 4, length - 4)))
+                data = PyBytes_FromStringAndSize(<const char*>p + 4, length - 4)
+                frames.append((F_STREAM_DATA, flags, load_be32(p), data))
             elif kind == F_FRAGMENT:
                 self._read_fragment(flags, p, length, frames)
             elif kind == F_REKEY:
                 if p + length != end:
                     self.error = "frames behind a change of key"
                     return 0
-                self._cipher.rekey_at()
+                if self._cipher.rekey_at() != CIPHER_OK:
+                    self.error = "libsodium could not derive the next key"
+                    return 0
                 frames.append((F_REKEY, flags))
             else:
                 self._read_other(kind, flags, p, length, frames)
@@ -280,6 +286,9 @@ cdef class BlockReader:
             self.error = "a message shorter than its name"
             return 0
         name_size = p[head - 1]
+        if <Py_ssize_t>(size - head - name_size) > self._max_message:
+            self.error = f"a message longer than {self._max_message} bytes"
+            return 0
         message = Message.__new__(Message)
         message.name = self._name(p + head, name_size)
         if message.name is None:
@@ -345,7 +354,7 @@ cdef class BlockReader:
             frames.append((kind, flags, text[:size]))
         elif kind == F_GO_AWAY:
             self._read_reason(kind, flags, -1, p, size, frames)
-        elif kind == F_REPLY or (kind >= F_ERROR and kind <= F_CANCEL) or (kind >= F_STREAM_OPEN and kind <= F_STREAM_STOP):
+        elif (kind >= F_REPLY and kind <= F_CANCEL) or (kind >= F_STREAM_OPEN and kind <= F_STREAM_STOP):
             if size < 4:
                 self.error = f"a frame of type {kind} without its number"
                 return 0
@@ -358,6 +367,9 @@ cdef class BlockReader:
                             list frames) except -1:
         cdef str name
         if kind == F_REPLY:
+            if <Py_ssize_t>size > self._max_message:
+                self.error = f"a reply longer than {self._max_message} bytes"
+                return 0
             frames.append((kind, flags, number, (<const char*>p)[:size]))
         elif kind == F_CANCEL:
             frames.append((kind, flags, number))

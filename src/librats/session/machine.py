@@ -38,7 +38,17 @@ MAX_OVERHEAD = 2048
 MAX_CONTROL = 1024 * 1024
 """Control frames that may wait for a peer that does not read; one that makes us hold more is given up."""
 
+MAX_EVENTS = 65536
+"""Events other than messages that may wait for a driver that does not take them."""
+
+CROWDED_SHARE = 96 * 1024
+"""Most bytes that replies, and messages, take of a round where others wait too. It holds the longest frame."""
+
+KIND_BITS = 0x03
+KINDS = frozenset(Kind)
+
 MAX_HELLO = 4096
+MAX_DATAGRAM = 65515
 MAX_CREDIT = 1 << 40
 UINT32_MAX = 0xFFFFFFFF
 
@@ -80,7 +90,7 @@ class Session:
 
         self.streams = StreamTable(self._control, self._events, initiator=initiator, config=config)
         """The streams of both sides."""
-        self.requests = RequestTable(self._control, self._events, config)
+        self.requests = RequestTable(self._control, self._messages, self._events, config)
         """The requests of both sides."""
         self.round_trip = RoundTrip(entropy)
         """Pings and what they tell."""
@@ -101,6 +111,9 @@ class Session:
         self.failed: SessionFailed | None = None
         """Why this side gave the session up, or None."""
         self._going = False
+        self._peer_going = False
+        self._peer_said_hello = False
+        self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
         self._last_words: bytes | None = None
 
         self.messages_sent = 0
@@ -169,6 +182,8 @@ class Session:
             self.fail(Reason.PROTOCOL_ERROR, "more messages than the window allows")
         elif len(self._control) > MAX_CONTROL:
             self.fail(Reason.LIMIT, "the peer asks without reading the answers")
+        elif len(self._events) > self._max_events:
+            self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
         else:
             self._grant_messages()
 
@@ -192,14 +207,21 @@ class Session:
         elif kind == FrameType.PONG:
             self._take_pong(frame[2], now)
         elif kind == FrameType.DATAGRAM:
-            self._events.append(DatagramReceived(Kind(frame[1] & 0x01), frame[2]))
+            if frame[1] & KIND_BITS in KINDS:
+                self._events.append(DatagramReceived(Kind(frame[1] & KIND_BITS), frame[2]))
         elif kind == FrameType.HELLO:
-            if len(frame[2]) > MAX_HELLO:
-                raise RemoteProtocolError("a hello that is too long")
-            self._events.append(HelloReceived(frame[2]))
-        elif kind == FrameType.GO_AWAY:
+            self._take_hello(frame[2])
+        elif kind == FrameType.GO_AWAY and not self._peer_going:
+            self._peer_going = True
             self._events.append(GoAwayReceived(frame[2], frame[3]))
-        # What is left is a change of key, which the reader has already made.
+        # What is left is a change of key, which the reader has already made, and another go-away.
+
+    def _take_hello(self, payload: bytes) -> None:
+        if len(payload) > MAX_HELLO:
+            raise RemoteProtocolError("a hello that is too long")
+        if not self._peer_said_hello:
+            self._peer_said_hello = True
+            self._events.append(HelloReceived(payload))
 
     def _take_window(self, number: int, credit: int) -> None:
         if number:
@@ -239,6 +261,10 @@ class Session:
     def _check_open(self) -> None:
         if self.failed is not None or self._going:
             raise PeerNotConnected(self.failed.message if self.failed else "the session is closed")
+
+    def takes(self, size: int) -> bool:
+        """Whether a payload of that many bytes is within what both sides take."""
+        return size <= self._config.max_message_size and size <= self._peer_max_message
 
     def check_size(self, size: int) -> None:
         """Check a payload against what both sides take.
@@ -284,9 +310,10 @@ class Session:
             UsageError: Too many requests wait for their answers.
         """
         self._check_open()
-        number = self.requests.start(timeout, now)
-        timeout_ms = 0 if timeout is None else min(max(1, round(timeout * 1000)), UINT32_MAX)
+        number = self.requests.next_number()
+        timeout_ms = 0 if timeout is None else round(min(max(1, timeout * 1000), UINT32_MAX))
         self._messages.add_request(payload[0], number, timeout_ms, name, payload[1])
+        self.requests.started(number, timeout, now)
         self.messages_sent += 1
         return number
 
@@ -303,8 +330,15 @@ class Session:
             self.messages_sent += 1
 
     def send_datagram(self, kind: Kind, payload: bytes | bytearray | memoryview) -> None:
-        """Queue an unreliable message, ahead of everything reliable."""
+        """Queue an unreliable message, ahead of everything reliable.
+
+        Raises:
+            PeerNotConnected: The session is closed.
+            UsageError: It is longer than a frame.
+        """
         self._check_open()
+        if len(payload) > MAX_DATAGRAM:
+            raise UsageError(f"a datagram has at most {MAX_DATAGRAM} bytes, not {len(payload)}")
         self._control.add(FrameType.DATAGRAM, kind, payload)
 
     def send_hello(self, payload: bytes) -> None:
@@ -317,8 +351,9 @@ class Session:
         self._grant_messages()
 
     def _grant_messages(self) -> None:
-        free = self._config.message_window - self._unhandled
-        credit = self._reader.window_used + free - self._window_granted
+        # Answers that the peer does not read count too: else its requests would pile them up without end.
+        free = self._config.message_window - self._unhandled - len(self._replies)
+        credit = min(self._reader.window_used + free - self._window_granted, UINT32_MAX)
         if free > 0 and credit >= self._config.message_window // 4 and self.failed is None:
             self._window_granted += credit
             self._control.add_id(FrameType.STREAM_WINDOW, 0, 0, credit.to_bytes(4))
@@ -361,18 +396,25 @@ class Session:
             return b""
         writer = self._writer
         writer.begin(self._round_size())
+        # First of all, because a round that is full has no room for it.
+        if self._rekey_is_due(now) and writer.put_rekey():
+            self._rekeyed_at = now
+            self._rekeyed_count = writer.sealed
         writer.put_queue(self._control)
-        writer.put_queue(self._replies)
-        if len(self._messages) and self._send_credit > FRAME_COST:
-            self._send_credit -= writer.put_queue(self._messages, self._send_credit)
+        may_send_messages = len(self._messages) > 0 and self._send_credit > FRAME_COST
+        is_crowded = (len(self._replies) > 0) + may_send_messages + self.streams.sending > 1
+        if len(self._replies):
+            writer.put_queue(self._replies, CROWDED_SHARE if is_crowded else -1)
+            self._grant_messages()
+        if may_send_messages:
+            credit = min(self._send_credit, CROWDED_SHARE) if is_crowded else self._send_credit
+            self._send_credit -= writer.put_queue(self._messages, credit)
+            self.requests.tell_cancelled()
         self.streams.put(writer)
         if self._last_words is not None and not self.queued and not len(self._control) and not self.streams.sending:
             self._control.add(FrameType.GO_AWAY, 0, self._last_words)
             self._last_words = None
             writer.put_queue(self._control)
-        if self._rekey_is_due(now) and writer.put_rekey():
-            self._rekeyed_at = now
-            self._rekeyed_count = writer.sealed
         data = writer.finish()
         self.bytes_sent += len(data)
         return data

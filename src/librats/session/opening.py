@@ -82,6 +82,7 @@ class Opening:
         self._own_greeting = greeting.encode()
         self._expect_id = expect_id
         self._step = 0
+        self._failed = False
         self._greeting: Greeting | None = None
         self._incoming = bytearray()
         self._outgoing = bytearray()
@@ -110,7 +111,16 @@ class Opening:
         Raises:
             HandshakeError: No channel will come of this.
         """
+        if self._failed:
+            raise HandshakeError("the handshake has failed")
         self._incoming += data
+        try:
+            self._read_blocks()
+        except HandshakeError:
+            self._failed = True
+            raise
+
+    def _read_blocks(self) -> None:
         while self.result is None and len(self._incoming) >= LENGTH_PREFIX:
             size = int.from_bytes(self._incoming[:LENGTH_PREFIX])
             bare = BARE_SIZES[self._step]

@@ -46,7 +46,7 @@ def encode_json(data: Any, config: SessionConfig) -> bytes:
     """
     try:
         text = _encode(data)
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError, RecursionError) as error:
         raise UsageError(f"not JSON: {error}") from error
     if len(text) > config.max_json_size:
         raise UsageError(
@@ -68,6 +68,8 @@ def encode_value(data: Any, config: SessionConfig) -> Payload:
     """
     if isinstance(data, bytes | bytearray | memoryview):
         view = memoryview(data)
+        if not view.c_contiguous:
+            raise UsageError("only contiguous buffers can be sent")
         if view.nbytes > config.max_message_size:
             raise UsageError(f"{view.nbytes} bytes are over max_message_size ({config.max_message_size})")
         return Kind.BYTES, data

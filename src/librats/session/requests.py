@@ -16,22 +16,28 @@ __all__ = ["RequestTable"]
 NEVER = float("inf")
 LAST_NUMBER = 0xFFFFFFFF
 
+SPARE_DEADLINES = 1024
+"""Deadlines of requests already answered that may be kept before they are thrown out."""
+
 
 class RequestTable:
     """Numbers, deadlines and limits of requests.
 
     Args:
         control: Where cancellations are queued.
+        messages: Where requests wait to be sent.
         events: Where answers and expiries are told.
         config: The limits.
     """
 
-    def __init__(self, control: FrameQueue, events: deque[Event], config: SessionConfig) -> None:
+    def __init__(self, control: FrameQueue, messages: FrameQueue, events: deque[Event], config: SessionConfig) -> None:
         self._control = control
+        self._messages = messages
         self._events = events
         self._limit = config.max_requests
         self._last_number = 0
-        self._ours: set[int] = set()
+        self._ours: dict[int, int] = {}
+        self._early: dict[int, int] = {}
         self._theirs: set[int] = set()
         self._deadlines: list[tuple[float, int]] = []
 
@@ -42,8 +48,8 @@ class RequestTable:
 
     # Ours
 
-    def start(self, timeout: float | None, now: float) -> int:
-        """Number a new request of ours.
+    def next_number(self) -> int:
+        """Return the number for a new request of ours.
 
         Raises:
             UsageError: ``max_requests`` of ours are under way.
@@ -53,24 +59,36 @@ class RequestTable:
         number = self._last_number
         while True:
             number = 1 if number == LAST_NUMBER else number + 1
-            if number not in self._ours:
-                break
+            if number not in self._ours and number not in self._early:
+                return number
+
+    def started(self, number: int, timeout: float | None, now: float) -> None:
+        """Take note that a request of ours has just been queued, and how many seconds it has."""
         self._last_number = number
-        self._ours.add(number)
+        self._ours[number] = self._messages.taken + len(self._messages)
         if timeout is not None:
+            if len(self._deadlines) > 2 * len(self._ours) + SPARE_DEADLINES:
+                self._deadlines = [entry for entry in self._deadlines if entry[1] in self._ours]
+                heapq.heapify(self._deadlines)
             heapq.heappush(self._deadlines, (now + timeout, number))
-        return number
 
     def cancel(self, number: int) -> None:
         """Give one of our requests up and tell the peer."""
-        if number in self._ours:
-            self._ours.discard(number)
-            self._control.add_id(FrameType.CANCEL, 0, number, b"")
+        position = self._ours.pop(number, None)
+        if position is not None:
+            self._early[number] = position
+            self.tell_cancelled()
+
+    def tell_cancelled(self) -> None:
+        """Tell the peer of requests given up, once they have left: it would not know what is cancelled before."""
+        if self._early:
+            for number in [n for n, position in self._early.items() if position <= self._messages.taken]:
+                del self._early[number]
+                self._control.add_id(FrameType.CANCEL, 0, number, b"")
 
     def replied(self, number: int, flags: int, payload: bytes) -> None:
         """Take note of an answer. One that nobody waits for is late, and dropped."""
-        if number in self._ours:
-            self._ours.discard(number)
+        if self._ours.pop(number, None) is not None:
             try:
                 kind = Kind(flags & 0x03)
             except ValueError:
@@ -79,8 +97,7 @@ class RequestTable:
 
     def refused(self, number: int, code: str, message: str) -> None:
         """Take note of an error answer."""
-        if number in self._ours:
-            self._ours.discard(number)
+        if self._ours.pop(number, None) is not None:
             self._events.append(RequestFailed(number, code, message))
 
     def next_deadline(self) -> float:

@@ -7,7 +7,7 @@ from librats.types import Entropy
 __all__ = ["RoundTrip"]
 
 TOKEN_SIZE = 8
-MAX_UNANSWERED = 16
+MAX_UNANSWERED = 1024
 SMOOTHING = 8
 
 

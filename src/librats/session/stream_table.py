@@ -77,7 +77,6 @@ class StreamTable:
         """End every stream: the session is gone."""
         for stream in list(self._streams.values()):
             stream.fail(StreamError(code, message))
-            self._changed[stream.number] = stream
 
     def put(self, writer: BlockWriter) -> None:
         """Let the streams send in turns, as far as the writer has room."""
@@ -138,6 +137,7 @@ class StreamTable:
         """Drop a stream whose directions have both ended."""
         if self._streams.pop(stream.number, None) is not None:
             self._ready.pop(stream.number, None)
+            self._changed[stream.number] = stream
             self._window_total -= stream.window
             self._incoming -= stream.incoming
 

@@ -89,7 +89,8 @@ class StreamState:
         self._consumed = 0
         self.granted_at = 0.0
         """When the peer was last given credit."""
-        self._unread: deque[bytes] = deque()
+        self._unread: deque[bytes | bytearray] = deque()
+        self._unread_offset = 0
         self.buffered = 0
         """Bytes received and not yet read."""
         self.at_end = False
@@ -209,27 +210,43 @@ class StreamState:
         if self._received > self._granted:
             raise RemoteProtocolError(f"stream {self.number}: more than its window")
         if data and self.read_error is None:
-            self._unread.append(data)
+            self._keep_unread(data)
             self.buffered += len(data)
         if end:
             self.at_end = True
             self._finish_receiving()
 
+    def _keep_unread(self, data: bytes) -> None:
+        # Crumbs are put together: an object for each would take many times the memory that the window counts.
+        last = self._unread[-1] if self._unread else None
+        if last is None or len(data) >= MERGE_BELOW:
+            self._unread.append(data)
+        elif isinstance(last, bytearray) and len(last) < MERGED_SIZE:
+            last += data
+        elif isinstance(last, bytes) and len(last) < MERGE_BELOW:
+            self._unread[-1] = bytearray(last) + data
+        else:
+            self._unread.append(data)
+
     def read(self, limit: int, *, now: float) -> bytes:
         """Take at most that many buffered bytes, and give the peer credit for them; b"" where there are none."""
         if not self._unread:
             return b""
-        data = self._unread.popleft()
-        if len(data) > limit:
-            self._unread.appendleft(data[limit:])
-            data = data[:limit]
+        first = self._unread[0]
+        start = self._unread_offset
+        data = bytes(first[start : start + limit])
+        if start + len(data) == len(first):
+            self._unread.popleft()
+            self._unread_offset = 0
+        else:
+            self._unread_offset += len(data)
         self._consume(len(data), now)
         return data
 
     def read_all(self, *, now: float) -> bytes:
         """Take everything that is buffered."""
-        data = b"".join(self._unread)
-        self._unread.clear()
+        data = b"".join(self._unread)[self._unread_offset :]
+        self._drop_unread()
         self._consume(len(data), now)
         return data
 
@@ -251,15 +268,20 @@ class StreamState:
         self.accepted = True
         self.granted_at = now
         self._host.grant(self, self._granted)
+        self._host.stream_has_data(self)
 
     def stop_reading(self, code: str = Reason.CLOSED, message: str = "") -> None:
         """Throw away what is buffered and what will come."""
         if self.read_error is None:
             self.read_error = StreamError(code, message or "the stream is closed", local=True)
-            self._unread.clear()
+            self._drop_unread()
             self.buffered = 0
             if not self._receiving_done:
                 self._host.stop(self, code, message)
+
+    def _drop_unread(self) -> None:
+        self._unread.clear()
+        self._unread_offset = 0
 
     def _finish_receiving(self) -> None:
         self._receiving_done = True
