@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
     ("runtime",),
     ("services", "peers"),
     ("connector", "relay", "familiar", "hearing", "meeting", "client"),
-    (("__init__", "blocking", "testing", "cli"),),
+    (("__init__", "__main__", "blocking", "testing", "cli"),),
 )
 
 PURE_FLOORS = 3

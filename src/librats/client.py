@@ -81,8 +81,8 @@ class RatsClient(HearingVerbs, FamiliarNames):
         self._wanted_port = listen_port
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._identity = identity
+        self._keeps_identity = identity is not None
         self._lock: IdentityLock | None = None
-        self._owns_identity = identity is None
         self._tasks = TaskSet()
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None
@@ -96,7 +96,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
     def __repr__(self) -> str:
         """Show the shortened id and the port."""
         who = self._identity.peer_id[:8] if self._identity else "no identity yet"
-        return f"<RatsClient {who} port={self.listen_port if self.is_running else None}>"
+        return f"<RatsClient {who} port={self._listener.port if self._listener is not None else None}>"
 
     # Life
 
@@ -117,7 +117,12 @@ class RatsClient(HearingVerbs, FamiliarNames):
                 raise
 
     async def _start(self) -> None:
-        identity = await run_in_thread(self._load_identity)
+        loading = self._tasks.create(run_in_thread(self._load_identity), name="librats identity")
+        try:
+            identity = await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            await asyncio.wait([loading])  # the thread cannot be stopped, and what it locks is to be released
+            raise
         network = current_network()
         manager = PeerManager(
             identity,
@@ -153,12 +158,16 @@ class RatsClient(HearingVerbs, FamiliarNames):
                 await self._meeting.close()
                 self._meeting = None
             try:
+                if self._connector is not None:
+                    await self._connector.close()
                 await manager.close()
             finally:
                 self._manager = self._connector = self._listener = None
-                await self._tasks.close()
-                self._release_identity()
-                self._stopped.set()
+                try:
+                    await self._tasks.close()
+                finally:
+                    self._release_identity()
+                    self._stopped.set()
 
     async def close(self) -> None:
         """The same as :meth:`stop`."""
@@ -191,7 +200,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
     # Identity
 
     def _load_identity(self) -> Identity:
-        if self._identity is not None:
+        if self._identity is not None and (self._keeps_identity or self._lock is not None):
             return self._identity
         directory = self._data_dir or default_data_dir()
         try:
@@ -201,6 +210,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
                 raise
             logger.warning("%s is in use: this client gets an identity that ends with it", directory)
             self._identity = Identity.generate()
+            self._keeps_identity = True
             return self._identity
         try:
             self._identity = Identity.load_or_create(directory)
@@ -212,15 +222,15 @@ class RatsClient(HearingVerbs, FamiliarNames):
 
     def _release_identity(self) -> None:
         if self._lock is not None:
+            # The identity is read again at the next start: another client may use the directory in the meantime.
             self._lock.release()
             self._lock = None
-            # Read again at the next start: another client may use the directory in the meantime.
-            self._identity = None
 
     def _move_data_dir(self, data_dir: Path) -> None:
-        if self.is_running or self._identity is not None:
+        if self.is_running or self._keeps_identity or self._lock is not None:
             raise UsageError("the identity is in use already; set the data directory before")
         self._data_dir = data_dir
+        self._identity = None
 
     @property
     def identity(self) -> Identity:
@@ -229,7 +239,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         Raises:
             IdentityError: The data directory cannot be used, or another client uses it.
         """
-        return self._load_identity()
+        return self._identity or self._load_identity()
 
     @property
     def peer_id(self) -> str:
@@ -432,6 +442,9 @@ class RatsClient(HearingVerbs, FamiliarNames):
 
     def _broadcast(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> int:
         peers = list(self._running().peers.values())
+        limit = self._config.session.max_message_size
+        if len(payload) > limit:
+            raise UsageError(f"{len(payload)} bytes are over max_message_size ({limit}); use streams")
         return sum(peer.try_send_encoded(kind, name, payload) for peer in peers)
 
     async def send_bytes(self, data: Any, *, to: Peer | str | None = None, channel: str = "") -> int:

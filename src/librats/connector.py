@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -82,6 +83,17 @@ class Connector:
         self._manager = manager
         self._network = network
         self._config = config
+        self._under_way: dict[asyncio.Timeout, asyncio.Future[None]] = {}
+        self._closed = False
+
+    async def close(self) -> None:
+        """End every attempt that is under way, and wait until nothing of it is left."""
+        self._closed = True
+        for deadline in self._under_way:
+            with contextlib.suppress(RuntimeError):  # its time is up already
+                deadline.reschedule(asyncio.get_running_loop().time())
+        if self._under_way:
+            await asyncio.wait(self._under_way.values())
 
     async def connect(
         self,
@@ -109,17 +121,25 @@ class Connector:
         known = self._already_there(addresses, expect_id)
         if known is not None:
             return known
-        if len(self._manager.peers) >= self._config.max_peers and expect_id is None:
+        if len(self._manager.peers) >= self._config.max_peers and expect_id not in self._manager.peers:
             raise PeerLimitReached(f"{len(self._manager.peers)} peers are connected, the limit is max_peers")
         race = _Race(self._manager, self._network, self._config.attempt_delay, expect_id)
         seconds = self._config.connect_timeout if timeout is None else timeout
+        deadline = asyncio.timeout(seconds)
+        done = self._under_way[deadline] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(seconds):
+            async with deadline:
                 link = await race.run(await self._resolve(target, addresses))
         except TimeoutError:
+            if self._closed:
+                race.give_up("the client was stopped")
+                raise ConnectError(target, race.attempts, "the client was stopped") from None
             race.give_up(f"no answer within {seconds:g} s")
             reason = "" if race.attempts else f"its name was not resolved within {seconds:g} s"
             raise ConnectError(target, race.attempts, reason) from None
+        finally:
+            del self._under_way[deadline]
+            done.set_result(None)
         if link is None:
             if isinstance(race.last_error, PeerLimitReached) and race.refused_here:
                 raise race.last_error
@@ -144,7 +164,7 @@ class Connector:
                 found += await self._network.resolve(address)
             except OSError as error:
                 problem = f"{address.host} has no address: {error.strerror or error}"
-            except UnicodeError:
+            except ValueError:  # also a UnicodeError
                 problem = f"{address.host!r} is not a host name"
         if not found:
             raise ConnectError(target, reason=problem or "it has no address")
@@ -225,7 +245,7 @@ class _Race:
         except asyncio.CancelledError:
             link.abort()
             raise
-        if not link.ready:
+        if link.error is not None or not link.ready:
             self.refused_here = link.refused_here
             raise link.error or HandshakeError(link.reason[1])
         return link

@@ -23,6 +23,9 @@ __all__ = ["FamiliarNames"]
 class FamiliarNames:
     """Mixed into :class:`~librats.RatsClient`."""
 
+    _on_connection: Callable[..., Any] | None = None
+    _on_connection_in_detail: Callable[..., Any] | None = None
+
     if TYPE_CHECKING:
         _config: RatsConfig
         _handlers: HandlerTable
@@ -106,12 +109,22 @@ class FamiliarNames:
                     await peer.close("the test is over")
         return results
 
-    def set_connection_callback(self, callback: Callable[[Peer], Any]) -> None:
-        """Call a function with each peer that connects, as :meth:`~librats.RatsClient.on_connect` does."""
-        self._handlers.listen("connect", callback)
+    def set_connection_callback(self, callback: Callable[[Peer], Any] | None) -> None:
+        """Call a function with each peer that connects, instead of the one set before; None for no function.
 
-    def set_advanced_connection_callback(self, callback: Callable[[Peer, ConnectionAttemptResult], Any]) -> None:
-        """Call a function with each peer that connects and an account of how."""
+        Functions that were added with :meth:`~librats.RatsClient.on_connect` are called as well.
+        """
+        if self._on_connection is not None:
+            self._handlers.unlisten("connect", self._on_connection)
+        self._on_connection = None if callback is None else self._handlers.listen("connect", callback)
+
+    def set_advanced_connection_callback(self, callback: Callable[[Peer, ConnectionAttemptResult], Any] | None) -> None:
+        """Call a function with each peer that connects and an account of how, instead of the one set before."""
+        if self._on_connection_in_detail is not None:
+            self._handlers.unlisten("connect", self._on_connection_in_detail)
+            self._on_connection_in_detail = None
+        if callback is None:
+            return
 
         def tell(peer: Peer) -> Any:
             return callback(
@@ -124,7 +137,7 @@ class FamiliarNames:
                 ),
             )
 
-        self._handlers.listen("connect", tell)
+        self._on_connection_in_detail = self._handlers.listen("connect", tell)
 
     def set_protocol_name(self, name: str) -> None:
         """Name the application's network; only peers of the same name can connect. Before ``start()``.

@@ -125,6 +125,20 @@ class HearingVerbs:
         """Call a function with ``(peer, bytes)`` for everything sent with :meth:`send_datagram`."""
         return self._handlers.listen("datagram", handler)
 
+    def on_unhandled(self, handler: F) -> F:
+        """Call a function with ``(peer, name, data)`` for every message that has no handler of its own.
+
+        The name is a message's type, or the channel of bytes and text. Requests without a handler are told as well;
+        the peer hears that there is none, whatever the function returns.
+
+        Args:
+            handler: A plain function; what it raises is logged.
+
+        Raises:
+            UsageError: It is an async function: nothing would hold the peer back while many of them run.
+        """
+        return self._handlers.listen("unhandled", handler, plain=True)
+
     def on_connect(self, handler: F) -> F:
         """Call a function with ``(peer)`` when a session with a peer is up."""
         return self._handlers.listen("connect", handler)

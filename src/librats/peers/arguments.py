@@ -25,9 +25,17 @@ def as_buffer(data: Any) -> bytes | bytearray | memoryview:
     if isinstance(data, bytes | bytearray):
         return data
     try:
-        return memoryview(data).cast("B")
-    except TypeError as error:
+        view = memoryview(data)
+    except (TypeError, ValueError, BufferError) as error:
         raise UsageError(f"bytes are sent from a contiguous buffer: {error}") from error
+    if not view.c_contiguous:
+        raise UsageError("bytes are sent from a contiguous buffer; this one has gaps, make a copy of it")
+    if not view.nbytes:
+        return b""
+    try:
+        return view.cast("B")
+    except TypeError:  # numbers of a kind that Python has no name for, complex ones for example
+        return view.tobytes()
 
 
 def encode_text(text: str) -> bytes:

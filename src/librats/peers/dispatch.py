@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from librats._core.unframing import Message
 from librats.config import SessionConfig
@@ -27,6 +27,9 @@ __all__ = ["Dispatcher", "Inbox"]
 logger = logging.getLogger("librats.peers")
 
 Key = tuple[int, str]
+
+FAILURES = (Exception, asyncio.CancelledError)
+"""What a plain function may raise: the result of a cancelled future raises the second one."""
 
 
 class Dispatcher:
@@ -63,7 +66,7 @@ class Dispatcher:
         """Call one listener; what it raises is logged."""
         try:
             result = handler(*args)
-        except Exception:
+        except FAILURES:
             self.handler_errors += 1
             logger.exception("the handler for %s failed", name)
             return
@@ -77,18 +80,27 @@ class Dispatcher:
             self.handler_errors += 1
             logger.exception("the handler for %s failed", name)
 
-    def handler_failed(self, peer: Peer, name: str, error: Exception) -> None:
+    def handler_failed(self, peer: Peer, name: str, error: BaseException) -> None:
         """Log what a handler of messages or streams raised, and tell those who listen."""
         self.handler_errors += 1
         logger.error("the handler for %r failed", name, exc_info=error)
         self.announce(HandlerFailed(peer, name, error))
 
 
+class _Calls(NamedTuple):
+    """The handlers that a message has yet to be given to, and what those before them made of it."""
+
+    data: Any
+    registrations: Sequence[Registration]
+    result: Any = None
+    failure: BaseException | None = None
+
+
 class _Lane:
     """Messages of one type from one peer that wait for their handlers."""
 
     def __init__(self, limit: int) -> None:
-        self.queue: deque[tuple[Link, Message]] = deque()
+        self.queue: deque[tuple[Link, Message, _Calls | None]] = deque()
         self.limit = limit
         self.running = 0
 
@@ -120,7 +132,7 @@ class Inbox:
                 return
             lane = _Lane(self._dispatcher.config.max_concurrent_handlers if group.side_by_side else 1)
             self._lanes[kind, name] = lane
-        lane.queue.append((link, message))
+        lane.queue.append((link, message, None))
         if lane.running < lane.limit:
             self._start_worker((kind, name), lane)
 
@@ -135,7 +147,18 @@ class Inbox:
         logger.debug("no handler for %r from %s", message.name, self._peer.id[:8])
         if message.request_id:
             link.session.send_error(message.request_id, Reason.NO_HANDLER, f"no handler for {message.name!r}")
+        if self._dispatcher.handlers.listeners("unhandled"):
+            self._tell_unhandled(message)
         link.consumed(message.cost)
+
+    def _tell_unhandled(self, message: Message) -> None:
+        try:
+            data = decode_payload(message.kind, message.payload, self._dispatcher.config)
+        except DecodeError as error:
+            self._dispatcher.bad_payloads += 1
+            logger.debug("bad %r from %s: %s", message.name, self._peer.id[:8], error)
+        else:
+            self._dispatcher.notify("unhandled", self._peer, message.name, data)
 
     # Plain functions
 
@@ -151,38 +174,28 @@ class Inbox:
             return
         if group.any_once:
             group = self._dispatcher.handlers.take(*key)
-        result = error_raised = None
-        for registration in group.registrations:
+        result: Any = None
+        failure: BaseException | None = None
+        for index, registration in enumerate(group.registrations):
             try:
                 value = registration.handler(self._peer, data)
-            except Exception as error:  # the application's code may raise anything, and must not harm the session
+            except FAILURES as error:  # the application's code may raise anything, and must not harm the session
                 self._dispatcher.handler_failed(self._peer, message.name, error)
-                error_raised = error_raised or error
+                failure = failure or error
                 continue
             if value is None:
                 continue
             if inspect.isawaitable(value):
-                # A plain function that returns an awaitable: wait for it as for an async handler.
-                lane = self._lanes.setdefault(key, _Lane(1))
-                lane.running += 1
-                self._dispatcher.tasks.create(
-                    self._finish_late(key, lane, link, message, value), name=f"librats handler for {message.name}"
-                )
+                # A plain function that returns an awaitable: it is waited for, and those behind it come after it.
+                left = (_returning(value), *group.registrations[index + 1 :])
+                lane = self._lanes[key] = _Lane(1)
+                lane.queue.append((link, message, _Calls(data, left, result, failure)))
+                self._start_worker(key, lane)
                 return
             result = value if result is None else result
         if message.request_id:
-            self._reply(link, message.request_id, result, error_raised)
+            self._reply(link, message.request_id, result, failure)
         link.consumed(message.cost)
-
-    async def _finish_late(self, key: Key, lane: _Lane, link: Link, message: Message, value: Any) -> None:
-        result = failure = None
-        try:
-            result = await value
-        except Exception as error:
-            self._dispatcher.handler_failed(self._peer, message.name, error)
-            failure = error
-        self._finish(link, message, result, failure)
-        await self._work(key, lane)
 
     def _bad_payload(self, link: Link, message: Message, error: DecodeError) -> None:
         self._dispatcher.bad_payloads += 1
@@ -201,22 +214,24 @@ class Inbox:
         """Handle what waits in a lane; the lane goes when nothing waits and nobody works."""
         try:
             while lane.queue:
-                link, message = lane.queue.popleft()
+                link, message, calls = lane.queue.popleft()
                 if message.request_id:
-                    await self._answer(key, link, message)
+                    await self._answer(key, link, message, calls)
                 else:
-                    await self._handle(key, link, message)
+                    await self._handle(key, link, message, calls)
         finally:
             lane.running -= 1
             if lane.running == 0 and self._lanes.get(key) is lane:
                 del self._lanes[key]
 
-    async def _answer(self, key: Key, link: Link, message: Message) -> None:
+    async def _answer(self, key: Key, link: Link, message: Message, calls: _Calls | None) -> None:
         """Handle a request in a task of its own, which the peer may cancel."""
-        if not link.session.requests.is_wanted(message.request_id):
+        if calls is None and not link.session.requests.is_wanted(message.request_id):
             link.consumed(message.cost)
             return
-        task = self._dispatcher.tasks.create(self._handle(key, link, message), name=f"librats request {message.name}")
+        task = self._dispatcher.tasks.create(
+            self._handle(key, link, message, calls), name=f"librats request {message.name}"
+        )
         self._answering[id(link), message.request_id] = task
         try:
             await asyncio.wait([task])
@@ -226,59 +241,67 @@ class Inbox:
             if task.cancelled():
                 link.consumed(message.cost)
 
-    async def _handle(self, key: Key, link: Link, message: Message) -> None:
-        try:
-            data = decode_payload(message.kind, message.payload, self._dispatcher.config)
-        except DecodeError as error:
-            self._bad_payload(link, message, error)
-            return
-        group = self._dispatcher.handlers.take(*key)
-        if group is NOBODY:
-            self._nobody(link, message)
-            return
+    async def _handle(self, key: Key, link: Link, message: Message, calls: _Calls | None) -> None:
+        if calls is None:
+            try:
+                data = decode_payload(message.kind, message.payload, self._dispatcher.config)
+            except DecodeError as error:
+                self._bad_payload(link, message, error)
+                return
+            group = self._dispatcher.handlers.take(*key)
+            if group is NOBODY:
+                self._nobody(link, message)
+                return
+            calls = _Calls(data, group.registrations)
+        failure: BaseException | None
         timeout = message.timeout_ms / 1000 if message.timeout_ms else None
         try:
             async with asyncio.timeout(timeout):
-                result, error_raised = await self._call_all(group.registrations, message, data)
+                result, failure = await self._call_all(message, calls)
         except TimeoutError as error:
-            result, error_raised = None, error
-        self._finish(link, message, result, error_raised)
-
-    async def _call_all(
-        self, registrations: Sequence[Registration], message: Message, data: Any
-    ) -> tuple[Any, Exception | None]:
-        """Call the handlers in order: the first value that is not None answers, and so does the first exception."""
-        result: Any = None
-        error_raised: Exception | None = None
-        for registration in registrations:
-            try:
-                value = registration.handler(self._peer, data)
-                if inspect.isawaitable(value):
-                    value = await value
-            except Exception as error:  # the application's code may raise anything, and must not harm the session
-                self._dispatcher.handler_failed(self._peer, message.name, error)
-                error_raised = error_raised or error
-            else:
-                result = value if result is None else result
-        return result, error_raised
-
-    def _finish(self, link: Link, message: Message, result: Any, error_raised: Exception | None) -> None:
+            result, failure = None, error
         if message.request_id:
-            self._reply(link, message.request_id, result, error_raised)
+            self._reply(link, message.request_id, result, failure)
         link.consumed(message.cost)
 
-    def _reply(self, link: Link, number: int, result: Any, error_raised: Exception | None) -> None:
+    async def _call_all(self, message: Message, calls: _Calls) -> tuple[Any, BaseException | None]:
+        """Call the handlers in order: the first value that is not None answers, and so does the first exception."""
+        result, failure = calls.result, calls.failure
+        for registration in calls.registrations:
+            try:
+                value = registration.handler(self._peer, calls.data)
+                if inspect.isawaitable(value):
+                    value = await value
+            except FAILURES as error:  # the application's code may raise anything, and must not harm the session
+                if isinstance(error, asyncio.CancelledError) and _is_to_end():
+                    raise
+                self._dispatcher.handler_failed(self._peer, message.name, error)
+                failure = failure or error
+            else:
+                result = value if result is None else result
+        return result, failure
+
+    def _reply(self, link: Link, number: int, result: Any, failure: BaseException | None) -> None:
         session = link.session
-        if error_raised is None:
+        if failure is None:
             try:
                 payload = encode_value(result, self._dispatcher.config)
                 session.check_size(memoryview(payload[1]).nbytes)
             except UsageError as error:
                 logger.error("the reply of a handler cannot be sent: %s", error)
-                error_raised = error
+                failure = error
             else:
                 session.send_reply(number, payload)
-        if error_raised is not None:
-            text = f"{type(error_raised).__name__}: {error_raised}"
-            session.send_error(number, Reason.HANDLER_ERROR, text)
+        if failure is not None:
+            session.send_error(number, Reason.HANDLER_ERROR, f"{type(failure).__name__}: {failure}")
         link.request_flush()
+
+
+def _returning(value: Any) -> Registration:
+    return Registration(lambda _peer, _data: value)
+
+
+def _is_to_end() -> bool:
+    """Whether the running task itself is being cancelled, rather than something that a handler waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

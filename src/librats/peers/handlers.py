@@ -129,9 +129,16 @@ class HandlerTable:
 
     # Everything else, by a fixed word or by the class of an event
 
-    def listen(self, what: str | type, handler: F) -> F:
-        """Add a handler for connects, disconnects, incoming connections, datagrams, or events of a class."""
-        self._lists[what] = (*self._lists.get(what, ()), _registration(handler))
+    def listen(self, what: str | type, handler: F, *, plain: bool = False) -> F:
+        """Add a handler for connects, disconnects, incoming connections, datagrams, or events of a class.
+
+        Raises:
+            UsageError: It is an async function where only a plain one will do, or no function.
+        """
+        added = _registration(handler)
+        if plain and added.is_async:
+            raise UsageError("this takes a plain function, not an async one")
+        self._lists[what] = (*self._lists.get(what, ()), added)
         return handler
 
     def unlisten(self, what: str | type, handler: Callable[..., Any]) -> None:

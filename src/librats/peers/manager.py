@@ -32,7 +32,6 @@ __all__ = ["PeerManager"]
 logger = logging.getLogger("librats.peers")
 
 KEY_SIZE = 32
-STALE_LINK_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -96,7 +95,7 @@ class PeerManager:
         """Connected peers by id."""
         self._waiting: dict[Link, Peer] = {}
         self._links: set[Link] = set()
-        self._half_open = 0
+        self._half_open: dict[Link, None] = {}
         self.closing = False
         """True once nobody is let in any more."""
         self.counters = dict.fromkeys(
@@ -148,11 +147,13 @@ class PeerManager:
         return link.initiator or self._accepted(link)
 
     def _accepted(self, link: Link) -> bool:
-        if self._half_open >= self._config.max_half_open:
-            self._refused(link.address, f"{self._half_open} handshakes are under way, the limit is max_half_open")
-            return False
-        self._half_open += 1
-        link.counted_half_open = True
+        if len(self._half_open) >= self._config.max_half_open:
+            # The oldest makes room: refusing the newest would let idle connections lock everybody out.
+            oldest = next(iter(self._half_open))
+            self._handshake_over(oldest)
+            self._refused(oldest.address, "more handshakes are under way than max_half_open")
+            oldest.abort()
+        self._half_open[link] = None
         verdict = self._ask_incoming(link.address)
         if inspect.isawaitable(verdict):
             link.pause()
@@ -170,9 +171,7 @@ class PeerManager:
             link.abort()
 
     def _handshake_over(self, link: Link) -> None:
-        if link.counted_half_open:
-            link.counted_half_open = False
-            self._half_open -= 1
+        self._half_open.pop(link, None)
 
     def _refused(self, address: Address, reason: str) -> None:
         self.counters["incoming_refused"] += 1
@@ -254,6 +253,7 @@ class PeerManager:
         """Take a link into use that both sides have admitted."""
         self._handshake_over(link)
         waiting = self._waiting.pop(link, None)
+        self._part_with_ghost(link)
         if self._is_full(link):
             link.refuse(
                 PeerLimitReached(f"{len(self.peers)} peers are connected, the limit is max_peers"),
@@ -273,6 +273,19 @@ class PeerManager:
             self._note_hello(peer, hello)
             self._choose(peer, link)
 
+    def _part_with_ghost(self, link: Link) -> None:
+        """End the session that a new link cannot continue: that of an earlier start of the peer, or one just ending."""
+        peer = self.peers.get(link.peer_id)
+        if peer is None:
+            return
+        if _incarnation(peer.link) != _incarnation(link):
+            # Nobody is at the other end any more, though the connection may not know it yet.
+            self._part(peer, Reason.LOST, "the peer was restarted")
+            for old in peer.links:
+                old.abort()
+        elif not any(old.is_usable for old in peer.links):
+            self._part(peer, *peer.link.reason)
+
     def _note_hello(self, peer: Peer, hello: bytes) -> None:
         try:
             peer.hello = Hello.decode(hello)
@@ -284,17 +297,12 @@ class PeerManager:
         """Decide which of two links to a peer lives on, as the peer does (LIBRATS2 wire, section 5)."""
         old = peer.link
         peer.use(link)
-        if _incarnation(old) != _incarnation(link):
-            # The peer was restarted: nobody is at the other end of the old link any more.
-            winner = link
-            old.abort()
-        elif old.initiator == link.initiator:
-            # The newest wins; the side that dialled both retires the other, so that both mean the same one.
+        if old.initiator == link.initiator:
+            # The newest wins. Both sides may not see them in the same order, so only the one that dialled retires the
+            # other; where the connection died behind our back, its silence ends it.
             winner = link
             if link.initiator:
                 old.retire()
-            else:
-                old.retire(after=STALE_LINK_SECONDS)
         else:
             # Opposite directions: the link that the smaller peer id dialled.
             ours_wins = self._identity.peer_id < peer.id
@@ -361,15 +369,20 @@ class PeerManager:
             return
         peer = self.peers.get(link.peer_id)
         if peer is not None and peer.link is link:
-            others = [other for other in peer.links if other is not link and other.is_open]
-            if others:
-                self._move(peer, others[-1])
+            self._move(peer)
         link.retire(peer_is_done=True)
 
-    def _move(self, peer: Peer, link: Link) -> None:
+    def _move(self, peer: Peer) -> bool:
+        """Move a peer to another of its links; False where it has none."""
         old = peer.link
+        others = [link for link in peer.links if link is not old and link.is_usable]
+        if not others:
+            return False
+        link = sorted(others, key=lambda other: not other.retired)[-1]
+        link.reinstate()
         peer.use(link)
         self.dispatcher.announce(PathChanged(peer, old.address, link.address))
+        return True
 
     def link_closed(self, link: Link) -> None:
         """Take note that a connection is gone, and with the last one the peer."""
@@ -383,17 +396,15 @@ class PeerManager:
         if peer is None or link not in peer.links:
             return
         peer.drop(link)
-        if peer.link is not link:
-            return
-        others = [other for other in peer.links if other.is_open]
-        if others:
-            self._move(peer, others[-1])
-            return
+        if peer.link is link and not self._move(peer):
+            self._part(peer, *link.reason)
+
+    def _part(self, peer: Peer, code: str, reason: str) -> None:
+        """Take note that the session with a peer has ended."""
         del self.peers[peer.id]
         peer.disconnected = True
         self.gone.add(peer.stats)
         self.counters["peers_disconnected"] += 1
-        code, reason = link.reason
         logger.debug("disconnected: %r: %s", peer, reason)
         self.dispatcher.notify("disconnect", peer, reason)
         self.dispatcher.announce(PeerDisconnected(peer, code, reason))
@@ -407,7 +418,11 @@ class PeerManager:
         for link in links:
             if not link.ready:
                 link.abort()
-        await asyncio.gather(*(link.close(Reason.CLOSED, "the peer shut down") for link in links))
+        try:
+            await asyncio.gather(*(link.close(Reason.CLOSED, "the peer shut down") for link in links))
+        finally:
+            for link in links:  # of which some are there yet where the caller was cancelled
+                link.abort()
 
 
 def _incarnation(link: Link) -> bytes:

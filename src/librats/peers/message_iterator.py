@@ -73,7 +73,8 @@ class MessageIterator:
         self._box = _Box()
         self._handlers = handlers
         self._name = name
-        self._put = handlers.add(Kind.JSON, name, self._box.put)
+        self._put = self._box.put
+        handlers.add(Kind.JSON, name, self._put)
 
     def __aiter__(self) -> MessageIterator:
         """Return itself."""
@@ -90,4 +91,5 @@ class MessageIterator:
 
     def __del__(self) -> None:
         """Let the senders go on where a loop was left early."""
-        self.close()
+        if not self._box.closed:  # what is closed may go on any thread
+            self.close()

@@ -68,7 +68,7 @@ class Peer:
     @property
     def is_connected(self) -> bool:
         """True where messages can be sent."""
-        return not self.disconnected and self._link.is_open
+        return not self.disconnected and self._link.ready and self._link.is_open
 
     @property
     def outgoing(self) -> bool:
@@ -191,14 +191,16 @@ class Peer:
         Raises:
             UsageError: The data has no JSON form, or is over a limit.
         """
-        return self.try_send_encoded(Kind.JSON, encode_name(type), encode_json(data, self._config.session))
+        encoded = encode_json(data, self._config.session)
+        if self.is_connected:
+            self._link.session.check_size(len(encoded))
+        return self.try_send_encoded(Kind.JSON, encode_name(type), encoded)
 
     def try_send_encoded(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> bool:
-        """Send what is encoded already if there is room for it, without waiting."""
+        """Send what is encoded already, without waiting; False where the peer has no room, or takes none so long."""
         link = self._link
-        if self.disconnected or not link.is_open or not link.has_room:
+        if not (self.is_connected and link.has_room and link.session.takes(len(payload))):
             return False
-        link.session.check_size(len(payload))
         link.session.send_message(kind, name, payload)
         link.request_flush()
         return True
@@ -301,8 +303,7 @@ class Peer:
         Args:
             reason: Words for the peer.
         """
-        for link in list(self._links):
-            await link.close(Reason.CLOSED, reason)
+        await asyncio.gather(*(link.close(Reason.CLOSED, reason) for link in self._links))
 
     # The links behind it, for the manager
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from librats.errors import (
 )
 from librats.runtime.tcp import address_of
 from librats.services.owner import LinkOwner
+from librats.services.retirement import Retirement
 from librats.services.stream import Stream
 from librats.services.waiting import Waiters
 from librats.session.events import (
@@ -49,9 +51,6 @@ WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
 
 MAX_DATAGRAM_QUEUE = 256 * 1024
-
-RETIRE_DELAY = 1.0
-"""Seconds that a retired link waits for what the peer sent before it heard of the other one."""
 
 
 class Link(asyncio.BufferedProtocol):
@@ -101,14 +100,7 @@ class Link(asyncio.BufferedProtocol):
         """True once both sides have let each other in."""
         self.refused_here = False
         """True where it was this side that did not let the other in."""
-        self.counted_half_open = False
-        """True while the owner counts it among the handshakes under way."""
-        self.retired = False
-        """True once another link to the peer has taken over."""
-        self._retire_timer: asyncio.TimerHandle | None = None
-        self._may_leave = False
-        self._has_left = False
-        self._peer_has_left = False
+        self._retirement = Retirement(self._loop, self.request_flush)
         self._session: Session | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -118,6 +110,7 @@ class Link(asyncio.BufferedProtocol):
         self._just_consumed = 0
         self._closing = False
         self._said_goodbye = False
+        self._said_all = False
         self._streams: dict[int, Stream] = {}
         self._waiters = Waiters(self._loop)
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -149,7 +142,21 @@ class Link(asyncio.BufferedProtocol):
     @property
     def is_open(self) -> bool:
         """True where messages can be sent."""
-        return self._session is not None and self._session.failed is None and not (self._closing or self._has_left)
+        return (
+            self._session is not None
+            and self._session.failed is None
+            and not (self._closing or self._retirement.has_left)
+        )
+
+    @property
+    def is_usable(self) -> bool:
+        """True where both sides still take messages on it."""
+        return self.ready and self.is_open and not self._retirement.peer_has_left
+
+    @property
+    def retired(self) -> bool:
+        """True once another link to the peer has taken over."""
+        return self._retirement.begun
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -239,14 +246,15 @@ class Link(asyncio.BufferedProtocol):
                 self._opening.receive_eof()
             except HandshakeError as error:
                 self.error = self.error or error
-        return self.retired
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake everybody who waits for something from the peer."""
-        for handle in (self._timer, self._retire_timer, self._flush_handle):
+        for handle in (self._timer, self._flush_handle):
             if handle is not None:
                 handle.cancel()
-        self._timer = self._retire_timer = self._flush_handle = None
+        self._timer = self._flush_handle = None
+        self._retirement.stop()
         self._transport = None
         if self._session is not None:
             self._session.receive_eof()
@@ -274,6 +282,8 @@ class Link(asyncio.BufferedProtocol):
         try:
             while events and (self.admitted or session.failed is not None):
                 event = events.popleft()
+                if not self.admitted and type(event) not in (GoAwayReceived, SessionFailed):
+                    continue  # what came from somebody who was never let in is not heard
                 if type(event) is Message:
                     message_received(self, event)
                 else:
@@ -292,7 +302,7 @@ class Link(asyncio.BufferedProtocol):
                 stream = self._streams.get(event.stream.number)
                 if stream is not None:
                     stream.changed()
-                    if event.stream.dead and not event.stream.buffered:
+                    if event.stream.dead:
                         del self._streams[event.stream.number]
             case ReplyReceived():
                 self._waiters.settle_reply(event.request_id, (event.kind, event.payload))
@@ -310,7 +320,7 @@ class Link(asyncio.BufferedProtocol):
             case DatagramReceived():
                 self._owner.datagram_received(self, event)
             case HelloReceived():
-                if not self.ready:
+                if not (self.ready or self._closing):
                     self._become_ready(event.payload)
             case GoAwayReceived():
                 self._take_go_away(event)
@@ -328,7 +338,7 @@ class Link(asyncio.BufferedProtocol):
 
     def _take_go_away(self, event: GoAwayReceived) -> None:
         if not self.ready:
-            self.error = HandshakeError(event.message or f"refused: {event.code}")
+            self.error = HandshakeError(f"the peer refused: {event.message or event.code}")
         if not self._closing and event.code != Reason.SUPERSEDED:
             self.reason = (event.code, event.message or "the peer closed the session")
         self._owner.link_going(self, event.code, event.message)
@@ -338,9 +348,8 @@ class Link(asyncio.BufferedProtocol):
             self._closing = True
             self.reason = (event.code, event.message)
             logger.debug("%r failed: %s", self, event.message)
-            if self._transport is not None:
-                self._flush()
-                self._transport.close()
+            self._flush()
+            self._close_transport()
 
     # Sending
 
@@ -354,9 +363,9 @@ class Link(asyncio.BufferedProtocol):
             self._flush_handle.cancel()
             self._flush_handle = None
         session, transport = self._session, self._transport
-        if session is None or transport is None:
+        if session is None or transport is None or self._said_all:
             return
-        while not self._paused:
+        while not (self._paused or transport.is_closing()):
             data = session.data_to_send(now=self._loop.time())
             if not data:
                 break
@@ -372,20 +381,23 @@ class Link(asyncio.BufferedProtocol):
             self._waiters.wake_senders()
         if self._said_goodbye and not session.wants_to_send and not session.queued and self._transport is not None:
             self._said_goodbye = False
+            self._said_all = True
             if self._transport.can_write_eof():
-                self._transport.write_eof()
+                with contextlib.suppress(OSError):  # the peer has just dropped the connection
+                    self._transport.write_eof()
         elif self.retired and not self._closing:
             self._leave_if_done(session)
 
     def _leave_if_done(self, session: Session) -> None:
         """Tell the peer that a retired link is done with, and close it once the peer has said so too."""
-        if self._may_leave and not self._has_left and session.is_idle:
-            self._has_left = True
+        retirement = self._retirement
+        if retirement.may_leave and not retirement.has_left and session.is_idle:
+            retirement.has_left = True
             session.go_away(Reason.SUPERSEDED, "another link took over")
             self.request_flush()
-        elif self._has_left and self._peer_has_left and not session.wants_to_send and self._transport is not None:
+        elif retirement.has_left and retirement.peer_has_left and not session.wants_to_send:
             self._closing = True
-            self._transport.close()
+            self._close_transport()
 
     def pause_writing(self) -> None:
         """Stop: the network is full."""
@@ -480,10 +492,10 @@ class Link(asyncio.BufferedProtocol):
         """Let the peer in, tell it about ourselves, and take what it sends."""
         self.admitted = True
         self.session.send_hello(hello)
-        self.request_flush()
+        self._loop.call_soon(self._process)  # what came while the owner made up its mind, and the hello
 
     def _arm_timer(self) -> None:
-        if self._session is None or self._transport is None or not self.ready:
+        if self._session is None or self._transport is None or self._closing or not self.ready:
             return
         when = self._session.next_timer()
         if self._timer is not None:
@@ -499,23 +511,17 @@ class Link(asyncio.BufferedProtocol):
             self._process()
             self._arm_timer()
 
-    def retire(self, *, after: float = RETIRE_DELAY, peer_is_done: bool = False) -> None:
+    def retire(self, *, peer_is_done: bool = False) -> None:
         """Finish what is under way on this link, then close it: another one has taken over.
 
         Args:
-            after: Seconds to wait before it may close, for what the peer may still send.
             peer_is_done: True where the peer has said that it is done with the link.
         """
-        self.retired = True
-        self._peer_has_left = self._peer_has_left or peer_is_done
-        if peer_is_done:
-            self._leave_soon()
-        elif self._retire_timer is None and not self._may_leave:
-            self._retire_timer = self._loop.call_later(after, self._leave_soon)
+        self._retirement.begin(peer_is_done=peer_is_done)
 
-    def _leave_soon(self) -> None:
-        self._may_leave = True
-        self.request_flush()
+    def reinstate(self) -> None:
+        """Take a retired link into use again: the one that had taken over is gone."""
+        self._retirement.undo()
 
     def consumed(self, cost: int) -> None:
         """Take note that a message has been handled."""
@@ -550,7 +556,19 @@ class Link(asyncio.BufferedProtocol):
             self._closing = True
             self._session.go_away(code, message)
             self._said_goodbye = True
+            self._linger()
             self._flush()
+
+    def _linger(self) -> None:
+        """Give the last bytes a little time: a peer that does not take them must not hold us up."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._config.close_timeout, self.abort)
+
+    def _close_transport(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._linger()
 
     async def close(self, code: str = Reason.CLOSED, message: str = "") -> None:
         """Send what is queued and why, and close; after ``close_timeout`` seconds without ceremony. Idempotent."""
@@ -560,18 +578,14 @@ class Link(asyncio.BufferedProtocol):
                 self._abort(code, message)
             else:
                 self._say_goodbye(code, message)
-        if not self.closed.done():
-            _, waiting = await asyncio.wait([self.closed], timeout=self._config.close_timeout)
-            if waiting:
-                self.abort()
-                await asyncio.wait([self.closed])
+        if self._transport is not None:
+            await asyncio.wait([self.closed])
 
     def hang_up(self) -> None:
         """Close the connection after the peer has said goodbye: what we still send, it does not take."""
         self._closing = True
-        if self._transport is not None:
-            self._flush()
-            self._transport.close()
+        self._flush()
+        self._close_transport()
 
     def _abort(self, code: str, message: str) -> None:
         self._closing = True

@@ -11,7 +11,7 @@ from librats.session.frames import Reason
 
 if TYPE_CHECKING:
     from librats.services.session import Link
-    from librats.session.streams import StreamState
+    from librats.session.streams import StreamError, StreamState
 
 __all__ = ["Stream"]
 
@@ -43,6 +43,7 @@ class Stream:
         """The peer at the other end."""
         self._readable: asyncio.Future[None] | None = None
         self._writable: list[asyncio.Future[None]] = []
+        self._was_reset = False
 
     def __repr__(self) -> str:
         """Show protocol, number and peer."""
@@ -76,7 +77,7 @@ class Stream:
 
         Raises:
             RemoteError: The peer reset the stream.
-            ClosedError: The stream was closed on this side.
+            ClosedError: The stream was closed on this side, or the session ended.
             UsageError: Another task is reading.
         """
         state = self._state
@@ -88,7 +89,7 @@ class Stream:
             if state.buffered:
                 return self._took(state.read(n, now=self._link.now()))
             if state.read_error is not None:
-                raise state.read_error.exception()
+                raise self._exception(state.read_error)
             if state.at_end:
                 return b""
             await self._wait_readable()
@@ -105,7 +106,7 @@ class Stream:
         Raises:
             asyncio.IncompleteReadError: The end came first; its ``partial`` has what there was.
             RemoteError: The peer reset the stream.
-            ClosedError: The stream was closed on this side.
+            ClosedError: The stream was closed on this side, or the session ended.
         """
         parts = bytearray()
         while len(parts) < n:
@@ -119,6 +120,12 @@ class Stream:
         """Iterate over pieces of the stream, as they come, up to its end."""
         while data := await self.read(WRITE_HIGH):
             yield data
+
+    def _exception(self, error: StreamError) -> Exception:
+        failed = self._link.session.failed
+        if failed is not None and (error.code, error.message) == (failed.code, failed.message):
+            return ClosedError(f"the session ended: {self._link.reason[1]}")
+        return error.exception()
 
     def _took(self, data: bytes) -> bytes:
         self._link.request_flush()
@@ -150,6 +157,8 @@ class Stream:
                 data = memoryview(data).cast("B")
             except TypeError as error:
                 raise UsageError(f"a stream takes contiguous buffers: {error}") from error
+        if self._state.write_error is not None:
+            raise self._exception(self._state.write_error)
         self._state.write(data)
         self._link.request_flush()
 
@@ -164,8 +173,10 @@ class Stream:
         if state.queued > WRITE_HIGH:
             while state.queued > WRITE_LOW:
                 await self._wait_writable()
-        if state.write_error is not None and not state.sending_done:
-            raise state.write_error.exception()
+        error = state.write_error
+        # Once the end has left, nothing can be written either, and that is no failure.
+        if error is not None and (self._was_reset or not (error.local and state.sending_done)):
+            raise self._exception(error)
 
     async def _wait_writable(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -192,9 +203,9 @@ class Stream:
         state = self._state
         while not state.accepted:
             if state.read_error is not None:
-                raise state.read_error.exception()
+                raise self._exception(state.read_error)
             if state.write_error is not None:
-                raise state.write_error.exception()
+                raise self._exception(state.write_error)
             await self._wait_readable()
 
     async def close(self) -> None:
@@ -214,12 +225,11 @@ class Stream:
         Args:
             message: Words for the peer.
         """
-        self._state.abort(Reason.RESET, message)
-        self._wake()
-        self._link.request_flush()
+        self.refuse(Reason.RESET, message)
 
     def refuse(self, code: str, message: str) -> None:
         """End both directions at once, and tell the peer why in a code as well."""
+        self._was_reset = True
         self._state.abort(code, message)
         self._wake()
         self._link.request_flush()

@@ -1,0 +1,272 @@
+"""Which of several links to a peer is used, who is let in, and when a session begins and ends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from librats.config import RatsConfig
+from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
+from librats.peers.handlers import HandlerTable
+from librats.peers.identity import Identity
+from librats.peers.manager import PeerManager
+from librats.runtime.entropy import SystemEntropy
+from librats.runtime.tasks import TaskSet
+from librats.session.frames import Reason
+from librats.types import Address
+
+_ports = count(1000)
+
+
+@dataclass(eq=False)
+class FakeLink:
+    """One side's end of a connection; what is said on it is kept for the other side."""
+
+    peer_id: str
+    initiator: bool
+    incarnation: bytes = b"first"
+    name: str = ""
+    address: Address = field(default_factory=lambda: Address("192.0.2.7", next(_ports)))
+    is_open: bool = True
+    ready: bool = False
+    retired: bool = False
+    peer_is_done: bool = False
+    admitted: bytes | None = None
+    refused: str = ""
+    aborted: bool = False
+    reason: tuple[str, str] = (Reason.LOST, "the connection was lost")
+
+    @property
+    def opened(self) -> Any:
+        return SimpleNamespace(greeting=SimpleNamespace(incarnation=self.incarnation))
+
+    @property
+    def session(self) -> Any:
+        counters = dict.fromkeys(("bytes_sent", "bytes_received", "messages_sent", "messages_received", "queued"), 1)
+        return SimpleNamespace(**counters, streams=SimpleNamespace(count=0), round_trip=SimpleNamespace(smoothed=None))
+
+    @property
+    def is_usable(self) -> bool:
+        return self.ready and self.is_open and not self.peer_is_done
+
+    def now(self) -> float:
+        return 0.0
+
+    def admit(self, hello: bytes) -> None:
+        self.admitted = hello
+
+    def refuse(self, error: Exception, code: str) -> None:
+        self.is_open, self.refused = False, str(error)
+
+    def retire(self, *, peer_is_done: bool = False) -> None:
+        self.retired = True
+        self.peer_is_done = self.peer_is_done or peer_is_done
+
+    def reinstate(self) -> None:
+        self.retired = False
+
+    def hang_up(self) -> None:
+        self.is_open = False
+
+    def abort(self) -> None:
+        self.is_open, self.aborted = False, True
+
+
+class Side:
+    """A manager with ears."""
+
+    def __init__(self, identity: Identity | None = None, **settings: Any) -> None:
+        self.identity = identity or Identity.generate()
+        self.told: list[Any] = []
+        self.handlers = HandlerTable()
+        for event in (PeerConnected, PeerDisconnected, PathChanged):
+            self.handlers.listen(event, self.told.append)
+        self.manager = PeerManager(
+            self.identity,
+            RatsConfig(**settings),
+            self.handlers,
+            TaskSet(),
+            entropy=SystemEntropy(),
+            new_key=SystemEntropy().token_bytes,
+            agent="test",
+        )
+
+    def opened(self, link: FakeLink) -> None:
+        self.manager.link_opened(cast("Any", link))
+
+    def is_ready(self, link: FakeLink) -> None:
+        link.ready = True
+        self.manager.link_ready(cast("Any", link), b"{}")
+
+    def closed(self, link: FakeLink) -> None:
+        link.is_open = False
+        self.manager.link_closed(cast("Any", link))
+
+    def superseded(self, link: FakeLink) -> None:
+        self.manager.link_going(cast("Any", link), Reason.SUPERSEDED, "")
+
+    def in_use(self, peer_id: str) -> Any:
+        return self.manager.peers[peer_id].link
+
+    def counted(self, event: type) -> int:
+        return sum(isinstance(told, event) for told in self.told)
+
+
+@pytest.fixture(autouse=True)
+async def running_loop() -> None:
+    """Peers and tasks take their time from the loop."""
+
+
+def smaller_and_greater() -> tuple[Identity, Identity]:
+    first, second = sorted((Identity.generate(), Identity.generate()), key=lambda identity: identity.peer_id)
+    return first, second
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_both_sides_come_to_use_the_same_link_whatever_order_they_see(seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - an order of events, no secret
+    sides = [Side(identity) for identity in smaller_and_greater()]
+    ends: list[tuple[FakeLink, FakeLink]] = []
+    steps: list[Callable[[], None]] = []
+    for number in range(chance.randrange(2, 6)):
+        dialler = chance.randrange(2)
+        pair = (
+            FakeLink(sides[1].identity.peer_id, dialler == 0, name=str(number)),
+            FakeLink(sides[0].identity.peer_id, dialler == 1, name=str(number)),
+        )
+        ends.append(pair)
+        steps += [lambda n=n, pair=pair: sides[n].is_ready(pair[n]) for n in range(2)]  # type: ignore[misc]
+    chance.shuffle(steps)
+    for step in steps:
+        step()
+    # What one side has retired, it tells the other side in the end.
+    for _ in range(len(ends)):
+        for pair in ends:
+            for n in range(2):
+                if pair[n].retired and pair[n].is_open and not pair[1 - n].peer_is_done:
+                    sides[1 - n].superseded(pair[1 - n])
+        for pair in ends:
+            if all(end.retired and end.peer_is_done and end.is_open for end in pair):
+                for n in range(2):
+                    sides[n].closed(pair[n])
+    used = [side.in_use(other.identity.peer_id) for side, other in (sides, sides[::-1])]
+    assert used[0].name == used[1].name
+    assert [end.retired for end in used] == [False, False]
+    assert all(end.is_open == (end.name == used[0].name) for pair in ends for end in pair)
+    if any(pair[0].initiator for pair in ends):
+        assert used[0].initiator, "what the smaller id dialled wins"
+    for side in sides:
+        assert side.counted(PeerConnected) == 1
+        assert side.counted(PeerDisconnected) == 0
+
+
+async def test_of_opposite_links_that_of_the_smaller_id_lives() -> None:
+    small, great = smaller_and_greater()
+    for own, other, wins in ((small, great, True), (great, small, False)):
+        for order in (0, 1):
+            side = Side(own)
+            dialled, taken = FakeLink(other.peer_id, True), FakeLink(other.peer_id, False)
+            for link in (dialled, taken)[:: -1 if order else 1]:
+                side.is_ready(link)
+            assert side.in_use(other.peer_id) is (dialled if wins else taken)
+            assert (dialled.retired, taken.retired) == (not wins, wins)
+            assert not dialled.aborted
+            assert not taken.aborted
+
+
+async def test_a_peer_lives_as_long_as_one_of_its_links() -> None:
+    side, other = Side(), Identity.generate()
+    links = [FakeLink(other.peer_id, True) for _ in range(3)]
+    for link in links:
+        side.is_ready(link)
+    assert side.in_use(other.peer_id) is links[2]
+    side.closed(links[2])
+    assert side.in_use(other.peer_id) is links[1]
+    assert not links[1].retired
+    side.closed(links[0])
+    assert side.counted(PeerDisconnected) == 0
+    links[1].reason = ("closed", "good night")
+    side.closed(links[1])
+    assert side.manager.peers == {}
+    assert (side.told[-1].code, side.told[-1].reason) == ("closed", "good night")
+    side.closed(links[1])
+    assert side.counted(PeerDisconnected) == 1
+
+
+async def test_a_link_that_the_peer_is_done_with_is_not_fallen_back_on() -> None:
+    side, other = Side(), Identity.generate()
+    first, second = FakeLink(other.peer_id, False), FakeLink(other.peer_id, False)
+    side.is_ready(first)
+    side.is_ready(second)
+    side.superseded(first)
+    side.closed(second)
+    assert side.manager.peers == {}
+
+
+async def test_another_incarnation_ends_the_old_session_and_begins_a_new_one() -> None:
+    side, other = Side(), Identity.generate()
+    old = [FakeLink(other.peer_id, True), FakeLink(other.peer_id, True)]
+    for link in old:
+        side.is_ready(link)
+    before = side.manager.peers[other.peer_id]
+    new = FakeLink(other.peer_id, False, incarnation=b"second")
+    side.is_ready(new)
+    assert side.manager.peers[other.peer_id] is not before
+    assert before.disconnected
+    assert [link.aborted for link in old] == [True, True]
+    for link in old:
+        side.closed(link)
+    assert side.in_use(other.peer_id) is new
+    assert (side.counted(PeerConnected), side.counted(PeerDisconnected)) == (2, 1)
+
+
+async def test_a_full_client_lets_in_only_who_is_there_already() -> None:
+    side = Side(max_peers=1)
+    there, stranger = Identity.generate().peer_id, Identity.generate().peer_id
+    side.is_ready(FakeLink(there, False))
+    again, late = FakeLink(there, False), FakeLink(stranger, False)
+    for link in (again, late):
+        side.opened(link)
+    assert again.admitted is not None
+    assert late.admitted is None
+    assert "max_peers" in late.refused
+    # Two that were let in at the same time, for one free place.
+    side.is_ready(slipped := FakeLink(stranger, False))
+    assert "max_peers" in slipped.refused
+    assert list(side.manager.peers) == [there]
+    side.closed(slipped)
+    assert side.counted(PeerDisconnected) == 0
+
+
+async def test_a_hello_that_does_not_parse_harms_nothing() -> None:
+    side, link = Side(), FakeLink(Identity.generate().peer_id, True)
+    link.ready = True
+    side.manager.link_ready(cast("Any", link), b"{")
+    assert side.manager.peers[link.peer_id].hello is None
+    assert side.manager.dispatcher.bad_payloads == 1
+
+
+async def test_traffic_of_those_who_are_gone_is_still_counted() -> None:
+    side = Side()
+    for _ in range(3):
+        link = FakeLink(Identity.generate().peer_id, True)
+        side.is_ready(link)
+        side.closed(link)
+    assert side.manager.gone.messages_sent == 3
+    assert side.manager.counters["peers_disconnected"] == 3
+
+
+async def test_an_answer_to_goodbye_ends_the_session_with_its_reason() -> None:
+    side, link = Side(), FakeLink(Identity.generate().peer_id, True)
+    side.is_ready(link)
+    link.reason = ("closed", "bye")
+    side.manager.link_going(cast("Any", link), "closed", "bye")
+    assert not link.is_open
+    side.closed(link)
+    assert side.told[-1].reason == "bye"

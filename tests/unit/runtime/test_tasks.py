@@ -1,0 +1,102 @@
+"""Tasks that have an owner."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from librats.runtime.tasks import TaskSet
+
+WAIT = 10.0  # seconds after which a test gives up; nothing here takes a tenth of one
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_a_task_that_has_ended_is_no_longer_counted() -> None:
+    tasks = TaskSet()
+    task = tasks.create(asyncio.sleep(0, "result"), name="short")
+    assert len(tasks) == 1
+    assert task.get_name() == "short"
+    assert await task == "result"
+    await tasks.close()
+    assert len(tasks) == 0
+
+
+async def test_closing_cancels_every_task_and_waits_for_its_end() -> None:
+    tasks = TaskSet()
+    cleaned: list[int] = []
+
+    async def work(number: int) -> None:
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(number)
+
+    running = [tasks.create(work(number), name=f"work {number}") for number in range(5)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(WAIT):
+        await tasks.close()
+    assert sorted(cleaned) == [0, 1, 2, 3, 4]
+    assert all(task.cancelled() for task in running)
+
+
+async def test_a_task_started_while_closing_is_ended_too() -> None:
+    tasks = TaskSet()
+
+    async def last_wish() -> None:
+        try:
+            await forever()
+        finally:
+            tasks.create(forever(), name="late")
+
+    tasks.create(last_wish(), name="first")
+    await asyncio.sleep(0)
+    async with asyncio.timeout(WAIT):
+        await tasks.close()
+    assert len(tasks) == 0
+
+
+async def test_a_task_may_close_the_set_that_it_belongs_to() -> None:
+    tasks = TaskSet()
+    other = tasks.create(forever(), name="other")
+    closer = tasks.create(tasks.close(), name="closer")
+    async with asyncio.timeout(WAIT):
+        await closer
+    assert other.cancelled()
+    assert not closer.cancelled()
+
+
+async def test_closing_twice_and_closing_nothing_is_harmless() -> None:
+    tasks = TaskSet()
+    await tasks.close()
+    await tasks.close()
+    assert len(tasks) == 0
+
+
+async def test_a_failure_is_logged_with_the_name_of_the_task(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = TaskSet()
+
+    async def fail() -> None:
+        raise RuntimeError("broken")
+
+    with caplog.at_level(logging.ERROR, "librats.runtime"):
+        task = tasks.create(fail(), name="the failing one")
+        await asyncio.wait([task])
+        await tasks.close()
+    (record,) = caplog.records
+    assert record.getMessage() == "task the failing one failed"
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "broken"
+
+
+async def test_a_cancelled_task_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = TaskSet()
+    tasks.create(forever(), name="cancelled")
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert caplog.records == []
