@@ -117,7 +117,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
                 raise
 
     async def _start(self) -> None:
-        loading = self._tasks.create(run_in_thread(self._load_identity), name="librats identity")
+        loading = asyncio.ensure_future(run_in_thread(self._load_identity))
         try:
             identity = await asyncio.shield(loading)
         except asyncio.CancelledError:
@@ -139,7 +139,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         self._connector = Connector(manager, network, self._config)
         manager.listening = self.addresses
         self._started_at = asyncio.get_running_loop().time()
-        self._stopped.clear()
+        self._stopped = asyncio.Event()  # a new one, because an event belongs to the loop that first waited for it
         logger.debug("started: %r", self)
 
     async def stop(self) -> None:
@@ -430,7 +430,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
             to: A peer or its id; every peer where it is None.
 
         Returns:
-            To how many peers it went: 0 where nobody has room.
+            To how many peers it went; 0 where nobody has room.
 
         Raises:
             PeerNotConnected: ``to`` is not connected.

@@ -59,6 +59,8 @@ class Target:
             return cls(str(address), (address,), expect_id)
         named, at, rest = target.strip().rpartition("@")
         if PEER_ID.fullmatch(rest) and not at:
+            if expect_id not in (None, rest):
+                raise UsageError("the target is another peer id than expect_id")
             return cls(target, (), rest)
         if at and not PEER_ID.fullmatch(named):
             raise UsageError(f"not a peer id: {named!r}; it has 64 lower-case hex digits")

@@ -214,7 +214,7 @@ class Peer:
             timeout: Seconds to wait; None for ever; the configured ``request_timeout`` where it is left out.
 
         Returns:
-            The handler's return value: decoded JSON, or bytes where it returned a buffer.
+            The handler's return value; decoded JSON, or bytes where it returned a buffer.
 
         Raises:
             RequestTimeout: No reply came in time; the peer is told to stop working on it.

@@ -62,7 +62,7 @@ class Stream:
     @property
     def is_closing(self) -> bool:
         """True where nothing more can be written."""
-        return self._state.write_error is not None
+        return self._state.write_error is not None or self._state.end_wanted
 
     # Reading
 

@@ -107,6 +107,11 @@ class StreamState:
         return (self.queued > 0 and self.credit > 0) or (self._end_wanted and self.queued == 0)
 
     @property
+    def end_wanted(self) -> bool:
+        """True where the end was written, whether or not it has left."""
+        return self._end_wanted
+
+    @property
     def sending_done(self) -> bool:
         """True where the end, or the loss, of our direction has been told."""
         return self._sending_done
