@@ -74,6 +74,8 @@ cdef class BlockReader:
     cdef Py_ssize_t _end
     cdef Py_ssize_t _peak
     cdef bint _was_filled
+    cdef bint _lent
+    cdef bint _trim_wanted
     cdef Py_ssize_t _max_message
     cdef bytearray _parts
     cdef bytearray _reply_parts
@@ -92,6 +94,8 @@ cdef class BlockReader:
         self._end = 0
         self._peak = 0
         self._was_filled = False
+        self._lent = False
+        self._trim_wanted = False
         self._max_message = max_message
         self._parts = None
         self._reply_parts = None
@@ -118,6 +122,10 @@ cdef class BlockReader:
         if held == 0:
             self._start = 0
             self._end = 0
+        if self._trim_wanted:
+            self._shrink()
+            capacity = len(self._buffer)
+        self._lent = True
         if self._was_filled and capacity < MAX_BUFFER:
             # It grows with what arrives, never by what a peer announces.
             grown = bytearray(capacity * 2)
@@ -133,7 +141,13 @@ cdef class BlockReader:
         return memoryview(self._buffer)[self._end:]
 
     def trim(self):
-        """Give memory back that the traffic since the last call did not need."""
+        """Give memory back that the traffic since the last call did not need; later where the buffer is lent."""
+        # A proactor loop holds the buffer while it waits for bytes.
+        self._trim_wanted = True
+        if not self._lent:
+            self._shrink()
+
+    cdef int _shrink(self) except -1:
         cdef Py_ssize_t held = self._end - self._start
         cdef Py_ssize_t wanted = MIN_BUFFER
         cdef bytearray smaller
@@ -146,6 +160,8 @@ cdef class BlockReader:
             self._start = 0
             self._end = held
         self._peak = 0
+        self._trim_wanted = False
+        return 0
 
     def received(self, Py_ssize_t count):
         """Unpack what the buffer of :meth:`get_buffer` now holds.
@@ -159,6 +175,7 @@ cdef class BlockReader:
         cdef list frames = []
         if count < 0 or self._end + count > len(self._buffer):
             raise ValueError("more bytes than the buffer has")
+        self._lent = False
         if self.error is not None:
             return frames
         self._end += count
@@ -239,6 +256,9 @@ cdef class BlockReader:
                 self.error = "a frame longer than its block"
                 return 0
             if kind == F_MESSAGE or kind == F_REQUEST:
+                if self._parts is not None:
+                    self.error = "a message among the fragments of another"
+                    return 0
                 self.window_used += FRAME_COST + length
                 self._read_message(kind, flags, p, length, FRAME_COST + length, frames)
             elif kind == F_STREAM_DATA:
@@ -354,6 +374,8 @@ cdef class BlockReader:
             frames.append((kind, flags, text[:size]))
         elif kind == F_GO_AWAY:
             self._read_reason(kind, flags, -1, p, size, frames)
+        elif (kind == F_REPLY or kind == F_ERROR) and self._reply_parts is not None:
+            self.error = "a reply among the fragments of another"
         elif (kind >= F_REPLY and kind <= F_CANCEL) or (kind >= F_STREAM_OPEN and kind <= F_STREAM_STOP):
             if size < 4:
                 self.error = f"a frame of type {kind} without its number"

@@ -13,6 +13,7 @@ MIB = 1024 * KIB
 
 MIN_STREAM_WINDOW = 16 * KIB
 MIN_MESSAGE_WINDOW = 128 * KIB  # twice the longest frame, so that a window always lets one through
+MAX_WINDOW = 1024 * MIB  # credit travels in 32 bits
 MAX_MESSAGE_CEILING = 1024 * MIB
 
 
@@ -22,13 +23,14 @@ def _require(condition: bool, field_name: str, problem: str) -> None:
 
 
 def _require_positive(config: object, *names: str) -> None:
+    """Check that fields are numbers above 0, and whole ones where their type says so."""
+    types = {field.name: field.type for field in fields(config)}  # type: ignore[arg-type]
     for name in names:
         value = getattr(config, name)
-        _require(
-            isinstance(value, int | float) and not isinstance(value, bool) and value > 0,
-            name,
-            f"must be a number above 0, not {value!r}",
-        )
+        whole = types[name] == "int"
+        is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        kind = "a whole number" if whole else "a number"
+        _require(is_number and value > 0, name, f"must be {kind} above 0, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,8 @@ class SessionConfig:
         _require(self.max_json_size <= self.max_message_size, "max_json_size", "is at most max_message_size")
         _require(self.send_low_water <= self.send_high_water, "send_low_water", "is at most send_high_water")
         _require(self.message_window >= MIN_MESSAGE_WINDOW, "message_window", f"is at least {MIN_MESSAGE_WINDOW}")
+        for name in ("message_window", "stream_window", "max_stream_window"):
+            _require(getattr(self, name) <= MAX_WINDOW, name, f"is at most {MAX_WINDOW}")
         _require(self.stream_window >= MIN_STREAM_WINDOW, "stream_window", f"is at least {MIN_STREAM_WINDOW}")
         _require(self.stream_window <= self.max_stream_window, "stream_window", "is at most max_stream_window")
         _require(self.idle_timeout > self.ping_interval, "idle_timeout", "is longer than ping_interval")

@@ -18,6 +18,7 @@ from librats import (
     IncomingRefused,
     Peer,
     PeerLimitReached,
+    PeerNotConnected,
     SessionConfig,
     UsageError,
 )
@@ -353,6 +354,27 @@ async def test_who_hangs_up_while_the_hook_decides_was_never_connected(make_clie
     await asyncio.sleep(0)
     assert told == []
     assert b.peers == {}
+
+
+async def test_a_hook_that_closes_the_peer_has_refused_it(make_client: MakeClient, until: Until) -> None:
+    a, b = await make_client(), await make_client()
+    told: list[object] = []
+    b.on_connect(told.append)
+
+    @b.on_incoming
+    async def hook(what: object) -> bool:
+        if isinstance(what, Peer):
+            assert not what.is_connected
+            with pytest.raises(PeerNotConnected):
+                await what.send("too early")
+            await what.close("not today")
+        return True
+
+    with pytest.raises(ConnectError, match="the peer refused: not today"):
+        await soon(a.connect((LOOPBACK, b.listen_port)))
+    await until(lambda: b.statistics()["handshakes_failed"] == 1)
+    assert told == []
+    assert a.peers == b.peers == {}
 
 
 async def test_a_connect_that_is_cancelled_anywhere_leaves_nothing(make_client: MakeClient, until: Until) -> None:

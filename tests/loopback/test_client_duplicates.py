@@ -184,10 +184,11 @@ async def test_a_peer_whose_newest_link_dies_falls_back_on_the_older_one(pair: P
     assert all((ear.connects, ear.disconnects) == (0, []) for ear in ears)
 
 
-async def test_all_links_end_together_when_the_peer_dies(pair: Pair, until: Until) -> None:
+@pytest.mark.parametrize("who", ["a", "b"])
+async def test_all_links_end_together_when_the_peer_dies(pair: Pair, until: Until, who: str) -> None:
     await soon(pair.a.connect(("localhost", pair.b.listen_port)))
-    await until(lambda: len(pair.to_a.links) == 2)
-    for link in list(pair.to_b.links):
+    await until(lambda: len(pair.to_a.links) == len(pair.to_b.links) == 2)
+    for link in list((pair.to_b if who == "a" else pair.to_a).links):
         link.abort()
     await until(lambda: not pair.a.peers and not pair.b.peers)
 

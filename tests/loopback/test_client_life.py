@@ -195,6 +195,12 @@ async def test_what_was_sent_before_a_disconnect_arrives(pair: Pair, until: Unti
     assert heard == list(range(1000))
 
 
+async def test_what_arrives_behind_our_goodbye_is_not_answered(pair: Pair) -> None:
+    async with asyncio.timeout(WAIT):
+        outcomes = await asyncio.gather(pair.to_b.close(), pair.to_a.ping(), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), PeerNotConnected]
+
+
 async def test_events_tell_of_connects_and_disconnects(make_client: MakeClient, connect: Connect) -> None:
     a, b = await make_client(), await make_client()
     told: asyncio.Queue[Any] = asyncio.Queue()
@@ -275,8 +281,7 @@ async def test_a_handler_may_stop_the_client(pair: Pair) -> None:
 
 
 async def test_a_stop_that_is_cancelled_leaves_no_connection(pair: Pair, until: Until) -> None:
-    stream_opened = pair.b.on_stream("x/1", lambda stream: None)
-    assert stream_opened is not None
+    pair.b.on_stream("x/1", lambda stream: None)
     stream = await soon(pair.a.open_stream(pair.to_b, "x/1"))
     stream.write(bytes(8 * 1024 * 1024))  # nobody reads it, so that closing takes its time
     stopping = asyncio.create_task(pair.a.stop())
@@ -286,8 +291,9 @@ async def test_a_stop_that_is_cancelled_leaves_no_connection(pair: Pair, until: 
     stopping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await stopping
-    await until(lambda: not pair.b.peers)
     assert not pair.a.is_running
+    assert pair.to_b.link._transport is None or pair.to_b.link._transport.is_closing()
+    await until(lambda: not pair.b.peers)
 
 
 @pytest.mark.parametrize("cycles", [200, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])

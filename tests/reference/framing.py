@@ -151,6 +151,8 @@ class Reader:
             return
         if kind == REKEY:
             self.sealer.rekey()
+        if (kind in (MESSAGE, REQUEST) and 0 in self._lanes) or (kind in (REPLY, ERROR) and 2 in self._lanes):
+            raise Refused("in the middle of another")
         cost = 64 + len(body)
         if kind in (MESSAGE, REQUEST):
             self.window_used += cost

@@ -204,6 +204,18 @@ async def test_our_own_limit_is_an_error_of_its_own_and_the_peers_is_not() -> No
         await world.connect(V4[0])
 
 
+async def test_our_limit_is_told_too_where_it_was_reached_after_the_handshake() -> None:
+    def late(link: FakeLink) -> None:
+        link.refused_here = True
+        link.error = PeerLimitReached("the limit is max_peers")
+        link.succeed()
+
+    world = World()
+    world.answer = {V4[0]: late}
+    with pytest.raises(PeerLimitReached):
+        await world.connect(V4[0])
+
+
 async def test_a_session_that_ends_at_once_is_a_connect_error() -> None:
     world = World()
     world.answer = {V4[0]: FakeLink.succeed}

@@ -30,12 +30,9 @@ def as_buffer(data: Any) -> bytes | bytearray | memoryview:
         raise UsageError(f"bytes are sent from a contiguous buffer: {error}") from error
     if not view.c_contiguous:
         raise UsageError("bytes are sent from a contiguous buffer; this one has gaps, make a copy of it")
-    if not view.nbytes:
-        return b""
-    try:
-        return view.cast("B")
-    except TypeError:  # numbers of a kind that Python has no name for, complex ones for example
-        return view.tobytes()
+    if view.format == "O":
+        raise UsageError("an array of Python objects has no bytes to send, only addresses of this process")
+    return view.cast("B") if view.nbytes else b""
 
 
 def encode_text(text: str) -> bytes:

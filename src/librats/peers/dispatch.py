@@ -240,6 +240,7 @@ class Inbox:
             del self._answering[id(link), message.request_id]
             if task.cancelled():
                 link.consumed(message.cost)
+        await link.wait_for_reply_room()
 
     async def _handle(self, key: Key, link: Link, message: Message, calls: _Calls | None) -> None:
         if calls is None:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from librats._core.unframing import Message
 from librats.config import SessionConfig
 from librats.errors import (
-    ClosedError,
     HandshakeError,
     PeerNotConnected,
     RatsError,
@@ -18,6 +17,7 @@ from librats.errors import (
     RequestTimeout,
 )
 from librats.runtime.tcp import address_of
+from librats.services.link_verbs import LinkVerbs
 from librats.services.owner import LinkOwner
 from librats.services.retirement import Retirement
 from librats.services.stream import Stream
@@ -39,7 +39,6 @@ from librats.session.events import (
 from librats.session.frames import Reason
 from librats.session.machine import Session
 from librats.session.opening import Opened, Opening
-from librats.session.payloads import Payload
 from librats.types import Address, Entropy
 
 __all__ = ["Link"]
@@ -50,10 +49,8 @@ OPENING_BUFFER = 2048
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
 
-MAX_DATAGRAM_QUEUE = 256 * 1024
 
-
-class Link(asyncio.BufferedProtocol):
+class Link(LinkVerbs, asyncio.BufferedProtocol):
     """One connection to one peer.
 
     Args:
@@ -320,7 +317,7 @@ class Link(asyncio.BufferedProtocol):
             case DatagramReceived():
                 self._owner.datagram_received(self, event)
             case HelloReceived():
-                if not (self.ready or self._closing):
+                if not self.ready:
                     self._become_ready(event.payload)
             case GoAwayReceived():
                 self._take_go_away(event)
@@ -377,7 +374,8 @@ class Link(asyncio.BufferedProtocol):
         events = session.take_events()
         while events and type(events[0]) is StreamChanged and self.admitted:
             self._take_event(events.popleft())
-        if self._waiters.any_for_room and session.queued <= self._config.send_low_water:
+        low_water = self._config.send_low_water
+        if self._waiters.any_for_room and low_water >= min(session.queued, session.replies_queued):
             self._waiters.wake_senders()
         if self._said_goodbye and not session.wants_to_send and not session.queued and self._transport is not None:
             self._said_goodbye = False
@@ -407,84 +405,6 @@ class Link(asyncio.BufferedProtocol):
         """Go on: the network has room."""
         self._paused = False
         self._flush()
-
-    @property
-    def has_room(self) -> bool:
-        """True where less than the high-water mark is queued."""
-        return self._session is not None and self._session.queued < self._config.send_high_water
-
-    @property
-    def has_room_for_datagram(self) -> bool:
-        """True where a datagram would leave soon; where it would not, it is better dropped."""
-        return self._session is not None and self._session.control_queued < MAX_DATAGRAM_QUEUE
-
-    async def wait_for_room(self) -> None:
-        """Wait until less than the high-water mark is queued.
-
-        Raises:
-            PeerNotConnected: The session ended.
-        """
-        self.request_flush()
-        while not self.has_room:
-            if not self.is_open:
-                raise PeerNotConnected(f"the session ended: {self.reason[1]}")
-            await self._waiters.room()
-
-    async def request(self, payload: Payload, name: bytes, timeout: float | None) -> tuple[int, bytes]:
-        """Send a request and wait for its answer.
-
-        Returns:
-            Kind and content of the answer.
-
-        Raises:
-            RequestTimeout: The deadline passed; the peer is told.
-            RemoteError: The peer refused, or its handler failed.
-            PeerNotConnected: The session ended first.
-        """
-        session = self.session
-        number = session.send_request(payload, name, timeout=timeout, now=self._loop.time())
-        answer = self._waiters.reply(number)
-        self.request_flush()
-        self._arm_timer()
-        try:
-            return await answer
-        finally:
-            if self._waiters.forget_reply(number):
-                session.requests.cancel(number)
-                self.request_flush()
-
-    async def ping(self) -> float:
-        """Measure one round trip, in seconds.
-
-        Raises:
-            PeerNotConnected: The session ended first.
-        """
-        token = self.session.ping(now=self._loop.time())
-        answer = self._waiters.pong(token)
-        self.request_flush()
-        try:
-            return await answer
-        finally:
-            self._waiters.forget_pong(token)
-
-    async def open_stream(self, name: bytes) -> Stream:
-        """Open a stream and wait until the peer has agreed to it.
-
-        Raises:
-            RemoteError: The peer refused.
-            ClosedError: The session ended first.
-        """
-        if not self.is_open:
-            raise ClosedError("the session is closed")
-        state = self.session.streams.open(name)
-        stream = self._streams[state.number] = Stream(self, state)
-        self.request_flush()
-        try:
-            await stream.wait_accepted()
-        except BaseException:
-            stream.reset("no longer wanted")
-            raise
-        return stream
 
     # Life
 

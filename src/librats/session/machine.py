@@ -129,6 +129,11 @@ class Session:
         return len(self._messages) + len(self._replies)
 
     @property
+    def replies_queued(self) -> int:
+        """Bytes of replies that wait for the network."""
+        return len(self._replies)
+
+    @property
     def control_queued(self) -> int:
         """Bytes of control frames and datagrams that wait for the network."""
         return len(self._control)

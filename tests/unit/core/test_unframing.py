@@ -89,6 +89,13 @@ def test_both_lanes_of_fragments_and_everything_else_may_be_interleaved() -> Non
         (oracle.frame(0x21, 0, bytes(9)), "without eight bytes"),
         (oracle.frame(0x22, 0, b""), "shorter than its code"),
         (oracle.frame(0x23, 0, b"") + oracle.frame(0, 0, b""), "behind a change of key"),
+        (oracle.frame(6, 0, b"\x01\x00\x00") + oracle.frame(1, 0, b"\x00"), "among the fragments"),
+        (
+            oracle.frame(6, 0, b"\x01\x00\x00") + oracle.frame(2, 0, bytes(3) + b"\x01" + bytes(5)),
+            "among the fragments",
+        ),
+        (oracle.frame(6, 2, b"\x03\x00") + oracle.frame(3, 0, bytes(4)), "among the fragments"),
+        (oracle.frame(6, 2, b"\x03\x00") + oracle.frame(4, 0, bytes(4) + b"\x00"), "among the fragments"),
     ],
 )
 def test_a_malformed_frame_ends_the_reading(packed: bytes, why: str) -> None:
@@ -217,6 +224,23 @@ def test_trim_gives_memory_back_and_loses_nothing() -> None:
     reader.trim()
     reader.trim()
     assert reader.buffer_size == 4096
+
+
+def test_a_buffer_that_is_lent_is_trimmed_only_when_it_has_come_back() -> None:
+    reader = make_reader()
+    sealer = oracle.Sealer(KEY)
+    reader.feed(b"".join(sealer.block(oracle.frame(oracle.HELLO, 0, bytes(60_000))) for _ in range(20)))
+    reader.trim()
+    grown = reader.buffer_size
+    lent = reader.get_buffer()
+    reader.trim()
+    block = sealer.block(oracle.frame(oracle.PING, 0, b"12345678"))
+    lent[: len(block)] = block
+    assert reader.buffer_size == grown
+    assert reader.received(len(block)) == [(oracle.PING, 0, b"12345678")]
+    lent.release()
+    reader.get_buffer()
+    assert reader.buffer_size < grown
 
 
 def test_more_than_the_buffer_has_is_refused() -> None:

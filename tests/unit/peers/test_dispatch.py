@@ -69,6 +69,9 @@ class FakeLink:
     def request_flush(self) -> None:
         """Nothing leaves here."""
 
+    async def wait_for_reply_room(self) -> None:
+        """There is always room."""
+
 
 class Bench:
     """An inbox with everything around it."""
