@@ -179,3 +179,29 @@ async def test_a_message_longer_than_the_window_passes(stuck: Pair) -> None:
         await soon(stuck.to_b.send_bytes(b"q" * MIB))
     for _ in range(3):
         assert await soon(heard.get()) == b"q" * MIB
+
+
+async def test_who_asks_without_reading_the_answers_is_answered_no_further(stuck: Pair, until: Until) -> None:
+    """Handlers wait while the network does not take the replies, and go on when it does."""
+    answered = 0
+
+    @stuck.b.on("ask")
+    async def ask(peer: Peer, data: Any) -> bytes:
+        nonlocal answered
+        answered += 1
+        return PIECE * 16
+
+    # What the kernel holds for a reader that stopped is several megabytes; these are many more.
+    stuck.to_b.link.pause()
+    waiting = [asyncio.create_task(stuck.to_b.request("ask", timeout=None)) for _ in range(1000)]
+    before = -1
+    while before != answered or not answered:
+        before = answered
+        for _ in range(200):
+            await asyncio.sleep(0)
+    assert answered < 1000
+    assert stuck.to_a.stats.bytes_queued < SMALL.send_high_water + 2 * 16 * len(PIECE)
+    stuck.to_b.link.resume()
+    async with asyncio.timeout(WAIT):
+        assert set(await asyncio.gather(*waiting)) == {PIECE * 16}
+    await until(lambda: stuck.to_a.stats.bytes_queued == 0)

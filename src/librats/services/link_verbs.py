@@ -73,7 +73,7 @@ class LinkVerbs:
         Messages that wait for the peer's credit do not count: two peers could wait for each other's handlers.
         """
         while self.is_open and self.session.replies_queued >= self._config.send_high_water:
-            await self._waiters.room()
+            await self._waiters.reply_room()
 
     async def request(self, payload: Payload, name: bytes, timeout: float | None) -> tuple[int, bytes]:
         """Send a request and wait for its answer.

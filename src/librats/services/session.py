@@ -375,8 +375,10 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
         while events and type(events[0]) is StreamChanged and self.admitted:
             self._take_event(events.popleft())
         low_water = self._config.send_low_water
-        if self._waiters.any_for_room and low_water >= min(session.queued, session.replies_queued):
+        if self._waiters.any_for_room and session.queued <= low_water:
             self._waiters.wake_senders()
+        if self._waiters.any_for_reply_room and session.replies_queued <= low_water:
+            self._waiters.wake_answerers()
         if self._said_goodbye and not session.wants_to_send and not session.queued and self._transport is not None:
             self._said_goodbye = False
             self._said_all = True

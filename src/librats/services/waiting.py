@@ -16,6 +16,7 @@ class Waiters:
         self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._pongs: dict[bytes, asyncio.Future[float]] = {}
         self._room: list[asyncio.Future[None]] = []
+        self._reply_room: list[asyncio.Future[None]] = []
 
     def reply(self, number: int) -> asyncio.Future[tuple[int, bytes]]:
         """Return the future of a request's answer: its kind and content."""
@@ -56,20 +57,34 @@ class Waiters:
         """True where somebody waits for room."""
         return bool(self._room)
 
+    @property
+    def any_for_reply_room(self) -> bool:
+        """True where somebody waits for room for replies."""
+        return bool(self._reply_room)
+
     async def room(self) -> None:
         """Wait until :meth:`wake_senders`."""
+        await self._wait(self._room)
+
+    async def reply_room(self) -> None:
+        """Wait until :meth:`wake_answerers`."""
+        await self._wait(self._reply_room)
+
+    async def _wait(self, waiting: list[asyncio.Future[None]]) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
-        self._room.append(future)
+        waiting.append(future)
         try:
             await future
         finally:
-            self._room.remove(future)
+            waiting.remove(future)
 
     def wake_senders(self) -> None:
         """Wake everybody who waits for room; each looks for itself whether there is any."""
-        for future in self._room:
-            if not future.done():
-                future.set_result(None)
+        _wake(self._room)
+
+    def wake_answerers(self) -> None:
+        """Wake everybody who waits for room for replies, likewise."""
+        _wake(self._reply_room)
 
     def fail(self, error: Exception) -> None:
         """Wake everybody: the session is gone."""
@@ -78,3 +93,10 @@ class Waiters:
             if not future.done():
                 future.set_exception(error)
         self.wake_senders()
+        self.wake_answerers()
+
+
+def _wake(waiting: list[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)
