@@ -16,7 +16,7 @@ from librats.errors import ConnectError, IdentityError, PeerNotConnected, UsageE
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
 from librats.meeting import LocalMeeting
-from librats.peers.arguments import DEFAULT, Default, as_buffer, encode_text
+from librats.peers.arguments import DEFAULT, Default, encode_text
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
@@ -27,7 +27,7 @@ from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
 from librats.services.stream import Stream
 from librats.session.frames import Kind
-from librats.session.payloads import encode_json, encode_name
+from librats.session.payloads import as_buffer, encode_json, encode_name
 from librats.types import Address, ConnectionStrategy
 
 __all__ = ["RatsClient"]

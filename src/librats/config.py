@@ -14,6 +14,7 @@ MIB = 1024 * KIB
 MIN_STREAM_WINDOW = 16 * KIB
 MIN_MESSAGE_WINDOW = 128 * KIB  # twice the longest frame, so that a window always lets one through
 MAX_WINDOW = 1024 * MIB  # credit travels in 32 bits
+MAX_JSON_DEPTH = 512  # the JSON decoder itself fails somewhere beyond that, depending on the interpreter
 MAX_MESSAGE_CEILING = 1024 * MIB
 
 
@@ -100,6 +101,7 @@ class SessionConfig:
         _require_positive(self, *(f.name for f in fields(self)))
         _require(self.max_message_size <= MAX_MESSAGE_CEILING, "max_message_size", "is at most 1 GiB")
         _require(self.max_json_size <= self.max_message_size, "max_json_size", "is at most max_message_size")
+        _require(self.max_json_depth <= MAX_JSON_DEPTH, "max_json_depth", f"is at most {MAX_JSON_DEPTH}")
         _require(self.send_low_water <= self.send_high_water, "send_low_water", "is at most send_high_water")
         _require(self.message_window >= MIN_MESSAGE_WINDOW, "message_window", f"is at least {MIN_MESSAGE_WINDOW}")
         for name in ("message_window", "stream_window", "max_stream_window"):

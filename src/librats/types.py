@@ -67,7 +67,7 @@ class Address(NamedTuple):
             host = host[1:-1]
         if not colon or not host or not (port.isascii() and port.isdigit()) or (":" in host and not bracketed):
             raise UsageError(f"not an address: {text!r}; write HOST:PORT, an IPv6 address as [2001:db8::7]:PORT")
-        if int(port) > _MAX_PORT:
+        if len(port) > len(str(_MAX_PORT)) or int(port) > _MAX_PORT:
             raise UsageError(f"not an address: {text!r}; a port is at most {_MAX_PORT}")
         return cls(host, int(port))
 

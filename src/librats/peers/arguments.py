@@ -1,12 +1,10 @@
-"""What callers hand in to be sent, made into bytes."""
+"""What callers hand in, and what stands for what they left out."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from librats.errors import UsageError
 
-__all__ = ["DEFAULT", "Default", "as_buffer", "encode_text"]
+__all__ = ["DEFAULT", "Default", "encode_text"]
 
 
 class Default:
@@ -14,25 +12,6 @@ class Default:
 
 
 DEFAULT = Default()
-
-
-def as_buffer(data: Any) -> bytes | bytearray | memoryview:
-    """Return a buffer's bytes without copying them.
-
-    Raises:
-        UsageError: It is no contiguous buffer.
-    """
-    if isinstance(data, bytes | bytearray):
-        return data
-    try:
-        view = memoryview(data)
-    except (TypeError, ValueError, BufferError) as error:
-        raise UsageError(f"bytes are sent from a contiguous buffer: {error}") from error
-    if not view.c_contiguous:
-        raise UsageError("bytes are sent from a contiguous buffer; this one has gaps, make a copy of it")
-    if view.format == "O":
-        raise UsageError("an array of Python objects has no bytes to send, only addresses of this process")
-    return view.cast("B") if view.nbytes else b""
 
 
 def encode_text(text: str) -> bytes:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from librats.config import RatsConfig
 from librats.errors import ClosedError, PeerNotConnected, RequestTimeout, UsageError
-from librats.peers.arguments import DEFAULT, Default, as_buffer, encode_text
+from librats.peers.arguments import DEFAULT, Default, encode_text
 from librats.peers.dispatch import Inbox
 from librats.session.frames import Kind, Reason
-from librats.session.payloads import decode_payload, encode_json, encode_name, encode_value
+from librats.session.payloads import as_buffer, decode_payload, encode_json, encode_name, encode_value
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, PeerStats
 
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from typing import Any
 
 __all__ = ["TaskSet"]
 
+PATIENCE = 0.3
+
 logger = logging.getLogger("librats.runtime")
 
 
@@ -43,9 +45,20 @@ class TaskSet:
             logger.error("task %s failed", task.get_name(), exc_info=task.exception())
 
     async def close(self) -> None:
-        """Cancel every task but the caller's own, and wait until they have ended."""
+        """Cancel every task but the caller's own, and wait until they have ended.
+
+        One that does not end within :data:`PATIENCE` seconds of being cancelled, because it swallows that, is logged
+        and left behind.
+        """
         current = asyncio.current_task()
+        deadline = asyncio.get_running_loop().time() + PATIENCE
         while others := [task for task in self._tasks if task is not current]:
             for task in others:
                 task.cancel()
-            await asyncio.wait(others)
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                for task in others:
+                    logger.warning("task %s does not end though it was cancelled", task.get_name())
+                    self._tasks.discard(task)
+                return
+            await asyncio.wait(others, timeout=left)

@@ -12,7 +12,10 @@ from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.session.frames import MAX_NAME, Kind
 
-__all__ = ["Payload", "decode_payload", "encode_json", "encode_name", "encode_value"]
+__all__ = ["Payload", "as_buffer", "decode_payload", "encode_json", "encode_name", "encode_value"]
+
+PLAIN_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
+"""What most applications send; none of them is a buffer."""
 
 Payload = tuple[Kind, bytes | bytearray | memoryview]
 
@@ -58,22 +61,45 @@ def encode_json(data: Any, config: SessionConfig) -> bytes:
     return text
 
 
-def encode_value(data: Any, config: SessionConfig) -> Payload:
-    """Encode what a request carries or a handler returns: bytes and text as they are, everything else as JSON.
-
-    A plain ``str`` is JSON, as ``send`` would make it; only buffers go as bytes.
+def as_buffer(data: Any) -> bytes | bytearray | memoryview:
+    """Return a buffer's bytes without copying them.
 
     Raises:
-        UsageError: It has no JSON form, or is over a limit.
+        UsageError: It is no contiguous buffer.
     """
-    if isinstance(data, bytes | bytearray | memoryview):
+    if isinstance(data, bytes | bytearray):
+        return data
+    try:
         view = memoryview(data)
-        if not view.c_contiguous:
-            raise UsageError("only contiguous buffers can be sent")
-        if view.nbytes > config.max_message_size:
-            raise UsageError(f"{view.nbytes} bytes are over max_message_size ({config.max_message_size})")
-        return Kind.BYTES, data
-    return Kind.JSON, encode_json(data, config)
+    except (TypeError, ValueError, BufferError) as error:
+        raise UsageError(f"bytes are sent from a contiguous buffer: {error}") from error
+    if not view.c_contiguous:
+        raise UsageError("bytes are sent from a contiguous buffer; this one has gaps, make a copy of it")
+    if view.format == "O":
+        raise UsageError("an array of Python objects has no bytes to send, only addresses of this process")
+    return view.cast("B") if view.nbytes else b""
+
+
+def encode_value(data: Any, config: SessionConfig) -> Payload:
+    """Encode what a request carries or a handler returns: buffers as bytes, everything else as JSON.
+
+    Raises:
+        UsageError: It has no JSON form, is no contiguous buffer, or is over a limit.
+    """
+    if type(data) in PLAIN_TYPES or not _is_buffer(data):
+        return Kind.JSON, encode_json(data, config)
+    view = as_buffer(data)
+    if len(view) > config.max_message_size:
+        raise UsageError(f"{len(view)} bytes are over max_message_size ({config.max_message_size})")
+    return Kind.BYTES, view
+
+
+def _is_buffer(data: Any) -> bool:
+    try:
+        memoryview(data)
+    except (TypeError, ValueError, BufferError):
+        return False
+    return True
 
 
 def decode_payload(kind: int, payload: bytes, config: SessionConfig) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 import pytest
@@ -100,3 +101,24 @@ async def test_a_cancelled_task_is_not_logged(caplog: pytest.LogCaptureFixture) 
     await asyncio.sleep(0)
     await tasks.close()
     assert caplog.records == []
+
+
+async def test_a_task_that_swallows_its_cancellation_does_not_hold_closing_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tasks = TaskSet()
+    let_go = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    task = tasks.create(stubborn(), name="a stubborn handler")
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await tasks.close()
+    assert not task.done()
+    assert "a stubborn handler does not end" in caplog.text
+    let_go.set()
+    await task

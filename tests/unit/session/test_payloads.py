@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 from array import array
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from librats.config import SessionConfig
-from librats.errors import DecodeError, UsageError
+from librats.errors import ConfigError, DecodeError, UsageError
 from librats.session.frames import Kind
 from librats.session.payloads import decode_payload, encode_json, encode_name, encode_value
 
@@ -103,9 +105,19 @@ def test_what_is_not_json_is_refused_when_it_comes(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", [b"[" * 5000 + b"]" * 5000, b"[" * 200_000], ids=["balanced", "open"])
-def test_nesting_beyond_the_interpreter_is_refused_whatever_the_limit_is(text: bytes) -> None:
+def test_the_deepest_limit_is_one_that_every_interpreter_can_decode(text: bytes) -> None:
+    config = SessionConfig(max_json_depth=512)
     with pytest.raises(DecodeError):
-        decode_payload(Kind.JSON, text, SessionConfig(max_json_depth=1_000_000))
+        decode_payload(Kind.JSON, text, config)
+    decode_payload(Kind.JSON, b"[" * 512 + b"]" * 512, config)
+    with pytest.raises(ConfigError, match="max_json_depth"):
+        SessionConfig(max_json_depth=513)
+
+
+@pytest.mark.parametrize("make", [lambda: array("i", [1, 2]), lambda: memoryview(b"ab"), lambda: np.arange(3)])
+def test_a_request_may_carry_any_buffer(make: Callable[[], Any]) -> None:
+    kind, payload = encode_value(make(), CONFIG)
+    assert (kind, bytes(payload)) == (Kind.BYTES, make().tobytes())
 
 
 def test_the_last_of_two_equal_keys_counts() -> None:
@@ -130,7 +142,8 @@ def test_limits_are_kept_to_the_byte_and_to_the_level() -> None:
 def test_values_are_bytes_where_they_are_buffers_and_json_otherwise() -> None:
     view = memoryview(array("i", [1, 2]))
     for value in (b"ab", bytearray(b"ab"), view):
-        assert encode_value(value, CONFIG) == (Kind.BYTES, value)
+        kind, payload = encode_value(value, CONFIG)
+        assert (kind, bytes(payload)) == (Kind.BYTES, bytes(value))
     assert encode_value("ab", CONFIG) == (Kind.JSON, b'"ab"')
     assert encode_value(None, CONFIG) == (Kind.JSON, b"null")
     with pytest.raises(UsageError, match="max_message_size"):
