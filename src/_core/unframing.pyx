@@ -44,6 +44,23 @@ cdef class Message:
         return f"<Message {self.name!r} {len(self.payload)} bytes request_id={self.request_id}>"
 
 
+def make_message(int kind, str name not None, bytes payload not None, Py_ssize_t cost):
+    """Make a :class:`Message` that came in another framing than this.
+
+    Args:
+        kind: What the payload is.
+        name: Its type or channel.
+        payload: Its content.
+        cost: What it takes of the message window.
+    """
+    cdef Message message = Message.__new__(Message)
+    message.kind = kind
+    message.name = name
+    message.payload = payload
+    message.cost = cost
+    return message
+
+
 @cython.final
 cdef class BlockReader:
     """Takes bytes from the network, opens the blocks and unpacks the frames.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from librats.errors import UsageError
 from librats.session.frames import Kind
+from librats.session.librats2_wire import channel_id
 from librats.session.payloads import encode_name
 
 if TYPE_CHECKING:
@@ -97,6 +98,14 @@ class HandlerTable:
         """Return the handlers of a name; a group of none where it has none."""
         names = self._messages.get(kind)
         return NOBODY if names is None else names.get(name, NOBODY)
+
+    def channel(self, number: int) -> tuple[Kind, str] | None:
+        """Return kind and name of the channel that has a librats 2 number and a handler here."""
+        for kind in (Kind.BYTES, Kind.TEXT):
+            for name in self._messages[kind]:
+                if channel_id(name) == number:
+                    return kind, name
+        return None
 
     def take(self, kind: int, name: str) -> HandlerGroup:
         """Return the handlers for one message, and drop those that wanted only one."""

@@ -24,6 +24,7 @@ from librats.services.stream import Stream
 from librats.session.events import DatagramReceived
 from librats.session.frames import Kind, Reason
 from librats.session.greeting import Greeting
+from librats.session.librats2_wire import Identify
 from librats.session.opening import Opening
 from librats.types import Address, Entropy, PeerStats
 
@@ -32,6 +33,8 @@ __all__ = ["PeerManager"]
 logger = logging.getLogger("librats.peers")
 
 KEY_SIZE = 32
+TRANSPORT_TCP = 0x01
+MAX_KNOWN_ADDRESSES = 32
 
 
 @dataclass(slots=True)
@@ -246,8 +249,34 @@ class PeerManager:
 
     def _admit(self, link: Link) -> None:
         if link.is_open:
-            listen = [str(address) for address in self.listening[:16]]
-            link.admit(Hello(listen=listen, observed=str(link.address)).encode())
+            link.admit(self._identify(link) if link.speaks_librats2 else self._hello(link))
+
+    def _hello(self, link: Link) -> bytes:
+        listen = [str(address) for address in self.listening[:16]]
+        return Hello(listen=listen, observed=str(link.address)).encode()
+
+    def _identify(self, link: Link) -> bytes:
+        return Identify(
+            listen_port=self.listening[0].port if self.listening else 0,
+            addresses=tuple(self.listening),
+            observed=Address(link.address.host, 0),
+            transports=TRANSPORT_TCP,
+        ).encode()
+
+    def identified(self, link: Link, identify: Identify) -> None:
+        """Take note of where a librats 2 node listens; of a second time, what it adds."""
+        peer = self.peers.get(link.peer_id)
+        if peer is None:
+            return
+        known = peer.hello.listen if peer.hello is not None else []
+        told = [Address(link.address.host, identify.listen_port)] if identify.listen_port else []
+        listen = list(dict.fromkeys([*known, *(str(address) for address in (*told, *identify.addresses))]))
+        observed = str(identify.observed) if identify.observed is not None else ""
+        peer.hello = Hello(listen=listen[:MAX_KNOWN_ADDRESSES], observed=observed)
+
+    def channel(self, number: int) -> tuple[Kind, str] | None:
+        """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
+        return self._handlers.channel(number)
 
     def link_ready(self, link: Link, hello: bytes) -> None:
         """Take a link into use that both sides have admitted."""

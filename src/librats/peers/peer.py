@@ -77,7 +77,9 @@ class Peer:
 
     @property
     def agent(self) -> str:
-        """Name and version of the peer's software, as it says."""
+        """Name and version of the peer's software, as it says; ``"librats 2"`` for nodes of the C++ library."""
+        if self._link.speaks_librats2:
+            return "librats 2"
         opened = self._link.opened
         return opened.greeting.agent if opened is not None and opened.greeting is not None else ""
 

@@ -9,6 +9,7 @@ from librats.config import SessionConfig
 from librats.errors import ClosedError, PeerNotConnected
 from librats.services.stream import Stream
 from librats.services.waiting import Waiters
+from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
 from librats.session.payloads import Payload
 
@@ -26,13 +27,13 @@ class LinkVerbs:
     if TYPE_CHECKING:
         _config: SessionConfig
         _loop: asyncio.AbstractEventLoop
-        _session: Session | None
+        _session: Session | Librats2Session | None
         _streams: dict[int, Stream]
         _waiters: Waiters
         reason: tuple[str, str]
 
         @property
-        def session(self) -> Session:
+        def session(self) -> Session | Librats2Session:
             """See the link."""
 
         @property

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from librats.services.session import Link
     from librats.services.stream import Stream
     from librats.session.events import DatagramReceived
+    from librats.session.frames import Kind
+    from librats.session.librats2_wire import Identify
 
 __all__ = ["LinkOwner"]
 
@@ -33,6 +35,12 @@ class LinkOwner(Protocol):
 
     def datagram_received(self, link: Link, event: DatagramReceived) -> None:
         """An unreliable message has arrived."""
+
+    def identified(self, link: Link, identify: Identify) -> None:
+        """A librats 2 node tells where it listens."""
+
+    def channel(self, number: int) -> tuple[Kind, str] | None:
+        """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
 
     def link_going(self, link: Link, code: str, message: str) -> None:
         """The peer ends the session: it will send and take nothing more."""

@@ -27,6 +27,7 @@ from librats.session.events import (
     Event,
     GoAwayReceived,
     HelloReceived,
+    IdentifyReceived,
     PongReceived,
     ReplyReceived,
     RequestCancelled,
@@ -37,6 +38,7 @@ from librats.session.events import (
     StreamOpened,
 )
 from librats.session.frames import Reason
+from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
 from librats.session.opening import Opened, Opening
 from librats.types import Address, Entropy
@@ -98,11 +100,12 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
         self.refused_here = False
         """True where it was this side that did not let the other in."""
         self._retirement = Retirement(self._loop, self.request_flush)
-        self._session: Session | None = None
+        self._session: Session | Librats2Session | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
         self._paused = False
+        self._held_back = False
         self._processing = False
         self._just_consumed = 0
         self._closing = False
@@ -126,7 +129,7 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
         return self.opened.peer_id if self.opened else ""
 
     @property
-    def session(self) -> Session:
+    def session(self) -> Session | Librats2Session:
         """The session machine.
 
         Raises:
@@ -135,6 +138,11 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
         if self._session is None:
             raise PeerNotConnected("the handshake is not done")
         return self._session
+
+    @property
+    def speaks_librats2(self) -> bool:
+        """True where the peer is a librats 2 node rather than one of ours."""
+        return isinstance(self._session, Librats2Session)
 
     @property
     def is_open(self) -> bool:
@@ -219,18 +227,20 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
     def _begin_session(self, opening: Opening, opened: Opened) -> None:
         self._opening = None
         self.opened = opened
-        if opened.greeting is None:
-            self._fail_opening(HandshakeError("the peer speaks librats 2 framing only, which is not supported yet"))
-            return
         now = self._loop.time()
-        self._session = Session(
-            opened,
-            opened.greeting,
-            initiator=self.initiator,
-            config=self._config,
-            entropy=self._entropy,
-            now=now,
-        )
+        if opened.greeting is None:
+            self._session = Librats2Session(
+                opened, config=self._config, entropy=self._entropy, channel=self._owner.channel, now=now
+            )
+        else:
+            self._session = Session(
+                opened,
+                opened.greeting,
+                initiator=self.initiator,
+                config=self._config,
+                entropy=self._entropy,
+                now=now,
+            )
         if leftover := opening.leftover:
             self._session.receive_data(leftover, now=now)
         self._owner.link_opened(self)
@@ -290,8 +300,19 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
         if self._just_consumed:
             session.consumed(self._just_consumed)
             self._just_consumed = 0
+        self._hold_back(session)
         if session.wants_to_send or self.retired:
             self._flush()
+
+    def _hold_back(self, session: Session | Librats2Session) -> None:
+        """Stop taking from the network while a librats 2 node is ahead of our handlers, and go on behind that."""
+        wanted = isinstance(session, Librats2Session) and session.wants_pause
+        if wanted != self._held_back:
+            self._held_back = wanted
+            if wanted:
+                self.pause()
+            else:
+                self.resume()
 
     def _take_event(self, event: Event) -> None:  # noqa: PLR0912 - one branch for each event
         match event:
@@ -319,6 +340,8 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
             case HelloReceived():
                 if not self.ready:
                     self._become_ready(event.payload)
+            case IdentifyReceived():
+                self._owner.identified(self, event.identify)
             case GoAwayReceived():
                 self._take_go_away(event)
             case SessionFailed():
@@ -370,7 +393,7 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
         session.streams.flush_changes()
         self._after_flush(session)
 
-    def _after_flush(self, session: Session) -> None:
+    def _after_flush(self, session: Session | Librats2Session) -> None:
         events = session.take_events()
         while events and type(events[0]) is StreamChanged and self.admitted:
             self._take_event(events.popleft())
@@ -388,14 +411,14 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
         elif self.retired and not self._closing:
             self._leave_if_done(session)
 
-    def _leave_if_done(self, session: Session) -> None:
+    def _leave_if_done(self, session: Session | Librats2Session) -> None:
         """Tell the peer that a retired link is done with, and close it once the peer has said so too."""
         retirement = self._retirement
         if retirement.may_leave and not retirement.has_left and session.is_idle:
             retirement.has_left = True
             session.go_away(Reason.SUPERSEDED, "another link took over")
             self.request_flush()
-        elif retirement.has_left and retirement.peer_has_left and not session.wants_to_send:
+        elif retirement.has_left and (retirement.peer_has_left or self.speaks_librats2) and not session.wants_to_send:
             self._closing = True
             self._close_transport()
 
@@ -451,6 +474,7 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
             self._just_consumed += cost
         elif self._session is not None and self._session.failed is None:
             self._session.consumed(cost)
+            self._hold_back(self._session)
             if self._session.wants_to_send or self.retired:
                 self.request_flush()
 

@@ -9,6 +9,7 @@ from librats._core.unframing import Message
 from librats.session.frames import Kind
 
 if TYPE_CHECKING:
+    from librats.session.librats2_wire import Identify
     from librats.session.streams import StreamState
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Event",
     "GoAwayReceived",
     "HelloReceived",
+    "IdentifyReceived",
     "Message",
     "PongReceived",
     "ReplyReceived",
@@ -76,6 +78,13 @@ class HelloReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentifyReceived:
+    """A librats 2 node tells about itself."""
+
+    identify: Identify
+
+
+@dataclass(frozen=True, slots=True)
 class PongReceived:
     """The answer to a ping."""
 
@@ -121,6 +130,7 @@ Event: TypeAlias = (
     | RequestCancelled
     | DatagramReceived
     | HelloReceived
+    | IdentifyReceived
     | PongReceived
     | StreamOpened
     | StreamChanged
