@@ -40,6 +40,7 @@ class FakeLink:
     admitted: bytes | None = None
     refused: str = ""
     aborted: bool = False
+    speaks_librats2: bool = False
     reason: tuple[str, str] = (Reason.LOST, "the connection was lost")
 
     @property
