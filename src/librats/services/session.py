@@ -87,6 +87,8 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
         """Where the peer is, as the connection sees it."""
         self.local_address = Address("", 0)
         """This side of the connection."""
+        self.peer_id = ""
+        """Id of the peer; empty until the handshake is done."""
         self.opened: Opened | None = None
         """What the handshake left behind, once it is done."""
         self.reason: tuple[str, str] = (Reason.LOST, "the connection was lost")
@@ -122,11 +124,6 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
         """Show direction, address and peer."""
         arrow = "to" if self.initiator else "from"
         return f"<Link {arrow} {self.address} peer={self.peer_id[:8] or 'unknown'}>"
-
-    @property
-    def peer_id(self) -> str:
-        """Id of the peer; empty until the handshake is done."""
-        return self.opened.peer_id if self.opened else ""
 
     @property
     def session(self) -> Session | Librats2Session:
@@ -227,6 +224,7 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
     def _begin_session(self, opening: Opening, opened: Opened) -> None:
         self._opening = None
         self.opened = opened
+        self.peer_id = opened.peer_id
         now = self._loop.time()
         if opened.greeting is None:
             self._session = Librats2Session(

@@ -213,6 +213,8 @@ class Librats2Session:
             self._deliver(Kind.JSON, name, inner[start + size :])
 
     def _deliver(self, kind: Kind, name: str, payload: bytes) -> None:
+        if len(payload) > self._config.max_message_size:
+            raise RemoteProtocolError(f"a message longer than {self._config.max_message_size} bytes")
         cost = FRAME_COST + len(payload)
         self._unhandled += cost
         self.messages_received += 1
@@ -337,10 +339,12 @@ class Librats2Session:
     @property
     def wants_to_send(self) -> bool:
         """True where :meth:`data_to_send` has something."""
-        return bool(self._urgent or self._outgoing)
+        return self.failed is None and bool(self._urgent or self._outgoing)
 
     def data_to_send(self, *, now: float) -> bytes:
         """Return the next blocks for the network, about a quarter of a MiB of them, or b"" where there are none."""
+        if self.failed is not None:
+            return b""
         batch: list[bytes] = []
         size = 0
         while self._urgent:

@@ -97,7 +97,7 @@ class Identify:
     """Port on which it takes connections; 0 for none."""
 
     addresses: tuple[Address, ...] = ()
-    """Its interfaces' addresses with that port, at most 32."""
+    """Its interfaces' addresses with that port, at most 32; one without a port is left out."""
 
     observed: Address | None = None
     """Where it sees the receiver; over TCP with port 0."""
@@ -107,7 +107,7 @@ class Identify:
 
     def encode(self) -> bytes:
         """Return the payload of the Control message."""
-        listed = self.addresses[:MAX_ADDRESSES]
+        listed = [address for address in self.addresses if address.port][:MAX_ADDRESSES]
         parts = [bytes([IDENTIFY_VERSION]), self.listen_port.to_bytes(2), bytes([len(listed)])]
         parts += [_pack_address(address) for address in listed]
         parts.append(b"\0" if self.observed is None else _pack_address(self.observed))

@@ -43,7 +43,8 @@ WRITTEN = {
         listen_port=65535, observed=Address("2001:db8::5", 0), transports=1
     ),
     "port-0 address skipped; 0.0.0.0 kept (only unset family skipped)": Identify(
-        listen_port=9, addresses=(Address("0.0.0.0", 5),)  # noqa: S104 - nothing listens
+        listen_port=9,
+        addresses=(Address("0.0.0.0", 5),),  # noqa: S104 - nothing listens
     ),
 }
 
@@ -139,7 +140,7 @@ ADDRESSES = st.builds(Address, NUMBERS.map(str), PORTS)
     st.builds(
         Identify,
         listen_port=PORTS,
-        addresses=st.lists(ADDRESSES, max_size=MAX_ADDRESSES).map(tuple),
+        addresses=st.lists(ADDRESSES.filter(lambda address: address.port > 0), max_size=MAX_ADDRESSES).map(tuple),
         observed=st.none() | ADDRESSES,
         transports=st.integers(0, 255),
     )
@@ -156,3 +157,8 @@ def test_random_bytes_are_read_or_refused(data: bytes) -> None:
         return
     assert len(told.addresses) == data[3] <= MAX_ADDRESSES
     assert told.listen_port == int.from_bytes(data[1:3])
+
+
+def test_an_address_without_a_port_is_not_told() -> None:
+    told = Identify(listen_port=7, addresses=(Address("192.0.2.1", 0), Address("192.0.2.2", 7)))
+    assert Identify.decode(told.encode()).addresses == (Address("192.0.2.2", 7),)
