@@ -20,6 +20,7 @@ from libc.stdint cimport uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from librats._core.frame_layout cimport RELEASE_GIL_FROM
 from librats._core.octets cimport store_le64
 
 from librats.errors import LocalProtocolError, RemoteProtocolError
@@ -202,32 +203,7 @@ cdef class Cipher:
         Raises:
             LocalProtocolError: The counter is used up.
         """
-        cdef Py_buffer view, ad_view
-        cdef bytes out
-        cdef uint8_t* target
-        cdef int result
-        PyObject_GetBuffer(plaintext, &view, PyBUF_SIMPLE)
-        try:
-            PyObject_GetBuffer(ad, &ad_view, PyBUF_SIMPLE)
-            try:
-                out = PyBytes_FromStringAndSize(NULL, view.len + TAG_SIZE)
-                target = <uint8_t*>PyBytes_AS_STRING(out)
-                if view.len < 1024:
-                    result = self.seal_at(
-                        target, <const uint8_t*>view.buf, view.len, <const uint8_t*>ad_view.buf, ad_view.len
-                    )
-                else:
-                    with nogil:
-                        result = self.seal_at(
-                            target, <const uint8_t*>view.buf, view.len, <const uint8_t*>ad_view.buf, ad_view.len
-                        )
-            finally:
-                PyBuffer_Release(&ad_view)
-        finally:
-            PyBuffer_Release(&view)
-        if result != CIPHER_OK:
-            raise _seal_error(result)
-        return out
+        return _run_one(self, plaintext, ad, True)
 
     def open(self, ciphertext, ad=b""):
         """Decrypt one message.
@@ -243,34 +219,7 @@ cdef class Cipher:
             RemoteProtocolError: It is too short, was not sealed with this key and counter, or was changed; or the
                 counter is used up.
         """
-        cdef Py_buffer view, ad_view
-        cdef bytes out
-        cdef uint8_t* target
-        cdef int result
-        PyObject_GetBuffer(ciphertext, &view, PyBUF_SIMPLE)
-        try:
-            if view.len < TAG_SIZE:
-                raise _open_error(CIPHER_TOO_SHORT)
-            PyObject_GetBuffer(ad, &ad_view, PyBUF_SIMPLE)
-            try:
-                out = PyBytes_FromStringAndSize(NULL, view.len - TAG_SIZE)
-                target = <uint8_t*>PyBytes_AS_STRING(out)
-                if view.len < 1024:
-                    result = self.open_at(
-                        target, <const uint8_t*>view.buf, view.len, <const uint8_t*>ad_view.buf, ad_view.len
-                    )
-                else:
-                    with nogil:
-                        result = self.open_at(
-                            target, <const uint8_t*>view.buf, view.len, <const uint8_t*>ad_view.buf, ad_view.len
-                        )
-            finally:
-                PyBuffer_Release(&ad_view)
-        finally:
-            PyBuffer_Release(&view)
-        if result != CIPHER_OK:
-            raise _open_error(result)
-        return out
+        return _run_one(self, ciphertext, ad, False)
 
     def seal_many(self, plaintexts):
         """Encrypt a batch, in order, holding the GIL only to make room for the results.
@@ -306,6 +255,43 @@ cdef class Cipher:
             raise LocalProtocolError("libsodium could not derive the next key")
 
 
+cdef int _run(
+    Cipher cipher, bint sealing, uint8_t* out, const uint8_t* source, size_t size, const uint8_t* ad, size_t ad_size
+) noexcept nogil:
+    if sealing:
+        return cipher.seal_at(out, source, size, ad, ad_size)
+    return cipher.open_at(out, source, size, ad, ad_size)
+
+
+cdef bytes _run_one(Cipher cipher, object data, object ad, bint sealing):
+    cdef Py_buffer view, ad_view
+    cdef bytes out
+    cdef uint8_t* target
+    cdef const uint8_t* source
+    cdef int result
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        if not sealing and view.len < TAG_SIZE:
+            raise _open_error(CIPHER_TOO_SHORT)
+        PyObject_GetBuffer(ad, &ad_view, PyBUF_SIMPLE)
+        try:
+            out = PyBytes_FromStringAndSize(NULL, view.len + (TAG_SIZE if sealing else -TAG_SIZE))
+            target = <uint8_t*>PyBytes_AS_STRING(out)
+            source = <const uint8_t*>view.buf
+            if view.len < RELEASE_GIL_FROM:
+                result = _run(cipher, sealing, target, source, view.len, <const uint8_t*>ad_view.buf, ad_view.len)
+            else:
+                with nogil:
+                    result = _run(cipher, sealing, target, source, view.len, <const uint8_t*>ad_view.buf, ad_view.len)
+        finally:
+            PyBuffer_Release(&ad_view)
+    finally:
+        PyBuffer_Release(&view)
+    if result != CIPHER_OK:
+        raise _seal_error(result) if sealing else _open_error(result)
+    return out
+
+
 cdef struct Item:
     const uint8_t* source
     uint8_t* target
@@ -338,10 +324,7 @@ cdef list _run_batch(Cipher cipher, list inputs, bint sealing):
             items[index].size = len(<bytes>inputs[index])
         with nogil:
             for index in range(count):
-                if sealing:
-                    result = cipher.seal_at(items[index].target, items[index].source, items[index].size, NULL, 0)
-                else:
-                    result = cipher.open_at(items[index].target, items[index].source, items[index].size, NULL, 0)
+                result = _run(cipher, sealing, items[index].target, items[index].source, items[index].size, NULL, 0)
                 if result != CIPHER_OK:
                     break
     finally:

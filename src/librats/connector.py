@@ -124,7 +124,7 @@ class Connector:
         if known is not None:
             return known
         if len(self._manager.peers) >= self._config.max_peers and expect_id not in self._manager.peers:
-            raise PeerLimitReached(f"{len(self._manager.peers)} peers are connected, the limit is max_peers")
+            raise self._manager.limit_reached()
         race = _Race(self._manager, self._network, self._config.attempt_delay, expect_id)
         seconds = self._config.connect_timeout if timeout is None else timeout
         deadline = asyncio.timeout(seconds)

@@ -77,14 +77,7 @@ class FamiliarNames:
             return ConnectionAttemptResult(
                 success=False, duration=asyncio.get_running_loop().time() - started, error=str(error), attempts=attempts
             )
-        return ConnectionAttemptResult(
-            success=True,
-            method=peer.method,
-            duration=asyncio.get_running_loop().time() - started,
-            peer_id=peer.id,
-            used_candidates=(str(peer.link.local_address), str(peer.address)),
-            attempts=tuple(peer.attempts),
-        )
+        return _success(peer, asyncio.get_running_loop().time() - started)
 
     async def test_connection_strategies(
         self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str]
@@ -127,15 +120,7 @@ class FamiliarNames:
             return
 
         def tell(peer: Peer) -> Any:
-            return callback(
-                peer,
-                ConnectionAttemptResult(
-                    success=True,
-                    method=peer.method,
-                    peer_id=peer.id,
-                    used_candidates=(str(peer.link.local_address), str(peer.address)),
-                ),
-            )
+            return callback(peer, _success(peer))
 
         self._on_connection_in_detail = self._handlers.listen("connect", tell)
 
@@ -174,3 +159,14 @@ class FamiliarNames:
         if self.is_running:
             raise UsageError("the client is running; set this before start()")
         self._config = dataclasses.replace(self._config, **changes)  # type: ignore[arg-type]
+
+
+def _success(peer: Peer, duration: float = 0.0) -> ConnectionAttemptResult:
+    return ConnectionAttemptResult(
+        success=True,
+        method=peer.method,
+        duration=duration,
+        peer_id=peer.id,
+        used_candidates=(str(peer.link.local_address), str(peer.address)),
+        attempts=tuple(peer.attempts),
+    )

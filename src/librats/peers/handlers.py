@@ -69,6 +69,7 @@ class HandlerTable:
 
     def __init__(self) -> None:
         self._messages: dict[int, dict[str, HandlerGroup]] = {kind: {} for kind in Kind}
+        self._channels: dict[int, tuple[Kind, str]] = {}
         self._streams: dict[str, StreamHandler] = {}
         self._lists: dict[str | type, tuple[Registration, ...]] = {}
 
@@ -86,6 +87,10 @@ class HandlerTable:
             self._messages[kind][name] = HandlerGroup(registrations)
         else:
             self._messages[kind].pop(name, None)
+        if kind != Kind.JSON:
+            # Numbers may collide: bytes go before text, and what was there first before what came later.
+            names = [(kind, name) for kind in (Kind.TEXT, Kind.BYTES) for name in reversed(self._messages[kind])]
+            self._channels = {channel_id(name): (kind, name) for kind, name in names}
 
     def remove(self, kind: Kind, name: str, handler: Callable[..., Any] | None = None) -> int:
         """Remove a handler of a name, or all of them; return how many went."""
@@ -101,11 +106,7 @@ class HandlerTable:
 
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel that has a librats 2 number and a handler here."""
-        for kind in (Kind.BYTES, Kind.TEXT):
-            for name in self._messages[kind]:
-                if channel_id(name) == number:
-                    return kind, name
-        return None
+        return self._channels.get(number)
 
     def take(self, kind: int, name: str) -> HandlerGroup:
         """Return the handlers for one message, and drop those that wanted only one."""

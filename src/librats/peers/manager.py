@@ -219,10 +219,10 @@ class PeerManager:
             link.refuse(HandshakeError("that is this client itself"), Reason.REFUSED)
             return
         if self._is_full(link):
-            limit = f"{len(self.peers)} peers are connected, the limit is max_peers"
-            link.refuse(PeerLimitReached(limit), Reason.LIMIT)
+            full = self.limit_reached()
+            link.refuse(full, Reason.LIMIT)
             if not link.initiator:
-                self._refused(link.address, limit)
+                self._refused(link.address, str(full))
             return
         if link.initiator:
             self._admit(link)
@@ -233,6 +233,10 @@ class PeerManager:
             self._tasks.create(self._admit_later(link, verdict), name="librats incoming hook")
         else:
             self._admit_or_not(link, verdict)
+
+    def limit_reached(self) -> PeerLimitReached:
+        """Return the error that says how many peers are connected, and which limit that is."""
+        return PeerLimitReached(f"{len(self.peers)} peers are connected, the limit is max_peers")
 
     def _is_full(self, link: Link) -> bool:
         return self.closing or (link.peer_id not in self.peers and len(self.peers) >= self._config.max_peers)
@@ -284,10 +288,7 @@ class PeerManager:
         waiting = self._waiting.pop(link, None)
         self._part_with_ghost(link)
         if self._is_full(link):
-            link.refuse(
-                PeerLimitReached(f"{len(self.peers)} peers are connected, the limit is max_peers"),
-                Reason.LIMIT,
-            )
+            link.refuse(self.limit_reached(), Reason.LIMIT)
             return
         peer = self.peers.get(link.peer_id)
         if peer is None:

@@ -303,8 +303,8 @@ class Link(LinkVerbs, asyncio.BufferedProtocol):
             self._flush()
 
     def _hold_back(self, session: Session | Librats2Session) -> None:
-        """Stop taking from the network while a librats 2 node is ahead of our handlers, and go on behind that."""
-        wanted = isinstance(session, Librats2Session) and session.wants_pause
+        """Stop taking from the network while the session cannot hold its peer back in another way."""
+        wanted = session.wants_pause
         if wanted != self._held_back:
             self._held_back = wanted
             if wanted:

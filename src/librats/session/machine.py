@@ -143,6 +143,9 @@ class Session:
         """True where nothing is under way in either direction."""
         return not (self.queued or len(self._control) or self.streams.count or self.requests.count or self._unhandled)
 
+    wants_pause = False
+    """Never: credit holds the peer back, and what needs none must go on arriving."""
+
     @property
     def frames_skipped(self) -> int:
         """Frames of a type that this version does not know."""

@@ -10,6 +10,7 @@ import pytest
 from librats.errors import UsageError
 from librats.peers.handlers import NOBODY, HandlerTable
 from librats.session.frames import Kind
+from librats.session.librats2_wire import channel_id
 
 
 def one(peer: Any, data: Any) -> None:
@@ -151,3 +152,18 @@ def test_who_adds_a_handler_while_others_are_called_does_not_disturb_them() -> N
     group = table.get(Kind.JSON, "x")
     table.add(Kind.JSON, "x", two)
     assert [r.handler for r in group.registrations] == [one]
+
+
+def test_channels_are_found_by_their_librats_2_number_while_they_have_a_handler() -> None:
+    table = HandlerTable()
+    number = channel_id("chat")
+    assert table.channel(number) is None
+    text = table.add(Kind.TEXT, "chat", print)
+    assert table.channel(number) == (Kind.TEXT, "chat")
+    table.add(Kind.BYTES, "chat", print)
+    assert table.channel(number) == (Kind.BYTES, "chat")
+    table.add(Kind.JSON, "chat", print)
+    table.remove(Kind.BYTES, "chat")
+    assert table.channel(number) == (Kind.TEXT, "chat")
+    table.remove(Kind.TEXT, "chat", text)
+    assert table.channel(number) is None
