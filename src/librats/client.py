@@ -20,6 +20,7 @@ from librats.peers.arguments import DEFAULT, Default, encode_text
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
+from librats.peers.statistics import client_statistics
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.network import current_network
 from librats.runtime.offload import run_in_thread
@@ -286,23 +287,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         manager = self._manager
         if manager is None:
             return {"running": False}
-        stats = [peer.stats for peer in manager.peers.values()]
-        return {
-            "running": True,
-            "uptime_seconds": asyncio.get_running_loop().time() - self._started_at,
-            "peers": len(manager.peers),
-            "max_peers": self._config.max_peers,
-            **manager.counters,
-            "bytes_sent": sum(s.bytes_sent for s in stats) + manager.gone.bytes_sent,
-            "bytes_received": sum(s.bytes_received for s in stats) + manager.gone.bytes_received,
-            "messages_sent": sum(s.messages_sent for s in stats) + manager.gone.messages_sent,
-            "messages_received": sum(s.messages_received for s in stats) + manager.gone.messages_received,
-            "messages_unhandled": manager.dispatcher.unhandled,
-            "bad_payloads": manager.dispatcher.bad_payloads,
-            "handler_errors": manager.dispatcher.handler_errors,
-            "open_streams": sum(s.open_streams for s in stats),
-            "bytes_queued": sum(s.bytes_queued for s in stats),
-        }
+        return client_statistics(manager, self._config, asyncio.get_running_loop().time() - self._started_at)
 
     # Connecting
 

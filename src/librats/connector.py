@@ -123,8 +123,8 @@ class Connector:
         known = self._already_there(addresses, expect_id)
         if known is not None:
             return known
-        if len(self._manager.peers) >= self._config.max_peers and expect_id not in self._manager.peers:
-            raise self._manager.limit_reached()
+        if not self._manager.admission.has_place_for(expect_id or ""):
+            raise self._manager.admission.limit_reached()
         race = _Race(self._manager, self._network, self._config.attempt_delay, expect_id)
         seconds = self._config.connect_timeout if timeout is None else timeout
         deadline = asyncio.timeout(seconds)

@@ -12,6 +12,10 @@ import pytest
 from librats.config import RatsConfig
 from librats.connector import MAX_ADDRESSES, Connector, Target
 from librats.errors import ConnectError, HandshakeError, PeerLimitReached, UsageError
+from librats.peers.admission import Admission
+from librats.peers.dispatch import Dispatcher
+from librats.peers.handlers import HandlerTable
+from librats.runtime.tasks import TaskSet
 from librats.types import Address
 
 PEER_ID = "ab" * 32
@@ -101,7 +105,9 @@ class World:
         self.answer: dict[Address, Callable[[FakeLink], object]] = {}
         self.peers: dict[str, Any] = {}
         config = RatsConfig(**{"attempt_delay": 0.001, **settings})
-        manager = SimpleNamespace(peers=self.peers, new_link=self._new_link)
+        handlers, tasks = HandlerTable(), TaskSet()
+        admission = Admission(config, handlers, Dispatcher(handlers, tasks, config.session), tasks, self.peers)
+        manager = SimpleNamespace(peers=self.peers, new_link=self._new_link, admission=admission)
         self.connector = Connector(cast("Any", manager), cast("Any", self), config)
 
     def _new_link(self, *, expect_id: str | None) -> FakeLink:

@@ -1,19 +1,20 @@
-"""Who we are connected to: admission, limits, two links to one peer, and the end of sessions."""
+"""Who we are connected to: from links to peers, two links to one peer, and the end of sessions."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from librats._core.unframing import Message
 from librats.config import RatsConfig
-from librats.errors import DecodeError, HandshakeError, PeerLimitReached, RatsError
+from librats.errors import DecodeError, HandshakeError, RatsError
+from librats.peers.admission import Admission
 from librats.peers.dispatch import Dispatcher
-from librats.peers.events import IncomingRefused, PathChanged, PeerConnected, PeerDisconnected
+from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
 from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
@@ -96,9 +97,10 @@ class PeerManager:
         """Where we take connections."""
         self.peers: dict[str, Peer] = {}
         """Connected peers by id."""
+        self.admission = Admission(config, handlers, self.dispatcher, tasks, self.peers)
+        """Who may come in."""
         self._waiting: dict[Link, Peer] = {}
         self._links: set[Link] = set()
-        self._half_open: dict[Link, None] = {}
         self.closing = False
         """True once nobody is let in any more."""
         self.counters = dict.fromkeys(
@@ -106,7 +108,6 @@ class PeerManager:
                 "links_in",
                 "links_out",
                 "handshakes_failed",
-                "incoming_refused",
                 "peers_connected",
                 "peers_disconnected",
             ),
@@ -147,69 +148,7 @@ class PeerManager:
         self.counters["links_out" if link.initiator else "links_in"] += 1
         if self.closing:
             return False
-        return link.initiator or self._accepted(link)
-
-    def _accepted(self, link: Link) -> bool:
-        if len(self._half_open) >= self._config.max_half_open:
-            # The oldest makes room: refusing the newest would let idle connections lock everybody out.
-            oldest = next(iter(self._half_open))
-            self._handshake_over(oldest)
-            self._refused(oldest.address, "more handshakes are under way than max_half_open")
-            oldest.abort()
-        self._half_open[link] = None
-        verdict = self._ask_incoming(link.address)
-        if inspect.isawaitable(verdict):
-            link.pause()
-            self._tasks.create(self._accept_later(link, verdict), name="librats incoming hook")
-            return True
-        if not verdict:
-            self._refused(link.address, "the application refused the address")
-        return bool(verdict)
-
-    async def _accept_later(self, link: Link, verdict: Any) -> None:
-        if await verdict:
-            link.resume()
-        else:
-            self._refused(link.address, "the application refused the address")
-            link.abort()
-
-    def _handshake_over(self, link: Link) -> None:
-        self._half_open.pop(link, None)
-
-    def _refused(self, address: Address, reason: str) -> None:
-        self.counters["incoming_refused"] += 1
-        logger.debug("refused %s: %s", address, reason)
-        self.dispatcher.announce(IncomingRefused(address, reason))
-
-    def _ask_incoming(self, what: Address | Peer) -> Any:
-        """Ask the incoming hooks; a bool, or an awaitable of one where a hook is async."""
-        hooks = iter(self._handlers.listeners("incoming"))
-        for hook in hooks:
-            try:
-                answer = hook.handler(what)
-            except Exception:
-                logger.exception("the incoming hook failed; the peer is refused")
-                return False
-            if inspect.isawaitable(answer):
-                return self._ask_rest(answer, what, hooks)
-            if answer is False:
-                return False
-        return True
-
-    async def _ask_rest(self, answer: Any, what: Address | Peer, hooks: Iterator[Any]) -> bool:
-        try:
-            if await answer is False:
-                return False
-            for hook in hooks:
-                answer = hook.handler(what)
-                if inspect.isawaitable(answer):
-                    answer = await answer
-                if answer is False:
-                    return False
-        except Exception:
-            logger.exception("the incoming hook failed; the peer is refused")
-            return False
-        return True
+        return link.initiator or self.admission.connected(link)
 
     # What links report
 
@@ -219,27 +158,23 @@ class PeerManager:
             link.refuse(HandshakeError("that is this client itself"), Reason.REFUSED)
             return
         if self._is_full(link):
-            full = self.limit_reached()
+            full = self.admission.limit_reached()
             link.refuse(full, Reason.LIMIT)
             if not link.initiator:
-                self._refused(link.address, str(full))
+                self.admission.refused(link.address, str(full))
             return
         if link.initiator:
             self._admit(link)
             return
         peer = self._waiting[link] = Peer(link, self._config, self.dispatcher)
-        verdict = self._ask_incoming(peer)
+        verdict = self.admission.ask(peer)
         if inspect.isawaitable(verdict):
             self._tasks.create(self._admit_later(link, verdict), name="librats incoming hook")
         else:
             self._admit_or_not(link, verdict)
 
-    def limit_reached(self) -> PeerLimitReached:
-        """Return the error that says how many peers are connected, and which limit that is."""
-        return PeerLimitReached(f"{len(self.peers)} peers are connected, the limit is max_peers")
-
     def _is_full(self, link: Link) -> bool:
-        return self.closing or (link.peer_id not in self.peers and len(self.peers) >= self._config.max_peers)
+        return self.closing or not self.admission.has_place_for(link.peer_id)
 
     async def _admit_later(self, link: Link, verdict: Any) -> None:
         self._admit_or_not(link, await verdict)
@@ -248,7 +183,7 @@ class PeerManager:
         if verdict:
             self._admit(link)
         else:
-            self._refused(link.address, "the application refused the peer")
+            self.admission.refused(link.address, "the application refused the peer")
             link.refuse(HandshakeError("the application refused the peer"), Reason.REFUSED)
 
     def _admit(self, link: Link) -> None:
@@ -284,11 +219,11 @@ class PeerManager:
 
     def link_ready(self, link: Link, hello: bytes) -> None:
         """Take a link into use that both sides have admitted."""
-        self._handshake_over(link)
+        self.admission.handshake_over(link)
         waiting = self._waiting.pop(link, None)
         self._part_with_ghost(link)
         if self._is_full(link):
-            link.refuse(self.limit_reached(), Reason.LIMIT)
+            link.refuse(self.admission.limit_reached(), Reason.LIMIT)
             return
         peer = self.peers.get(link.peer_id)
         if peer is None:
@@ -417,7 +352,7 @@ class PeerManager:
     def link_closed(self, link: Link) -> None:
         """Take note that a connection is gone, and with the last one the peer."""
         self._links.discard(link)
-        self._handshake_over(link)
+        self.admission.handshake_over(link)
         self._waiting.pop(link, None)
         if not link.ready:
             self.counters["handshakes_failed"] += 1
