@@ -203,6 +203,9 @@ cdef class FrameQueue:
             name: Its type, at most 255 bytes.
             payload: Any contiguous buffer.
 
+        Returns:
+            Bytes queued now, as :func:`len` tells them.
+
         Raises:
             ValueError: The name is too long.
         """
@@ -218,6 +221,7 @@ cdef class FrameQueue:
             self._add(F_MESSAGE, flags, head, 1 + size, <const uint8_t*>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
+        return self._end - self._start
 
     def add_request(self, uint8_t flags, uint32_t number, uint32_t timeout_ms, bytes name not None, payload not None):
         """Queue a request.

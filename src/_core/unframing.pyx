@@ -17,55 +17,22 @@ from librats._core.frame_layout cimport (
     F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, FRAGMENT_LAST, FRAGMENT_REPLY,
     FRAME_COST, HEADER, LENGTH_PREFIX, MAX_NOISE, RELEASE_GIL_FROM,
 )
+from librats._core.messages cimport Message, MessageRun, new_run
 from librats._core.octets cimport load_be16, load_be32
 
 cdef enum:
     MIN_BUFFER = 4096
     MAX_BUFFER = 262144
-
-
-@cython.final
-@cython.freelist(256)
-cdef class Message:
-    """A message or request that arrived.
-
-    ``request_id`` is 0 for a message; ``timeout_ms`` is 0 where the caller set no deadline. ``cost`` is what it took
-    of the message window.
-    """
-
-    cdef readonly int kind
-    cdef readonly str name
-    cdef readonly bytes payload
-    cdef readonly Py_ssize_t cost
-    cdef readonly uint32_t request_id
-    cdef readonly uint32_t timeout_ms
-
-    def __repr__(self):
-        return f"<Message {self.name!r} {len(self.payload)} bytes request_id={self.request_id}>"
-
-
-def make_message(int kind, str name not None, bytes payload not None, Py_ssize_t cost):
-    """Make a :class:`Message` that came in another framing than this.
-
-    Args:
-        kind: What the payload is.
-        name: Its type or channel.
-        payload: Its content.
-        cost: What it takes of the message window.
-    """
-    cdef Message message = Message.__new__(Message)
-    message.kind = kind
-    message.name = name
-    message.payload = payload
-    message.cost = cost
-    return message
+    KIND_BITS = 0x03
+    REQUEST_HEAD = 9  # number, deadline and the length of the name
 
 
 @cython.final
 cdef class BlockReader:
     """Takes bytes from the network, opens the blocks and unpacks the frames.
 
-    Frames come out as a :class:`Message`, or as tuples that begin with type and flags:
+    Messages come out in runs of one name, :class:`~librats._core.messages.MessageRun`, requests as a
+    :class:`~librats._core.messages.Message`, other frames as tuples that begin with type and flags:
 
     =============================== ==================================
     reply                           number, payload
@@ -99,6 +66,7 @@ cdef class BlockReader:
     cdef Py_ssize_t _parts_cost
     cdef bytes _last_name_bytes
     cdef str _last_name
+    cdef MessageRun _run
     cdef readonly str error
     cdef readonly uint64_t opened
     cdef readonly uint64_t skipped
@@ -119,6 +87,7 @@ cdef class BlockReader:
         self._parts_cost = 0
         self._last_name_bytes = b""
         self._last_name = ""
+        self._run = None
         self.error = None
         self.opened = 0
         self.skipped = 0
@@ -199,6 +168,7 @@ cdef class BlockReader:
         self._was_filled = self._end == len(self._buffer)
         self._peak = max(self._peak, self._end - self._start)
         self._read_blocks(frames)
+        self._run = None  # what comes later begins a run of its own: this one is the caller's now
         return frames
 
     def feed(self, data not None):
@@ -277,7 +247,13 @@ cdef class BlockReader:
                     self.error = "a message among the fragments of another"
                     return 0
                 self.window_used += FRAME_COST + length
-                self._read_message(kind, flags, p, length, FRAME_COST + length, frames)
+                if kind == F_MESSAGE:
+                    self._read_message(flags, p, length, 0, frames)
+                    p += length
+                    if self.error is not None:
+                        return 0
+                    continue
+                self._read_request(flags, p, length, FRAME_COST + length, frames)
             elif kind == F_STREAM_DATA:
                 if length < 4:
                     self.error = "stream data without its number"
@@ -298,6 +274,7 @@ cdef class BlockReader:
                 self._read_other(kind, flags, p, length, frames)
             if self.error is not None:
                 return 0
+            self._run = None
             p += length
         return 0
 
@@ -314,31 +291,54 @@ cdef class BlockReader:
         self._last_name_bytes = PyBytes_FromStringAndSize(<const char*>p, size)
         return self._last_name
 
-    cdef int _read_message(self, uint8_t kind, uint8_t flags, const uint8_t* p, size_t size, Py_ssize_t cost,
+    cdef int _read_message(self, uint8_t flags, const uint8_t* p, size_t size, Py_ssize_t fragments_cost,
                            list frames) except -1:
-        cdef Message message
-        cdef size_t head = 9 if kind == F_REQUEST else 1
-        cdef size_t name_size
-        if size < head or size < head + p[head - 1]:
+        """Add a message to the run that it continues, or begin one. ``fragments_cost`` is 0 where it came whole."""
+        cdef MessageRun run = self._run
+        cdef size_t name_size, payload_size
+        cdef str name
+        if size < 1 or size < 1 + <size_t>p[0]:
             self.error = "a message shorter than its name"
             return 0
-        name_size = p[head - 1]
-        if <Py_ssize_t>(size - head - name_size) > self._max_message:
+        name_size = p[0]
+        payload_size = size - 1 - name_size
+        if <Py_ssize_t>payload_size > self._max_message:
+            self.error = f"a message longer than {self._max_message} bytes"
+            return 0
+        name = self._name(p + 1, name_size)
+        if name is None:
+            return 0
+        if fragments_cost:
+            run = new_run(flags & KIND_BITS, name, fragments_cost - payload_size)
+            frames.append(run)
+        elif run is None or run.name is not name or run.kind != flags & KIND_BITS:
+            run = self._run = new_run(flags & KIND_BITS, name, FRAME_COST + 1 + name_size)
+            frames.append(run)
+        run.append(p + 1 + name_size, payload_size)
+        return 0
+
+    cdef int _read_request(self, uint8_t flags, const uint8_t* p, size_t size, Py_ssize_t cost, list frames) except -1:
+        cdef Message message
+        cdef size_t payload_size
+        if size < REQUEST_HEAD or size < REQUEST_HEAD + <size_t>p[REQUEST_HEAD - 1]:
+            self.error = "a message shorter than its name"
+            return 0
+        payload_size = size - REQUEST_HEAD - p[REQUEST_HEAD - 1]
+        if <Py_ssize_t>payload_size > self._max_message:
             self.error = f"a message longer than {self._max_message} bytes"
             return 0
         message = Message.__new__(Message)
-        message.name = self._name(p + head, name_size)
+        message.name = self._name(p + REQUEST_HEAD, p[REQUEST_HEAD - 1])
         if message.name is None:
             return 0
-        if kind == F_REQUEST:
-            message.request_id = load_be32(p)
-            message.timeout_ms = load_be32(p + 4)
-            if message.request_id == 0:
-                self.error = "a request without a number"
-                return 0
-        message.kind = flags & 0x03
+        message.request_id = load_be32(p)
+        message.timeout_ms = load_be32(p + 4)
+        if message.request_id == 0:
+            self.error = "a request without a number"
+            return 0
+        message.kind = flags & KIND_BITS
         message.cost = cost
-        message.payload = PyBytes_FromStringAndSize(<const char*>p + head + name_size, size - head - name_size)
+        message.payload = PyBytes_FromStringAndSize(<const char*>p + size - payload_size, payload_size)
         frames.append(message)
         return 0
 
@@ -374,8 +374,10 @@ cdef class BlockReader:
         whole = <const uint8_t*>PyByteArray_AS_STRING(parts)
         if total < 2:
             self.error = "a fragmented frame without a type"
-        elif not is_reply and (whole[0] == F_MESSAGE or whole[0] == F_REQUEST):
-            self._read_message(whole[0], whole[1], whole + 2, total - 2, cost, frames)
+        elif not is_reply and whole[0] == F_MESSAGE:
+            self._read_message(whole[1], whole + 2, total - 2, cost, frames)
+        elif not is_reply and whole[0] == F_REQUEST:
+            self._read_request(whole[1], whole + 2, total - 2, cost, frames)
         elif is_reply and (whole[0] == F_REPLY or whole[0] == F_ERROR):
             self._read_other(whole[0], whole[1], whole + 2, total - 2, frames)
         else:
@@ -441,32 +443,3 @@ cdef class BlockReader:
         else:
             frames.append((kind, flags, <uint32_t>number, code, text))
         return 0
-
-
-def json_nests_deeper(bytes text not None, int limit):
-    """Whether arrays and objects of a JSON text are nested deeper than a limit.
-
-    Args:
-        text: UTF-8, not necessarily valid JSON.
-        limit: Deepest nesting that is fine; 0 allows neither array nor object.
-    """
-    cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(text)
-    cdef const uint8_t* end = p + PyBytes_GET_SIZE(text)
-    cdef int depth = 0
-    cdef bint in_string = False
-    while p < end:
-        if in_string:
-            if p[0] == 92:  # a backslash: whatever follows is not the closing quote
-                p += 1
-            elif p[0] == 34:
-                in_string = False
-        elif p[0] == 34:
-            in_string = True
-        elif p[0] == 91 or p[0] == 123:
-            depth += 1
-            if depth > limit:
-                return True
-        elif p[0] == 93 or p[0] == 125:
-            depth -= 1
-        p += 1
-    return False

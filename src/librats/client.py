@@ -401,10 +401,12 @@ class RatsClient(HearingVerbs, FamiliarNames):
             PeerNotConnected: ``to`` is not connected.
             UsageError: The data has no JSON form or is over a limit, or the client is not running.
         """
-        if to is not None:
-            await self._find(to).send(type, data)
-            return 1
-        return self.try_send(type, data)
+        if to is None:
+            return self.try_send(type, data)
+        waiting = self._find(to).start_sending(type, data)
+        if waiting is not None:
+            await waiting
+        return 1
 
     def try_send(self, type: str, data: Any = None, *, to: Peer | str | None = None) -> int:
         """Send a JSON message to whoever has room for it, without waiting.

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import framing as oracle
+from tests.reference.runs import each
 
 from librats._core.aead import Cipher
 from librats._core.framing import BlockWriter, FrameQueue
-from librats._core.unframing import BlockReader, Message
+from librats._core.messages import Message
+from librats._core.unframing import BlockReader
 
 KEY = bytes(range(32))
 ROUND = 256 * 1024
@@ -71,7 +73,7 @@ def check_alike(data: bytes, cuts: list[int], max_message: int) -> tuple[BlockRe
     got: list[tuple[object, ...]] = []
     at = 0
     for size in [*cuts, len(data)]:
-        got += map(as_fields, reader.feed(data[at : at + size]))
+        got += map(as_fields, each(reader.feed(data[at : at + size])))
         at += size
     assert got == expected.frames
     assert (reader.error is None) == (expected.refused is None), (reader.error, expected.refused)

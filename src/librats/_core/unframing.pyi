@@ -3,17 +3,9 @@ from typing import Final, Self, final
 from typing_extensions import Buffer
 
 from librats._core.aead import Cipher
+from librats._core.messages import Message, MessageRun
 
-@final
-class Message:
-    kind: Final[int]
-    name: Final[str]
-    payload: Final[bytes]
-    cost: Final[int]
-    request_id: Final[int]
-    timeout_ms: Final[int]
-
-_Frame = Message | tuple[object, ...]
+_Frame = Message | MessageRun | tuple[object, ...]
 
 @final
 class BlockReader:
@@ -28,6 +20,3 @@ class BlockReader:
     def trim(self) -> None: ...
     def received(self, count: int) -> list[_Frame]: ...
     def feed(self, data: Buffer) -> list[_Frame]: ...
-
-def json_nests_deeper(text: bytes, limit: int) -> bool: ...
-def make_message(kind: int, name: str, payload: bytes, cost: int) -> Message: ...

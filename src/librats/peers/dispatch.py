@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from librats._core.unframing import Message
+from librats._core.messages import Message, MessageRun
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.peers.events import HandlerFailed
 from librats.peers.handlers import NOBODY, HandlerTable, Registration
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Kind, Reason
-from librats.session.payloads import decode_payload, encode_value
+from librats.session.payloads import decode_payload, decode_run, encode_value
 
 if TYPE_CHECKING:
     from librats.peers.peer import Peer
@@ -119,6 +119,38 @@ class Inbox:
         self._lanes: dict[Key, _Lane] = {}
         self._answering: dict[tuple[int, int], asyncio.Task[None]] = {}
 
+    def deliver_run(self, link: Link, run: MessageRun) -> None:
+        """Hand messages of one type to their handlers, together where one plain function hears them."""
+        group = self._dispatcher.handlers.get(run.kind, run.name)
+        handled = 0
+        if group.alone is not None and (run.kind, run.name) not in self._lanes:
+            values = decode_run(run, self._dispatcher.config)
+            if values is not None:
+                handled = self._call_with_all(link, run, group.alone, values)
+        for index in range(handled, len(run)):
+            self.deliver(link, run.message(index))
+
+    def _call_with_all(self, link: Link, run: MessageRun, handler: Callable[..., Any], values: list[Any]) -> int:
+        """Call a plain function with each value; return how many it has had when it wants to be looked at again."""
+        peer, handlers = self._peer, self._dispatcher.handlers
+        version = handlers.version
+        count = 0
+        for value in values:
+            try:
+                result = handler(peer, value)
+            except FAILURES as error:  # the application's code may raise anything, and must not harm the session
+                self._dispatcher.handler_failed(peer, run.name, error)
+                result = None
+            count += 1
+            if result is not None and inspect.isawaitable(result):
+                self._wait_for(link, run.message(count - 1), (run.kind, run.name), _Calls(value, (_returning(result),)))
+                link.consumed(run.cost_of(count - 1))
+                return count
+            if handlers.version != version:
+                break
+        link.consumed(run.cost_of(count))
+        return count
+
     def deliver(self, link: Link, message: Message) -> None:
         """Hand a message to its handlers, now where they are plain functions and nothing is before it."""
         # A request goes to the handlers of its type, whatever its payload is.
@@ -188,14 +220,17 @@ class Inbox:
             if inspect.isawaitable(value):
                 # A plain function that returns an awaitable: it is waited for, and those behind it come after it.
                 left = (_returning(value), *group.registrations[index + 1 :])
-                lane = self._lanes[key] = _Lane(1)
-                lane.queue.append((link, message, _Calls(data, left, result, failure)))
-                self._start_worker(key, lane)
+                self._wait_for(link, message, key, _Calls(data, left, result, failure))
                 return
             result = value if result is None else result
         if message.request_id:
             self._reply(link, message.request_id, result, failure)
         link.consumed(message.cost)
+
+    def _wait_for(self, link: Link, message: Message, key: Key, calls: _Calls) -> None:
+        lane = self._lanes[key] = _Lane(1)
+        lane.queue.append((link, message, calls))
+        self._start_worker(key, lane)
 
     def _bad_payload(self, link: Link, message: Message, error: DecodeError) -> None:
         self._dispatcher.bad_payloads += 1

@@ -47,7 +47,7 @@ def _registration(handler: Callable[..., Any], *, once: bool = False, concurrent
 class HandlerGroup:
     """The handlers of one name, and what they have in common; made anew when one comes or goes."""
 
-    __slots__ = ("any_once", "plain", "registrations", "side_by_side")
+    __slots__ = ("alone", "any_once", "plain", "registrations", "side_by_side")
 
     def __init__(self, registrations: tuple[Registration, ...]) -> None:
         self.registrations = registrations
@@ -56,6 +56,9 @@ class HandlerGroup:
         """True where all are plain functions."""
         self.any_once = any(registration.once for registration in registrations)
         """True where one of them wants a single message."""
+        first = registrations[0] if len(registrations) == 1 else None
+        self.alone = first.handler if first is not None and self.plain and not first.once else None
+        """The handler, where it is a single plain function that wants every message; else None."""
         self.side_by_side = all(registration.concurrent for registration in registrations)
         """True where messages of one peer may be handled at the same time."""
 
@@ -72,6 +75,8 @@ class HandlerTable:
         self._channels: dict[int, tuple[Kind, str]] = {}
         self._streams: dict[str, StreamHandler] = {}
         self._lists: dict[str | type, tuple[Registration, ...]] = {}
+        self.version = 0
+        """Another number after every change to the handlers of messages."""
 
     # Messages, bytes and text, by their kind and name
 
@@ -83,6 +88,7 @@ class HandlerTable:
         return handler
 
     def _set(self, kind: int, name: str, registrations: tuple[Registration, ...]) -> None:
+        self.version += 1
         if registrations:
             self._messages[kind][name] = HandlerGroup(registrations)
         else:

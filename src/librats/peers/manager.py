@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from librats._core.unframing import Message
+from librats._core.messages import Message, MessageRun
 from librats.config import RatsConfig
 from librats.errors import DecodeError, HandshakeError, RatsError
 from librats.peers.admission import Admission
@@ -277,11 +277,17 @@ class PeerManager:
         if winner is not old:
             self.dispatcher.announce(PathChanged(peer, old.address, winner.address))
 
-    def message_received(self, link: Link, message: Message) -> None:
-        """Hand a message to its peer's inbox."""
+    def messages_received(self, link: Link, run: MessageRun) -> None:
+        """Hand messages to their peer's inbox."""
         peer = self.peers.get(link.peer_id)
         if peer is not None:
-            peer.inbox.deliver(link, message)
+            peer.inbox.deliver_run(link, run)
+
+    def request_received(self, link: Link, request: Message) -> None:
+        """Hand a request to its peer's inbox."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None:
+            peer.inbox.deliver(link, request)
 
     def request_cancelled(self, link: Link, number: int) -> None:
         """Tell the peer's inbox that an answer is no longer wanted."""

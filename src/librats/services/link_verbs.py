@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, cast
 
-from librats.config import SessionConfig
 from librats.errors import ClosedError, PeerNotConnected
+from librats.services.link_state import LinkState
 from librats.services.stream import Stream
-from librats.services.waiting import Waiters
-from librats.session.librats2 import Librats2Session
-from librats.session.machine import Session
+from librats.session.frames import Kind
 from librats.session.payloads import Payload
 
 if TYPE_CHECKING:
@@ -21,35 +18,34 @@ __all__ = ["LinkVerbs"]
 MAX_DATAGRAM_QUEUE = 256 * 1024
 
 
-class LinkVerbs:
+class LinkVerbs(LinkState):
     """Mixed into :class:`~librats.services.session.Link`."""
 
-    if TYPE_CHECKING:
-        _config: SessionConfig
-        _loop: asyncio.AbstractEventLoop
-        _session: Session | Librats2Session | None
-        _streams: dict[int, Stream]
-        _waiters: Waiters
-        reason: tuple[str, str]
-
-        @property
-        def session(self) -> Session | Librats2Session:
-            """See the link."""
-
-        @property
-        def is_open(self) -> bool:
-            """See the link."""
-
-        def request_flush(self) -> None:
-            """See the link."""
-
-        def _arm_timer(self) -> None:
-            """See the link."""
+    __slots__ = ()
 
     @property
     def has_room(self) -> bool:
         """True where less than the high-water mark is queued."""
         return self._session is not None and self._session.queued < self._config.send_high_water
+
+    def post(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> bool:
+        """Queue a message, where that can be done at once.
+
+        Returns:
+            False where there is no room, or where messages cannot be sent at all; nothing was queued then.
+
+        Raises:
+            UsageError: The payload is too long for one side.
+        """
+        session = self._session
+        if self._is_full or session is None or session.failed is not None or not self.ready:
+            return False
+        if self._closing or self._retirement.has_left:
+            return False
+        self._is_full = session.send_message(kind, name, payload) >= self._config.send_high_water
+        if self._flush_handle is None:
+            self.request_flush()
+        return True
 
     @property
     def has_room_for_datagram(self) -> bool:
@@ -67,6 +63,7 @@ class LinkVerbs:
             if not self.is_open:
                 raise PeerNotConnected(f"the session ended: {self.reason[1]}")
             await self._waiters.room()
+        self._is_full = False
 
     async def wait_for_reply_room(self) -> None:
         """Wait until the network has taken most of our replies, or the session has ended.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from librats._core.unframing import Message
+    from librats._core.messages import Message, MessageRun
     from librats.services.session import Link
     from librats.services.stream import Stream
     from librats.session.events import DatagramReceived
@@ -24,8 +24,11 @@ class LinkOwner(Protocol):
     def link_ready(self, link: Link, hello: bytes) -> None:
         """The peer has admitted the link too, and tells about itself."""
 
-    def message_received(self, link: Link, message: Message) -> None:
-        """A message or request has arrived."""
+    def messages_received(self, link: Link, run: MessageRun) -> None:
+        """Messages of one type have arrived."""
+
+    def request_received(self, link: Link, request: Message) -> None:
+        """A request has arrived."""
 
     def request_cancelled(self, link: Link, number: int) -> None:
         """The peer gave a request up."""

@@ -1,11 +1,11 @@
-"""What a session machine tells its driver. Messages and requests come as :class:`librats._core.unframing.Message`."""
+"""What a session machine tells its driver. Messages and requests come as :mod:`librats._core.messages` has them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from librats._core.unframing import Message
+from librats._core.messages import Message, MessageRun
 from librats.session.frames import Kind
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = [
     "HelloReceived",
     "IdentifyReceived",
     "Message",
+    "MessageRun",
     "PongReceived",
     "ReplyReceived",
     "RequestCancelled",
@@ -124,6 +125,7 @@ class SessionFailed:
 
 Event: TypeAlias = (
     Message
+    | MessageRun
     | ReplyReceived
     | RequestFailed
     | RequestExpired

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from librats._core.unframing import make_message
+from librats._core.messages import make_run
 from librats.config import SessionConfig
 from librats.errors import DecodeError, PeerLacks, PeerNotConnected, RemoteProtocolError, UsageError
 from librats.session.events import Event, HelloReceived, IdentifyReceived, PongReceived, SessionFailed
@@ -215,10 +215,9 @@ class Librats2Session:
     def _deliver(self, kind: Kind, name: str, payload: bytes) -> None:
         if len(payload) > self._config.max_message_size:
             raise RemoteProtocolError(f"a message longer than {self._config.max_message_size} bytes")
-        cost = FRAME_COST + len(payload)
-        self._unhandled += cost
+        self._unhandled += FRAME_COST + len(payload)
         self.messages_received += 1
-        self._events.append(make_message(kind, name, payload, cost))
+        self._events.append(make_run(kind, name, (payload,), FRAME_COST))
 
     def _take_ping(self, tag: int, token: bytes, now: float) -> None:
         if tag == PING:
@@ -258,12 +257,17 @@ class Librats2Session:
         if not self.takes(size):
             raise UsageError(f"{size} bytes are over max_message_size, or over what fits one librats 2 block")
 
-    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> None:
+    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> int:
         """Queue a message: JSON as Typed, bytes and text as App on the channel of that name.
+
+        Returns:
+            What :attr:`queued` is now.
 
         Raises:
             PeerNotConnected: The session is closed.
+            UsageError: It is too long.
         """
+        self.check_size(len(payload))
         if self.failed is not None or self._going:
             raise PeerNotConnected(self.failed.message if self.failed else "the session is closed")
         if kind == Kind.JSON:
@@ -273,6 +277,7 @@ class Librats2Session:
         self._outgoing.append(inner)
         self._queued += len(inner)
         self.messages_sent += 1
+        return self._queued
 
     def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> NoReturn:
         """Refuse.

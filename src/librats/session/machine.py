@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from librats._core.framing import BlockWriter, FrameQueue
-from librats._core.unframing import BlockReader, Message
+from librats._core.messages import Message, MessageRun
+from librats._core.unframing import BlockReader
 from librats.config import SessionConfig
 from librats.errors import PeerNotConnected, RemoteProtocolError, UsageError
 from librats.session.events import (
@@ -84,7 +85,7 @@ class Session:
         self._events: deque[Event] = deque()
 
         self._send_credit = greeting.message_window
-        self._peer_max_message = greeting.max_message
+        self._max_payload = min(config.max_message_size, greeting.max_message)
         self._window_granted = config.message_window
         self._unhandled = 0
 
@@ -177,8 +178,12 @@ class Session:
         self._last_received = now
         try:
             for frame in frames:
-                if type(frame) is Message:
-                    self._take_message(frame)
+                if type(frame) is MessageRun:
+                    self.messages_received += len(frame)
+                    self._unhandled += frame.cost
+                    self._events.append(frame)
+                elif type(frame) is Message:
+                    self._take_request(frame)
                 else:
                     self._take_frame(frame, now)
         except RemoteProtocolError as error:
@@ -195,13 +200,13 @@ class Session:
         else:
             self._grant_messages()
 
-    def _take_message(self, message: Message) -> None:
+    def _take_request(self, request: Message) -> None:
         self.messages_received += 1
-        self._unhandled += message.cost
-        if message.request_id and not self.requests.arrived(message.request_id):
-            self.consumed(message.cost)
-            return
-        self._events.append(message)
+        self._unhandled += request.cost
+        if self.requests.arrived(request.request_id):
+            self._events.append(request)
+        else:
+            self.consumed(request.cost)
 
     def _take_frame(self, frame: tuple[Any, ...], now: float) -> None:
         kind = frame[0]
@@ -272,7 +277,7 @@ class Session:
 
     def takes(self, size: int) -> bool:
         """Whether a payload of that many bytes is within what both sides take."""
-        return size <= self._config.max_message_size and size <= self._peer_max_message
+        return size <= self._max_payload
 
     def check_size(self, size: int) -> None:
         """Check a payload against what both sides take.
@@ -280,26 +285,33 @@ class Session:
         Raises:
             UsageError: It is too long.
         """
-        limit = min(self._config.max_message_size, self._peer_max_message)
-        if size > limit:
+        if size > self._max_payload:
             raise UsageError(
-                f"{size} bytes are over max_message_size ({limit}); use a stream, or raise the limit on both sides"
+                f"{size} bytes are over max_message_size ({self._max_payload}); use a stream, or raise the limit on "
+                "both sides"
             )
 
-    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> None:
+    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> int:
         """Queue a message.
 
         Args:
             kind: What the payload is.
             name: Its type, UTF-8.
-            payload: Its content, of a size that :meth:`check_size` accepts.
+            payload: Its content.
+
+        Returns:
+            What :attr:`queued` is now.
 
         Raises:
             PeerNotConnected: The session is closed.
+            UsageError: It is too long for one side.
         """
-        self._check_open()
-        self._messages.add_message(kind, name, payload)
+        if self._going or self.failed is not None:
+            self._check_open()
+        if len(payload) > self._max_payload:
+            self.check_size(len(payload))
         self.messages_sent += 1
+        return self._messages.add_message(kind, name, payload) + len(self._replies)
 
     def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> int:
         """Queue a request.

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from librats._core.unframing import json_nests_deeper
+from librats._core.messages import MessageRun, json_nests_deeper
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.session.frames import MAX_NAME, Kind
 
-__all__ = ["Payload", "as_buffer", "decode_payload", "encode_json", "encode_name", "encode_value"]
+__all__ = ["Payload", "as_buffer", "decode_payload", "decode_run", "encode_json", "encode_name", "encode_value"]
 
 PLAIN_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
 """What most applications send; none of them is a buffer."""
@@ -51,14 +51,18 @@ def encode_json(data: Any, config: SessionConfig) -> bytes:
         text = _encode(data)
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError, RecursionError) as error:
         raise UsageError(f"not JSON: {error}") from error
+    if len(text) > config.max_json_size or json_nests_deeper(text, config.max_json_depth):
+        raise _over_a_limit(text, config)
+    return text
+
+
+def _over_a_limit(text: bytes, config: SessionConfig) -> UsageError:
     if len(text) > config.max_json_size:
-        raise UsageError(
+        return UsageError(
             f"{len(text)} bytes of JSON are over max_json_size ({config.max_json_size}); "
             "send them as bytes or through a stream, or raise the limit on both sides"
         )
-    if json_nests_deeper(text, config.max_json_depth):
-        raise UsageError(f"JSON nested deeper than max_json_depth ({config.max_json_depth})")
-    return text
+    return UsageError(f"JSON nested deeper than max_json_depth ({config.max_json_depth})")
 
 
 def as_buffer(data: Any) -> bytes | bytearray | memoryview:
@@ -125,3 +129,15 @@ def decode_payload(kind: int, payload: bytes, config: SessionConfig) -> Any:
     if kind == Kind.BYTES:
         return payload
     raise DecodeError(f"a payload of unknown kind {kind}")
+
+
+def decode_run(run: MessageRun, config: SessionConfig) -> list[Any] | None:
+    """Decode messages of one type together; None where one of them has to be looked at on its own."""
+    if run.kind == Kind.BYTES:
+        return run.payloads
+    if run.kind != Kind.JSON or run.longest > config.max_json_size or run.nests_deeper(config.max_json_depth):
+        return None
+    try:
+        return [_decode(payload) for payload in run.payloads]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return None

@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import pytest
 from tests.reference import framing as oracle
+from tests.reference.runs import each
 
 from librats._core.aead import Cipher
 from librats._core.framing import BlockWriter, FrameQueue
-from librats._core.unframing import BlockReader, Message
+from librats._core.messages import Message, MessageRun
+from librats._core.unframing import BlockReader
 from librats.errors import LocalProtocolError
 
 KEY = bytes(range(32))
@@ -44,8 +46,8 @@ def plaintexts_of(blocks: bytes) -> list[bytes]:
     return out
 
 
-def only_message(frames: list[Message | tuple[object, ...]]) -> Message:
-    (frame,) = frames
+def only_message(frames: list[Message | MessageRun | tuple[object, ...]]) -> Message:
+    (frame,) = each(frames)
     assert isinstance(frame, Message)
     return frame
 
@@ -140,7 +142,7 @@ def test_queue_keeps_its_content_while_it_grows_shrinks_and_moves() -> None:
             sent += 1
         writer.begin(65_600 if turn % 50 else 1 << 22)
         writer.put_queue(queue)
-        for frame in reader.feed(writer.finish()):
+        for frame in each(reader.feed(writer.finish())):
             assert isinstance(frame, Message)
             assert frame.payload == struct.pack(">I", received) + bytes(received * 7919 % 3000)
             received += 1

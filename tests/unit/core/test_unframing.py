@@ -6,10 +6,12 @@ import struct
 
 import pytest
 from tests.reference import framing as oracle
+from tests.reference.runs import each
 
 from librats._core.aead import Cipher
 from librats._core.framing import BlockWriter, FrameQueue
-from librats._core.unframing import BlockReader, Message, json_nests_deeper
+from librats._core.messages import Message, MessageRun, json_nests_deeper
+from librats._core.unframing import BlockReader
 
 KEY = bytes(range(32))
 ROUND = 256 * 1024
@@ -25,8 +27,8 @@ def sealed(*packed: bytes) -> bytes:
     return oracle.Sealer(KEY).block(b"".join(packed))
 
 
-def only_message(frames: list[Message | tuple[object, ...]]) -> Message:
-    (frame,) = frames
+def only_message(frames: list[Message | MessageRun | tuple[object, ...]]) -> Message:
+    (frame,) = each(frames)
     assert isinstance(frame, Message)
     return frame
 
@@ -130,7 +132,7 @@ def test_the_name_of_the_message_before_is_not_mistaken_for_another_of_its_lengt
     names = ["", "a", "b", "b", "ab", "ba", "ab", "", "\u00e9", "ab", "n" * 255, "n" * 254 + "m"]
     packed = [oracle.frame(1, 0, oracle.message_body(name.encode(), b"")) for name in names]
     frames = make_reader().feed(sealed(*packed))
-    assert [frame.name for frame in frames if isinstance(frame, Message)] == names
+    assert [frame.name for frame in each(frames) if isinstance(frame, Message)] == names
 
 
 def test_a_bad_name_is_not_remembered() -> None:

@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from tests.reference.runs import each
+
 from librats._core.aead import Cipher
 from librats.config import SessionConfig
 from librats.session.events import Event, Message, StreamChanged, StreamOpened
@@ -94,7 +96,7 @@ class Side:
     def collect(self) -> list[Event]:
         """Take the machine's news; returns what is new."""
         waiting = self.session.take_events()
-        new = list(waiting)
+        new = list(each(waiting))
         waiting.clear()
         self.events += new
         return new

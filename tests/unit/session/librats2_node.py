@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from tests.reference.runs import each
 from tests.unit.session.joined import KEYS, CountingEntropy, opened
 
 from librats._core.aead import Cipher
@@ -91,7 +92,7 @@ def news_of(session: Librats2Session) -> list[Event]:
 
 
 def only(kind: type[T], events: list[Event]) -> list[T]:
-    return [event for event in events if isinstance(event, kind)]
+    return [event for event in each(events) if isinstance(event, kind)]
 
 
 def told(events: list[Event]) -> list[tuple[int, str, bytes]]:

@@ -29,6 +29,7 @@ from tests.unit.session.librats2_node import (
 )
 
 from librats._core.aead import Cipher
+from librats._core.messages import MessageRun
 from librats.config import MIN_MESSAGE_WINDOW, SessionConfig
 from librats.errors import PeerLacks, PeerNotConnected, UsageError
 from librats.session.events import HelloReceived, IdentifyReceived, Message, PongReceived
@@ -401,7 +402,7 @@ def test_hello_is_told_before_messages_that_came_first() -> None:
     link = Link()
     link.session.receive_data(link.node.seal(app("chat", b"early")), now=START)
     link.session.send_hello(Identify().encode())
-    assert [type(event) for event in link.session.take_events()] == [HelloReceived, Message]
+    assert [type(event) for event in link.session.take_events()] == [HelloReceived, MessageRun]
 
 
 def test_identify_and_pings_overtake_messages() -> None:

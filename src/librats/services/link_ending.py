@@ -1,0 +1,98 @@
+"""How a link ends: refused, drained, closed with a goodbye, or dropped."""
+
+from __future__ import annotations
+
+import asyncio
+
+from librats.errors import RatsError
+from librats.services.link_state import LinkState
+from librats.session.frames import Reason
+from librats.session.librats2 import Librats2Session
+from librats.session.machine import Session
+
+__all__ = ["LinkEnding"]
+
+
+class LinkEnding(LinkState):
+    """Mixed into :class:`~librats.services.session.Link`."""
+
+    __slots__ = ()
+
+    def retire(self, *, peer_is_done: bool = False) -> None:
+        """Finish what is under way on this link, then close it: another one has taken over.
+
+        Args:
+            peer_is_done: True where the peer has said that it is done with the link.
+        """
+        self._retirement.begin(peer_is_done=peer_is_done)
+
+    def reinstate(self) -> None:
+        """Take a retired link into use again: the one that had taken over is gone."""
+        self._retirement.undo()
+
+    def refuse(self, error: RatsError, code: str) -> None:
+        """Send the peer away before the session has begun."""
+        self.error = error
+        self.refused_here = True
+        self.admitted = False
+        if not self._closing:
+            self.reason = (code, str(error))
+            self._say_goodbye(code, str(error))
+
+    def _say_goodbye(self, code: str, message: str) -> None:
+        if self._session is not None:
+            self._closing = True
+            self._session.go_away(code, message)
+            self._said_goodbye = True
+            self._linger()
+            self._flush()
+
+    def _linger(self) -> None:
+        """Give the last bytes a little time: a peer that does not take them must not hold us up."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._config.close_timeout, self.abort)
+
+    def _close_transport(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._linger()
+
+    async def close(self, code: str = Reason.CLOSED, message: str = "") -> None:
+        """Send what is queued and why, and close; after ``close_timeout`` seconds without ceremony. Idempotent."""
+        if not self._closing and self._transport is not None:
+            self.reason = (code, "closed on this side")
+            if self._session is None:
+                self._abort(code, message)
+            else:
+                self._say_goodbye(code, message)
+        if self._transport is not None:
+            await asyncio.wait([self.closed])
+
+    def hang_up(self) -> None:
+        """Close the connection after the peer has said goodbye: what we still send, it does not take."""
+        self._closing = True
+        self._flush()
+        self._close_transport()
+
+    def _abort(self, code: str, message: str) -> None:
+        self._closing = True
+        self.reason = (code, message)
+        self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _leave_if_done(self, session: Session | Librats2Session) -> None:
+        """Tell the peer that a retired link is done with, and close it once the peer has said so too."""
+        retirement = self._retirement
+        if retirement.may_leave and not retirement.has_left and session.is_idle:
+            retirement.has_left = True
+            session.go_away(Reason.SUPERSEDED, "another link took over")
+            self.request_flush()
+        elif retirement.has_left and (retirement.peer_has_left or self.speaks_librats2) and not session.wants_to_send:
+            self._closing = True
+            self._close_transport()

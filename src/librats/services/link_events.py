@@ -1,0 +1,149 @@
+"""What a link does with the events of its session."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from librats._core.messages import Message, MessageRun
+from librats.errors import HandshakeError, RemoteError, RequestTimeout
+from librats.services.link_state import LinkState
+from librats.services.stream import Stream
+from librats.session.events import (
+    DatagramReceived,
+    Event,
+    GoAwayReceived,
+    HelloReceived,
+    IdentifyReceived,
+    PongReceived,
+    ReplyReceived,
+    RequestCancelled,
+    RequestExpired,
+    RequestFailed,
+    SessionFailed,
+    StreamChanged,
+    StreamOpened,
+)
+from librats.session.frames import Reason
+from librats.session.librats2 import Librats2Session
+from librats.session.machine import Session
+
+if TYPE_CHECKING:
+    from librats.services.session import Link
+
+__all__ = ["LinkEvents"]
+
+logger = logging.getLogger("librats.session")
+
+
+class LinkEvents(LinkState):
+    """Mixed into :class:`~librats.services.session.Link`."""
+
+    __slots__ = ()
+
+    @property
+    def _link(self) -> Link:
+        return cast("Link", self)
+
+    def _process(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        events = session.take_events()
+        self._processing = True
+        try:
+            while events and (self.admitted or session.failed is not None):
+                event = events.popleft()
+                if not self.admitted and type(event) not in (GoAwayReceived, SessionFailed):
+                    continue  # what came from somebody who was never let in is not heard
+                if type(event) is MessageRun:
+                    self._owner.messages_received(self._link, event)
+                elif type(event) is Message:
+                    self._owner.request_received(self._link, event)
+                else:
+                    self._take_event(event)
+        finally:
+            self._processing = False
+        if self._just_consumed:
+            session.consumed(self._just_consumed)
+            self._just_consumed = 0
+        self._hold_back(session)
+        if session.wants_to_send or self.retired:
+            self._flush()
+
+    def _hold_back(self, session: Session | Librats2Session) -> None:
+        """Stop taking from the network while the session cannot hold its peer back in another way."""
+        wanted = session.wants_pause
+        if wanted != self._held_back:
+            self._held_back = wanted
+            if wanted:
+                self.pause()
+            else:
+                self.resume()
+
+    def _take_event(self, event: Event) -> None:  # noqa: PLR0912 - one branch for each event
+        match event:
+            case StreamChanged():
+                stream = self._streams.get(event.stream.number)
+                if stream is not None:
+                    stream.changed()
+                    if event.stream.dead:
+                        del self._streams[event.stream.number]
+            case ReplyReceived():
+                self._waiters.settle_reply(event.request_id, (event.kind, event.payload))
+            case RequestFailed():
+                self._waiters.settle_reply(event.request_id, RemoteError(event.code, event.message))
+            case RequestExpired():
+                self._waiters.settle_reply(event.request_id, RequestTimeout("no reply within the deadline"))
+            case RequestCancelled():
+                self._owner.request_cancelled(self._link, event.request_id)
+            case PongReceived():
+                self._waiters.settle_pong(event.token, event.rtt)
+            case StreamOpened():
+                stream = self._streams[event.stream.number] = Stream(self._link, event.stream)
+                self._owner.stream_opened(self._link, stream)
+            case DatagramReceived():
+                self._owner.datagram_received(self._link, event)
+            case HelloReceived():
+                if not self.ready:
+                    self._become_ready(event.payload)
+            case IdentifyReceived():
+                self._owner.identified(self._link, event.identify)
+            case GoAwayReceived():
+                self._take_go_away(event)
+            case SessionFailed():
+                self._take_failure(event)
+
+    def _become_ready(self, hello: bytes) -> None:
+        self.ready = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._arm_timer()
+        self.settled.set_result(None)
+        self._owner.link_ready(self._link, hello)
+
+    def _take_go_away(self, event: GoAwayReceived) -> None:
+        if not self.ready:
+            self.error = HandshakeError(f"the peer refused: {event.message or event.code}")
+        if not self._closing and event.code != Reason.SUPERSEDED:
+            self.reason = (event.code, event.message or "the peer closed the session")
+        self._owner.link_going(self._link, event.code, event.message)
+
+    def _take_failure(self, event: SessionFailed) -> None:
+        if not self._closing:
+            self._closing = True
+            self.reason = (event.code, event.message)
+            logger.debug("%r failed: %s", self, event.message)
+            self._flush()
+            self._close_transport()
+
+    def consumed(self, cost: int) -> None:
+        """Take note that a message has been handled."""
+        if self._processing:
+            self._just_consumed += cost
+        elif self._session is not None and self._session.failed is None:
+            self._session.consumed(cost)
+            self._hold_back(self._session)
+            if self._session.wants_to_send or self.retired:
+                self.request_flush()

@@ -1,0 +1,189 @@
+"""What a link knows of itself: the ground under its verbs, its events and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from librats.config import SessionConfig
+from librats.errors import PeerNotConnected, RatsError
+from librats.services.owner import LinkOwner
+from librats.services.retirement import Retirement
+from librats.services.stream import Stream
+from librats.services.waiting import Waiters
+from librats.session.frames import Reason
+from librats.session.librats2 import Librats2Session
+from librats.session.machine import Session
+from librats.session.opening import Opened, Opening
+from librats.types import Address, Entropy
+
+if TYPE_CHECKING:
+    from librats.services.session import Link
+
+__all__ = ["LinkState"]
+
+UNKNOWN = Address("", 0)
+LOST: tuple[str, str] = (Reason.LOST, "the connection was lost")
+
+
+class LinkState:
+    """State and questions of a :class:`~librats.services.session.Link`, which describes the arguments."""
+
+    __slots__ = (
+        "_closing",
+        "_config",
+        "_connected",
+        "_entropy",
+        "_flush_handle",
+        "_held_back",
+        "_is_full",
+        "_just_consumed",
+        "_loop",
+        "_opening",
+        "_opening_buffer",
+        "_owner",
+        "_paused",
+        "_processing",
+        "_retirement",
+        "_said_all",
+        "_said_goodbye",
+        "_session",
+        "_streams",
+        "_timer",
+        "_transport",
+        "_waiters",
+        "address",
+        "admitted",
+        "closed",
+        "error",
+        "initiator",
+        "local_address",
+        "opened",
+        "peer_id",
+        "ready",
+        "reason",
+        "refused_here",
+        "settled",
+    )
+
+    def __init__(
+        self,
+        opening: Opening,
+        owner: LinkOwner,
+        *,
+        initiator: bool,
+        config: SessionConfig,
+        entropy: Entropy,
+        connected: Callable[[Link], bool] | None = None,
+    ) -> None:
+        self._opening: Opening | None = opening
+        self._opening_buffer: bytearray | None = None
+        self._owner = owner
+        self._connected = connected
+        self._config = config
+        self._entropy = entropy
+        self._loop = asyncio.get_running_loop()
+        self.initiator = initiator
+        """True where this side dialled."""
+        self.address = UNKNOWN
+        """Where the peer is, as the connection sees it."""
+        self.local_address = UNKNOWN
+        """This side of the connection."""
+        self.peer_id = ""
+        """Id of the peer; empty until the handshake is done."""
+        self.opened: Opened | None = None
+        """What the handshake left behind, once it is done."""
+        self.reason = LOST
+        """Code and words for why the link ended."""
+        self.error: RatsError | None = None
+        """Why the handshake failed, or None."""
+        self.admitted = False
+        """True once the owner has let the peer in; until then its messages wait."""
+        self.ready = False
+        """True once both sides have let each other in."""
+        self.refused_here = False
+        """True where it was this side that did not let the other in."""
+        self._retirement = Retirement(self._loop, self.request_flush)
+        self._session: Session | Librats2Session | None = None
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush_handle: asyncio.Handle | None = None
+        self._paused = False
+        self._held_back = False
+        self._is_full = False
+        self._processing = False
+        self._just_consumed = 0
+        self._closing = False
+        self._said_goodbye = False
+        self._said_all = False
+        self._streams: dict[int, Stream] = {}
+        self._waiters = Waiters(self._loop)
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection is gone."""
+        self.settled: asyncio.Future[None] = self._loop.create_future()
+        """Done when both sides have let each other in, or the connection is gone."""
+
+    def __repr__(self) -> str:
+        """Show direction, address and peer."""
+        arrow = "to" if self.initiator else "from"
+        return f"<Link {arrow} {self.address} peer={self.peer_id[:8] or 'unknown'}>"
+
+    @property
+    def session(self) -> Session | Librats2Session:
+        """The session machine.
+
+        Raises:
+            PeerNotConnected: The handshake is not done.
+        """
+        if self._session is None:
+            raise PeerNotConnected("the handshake is not done")
+        return self._session
+
+    @property
+    def speaks_librats2(self) -> bool:
+        """True where the peer is a librats 2 node rather than one of ours."""
+        return isinstance(self._session, Librats2Session)
+
+    @property
+    def is_open(self) -> bool:
+        """True where messages can be sent."""
+        return (
+            self._session is not None
+            and self._session.failed is None
+            and not (self._closing or self._retirement.has_left)
+        )
+
+    @property
+    def is_usable(self) -> bool:
+        """True where both sides still take messages on it."""
+        return self.ready and self.is_open and not self._retirement.peer_has_left
+
+    @property
+    def retired(self) -> bool:
+        """True once another link to the peer has taken over."""
+        return self._retirement.begun
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._loop.time()
+
+    if TYPE_CHECKING:  # what one part of a link asks of another
+
+        def request_flush(self) -> None:
+            """See to it that what is queued leaves in this turn of the loop."""
+
+        def pause(self) -> None:
+            """Take nothing from the network for now."""
+
+        def resume(self) -> None:
+            """Go on taking from the network."""
+
+        def _flush(self) -> None:
+            """Send what is queued."""
+
+        def _arm_timer(self) -> None:
+            """Wake the session machine when it wants that."""
+
+        def _close_transport(self) -> None:
+            """Close the connection behind what was written."""
