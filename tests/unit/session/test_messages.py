@@ -311,8 +311,10 @@ def test_sizes_are_checked_against_both_sides() -> None:
 
 def test_a_longer_message_than_was_agreed_ends_the_session() -> None:
     pair = Pair(SessionConfig(), SessionConfig(max_message_size=2000, max_json_size=1000))
-    pair.a.session.send_message(Kind.BYTES, b"", bytes(2001))
-    pair.settle()
+    with pytest.raises(UsageError, match="max_message_size"):
+        pair.a.session.send_message(Kind.BYTES, b"", bytes(2001))
+    packed = oracle.frame(oracle.MESSAGE, Kind.BYTES, oracle.message_body(b"", bytes(2001)))
+    pair.b.session.receive_data(oracle.Sealer(KEYS[0]).block(packed), now=pair.now)
     assert errors_of(pair.b) == ["a message longer than 2000 bytes"]
     assert pair.b.messages() == []
 
