@@ -33,6 +33,7 @@ from librats.errors import (
     IdentityError,
     LocalProtocolError,
     OperationTimeout,
+    PeerDenied,
     PeerLacks,
     PeerLimitReached,
     PeerNotConnected,
@@ -43,6 +44,7 @@ from librats.errors import (
     RequestTimeout,
     UsageError,
 )
+from librats.peers.access import AccessList
 from librats.peers.events import (
     HandlerFailed,
     IncomingRefused,
@@ -68,6 +70,7 @@ from librats.types import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessList",
     "Address",
     "ClosedError",
     "ConfigError",
@@ -90,6 +93,7 @@ __all__ = [
     "PathChanged",
     "Peer",
     "PeerConnected",
+    "PeerDenied",
     "PeerDisconnected",
     "PeerDiscovered",
     "PeerLacks",

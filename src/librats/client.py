@@ -16,6 +16,7 @@ from librats.errors import ConnectError, IdentityError, PeerNotConnected, UsageE
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
 from librats.meeting import LocalMeeting
+from librats.peers.access import Access, AccessList
 from librats.peers.arguments import DEFAULT, Default, encode_text
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.manager import PeerManager
@@ -84,6 +85,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         self._identity = identity
         self._keeps_identity = identity is not None
         self._lock: IdentityLock | None = None
+        self._access = Access.of(self._config)
         self._tasks = TaskSet()
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None
@@ -133,12 +135,15 @@ class RatsClient(HearingVerbs, FamiliarNames):
             entropy=network.entropy,
             new_key=SystemEntropy().token_bytes,
             agent=AGENT,
+            access=self._access,
         )
         self._interfaces = await network.interface_addresses()
         listener = await network.listen_tcp(manager.incoming_link, self._config.listen_host, self._wanted_port)
         self._manager, self._listener = manager, listener
         self._connector = Connector(manager, network, self._config)
         manager.listening = self.addresses
+        loop = asyncio.get_running_loop()
+        self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
         self._started_at = asyncio.get_running_loop().time()
         self._stopped = asyncio.Event()  # a new one, because an event belongs to the loop that first waited for it
         logger.debug("started: %r", self)
@@ -151,6 +156,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
                 self._release_identity()
                 return
             manager.closing = True
+            self._access.changed = None
             if self._listener is not None:
                 self._listener.close()
             for iterator in list(self._iterators):
@@ -282,6 +288,21 @@ class RatsClient(HearingVerbs, FamiliarNames):
         """The connected peers by id: a view that changes as they come and go."""
         return MappingProxyType(self._manager.peers if self._manager is not None else {})
 
+    @property
+    def allow(self) -> AccessList:
+        """Peer ids and networks that are talked to.
+
+        Networks in it leave out every address outside of them, peer ids in it every other peer. While there is none,
+        everybody is allowed. What is in :attr:`deny` is not talked to all the same. A change works at once, on
+        sessions that are there as well: one that is no longer allowed ends with the code ``"refused"``.
+        """
+        return self._access.allow
+
+    @property
+    def deny(self) -> AccessList:
+        """Peer ids and networks that are not talked to, neither dialling nor being dialled; see :attr:`allow`."""
+        return self._access.deny
+
     def statistics(self) -> dict[str, Any]:
         """Return counters of the client and all its peers, as values that have a JSON form."""
         manager = self._manager
@@ -314,6 +335,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         Raises:
             ConnectError: It cannot be reached; ``attempts`` tells everything that was tried.
             PeerLimitReached: ``max_peers`` are connected.
+            PeerDenied: :attr:`allow` or :attr:`deny` does not let this client talk to it.
             UsageError: The client is not running, or the target makes no sense.
         """
         manager = self._running()

@@ -75,7 +75,16 @@ class SessionConfig:
     """Handlers of one peer that may run at once where ``concurrent=True`` lets them."""
 
     handshake_timeout: float = 15.0
-    """Seconds from the first byte to a session."""
+    """Seconds from the connection to a session, whatever the stages below allow."""
+
+    first_byte_timeout: float = 5.0
+    """Seconds from the connection to the peer's first byte."""
+
+    message_timeout: float = 5.0
+    """Seconds that each message of the handshake may take to be complete."""
+
+    hello_timeout: float = 10.0
+    """Seconds from the end of the handshake until both sides have let each other in."""
 
     ping_interval: float = 15.0
     """Seconds between pings."""
@@ -127,11 +136,29 @@ class RatsConfig:
     max_peers: int = 256
     """Peers that may be connected at once."""
 
-    max_half_open: int = 128
-    """Incoming connections that may be in their handshake at once."""
+    max_half_open: int = 1024
+    """Incoming connections that may be in their handshake at once; for one more, another one makes room."""
+
+    max_half_open_per_source: int = 256
+    """Of these, how many may come from one IPv4 address or one IPv6 network of /64."""
+
+    max_handshake_rate: float = 1000.0
+    """Handshakes that others may begin with us per second, with one second's worth in advance."""
+
+    max_handshake_rate_per_source: float = 500.0
+    """Of these, how many one IPv4 address or one IPv6 network of /64 may begin."""
+
+    allow: tuple[str, ...] = ()
+    """Peer ids and networks that are talked to, no others; see :attr:`librats.RatsClient.allow`."""
+
+    deny: tuple[str, ...] = ()
+    """Peer ids and networks that are not talked to; see :attr:`librats.RatsClient.deny`."""
 
     connect_timeout: float = 30.0
     """Seconds that ``connect`` tries, over all addresses."""
+
+    dial_timeout: float = 10.0
+    """Seconds that the connection to one address may take to come about."""
 
     attempt_delay: float = 0.25
     """Seconds between the starts of two attempts to one peer (RFC 8305, section 5)."""
@@ -148,7 +175,11 @@ class RatsConfig:
         Raises:
             ConfigError: One of them has a value that cannot be used.
         """
-        _require_positive(self, "max_peers", "max_half_open", "connect_timeout", "attempt_delay", "request_timeout")
+        _require_positive(self, *(f.name for f in fields(self) if f.type in ("int", "float")))
+        for name in ("allow", "deny"):
+            entries = getattr(self, name)
+            texts = isinstance(entries, tuple) and all(isinstance(entry, str) for entry in entries)
+            _require(texts, name, f"must be a tuple of texts, not {entries!r}")
         _require(isinstance(self.session, SessionConfig), "session", "must be a SessionConfig")
 
     @property

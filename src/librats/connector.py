@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from librats.config import RatsConfig
-from librats.errors import ConnectError, HandshakeError, PeerLimitReached, RatsError, UsageError
+from librats.errors import ConnectError, HandshakeError, PeerDenied, PeerLimitReached, RatsError, UsageError
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.runtime.network import Network
@@ -119,13 +119,19 @@ class Connector:
         Raises:
             ConnectError: Nothing worked; it tells every attempt.
             PeerLimitReached: We have as many peers as ``max_peers`` allows.
+            PeerDenied: The allow or deny list does not let us talk to it.
         """
+        denied = None if expect_id is None else self._manager.admission.access.check_id(expect_id)
+        if denied is not None:
+            self._manager.admission.refusals[denied.limit] += 1
+            raise denied
         known = self._already_there(addresses, expect_id)
         if known is not None:
             return known
         if not self._manager.admission.has_place_for(expect_id or ""):
+            self._manager.admission.refusals["max_peers"] += 1
             raise self._manager.admission.limit_reached()
-        race = _Race(self._manager, self._network, self._config.attempt_delay, expect_id)
+        race = _Race(self._manager, self._network, self._config, expect_id)
         seconds = self._config.connect_timeout if timeout is None else timeout
         deadline = asyncio.timeout(seconds)
         done = self._under_way[deadline] = asyncio.get_running_loop().create_future()
@@ -143,7 +149,7 @@ class Connector:
             del self._under_way[deadline]
             done.set_result(None)
         if link is None:
-            if isinstance(race.last_error, PeerLimitReached) and race.refused_here:
+            if isinstance(race.last_error, PeerLimitReached | PeerDenied) and race.refused_here:
                 raise race.last_error
             raise ConnectError(target, race.attempts) from race.last_error
         peer = self._manager.peers.get(link.peer_id)
@@ -183,10 +189,10 @@ def _interleaved(addresses: list[Address]) -> list[Address]:
 class _Race:
     """Attempts to reach one peer, of which the first to finish its handshake wins."""
 
-    def __init__(self, manager: PeerManager, network: Network, delay: float, expect_id: str | None) -> None:
+    def __init__(self, manager: PeerManager, network: Network, config: RatsConfig, expect_id: str | None) -> None:
         self._manager = manager
         self._network = network
-        self._delay = delay
+        self._config = config
         self._expect_id = expect_id
         self._loop = asyncio.get_running_loop()
         self._running: dict[asyncio.Task[Link], tuple[Address, float]] = {}
@@ -203,7 +209,7 @@ class _Race:
                     address = waiting.pop()
                     task = self._loop.create_task(self._attempt(address), name=f"librats dial {address}")
                     self._running[task] = (address, self._loop.time())
-                link = await self._first_done(self._delay if waiting else None)
+                link = await self._first_done(self._config.attempt_delay if waiting else None)
                 if link is not None:
                     self.give_up("another address was quicker")
                     return link
@@ -240,8 +246,17 @@ class _Race:
         )
 
     async def _attempt(self, address: Address) -> Link:
+        denied = self._manager.admission.access.check_address(address.host)
+        if denied is not None:
+            self._manager.admission.refusals[denied.limit] += 1
+            self.refused_here = True
+            raise denied
         link = self._manager.new_link(expect_id=self._expect_id)
-        await self._network.dial_tcp(lambda: link, address)
+        try:
+            async with asyncio.timeout(self._config.dial_timeout):
+                await self._network.dial_tcp(lambda: link, address)
+        except TimeoutError:
+            raise HandshakeError(f"no connection within {self._config.dial_timeout:g} s") from None
         try:
             await asyncio.shield(link.settled)
         except asyncio.CancelledError:

@@ -13,6 +13,7 @@
     ├── HandshakeError              no secure channel came about
     ├── ConnectError                no connection came about; tells every attempt
     ├── PeerNotConnected            no session with that peer
+    ├── PeerDenied                  the allow or deny list does not let us talk to it
     ├── PeerLimitReached            ``max_peers`` are connected
     ├── ClosedError                 the client, peer or stream is closed
     ├── PeerLacks                   the peer's software has no such feature
@@ -39,6 +40,7 @@ __all__ = [
     "IdentityError",
     "LocalProtocolError",
     "OperationTimeout",
+    "PeerDenied",
     "PeerLacks",
     "PeerLimitReached",
     "PeerNotConnected",
@@ -128,6 +130,19 @@ class ConnectError(RatsError):
 
 class PeerNotConnected(RatsError):
     """There is no session with that peer."""
+
+
+class PeerDenied(RatsError):
+    """The client's allow or deny list does not let it talk to that peer or address.
+
+    Args:
+        reason: Who is not talked to, and why.
+        limit: The list: ``"allow"`` or ``"deny"``.
+    """
+
+    def __init__(self, reason: str, limit: str) -> None:
+        super().__init__(reason)
+        self.limit = limit
 
 
 class PeerLimitReached(RatsError):

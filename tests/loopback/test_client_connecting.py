@@ -260,7 +260,7 @@ async def test_a_full_client_tells_who_dials_it_and_the_application(make_client:
     refused: asyncio.Queue[IncomingRefused] = asyncio.Queue()
     a.on_event(IncomingRefused, refused.put_nowait)
     await connect(b, a)
-    with pytest.raises(ConnectError, match="the peer refused: 1 peers are connected, the limit is max_peers"):
+    with pytest.raises(ConnectError, match="the peer refused: 1 peers are connected, the limit is max_peers=1"):
         await soon(c.connect((LOOPBACK, a.listen_port)))
     event = await soon(refused.get())
     assert "max_peers" in event.reason

@@ -12,6 +12,7 @@ import pytest
 from librats.config import RatsConfig
 from librats.connector import MAX_ADDRESSES, Connector, Target
 from librats.errors import ConnectError, HandshakeError, PeerLimitReached, UsageError
+from librats.peers.access import Access
 from librats.peers.admission import Admission
 from librats.peers.dispatch import Dispatcher
 from librats.peers.handlers import HandlerTable
@@ -106,7 +107,9 @@ class World:
         self.peers: dict[str, Any] = {}
         config = RatsConfig(**{"attempt_delay": 0.001, **settings})
         handlers, tasks = HandlerTable(), TaskSet()
-        admission = Admission(config, handlers, Dispatcher(handlers, tasks, config.session), tasks, self.peers)
+        admission = Admission(
+            config, handlers, Dispatcher(handlers, tasks, config.session), tasks, self.peers, Access()
+        )
         manager = SimpleNamespace(peers=self.peers, new_link=self._new_link, admission=admission)
         self.connector = Connector(cast("Any", manager), cast("Any", self), config)
 

@@ -15,6 +15,7 @@ from librats.blocking.stream import Stream
 from librats.client import RatsClient as AsyncClient
 from librats.config import RatsConfig
 from librats.errors import UsageError
+from librats.peers.access import AccessList
 from librats.peers.arguments import DEFAULT, Default
 from librats.peers.identity import Identity
 from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy
@@ -151,6 +152,16 @@ class RatsClient:
         """The peers that are connected now, by id: a copy."""
         found = self._bridge.call(lambda: dict(self._client.peers))
         return {peer_id: self._peers.of(peer) for peer_id, peer in found.items()}
+
+    @property
+    def allow(self) -> AccessList:
+        """Peer ids and networks that are talked to; see :attr:`librats.RatsClient.allow`."""
+        return self._client.allow
+
+    @property
+    def deny(self) -> AccessList:
+        """Peer ids and networks that are not talked to; see :attr:`librats.RatsClient.deny`."""
+        return self._client.deny
 
     def statistics(self) -> dict[str, Any]:
         """Return counters of the client and all its peers, as values that have a JSON form."""

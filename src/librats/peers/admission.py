@@ -1,17 +1,22 @@
-"""Who may come in: handshakes under way, the application's hooks, and how many peers there may be."""
+"""Who may come in: the lists, handshakes and their rate, the application's hooks, and how many peers there are."""
 
 from __future__ import annotations
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from librats.config import RatsConfig
 from librats.errors import PeerLimitReached
+from librats.peers.access import Access
 from librats.peers.dispatch import Dispatcher
 from librats.peers.events import IncomingRefused
+from librats.peers.half_open import HalfOpenTable
 from librats.peers.handlers import HandlerTable
+from librats.peers.networks import source_of
+from librats.peers.pace import Pace, PaceTable
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
@@ -20,6 +25,9 @@ from librats.types import Address
 __all__ = ["Admission"]
 
 logger = logging.getLogger("librats.peers")
+
+PATIENCE = 0.5
+"""Seconds that a handshake may wait for its turn; one that would wait longer is refused."""
 
 
 class Admission:
@@ -31,6 +39,7 @@ class Admission:
         dispatcher: Tells who was refused.
         tasks: Owner of the tasks in which async hooks run.
         peers: The connected peers by id.
+        access: The lists of whom we talk to.
     """
 
     def __init__(
@@ -40,57 +49,90 @@ class Admission:
         dispatcher: Dispatcher,
         tasks: TaskSet,
         peers: Mapping[str, Peer],
+        access: Access,
     ) -> None:
         self._config = config
         self._handlers = handlers
         self._dispatcher = dispatcher
         self._tasks = tasks
         self._peers = peers
-        self._half_open: dict[Link, None] = {}
-        self.incoming_refused = 0
-        """Connections of others that were not let in."""
+        self._incoming_refused = 0
+        self.access = access
+        """The lists of whom we talk to."""
+        self.half_open: HalfOpenTable[Link] = HalfOpenTable(config.max_half_open, config.max_half_open_per_source)
+        """Incoming connections whose handshake is under way."""
+        self._pace = Pace(config.max_handshake_rate, config.max_handshake_rate)
+        rate = config.max_handshake_rate_per_source
+        self._source_paces = PaceTable(rate, rate)
+        self.refusals: Counter[str] = Counter()
+        """How often each limit, list or hook has said no."""
 
     @property
-    def half_open(self) -> int:
-        """Incoming connections whose handshake is under way."""
-        return len(self._half_open)
+    def incoming_refused(self) -> int:
+        """Connections of others that were not let in."""
+        return self._incoming_refused
 
     # Before the handshake
 
     def connected(self, link: Link) -> bool:
         """Let a connection that somebody else dialled begin its handshake, or not."""
-        if len(self._half_open) >= self._config.max_half_open:
-            # The oldest makes room: refusing the newest would let idle connections lock everybody out.
-            oldest = next(iter(self._half_open))
-            self.handshake_over(oldest)
-            self.refused(oldest.address, "more handshakes are under way than max_half_open")
-            oldest.abort()
-        self._half_open[link] = None
+        denied = self.access.check_address(link.address.host)
+        if denied is not None:
+            self.refused(link.address, str(denied), denied.limit)
+            return False
+        evicted = self.half_open.add(source_of(link.address.host), link)
+        if evicted is not None:
+            victim, limit = evicted
+            words = f"more than {getattr(self._config, limit)} handshakes are under way, the limit is {limit}"
+            self.refused(victim.address, words, limit)
+            victim.abort()
         verdict = self.ask(link.address)
         if inspect.isawaitable(verdict):
             link.pause()
             self._tasks.create(self._decide_later(link, verdict), name="librats incoming hook")
             return True
         if not verdict:
-            self.refused(link.address, "the application refused the address")
+            self._address_refused(link)
         return bool(verdict)
 
     async def _decide_later(self, link: Link, verdict: Any) -> None:
         if await verdict:
             link.resume()
         else:
-            self.refused(link.address, "the application refused the address")
+            self._address_refused(link)
             link.abort()
+
+    def _address_refused(self, link: Link) -> None:
+        self.refused(link.address, "the application refused the address", "incoming")
+
+    def handshake_begins(self, link: Link) -> float | None:
+        """Tell when a handshake, the first bytes of which have come, may begin.
+
+        Returns:
+            Seconds; None where it may not, which has been told.
+        """
+        now = link.now()
+        limit = "max_handshake_rate_per_source"
+        delay = self._source_paces.wait(source_of(link.address.host), now=now, at_most=PATIENCE)
+        if delay is not None:
+            limit = "max_handshake_rate"
+            in_all = self._pace.wait(now=now, at_most=PATIENCE)
+            delay = None if in_all is None else max(delay, in_all)
+        if delay is None:
+            words = f"more than {getattr(self._config, limit):g} handshakes a second, the limit is {limit}"
+            self.refused(link.address, words, limit)
+        return delay
 
     def handshake_over(self, link: Link) -> None:
         """Take note that a handshake is done, or failed."""
-        self._half_open.pop(link, None)
+        self.half_open.remove(source_of(link.address.host), link)
 
-    def refused(self, address: Address, reason: str) -> None:
+    def refused(self, address: Address, reason: str, limit: str, peer_id: str = "") -> None:
         """Count and tell that somebody was not let in."""
-        self.incoming_refused += 1
+        self._incoming_refused += 1
+        self.refusals[limit] += 1
         logger.debug("refused %s: %s", address, reason)
-        self._dispatcher.announce(IncomingRefused(address, reason))
+        self._dispatcher.announce(IncomingRefused(address, reason, limit, peer_id))
 
     # The limit
 
@@ -100,7 +142,9 @@ class Admission:
 
     def limit_reached(self) -> PeerLimitReached:
         """Return the error that says how many peers are connected, and which limit that is."""
-        return PeerLimitReached(f"{len(self._peers)} peers are connected, the limit is max_peers")
+        return PeerLimitReached(
+            f"{len(self._peers)} peers are connected, the limit is max_peers={self._config.max_peers} (RatsConfig)"
+        )
 
     # The application's hooks
 

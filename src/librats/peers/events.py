@@ -62,6 +62,11 @@ class IncomingRefused:
 
     address: Address
     reason: str
+    limit: str = ""
+    """What said no: the name of a limit in the configuration, ``"allow"``, ``"deny"``, or ``"incoming"`` where it was
+    the application's own hook."""
+    peer_id: str = ""
+    """Who it was; empty where that was not known yet."""
 
 
 @dataclass(frozen=True, slots=True)

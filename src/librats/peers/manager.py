@@ -12,6 +12,7 @@ from typing import Any
 from librats._core.messages import Message, MessageRun
 from librats.config import RatsConfig
 from librats.errors import DecodeError, HandshakeError, RatsError
+from librats.peers.access import Access
 from librats.peers.admission import Admission
 from librats.peers.dispatch import Dispatcher
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
@@ -66,6 +67,7 @@ class PeerManager:
         entropy: Random values for everything but keys.
         new_key: Makes ephemeral keys: 32 bytes from the system.
         agent: What we call our software.
+        access: Whom we talk to; everybody where it is None.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class PeerManager:
         entropy: Entropy,
         new_key: Callable[[int], bytes],
         agent: str,
+        access: Access | None = None,
     ) -> None:
         self._identity = identity
         self._config = config
@@ -97,7 +100,7 @@ class PeerManager:
         """Where we take connections."""
         self.peers: dict[str, Peer] = {}
         """Connected peers by id."""
-        self.admission = Admission(config, handlers, self.dispatcher, tasks, self.peers)
+        self.admission = Admission(config, handlers, self.dispatcher, tasks, self.peers, access or Access())
         """Who may come in."""
         self._waiting: dict[Link, Peer] = {}
         self._links: set[Link] = set()
@@ -142,6 +145,10 @@ class PeerManager:
         """Make the protocol of a connection that somebody else dialled."""
         return self.new_link(initiator=False)
 
+    def handshake_begins(self, link: Link) -> float | None:
+        """Tell in how many seconds a handshake that somebody else has begun may go on; None where it may not."""
+        return self.admission.handshake_begins(link)
+
     def _connected(self, link: Link) -> bool:
         """Let a connection begin its handshake, or not."""
         self._links.add(link)
@@ -157,11 +164,12 @@ class PeerManager:
         if link.peer_id == self._identity.peer_id:
             link.refuse(HandshakeError("that is this client itself"), Reason.REFUSED)
             return
+        denied = self.admission.access.check_id(link.peer_id)
+        if denied is not None:
+            self._turn_away(link, denied, Reason.REFUSED, denied.limit)
+            return
         if self._is_full(link):
-            full = self.admission.limit_reached()
-            link.refuse(full, Reason.LIMIT)
-            if not link.initiator:
-                self.admission.refused(link.address, str(full))
+            self._turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
             return
         if link.initiator:
             self._admit(link)
@@ -173,6 +181,13 @@ class PeerManager:
         else:
             self._admit_or_not(link, verdict)
 
+    def _turn_away(self, link: Link, error: RatsError, code: str, limit: str) -> None:
+        link.refuse(error, code)
+        if link.initiator:
+            self.admission.refusals[limit] += 1
+        else:
+            self.admission.refused(link.address, str(error), limit, link.peer_id)
+
     def _is_full(self, link: Link) -> bool:
         return self.closing or not self.admission.has_place_for(link.peer_id)
 
@@ -183,8 +198,7 @@ class PeerManager:
         if verdict:
             self._admit(link)
         else:
-            self.admission.refused(link.address, "the application refused the peer")
-            link.refuse(HandshakeError("the application refused the peer"), Reason.REFUSED)
+            self._turn_away(link, HandshakeError("the application refused the peer"), Reason.REFUSED, "incoming")
 
     def _admit(self, link: Link) -> None:
         if link.is_open:
@@ -223,7 +237,7 @@ class PeerManager:
         waiting = self._waiting.pop(link, None)
         self._part_with_ghost(link)
         if self._is_full(link):
-            link.refuse(self.admission.limit_reached(), Reason.LIMIT)
+            self._turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
             return
         peer = self.peers.get(link.peer_id)
         if peer is None:
@@ -379,6 +393,23 @@ class PeerManager:
         logger.debug("disconnected: %r: %s", peer, reason)
         self.dispatcher.notify("disconnect", peer, reason)
         self.dispatcher.announce(PeerDisconnected(peer, code, reason))
+
+    # Changes of the lists
+
+    def enforce_access(self) -> None:
+        """End the sessions, and the handshakes, with those that are no longer talked to."""
+        access = self.admission.access
+        for link in list(self._links):
+            denied = access.check_address(link.address.host) or (
+                access.check_id(link.peer_id) if link.peer_id else None
+            )
+            if denied is None:
+                continue
+            self.admission.refusals[denied.limit] += 1
+            if link.peer_id:
+                link.refuse(denied, Reason.REFUSED)
+            else:
+                link.abort()
 
     # The end
 

@@ -36,4 +36,28 @@ def client_statistics(manager: PeerManager, config: RatsConfig, uptime: float) -
         "handler_errors": manager.dispatcher.handler_errors,
         "open_streams": sum(s.open_streams for s in stats),
         "bytes_queued": sum(s.bytes_queued for s in stats),
+        "limits": limits_in_use(manager, config),
     }
+
+
+def limits_in_use(manager: PeerManager, config: RatsConfig) -> dict[str, dict[str, float | None]]:
+    """Return each limit with what it counts now (``current``), its value (``limit``) and its refusals (``refused``).
+
+    Of a rate, and of what the application's own hooks say, nothing is counted between refusals: ``current`` is None.
+    """
+    admission = manager.admission
+    current: dict[str, float | None] = {
+        "max_peers": len(manager.peers),
+        "max_half_open": len(admission.half_open),
+        "max_half_open_per_source": admission.half_open.most_of_a_source,
+        "max_handshake_rate": None,
+        "max_handshake_rate_per_source": None,
+    }
+    limits = {
+        name: {"current": value, "limit": getattr(config, name), "refused": admission.refusals[name]}
+        for name, value in current.items()
+    }
+    for name, count in (("allow", len(admission.access.allow)), ("deny", len(admission.access.deny))):
+        limits[name] = {"current": count, "limit": None, "refused": admission.refusals[name]}
+    limits["incoming"] = {"current": None, "limit": None, "refused": admission.refusals["incoming"]}
+    return limits

@@ -31,7 +31,7 @@ class LinkEnding(LinkState):
         self._retirement.undo()
 
     def refuse(self, error: RatsError, code: str) -> None:
-        """Send the peer away before the session has begun."""
+        """Send the peer away, and take nothing more from it."""
         self.error = error
         self.refused_here = True
         self.admitted = False

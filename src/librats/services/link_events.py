@@ -116,6 +116,7 @@ class LinkEvents(LinkState):
 
     def _become_ready(self, hello: bytes) -> None:
         self.ready = True
+        self._clock = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

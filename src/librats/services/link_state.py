@@ -16,6 +16,7 @@ from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
 from librats.session.opening import Opened, Opening
+from librats.session.opening_clock import OpeningClock
 from librats.types import Address, Entropy
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class LinkState:
     """State and questions of a :class:`~librats.services.session.Link`, which describes the arguments."""
 
     __slots__ = (
+        "_clock",
         "_closing",
         "_config",
         "_connected",
@@ -79,6 +81,7 @@ class LinkState:
     ) -> None:
         self._opening: Opening | None = opening
         self._opening_buffer: bytearray | None = None
+        self._clock: OpeningClock | None = None
         self._owner = owner
         self._connected = connected
         self._config = config

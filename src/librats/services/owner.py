@@ -18,6 +18,12 @@ __all__ = ["LinkOwner"]
 class LinkOwner(Protocol):
     """Who a link reports to."""
 
+    def handshake_begins(self, link: Link) -> float | None:
+        """The first bytes of somebody who dialled have come: tell in how many seconds they may be looked at, or None.
+
+        None ends the connection.
+        """
+
     def link_opened(self, link: Link) -> None:
         """The handshake is done and the peer's id is known: admit the link, or close it."""
 

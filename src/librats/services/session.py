@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 
-from librats.errors import HandshakeError, PeerNotConnected, RatsError
+from librats.errors import HandshakeError, PeerNotConnected
 from librats.runtime.tcp import address_of
-from librats.services.link_ending import LinkEnding
 from librats.services.link_events import LinkEvents
+from librats.services.link_opening import LinkOpening
 from librats.services.link_verbs import LinkVerbs
 from librats.session.events import StreamChanged
 from librats.session.frames import Reason
@@ -19,14 +18,12 @@ from librats.session.opening import Opened, Opening
 
 __all__ = ["Link"]
 
-logger = logging.getLogger("librats.session")
-
 OPENING_BUFFER = 2048
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
 
 
-class Link(LinkVerbs, LinkEvents, LinkEnding, asyncio.BufferedProtocol):
+class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
     """One connection to one peer.
 
     Args:
@@ -53,22 +50,7 @@ class Link(LinkVerbs, LinkEvents, LinkEnding, asyncio.BufferedProtocol):
         if self._connected is not None and not self._connected(self):
             self._abort(Reason.REFUSED, "refused before the handshake")
             return
-        self._timer = self._loop.call_later(self._config.handshake_timeout, self._handshake_expired)
-        self._send_opening()
-
-    def _send_opening(self) -> None:
-        if self._opening is not None and self._transport is not None:
-            data = self._opening.data_to_send()
-            if data:
-                self._transport.write(data)
-
-    def _handshake_expired(self) -> None:
-        self._fail_opening(HandshakeError(f"no handshake within {self._config.handshake_timeout:g} s"))
-
-    def _fail_opening(self, error: RatsError) -> None:
-        logger.debug("%s: %s", self.address, error)
-        self.error = error
-        self._abort(Reason.PROTOCOL_ERROR, str(error))
+        self._start_opening()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes from the network go."""
@@ -85,19 +67,6 @@ class Link(LinkVerbs, LinkEvents, LinkEnding, asyncio.BufferedProtocol):
             self._process()
         elif self._opening is not None and self._opening_buffer is not None:
             self._take_opening(bytes(self._opening_buffer[:nbytes]))
-
-    def _take_opening(self, data: bytes) -> None:
-        opening = self._opening
-        if opening is None:
-            return
-        try:
-            opening.receive_data(data)
-        except HandshakeError as error:
-            self._fail_opening(error)
-            return
-        self._send_opening()
-        if opening.result is not None:
-            self._begin_session(opening, opening.result)
 
     def _begin_session(self, opening: Opening, opened: Opened) -> None:
         self._opening = self._opening_buffer = None
@@ -235,6 +204,8 @@ class Link(LinkVerbs, LinkEvents, LinkEnding, asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Go on taking from the network."""
+        """Go on taking from the network. An opening that this side has held up gets its time anew."""
         if self._transport is not None:
             self._transport.resume_reading()
+            if self._opening is not None and self._clock is not None:
+                self._clock.restart(now=self._loop.time())

@@ -10,7 +10,7 @@ from librats.errors import DecodeError, HandshakeError
 from librats.noise.handshake import Handshake
 from librats.session.greeting import MAX_GREETING, Greeting
 
-__all__ = ["Opened", "Opening", "peer_id_of"]
+__all__ = ["LAST_MESSAGE", "Opened", "Opening", "peer_id_of"]
 
 NOISE_NAME = "Noise_XX_25519_ChaChaPoly_SHA256"
 PROLOGUE_HEAD = b"librats-proto\x1f"
@@ -90,6 +90,11 @@ class Opening:
         """The secure channel, once there is one."""
         if initiator:
             self._write()
+
+    @property
+    def step(self) -> int:
+        """How many of the three handshake messages have passed."""
+        return self._step
 
     @property
     def leftover(self) -> bytes:
