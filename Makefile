@@ -22,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long lint format docs bench dist check-install clean same-python
+.PHONY: help demo test test-long lint format docs bench bench-report dist check-install clean same-python
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -54,9 +54,14 @@ format: $(VENV)/.lint ## Format the Python sources and apply safe fixes
 docs: $(VENV)/.docs ## Build the documentation into docs/_build/html
 	@$(PY) -m sphinx --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 
-bench: $(VENV)/.test ## Run the benchmarks
-	@$(PY) -m pytest -q --benchmark-only --timeout=0 -o python_files='bench_*.py' \
-	  -o python_functions='bench_* test_*' benchmarks $(ARGS)
+bench: $(VENV)/.bench ## Measure librats beside others, and compare with earlier runs (ARGS=--quick takes a minute)
+	@status=0; \
+	$(PY) -m pytest -q --benchmark-only --benchmark-quiet --benchmark-autosave --timeout=0 \
+	  -o python_files='bench_*.py' -o python_functions='bench_*' benchmarks $(ARGS) || status=$$?; \
+	$(PY) -m benchmarks.history; exit $$status
+
+bench-report: $(VENV)/.test ## Compare the newest run of the benchmarks with earlier ones
+	@$(PY) -m benchmarks.history
 
 dist: $(VENV)/.dist ## Build the sdist, and the wheel from it, into dist/
 	@rm -rf dist
@@ -101,6 +106,6 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml CMakeLists.txt
 	  -C build-dir=$(BUILD) -e '.[cli]'
 	@touch $@
 
-$(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.dist: $(VENV)/.installed
+$(VENV)/.test $(VENV)/.bench $(VENV)/.lint $(VENV)/.docs $(VENV)/.dist: $(VENV)/.installed
 	@$(PIP) install --group $(patsubst .%,%,$(notdir $@))
 	@touch $@

@@ -1,42 +1,43 @@
-"""Small JSON messages between two processes: librats, encrypted, beside websockets, not encrypted."""
+"""Small JSON messages between two processes, one ``await send`` each: librats, encrypted, beside others."""
 
 from __future__ import annotations
 
-import statistics
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
-from pytest_benchmark.fixture import BenchmarkFixture
+from benchmarks.conftest import Stage
 
-ENDS = Path(__file__).with_name("message_ends.py")
-COUNTS = {"librats": 300_000, "websockets": 60_000}
-PAIRS = 5
+from librats.cli.measuring.contest import Contender, Contest, at_least, at_most
+from librats.cli.measuring.messages import message_rate
 
-
-def messages_per_second(library: str) -> float:
-    count = COUNTS[library]
-    command = [sys.executable, str(ENDS), library, str(count)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as receiver:
-        assert receiver.stdout is not None
-        port = receiver.stdout.readline().strip()
-        sent = subprocess.run([*command, port], stdout=subprocess.PIPE, text=True, check=True, timeout=300)
-        assert receiver.wait(timeout=30) == 0
-    return count / float(sent.stdout)
+OURS = "librats.cli.measuring.messages:librats"
+STREAMS = "librats.cli.measuring.messages:streams"
+ROUNDS = 5
 
 
-def bench_64_byte_json_messages_beside_websockets(benchmark: BenchmarkFixture) -> None:
-    pairs: list[tuple[float, float]] = []
+def bench_64_byte_json_messages(stage: Stage) -> None:
+    def contender(name: str, ends: str, count: int, loop: str = "asyncio") -> Contender:
+        return Contender(name, partial(message_rate, ends, stage.scaled(count), loop=loop))
 
-    def one_pair() -> None:
-        pairs.append((messages_per_second("librats"), messages_per_second("websockets")))
+    contenders = [contender("librats", OURS, 400_000), contender("asyncio streams", STREAMS, 100_000)]
+    if stage.has("zmq"):
+        contenders.append(contender("pyzmq CURVE", "benchmarks.rivals.zmq_curve:messages", 300_000))
+        contenders.append(contender("pyzmq CURVE asyncio", "benchmarks.rivals.zmq_curve:asyncio_messages", 40_000))
+    if stage.has("websockets"):
+        contenders.append(contender("websockets", "benchmarks.rivals.websockets_ends:messages", 50_000))
+    contest = Contest("messages 64 B", "messages/s", contenders, cpu_unit="us")
+    stage.hold(contest, ROUNDS)
+    stage.show(contest.beside("asyncio streams", at_least(2.8)))
+    stage.show(*(contest.beside(rival.name) for rival in contenders[2:]))
+    stage.show(contest.alone(at_least(393_000, aim=800_000)), contest.cpu_alone(at_most(4, aim=2)))
 
-    benchmark.pedantic(one_pair, rounds=PAIRS, warmup_rounds=1)
-    ratios = sorted(ours / theirs for ours, theirs in pairs[1:])
-    benchmark.extra_info["ratio_to_websockets"] = statistics.median(ratios)
-    benchmark.extra_info["librats_messages_per_second"] = statistics.median(ours for ours, _ in pairs[1:])
-    print(
-        f"\nmessages/s: librats {statistics.median(o for o, _ in pairs[1:]):,.0f}, "
-        f"websockets {statistics.median(t for _, t in pairs[1:]):,.0f}; "
-        f"ratio {statistics.median(ratios):.1f} (from {ratios[0]:.1f} to {ratios[-1]:.1f})"
-    )
+
+def bench_64_byte_json_messages_on_uvloop(stage: Stage) -> None:
+    if not stage.has("uvloop"):
+        return
+    contenders = [
+        Contender(name, partial(message_rate, ends, stage.scaled(count), loop="uvloop"))
+        for name, ends, count in (("librats", OURS, 400_000), ("asyncio streams", STREAMS, 100_000))
+    ]
+    contest = Contest("messages 64 B, uvloop", "messages/s", contenders, cpu_unit="us")
+    stage.hold(contest, 3)
+    stage.show(contest.beside("asyncio streams"))

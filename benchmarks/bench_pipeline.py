@@ -1,0 +1,99 @@
+"""The way in by itself, sealed bytes to handler, and its two parts: deframing and many small packets of AEAD."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+
+import pytest
+from benchmarks.conftest import Stage
+from benchmarks.rivals.python_pipeline import KEY, python_pipeline_rate, sealed_blocks
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from tests.reference import framing
+
+from librats._core.aead import Cipher
+from librats._core.unframing import BlockReader
+from librats.cli.measuring.contest import Contender, Contest, Sample, at_least
+from librats.cli.measuring.pipeline import pipeline_rate
+from librats.cli.measuring.sealing import (
+    SIZE,
+    librats_opening_rate,
+    librats_sealing_rate,
+    operations_rate,
+    pynacl_sealing_rate,
+)
+
+ROUNDS = 5
+MAX_MESSAGE = 1 << 20
+
+
+@pytest.mark.parametrize("singly", [False, True], ids=["coalesced", "singly"])
+def bench_pipeline(stage: Stage, singly: bool) -> None:
+    count = stage.scaled(100_000 if singly else 300_000)
+    contenders = [
+        Contender("librats", partial(pipeline_rate, count, singly=singly)),
+        Contender("PyNaCl + json in Python", partial(python_pipeline_rate, count // 10, singly=singly)),
+    ]
+    figure = f"pipeline, sealed {'singly' if singly else 'together'}"
+    contest = Contest(figure, "messages/s", contenders)
+    stage.hold(contest, ROUNDS)
+    stage.show(contest.beside("PyNaCl + json in Python"))
+    if not singly:
+        stage.show(contest.alone(at_least(1_500_000)))
+
+
+def bench_deframing(stage: Stage) -> None:
+    count = stage.scaled(100_000)
+    blocks = sealed_blocks(count, singly=False)
+
+    def ours() -> Sample:
+        reader = BlockReader(Cipher(KEY), MAX_MESSAGE)
+        started = time.process_time()
+        found = sum(len(reader.feed(block)) for block in blocks)
+        seconds = time.process_time() - started
+        assert found == count
+        assert reader.error is None
+        return Sample(count / seconds)
+
+    def in_python() -> Sample:
+        reader = framing.Reader(framing.Sealer(KEY), MAX_MESSAGE)
+        started = time.process_time()
+        for block in blocks:
+            reader.feed(block)
+        seconds = time.process_time() - started
+        assert len(reader.frames) == count
+        return Sample(count / seconds)
+
+    contest = Contest("deframing", "frames/s", [Contender("librats", ours), Contender("Python", in_python)])
+    stage.hold(contest, ROUNDS)
+    stage.show(contest.beside("Python", at_least(6)))
+
+
+def cryptography_sealing_rate(batches: int) -> Sample:
+    messages = [os.urandom(SIZE) for _ in range(1000)]
+    seal = ChaCha20Poly1305(KEY).encrypt
+
+    def seal_them() -> list[bytes]:
+        return [
+            seal(b"\0\0\0\0" + number.to_bytes(8, "little"), message, None) for number, message in enumerate(messages)
+        ]
+
+    return operations_rate(seal_them, batches, len(messages))
+
+
+def bench_aead_of_64_byte_packets(stage: Stage) -> None:
+    batches = stage.scaled(200)
+    contenders = [
+        Contender("librats", partial(librats_sealing_rate, batches)),
+        Contender("librats, opening", partial(librats_opening_rate, batches)),
+        Contender("PyNaCl's bindings", partial(pynacl_sealing_rate, batches // 5)),
+        Contender("cryptography", partial(cryptography_sealing_rate, batches // 2)),
+    ]
+    contest = Contest("AEAD 64 B in batch", "packets/s", contenders)
+    stage.hold(contest, ROUNDS)
+    stage.show(
+        contest.beside("PyNaCl's bindings", at_least(12)),
+        contest.beside("cryptography", at_least(2.7)),
+        contest.alone(name="librats, opening"),
+    )

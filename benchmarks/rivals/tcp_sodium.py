@@ -1,0 +1,71 @@
+"""The plain C program of ``tcp_sodium.c``: compiled where there is a C compiler, run like any other pair of ends."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from librats.cli.measuring.bulk import WARM_UP, bulk_sample
+from librats.cli.measuring.contest import Sample
+from librats.cli.measuring.processes import MeasuringFailed, run_both
+
+__all__ = ["TcpSodium"]
+
+SOURCE = Path(__file__).with_suffix(".c")
+BUILT = Path(__file__).parents[2] / "build" / "benchmarks" / "tcp_sodium"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpSodium:
+    """The program, and the libsodium that it uses."""
+
+    program: Path
+    library: str
+    origin: str
+    """Whose libsodium that is."""
+
+    @classmethod
+    def build(cls) -> TcpSodium | None:
+        """Compile the program; None where there is no C compiler, or no libsodium that it can load."""
+        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if compiler is None or os.name != "posix":
+            return None
+        BUILT.parent.mkdir(parents=True, exist_ok=True)
+        flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-rdynamic"]
+        subprocess.run([compiler, *flags, "-o", BUILT, SOURCE, "-ldl"], check=True)
+        for origin, library in _libraries():
+            program = cls(BUILT, library, origin)
+            if program.works():
+                return program
+        return None
+
+    @property
+    def name(self) -> str:
+        """How the contender is called."""
+        return f"C, TCP + libsodium ({self.origin})"
+
+    def works(self) -> bool:
+        """Whether the program can use the library."""
+        try:
+            self.measure(1)
+        except MeasuringFailed:
+            return False
+        return True
+
+    def measure(self, blocks: int) -> Sample:
+        """Measure megabytes a second in records of 64 KiB, and CPU nanoseconds a byte at both ends together."""
+        ends = [[str(self.program), self.library, verb, str(blocks), str(WARM_UP)] for verb in ("receive", "send")]
+        return bulk_sample(run_both(*ends), blocks)
+
+
+def _libraries() -> list[tuple[str, str]]:
+    """Return the copies of libsodium that may be there, the one that librats itself uses first."""
+    import nacl._sodium
+
+    found = [("PyNaCl's", str(nacl._sodium.__file__))]
+    system = ctypes.util.find_library("sodium")
+    return [*found, ("the system's", system)] if system else found
