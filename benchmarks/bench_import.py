@@ -1,25 +1,22 @@
-"""What `import librats` costs in a fresh process, beside a process that does nothing."""
+"""What `import librats` costs in a fresh process, beyond one that does nothing, beside `import asyncio`.
+
+An editable installation looks for something to rebuild when a compiled module is imported; that comes on top.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from typing import TYPE_CHECKING
+from functools import partial
 
-import pytest
+from benchmarks.conftest import Stage
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from librats.cli.measuring.contest import Contender, Contest
+from librats.cli.measuring.importing import import_time
 
-    from pytest_benchmark.fixture import BenchmarkFixture
-
-# An editable install looks for something to rebuild when a compiled module is imported; that comes on top.
-STATEMENTS = {"nothing": "pass", "librats": "import librats", "asyncio": "import asyncio"}
+ROUNDS = 9
 
 
-@pytest.mark.parametrize("what", STATEMENTS)
-def bench_import(what: str, benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    command = [sys.executable, "-I", "-c", STATEMENTS[what]]
-    benchmark.pedantic(
-        subprocess.run, args=(command,), kwargs={"check": True, "cwd": tmp_path}, rounds=15, warmup_rounds=2
-    )
+def bench_import(stage: Stage) -> None:
+    contenders = [Contender(module, partial(import_time, module)) for module in ("librats", "asyncio")]
+    contest = Contest("import librats", "ms", contenders, more_is_better=False)
+    stage.hold(contest, ROUNDS)
+    stage.show(contest.beside("asyncio"))

@@ -71,14 +71,19 @@ def _read(path: Path) -> Run:
     return Run(
         when=stored["datetime"],
         commit=str(stored["commit_info"].get("id", ""))[:8],
-        machine=f"{machine['node']}, {machine['system']} {machine['machine']}, CPython {machine['python_version']}",
+        machine=f"{_processor(machine)}, {machine['system']}, CPython {machine['python_version']}",
         quick=any(extra.get("quick", False) for extra in information),
         rows={(row["figure"], row["name"], row["rival"] or ""): row for row in rows},
     )
 
 
+def _processor(machine: dict[str, Any]) -> str:
+    cpu = machine.get("cpu", {})
+    return f"{cpu.get('count', '?')} of {cpu.get('brand_raw', machine['machine'])}"
+
+
 def changes(runs: Sequence[Run]) -> list[Change]:
-    """Compare the newest run with the earlier ones of its kind on its machine, worst first."""
+    """Compare the newest run with the earlier ones of its kind on such a machine, worst first."""
     *earlier, newest = runs
     alike = [run for run in earlier if run.quick == newest.quick and run.machine == newest.machine]
     found = []
@@ -110,7 +115,7 @@ def report(runs: Sequence[Run], loss: float = LOSS) -> Iterator[str]:
     yield f"newest run: {newest.when[:16]}, commit {newest.commit}, {newest.machine}"
     found = changes(runs)
     if not found:
-        yield "no earlier run of this kind on this machine to compare with"
+        yield "no earlier run of this kind on such a machine to compare with"
         return
     worse = [change for change in found if change.loss >= loss]
     yield from _under(f"worse by {loss:g} % or more than the median of earlier runs:", worse)

@@ -13,13 +13,14 @@ from zmq.utils import z85
 from librats.cli.measuring.bulk import BLOCK
 from librats.cli.measuring.end import LOOPBACK, End
 from librats.cli.measuring.messages import MESSAGE
+from librats.cli.measuring.stopwatch import Stopwatch
 
 SERVER_SECRET = z85.encode(bytes(range(1, 33)))
 SERVER_PUBLIC = zmq.curve_public(SERVER_SECRET)
 
 
-def listening(context: Any, end: End) -> Any:
-    socket = context.socket(zmq.DEALER)
+def listening(context: Any, end: End, kind: int = zmq.DEALER) -> Any:
+    socket = context.socket(kind)
     socket.curve_server = True
     socket.curve_secretkey = SERVER_SECRET
     end.announce(socket.bind_to_random_port(f"tcp://{LOOPBACK}"))
@@ -105,3 +106,28 @@ def bulk_sender(end: End) -> None:
             socket.send(blocks[number % len(blocks)])
         socket.recv()
         end.finish()
+
+
+def connecting_receiver(end: End) -> None:
+    with zmq.Context() as context, listening(context, end, zmq.ROUTER) as socket:
+        for count in (end.number("warm_up"), end.number("count")):
+            for _ in range(count):
+                socket.send_multipart(socket.recv_multipart())
+            if count == end.number("warm_up"):
+                end.start()
+        end.finish()
+
+
+def connecting_sender(end: End) -> None:
+    """Connect and wait for the answer to a first message, which tells that the handshake is done."""
+    stopwatch = Stopwatch(end)
+    with zmq.Context() as context:
+        for number in range(end.number("warm_up") + end.number("count")):
+            if number == end.number("warm_up"):
+                stopwatch.start()
+            stopwatch.begin()
+            with dialling(context, end) as socket:
+                socket.send(b"hello")
+                socket.recv()
+                stopwatch.lap()
+        stopwatch.stop()

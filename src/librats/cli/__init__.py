@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import librats
-from librats.cli import chat, connect, demo, id, node
+from librats.cli import bench, chat, connect, demo, id, node
 from librats.cli.logs import start_logging
 from librats.cli.output import Output, plain
 from librats.cli.running import Interrupted
@@ -15,7 +15,7 @@ from librats.errors import RatsError, UsageError
 
 __all__ = ["main"]
 
-COMMANDS = (demo, id, node, connect, chat)
+COMMANDS = (demo, id, node, connect, chat, bench)
 
 SUCCESS, FAILURE, WRONG_USAGE = 0, 1, 2
 INTERRUPTED = 130

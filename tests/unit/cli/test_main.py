@@ -29,7 +29,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"librats {version('librats')}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["id"], ["node"], ["connect"], ["chat"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["id"], ["node"], ["connect"], ["chat"], ["bench"]])
 def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -59,6 +59,9 @@ def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str
         ["node", "--log-level", "loud"],
         ["demo", "--size", "-1"],
         ["demo", "--size", "much"],
+        ["bench", "--rounds", "0"],
+        ["bench", "--scale", "-1"],
+        ["bench", "--loop", "magic"],
     ],
 )
 def test_wrong_usage_has_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str], own_data_dir: Path) -> None:

@@ -10,7 +10,9 @@ import gc
 import importlib
 import inspect
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -36,6 +38,7 @@ class End:
         self.options = options
         self._port = port
         self._began = (0.0, 0.0)
+        self._has_told = False
         self.told: dict[str, Any] = {}
         """What is written at the end."""
 
@@ -53,6 +56,16 @@ class End:
     def announce(self, port: int) -> None:
         """Tell where this end listens."""
         print(json.dumps({"port": port}), flush=True)
+
+    def tell(self) -> None:
+        """Write what there is to tell, once."""
+        if not self._has_told:
+            self._has_told = True
+            print(json.dumps(self.told), flush=True)
+
+    async def dismissed(self) -> None:
+        """Wait until whoever started this process ends it."""
+        await asyncio.Event().wait()
 
     def start(self) -> None:
         """Start the measured part; what was allocated before is not looked at by the garbage collector in it."""
@@ -82,7 +95,8 @@ def run_on(loop: str, main: Coroutine[Any, Any, None]) -> None:
 
 
 def main(function: str, options: str, port: str | None = None) -> None:
-    """Run an end and write what it has to tell."""
+    """Run an end and write what it has to tell; the process ends with its standard input, whatever it is doing."""
+    threading.Thread(target=_end_with_input, daemon=True).start()
     module, _, name = function.partition(":")
     act = getattr(importlib.import_module(module), name)
     end = End(json.loads(options), None if port is None else int(port))
@@ -90,7 +104,14 @@ def main(function: str, options: str, port: str | None = None) -> None:
         run_on(end.options.get("loop", "asyncio"), act(end))
     else:
         act(end)
-    print(json.dumps(end.told), flush=True)
+    end.tell()
+
+
+def _end_with_input() -> None:
+    # Not through sys.stdin, whose lock a thread may not hold while the interpreter ends.
+    while os.read(0, 1024):
+        continue
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -77,15 +77,14 @@ def run_both(receiver: Sequence[str], sender: Sequence[str], *, environment: Map
 
 
 @contextlib.contextmanager
-def started(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
-) -> Iterator[subprocess.Popen[str]]:
-    """Run a process whose output :func:`told_by` reads; it is ended with the block, by force where it must be.
+def started(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run a process whose output :func:`told_by` reads.
+
+    An end of a measurement ends with its standard input, which is closed with the block, or when this process dies.
 
     Args:
         command: What to run.
         environment: Variables on top of those of this process.
-        options: More arguments of :class:`subprocess.Popen`.
 
     Raises:
         MeasuringFailed: It ended with another status than 0.
@@ -94,10 +93,11 @@ def started(
     variables = {**os.environ, "SKBUILD_EDITABLE_VERBOSE": "0", **(environment or {})}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
         process = subprocess.Popen(  # noqa: S603 - our own program, and no shell
-            command, stdout=subprocess.PIPE, stderr=complaints, text=True, env=variables, **options
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True, env=variables
         )
         try:
             yield process
+            _close(process.stdin)
             status = process.wait(timeout=TIME_LIMIT)
         except subprocess.TimeoutExpired:
             raise MeasuringFailed(f"a process did not end within {TIME_LIMIT:g} s") from None
@@ -109,10 +109,8 @@ def started(
             if process.poll() is None:
                 process.kill()
                 process.wait()
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(OSError):
-                        stream.close()
+            _close(process.stdin)
+            _close(process.stdout)
         if status:
             raise MeasuringFailed(f"a measuring process ended with status {status}: {_last_line(complaints)}")
 
@@ -131,6 +129,12 @@ def told_by(process: subprocess.Popen[str]) -> Told:
     if not isinstance(told, dict):
         raise MeasuringFailed("a measuring process told nothing")
     return told
+
+
+def _close(stream: IO[str] | None) -> None:
+    if stream is not None:
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 def _last_line(complaints: IO[str]) -> str:

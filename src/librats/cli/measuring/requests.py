@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import statistics
-import time
 from typing import Any, cast
 
 from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.end import LOOPBACK, End, client_of
 from librats.cli.measuring.messages import MESSAGE
 from librats.cli.measuring.processes import end_command, run_both
+from librats.cli.measuring.stopwatch import Stopwatch
 
 __all__ = ["request_time"]
 
@@ -29,31 +28,6 @@ def request_time(ends: str, count: int, *, loop: str = "asyncio") -> Sample:
     options = {"count": count, "warm_up": WARM_UP, "loop": loop}
     both = run_both(end_command(f"{ends}_receiver", options), end_command(f"{ends}_sender", options))
     return Sample(both.sender["p50"] * 1e6, both.cpu_seconds / count * 1e6)
-
-
-class Stopwatch:
-    """Measures each of many."""
-
-    def __init__(self, end: End) -> None:
-        self._end = end
-        self._times: list[float] = []
-        self._before = 0.0
-
-    def start(self) -> None:
-        """Start the measured part."""
-        self._end.start()
-        self._before = time.perf_counter()
-
-    def lap(self) -> None:
-        """Take the time since the last one."""
-        now = time.perf_counter()
-        self._times.append(now - self._before)
-        self._before = now
-
-    def stop(self) -> None:
-        """End the measured part."""
-        self._end.finish()
-        self._end.told["p50"] = statistics.median(self._times)
 
 
 async def librats_receiver(end: End) -> None:
