@@ -16,11 +16,11 @@ ROUNDS = 5
 
 
 def noiseprotocol_handshake_rate(count: int) -> Sample:
-    statics = [Identity.generate().private_key for _ in range(2)]
+    static_keys = [Identity.generate().private_key for _ in range(2)]
 
     def shake_hands() -> None:
         sides = []
-        for is_initiator, static in zip((True, False), statics, strict=True):
+        for is_initiator, static in zip((True, False), static_keys, strict=True):
             side = NoiseConnection.from_name(NOISE_NAME.encode())
             if is_initiator:
                 side.set_as_initiator()

@@ -1,4 +1,4 @@
-"""A request and its reply, one at a time, beside a bare Protocol that sends JSON to and fro on the same loop."""
+"""A request and its reply, one at a time, beside a bare Protocol that sends JSON both ways on the same loop."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ EXCHANGES = 6
 
 def librats_handshake_rate(count: int) -> Sample:
     """Measure handshakes a second."""
-    statics = [Identity.generate().private_key for _ in range(2)]
+    static_keys = [Identity.generate().private_key for _ in range(2)]
     new_key = SystemEntropy().token_bytes
 
     def shake_hands() -> None:
         alice, bob = (
             Handshake(NOISE_NAME, initiator=initiator, static=static, ephemeral=new_key(32))
-            for initiator, static in zip((True, False), statics, strict=True)
+            for initiator, static in zip((True, False), static_keys, strict=True)
         )
         bob.read_message(alice.write_message())
         alice.read_message(bob.write_message())

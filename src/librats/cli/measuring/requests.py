@@ -1,4 +1,4 @@
-"""The ends for requests one at a time: librats, and a bare asyncio Protocol that sends JSON to and fro."""
+"""The ends for requests one at a time: librats, and a bare asyncio Protocol that sends JSON both ways."""
 
 from __future__ import annotations
 
