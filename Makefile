@@ -43,6 +43,7 @@ lint: $(VENV)/.test $(VENV)/.lint ## Check style, types, stubs and spelling
 	$(BIN)/cython-lint src/_core || failed="$$failed cython-lint"; \
 	$(BIN)/codespell || failed="$$failed codespell"; \
 	$(PY) -m mypy --no-error-summary $(TYPED) || failed="$$failed mypy"; \
+	found=$$($(BIN)/zizmor --offline --quiet .github/workflows 2>&1) || failed="$$failed zizmor $$found"; \
 	MYPYPATH=src $(PY) -m mypy.stubtest --concise --mypy-config-file pyproject.toml $(CORE) \
 	  || failed="$$failed stubtest"; \
 	[ -z "$$failed" ] || { echo "lint failed:$$failed" >&2; exit 1; }

@@ -12,57 +12,56 @@ from librats.cli.measuring.contest import Contender, Contest, Sample, at_least, 
 
 OURS = "librats.cli.measuring.bulk:librats"
 STREAMS = "librats.cli.measuring.bulk:streams"
+TLS = "benchmarks.rivals.tls:bulk"
+CURVE = "benchmarks.rivals.zmq_curve:bulk"
+FAST = "librats, crypto-fast"
 SIZE = 8000
 ROUNDS = 5
 
 
-def bench_bulk_beside_c_with_libsodium(stage: Stage) -> None:
+def bench_bulk(stage: Stage) -> None:
     blocks = stage.scaled(SIZE)
+    program = TcpSodium.build()
     contenders = [
-        Contender("librats", partial(bulk_rate, OURS, blocks)),
+        Contender("librats", partial(bulk_rate, OURS, blocks, environment={"LIBRATS_AEAD": "libsodium"})),
         Contender("asyncio streams, plain", partial(bulk_rate, STREAMS, blocks)),
     ]
-    program = TcpSodium.build()
     if program is not None:
         contenders.append(Contender(program.name, partial(program.measure, blocks)))
+    if stage.has("cryptography"):
+        contenders.append(Contender(FAST, partial(bulk_rate, OURS, blocks)))
+        if stage.has("uvloop"):
+            contenders.append(Contender("uvloop TLS 1.3", partial(bulk_rate, TLS, blocks, loop="uvloop")))
     if stage.has("zmq"):
-        contenders.append(Contender("pyzmq CURVE", partial(bulk_rate, "benchmarks.rivals.zmq_curve:bulk", blocks)))
+        contenders.append(Contender("pyzmq CURVE", partial(bulk_rate, CURVE, blocks)))
     contest = Contest("bulk 64 KiB", "MB/s", contenders, cpu_unit="ns/B")
     stage.hold(contest, ROUNDS)
-    for rival in contenders[1:]:
-        target = at_least(0.9) if program is not None and rival.name == program.name else None
-        stage.show(contest.beside(rival.name, target))
+    if program is not None:
+        stage.show(contest.beside(program.name, at_least(0.9)))
+    if contest.has("uvloop TLS 1.3"):
+        stage.show(contest.beside("uvloop TLS 1.3", at_least(0.8), name=FAST))
+    stage.show(*(contest.beside(name) for name in ("asyncio streams, plain", "pyzmq CURVE") if contest.has(name)))
     stage.show(contest.cpu_alone(at_most(2.5)))
+    if contest.has(FAST):
+        stage.show(contest.cpu_alone(at_most(2.5), name=FAST))
 
 
-def bench_bulk_beside_tls(stage: Stage) -> None:
-    if not (stage.has("uvloop") and stage.has("cryptography")):
-        return
-    blocks = stage.scaled(SIZE)
-    contenders = [
-        Contender("librats", partial(bulk_rate, OURS, blocks)),
-        Contender("uvloop TLS 1.3", partial(bulk_rate, "benchmarks.rivals.tls:bulk", blocks, loop="uvloop")),
-    ]
-    contest = Contest("bulk 64 KiB", "MB/s", contenders, cpu_unit="ns/B")
-    stage.hold(contest, ROUNDS)
-    stage.show(contest.beside("uvloop TLS 1.3", at_least(0.8)))
-
-
-def bench_1_gb_hashed_at_both_ends(stage: Stage) -> None:
+def bench_bulk_1_gb_hashed_at_both_ends(stage: Stage) -> None:
     blocks = stage.scaled(1_000_000_000 // BLOCK)
-    peaks: list[float] = []
-    growth: list[float] = []
+    peaks: list[Sample] = []
+    growth: list[Sample] = []
 
     def measure() -> Sample:
         both = run_bulk(OURS, blocks, hashing=True)
-        peaks.append(both.receiver["peak_mib"] or 0.0)
-        growth.append(both.sender.get("growth_mib", 0.0))
+        peaks.append(Sample(both.receiver["peak_mib"] or 0.0))
+        growth.append(Sample(both.sender.get("growth_mib", 0.0)))
         return Sample(blocks * BLOCK / both.seconds / 1e6)
 
-    contest = Contest("1 GB stream, SHA-256 at both ends", "MB/s", [Contender("librats", measure)])
-    memory = Contest("1 GB stream: receiver's peak", "MiB", [], more_is_better=False)
-    grown = Contest("1 GB stream: sender's growth", "MiB", [], more_is_better=False)
+    contenders = [Contender("librats", measure)]
+    contest = Contest("1 GB stream, SHA-256 at both ends", "MB/s", contenders)
+    peak = Contest("1 GB stream: receiver's peak", "MiB", contenders, more_is_better=False)
+    grown = Contest("1 GB stream: sender's growth", "MiB", contenders, more_is_better=False)
     stage.hold(contest, 2)
-    memory.rounds = [{"librats": Sample(peak)} for peak in peaks]
-    grown.rounds = [{"librats": Sample(more)} for more in growth]
-    stage.show(contest.alone(), memory.alone(), grown.alone())
+    peak.rounds = [{"librats": sample} for sample in peaks]
+    grown.rounds = [{"librats": sample} for sample in growth]
+    stage.show(contest.alone(), peak.alone(), grown.alone())

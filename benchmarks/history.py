@@ -89,8 +89,8 @@ def changes(runs: Sequence[Run]) -> list[Change]:
     found = []
     for key, row in newest.rows.items():
         before = [_figure(run.rows[key]) for run in alike if key in run.rows]
-        if before:
-            median = statistics.median(before)
+        median = statistics.median(before) if before else 0.0
+        if median:
             gain = _figure(row) / median - 1
             loss = -gain if row["more_is_better"] else gain
             found.append(Change(key, median, _figure(row), len(before), loss * 100))

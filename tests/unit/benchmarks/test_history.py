@@ -66,5 +66,11 @@ def test_the_ratio_counts_where_there_is_one_not_the_figure(tmp_path: Path) -> N
     assert [change.loss for change in changes(stored_runs(tmp_path))] == [0.0]
 
 
+def test_a_figure_that_was_nothing_cannot_be_compared(tmp_path: Path) -> None:
+    for number, growth in enumerate((0.0, 3.0), 1):
+        store(tmp_path, number, row("growth", None, ours=growth, more_is_better=False))
+    assert changes(stored_runs(tmp_path)) == []
+
+
 def test_nothing_stored_is_said_so(tmp_path: Path) -> None:
     assert list(report(stored_runs(tmp_path))) == ["no run of the benchmarks is stored"]
