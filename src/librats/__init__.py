@@ -43,11 +43,13 @@ from librats.errors import (
     RemoteProtocolError,
     RequestTimeout,
     UsageError,
+    ValidationError,
 )
 from librats.peers.access import AccessList
 from librats.peers.events import (
     HandlerFailed,
     IncomingRefused,
+    MessageRefused,
     PathChanged,
     PeerConnected,
     PeerDisconnected,
@@ -89,6 +91,7 @@ __all__ = [
     "IncomingRefused",
     "LocalProtocolError",
     "MessageIterator",
+    "MessageRefused",
     "OperationTimeout",
     "PathChanged",
     "Peer",
@@ -110,6 +113,7 @@ __all__ = [
     "SessionConfig",
     "Stream",
     "UsageError",
+    "ValidationError",
     "default_data_dir",
 ]
 

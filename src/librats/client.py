@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from librats.config import RatsConfig
 from librats.connector import Connector, Target
@@ -35,6 +36,8 @@ from librats.types import Address, ConnectionStrategy
 __all__ = ["RatsClient"]
 
 logger = logging.getLogger("librats.client")
+
+T = TypeVar("T")
 
 AGENT = "librats-python/0.1"
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
@@ -500,11 +503,41 @@ class RatsClient(HearingVerbs, FamiliarNames):
         """Send bytes that may get lost or arrive out of order; see :meth:`librats.Peer.send_datagram`."""
         self._find(to).send_datagram(data)
 
+    @overload
     async def request(
-        self, to: Peer | str, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT
+        self,
+        to: Peer | str,
+        type: str,
+        data: Any = None,
+        *,
+        timeout: float | Default | None = DEFAULT,
+        model: None = None,
+    ) -> Any: ...
+    @overload
+    async def request(
+        self,
+        to: Peer | str,
+        type: str,
+        data: Any = None,
+        *,
+        timeout: float | Default | None = DEFAULT,
+        model: builtins.type[T],
+    ) -> T: ...
+    @overload
+    async def request(
+        self, to: Peer | str, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: Any
+    ) -> Any: ...
+    async def request(
+        self,
+        to: Peer | str,
+        type: str,
+        data: Any = None,
+        *,
+        timeout: float | Default | None = DEFAULT,
+        model: Any = None,
     ) -> Any:
         """Send a request and wait for what the peer's handler returns; see :meth:`librats.Peer.request`."""
-        return await self._find(to).request(type, data, timeout=timeout)
+        return await self._find(to).request(type, data, timeout=timeout, model=model)
 
     async def open_stream(self, to: Peer | str, protocol: str) -> Stream:
         """Open a stream and wait until the peer has agreed to it; see :meth:`librats.Peer.open_stream`."""

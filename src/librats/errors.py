@@ -7,6 +7,7 @@
     ├── ConfigError                 a configuration field has a bad value
     ├── IdentityError               the key files cannot be used
     ├── DecodeError                 bytes that do not parse
+    │   └── ValidationError         JSON that is not of the expected type
     ├── ProtocolError
     │   ├── LocalProtocolError      we would break the protocol
     │   └── RemoteProtocolError     the peer broke it
@@ -50,6 +51,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestTimeout",
     "UsageError",
+    "ValidationError",
 ]
 
 
@@ -93,6 +95,23 @@ class DecodeError(RatsError):
         super().__init__(f"{what} (at byte {offset})")
         self.what = what
         self.offset = offset
+
+
+class ValidationError(DecodeError):
+    """JSON from a peer that is not a value of the expected type.
+
+    Args:
+        what: What was expected and what was found. It may quote what the peer sent: not to be trusted.
+        path: Where: ``"$.orders[2].price"``; ``"$"`` is the whole payload.
+    """
+
+    def __init__(self, what: str, path: str = "$") -> None:
+        super().__init__(what)
+        self.path = path
+
+    def __str__(self) -> str:
+        """Tell what is wrong, and where."""
+        return f"{self.what} at {self.path}"
 
 
 class ProtocolError(RatsError):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import builtins
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from librats.peers.events import MessageRefused
 from librats.peers.handlers import HandlerTable, StreamHandler
 from librats.peers.message_iterator import MessageIterator
 from librats.session.frames import Kind
+from librats.session.models import model_of
 from librats.session.payloads import encode_name
 
 __all__ = ["HearingVerbs"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=StreamHandler)
+T = TypeVar("T")
 
 
 class HearingVerbs:
@@ -22,13 +26,15 @@ class HearingVerbs:
 
     def __init__(self) -> None:
         self._handlers = HandlerTable()
-        self._iterators: weakref.WeakSet[MessageIterator] = weakref.WeakSet()
+        self._iterators: weakref.WeakSet[MessageIterator[Any]] = weakref.WeakSet()
 
     @overload
-    def on(self, type: str, handler: None = None, *, concurrent: bool = ...) -> Callable[[F], F]: ...
+    def on(self, type: str, handler: None = None, *, concurrent: bool = ..., model: Any = ...) -> Callable[[F], F]: ...
     @overload
-    def on(self, type: str, handler: F, *, concurrent: bool = ...) -> F: ...
-    def on(self, type: str, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+    def on(self, type: str, handler: F, *, concurrent: bool = ..., model: Any = ...) -> F: ...
+    def on(
+        self, type: str, handler: F | None = None, *, concurrent: bool = False, model: Any = None
+    ) -> F | Callable[[F], F]:
         """Call a function with every message, and every request, of a type.
 
         Messages of one type from one peer are handled one at a time, in the order they arrived. What the function
@@ -38,19 +44,50 @@ class HearingVerbs:
             type: Type of the messages.
             handler: ``(peer, data)``, sync or async. Where it is left out this is a decorator.
             concurrent: Whether messages of one peer may be handled at the same time.
+            model: What the data is decoded into, and validated by: a msgspec Struct, a dataclass, or any other type
+                that msgspec takes. Left out, it is the Struct or dataclass that the handler's second parameter is
+                annotated with, if it is one; ``Any`` takes whatever comes. What does not fit never reaches the
+                handler: it is counted, a :class:`~librats.MessageRefused` event tells of it, and a request is
+                answered with ``bad_data``.
 
         Returns:
             The function.
+
+        Raises:
+            UsageError: It is no function, no JSON can be a value of the model, or the type is longer than 255 bytes
+                of UTF-8.
+
+        Example:
+            .. code-block:: python
+
+                class Chat(msgspec.Struct):
+                    message: str
+
+                @client.on("chat")
+                async def chat(peer, data: Chat):
+                    print(peer.id[:8], data.message)
         """
-        return self._register(Kind.JSON, type, handler, concurrent=concurrent)
+        return self._register(Kind.JSON, type, handler, concurrent=concurrent, model=model)
 
     @overload
-    def once(self, type: str, handler: None = None) -> Callable[[F], F]: ...
+    def once(self, type: str, handler: None = None, *, model: Any = ...) -> Callable[[F], F]: ...
     @overload
-    def once(self, type: str, handler: F) -> F: ...
-    def once(self, type: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Call a function with the next message of a type, from whomever it comes, and no more."""
-        return self._register(Kind.JSON, type, handler, once=True)
+    def once(self, type: str, handler: F, *, model: Any = ...) -> F: ...
+    def once(self, type: str, handler: F | None = None, *, model: Any = None) -> F | Callable[[F], F]:
+        """Call a function with the next message of a type, from whomever it comes, and no more.
+
+        Args:
+            type: Type of the messages.
+            handler: ``(peer, data)``, sync or async. Where it is left out this is a decorator.
+            model: What the data is decoded into; see :meth:`on`. What does not fit is not the next message.
+
+        Returns:
+            The function.
+
+        Raises:
+            UsageError: As for :meth:`on`.
+        """
+        return self._register(Kind.JSON, type, handler, once=True, model=model)
 
     def off(self, type: str, handler: Callable[..., Any] | None = None) -> int:
         """Call a function no more.
@@ -65,16 +102,23 @@ class HearingVerbs:
         return self._handlers.remove(Kind.JSON, type, handler)
 
     def _register(
-        self, kind: Kind, name: str, handler: F | None, *, once: bool = False, concurrent: bool = False
+        self,
+        kind: Kind,
+        name: str,
+        handler: F | None,
+        *,
+        once: bool = False,
+        concurrent: bool = False,
+        model: Any = None,
     ) -> F | Callable[[F], F]:
+        def add(function: F) -> F:
+            return self._handlers.add(kind, name, function, once=once, concurrent=concurrent, model=model)
+
         if handler is not None:
-            return self._handlers.add(kind, name, handler, once=once, concurrent=concurrent)
-
-        def decorate(function: F) -> F:
-            return self._handlers.add(kind, name, function, once=once, concurrent=concurrent)
-
-        encode_name(name)
-        return decorate
+            return add(handler)
+        encode_name(name)  # what is wrong is told where it is written
+        model_of(model)
+        return add
 
     @overload
     def on_bytes(self, handler: None = None, *, channel: str = ...) -> Callable[[F], F]: ...
@@ -160,19 +204,42 @@ class HearingVerbs:
     @overload
     def on_event(self, event: type, handler: F) -> F: ...
     def on_event(self, event: type, handler: F | None = None) -> F | Callable[[F], F]:
-        """Call a function with every life-cycle event of a class, :class:`~librats.PeerConnected` for example."""
-        if handler is not None:
-            return self._handlers.listen(event, handler)
+        """Call a function with every life-cycle event of a class, :class:`~librats.PeerConnected` for example.
 
-        def decorate(function: F) -> F:
-            return self._handlers.listen(event, function)
+        Args:
+            event: The class.
+            handler: ``(event)``, sync or async. Where it is left out this is a decorator.
 
-        return decorate
+        Returns:
+            The function.
 
-    def messages(self, type: str) -> MessageIterator:
+        Raises:
+            UsageError: It is no function; or it is an async one, and the event is a
+                :class:`~librats.MessageRefused`.
+        """
+
+        def add(function: F) -> F:
+            return self._handlers.listen(event, function, plain=event is MessageRefused)
+
+        return add if handler is None else add(handler)
+
+    @overload
+    def messages(self, type: str, *, model: None = None) -> MessageIterator[Any]: ...
+    @overload
+    def messages(self, type: str, *, model: builtins.type[T]) -> MessageIterator[T]: ...
+    @overload
+    def messages(self, type: str, *, model: Any) -> MessageIterator[Any]: ...
+    def messages(self, type: str, *, model: Any = None) -> MessageIterator[Any]:
         """Iterate over ``(peer, data)`` of every message of a type, from now on until the client stops.
 
         Where the loop is slower than the peers send, they are held back.
+
+        Args:
+            type: Type of the messages.
+            model: What the data is decoded into; see :meth:`on`. What does not fit is left out.
+
+        Raises:
+            UsageError: No JSON can be a value of the model, or the type is longer than 255 bytes of UTF-8.
 
         Example:
             .. code-block:: python
@@ -180,6 +247,6 @@ class HearingVerbs:
                 async for peer, data in client.messages("chat"):
                     print(peer.id[:8], data)
         """
-        iterator = MessageIterator(self._handlers, type)
+        iterator: MessageIterator[Any] = MessageIterator(self._handlers, type, model)
         self._iterators.add(iterator)
         return iterator

@@ -359,6 +359,17 @@ def test_request_reply_runs(processes: contextlib.ExitStack) -> None:
     assert errors == ""
 
 
+def test_typed_messages_runs(processes: contextlib.ExitStack) -> None:
+    out, errors = end_of(started(processes, run_example("typed_messages")))
+    assert out.splitlines() == [
+        "highest bid: 20, mine",
+        "the auctioneer refuses a bid: Expected `int` >= 1 at $.amount",
+        "the bidder hears: bad_data - Expected `int` >= 1 at $.amount",
+        "not the expected answer: Object missing required field `amount`",
+    ]
+    assert errors == ""
+
+
 def test_send_stream_sends_a_file(processes: contextlib.ExitStack, tmp_path: Path) -> None:
     source = tmp_path / "source.bin"
     source.write_bytes(bytes(range(256)) * 5000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -24,6 +25,7 @@ __all__ = ["RatsClient"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=Callable[[Stream], Any])
+T = TypeVar("T")
 
 
 class RatsClient:
@@ -231,9 +233,42 @@ class RatsClient:
         """Send bytes that may get lost or arrive out of order; see :meth:`librats.Peer.send_datagram`."""
         self._bridge.call(self._running().send_datagram, data, to=self._peers.async_form(to))
 
-    def request(self, to: Peer | str, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT) -> Any:
+    @overload
+    def request(
+        self,
+        to: Peer | str,
+        type: str,
+        data: Any = None,
+        *,
+        timeout: float | Default | None = DEFAULT,
+        model: None = None,
+    ) -> Any: ...
+    @overload
+    def request(
+        self,
+        to: Peer | str,
+        type: str,
+        data: Any = None,
+        *,
+        timeout: float | Default | None = DEFAULT,
+        model: builtins.type[T],
+    ) -> T: ...
+    @overload
+    def request(
+        self, to: Peer | str, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: Any
+    ) -> Any: ...
+    def request(
+        self,
+        to: Peer | str,
+        type: str,
+        data: Any = None,
+        *,
+        timeout: float | Default | None = DEFAULT,
+        model: Any = None,
+    ) -> Any:
         """Send a request and wait for what the peer's handler returns; see :meth:`librats.Peer.request`."""
-        return self._bridge.wait(self._running().request, self._peers.async_form(to), type, data, timeout=timeout)
+        target = self._peers.async_form(to)
+        return self._bridge.wait(self._running().request, target, type, data, timeout=timeout, model=model)
 
     def open_stream(self, to: Peer | str, protocol: str) -> Stream:
         """Open a stream and wait until the peer has agreed to it; see :meth:`librats.Peer.open_stream`."""
@@ -243,10 +278,12 @@ class RatsClient:
     # Hearing
 
     @overload
-    def on(self, type: str, handler: None = None, *, concurrent: bool = ...) -> Callable[[F], F]: ...
+    def on(self, type: str, handler: None = None, *, concurrent: bool = ..., model: Any = ...) -> Callable[[F], F]: ...
     @overload
-    def on(self, type: str, handler: F, *, concurrent: bool = ...) -> F: ...
-    def on(self, type: str, handler: F | None = None, *, concurrent: bool = False) -> F | Callable[[F], F]:
+    def on(self, type: str, handler: F, *, concurrent: bool = ..., model: Any = ...) -> F: ...
+    def on(
+        self, type: str, handler: F | None = None, *, concurrent: bool = False, model: Any = None
+    ) -> F | Callable[[F], F]:
         """Call a function with every message, and every request, of a type.
 
         Messages of one type from one peer are handled one at a time, in the order they arrived. What the function
@@ -256,23 +293,28 @@ class RatsClient:
             type: Type of the messages.
             handler: ``(peer, data)``. Where it is left out this is a decorator.
             concurrent: Whether messages of one peer may be handled at the same time.
+            model: What the data is decoded into, and validated by; see :meth:`librats.RatsClient.on`.
 
         Returns:
             The function.
 
         Raises:
-            UsageError: It is an async function, or the type is longer than 255 bytes of UTF-8.
+            UsageError: It is an async function, no JSON can be a value of the model, or the type is longer than 255
+                bytes of UTF-8.
         """
         lane = None if concurrent else ("message", type)
-        return self._hear(self._client.on, handler, type, lane=lane, concurrent=concurrent)
+        return self._hear(self._client.on, handler, type, lane=lane, concurrent=concurrent, model=model)
 
     @overload
-    def once(self, type: str, handler: None = None) -> Callable[[F], F]: ...
+    def once(self, type: str, handler: None = None, *, model: Any = ...) -> Callable[[F], F]: ...
     @overload
-    def once(self, type: str, handler: F) -> F: ...
-    def once(self, type: str, handler: F | None = None) -> F | Callable[[F], F]:
-        """Call a function with the next message of a type, from whomever it comes, and no more."""
-        return self._hear(self._client.once, handler, type, lane=("message", type))
+    def once(self, type: str, handler: F, *, model: Any = ...) -> F: ...
+    def once(self, type: str, handler: F | None = None, *, model: Any = None) -> F | Callable[[F], F]:
+        """Call a function with the next message of a type, from whomever it comes, and no more.
+
+        See :meth:`librats.RatsClient.once`.
+        """
+        return self._hear(self._client.once, handler, type, lane=("message", type), model=model)
 
     def off(self, type: str, handler: Callable[..., Any] | None = None) -> int:
         """Call a function no more; see :meth:`librats.RatsClient.off`."""
@@ -383,10 +425,16 @@ class RatsClient:
         self._bridge.call(verb, Listening(handler, self._bridge, self._peers, what))
         return handler
 
-    def messages(self, type: str) -> MessageIterator:
+    @overload
+    def messages(self, type: str, *, model: None = None) -> MessageIterator[Any]: ...
+    @overload
+    def messages(self, type: str, *, model: builtins.type[T]) -> MessageIterator[T]: ...
+    @overload
+    def messages(self, type: str, *, model: Any) -> MessageIterator[Any]: ...
+    def messages(self, type: str, *, model: Any = None) -> MessageIterator[Any]:
         """Iterate over ``(peer, data)`` of every message of a type, from now on until the client stops.
 
-        Where the loop is slower than the peers send, they are held back.
+        Where the loop is slower than the peers send, they are held back. See :meth:`librats.RatsClient.messages`.
 
         Example:
             .. code-block:: python
@@ -394,7 +442,8 @@ class RatsClient:
                 for peer, data in client.messages("chat"):
                     print(peer.id[:8], data)
         """
-        return MessageIterator(self._bridge.call(self._client.messages, type), self._bridge, self._peers)
+        iterator = self._bridge.call(lambda: self._client.messages(type, model=model))
+        return MessageIterator(iterator, self._bridge, self._peers)
 
     # The names that users of the C++ API know
 

@@ -36,7 +36,7 @@ class _OnWorker:
         call = getattr(function, "__call__", function)  # noqa: B004 - an object with an async __call__ is async too
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call):
             raise UsageError("handlers of the blocking client are plain functions, not async ones")
-        self._function = function
+        self._function = self.__wrapped__ = function  # by the second name its annotations are found
         self._bridge = bridge
         self._peers = peers
 

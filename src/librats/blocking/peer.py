@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import threading
 import weakref
@@ -110,9 +111,21 @@ class Peer:
         """Send a JSON message if there is room for it, without waiting; see :meth:`librats.Peer.try_send`."""
         return self._bridge.call(self._peer.try_send, type, data)
 
-    def request(self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT) -> Any:
+    @overload
+    def request(
+        self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: None = None
+    ) -> Any: ...
+    @overload
+    def request(
+        self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: builtins.type[T]
+    ) -> T: ...
+    @overload
+    def request(self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: Any) -> Any: ...
+    def request(
+        self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: Any = None
+    ) -> Any:
         """Send a request and wait for what the peer's handler returns; see :meth:`librats.Peer.request`."""
-        return self._bridge.wait(self._peer.request, type, data, timeout=timeout)
+        return self._bridge.wait(self._peer.request, type, data, timeout=timeout, model=model)
 
     def send_datagram(self, data: Any) -> None:
         """Send bytes that may get lost or arrive out of order; see :meth:`librats.Peer.send_datagram`."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from librats._core.messages import Message, MessageRun
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
-from librats.peers.events import HandlerFailed
+from librats.peers.events import HandlerFailed, MessageRefused
 from librats.peers.handlers import NOBODY, HandlerTable, Registration
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Kind, Reason
-from librats.session.payloads import decode_payload, decode_run, encode_value
+from librats.session.payloads import decode_payload, encode_value
 
 if TYPE_CHECKING:
     from librats.peers.peer import Peer
@@ -80,6 +80,12 @@ class Dispatcher:
             self.handler_errors += 1
             logger.exception("the handler for %s failed", name)
 
+    def message_refused(self, peer: Peer, name: str, error: DecodeError) -> None:
+        """Count a message that its handlers cannot take, and tell those who listen."""
+        self.bad_payloads += 1
+        logger.debug("bad %r from %s: %s", name, peer.id[:8], error)
+        self.announce(MessageRefused(peer, name, error))
+
     def handler_failed(self, peer: Peer, name: str, error: BaseException) -> None:
         """Log what a handler of messages or streams raised, and tell those who listen."""
         self.handler_errors += 1
@@ -94,6 +100,8 @@ class _Calls(NamedTuple):
     registrations: Sequence[Registration]
     result: Any = None
     failure: BaseException | None = None
+    refusal: DecodeError | None = None
+    """Why some handlers could not take it, where others could."""
 
 
 class _Lane:
@@ -124,7 +132,7 @@ class Inbox:
         group = self._dispatcher.handlers.get(run.kind, run.name)
         handled = 0
         if group.alone is not None and (run.kind, run.name) not in self._lanes:
-            values = decode_run(run, self._dispatcher.config)
+            values = group.decode_run(run, self._dispatcher.config)
             if values is not None:
                 handled = self._call_with_all(link, run, group.alone, values)
         for index in range(handled, len(run)):
@@ -187,8 +195,7 @@ class Inbox:
         try:
             data = decode_payload(message.kind, message.payload, self._dispatcher.config)
         except DecodeError as error:
-            self._dispatcher.bad_payloads += 1
-            logger.debug("bad %r from %s: %s", message.name, self._peer.id[:8], error)
+            self._dispatcher.message_refused(self._peer, message.name, error)
         else:
             self._dispatcher.notify("unhandled", self._peer, message.name, data)
 
@@ -200,7 +207,7 @@ class Inbox:
             self._nobody(link, message)
             return
         try:
-            data = decode_payload(message.kind, message.payload, self._dispatcher.config)
+            data = group.decode(message.kind, message.payload, self._dispatcher.config)
         except DecodeError as error:
             self._bad_payload(link, message, error)
             return
@@ -233,8 +240,7 @@ class Inbox:
         self._start_worker(key, lane)
 
     def _bad_payload(self, link: Link, message: Message, error: DecodeError) -> None:
-        self._dispatcher.bad_payloads += 1
-        logger.debug("bad %r from %s: %s", message.name, self._peer.id[:8], error)
+        self._dispatcher.message_refused(self._peer, message.name, error)
         if message.request_id:
             link.session.send_error(message.request_id, Reason.BAD_DATA, str(error))
         link.consumed(message.cost)
@@ -279,16 +285,9 @@ class Inbox:
 
     async def _handle(self, key: Key, link: Link, message: Message, calls: _Calls | None) -> None:
         if calls is None:
-            try:
-                data = decode_payload(message.kind, message.payload, self._dispatcher.config)
-            except DecodeError as error:
-                self._bad_payload(link, message, error)
+            calls = self._decode(key, link, message)
+            if calls is None:
                 return
-            group = self._dispatcher.handlers.take(*key)
-            if group is NOBODY:
-                self._nobody(link, message)
-                return
-            calls = _Calls(data, group.registrations)
         failure: BaseException | None
         timeout = message.timeout_ms / 1000 if message.timeout_ms else None
         try:
@@ -297,8 +296,40 @@ class Inbox:
         except TimeoutError as error:
             result, failure = None, error
         if message.request_id:
-            self._reply(link, message.request_id, result, failure)
+            if calls.refusal is not None and result is None and failure is None:
+                link.session.send_error(message.request_id, Reason.BAD_DATA, str(calls.refusal))
+                link.request_flush()
+            else:
+                self._reply(link, message.request_id, result, failure)
         link.consumed(message.cost)
+
+    def _decode(self, key: Key, link: Link, message: Message) -> _Calls | None:
+        """Return what the handlers are to be called with; None where the message has been dealt with."""
+        handlers, config = self._dispatcher.handlers, self._dispatcher.config
+        group = handlers.get(*key)
+        if group.mixed:
+            return self._decode_for_each(key, link, message)
+        try:
+            data = group.decode(message.kind, message.payload, config)
+        except DecodeError as error:
+            self._bad_payload(link, message, error)
+            return None
+        group = handlers.take(*key)
+        if group is NOBODY:
+            self._nobody(link, message)
+            return None
+        return _Calls(data, group.registrations)
+
+    def _decode_for_each(self, key: Key, link: Link, message: Message) -> _Calls | None:
+        handlers, config = self._dispatcher.handlers, self._dispatcher.config
+        taking, refusal = handlers.get(*key).decode_each(message.kind, message.payload, config)
+        if refusal is not None and not taking:
+            self._bad_payload(link, message, refusal)
+            return None
+        if refusal is not None:
+            self._dispatcher.message_refused(self._peer, message.name, refusal)
+        handlers.spend(*key, [registration for registration, _ in taking])
+        return _Calls(None, [_bound(registration, data) for registration, data in taking], refusal=refusal)
 
     async def _call_all(self, message: Message, calls: _Calls) -> tuple[Any, BaseException | None]:
         """Call the handlers in order: the first value that is not None answers, and so does the first exception."""
@@ -335,6 +366,10 @@ class Inbox:
 
 def _returning(value: Any) -> Registration:
     return Registration(lambda _peer, _data: value)
+
+
+def _bound(registration: Registration, data: Any) -> Registration:
+    return Registration(lambda peer, _data: registration.handler(peer, data))
 
 
 def _is_to_end() -> bool:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from librats.errors import DecodeError
     from librats.peers.peer import Peer
     from librats.types import Address
 
 __all__ = [
     "HandlerFailed",
     "IncomingRefused",
+    "MessageRefused",
     "PathChanged",
     "PeerConnected",
     "PeerDisconnected",
@@ -54,6 +56,20 @@ class HandlerFailed:
     name: str
     """Message type, channel or stream protocol."""
     error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused:
+    """A peer sent what is no JSON, over a limit, or not of the type that a handler takes: it was not called.
+
+    Functions that listen to this must be plain ones: nothing would hold the peer back while many of them run.
+    """
+
+    peer: Peer
+    name: str
+    """Message type or channel."""
+    error: DecodeError
+    """What is wrong; a :class:`~librats.ValidationError` where it is the type. Not to be trusted."""
 
 
 @dataclass(frozen=True, slots=True)

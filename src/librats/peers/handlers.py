@@ -7,12 +7,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from librats.errors import UsageError
+from librats.config import SessionConfig
+from librats.errors import DecodeError, UsageError
+from librats.peers.annotations import annotated_model
 from librats.session.frames import Kind
 from librats.session.librats2_wire import channel_id
-from librats.session.payloads import encode_name
+from librats.session.models import Model, model_of
+from librats.session.payloads import decode_payload, decode_run, encode_name
 
 if TYPE_CHECKING:
+    from librats._core.messages import MessageRun
     from librats.services.stream import Stream
 
 __all__ = ["NOBODY", "HandlerGroup", "HandlerTable", "MessageHandler", "Registration", "StreamHandler"]
@@ -34,26 +38,40 @@ class Registration:
     once: bool = False
     concurrent: bool = False
     is_async: bool = False
+    model: Model | None = None
+    """What its messages are decoded into; None where it takes whatever comes."""
 
 
-def _registration(handler: Callable[..., Any], *, once: bool = False, concurrent: bool = False) -> Registration:
+def _registration(
+    handler: Callable[..., Any], *, once: bool = False, concurrent: bool = False, model: Model | None = None
+) -> Registration:
     if not callable(handler):
         raise UsageError(f"a handler is a function, not {type(handler).__name__}")
     call = getattr(handler, "__call__", handler)  # noqa: B004 - an object with an async __call__ is async too
     is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
-    return Registration(handler, once, concurrent, is_async)
+    return Registration(handler, once, concurrent, is_async, model)
 
 
 class HandlerGroup:
     """The handlers of one name, and what they have in common; made anew when one comes or goes."""
 
-    __slots__ = ("alone", "any_once", "plain", "registrations", "side_by_side")
+    __slots__ = ("alone", "any_once", "decode", "decode_run", "mixed", "plain", "registrations", "side_by_side")
 
     def __init__(self, registrations: tuple[Registration, ...]) -> None:
         self.registrations = registrations
         """The handlers, in the order they were added."""
-        self.plain = not any(registration.is_async for registration in registrations)
-        """True where all are plain functions."""
+        models = {registration.model for registration in registrations}
+        self.mixed = len(models) > 1
+        """True where they take different types, so that each needs a value of its own."""
+        self.plain = not self.mixed and not any(registration.is_async for registration in registrations)
+        """True where all are plain functions, and may get the same value."""
+        [model] = models if len(models) == 1 else [None]
+        self.decode: Callable[[int, bytes, SessionConfig], Any] = decode_payload if model is None else model.decode
+        """Decodes a payload for all of them, where they are not mixed."""
+        self.decode_run: Callable[[MessageRun, SessionConfig], list[Any] | None] = (
+            decode_run if model is None else model.decode_run
+        )
+        """Decodes many payloads, likewise; None where one of them has to be looked at on its own."""
         self.any_once = any(registration.once for registration in registrations)
         """True where one of them wants a single message."""
         first = registrations[0] if len(registrations) == 1 else None
@@ -61,6 +79,25 @@ class HandlerGroup:
         """The handler, where it is a single plain function that wants every message; else None."""
         self.side_by_side = all(registration.concurrent for registration in registrations)
         """True where messages of one peer may be handled at the same time."""
+
+    def decode_each(
+        self, kind: int, payload: bytes, config: SessionConfig
+    ) -> tuple[list[tuple[Registration, Any]], DecodeError | None]:
+        """Decode a payload for each handler by its own model.
+
+        Returns:
+            The handlers that can take it, each with its value; and what kept the first of the others from it.
+        """
+        values: dict[Model | None, Any] = {}
+        refusals: dict[Model | None, DecodeError] = {}
+        for model in dict.fromkeys(registration.model for registration in self.registrations):
+            decode = decode_payload if model is None else model.decode
+            try:
+                values[model] = decode(kind, payload, config)
+            except DecodeError as error:
+                refusals[model] = error
+        taking = [(r, values[r.model]) for r in self.registrations if r.model in values]
+        return taking, next(iter(refusals.values()), None)
 
 
 NOBODY = HandlerGroup(())
@@ -80,10 +117,33 @@ class HandlerTable:
 
     # Messages, bytes and text, by their kind and name
 
-    def add(self, kind: Kind, name: str, handler: F, *, once: bool = False, concurrent: bool = False) -> F:
-        """Add a handler behind those that the name already has."""
+    def add(
+        self,
+        kind: Kind,
+        name: str,
+        handler: F,
+        *,
+        once: bool = False,
+        concurrent: bool = False,
+        model: Any = None,
+    ) -> F:
+        """Add a handler behind those that the name already has.
+
+        Args:
+            kind: What it waits for.
+            name: Message type or channel.
+            handler: ``(peer, data)``.
+            once: Whether it wants one message and no more.
+            concurrent: Whether messages of one peer may be handled at the same time.
+            model: What JSON is decoded into. Where it is None, the handler's annotation tells.
+
+        Raises:
+            UsageError: It is no function, or no JSON can be a value of the model.
+        """
         encode_name(name)
-        added = _registration(handler, once=once, concurrent=concurrent)
+        if model is None and kind == Kind.JSON:
+            model = annotated_model(handler)
+        added = _registration(handler, once=once, concurrent=concurrent, model=model_of(model))
         self._set(kind, name, (*self.get(kind, name).registrations, added))
         return handler
 
@@ -118,8 +178,14 @@ class HandlerTable:
         """Return the handlers for one message, and drop those that wanted only one."""
         group = self.get(kind, name)
         if group.any_once:
-            self._set(kind, name, tuple(r for r in group.registrations if not r.once))
+            self.spend(kind, name, group.registrations)
         return group
+
+    def spend(self, kind: int, name: str, called: Iterable[Registration]) -> None:
+        """Drop those of the handlers called that wanted only one message."""
+        spent = {registration for registration in called if registration.once}
+        if spent:
+            self._set(kind, name, tuple(r for r in self.get(kind, name).registrations if r not in spent))
 
     # Streams, by their protocol
 

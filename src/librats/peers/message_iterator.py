@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from librats.peers.handlers import HandlerTable
 from librats.session.frames import Kind
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["MessageIterator"]
 
 CAPACITY = 64
+
+T = TypeVar("T")
 
 
 class _Box:
@@ -59,7 +61,7 @@ class _Box:
                 waiter.set_result(None)
 
 
-class MessageIterator:
+class MessageIterator(Generic[T]):
     """Iterates over ``(peer, data)``; ends when the client stops or :meth:`close` is called.
 
     Messages are taken from the moment it is made. Where it is not read, its senders are held back.
@@ -67,20 +69,21 @@ class MessageIterator:
     Args:
         handlers: Where to listen.
         name: Message type.
+        model: What the data is decoded into; None for whatever comes.
     """
 
-    def __init__(self, handlers: HandlerTable, name: str) -> None:
+    def __init__(self, handlers: HandlerTable, name: str, model: type[T] | Any = None) -> None:
         self._box = _Box()
         self._handlers = handlers
         self._name = name
         self._put = self._box.put
-        handlers.add(Kind.JSON, name, self._put)
+        handlers.add(Kind.JSON, name, self._put, model=model)
 
-    def __aiter__(self) -> MessageIterator:
+    def __aiter__(self) -> MessageIterator[T]:
         """Return itself."""
         return self
 
-    async def __anext__(self) -> tuple[Peer, Any]:
+    async def __anext__(self) -> tuple[Peer, T]:
         """Wait for the next message."""
         return await self._box.get()
 

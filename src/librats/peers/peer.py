@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from librats.config import RatsConfig
 from librats.errors import ClosedError, PeerNotConnected, RequestTimeout, UsageError
 from librats.peers.arguments import DEFAULT, Default, encode_text
 from librats.peers.dispatch import Inbox
 from librats.session.frames import Kind, Reason
+from librats.session.models import model_of
 from librats.session.payloads import as_buffer, decode_payload, encode_json, encode_name, encode_value
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, PeerStats
 
@@ -25,6 +27,8 @@ __all__ = ["Peer"]
 
 JSON = Kind.JSON  # looking a member up takes a tenth of sending a message
 MAX_DATAGRAM = 65000
+
+T = TypeVar("T")
 
 
 class Peer:
@@ -212,23 +216,45 @@ class Peer:
         link = self._link
         return self.is_connected and link.session.takes(len(payload)) and link.post(kind, name, payload)
 
-    async def request(self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT) -> Any:
+    @overload
+    async def request(
+        self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: None = None
+    ) -> Any: ...
+    @overload
+    async def request(
+        self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: builtins.type[T]
+    ) -> T: ...
+    @overload
+    async def request(
+        self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: Any
+    ) -> Any: ...
+    async def request(
+        self, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: Any = None
+    ) -> Any:
         """Send a request and wait for what the peer's handler returns.
 
         Args:
             type: Type of the request, which chooses the handlers at the other side.
             data: Anything with a JSON form, or a buffer, which arrives as bytes.
             timeout: Seconds to wait; None for ever; the configured ``request_timeout`` where it is left out.
+            model: What the reply is decoded into, and validated by: a msgspec Struct, a dataclass, or any other type
+                that msgspec takes. None for whatever comes.
 
         Returns:
-            The handler's return value; decoded JSON, or bytes where it returned a buffer.
+            The handler's return value: a value of the model; without one decoded JSON, or bytes where it returned a
+            buffer.
 
         Raises:
             RequestTimeout: No reply came in time; the peer is told to stop working on it.
             RemoteError: The peer has no handler for the type, or the handler raised.
             PeerNotConnected: The session has ended, or ended before the reply came.
-            UsageError: The data cannot be sent, or too many requests are under way.
+            PeerLacks: The peer is a node of the C++ library, which has no requests.
+            ValidationError: The reply is not of the model.
+            DecodeError: The reply is no JSON, or over a limit of this side.
+            UsageError: The data cannot be sent, no JSON can be a value of the model, or too many requests are under
+                way.
         """
+        expected = model_of(model)
         seconds = self._config.request_timeout if isinstance(timeout, Default) else timeout
         name = encode_name(type)
         payload = encode_value(data, self._config.session)
@@ -247,6 +273,8 @@ class Peer:
             kind, reply = await link.request(payload, name, left)
         except RequestTimeout:
             raise RequestTimeout(f"no reply to {type!r} from peer {self.id[:8]} within {seconds:g} s") from None
+        if expected is not None:
+            return expected.decode(kind, reply, self._config.session)
         return decode_payload(kind, reply, self._config.session)
 
     def send_datagram(self, data: Any) -> None:

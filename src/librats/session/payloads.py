@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -106,8 +107,16 @@ def _is_buffer(data: Any) -> bool:
     return True
 
 
-def decode_payload(kind: int, payload: bytes, config: SessionConfig) -> Any:
+def decode_payload(
+    kind: int, payload: bytes, config: SessionConfig, decode_json: Callable[[bytes], Any] = _decode
+) -> Any:
     """Decode what arrived.
+
+    Args:
+        kind: What it says it is.
+        payload: What arrived.
+        config: Limits on JSON.
+        decode_json: A msgspec decoder of some type.
 
     Raises:
         DecodeError: It is not what it says it is, or over a limit.
@@ -118,7 +127,7 @@ def decode_payload(kind: int, payload: bytes, config: SessionConfig) -> Any:
         if json_nests_deeper(payload, config.max_json_depth):
             raise DecodeError(f"JSON nested deeper than max_json_depth ({config.max_json_depth})")
         try:
-            return _decode(payload)
+            return decode_json(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise DecodeError(f"not JSON: {error}") from error
     if kind == Kind.TEXT:
@@ -131,13 +140,15 @@ def decode_payload(kind: int, payload: bytes, config: SessionConfig) -> Any:
     raise DecodeError(f"a payload of unknown kind {kind}")
 
 
-def decode_run(run: MessageRun, config: SessionConfig) -> list[Any] | None:
+def decode_run(
+    run: MessageRun, config: SessionConfig, decode_json: Callable[[bytes], Any] = _decode
+) -> list[Any] | None:
     """Decode messages of one type together; None where one of them has to be looked at on its own."""
     if run.kind == Kind.BYTES:
         return run.payloads
     if run.kind != Kind.JSON or run.longest > config.max_json_size or run.nests_deeper(config.max_json_depth):
         return None
     try:
-        return [_decode(payload) for payload in run.payloads]
+        return [decode_json(payload) for payload in run.payloads]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return None

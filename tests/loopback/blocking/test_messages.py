@@ -6,13 +6,15 @@ import asyncio
 import gc
 import sys
 import threading
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 import librats
-from librats import RemoteError
+from librats import RemoteError, UsageError, ValidationError
 from librats.blocking import Peer
 
 if TYPE_CHECKING:
@@ -183,3 +185,41 @@ def test_an_iterator_that_is_dropped_listens_no_more(pair: Pair) -> None:
     gc.collect()
     with pytest.raises(RemoteError, match="no handler"):
         pair.b_seen_by_a.request("chat")
+
+
+class Chat(msgspec.Struct):
+    text: str
+
+
+@dataclass
+class Count:
+    words: int
+
+
+def test_handlers_requests_and_iterators_take_models(pair: Pair) -> None:
+    heard: SimpleQueue[Any] = SimpleQueue()
+
+    @pair.b.on("count")
+    def count(peer: Peer, data: Chat) -> Count:
+        return Count(len(data.text.split()))
+
+    @pair.b.once("chat", model=Chat)
+    def chat(peer: Peer, data: Any) -> None:
+        heard.put(data)
+
+    assert pair.b_seen_by_a.request("count", Chat("a b"), model=Count) == Count(2)
+    assert pair.a.request(pair.b.peer_id, "count", {"text": "a"}) == {"words": 1}
+    with pytest.raises(RemoteError, match=r"Expected `str`, got `int` at \$\.text"):
+        pair.b_seen_by_a.request("count", {"text": 5})
+    with pytest.raises(ValidationError, match="missing required field `text`"):
+        pair.b_seen_by_a.request("count", Chat("a"), model=Chat)
+
+    messages = pair.b.messages("chat", model=Chat)
+    pair.a.send("chat", ["no chat"])
+    pair.a.send("chat", Chat("hi"))
+    assert heard.get(timeout=TIMEOUT) == Chat("hi")
+    assert next(messages) == (pair.a_seen_by_b, Chat("hi"))
+    assert pair.b.statistics()["bad_payloads"] == 2
+    with pytest.raises(UsageError, match="cannot be a model"):
+        pair.b.on("chat", model=object)
+    assert pair.b.off("count", count) == 1
