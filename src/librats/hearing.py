@@ -125,7 +125,18 @@ class HearingVerbs:
     @overload
     def on_bytes(self, handler: F, *, channel: str = ...) -> F: ...
     def on_bytes(self, handler: F | None = None, *, channel: str = "") -> F | Callable[[F], F]:
-        """Call a function with ``(peer, bytes)`` for everything sent with :meth:`send_bytes` on a channel."""
+        """Call a function with ``(peer, bytes)`` for everything sent with :meth:`send_bytes` on a channel.
+
+        Args:
+            handler: ``(peer, bytes)``, sync or async. Where it is left out this is a decorator.
+            channel: The channel; that without a name where it is left out.
+
+        Returns:
+            The function.
+
+        Raises:
+            UsageError: It is no function, or the channel's name is longer than 255 bytes of UTF-8.
+        """
         return self._register(Kind.BYTES, channel, handler)
 
     @overload
@@ -133,7 +144,18 @@ class HearingVerbs:
     @overload
     def on_text(self, handler: F, *, channel: str = ...) -> F: ...
     def on_text(self, handler: F | None = None, *, channel: str = "") -> F | Callable[[F], F]:
-        """Call a function with ``(peer, str)`` for everything sent with :meth:`send_text` on a channel."""
+        """Call a function with ``(peer, str)`` for everything sent with :meth:`send_text` on a channel.
+
+        Args:
+            handler: ``(peer, str)``, sync or async. Where it is left out this is a decorator.
+            channel: The channel; that without a name where it is left out.
+
+        Returns:
+            The function.
+
+        Raises:
+            UsageError: It is no function, or the channel's name is longer than 255 bytes of UTF-8.
+        """
         return self._register(Kind.TEXT, channel, handler)
 
     @overload

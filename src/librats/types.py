@@ -182,4 +182,9 @@ class Entropy(Protocol):
         """Return a random integer from 0 up to, not including, the limit."""
 
     def uniform(self, low: float, high: float) -> float:
-        """Return a random float between the two."""
+        """Return a random float between the two.
+
+        Args:
+            low: The least value.
+            high: The greatest one.
+        """

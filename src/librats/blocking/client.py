@@ -326,7 +326,18 @@ class RatsClient:
     @overload
     def on_bytes(self, handler: F, *, channel: str = ...) -> F: ...
     def on_bytes(self, handler: F | None = None, *, channel: str = "") -> F | Callable[[F], F]:
-        """Call a function with ``(peer, bytes)`` for everything sent with :meth:`send_bytes` on a channel."""
+        """Call a function with ``(peer, bytes)`` for everything sent with :meth:`send_bytes` on a channel.
+
+        Args:
+            handler: ``(peer, bytes)``. Where it is left out this is a decorator.
+            channel: The channel; that without a name where it is left out.
+
+        Returns:
+            The function.
+
+        Raises:
+            UsageError: It is an async function, or the channel's name is longer than 255 bytes of UTF-8.
+        """
         return self._hear(self._client.on_bytes, handler, lane=("bytes", channel), channel=channel)
 
     @overload
@@ -334,7 +345,18 @@ class RatsClient:
     @overload
     def on_text(self, handler: F, *, channel: str = ...) -> F: ...
     def on_text(self, handler: F | None = None, *, channel: str = "") -> F | Callable[[F], F]:
-        """Call a function with ``(peer, str)`` for everything sent with :meth:`send_text` on a channel."""
+        """Call a function with ``(peer, str)`` for everything sent with :meth:`send_text` on a channel.
+
+        Args:
+            handler: ``(peer, str)``. Where it is left out this is a decorator.
+            channel: The channel; that without a name where it is left out.
+
+        Returns:
+            The function.
+
+        Raises:
+            UsageError: It is an async function, or the channel's name is longer than 255 bytes of UTF-8.
+        """
         return self._hear(self._client.on_text, handler, lane=("text", channel), channel=channel)
 
     @overload
@@ -394,7 +416,18 @@ class RatsClient:
     @overload
     def on_event(self, event: type, handler: F) -> F: ...
     def on_event(self, event: type, handler: F | None = None) -> F | Callable[[F], F]:
-        """Call a function with every life-cycle event of a class, :class:`~librats.PeerConnected` for example."""
+        """Call a function with every life-cycle event of a class, :class:`~librats.PeerConnected` for example.
+
+        Args:
+            event: The class.
+            handler: ``(event)``. Where it is left out this is a decorator.
+
+        Returns:
+            The function.
+
+        Raises:
+            UsageError: It is an async function, or none.
+        """
 
         def add(function: F) -> F:
             self._bridge.call(self._client.on_event, event, Listening(function, self._bridge, self._peers, event))

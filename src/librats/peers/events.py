@@ -26,6 +26,7 @@ class PeerConnected:
     """A session with a peer is up."""
 
     peer: Peer
+    """Who."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class PeerDisconnected:
     """The session with a peer has ended."""
 
     peer: Peer
+    """Who."""
     code: str
     """``"closed"``, ``"lost"``, ``"timeout"``, ``"protocol_error"``, ``"refused"``, ``"limit"`` or the peer's own."""
     reason: str
@@ -44,8 +46,11 @@ class PathChanged:
     """The session with a peer goes over another connection from now on."""
 
     peer: Peer
+    """Who."""
     old: Address
+    """Where the peer was."""
     new: Address
+    """Where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,11 @@ class HandlerFailed:
     """One of the application's handlers raised; the session goes on."""
 
     peer: Peer
+    """Whose message or stream it was called with."""
     name: str
     """Message type, channel or stream protocol."""
     error: BaseException
+    """What it raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class MessageRefused:
     """
 
     peer: Peer
+    """Who sent it."""
     name: str
     """Message type or channel."""
     error: DecodeError
@@ -77,7 +85,9 @@ class IncomingRefused:
     """Somebody tried to connect and was not let in."""
 
     address: Address
+    """From where."""
     reason: str
+    """Words for people."""
     limit: str = ""
     """What said no: the name of a limit in the configuration, ``"allow"``, ``"deny"``, or ``"incoming"`` where it was
     the application's own hook."""

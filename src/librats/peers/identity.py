@@ -71,6 +71,12 @@ class Identity:
 
     Two identities are equal if their peer ids are. Neither ``repr`` nor ``pickle`` gives the keys away.
 
+    Args:
+        private_key: The X25519 private key, 32 bytes.
+
+    Raises:
+        UsageError: It is not 32 bytes.
+
     Example:
         >>> identity = Identity.from_private_key(bytes(range(32)))
         >>> identity
@@ -193,6 +199,10 @@ class Identity:
 
         The source may be open to others, as C++ nodes leave it; that is logged as a warning. Do not run both
         nodes at once: they are the same peer.
+
+        Args:
+            source_directory: Where the other node keeps its ``identity.key``.
+            directory: The data directory that is to keep the copy; made where it does not exist.
 
         Raises:
             IdentityError: The source has no usable key, or the directory keeps another identity, which stays.

@@ -151,6 +151,7 @@ class Stream:
         Raises:
             ClosedError: The end was already written, or the stream or its session is closed.
             RemoteError: The peer does not take any more.
+            UsageError: It is no contiguous buffer.
         """
         if not isinstance(data, bytes | bytearray):
             try:
