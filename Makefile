@@ -22,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long lint format docs bench bench-report dist check-install clean same-python
+.PHONY: help demo test test-long coverage lint format docs bench bench-report dist check-install clean same-python
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,12 @@ test: $(VENV)/.test ## Run the tests, except those that take minutes
 
 test-long: $(VENV)/.test ## Run the tests that take minutes
 	@$(PY) -m pytest -q -m long $(ARGS)
+
+coverage: $(VENV)/.test $(VENV)/.coverage ## Run the tests and tell which lines and branches they reach; fail below 90 %
+	@rm -f .coverage .coverage.*
+	@$(PY) -m coverage run -m pytest -q -m "not long" $(ARGS)
+	@$(PY) -m coverage combine --quiet
+	@$(PY) tools/coverage_report.py
 
 lint: $(VENV)/.test $(VENV)/.lint ## Check style, types, stubs and spelling
 	@failed=; \
