@@ -36,7 +36,7 @@ test: $(VENV)/.test ## Run the tests, except those that take minutes
 test-long: $(VENV)/.test ## Run the tests that take minutes
 	@$(PY) -m pytest -q -m long $(ARGS)
 
-coverage: $(VENV)/.test $(VENV)/.coverage ## Run the tests and tell which lines and branches they reach; fail below 90 %
+coverage: $(VENV)/.test ## Run the tests and tell which lines and branches they reach; fail below 90 %
 	@rm -f .coverage .coverage.*
 	@$(PY) -m coverage run -m pytest -q -m "not long" $(ARGS)
 	@$(PY) -m coverage combine --quiet

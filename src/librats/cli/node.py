@@ -16,7 +16,7 @@ from librats.errors import RatsError
 if TYPE_CHECKING:
     from librats.cli.arguments import Commands
 
-__all__ = ["add_parser", "tell_ready"]
+__all__ = ["add_parser", "tell_events", "tell_ready"]
 
 EPILOG = """\
 Tells what happens until Ctrl-C or SIGTERM ends it: ready, connected, disconnected, message, path, and with --mdns
@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace, output: Output) -> int:
 
 async def _node(args: argparse.Namespace, output: Output) -> int:
     client = make_client(args)
-    _tell_events(client, output)
+    tell_events(client, output)
     if args.echo:
 
         @client.on("echo")
@@ -88,7 +88,9 @@ def tell_ready(client: RatsClient, output: Output) -> None:
     )
 
 
-def _tell_events(client: RatsClient, output: Output) -> None:
+def tell_events(client: RatsClient, output: Output) -> None:
+    """Tell whatever happens to a client, and what nobody else handles."""
+
     @client.on_event(PeerConnected)
     def connected(event: PeerConnected) -> None:
         peer = event.peer

@@ -178,3 +178,11 @@ async def test_a_port_that_is_taken_is_a_failure_in_one_line(node: Node, run: Ru
     assert done.status == 1
     assert done.stderr.count("\n") == 1
     assert "listen_port" in done.stderr
+
+
+async def test_a_node_tells_of_datagrams(node: Node, make_client: MakeClient) -> None:
+    client = await make_client()
+    peer = await client.connect(node.address)
+    peer.send_datagram(b"maybe")
+    heard = await node.command.event_named("datagram")
+    assert heard == {"event": "datagram", "from": client.peer_id, "bytes": 5}

@@ -1,0 +1,62 @@
+"""What `librats node` tells of events, to people and to programs, whatever a peer has put into them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import pytest
+
+from librats import Address, Identity, IncomingRefused, PathChanged, PeerDiscovered, RatsClient
+from librats.cli.node import tell_events
+from librats.cli.output import Output
+
+PEER: Any = argparse.Namespace(id="ab" * 32)
+NEW, OLD = Address("192.0.2.7", 8081), Address("2001:db8::7", 8082)
+
+EVENTS = [
+    (
+        PathChanged(PEER, OLD, NEW),
+        {"event": "path", "peer_id": PEER.id, "address": "192.0.2.7:8081", "old_address": "[2001:db8::7]:8082"},
+        "abababab is now at 192.0.2.7:8081, before at [2001:db8::7]:8082",
+    ),
+    (
+        IncomingRefused(NEW, "\x1b[2Jfull"),
+        {"event": "refused", "address": "192.0.2.7:8081", "reason": "\x1b[2Jfull"},
+        "refused 192.0.2.7:8081: full",
+    ),
+    (
+        PeerDiscovered(PEER.id, (NEW, OLD), "kit\x07chen", "mdns"),
+        {
+            "event": "discovered",
+            "peer_id": PEER.id,
+            "addresses": ["192.0.2.7:8081", "[2001:db8::7]:8082"],
+            "name": "kit\x07chen",
+            "source": "mdns",
+        },
+        "found abababab kitchen at 192.0.2.7:8081, [2001:db8::7]:8082",
+    ),
+    (
+        PeerDiscovered("", (NEW,), "", "mdns"),
+        {"event": "discovered", "peer_id": "", "addresses": ["192.0.2.7:8081"], "name": "", "source": "mdns"},
+        "found a node at 192.0.2.7:8081",
+    ),
+]
+
+
+def tell(event: Any, *, as_json: bool) -> None:
+    client = RatsClient(identity=Identity.generate())
+    tell_events(client, Output(as_json=as_json))
+    for registration in client._handlers.listeners(type(event)):
+        registration.handler(event)
+
+
+@pytest.mark.parametrize(("event", "as_object", "as_text"), EVENTS)
+def test_an_event_is_told(
+    event: Any, as_object: dict[str, Any], as_text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell(event, as_json=True)
+    assert json.loads(capsys.readouterr().out) == as_object
+    tell(event, as_json=False)
+    assert capsys.readouterr().out == as_text + "\n"
