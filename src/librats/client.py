@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from librats.config import RatsConfig
-from librats.connector import Connector, Target
-from librats.errors import ConnectError, IdentityError, PeerNotConnected, UsageError
+from librats.connector import Connector, Target, check_peer_id
+from librats.errors import ConfigError, ConnectError, IdentityError, PeerNotConnected, UsageError
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
 from librats.meeting import LocalMeeting
@@ -80,6 +80,8 @@ class RatsClient(HearingVerbs, FamiliarNames):
         identity: Identity | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(listen_port, int) or not 0 <= listen_port < 1 << 16:
+            raise ConfigError("listen_port", f"must be a whole number from 0 to 65535, not {listen_port!r}")
         self._config = config or RatsConfig()
         if max_peers is not None:
             self._config = dataclasses.replace(self._config, max_peers=max_peers)
@@ -377,9 +379,10 @@ class RatsClient(HearingVerbs, FamiliarNames):
     def _find(self, peer: Peer | str) -> Peer:
         if isinstance(peer, Peer):
             return peer
-        found = self._running().peers.get(peer)
+        found = self._running().peers.get(peer) if isinstance(peer, str) else None
         if found is None:
-            raise PeerNotConnected(f"peer {str(peer)[:8]} is not connected")
+            check_peer_id(peer)
+            raise PeerNotConnected(f"peer {peer[:8]} is not connected")
         return found
 
     async def start_mdns_discovery(

@@ -18,12 +18,22 @@ from librats.runtime.network import Network
 from librats.services.session import Link
 from librats.types import Address, ConnectionAttempt, ConnectionMethod
 
-__all__ = ["Connector", "Target"]
+__all__ = ["Connector", "Target", "check_peer_id"]
 
 logger = logging.getLogger("librats.connector")
 
 MAX_ADDRESSES = 16
 PEER_ID = re.compile(r"[0-9a-f]{64}")
+
+
+def check_peer_id(peer_id: object) -> None:
+    """Check that something is a peer id by its form.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if not (isinstance(peer_id, str) and PEER_ID.fullmatch(peer_id)):
+        raise UsageError(f"not a peer id: {peer_id!r}; it has 64 lower-case hex digits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +56,8 @@ class Target:
         Raises:
             UsageError: It is none of these.
         """
-        if expect_id is not None and not PEER_ID.fullmatch(expect_id):
-            raise UsageError(f"not a peer id: {expect_id!r}; it has 64 lower-case hex digits")
+        if expect_id is not None:
+            check_peer_id(expect_id)
         if not isinstance(target, str):
             try:
                 host, port = target
@@ -62,8 +72,8 @@ class Target:
             if expect_id not in (None, rest):
                 raise UsageError("the target is another peer id than expect_id")
             return cls(target, (), rest)
-        if at and not PEER_ID.fullmatch(named):
-            raise UsageError(f"not a peer id: {named!r}; it has 64 lower-case hex digits")
+        if at:
+            check_peer_id(named)
         address = Address.parse(rest)
         if address.port == 0:
             raise UsageError(f"not an address: {target!r}; a port is 1 to 65535")

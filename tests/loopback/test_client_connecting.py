@@ -11,6 +11,7 @@ import pytest
 
 from librats import (
     Address,
+    ConfigError,
     ConnectError,
     ConnectionMethod,
     ConnectionStrategy,
@@ -19,6 +20,7 @@ from librats import (
     Peer,
     PeerLimitReached,
     PeerNotConnected,
+    RatsClient,
     SessionConfig,
     UsageError,
 )
@@ -26,7 +28,7 @@ from librats import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from tests.loopback.conftest import Connect, MakeClient, Until
+    from tests.loopback.conftest import Connect, MakeClient, Pair, Until
 
 WAIT = 20.0
 LOOPBACK = "127.0.0.1"
@@ -434,3 +436,25 @@ async def test_the_familiar_names_tell_results(make_client: MakeClient, silent_p
     assert told.empty()
     assert "no answer within" in (await soon(a.connect_to_peer(LOOPBACK, silent_port))).error
     assert not (await soon(a.connect_to_peer(LOOPBACK, dead_port))).success
+
+
+async def test_a_client_of_another_network_says_so(make_client: MakeClient) -> None:
+    client, other = await make_client(), await make_client(protocol_name="other")
+    with pytest.raises(ConnectError, match=r"another prologue \(protocol name and version\)"):
+        await client.connect((LOOPBACK, other.listen_port))
+
+
+@pytest.mark.parametrize("peer", ["chat", "AB" * 32, "ab" * 31, 7, b"ab" * 32, None])
+async def test_what_is_no_peer_is_told_apart_from_one_that_is_not_connected(pair: Pair, peer: Any) -> None:
+    with pytest.raises(UsageError, match="not a peer id"):
+        await pair.a.request(peer, "x")
+    with pytest.raises(UsageError, match="not a peer id"):
+        await pair.a.disconnect(peer)
+    with pytest.raises(PeerNotConnected, match="peer abababab is not connected"):
+        await pair.a.request("ab" * 32, "x")
+
+
+@pytest.mark.parametrize("port", [-1, 65536, "8080", 80.0, None])
+def test_what_is_no_port_is_refused_at_once(port: Any) -> None:
+    with pytest.raises(ConfigError, match="listen_port: must be a whole number from 0 to 65535"):
+        RatsClient(port)

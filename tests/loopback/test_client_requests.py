@@ -17,6 +17,7 @@ from librats import (
     SessionConfig,
     UsageError,
 )
+from librats.session.frames import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -255,3 +256,16 @@ async def test_a_timeout_of_nothing_at_all_fails_at_once(pair: Pair) -> None:
     pair.b.on("x", lambda peer, data: 1)
     with pytest.raises(RequestTimeout):
         await soon(pair.to_b.request("x", timeout=0))
+
+
+@pytest.mark.parametrize(("timeout", "error"), [(WAIT, RequestTimeout), (None, RemoteError)])
+async def test_a_deadline_that_the_other_side_notices_first_is_a_timeout_all_the_same(
+    pair: Pair, timeout: float | None, error: type[Exception]
+) -> None:
+    @pair.b.on("slow")
+    async def slow(peer: Peer, data: Any) -> None:
+        peer.link.session.send_error(1, Reason.TIMEOUT, "no answer within the request's timeout")
+        peer.link.request_flush()
+
+    with pytest.raises(error):
+        await pair.to_b.request("slow", timeout=timeout)

@@ -187,6 +187,14 @@ def test_handlers_that_are_no_plain_functions_are_refused(handler: Any) -> None:
             register()
 
 
+def test_handlers_that_cannot_be_called_with_what_comes_are_refused_at_once() -> None:
+    client = blocking.RatsClient()
+    registrations: list[Callable[..., object]] = [client.on, client.once, client.on_stream]
+    for register in registrations:
+        with pytest.raises(UsageError, match="a handler is called with"):
+            register("x", lambda: None)
+
+
 def test_a_name_that_is_too_long_is_refused_where_it_is_written() -> None:
     client = blocking.RatsClient()
     for decorator in (client.on, client.once, client.on_stream, client.messages):

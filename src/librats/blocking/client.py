@@ -17,6 +17,7 @@ from librats.client import RatsClient as AsyncClient
 from librats.config import RatsConfig
 from librats.errors import UsageError
 from librats.peers.access import AccessList
+from librats.peers.annotations import check_parameters
 from librats.peers.arguments import DEFAULT, Default
 from librats.peers.identity import Identity
 from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy
@@ -445,6 +446,7 @@ class RatsClient:
         **kwargs: Any,
     ) -> F | Callable[[F], F]:
         def add(function: F) -> F:
+            check_parameters(function, *(("stream",) if alone else ("peer", "data")))
             answering = Answering(function, self._bridge, self._peers, lane=lane, alone=alone)
             self._bridge.call(verb, *args, answering, **kwargs)
             return function

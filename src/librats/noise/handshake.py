@@ -198,7 +198,7 @@ class Handshake:
         except RemoteProtocolError as error:
             raise HandshakeError(
                 f"handshake message {self._index + 1} does not authenticate: "
-                "it was changed on the way, or its sender has other keys or another prologue"
+                "its sender has another prologue (protocol name and version), or other keys, or it was changed"
             ) from error
         self._advance()
         return payload

@@ -1,4 +1,4 @@
-"""What a handler's annotations tell about the messages it takes."""
+"""What a handler's signature tells: whether it can be called, and with what type of data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,32 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["annotated_model"]
+from librats.errors import UsageError
+
+__all__ = ["annotated_model", "check_parameters"]
 
 logger = logging.getLogger("librats.peers")
 
 DATA = 1
 """Position of a handler's data among its parameters."""
+
+
+def check_parameters(handler: Callable[..., Any], *names: str) -> None:
+    """Check that a handler can be called with so many arguments, before the first message finds that it cannot.
+
+    Raises:
+        UsageError: It takes more of them, or fewer.
+    """
+    try:
+        # What a wrapper passes on to the function within it is the wrapper's affair.
+        signature = inspect.signature(handler, follow_wrapped=False)
+    except (TypeError, ValueError):  # some callables written in C have no signature
+        return
+    try:
+        signature.bind(*names)
+    except TypeError as error:
+        called = getattr(handler, "__name__", "the handler")
+        raise UsageError(f"a handler is called with ({', '.join(names)}); {called}{signature}: {error}") from None
 
 
 def annotated_model(handler: Callable[..., Any]) -> Any:

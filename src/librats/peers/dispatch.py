@@ -293,8 +293,10 @@ class Inbox:
         try:
             async with asyncio.timeout(timeout):
                 result, failure = await self._call_all(message, calls)
-        except TimeoutError as error:
-            result, failure = None, error
+        except TimeoutError:  # the asker gives up, too; where its clock is late, this tells it
+            link.session.send_error(message.request_id, Reason.TIMEOUT, "no answer within the request's timeout")
+            link.consumed(message.cost)
+            return
         if message.request_id:
             if calls.refusal is not None and result is None and failure is None:
                 link.session.send_error(message.request_id, Reason.BAD_DATA, str(calls.refusal))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
-from librats.peers.annotations import annotated_model
+from librats.peers.annotations import annotated_model, check_parameters
 from librats.session.frames import Kind
 from librats.session.librats2_wire import channel_id
 from librats.session.models import Model, model_of
@@ -42,14 +42,12 @@ class Registration:
     """What its messages are decoded into; None where it takes whatever comes."""
 
 
-def _registration(
-    handler: Callable[..., Any], *, once: bool = False, concurrent: bool = False, model: Model | None = None
-) -> Registration:
+def _registration(handler: Callable[..., Any], *, once: bool = False, concurrent: bool = False) -> Registration:
     if not callable(handler):
         raise UsageError(f"a handler is a function, not {type(handler).__name__}")
     call = getattr(handler, "__call__", handler)  # noqa: B004 - an object with an async __call__ is async too
     is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
-    return Registration(handler, once, concurrent, is_async, model)
+    return Registration(handler, once, concurrent, is_async)
 
 
 class HandlerGroup:
@@ -138,12 +136,14 @@ class HandlerTable:
             model: What JSON is decoded into. Where it is None, the handler's annotation tells.
 
         Raises:
-            UsageError: It is no function, or no JSON can be a value of the model.
+            UsageError: It is no function of two arguments, or no JSON can be a value of the model.
         """
         encode_name(name)
+        added = _registration(handler, once=once, concurrent=concurrent)
+        check_parameters(handler, "peer", "data")
         if model is None and kind == Kind.JSON:
             model = annotated_model(handler)
-        added = _registration(handler, once=once, concurrent=concurrent, model=model_of(model))
+        added = replace(added, model=model_of(model))
         self._set(kind, name, (*self.get(kind, name).registrations, added))
         return handler
 
@@ -197,6 +197,7 @@ class HandlerTable:
         """
         encode_name(protocol)
         _registration(handler)
+        check_parameters(handler, "stream")
         if protocol in self._streams:
             raise UsageError(f"streams of {protocol!r} have a handler already")
         self._streams[protocol] = handler

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from librats.config import RatsConfig
-from librats.errors import ClosedError, PeerNotConnected, RequestTimeout, UsageError
+from librats.errors import ClosedError, PeerNotConnected, RemoteError, RequestTimeout, UsageError
 from librats.peers.arguments import DEFAULT, Default, encode_text
 from librats.peers.dispatch import Inbox
 from librats.session.frames import Kind, Reason
@@ -271,7 +271,9 @@ class Peer:
         left = None if deadline is None else max(0.0, deadline - link.now())
         try:
             kind, reply = await link.request(payload, name, left)
-        except RequestTimeout:
+        except (RequestTimeout, RemoteError) as error:
+            if seconds is None or (isinstance(error, RemoteError) and error.code != Reason.TIMEOUT):
+                raise
             raise RequestTimeout(f"no reply to {type!r} from peer {self.id[:8]} within {seconds:g} s") from None
         if expected is not None:
             return expected.decode(kind, reply, self._config.session)

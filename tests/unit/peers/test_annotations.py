@@ -12,7 +12,8 @@ from unittest.mock import Mock
 import msgspec
 import pytest
 
-from librats.peers.annotations import annotated_model
+from librats.errors import UsageError
+from librats.peers.annotations import annotated_model, check_parameters
 
 if TYPE_CHECKING:
     from librats import Peer
@@ -130,3 +131,48 @@ def test_an_annotation_that_cannot_be_resolved_is_told_of(caplog: pytest.LogCapt
     assert "test_an_annotation_that_cannot_be_resolved_is_told_of.<locals>.handler" in record.getMessage()
     assert "'Missing'" in record.getMessage()
     assert "give model=" in record.getMessage()
+
+
+def changes_what_it_passes_on(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(peer: Any, data: Any) -> Any:
+        return function(data)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        struct,
+        with_more,
+        starred,
+        positional,
+        Methods().method,
+        Methods(),
+        functools.partial(lambda first, peer, data: None, 1),
+        functools.partial(with_more, note="a"),
+        changes_what_it_passes_on(lambda data: None),
+        lambda *arguments: None,
+        Mock(),
+        print,
+    ],
+)
+def test_what_can_be_called_with_two_arguments_passes(handler: Callable[..., Any]) -> None:
+    check_parameters(handler, "peer", "data")
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        (alone, r"called with \(peer, data\); alone\(data: 'Chat'\) -> 'None': too many positional arguments"),
+        (by_name, r"by_name\(peer: 'Peer', \*, data: 'Chat'\)"),
+        (Methods.method, "missing a required argument: 'data'"),
+        (lambda peer, data, more: None, "missing a required argument: 'more'"),
+        (lambda: None, "too many positional arguments"),
+        ([].append, "too many positional arguments"),
+    ],
+)
+def test_what_cannot_is_told_with_what_it_takes(handler: Callable[..., Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check_parameters(handler, "peer", "data")

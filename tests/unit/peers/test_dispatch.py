@@ -159,8 +159,9 @@ async def test_the_deadline_of_a_request_ends_its_handler(bench: Bench) -> None:
     bench.deliver(request_id=1, timeout_ms=1)
     await bench.idle()
     assert bench.called == ["ended"]
-    assert bench.link.session.errors[0][:2] == (1, "handler_error")
+    assert [error[:2] for error in bench.link.session.errors] == [(1, "timeout")]
     assert bench.link.freed == 100
+    assert bench.dispatcher.handler_errors == 0
 
 
 @pytest.mark.parametrize("plain", [False, True])

@@ -167,3 +167,13 @@ def test_channels_are_found_by_their_librats_2_number_while_they_have_a_handler(
     assert table.channel(number) == (Kind.TEXT, "chat")
     table.remove(Kind.TEXT, "chat", text)
     assert table.channel(number) is None
+
+
+def test_handlers_that_cannot_be_called_with_what_comes_are_refused_at_once() -> None:
+    table = HandlerTable()
+    with pytest.raises(UsageError, match=r"a handler is called with \(peer, data\)"):
+        table.add(Kind.BYTES, "x", lambda data: None)
+    with pytest.raises(UsageError, match=r"a handler is called with \(stream\)"):
+        table.set_stream("x", lambda peer, stream: None)  # type: ignore[arg-type, misc]
+    assert table.get(Kind.BYTES, "x") is NOBODY
+    assert table.stream("x") is None
