@@ -34,7 +34,7 @@ html_show_copyright = False
 MADE_BY_LIBRATS = {
     f"{module}.{name}"
     for module in ("librats", "librats.blocking")
-    for name in ("IdentityLock", "MessageIterator", "Peer", "Stream")
+    for name in ("AccessList", "IdentityLock", "MessageIterator", "Peer", "Stream")
 }
 
 _of_attributes: dict[str, list[str]] = {}

@@ -423,7 +423,7 @@ KIB, MIB = 1024, 1 << 20
         ("stream window at first", "256 KiB", f"{SESSION.stream_window // KIB} KiB"),
         ("streams that the peer may have open", "256", str(SESSION.max_incoming_streams)),
         ("requests under way", "4,096", f"{SESSION.max_requests:,}"),
-        ("handshakes under way, incoming", "128", str(RatsConfig().max_half_open)),
+        ("handshakes under way, incoming", "1,024", f"{RatsConfig().max_half_open:,}"),
     ],
 )
 def test_the_limits_of_the_page_are_the_defaults(limit: str, told: str, kept: str) -> None:

@@ -16,6 +16,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 import pytest
+from tests.unit.test_blocking import INTERNAL as BY_CLASS
 
 import librats
 from librats import RatsError
@@ -23,8 +24,8 @@ from librats import RatsError
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 MODULES = ("librats", "librats.blocking")
 
-# What the parts of the library call on each other, and the reference leaves out.
-INTERNAL = {"drop", "inbox", "link", "links", "try_send_encoded", "use", "accept", "changed", "refuse", "wait_accepted"}
+# What the parts of the library call on each other is of no interest either.
+INTERNAL = set().union(*BY_CLASS.values())
 
 DELEGATES = re.compile(r"\b(?:See|see|As for|The same as) :(?:meth|class):`")
 SECTION = re.compile(r"^(Args|Returns|Raises|Example|Yields):$", flags=re.MULTILINE)
@@ -58,7 +59,7 @@ class Verb(NamedTuple):
 
 
 # Nobody but librats makes these, so their constructors are of no interest.
-MADE_BY_LIBRATS = {"IdentityLock", "MessageIterator", "Peer", "Stream"}
+MADE_BY_LIBRATS = {"AccessList", "IdentityLock", "MessageIterator", "Peer", "Stream"}
 
 
 def public_names(module: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.peers.test_dispatch import PEER, Bench
+from tests.unit.peers.inbox_bench import PEER, Bench
 
 from librats._core.messages import make_run
 from librats.session.frames import Kind

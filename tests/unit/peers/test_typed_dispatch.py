@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from tests.unit.peers.inbox_bench import PEER, Bench, Note
 
-from librats.errors import UsageError, ValidationError
+from librats._core.messages import make_run
+from librats.errors import DecodeError, UsageError, ValidationError
 from librats.hearing import HearingVerbs
 from librats.peers.events import MessageRefused
 from librats.session.frames import Kind
@@ -202,3 +203,40 @@ async def test_a_model_that_cannot_be_one_is_told_where_it_is_written() -> None:
     with pytest.raises(UsageError, match="object has no JSON form"):
         verbs.messages("x", model=object)
     assert verbs.off("x") == 0
+
+
+async def test_a_run_of_messages_is_decoded_together_up_to_the_one_that_does_not_fit(bench: Bench) -> None:
+    bench.on(bench.heard, model=Chat)
+    told = refusals(bench)
+    payloads = [b'{"text":"a"}', b'{"text":"b"}', b'{"text":3}', b"{", b'{"text":"c"}']
+    run = make_run(Kind.JSON, "x", payloads, 70)
+    bench.inbox.deliver_run(cast("Any", bench.link), run)
+    assert bench.called == [Chat("a"), Chat("b"), Chat("c")]
+    assert [type(event.error) for event in told] == [ValidationError, DecodeError]
+    assert bench.link.freed == run.cost
+
+
+async def test_a_model_may_raise_anything_within_a_run(bench: Bench) -> None:
+    @dataclass
+    class Picky:
+        x: int
+
+        def __post_init__(self) -> None:
+            if self.x == 2:
+                raise KeyError("two")
+
+    bench.on(bench.heard, model=Picky)
+    run = make_run(Kind.JSON, "x", [b'{"x":1}', b'{"x":2}', b'{"x":3}'], 70)
+    bench.inbox.deliver_run(cast("Any", bench.link), run)
+    assert [value.x for value in bench.called] == [1, 3]
+    assert bench.dispatcher.bad_payloads == 1
+
+
+async def test_a_run_for_handlers_of_different_types_reaches_each(bench: Bench) -> None:
+    bench.on(bench.heard, model=Chat)
+    bench.on(bench.heard, model=Move)
+    run = make_run(Kind.JSON, "x", [b'{"text":"a"}', b'{"x":1}'], 70)
+    bench.inbox.deliver_run(cast("Any", bench.link), run)
+    await bench.idle()
+    assert bench.called == [Chat("a"), Move(1)]
+    assert bench.link.freed == run.cost
