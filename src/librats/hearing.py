@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from librats.errors import UsageError
 from librats.peers.events import MessageRefused
 from librats.peers.handlers import HandlerTable, StreamHandler
 from librats.peers.message_iterator import MessageIterator
@@ -236,9 +237,11 @@ class HearingVerbs:
             The function.
 
         Raises:
-            UsageError: It is no function; or it is an async one, and the event is a
+            UsageError: The event is no class, or the handler no function; or it is an async one, and the event is a
                 :class:`~librats.MessageRefused`.
         """
+        if not isinstance(event, type):
+            raise UsageError(f"events are named by their class, PeerConnected for example, not by {event!r}")
 
         def add(function: F) -> F:
             return self._handlers.listen(event, function, plain=event is MessageRefused)

@@ -194,6 +194,13 @@ async def test_only_plain_functions_hear_of_refusals() -> None:
         verbs.on_event(MessageRefused)(later)
 
 
+async def test_an_event_is_a_class() -> None:
+    verbs = HearingVerbs()
+    for event in ("PeerConnected", None, MessageRefused(PEER, "x", DecodeError("bad"))):
+        with pytest.raises(UsageError, match="named by their class"):
+            verbs.on_event(cast("Any", event), print)
+
+
 async def test_a_model_that_cannot_be_one_is_told_where_it_is_written() -> None:
     verbs = HearingVerbs()
     with pytest.raises(UsageError, match="object has no JSON form"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from librats.errors import ConfigError
+from librats.runtime import tcp
 from librats.runtime.tcp import TcpListener, address_of, dial_tcp, listen_tcp
 from librats.types import Address
 
@@ -201,3 +204,50 @@ async def test_a_cancelled_dial_leaves_no_socket() -> None:
 )
 def test_a_socket_name_is_read_with_its_zone(name: tuple[object, ...], address: Address) -> None:
     assert address_of(name) == address
+
+
+class Bound:
+    """Stands for `_listening_socket`: sockets on the loopback, and a family IPv6 that fails as it is told to."""
+
+    def __init__(self, *failures: int) -> None:
+        self.failures = list(failures)
+        self.made: list[socket.socket] = []
+
+    def __call__(self, address: Address) -> socket.socket:
+        if address.host == "::" and self.failures:
+            error = self.failures.pop(0)
+            raise OSError(error, os.strerror(error))
+        sock = socket.create_server((LOCAL, 0))
+        self.made.append(sock)
+        return sock
+
+
+async def listened(bound: Bound, port: int, monkeypatch: pytest.MonkeyPatch) -> list[Address]:
+    monkeypatch.setattr(tcp, "_listening_socket", bound)
+    listener = await listen_tcp(Accepted(), "", port)
+    listener.close()
+    return listener.addresses
+
+
+async def test_where_ipv6_is_not_to_be_had_ipv4_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(await listened(Bound(errno.EAFNOSUPPORT), 0, monkeypatch)) == 1
+
+
+async def test_a_port_that_is_free_in_one_family_only_is_not_the_one_that_is_picked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bound = Bound(errno.EADDRINUSE, errno.EADDRINUSE)
+    assert len(await listened(bound, 0, monkeypatch)) == 2
+    assert len(bound.made) == 4
+    assert [sock.fileno() == -1 for sock in bound.made[:2]] == [True, True]
+
+
+@pytest.mark.parametrize(("port", "tries"), [(8080, 1), (0, tcp.PORT_TRIES)])
+async def test_what_is_tried_for_a_common_port_has_an_end(
+    port: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = Bound(*[errno.EADDRINUSE] * 100)
+    with pytest.raises(ConfigError, match="listen_port"):
+        await listened(bound, port, monkeypatch)
+    assert len(bound.made) == tries
+    assert all(sock.fileno() == -1 for sock in bound.made)
