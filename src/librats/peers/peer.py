@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from librats.config import RatsConfig
-from librats.errors import ClosedError, PeerNotConnected, RequestTimeout, UsageError
+from librats.errors import ClosedError, PeerNotConnected, RemoteError, RequestTimeout, UsageError
 from librats.peers.arguments import DEFAULT, Default, encode_text
 from librats.peers.dispatch import Inbox
 from librats.session.frames import Kind, Reason
@@ -41,8 +41,6 @@ class Peer:
         """How the connection was tried, where this side dialled."""
         self._connected_at = self._link.now()
         self._gone_counters = [0, 0, 0, 0, 0]
-        self.datagrams_under_way = 0
-        """Async handlers of datagrams that have not finished."""
         self.disconnected = False
         """True once the session has ended."""
 
@@ -248,7 +246,10 @@ class Peer:
         left = None if deadline is None else max(0.0, deadline - link.now())
         try:
             kind, reply = await link.request(payload, name, left)
-        except RequestTimeout:
+        except (RequestTimeout, RemoteError) as error:
+            # The peer knows the deadline too: its word that the time is up may come before our own clock says so.
+            if isinstance(error, RemoteError) and (deadline is None or link.now() < deadline):
+                raise
             raise RequestTimeout(f"no reply to {type!r} from peer {self.id[:8]} within {seconds:g} s") from None
         return decode_payload(kind, reply, self._config.session)
 
@@ -332,10 +333,6 @@ class Peer:
         if link not in self._links:
             self._links.append(link)
         self._link = link
-
-    def datagram_handled(self, _task: object) -> None:
-        """Take note that an async handler of a datagram has finished."""
-        self.datagrams_under_way -= 1
 
     def drop(self, link: Link) -> None:
         """Forget a link that is gone, but not its counters, nor the last one's address."""
