@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from librats._core.messages import make_run
+from librats._core.inner import InnerQueue, InnerReader, InnerWriter
+from librats._core.messages import MessageRun
 from librats.config import SessionConfig
-from librats.errors import DecodeError, PeerLacks, PeerNotConnected, RemoteProtocolError, UsageError
+from librats.errors import DecodeError, PeerLacks, PeerNotConnected, UsageError
 from librats.session.events import Event, HelloReceived, IdentifyReceived, PongReceived, SessionFailed
-from librats.session.frames import FRAME_COST, Kind, Reason
-from librats.session.librats2_wire import INNER_HEADER, MAX_BLOCK, Identify, InnerType, channel_id
+from librats.session.frames import Kind, Reason
+from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType
 from librats.session.opening import Opened
 from librats.session.payloads import Payload
 from librats.session.round_trip import RoundTrip
@@ -23,12 +24,9 @@ from librats.types import Entropy
 
 __all__ = ["Librats2Session", "NoRequests", "NoStreams"]
 
-LENGTH_PREFIX = 4
-TAG_SIZE = 16
-SCRATCH_SIZE = 64 * 1024
 ROUND_SIZE = 256 * 1024
-PING_SIZE = 9
-PING, PONG = 0, 1
+MAX_URGENT = 1024 * 1024
+PING, PONG = b"\0", b"\1"
 NEVER = float("inf")
 
 
@@ -83,23 +81,21 @@ class Librats2Session:
         channel: Callable[[int], tuple[Kind, str] | None],
         now: float,
     ) -> None:
-        self._sending = opened.sending
-        self._receiving = opened.receiving
         self._config = config
-        self._channel = channel
-        self._scratch = bytearray(SCRATCH_SIZE)
-        self._incoming = bytearray()
-        self._outgoing: deque[bytes] = deque()
-        self._queued = 0
-        self._urgent: deque[bytes] = deque()
+        self._writer = InnerWriter(opened.sending)
+        # Room for the header, a name and the tag.
+        self._max_payload = min(config.max_message_size, MAX_BLOCK - 1024)
+        self._reader = InnerReader(opened.receiving, config.max_message_size, channel)
+        self._urgent = InnerQueue()
+        self._messages = InnerQueue()
         self._events: deque[Event] = deque()
-        self._unhandled = 0
+        self._others = 0
+        self._consumed = 0
+        self._malformed = 0
         self._answers_pings = False
         self._last_received = now
         self._next_ping = now
         self._going = False
-        # The longest inner message that we take; its name may have 65,535 bytes.
-        self._max_block = min(MAX_BLOCK, config.max_message_size + INNER_HEADER + 2 + 65535 + TAG_SIZE)
         self.streams = NoStreams()
         """No streams."""
         self.requests = NoRequests()
@@ -108,10 +104,7 @@ class Librats2Session:
         """Pings and what they tell."""
         self.failed: SessionFailed | None = None
         """Why this side gave the session up, or None."""
-        self.frames_skipped = 0
-        """Messages that nobody here hears of: of another type, on another channel, or malformed."""
         self.messages_sent = 0
-        self.messages_received = 0
         self.bytes_sent = 0
         self.bytes_received = 0
 
@@ -120,7 +113,7 @@ class Librats2Session:
     @property
     def queued(self) -> int:
         """Bytes of messages that wait for room at the network."""
-        return self._queued
+        return len(self._messages)
 
     @property
     def replies_queued(self) -> int:
@@ -130,7 +123,7 @@ class Librats2Session:
     @property
     def control_queued(self) -> int:
         """Bytes of pings and of identify that wait for the network."""
-        return sum(map(len, self._urgent))
+        return len(self._urgent)
 
     @property
     def unhandled(self) -> int:
@@ -145,93 +138,76 @@ class Librats2Session:
     @property
     def is_idle(self) -> bool:
         """True where nothing is under way in either direction."""
-        return not (self._outgoing or self._urgent or self._unhandled)
+        return not (len(self._messages) or len(self._urgent) or self._unhandled)
 
     @property
     def wants_pause(self) -> bool:
         """True where nothing should be taken from the network: librats 2 has no other way to hold a peer back."""
         return self._unhandled >= self._config.message_window
 
+    @property
+    def _unhandled(self) -> int:
+        return self._reader.window_used - self._consumed
+
+    @property
+    def messages_received(self) -> int:
+        """Messages that arrived for a handler."""
+        return self._reader.messages
+
+    @property
+    def frames_skipped(self) -> int:
+        """Messages that nobody here hears of: of another type, on another channel, or malformed."""
+        return self._reader.skipped + self._malformed
+
     # Bytes in
 
     def get_buffer(self) -> memoryview:
         """Where the driver writes the next bytes from the network."""
-        return memoryview(self._scratch)
+        return self._reader.get_buffer()
 
     def buffer_updated(self, count: int, *, now: float) -> None:
         """Take the bytes that were written to :meth:`get_buffer`."""
-        self.receive_data(memoryview(self._scratch)[:count], now=now)
+        self.bytes_received += count
+        self._take(self._reader.received(count), now)
 
     def receive_data(self, data: bytes | memoryview, *, now: float) -> None:
         """Take bytes from the network."""
+        if self.failed is None:
+            self.bytes_received += len(data)
+            self._take(self._reader.feed(data), now)
+
+    def _take(self, news: list[Any], now: float) -> None:
         if self.failed is not None:
             return
-        self.bytes_received += len(data)
         self._last_received = now
-        self._incoming += data
-        try:
-            self._read_blocks(now)
-        except RemoteProtocolError as error:
-            self.fail(Reason.PROTOCOL_ERROR, str(error))
+        if self._reader.others == self._others:
+            self._events += news
+        else:
+            self._others = self._reader.others
+            for item in news:
+                if type(item) is MessageRun:
+                    self._events.append(item)
+                else:
+                    self._take_other(item[0], item[1], now)
+        if self._reader.error is not None:
+            self.fail(Reason.PROTOCOL_ERROR, self._reader.error)
+        elif len(self._urgent) > MAX_URGENT:
+            self.fail(Reason.LIMIT, "the peer asks without reading the answers")
 
-    def _read_blocks(self, now: float) -> None:
-        incoming = self._incoming
-        at, held = 0, len(incoming)
-        while held - at >= LENGTH_PREFIX:
-            size = int.from_bytes(incoming[at : at + LENGTH_PREFIX])
-            if not TAG_SIZE + INNER_HEADER <= size <= self._max_block:
-                raise RemoteProtocolError(f"a block of {size} bytes, of which {self._max_block} are taken")
-            if held - at < LENGTH_PREFIX + size:
-                break
-            block = bytes(incoming[at + LENGTH_PREFIX : at + LENGTH_PREFIX + size])
-            at += LENGTH_PREFIX + size
-            self._take(self._receiving.open(block), now)
-        if at:
-            del incoming[:at]
-
-    def _take(self, inner: bytes, now: float) -> None:
-        kind = inner[0]
-        if kind == InnerType.TYPED:
-            self._take_typed(inner)
-        elif kind == InnerType.APP:
-            found = self._channel(int.from_bytes(inner[2:INNER_HEADER]))
-            if found is None:
-                self.frames_skipped += 1
-            else:
-                self._deliver(*found, inner[INNER_HEADER:])
-        elif kind == InnerType.PING and len(inner) == INNER_HEADER + PING_SIZE:
-            self._take_ping(inner[INNER_HEADER], inner[INNER_HEADER + 1 :], now)
+    def _take_other(self, kind: int, payload: bytes, now: float) -> None:
+        if kind == InnerType.PING:
+            self._take_ping(payload[:1], payload[1:], now)
         elif kind == InnerType.CONTROL:
             try:
-                self._events.append(IdentifyReceived(Identify.decode(inner[INNER_HEADER:])))
+                self._events.append(IdentifyReceived(Identify.decode(payload)))
             except DecodeError:
-                self.frames_skipped += 1
+                self._malformed += 1
         else:
-            self.frames_skipped += 1
+            self._malformed += 1
 
-    def _take_typed(self, inner: bytes) -> None:
-        start = INNER_HEADER + 2
-        size = int.from_bytes(inner[INNER_HEADER:start])
-        try:
-            name = inner[start : start + size].decode()
-        except UnicodeDecodeError:
-            self.frames_skipped += 1
-            return
-        if len(inner) < start + size:
-            self.frames_skipped += 1
-        else:
-            self._deliver(Kind.JSON, name, inner[start + size :])
-
-    def _deliver(self, kind: Kind, name: str, payload: bytes) -> None:
-        if len(payload) > self._config.max_message_size:
-            raise RemoteProtocolError(f"a message longer than {self._config.max_message_size} bytes")
-        self._unhandled += FRAME_COST + len(payload)
-        self.messages_received += 1
-        self._events.append(make_run(kind, name, (payload,), FRAME_COST))
-
-    def _take_ping(self, tag: int, token: bytes, now: float) -> None:
+    def _take_ping(self, tag: bytes, token: bytes, now: float) -> None:
         if tag == PING:
-            self._urgent.append(_inner(InnerType.PING, bytes([PONG]) + token))
+            self._urgent.add(InnerType.PING, PONG + token)
         elif tag == PONG:
             rtt = self.round_trip.pong(token, now)
             if rtt is not None:
@@ -256,7 +232,7 @@ class Librats2Session:
 
     def takes(self, size: int) -> bool:
         """Whether a payload of that many bytes is within what both sides take."""
-        return size <= self._config.max_message_size and size <= MAX_BLOCK - 1024
+        return size <= self._max_payload
 
     def check_size(self, size: int) -> None:
         """Check a payload against what both sides take.
@@ -277,17 +253,14 @@ class Librats2Session:
             PeerNotConnected: The session is closed.
             UsageError: It is too long.
         """
-        self.check_size(len(payload))
+        if len(payload) > self._max_payload:
+            self.check_size(len(payload))
         if self.failed is not None or self._going:
             raise PeerNotConnected(self.failed.message if self.failed else "the session is closed")
-        if kind == Kind.JSON:
-            inner = _inner(InnerType.TYPED, len(name).to_bytes(2) + name + bytes(payload))
-        else:
-            inner = _inner(InnerType.APP, bytes(payload), channel=channel_id(name.decode()))
-        self._outgoing.append(inner)
-        self._queued += len(inner)
         self.messages_sent += 1
-        return self._queued
+        if kind == Kind.JSON:
+            return self._messages.add_typed(name, payload)
+        return self._messages.add_app(name, payload)
 
     def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> NoReturn:
         """Refuse.
@@ -323,17 +296,17 @@ class Librats2Session:
 
     def send_hello(self, payload: bytes) -> None:
         """Tell the peer about ourselves with an identify message, and take it as admitted: it says nothing to that."""
-        self._urgent.append(_inner(InnerType.CONTROL, payload))
+        self._urgent.add(InnerType.CONTROL, payload)
         self._events.appendleft(HelloReceived(b"{}"))
 
     def consumed(self, cost: int) -> None:
         """Take note that a message has been handled."""
-        self._unhandled -= cost
+        self._consumed += cost
 
     def ping(self, *, now: float) -> bytes:
         """Queue a ping and return its token. A node without the ping service does not answer."""
         token = self.round_trip.start(now)
-        self._urgent.append(_inner(InnerType.PING, bytes([PING]) + token))
+        self._urgent.add(InnerType.PING, PING + token)
         return token
 
     def go_away(self, code: str, message: str = "") -> None:
@@ -344,9 +317,8 @@ class Librats2Session:
         """Give the session up at once."""
         if self.failed is None:
             self.failed = SessionFailed(code, message)
-            self._outgoing.clear()
+            self._messages.clear()
             self._urgent.clear()
-            self._queued = 0
             self._events.append(self.failed)
 
     # Bytes out
@@ -354,25 +326,13 @@ class Librats2Session:
     @property
     def wants_to_send(self) -> bool:
         """True where :meth:`data_to_send` has something."""
-        return self.failed is None and bool(self._urgent or self._outgoing)
+        return self.failed is None and bool(len(self._urgent) or len(self._messages))
 
     def data_to_send(self, *, now: float) -> bytes:
         """Return the next blocks for the network, about a quarter of a MiB of them, or b"" where there are none."""
         if self.failed is not None:
             return b""
-        batch: list[bytes] = []
-        size = 0
-        while self._urgent:
-            batch.append(self._urgent.popleft())
-        while self._outgoing and size < ROUND_SIZE:
-            inner = self._outgoing.popleft()
-            size += len(inner)
-            batch.append(inner)
-        self._queued -= size
-        if not batch:
-            return b""
-        sealed = self._sending.seal_many(batch)
-        data = b"".join([part for block in sealed for part in (len(block).to_bytes(LENGTH_PREFIX), block)])
+        data = self._writer.seal(self._urgent, self._messages, ROUND_SIZE)
         self.bytes_sent += len(data)
         return data
 
@@ -394,8 +354,5 @@ class Librats2Session:
             self.fail(Reason.TIMEOUT, f"nothing was heard for {self._config.idle_timeout:g} s")
         elif now >= self._next_ping:
             self._next_ping = now + self._config.ping_interval
+            self._reader.trim()
             self.ping(now=now)
-
-
-def _inner(kind: InnerType, payload: bytes, *, channel: int = 0) -> bytes:
-    return bytes([kind, 0]) + channel.to_bytes(2) + payload

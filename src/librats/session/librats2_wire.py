@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
+from librats._core.inner import channel_number
 from librats.errors import DecodeError
 from librats.types import Address
 
@@ -47,10 +48,7 @@ def channel_id(name: str) -> int:
         >>> channel_id("chat")
         23520
     """
-    value = 2166136261
-    for byte in name.encode():
-        value = ((value ^ byte) * 16777619) & 0xFFFFFFFF
-    return (value >> 16) ^ (value & 0xFFFF) or 1
+    return channel_number(name.encode())
 
 
 def _pack_address(address: Address) -> bytes:

@@ -315,7 +315,7 @@ def test_lost_connection_is_told_once() -> None:
 def test_ping_is_answered_with_its_token_and_ours_is_timed() -> None:
     ends = session_of(), session_of(KEYS[::-1])
     token = ends[0].ping(now=START)
-    assert ends[0].control_queued == 4 + 9
+    assert ends[0].control_queued == 4 + 4 + 9
     ends[1].receive_data(drain(ends[0]), now=START)
     assert news_of(ends[1]) == []
     ends[0].receive_data(drain(ends[1]), now=START + 0.25)
@@ -434,10 +434,10 @@ def test_queued_bytes_are_counted_until_they_leave() -> None:
     assert is_so(session.wants_to_send) is False
     session.send_message(Kind.BYTES, b"data", b"x" * 10)
     session.send_message(Kind.JSON, b"name", b"{}")
-    assert session.queued == (4 + 10) + (4 + 2 + 4 + 2)
+    assert session.queued == (4 + 4 + 10) + (4 + 4 + 2 + 4 + 2)
     assert session.control_queued == 0
     session.send_hello(bytes(6))
-    assert session.control_queued == 4 + 6
+    assert session.control_queued == 4 + 4 + 6
     assert is_so(session.wants_to_send)
     assert is_so(session.is_idle) is False
     drain(session)
