@@ -145,6 +145,17 @@ def handshake_cases() -> list[Fields]:
     return [case]
 
 
+def plaintext_cases(nodes: Fields) -> list[Fields]:
+    """The same two nodes without encryption."""
+    prologue = b"librats-proto\x1f" + PROTOCOL.encode()
+    cases: list[Fields] = [{"id": "two-nodes", "protocol": PROTOCOL, "blocks": []}]
+    for role in ("initiator", "responder"):
+        body = struct.pack(">H", len(prologue)) + prologue + bytes.fromhex(nodes[role]["peer_id"])
+        cases[0][role] = {"peer_id": nodes[role]["peer_id"]}
+        cases[0]["blocks"].append({"from": role, "block": (struct.pack(">I", len(body)) + body).hex()})
+    return cases
+
+
 def greeting_cases() -> list[Fields]:
     """Greetings that are taken, that are not ours, and that are refused."""
     incarnation = bytes.fromhex("0001020304050607")
@@ -377,6 +388,7 @@ def make_sets() -> dict[str, Fields]:
     }
     sets: dict[str, Fields] = {
         "handshake": {"source": SOURCE, "cases": handshake},
+        "plaintext": {"source": SOURCE, "cases": plaintext_cases(handshake[0])},
         "greetings": {"source": SOURCE, "cases": greeting_cases()},
     }
     for name, cases in keyed.items():

@@ -49,6 +49,11 @@ cdef class BlockBuffer:
         """Bytes that the receive buffer takes."""
         return len(self._buffer)
 
+    @property
+    def held(self):
+        """Bytes of the block that is arriving, as far as it has come."""
+        return self._end - self._start
+
     cdef size_t _pending(self) noexcept:
         """Bytes of the block that is arriving, its length included; 0 where that is not known yet."""
         if self._end - self._start < LENGTH_PREFIX:

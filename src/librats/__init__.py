@@ -63,6 +63,7 @@ from librats.types import (
     ConnectionAttemptResult,
     ConnectionMethod,
     ConnectionStrategy,
+    Encryption,
     Entropy,
     PeerStats,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "ConnectionMethod",
     "ConnectionStrategy",
     "DecodeError",
+    "Encryption",
     "Entropy",
     "HandlerFailed",
     "HandshakeError",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 
 from librats.errors import ConfigError
+from librats.types import Encryption
 
 __all__ = ["RatsConfig", "SessionConfig"]
 
@@ -33,6 +35,13 @@ def _require_positive(config: object, *names: str) -> None:
         is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         kind = "a whole number" if whole else "a number"
         _require(is_number and value > 0, name, f"must be {kind} above 0, not {value!r}")
+
+
+def _require_one_of(config: object, name: str, choices: type[StrEnum]) -> None:
+    """Check that a field is one of an enumeration's values, and make plain text of that value a member."""
+    value = getattr(config, name)
+    _require(value in list(choices), name, f"must be one of {', '.join(choices)}, not {value!r}")
+    object.__setattr__(config, name, choices(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +154,10 @@ class RatsConfig:
     protocol_version: str = "1.0"
     """Version of the application's network. Peers of another version cannot connect."""
 
+    encryption: Encryption = Encryption.REQUIRED
+    """Whether sessions are encrypted; the same at both sides, else they cannot connect. With ``"off"`` no peer's id is
+    proven, and only what librats 2 has can be sent: messages, no requests, streams or datagrams."""
+
     max_peers: int = 256
     """Peers that may be connected at once."""
 
@@ -203,6 +216,7 @@ class RatsConfig:
             entries = getattr(self, name)
             texts = isinstance(entries, tuple) and all(isinstance(entry, str) for entry in entries)
             _require(texts, name, f"must be a tuple of texts, not {entries!r}")
+        _require_one_of(self, "encryption", Encryption)
         _require(isinstance(self.session, SessionConfig), "session", "must be a SessionConfig")
 
     @property

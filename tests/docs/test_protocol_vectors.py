@@ -24,7 +24,8 @@ from librats.peers.hello import Hello
 from librats.session.frames import FrameType
 from librats.session.greeting import Greeting
 from librats.session.machine import Session
-from librats.session.opening import Opening
+from librats.session.opening import Opening, PlainOpened
+from librats.session.plaintext import PlaintextOpening
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "vectors" / "protocol"
@@ -130,6 +131,19 @@ def test_the_initiator_sends_no_third_block_to_another_peer_than_the_expected_on
     with pytest.raises(HandshakeError, match="expected peer"):
         initiator.receive_data(bytes.fromhex(case["blocks"][1]["block"]))
     assert initiator.data_to_send() == b""
+
+
+@pytest.mark.vectors("protocol/plaintext")
+def test_without_encryption_both_sides_send_the_blocks_of_the_vector(case: Case) -> None:
+    sides = {
+        role: PlaintextOpening(initiator=role == "initiator", peer_id=case[role]["peer_id"], protocol=case["protocol"])
+        for role in ("initiator", "responder")
+    }
+    for step, receiver in zip(case["blocks"], ("responder", "initiator"), strict=True):
+        data = sides[step["from"]].data_to_send()
+        assert data.hex() == step["block"]
+        sides[receiver].receive_data(data)
+        assert sides[receiver].result == PlainOpened(peer_id=case[step["from"]]["peer_id"])
 
 
 @pytest.mark.vectors("protocol/greetings")

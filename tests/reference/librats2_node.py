@@ -50,15 +50,21 @@ class Librats2Node:
         (size,) = struct.unpack(">I", await self._reader.readexactly(4))
         return await self._reader.readexactly(size)
 
+    def _seal(self, inner: bytes) -> bytes:
+        return bytes(self._noise.encrypt(inner))
+
+    def _open(self, body: bytes) -> bytes:
+        return bytes(self._noise.decrypt(body))
+
     async def send(self, kind: int, payload: bytes, *, channel: int = 0, flags: int = 0) -> None:
-        await self._write_block(self._noise.encrypt(struct.pack(">BBH", kind, flags, channel) + payload))
+        await self._write_block(self._seal(struct.pack(">BBH", kind, flags, channel) + payload))
 
     async def send_json(self, name: bytes, text: bytes) -> None:
         await self.send(TYPED, struct.pack(">H", len(name)) + name + text)
 
     async def receive(self) -> tuple[int, int, bytes]:
         """Return type, channel and payload of the next inner message."""
-        inner = self._noise.decrypt(await self._read_block())
+        inner = self._open(await self._read_block())
         kind, _, channel = struct.unpack(">BBH", inner[:4])
         return kind, channel, inner[4:]
 
@@ -68,6 +74,32 @@ class Librats2Node:
     async def close(self) -> None:
         self._writer.close()
         await self._writer.wait_closed()
+
+
+class PlaintextNode(Librats2Node):
+    """One connection of such a node with encryption off; ``key`` is its id."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, initiator: bool, key: bytes
+    ) -> None:
+        super().__init__(reader, writer, initiator=initiator, key=key)
+        self._id = key
+
+    async def shake_hands(self) -> None:
+        prologue = b"librats-proto\x1flibrats/1.0"
+        own = struct.pack(">H", len(prologue)) + prologue + self._id
+        if self._initiator:
+            await self._write_block(own)
+        theirs = await self._read_block()
+        assert theirs[:-32] == own[:-32]
+        if not self._initiator:
+            await self._write_block(own)
+
+    def _seal(self, inner: bytes) -> bytes:
+        return inner
+
+    def _open(self, body: bytes) -> bytes:
+        return body
 
 
 def peer_id(key: bytes) -> str:

@@ -27,9 +27,10 @@ from librats.session.events import DatagramReceived
 from librats.session.frames import Kind, Reason
 from librats.session.greeting import Greeting
 from librats.session.librats2_wire import Identify
-from librats.session.opening import Opening
+from librats.session.opening import BlockOpening, Opening
+from librats.session.plaintext import PlaintextOpening
 from librats.session.shared_limits import SharedLimits
-from librats.types import Address, Entropy, PeerStats
+from librats.types import Address, Encryption, Entropy, PeerStats
 
 __all__ = ["PeerManager"]
 
@@ -131,22 +132,27 @@ class PeerManager:
 
     def new_link(self, *, expect_id: str | None = None, initiator: bool = True) -> Link:
         """Make the protocol of a connection that is about to be made, or was just accepted."""
-        opening = Opening(
-            initiator=initiator,
-            private_key=self._identity.private_key,
-            ephemeral=self._new_key(KEY_SIZE),
-            protocol=self._config.protocol,
-            greeting=self._greeting,
-            expect_id=expect_id,
-        )
         return Link(
-            opening,
+            self._opening(expect_id, initiator=initiator),
             self,
             initiator=initiator,
             config=self._config.session,
             entropy=self._entropy,
             shared=self.shared,
             connected=self._connected,
+        )
+
+    def _opening(self, expect_id: str | None, *, initiator: bool) -> BlockOpening:
+        protocol = self._config.protocol
+        if self._config.encryption is Encryption.OFF:
+            return PlaintextOpening(initiator=initiator, peer_id=self._identity.peer_id, protocol=protocol)
+        return Opening(
+            initiator=initiator,
+            private_key=self._identity.private_key,
+            ephemeral=self._new_key(KEY_SIZE),
+            protocol=protocol,
+            greeting=self._greeting,
+            expect_id=expect_id,
         )
 
     def incoming_link(self) -> Link:

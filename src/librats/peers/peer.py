@@ -11,6 +11,7 @@ from librats.errors import ClosedError, PeerNotConnected, RemoteError, RequestTi
 from librats.peers.arguments import DEFAULT, Default, encode_text
 from librats.peers.dispatch import Inbox
 from librats.session.frames import Kind, Reason
+from librats.session.opening import PlainOpened
 from librats.session.payloads import as_buffer, decode_payload, encode_json, encode_name, encode_value
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, PeerStats
 
@@ -25,6 +26,8 @@ __all__ = ["Peer"]
 
 JSON = Kind.JSON  # looking a member up takes a tenth of sending a message
 MAX_DATAGRAM = 65000
+NO_ENCRYPTION = "none, and its id is not proven"
+NOISE = "Noise XX, 25519, ChaCha20-Poly1305"
 
 
 class Peer:
@@ -77,6 +80,11 @@ class Peer:
         return self._link.initiator
 
     @property
+    def is_encrypted(self) -> bool:
+        """True where the session is encrypted and the peer has proved its id; False where encryption is off."""
+        return not isinstance(self._link.opened, PlainOpened)
+
+    @property
     def agent(self) -> str:
         """Name and version of the peer's software, as it says; ``"librats 2"`` for nodes of the C++ library."""
         if self._link.speaks_librats2:
@@ -115,7 +123,8 @@ class Peer:
             f"peer {self.id}",
             f"{'connected' if self.is_connected else 'was connected'} over {self.method} at {self.address} ({who}), "
             f"from {self._link.local_address}",
-            f"encryption: Noise XX, 25519, ChaCha20-Poly1305; round trip: {rtt}; software: {self.agent or 'unknown'}",
+            f"encryption: {NOISE if self.is_encrypted else NO_ENCRYPTION}; round trip: {rtt}; "
+            f"software: {self.agent or 'unknown'}",
         ]
         if self.disconnected:
             lines.append(f"ended: {self._link.reason[1]} [{self._link.reason[0]}]")

@@ -14,7 +14,7 @@ from librats.session.events import StreamChanged
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
-from librats.session.opening import Opened, Opening
+from librats.session.opening import BlockOpening, Opened, PlainOpened
 
 __all__ = ["Link"]
 
@@ -69,12 +69,12 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         elif self._opening is not None and self._opening_buffer is not None:
             self._take_opening(bytes(self._opening_buffer[:nbytes]))
 
-    def _begin_session(self, opening: Opening, opened: Opened) -> None:
+    def _begin_session(self, opening: BlockOpening, opened: Opened | PlainOpened) -> None:
         self._opening = self._opening_buffer = None
         self.opened = opened
         self.peer_id = opened.peer_id
         now = self._loop.time()
-        if opened.greeting is None:
+        if isinstance(opened, PlainOpened) or opened.greeting is None:
             self._session = Librats2Session(
                 opened, config=self._config, entropy=self._entropy, channel=self._owner.channel, now=now
             )

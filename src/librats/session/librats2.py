@@ -17,7 +17,7 @@ from librats.errors import DecodeError, PeerLacks, PeerNotConnected, UsageError
 from librats.session.events import Event, HelloReceived, IdentifyReceived, PongReceived, SessionFailed
 from librats.session.frames import Kind, Reason
 from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType
-from librats.session.opening import Opened
+from librats.session.opening import Opened, PlainOpened
 from librats.session.payloads import Payload
 from librats.session.round_trip import RoundTrip
 from librats.types import Entropy
@@ -74,7 +74,7 @@ class Librats2Session:
 
     def __init__(
         self,
-        opened: Opened,
+        opened: Opened | PlainOpened,
         *,
         config: SessionConfig,
         entropy: Entropy,
@@ -128,12 +128,12 @@ class Librats2Session:
     @property
     def unhandled(self) -> int:
         """Bytes of messages that handlers have not finished, and of a part of one."""
-        return self._unhandled + len(self._incoming)
+        return self._unhandled + self._reader.held
 
     @property
     def receive_buffer(self) -> int:
         """Bytes that the buffer for the network takes."""
-        return len(self._scratch)
+        return self._reader.buffer_size
 
     @property
     def is_idle(self) -> bool:
