@@ -146,6 +146,8 @@ class RatsClient(HearingVerbs, FamiliarNames):
         manager.listening = self.addresses
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
+        if self._config.peer_exchange:
+            manager.start_exchange(self._connector.dial_known)
         self._started_at = asyncio.get_running_loop().time()
         self._stopped = asyncio.Event()  # a new one, because an event belongs to the loop that first waited for it
         logger.debug("started: %r", self)

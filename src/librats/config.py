@@ -161,6 +161,15 @@ class RatsConfig:
     max_peers: int = 256
     """Peers that may be connected at once."""
 
+    peer_exchange: bool = False
+    """Whether peers are asked for others, which are then dialled, and are told of others when they ask."""
+
+    peer_target: int = 16
+    """Peers up to which those learnt of by peer exchange are dialled, and peers are asked for more."""
+
+    peer_dials_per_minute: int = 30
+    """Peers learnt of by peer exchange that are dialled in any minute."""
+
     max_half_open: int = 1024
     """Incoming connections that may be in their handshake at once; for one more, another one makes room."""
 
@@ -210,6 +219,7 @@ class RatsConfig:
         Raises:
             ConfigError: One of them has a value that cannot be used.
         """
+        _require(isinstance(self.peer_exchange, bool), "peer_exchange", "must be True or False")
         _require_positive(self, *(f.name for f in fields(self) if f.type in ("int", "float")))
         _require(self.max_memory >= MIN_MEMORY, "max_memory", f"is at least {MIN_MEMORY}")
         for name in ("allow", "deny"):

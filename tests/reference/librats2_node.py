@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]
 
 NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"
-APP, CONTROL, PING, TYPED = 1, 2, 5, 7
+APP, CONTROL, PING, TYPED, PEX = 1, 2, 5, 7, 8
 
 
 class Librats2Node:

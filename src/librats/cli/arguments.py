@@ -90,6 +90,12 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         help="how to reach peers (default: %(default)s)",
     )
     options.add_argument(
+        "--peer-exchange",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="ask peers for others and dial these, and tell others when they ask (default: no)",
+    )
+    options.add_argument(
         "--encryption",
         choices=[choice.value for choice in Encryption],
         default=Encryption.REQUIRED.value,
@@ -106,6 +112,7 @@ def make_client(args: argparse.Namespace) -> RatsClient:
         protocol_name=name if slash else version,
         protocol_version=version if slash else "",
         encryption=Encryption(args.encryption),
+        peer_exchange=args.peer_exchange,
     )
     return RatsClient(args.listen.port, config=config, data_dir=args.data_dir)
 

@@ -16,6 +16,7 @@ from librats.peers.access import Access
 from librats.peers.admission import Admission
 from librats.peers.dispatch import Dispatcher
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
+from librats.peers.exchange import Dial, PeerExchange
 from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
@@ -23,7 +24,7 @@ from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
 from librats.services.stream import Stream
-from librats.session.events import DatagramReceived
+from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
 from librats.session.frames import Kind, Reason
 from librats.session.greeting import Greeting
 from librats.session.librats2_wire import Identify
@@ -125,8 +126,27 @@ class PeerManager:
             0,
         )
         """What has happened so far, for statistics."""
+        self.exchange: PeerExchange | None = None
+        """Peer exchange, where this client takes part in it."""
         self.gone = Gone()
         """Traffic of peers that are gone."""
+
+    def start_exchange(self, dial: Dial) -> None:
+        """Take part in peer exchange from now on.
+
+        Args:
+            dial: Connects to somebody of whom a peer told.
+        """
+        self.exchange = PeerExchange(
+            self._identity.peer_id,
+            self._config,
+            self.peers,
+            self.dispatcher,
+            self._tasks,
+            entropy=self._entropy,
+            dial=dial,
+        )
+        self._tasks.create(self.exchange.keep_asking(), name="librats peer exchange")
 
     # Making links
 
@@ -244,6 +264,12 @@ class PeerManager:
         observed = str(identify.observed) if identify.observed is not None else ""
         peer.hello = Hello(listen=listen[:MAX_KNOWN_ADDRESSES], observed=observed)
 
+    def peer_exchange(self, link: Link, event: PeersWanted | PeersOffered) -> None:
+        """Hear a peer's part of peer exchange, where this client takes part in it."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None and self.exchange is not None:
+            self.exchange.heard(peer, event)
+
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
         return self._handlers.channel(number)
@@ -265,6 +291,8 @@ class PeerManager:
             logger.debug("connected: %r", peer)
             self.dispatcher.notify("connect", peer)
             self.dispatcher.announce(PeerConnected(peer))
+            if self.exchange is not None:
+                self.exchange.joined(peer)
         else:
             self._note_hello(peer, hello)
             self._choose(peer, link)
@@ -406,6 +434,8 @@ class PeerManager:
         del self.peers[peer.id]
         peer.disconnected = True
         self.gone.add(peer.stats)
+        if self.exchange is not None:
+            self.exchange.left(peer)
         self.counters["peers_disconnected"] += 1
         logger.debug("disconnected: %r: %s", peer, reason)
         self.dispatcher.notify("disconnect", peer, reason)

@@ -53,6 +53,7 @@ def client_statistics(manager: PeerManager, config: RatsConfig, uptime: float) -
         "messages_unhandled": manager.dispatcher.unhandled,
         "bad_payloads": manager.dispatcher.bad_payloads,
         "handler_errors": manager.dispatcher.handler_errors,
+        "peer_exchange": dict(manager.exchange.counters) if manager.exchange is not None else None,
         "open_streams": sum(s.open_streams for s in stats),
         "bytes_queued": sum(s.bytes_queued for s in stats),
         "bytes_unhandled": sum(link.session.unhandled for link in links),

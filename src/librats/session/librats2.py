@@ -15,6 +15,7 @@ from librats._core.messages import MessageRun
 from librats.config import SessionConfig
 from librats.errors import DecodeError, PeerLacks, PeerNotConnected, UsageError
 from librats.session.events import Event, HelloReceived, IdentifyReceived, PongReceived, SessionFailed
+from librats.session.exchange import decode_exchange
 from librats.session.frames import Kind, Reason
 from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType
 from librats.session.opening import Opened, PlainOpened
@@ -203,7 +204,10 @@ class Librats2Session:
             except DecodeError:
                 self._malformed += 1
         else:
-            self._malformed += 1
+            try:
+                self._events.append(decode_exchange(payload))
+            except DecodeError:
+                self._malformed += 1
 
     def _take_ping(self, tag: bytes, token: bytes, now: float) -> None:
         if tag == PING:
@@ -298,6 +302,11 @@ class Librats2Session:
         """Tell the peer about ourselves with an identify message, and take it as admitted: it says nothing to that."""
         self._urgent.add(InnerType.CONTROL, payload)
         self._events.appendleft(HelloReceived(b"{}"))
+
+    def send_exchange(self, payload: bytes) -> None:
+        """Queue a message of peer exchange."""
+        if self.failed is None and not self._going:
+            self._urgent.add(InnerType.PEX, payload)
 
     def consumed(self, cost: int) -> None:
         """Take note that a message has been handled."""

@@ -10,7 +10,7 @@ from librats._core.framing import BlockWriter, FrameQueue
 from librats._core.messages import Message, MessageRun
 from librats._core.unframing import BlockReader
 from librats.config import RatsConfig, SessionConfig
-from librats.errors import PeerNotConnected, RemoteProtocolError, UsageError
+from librats.errors import DecodeError, PeerNotConnected, RemoteProtocolError, UsageError
 from librats.session.events import (
     DatagramReceived,
     Event,
@@ -19,6 +19,7 @@ from librats.session.events import (
     PongReceived,
     SessionFailed,
 )
+from librats.session.exchange import decode_exchange
 from librats.session.frames import FRAME_COST, FrameType, Kind, Reason, reason_body
 from librats.session.greeting import Greeting
 from librats.session.opening import Opened
@@ -104,6 +105,7 @@ class Session:
         self._max_payload = min(config.max_message_size, greeting.max_message)
         self._window_granted = self._window
         self._unhandled = 0
+        self._malformed = 0
 
         self.streams = StreamTable(
             self._control, self._events, initiator=initiator, config=config, shared=self._shared, share=self._share
@@ -177,8 +179,8 @@ class Session:
 
     @property
     def frames_skipped(self) -> int:
-        """Frames of a type that this version does not know."""
-        return self._reader.skipped
+        """Frames of a type that this version does not know, and of peer exchange that do not parse."""
+        return self._reader.skipped + self._malformed
 
     # Bytes in
 
@@ -275,6 +277,8 @@ class Session:
         elif kind == FrameType.DATAGRAM:
             if frame[1] & KIND_BITS in KINDS:
                 self._events.append(DatagramReceived(Kind(frame[1] & KIND_BITS), frame[2]))
+        elif kind == FrameType.PEERS:
+            self._take_exchange(frame[2])
         elif kind == FrameType.HELLO:
             self._take_hello(frame[2])
         elif kind == FrameType.GO_AWAY and not self._peer_going:
@@ -288,6 +292,12 @@ class Session:
         if not self._peer_said_hello:
             self._peer_said_hello = True
             self._events.append(HelloReceived(payload))
+
+    def _take_exchange(self, payload: bytes) -> None:
+        try:
+            self._events.append(decode_exchange(payload))
+        except DecodeError:
+            self._malformed += 1
 
     def _take_window(self, number: int, credit: int) -> None:
         if number:
@@ -417,6 +427,11 @@ class Session:
     def send_hello(self, payload: bytes) -> None:
         """Accept the session and tell the peer about ourselves."""
         self._control.add(FrameType.HELLO, 0, payload)
+
+    def send_exchange(self, payload: bytes) -> None:
+        """Queue a message of peer exchange."""
+        if self.failed is None and not self._going:
+            self._control.add(FrameType.PEERS, 0, payload)
 
     def consumed(self, cost: int) -> None:
         """Take note that handlers have finished a message: the peer may send that much more."""

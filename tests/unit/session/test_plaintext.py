@@ -15,7 +15,7 @@ from tests.unit.session.librats2_node import START, as_bytes, inner, news_of, se
 from tests.unit.session.test_opening import side as encrypted_side
 
 from librats.errors import HandshakeError
-from librats.session.events import IdentifyReceived
+from librats.session.events import IdentifyReceived, PeersWanted
 from librats.session.librats2_wire import InnerType
 from librats.session.opening import BlockOpening, PlainOpened, prologue_of
 from librats.session.plaintext import PlaintextOpening
@@ -54,9 +54,11 @@ def test_first_frames_of_a_node_are_read_behind_it() -> None:
     session = session_from(opening.result, channel=as_bytes)
     session.receive_data(opening.leftover, now=START)
     assert session.failed is None
-    (identify,) = (event for event in news_of(session) if isinstance(event, IdentifyReceived))
+    wanted, identify = news_of(session)
+    assert wanted == PeersWanted(32)
+    assert isinstance(identify, IdentifyReceived)
     assert inner(InnerType.CONTROL, identify.identify.encode()) == frames[-1][4:]
-    assert session.frames_skipped == 3  # gossip, storage and peer exchange
+    assert session.frames_skipped == 2  # gossip and storage
     session.send_hello(identify.identify.encode())
     assert session.data_to_send(now=START) == frames[-1]
 
