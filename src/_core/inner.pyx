@@ -170,35 +170,35 @@ cdef class InnerWriter:
         """
         cdef size_t overhead = TAG_SIZE if self._cipher is not None else 0
         cdef size_t urgent_size = urgent._end - urgent._start
+        cdef size_t urgent_count = _count(urgent._data + urgent._start, urgent_size) if urgent_size else 0
         cdef size_t size = 0
-        cdef size_t count
+        cdef size_t count = 0
         cdef size_t total
         cdef const uint8_t* source
         cdef uint8_t* target
+        cdef uint8_t* behind
         cdef bytes out
         cdef int result
         # How many messages, and how long they are together.
-        count = _count(urgent._data + urgent._start, urgent_size) if urgent_size else 0
         source = messages._data + messages._start
         while messages._start + size < messages._end and (size == 0 or <Py_ssize_t>size < limit):
             size += LENGTH_PREFIX + load_be32(source + size)
             count += 1
-        total = urgent_size + size + count * overhead
+        total = urgent_size + size + (urgent_count + count) * overhead
         if total == 0:
             return b""
         out = PyBytes_FromStringAndSize(NULL, total)
         target = <uint8_t*>PyBytes_AS_STRING(out)
+        behind = target + urgent_size + urgent_count * overhead
         if total >= RELEASE_GIL_FROM:
             with nogil:
                 result = self._seal_run(target, urgent._data + urgent._start, urgent_size)
                 if result == CIPHER_OK:
-                    target += total - (size + _count(source, size) * overhead)
-                    result = self._seal_run(target, source, size)
+                    result = self._seal_run(behind, source, size)
         else:
             result = self._seal_run(target, urgent._data + urgent._start, urgent_size)
             if result == CIPHER_OK:
-                target += total - (size + _count(source, size) * overhead)
-                result = self._seal_run(target, source, size)
+                result = self._seal_run(behind, source, size)
         if result != CIPHER_OK:
             raise LocalProtocolError(
                 "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
@@ -206,7 +206,7 @@ cdef class InnerWriter:
             )
         urgent._taken(urgent_size)
         messages._taken(size)
-        self.sealed += count
+        self.sealed += urgent_count + count
         return out
 
     cdef int _seal_run(self, uint8_t* target, const uint8_t* source, size_t size) noexcept nogil:

@@ -16,7 +16,7 @@ from librats.config import SessionConfig
 from librats.errors import DecodeError, PeerLacks, PeerNotConnected, UsageError
 from librats.session.events import Event, HelloReceived, IdentifyReceived, PongReceived, SessionFailed
 from librats.session.exchange import decode_exchange
-from librats.session.frames import Kind, Reason
+from librats.session.frames import FRAME_COST, Kind, Reason
 from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType
 from librats.session.opening import Opened, PlainOpened
 from librats.session.payloads import Payload
@@ -27,6 +27,11 @@ __all__ = ["Librats2Session", "NoRequests", "NoStreams"]
 
 ROUND_SIZE = 256 * 1024
 MAX_URGENT = 1024 * 1024
+"""Bytes of pings and the like that may wait for a peer that does not read; one that makes us hold more is given up."""
+
+MAX_EVENTS = 4096
+"""Events other than messages that may wait for a driver that does not take them."""
+
 PING, PONG = b"\0", b"\1"
 NEVER = float("inf")
 
@@ -90,6 +95,7 @@ class Librats2Session:
         self._urgent = InnerQueue()
         self._messages = InnerQueue()
         self._events: deque[Event] = deque()
+        self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
         self._others = 0
         self._consumed = 0
         self._malformed = 0
@@ -194,6 +200,8 @@ class Librats2Session:
             self.fail(Reason.PROTOCOL_ERROR, self._reader.error)
         elif len(self._urgent) > MAX_URGENT:
             self.fail(Reason.LIMIT, "the peer asks without reading the answers")
+        elif len(self._events) > self._max_events:
+            self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
 
     def _take_other(self, kind: int, payload: bytes, now: float) -> None:
         if kind == InnerType.PING:

@@ -362,6 +362,31 @@ def test_silent_peer_is_kept_until_it_has_once_answered_a_ping() -> None:
     assert has_failed(link.session, Reason.TIMEOUT)
 
 
+# What a peer can make us hold
+
+
+def test_pings_whose_answers_are_not_read_end_the_session() -> None:
+    link = Link()
+    sent = 0
+    while link.session.failed is None and sent < 100_000:
+        link.hear(*[inner(InnerType.PING, b"\0" + bytes(8))] * 1000)
+        assert link.session.control_queued < 1_100_000
+        sent += 1000
+    assert has_failed(link.session, Reason.LIMIT)
+    assert link.session.control_queued == 0
+
+
+@pytest.mark.parametrize("said", [inner(InnerType.CONTROL, Identify().encode()), inner(InnerType.PEX, b"\1\0\0\1")])
+def test_news_that_nobody_takes_end_the_session(said: bytes) -> None:
+    link = Link(SessionConfig(message_window=MIN_MESSAGE_WINDOW))
+    sent = 0
+    while link.session.failed is None and sent < 100_000:
+        link.session.receive_data(link.node.seal(*[said] * 100), now=START)
+        sent += 100
+    assert has_failed(link.session, Reason.LIMIT)
+    assert 4096 <= sent <= 4096 + MIN_MESSAGE_WINDOW // FRAME_COST + 100
+
+
 # Verbs and accounts
 
 
