@@ -36,7 +36,7 @@ REKEY_NONCE = (1 << 64) - 1
 
 MESSAGE, REQUEST, REPLY, ERROR, CANCEL, FRAGMENT, DATAGRAM = 1, 2, 3, 4, 5, 6, 8
 STREAM_OPEN, STREAM_DATA, STREAM_WINDOW, STREAM_RESET, STREAM_STOP = range(0x10, 0x15)
-PING, PONG, GO_AWAY, REKEY, HELLO = range(0x20, 0x25)
+PING, PONG, GO_AWAY, REKEY, HELLO, PEERS = range(0x20, 0x26)
 PADDING, UNKNOWN = 0x00, 0x7F
 
 Fields = dict[str, Any]
@@ -145,6 +145,17 @@ def handshake_cases() -> list[Fields]:
     return [case]
 
 
+def plaintext_cases(nodes: Fields) -> list[Fields]:
+    """The same two nodes without encryption."""
+    prologue = b"librats-proto\x1f" + PROTOCOL.encode()
+    cases: list[Fields] = [{"id": "two-nodes", "protocol": PROTOCOL, "blocks": []}]
+    for role in ("initiator", "responder"):
+        body = struct.pack(">H", len(prologue)) + prologue + bytes.fromhex(nodes[role]["peer_id"])
+        cases[0][role] = {"peer_id": nodes[role]["peer_id"]}
+        cases[0]["blocks"].append({"from": role, "block": (struct.pack(">I", len(body)) + body).hex()})
+    return cases
+
+
 def greeting_cases() -> list[Fields]:
     """Greetings that are taken, that are not ours, and that are refused."""
     incarnation = bytes.fromhex("0001020304050607")
@@ -183,6 +194,11 @@ def frame_list() -> list[tuple[str, int, int, Fields]]:
     """One frame of every type, in an order that a session takes: id, type, flags, fields."""
     greeting_words = "grüße".encode()
     hello = b'{"listen":["192.0.2.7:8081"],"observed":"198.51.100.4:40000"}'
+    peers = b"\x01\x01" + struct.pack(">H", 2)
+    for role, ip, port in (("initiator", "c0000207", 8081), ("responder", "20010db8" + "00" * 11 + "07", 8082)):
+        public = X25519PrivateKey.from_private_bytes(STATIC[role]).public_key().public_bytes_raw()
+        raw = bytes.fromhex(ip)
+        peers += bytes([len(raw)]) + raw + struct.pack(">H", port) + hashlib.sha256(public).digest()
     return [
         ("hello", HELLO, 0, {"body": hello.hex()}),
         ("message-json", MESSAGE, 0, {"name": "chat", "payload": b'{"message":"hi"}'.hex()}),
@@ -209,6 +225,8 @@ def frame_list() -> list[tuple[str, int, int, Fields]]:
         ("stream-reset", STREAM_RESET, 0, {"number": 1, "code": "reset", "words": "no longer wanted"}),
         ("ping", PING, 0, {"body": "1122334455667788"}),
         ("pong", PONG, 0, {"body": "8877665544332211"}),
+        ("peers-wanted", PEERS, 0, {"body": "01000020"}),
+        ("peers-offered", PEERS, 0, {"body": peers.hex()}),
         ("padding", PADDING, 0, {"body": "0000000000"}),
         ("unknown-type", UNKNOWN, 255, {"body": "deadbeef"}),
         ("go-away", GO_AWAY, 0, {"code": "closed", "words": "bye"}),
@@ -377,6 +395,7 @@ def make_sets() -> dict[str, Fields]:
     }
     sets: dict[str, Fields] = {
         "handshake": {"source": SOURCE, "cases": handshake},
+        "plaintext": {"source": SOURCE, "cases": plaintext_cases(handshake[0])},
         "greetings": {"source": SOURCE, "cases": greeting_cases()},
     }
     for name, cases in keyed.items():

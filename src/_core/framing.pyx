@@ -11,10 +11,10 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy
 
 from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE, Cipher
+from librats._core.byte_queue cimport ByteQueue
 from librats._core.frame_layout cimport (
     F_ERROR, F_FRAGMENT, F_MESSAGE, F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, FRAGMENT_LAST, FRAGMENT_REPLY,
     FRAME_COST, HEADER, LENGTH_PREFIX, MAX_BODY, MAX_NAME, MAX_PLAINTEXT, RELEASE_GIL_FROM,
@@ -23,83 +23,22 @@ from librats._core.octets cimport load_be16, store_be16, store_be32
 
 from librats.errors import LocalProtocolError
 
-cdef enum:
-    MIN_QUEUE = 512
-    KEEP_QUEUE = 65536
-
 
 @cython.final
-cdef class FrameQueue:
+cdef class FrameQueue(ByteQueue):
     """Frames that wait to be sealed, packed back to back, oldest first.
 
-    ``taken`` counts the bytes that have left it since the start, so that ``taken + len(queue)`` is a position which
-    ``taken`` reaches when everything that waits now has left. Messages and requests of any length may be queued, and
-    in a queue of replies replies and errors; every other frame has at most 65,515 bytes of body.
+    Messages and requests of any length may be queued, and in a queue of replies replies and errors; every other frame
+    has at most 65,515 bytes of body.
 
     Args:
         replies: Whether fragments of big frames travel in the lane of replies rather than in that of messages.
     """
 
-    cdef uint8_t* _data
-    cdef size_t _start
-    cdef size_t _end
-    cdef size_t _capacity
     cdef uint8_t _lane
-    cdef readonly uint64_t taken
 
     def __cinit__(self, bint replies=False):
-        self._data = NULL
-        self._start = 0
-        self._end = 0
-        self._capacity = 0
         self._lane = FRAGMENT_REPLY if replies else 0
-        self.taken = 0
-
-    def __dealloc__(self):
-        free(self._data)
-
-    def __len__(self):
-        """Bytes queued, frame headers included."""
-        return self._end - self._start
-
-    cdef uint8_t* _reserve(self, size_t size) except NULL:
-        cdef size_t held = self._end - self._start
-        cdef size_t wanted
-        cdef uint8_t* grown
-        if self._end + size <= self._capacity:
-            return self._data + self._end
-        if self._start and held + size <= self._capacity and self._start >= held:
-            memmove(self._data, self._data + self._start, held)
-        else:
-            wanted = max(self._capacity * 2, <size_t>MIN_QUEUE)
-            while wanted < held + size:
-                wanted *= 2
-            grown = <uint8_t*>malloc(wanted)
-            if grown == NULL:
-                raise MemoryError()
-            if held:
-                memcpy(grown, self._data + self._start, held)
-            free(self._data)
-            self._data = grown
-            self._capacity = wanted
-        self._start = 0
-        self._end = held
-        return self._data + self._end
-
-    cdef void _taken(self, size_t size) noexcept:
-        self._start += size
-        self.taken += size
-        if self._start == self._end:
-            self._start = 0
-            self._end = 0
-            if self._capacity > KEEP_QUEUE:
-                free(self._data)
-                self._data = NULL
-                self._capacity = 0
-
-    def clear(self):
-        """Drop everything that waits."""
-        self._taken(self._end - self._start)
 
     cdef int _add(self, uint8_t kind, uint8_t flags, const uint8_t* head, size_t head_size,
                   const uint8_t* body, size_t body_size) except -1:

@@ -4,31 +4,29 @@ An object belongs to one thread at a time.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcmp
 
-from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE, Cipher
+from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
+from librats._core.blocks cimport BlockBuffer
 from librats._core.frame_layout cimport (
-    F_CANCEL, F_DATAGRAM, F_ERROR, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PING, F_PONG, F_REKEY, F_REPLY,
+    F_CANCEL, F_DATAGRAM, F_ERROR, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG, F_REKEY, F_REPLY,
     F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, FRAGMENT_LAST, FRAGMENT_REPLY,
-    FRAME_COST, HEADER, LENGTH_PREFIX, MAX_NOISE, RELEASE_GIL_FROM,
+    FRAME_COST, HEADER, MAX_NOISE,
 )
 from librats._core.messages cimport Message, MessageRun, new_run
 from librats._core.octets cimport load_be16, load_be32
 
 cdef enum:
-    MIN_BUFFER = 4096
-    MAX_BUFFER = 262144
     KIND_BITS = 0x03
     REQUEST_HEAD = 9  # number, deadline and the length of the name
 
 
 @cython.final
-cdef class BlockReader:
+cdef class BlockReader(BlockBuffer):
     """Takes bytes from the network, opens the blocks and unpacks the frames.
 
     Messages come out in runs of one name, :class:`~librats._core.messages.MessageRun`, requests as a
@@ -43,6 +41,7 @@ cdef class BlockReader:
     stream window                   number, credit
     go away                         code, text
     ping, pong, datagram, hello     body
+    peers                           body
     =============================== ==================================
 
     Unknown types are counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
@@ -52,14 +51,6 @@ cdef class BlockReader:
         max_message: Longest payload of a message, request or reply, in bytes.
     """
 
-    cdef Cipher _cipher
-    cdef bytearray _buffer
-    cdef Py_ssize_t _start
-    cdef Py_ssize_t _end
-    cdef Py_ssize_t _peak
-    cdef bint _was_filled
-    cdef bint _lent
-    cdef bint _trim_wanted
     cdef Py_ssize_t _max_message
     cdef bytearray _parts
     cdef bytearray _reply_parts
@@ -67,20 +58,12 @@ cdef class BlockReader:
     cdef bytes _last_name_bytes
     cdef str _last_name
     cdef MessageRun _run
-    cdef readonly str error
-    cdef readonly uint64_t opened
     cdef readonly uint64_t skipped
     cdef readonly uint64_t window_used
 
     def __cinit__(self, Cipher cipher not None, Py_ssize_t max_message):
-        self._cipher = cipher
-        self._buffer = bytearray(MIN_BUFFER)
-        self._start = 0
-        self._end = 0
-        self._peak = 0
-        self._was_filled = False
-        self._lent = False
-        self._trim_wanted = False
+        self._min_block = TAG_SIZE
+        self._max_block = MAX_NOISE
         self._max_message = max_message
         self._parts = None
         self._reply_parts = None
@@ -88,142 +71,22 @@ cdef class BlockReader:
         self._last_name_bytes = b""
         self._last_name = ""
         self._run = None
-        self.error = None
-        self.opened = 0
         self.skipped = 0
         self.window_used = 0
 
     @property
-    def buffer_size(self):
-        """Bytes that the receive buffer takes."""
-        return len(self._buffer)
-
-    def get_buffer(self):
-        """Where the next bytes from the network go. Tell :meth:`received` how many came."""
-        cdef Py_ssize_t capacity = len(self._buffer)
-        cdef Py_ssize_t held = self._end - self._start
-        cdef bytearray grown
-        if self.error is not None:
-            held = 0  # nothing of it will be read any more
-        if held == 0:
-            self._start = 0
-            self._end = 0
-        if self._trim_wanted:
-            self._shrink()
-            capacity = len(self._buffer)
-        self._lent = True
-        if self._was_filled and capacity < MAX_BUFFER:
-            # It grows with what arrives, never by what a peer announces.
-            grown = bytearray(capacity * 2)
-            memcpy(PyByteArray_AS_STRING(grown), PyByteArray_AS_STRING(self._buffer) + self._start, held)
-            self._buffer = grown
-            self._start = 0
-            self._end = held
-        elif self._start and capacity - self._end < capacity // 2:
-            memmove(PyByteArray_AS_STRING(self._buffer), PyByteArray_AS_STRING(self._buffer) + self._start, held)
-            self._start = 0
-            self._end = held
-        self._was_filled = False
-        return memoryview(self._buffer)[self._end:]
-
-    def trim(self):
-        """Give memory back that the traffic since the last call did not need; later where the buffer is lent."""
-        # A proactor loop holds the buffer while it waits for bytes.
-        self._trim_wanted = True
-        if not self._lent:
-            self._shrink()
-
-    cdef int _shrink(self) except -1:
-        cdef Py_ssize_t held = self._end - self._start
-        cdef Py_ssize_t wanted = MIN_BUFFER
-        cdef bytearray smaller
-        while wanted < self._peak or wanted < held + 1:
-            wanted *= 2
-        if wanted < len(self._buffer):
-            smaller = bytearray(wanted)
-            memcpy(PyByteArray_AS_STRING(smaller), PyByteArray_AS_STRING(self._buffer) + self._start, held)
-            self._buffer = smaller
-            self._start = 0
-            self._end = held
-        self._peak = 0
-        self._trim_wanted = False
-        return 0
-
-    def received(self, Py_ssize_t count):
-        """Unpack what the buffer of :meth:`get_buffer` now holds.
-
-        Args:
-            count: Bytes that were written to it.
-
-        Returns:
-            The frames that are complete.
-        """
-        cdef list frames = []
-        if count < 0 or self._end + count > len(self._buffer):
-            raise ValueError("more bytes than the buffer has")
-        self._lent = False
-        if self.error is not None:
-            return frames
-        self._end += count
-        self._was_filled = self._end == len(self._buffer)
-        self._peak = max(self._peak, self._end - self._start)
-        self._read_blocks(frames)
-        self._run = None  # what comes later begins a run of its own: this one is the caller's now
-        return frames
-
-    def feed(self, data not None):
-        """Unpack from a buffer of the caller's.
-
-        Args:
-            data: Any contiguous buffer, of any length.
-
-        Returns:
-            The frames that are complete.
-        """
-        cdef Py_buffer view
-        cdef Py_ssize_t taken = 0
-        cdef Py_ssize_t piece
-        cdef list frames = []
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            while taken < view.len and self.error is None:
-                piece = min(view.len - taken, <Py_ssize_t>len(self.get_buffer()))
-                memcpy(PyByteArray_AS_STRING(self._buffer) + self._end, <const uint8_t*>view.buf + taken, piece)
-                taken += piece
-                frames += self.received(piece)
-        finally:
-            PyBuffer_Release(&view)
-        return frames
+    def assembling(self):
+        """Bytes of big frames, of both lanes, of which the last fragment has not come."""
+        cdef Py_ssize_t size = 0
+        if self._parts is not None:
+            size += len(self._parts)
+        if self._reply_parts is not None:
+            size += len(self._reply_parts)
+        return size
 
     cdef int _read_blocks(self, list frames) except -1:
-        cdef uint8_t* base = <uint8_t*>PyByteArray_AS_STRING(self._buffer)
-        cdef uint8_t* body
-        cdef size_t size
-        cdef int result
-        while self._end - self._start >= LENGTH_PREFIX:
-            size = load_be32(base + self._start)
-            if size > MAX_NOISE or size < TAG_SIZE:
-                self.error = f"a block of {size} bytes"
-                return 0
-            if <size_t>(self._end - self._start) < LENGTH_PREFIX + size:
-                break
-            body = base + self._start + LENGTH_PREFIX
-            if size >= RELEASE_GIL_FROM:
-                with nogil:
-                    result = self._cipher.open_at(body, body, size, NULL, 0)
-            else:
-                result = self._cipher.open_at(body, body, size, NULL, 0)
-            if result != CIPHER_OK:
-                self.error = (
-                    "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
-                    else "a block does not authenticate"
-                )
-                return 0
-            self.opened += 1
-            self._start += LENGTH_PREFIX + size
-            self._read_frames(body, size - TAG_SIZE, frames)
-            if self.error is not None:
-                return 0
+        BlockBuffer._read_blocks(self, frames)
+        self._run = None  # what comes later begins a run of its own: this one is the caller's now
         return 0
 
     cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1:
@@ -386,7 +249,7 @@ cdef class BlockReader:
 
     cdef int _read_other(self, uint8_t kind, uint8_t flags, const uint8_t* p, size_t size, list frames) except -1:
         cdef const char* text = <const char*>p
-        if kind == F_PING or kind == F_PONG or kind == F_DATAGRAM or kind == F_HELLO:
+        if kind == F_PING or kind == F_PONG or kind == F_DATAGRAM or kind == F_HELLO or kind == F_PEERS:
             if kind <= F_PONG and kind >= F_PING and size != 8:
                 self.error = "a ping without eight bytes"
                 return 0

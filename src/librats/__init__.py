@@ -65,6 +65,7 @@ from librats.types import (
     ConnectionAttemptResult,
     ConnectionMethod,
     ConnectionStrategy,
+    Encryption,
     Entropy,
     PeerStats,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "ConnectionMethod",
     "ConnectionStrategy",
     "DecodeError",
+    "Encryption",
     "Entropy",
     "HandlerFailed",
     "HandshakeError",

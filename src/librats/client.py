@@ -31,7 +31,7 @@ from librats.runtime.tcp import TcpListener
 from librats.services.stream import Stream
 from librats.session.frames import Kind
 from librats.session.payloads import as_buffer, encode_json, encode_name
-from librats.types import Address, ConnectionStrategy
+from librats.types import Address, ConnectionStrategy, Encryption
 
 __all__ = ["RatsClient"]
 
@@ -131,6 +131,8 @@ class RatsClient(HearingVerbs, FamiliarNames):
         except asyncio.CancelledError:
             await asyncio.wait([loading])  # the thread cannot be stopped, and what it locks is to be released
             raise
+        if self._config.encryption is Encryption.OFF:
+            logger.warning("encryption is off: nobody proves who they are, and everybody on the path can read along")
         network = current_network()
         manager = PeerManager(
             identity,
@@ -149,6 +151,8 @@ class RatsClient(HearingVerbs, FamiliarNames):
         manager.listening = self.addresses
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
+        if self._config.peer_exchange:
+            manager.start_exchange(self._connector.dial_known)
         self._started_at = asyncio.get_running_loop().time()
         self._stopped = asyncio.Event()  # a new one, because an event belongs to the loop that first waited for it
         logger.debug("started: %r", self)
@@ -341,7 +345,8 @@ class RatsClient(HearingVerbs, FamiliarNames):
             ConnectError: It cannot be reached; ``attempts`` tells everything that was tried.
             PeerLimitReached: ``max_peers`` are connected.
             PeerDenied: :attr:`allow` or :attr:`deny` does not let this client talk to it.
-            UsageError: The client is not running, or the target makes no sense.
+            UsageError: The client is not running, the target makes no sense, or a peer id is expected where encryption
+                is off.
         """
         manager = self._running()
         try:
@@ -353,7 +358,10 @@ class RatsClient(HearingVerbs, FamiliarNames):
         addresses = list(wanted.addresses)
         if wanted.peer_id is not None:
             peer = manager.peers.get(wanted.peer_id)
-            if peer is not None and peer.is_connected:
+            is_there = peer is not None and peer.is_connected
+            if self._config.encryption is Encryption.OFF and (addresses or not is_there):
+                raise UsageError("with encryption off nobody proves who they are: give an address, and no peer id")
+            if peer is not None and is_there:
                 return peer
             if not addresses and self._meeting is not None:
                 addresses = self._meeting.addresses_of(wanted.peer_id)
@@ -402,7 +410,8 @@ class RatsClient(HearingVerbs, FamiliarNames):
         manager = self._running()
         if self._meeting is not None:
             await self._meeting.close()
-        self._meeting = LocalMeeting(self, manager, self._tasks, connect=connect)
+        by_id = self._config.encryption is Encryption.REQUIRED
+        self._meeting = LocalMeeting(self, manager, self._tasks, connect=connect, by_id=by_id)
         return await self._meeting.start(self._config.protocol, name, self.addresses, interfaces)
 
     async def stop_mdns_discovery(self) -> None:

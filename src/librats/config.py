@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 
 from librats.errors import ConfigError
+from librats.types import Encryption
 
 __all__ = ["RatsConfig", "SessionConfig"]
 
@@ -13,6 +15,7 @@ MIB = 1024 * KIB
 
 MIN_STREAM_WINDOW = 16 * KIB
 MIN_MESSAGE_WINDOW = 128 * KIB  # twice the longest frame, so that a window always lets one through
+MIN_MEMORY = 4 * MIB
 MAX_WINDOW = 1024 * MIB  # credit travels in 32 bits
 MAX_JSON_DEPTH = 512  # the JSON decoder itself fails somewhere beyond that, depending on the interpreter
 MAX_MESSAGE_CEILING = 1024 * MIB
@@ -32,6 +35,13 @@ def _require_positive(config: object, *names: str) -> None:
         is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         kind = "a whole number" if whole else "a number"
         _require(is_number and value > 0, name, f"must be {kind} above 0, not {value!r}")
+
+
+def _require_one_of(config: object, name: str, choices: type[StrEnum]) -> None:
+    """Check that a field is one of an enumeration's values, and make plain text of that value a member."""
+    value = getattr(config, name)
+    _require(value in list(choices), name, f"must be one of {', '.join(choices)}, not {value!r}")
+    object.__setattr__(config, name, choices(value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +64,8 @@ class SessionConfig:
     """A waiting ``send`` goes on when the queue has shrunk to this many bytes."""
 
     message_window: int = 4 * MIB
-    """Bytes of messages and requests that a peer may have sent and our handlers have not finished."""
+    """Bytes of messages and requests that a peer may have sent and our handlers have not finished. It begins with
+    128 KiB, and grows up to this where the peer makes use of it and ``max_memory`` allows."""
 
     stream_window: int = 256 * KIB
     """Bytes that a peer may send on a new stream before we have read any."""
@@ -67,6 +78,16 @@ class SessionConfig:
 
     max_incoming_streams: int = 256
     """Streams that a peer may have open with us."""
+
+    max_outgoing_streams: int = 1024
+    """Streams that we may have open with a peer."""
+
+    max_stream_rate: float = 2000.0
+    """Streams that a peer may open per second, with one second's worth in advance."""
+
+    max_control_rate: float = 20000.0
+    """Frames a peer may send per second that carry no data but make work, pings and cancellations for example, with
+    one second's worth in advance."""
 
     max_requests: int = 4096
     """Requests that a peer may have waiting for our answer, and we for its."""
@@ -133,8 +154,21 @@ class RatsConfig:
     protocol_version: str = "1.0"
     """Version of the application's network. Peers of another version cannot connect."""
 
+    encryption: Encryption = Encryption.REQUIRED
+    """Whether sessions are encrypted; the same at both sides, else they cannot connect. With ``"off"`` no peer's id is
+    proven, and only what librats 2 has can be sent: messages, no requests, streams or datagrams."""
+
     max_peers: int = 256
     """Peers that may be connected at once."""
+
+    peer_exchange: bool = False
+    """Whether peers are asked for others, which are then dialled, and are told of others when they ask."""
+
+    peer_target: int = 16
+    """Peers up to which those learnt of by peer exchange are dialled, and peers are asked for more."""
+
+    peer_dials_per_minute: int = 30
+    """Peers learnt of by peer exchange that are dialled in any minute."""
 
     max_half_open: int = 1024
     """Incoming connections that may be in their handshake at once; for one more, another one makes room."""
@@ -147,6 +181,16 @@ class RatsConfig:
 
     max_handshake_rate_per_source: float = 500.0
     """Of these, how many one IPv4 address or one IPv6 network of /64 may begin."""
+
+    max_memory: int = 512 * MIB
+    """Bytes that the sessions of all peers may take together: a quarter for what waits to be sent, the others for what
+    peers have sent, or have been told that they may send."""
+
+    max_total_incoming_streams: int = 16384
+    """Streams that all peers together may have open with us."""
+
+    max_total_outgoing_streams: int = 16384
+    """Streams that we may have open with all peers together."""
 
     allow: tuple[str, ...] = ()
     """Peer ids and networks that are talked to, no others; see :attr:`librats.RatsClient.allow`."""
@@ -175,11 +219,14 @@ class RatsConfig:
         Raises:
             ConfigError: One of them has a value that cannot be used.
         """
+        _require(isinstance(self.peer_exchange, bool), "peer_exchange", "must be True or False")
         _require_positive(self, *(f.name for f in fields(self) if f.type in ("int", "float")))
+        _require(self.max_memory >= MIN_MEMORY, "max_memory", f"is at least {MIN_MEMORY}")
         for name in ("allow", "deny"):
             entries = getattr(self, name)
             texts = isinstance(entries, tuple) and all(isinstance(entry, str) for entry in entries)
             _require(texts, name, f"must be a tuple of texts, not {entries!r}")
+        _require_one_of(self, "encryption", Encryption)
         _require(isinstance(self.session, SessionConfig), "session", "must be a SessionConfig")
 
     @property

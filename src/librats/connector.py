@@ -16,7 +16,8 @@ from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.runtime.network import Network
 from librats.services.session import Link
-from librats.types import Address, ConnectionAttempt, ConnectionMethod
+from librats.session.exchange import KnownPeer
+from librats.types import Address, ConnectionAttempt, ConnectionMethod, Encryption
 
 __all__ = ["Connector", "Target", "check_peer_id"]
 
@@ -167,6 +168,15 @@ class Connector:
             raise ConnectError(target, race.attempts, f"the session ended at once: {link.reason[1]}")
         peer.attempts = tuple(race.attempts)
         return peer
+
+    async def dial_known(self, known: KnownPeer) -> None:
+        """Connect to somebody of whom a peer told, and who has to be that where encryption lets it be proven.
+
+        Raises:
+            ConnectError: It does not work; likewise :class:`~librats.PeerLimitReached`.
+        """
+        expect_id = known.peer_id if self._config.encryption is Encryption.REQUIRED else None
+        await self.connect(f"{known.peer_id}@{known.address}", [known.address], expect_id=expect_id)
 
     def _already_there(self, addresses: list[Address], expect_id: str | None) -> Peer | None:
         for peer in self._manager.peers.values():

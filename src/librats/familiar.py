@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from librats.config import RatsConfig
 from librats.errors import ConnectError, RatsError, UsageError
 from librats.peers.peer import Peer
-from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy
+from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy, Encryption
 
 if TYPE_CHECKING:
     from librats.peers.handlers import HandlerTable
@@ -140,6 +140,22 @@ class FamiliarNames:
         """
         self._reconfigure(protocol_version=version)
 
+    def set_encryption_enabled(self, enabled: bool) -> None:
+        """Encrypt sessions, as is the default, or do without. Before ``start()``.
+
+        Peers can connect only where both sides set the same. Without encryption no peer's id is proven, and everybody
+        on the path can read and change what is sent.
+
+        Raises:
+            UsageError: The client is running.
+        """
+        self._reconfigure(encryption=Encryption.REQUIRED if enabled else Encryption.OFF)
+
+    @property
+    def is_encryption_enabled(self) -> bool:
+        """True where sessions are encrypted."""
+        return self._config.encryption is Encryption.REQUIRED
+
     def set_data_directory(self, path: str | Path) -> None:
         """Keep identity and state in that directory. Before ``start()``.
 
@@ -155,7 +171,7 @@ class FamiliarNames:
         """
         return hashlib.sha1(self._config.protocol.encode(), usedforsecurity=False).hexdigest()
 
-    def _reconfigure(self, **changes: str) -> None:
+    def _reconfigure(self, **changes: str | Encryption) -> None:
         if self.is_running:
             raise UsageError("the client is running; set this before start()")
         self._config = dataclasses.replace(self._config, **changes)  # type: ignore[arg-type]

@@ -45,13 +45,17 @@ class LocalMeeting:
         manager: Knows who is connected.
         tasks: Owner of the dials.
         connect: Whether to dial whoever is found.
+        by_id: Whether whoever answers has to prove the id that was found; not where encryption is off.
     """
 
-    def __init__(self, client: _Dialler, manager: PeerManager, tasks: TaskSet, *, connect: bool) -> None:
+    def __init__(
+        self, client: _Dialler, manager: PeerManager, tasks: TaskSet, *, connect: bool, by_id: bool = True
+    ) -> None:
         self._client = client
         self._manager = manager
         self._tasks = tasks
         self._connect = connect
+        self._by_id = by_id
         self._discovery: MdnsDiscovery | None = None
         self._dialling: set[str] = set()
 
@@ -97,10 +101,11 @@ class LocalMeeting:
                 await asyncio.sleep(POLITE_DELAY)
             for delay in RETRY_DELAYS:
                 await asyncio.sleep(delay)
-                if peer_id in self._manager.peers or not self.addresses_of(peer_id):
+                addresses = self.addresses_of(peer_id)
+                if peer_id in self._manager.peers or not addresses:
                     return
                 try:
-                    await self._client.connect(peer_id)
+                    await self._client.connect(peer_id if self._by_id else str(addresses[0]))
                 except RatsError as error:
                     logger.debug("found %s, but: %s", peer_id[:8], error)
                 else:

@@ -15,6 +15,7 @@ __all__ = [
     "ConnectionAttemptResult",
     "ConnectionMethod",
     "ConnectionStrategy",
+    "Encryption",
     "Entropy",
     "PeerStats",
 ]
@@ -80,6 +81,16 @@ class ConnectionStrategy(StrEnum):
 
     DIRECT_ONLY = "direct"
     """Only straight to the address."""
+
+
+class Encryption(StrEnum):
+    """Whether sessions are encrypted. Both sides must want the same: neither is talked into the other."""
+
+    REQUIRED = "required"
+    """Always, with both sides' identities proven."""
+
+    OFF = "off"
+    """Never: whoever is on the path can read and change everything, and nobody proves who they are."""
 
 
 class ConnectionMethod(StrEnum):
@@ -164,6 +175,9 @@ class PeerStats:
 
     open_streams: int
     """Streams that are open now."""
+
+    frames_skipped: int
+    """Frames and messages that nobody here understands or listens to."""
 
     connected_seconds: float
     """Seconds since the peer connected."""

@@ -24,10 +24,16 @@ from librats.peers import hello
 from librats.peers.hello import Hello
 from librats.session import frames, greeting
 from librats.session.frames import FragmentFlag, FrameType, Kind, Reason
+from librats.session.events import PeersOffered, PeersWanted
+from librats.session.exchange import KnownPeer, decode_exchange, encode_answer, encode_request
+from librats.session.frames import FrameType
 from librats.session.greeting import Greeting
 from librats.session.librats2_wire import InnerType
 from librats.session.machine import Session
 from librats.session.opening import BARE_SIZES, Opening
+from librats.session.opening import Opening, PlainOpened
+from librats.session.plaintext import PlaintextOpening
+from librats.types import Address
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "vectors" / "protocol"
@@ -133,6 +139,19 @@ def test_the_initiator_sends_no_third_block_to_another_peer_than_the_expected_on
     with pytest.raises(HandshakeError, match="expected peer"):
         initiator.receive_data(bytes.fromhex(case["blocks"][1]["block"]))
     assert initiator.data_to_send() == b""
+
+
+@pytest.mark.vectors("protocol/plaintext")
+def test_without_encryption_both_sides_send_the_blocks_of_the_vector(case: Case) -> None:
+    sides = {
+        role: PlaintextOpening(initiator=role == "initiator", peer_id=case[role]["peer_id"], protocol=case["protocol"])
+        for role in ("initiator", "responder")
+    }
+    for step, receiver in zip(case["blocks"], ("responder", "initiator"), strict=True):
+        data = sides[step["from"]].data_to_send()
+        assert data.hex() == step["block"]
+        sides[receiver].receive_data(data)
+        assert sides[receiver].result == PlainOpened(peer_id=case[step["from"]]["peer_id"])
 
 
 @pytest.mark.vectors("protocol/greetings")
@@ -291,7 +310,7 @@ def test_a_session_takes_the_whole_conversation(load_vectors: LoadVectors) -> No
     assert session.failed is None
     assert [type(event).__name__ for event in each(session.take_events())] == [
         *("HelloReceived", "Message", "Message", "Message", "Message", "Message", "RequestCancelled"),
-        *("DatagramReceived", "StreamOpened", "GoAwayReceived", "StreamChanged"),
+        *("DatagramReceived", "StreamOpened", "PeersWanted", "PeersOffered", "GoAwayReceived", "StreamChanged"),
     ]
     answer = session.data_to_send(now=1.0)
     pong = BlockReader(Cipher(bytes.fromhex(case["key_from_responder"])), MAX_MESSAGE).feed(answer)
@@ -303,6 +322,23 @@ def test_the_hello_of_the_vectors_is_what_a_node_writes(load_vectors: LoadVector
     hello = Hello.decode(body)
     assert (hello.listen, hello.observed) == (["192.0.2.7:8081"], "198.51.100.4:40000")
     assert hello.encode() == body
+
+
+def test_the_peer_exchange_of_the_vectors_is_what_a_node_writes(load_vectors: LoadVectors) -> None:
+    wanted, offered = (
+        bytes.fromhex(one["fields"]["body"])
+        for one in load_vectors("protocol/frames")
+        if one["type"] == FrameType.PEERS
+    )
+    (nodes,) = load_vectors("protocol/handshake")
+    assert decode_exchange(wanted) == PeersWanted(32)
+    assert encode_request() == wanted
+    entries = (
+        KnownPeer(Address("192.0.2.7", 8081), nodes["initiator"]["peer_id"]),
+        KnownPeer(Address("2001:db8::7", 8082), nodes["responder"]["peer_id"]),
+    )
+    assert decode_exchange(offered) == PeersOffered(entries)
+    assert encode_answer(entries) == offered
 
 
 # Fragments, keys, refusals

@@ -19,7 +19,7 @@ from librats._core.unframing import BlockReader
 
 KEY = bytes(range(32))
 ROUND = 256 * 1024
-KINDS = [*range(7), 8, *range(0x10, 0x15), *range(0x20, 0x25), 0x30, 0x7F, 0xFF]
+KINDS = [*range(7), 8, *range(0x10, 0x15), *range(0x20, 0x26), 0x30, 0x7F, 0xFF]
 
 numbers = st.sampled_from([0, 1, 2, 255, 0xFFFFFFFF]) | st.integers(0, 0xFFFFFFFF)
 names = st.text(max_size=8).map(str.encode) | st.binary(max_size=4)

@@ -1,22 +1,12 @@
 from typing import Final, Self, final
 
-from typing_extensions import Buffer
-
 from librats._core.aead import Cipher
-from librats._core.messages import Message, MessageRun
-
-_Frame = Message | MessageRun | tuple[object, ...]
+from librats._core.blocks import BlockBuffer
 
 @final
-class BlockReader:
-    error: Final[str | None]
-    opened: Final[int]
+class BlockReader(BlockBuffer):
     skipped: Final[int]
     window_used: Final[int]
     def __new__(cls, cipher: Cipher, max_message: int) -> Self: ...
     @property
-    def buffer_size(self) -> int: ...
-    def get_buffer(self) -> memoryview: ...
-    def trim(self) -> None: ...
-    def received(self, count: int) -> list[_Frame]: ...
-    def feed(self, data: Buffer) -> list[_Frame]: ...
+    def assembling(self) -> int: ...

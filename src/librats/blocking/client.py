@@ -530,6 +530,22 @@ class RatsClient:
         """
         self._bridge.call(self._client.set_protocol_version, version)
 
+    def set_encryption_enabled(self, enabled: bool) -> None:
+        """Encrypt sessions, as is the default, or do without. Before ``start()``.
+
+        Peers can connect only where both sides set the same. Without encryption no peer's id is proven, and everybody
+        on the path can read and change what is sent.
+
+        Raises:
+            UsageError: The client is running.
+        """
+        self._bridge.call(self._client.set_encryption_enabled, enabled)
+
+    @property
+    def is_encryption_enabled(self) -> bool:
+        """True where sessions are encrypted."""
+        return self._bridge.call(lambda: self._client.is_encryption_enabled)
+
     def set_data_directory(self, path: str | Path) -> None:
         """Keep identity and state in that directory. Before ``start()``.
 

@@ -72,6 +72,11 @@ class Peer:
         return self._get(lambda peer: peer.outgoing)
 
     @property
+    def is_encrypted(self) -> bool:
+        """True where the session is encrypted and the peer has proved its id; False where encryption is off."""
+        return self._get(lambda peer: peer.is_encrypted)
+
+    @property
     def agent(self) -> str:
         """Name and version of the peer's software, as it says."""
         return self._get(lambda peer: peer.agent)

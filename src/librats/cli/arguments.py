@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from librats import RatsClient, RatsConfig
 from librats.connector import Target
 from librats.errors import UsageError
-from librats.types import Address, ConnectionStrategy
+from librats.types import Address, ConnectionStrategy, Encryption
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -89,6 +89,19 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         default=ConnectionStrategy.AUTO_ADAPTIVE.value,
         help="how to reach peers (default: %(default)s)",
     )
+    options.add_argument(
+        "--peer-exchange",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="ask peers for others and dial these, and tell others when they ask (default: no)",
+    )
+    options.add_argument(
+        "--encryption",
+        choices=[choice.value for choice in Encryption],
+        default=Encryption.REQUIRED.value,
+        help="off: readable for everybody on the path, nobody proves who they are, and the other side must have set it "
+        "too (default: %(default)s)",
+    )
 
 
 def make_client(args: argparse.Namespace) -> RatsClient:
@@ -98,6 +111,8 @@ def make_client(args: argparse.Namespace) -> RatsClient:
         listen_host=args.listen.host,
         protocol_name=name if slash else version,
         protocol_version=version if slash else "",
+        encryption=Encryption(args.encryption),
+        peer_exchange=args.peer_exchange,
     )
     return RatsClient(args.listen.port, config=config, data_dir=args.data_dir)
 

@@ -49,6 +49,8 @@ class Dispatcher:
         """Messages of a type that has no handler."""
         self.bad_payloads = 0
         """Messages that were not what they said they were."""
+        self.datagrams_dropped = 0
+        """Datagrams that came while too many handlers of such were busy."""
         self.handler_errors = 0
         """Exceptions that handlers raised."""
 
@@ -56,22 +58,27 @@ class Dispatcher:
         """Tell the listeners of the event's class."""
         self.notify(type(event), event)
 
-    def notify(self, what: str | type, *args: Any) -> None:
-        """Call the listeners of something; async ones run as tasks."""
+    def notify(self, what: str | type, *args: Any) -> list[asyncio.Task[None]]:
+        """Call the listeners of something; async ones run as tasks, which are returned."""
+        tasks = []
         for registration in self.handlers.listeners(what):
             name = what if isinstance(what, str) else what.__name__
-            self.call(registration.handler, *args, name=name)
+            task = self.call(registration.handler, *args, name=name)
+            if task is not None:
+                tasks.append(task)
+        return tasks
 
-    def call(self, handler: Callable[..., Any], *args: Any, name: str) -> None:
-        """Call one listener; what it raises is logged."""
+    def call(self, handler: Callable[..., Any], *args: Any, name: str) -> asyncio.Task[None] | None:
+        """Call one listener; what it raises is logged. Returns the task of an async one."""
         try:
             result = handler(*args)
         except FAILURES:
             self.handler_errors += 1
             logger.exception("the handler for %s failed", name)
-            return
+            return None
         if inspect.isawaitable(result):
-            self.tasks.create(self._finish(result, name), name=f"librats handler for {name}")
+            return self.tasks.create(self._finish(result, name), name=f"librats handler for {name}")
+        return None
 
     async def _finish(self, result: Any, name: str) -> None:
         try:
@@ -126,6 +133,8 @@ class Inbox:
         self._dispatcher = dispatcher
         self._lanes: dict[Key, _Lane] = {}
         self._answering: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self.datagrams_under_way = 0
+        """Async handlers of datagrams that have not finished."""
 
     def deliver_run(self, link: Link, run: MessageRun) -> None:
         """Hand messages of one type to their handlers, together where one plain function hears them."""
@@ -167,7 +176,8 @@ class Inbox:
         lane = self._lanes.get((kind, name)) if self._lanes else None
         if lane is None:
             group = self._dispatcher.handlers.get(kind, name)
-            if group.plain:
+            # Small requests may ask for big answers: they wait where answers are not read.
+            if group.plain and not (message.request_id and not link.has_reply_room):
                 self._call_now(link, message, (kind, name))
                 return
             lane = _Lane(self._dispatcher.config.max_concurrent_handlers if group.side_by_side else 1)
@@ -175,6 +185,18 @@ class Inbox:
         lane.queue.append((link, message, None))
         if lane.running < lane.limit:
             self._start_worker((kind, name), lane)
+
+    def datagram(self, payload: bytes) -> None:
+        """Hand a datagram to those who listen, or drop it: nothing else holds its sender back."""
+        if self.datagrams_under_way >= self._dispatcher.config.max_concurrent_handlers:
+            self._dispatcher.datagrams_dropped += 1
+            return
+        for task in self._dispatcher.notify("datagram", self._peer, payload):
+            self.datagrams_under_way += 1
+            task.add_done_callback(self._datagram_handled)
+
+    def _datagram_handled(self, _task: object) -> None:
+        self.datagrams_under_way -= 1
 
     def cancel(self, link: Link, number: int) -> None:
         """Stop answering a request that the peer has given up."""

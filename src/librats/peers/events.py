@@ -100,10 +100,10 @@ class PeerDiscovered:
     """A peer was found that may be dialled."""
 
     peer_id: str
-    """Its id; empty where it does not tell."""
+    """Its id, which is not proven before it is connected; empty where it does not tell."""
     addresses: tuple[Address, ...]
-    """Where it says it is."""
+    """Where it says it is, or others say."""
     name: str
     """What it calls itself; not to be trusted."""
     source: str
-    """How it was found: ``"mdns"``."""
+    """How it was found: ``"mdns"``, or ``"peer-exchange"`` where a connected peer told of it."""

@@ -11,11 +11,12 @@ from typing import Any
 
 from librats._core.messages import Message, MessageRun
 from librats.config import RatsConfig
-from librats.errors import DecodeError, HandshakeError, RatsError
+from librats.errors import DecodeError, HandshakeError, PeerLimitReached, RatsError
 from librats.peers.access import Access
 from librats.peers.admission import Admission
 from librats.peers.dispatch import Dispatcher
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
+from librats.peers.exchange import Dial, PeerExchange
 from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
@@ -23,12 +24,14 @@ from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
 from librats.services.stream import Stream
-from librats.session.events import DatagramReceived
+from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
 from librats.session.frames import Kind, Reason
 from librats.session.greeting import Greeting
 from librats.session.librats2_wire import Identify
-from librats.session.opening import Opening
-from librats.types import Address, Entropy, PeerStats
+from librats.session.opening import BlockOpening, Opening
+from librats.session.plaintext import PlaintextOpening
+from librats.session.shared_limits import SharedLimits
+from librats.types import Address, Encryption, Entropy, PeerStats
 
 __all__ = ["PeerManager"]
 
@@ -47,6 +50,7 @@ class Gone:
     bytes_received: int = 0
     messages_sent: int = 0
     messages_received: int = 0
+    frames_skipped: int = 0
 
     def add(self, stats: PeerStats) -> None:
         """Add the traffic of one more."""
@@ -54,6 +58,7 @@ class Gone:
         self.bytes_received += stats.bytes_received
         self.messages_sent += stats.messages_sent
         self.messages_received += stats.messages_received
+        self.frames_skipped += stats.frames_skipped
 
 
 class PeerManager:
@@ -88,9 +93,11 @@ class PeerManager:
         self._tasks = tasks
         self._entropy = entropy
         self._new_key = new_key
+        self.shared = SharedLimits(config)
+        """The limits that all sessions keep together."""
         self._greeting = Greeting(
             incarnation=new_key(8),
-            message_window=config.session.message_window,
+            message_window=self.shared.first_window,
             max_message=config.session.max_message_size,
             agent=agent,
         )
@@ -100,7 +107,9 @@ class PeerManager:
         """Where we take connections."""
         self.peers: dict[str, Peer] = {}
         """Connected peers by id."""
-        self.admission = Admission(config, handlers, self.dispatcher, tasks, self.peers, access or Access())
+        self.admission = Admission(
+            config, handlers, self.dispatcher, tasks, self.peers, access=access or Access(), shared=self.shared
+        )
         """Who may come in."""
         self._waiting: dict[Link, Peer] = {}
         self._links: set[Link] = set()
@@ -117,28 +126,53 @@ class PeerManager:
             0,
         )
         """What has happened so far, for statistics."""
+        self.exchange: PeerExchange | None = None
+        """Peer exchange, where this client takes part in it."""
         self.gone = Gone()
         """Traffic of peers that are gone."""
+
+    def start_exchange(self, dial: Dial) -> None:
+        """Take part in peer exchange from now on.
+
+        Args:
+            dial: Connects to somebody of whom a peer told.
+        """
+        self.exchange = PeerExchange(
+            self._identity.peer_id,
+            self._config,
+            self.peers,
+            self.dispatcher,
+            self._tasks,
+            entropy=self._entropy,
+            dial=dial,
+        )
+        self._tasks.create(self.exchange.keep_asking(), name="librats peer exchange")
 
     # Making links
 
     def new_link(self, *, expect_id: str | None = None, initiator: bool = True) -> Link:
         """Make the protocol of a connection that is about to be made, or was just accepted."""
-        opening = Opening(
-            initiator=initiator,
-            private_key=self._identity.private_key,
-            ephemeral=self._new_key(KEY_SIZE),
-            protocol=self._config.protocol,
-            greeting=self._greeting,
-            expect_id=expect_id,
-        )
         return Link(
-            opening,
+            self._opening(expect_id, initiator=initiator),
             self,
             initiator=initiator,
             config=self._config.session,
             entropy=self._entropy,
+            shared=self.shared,
             connected=self._connected,
+        )
+
+    def _opening(self, expect_id: str | None, *, initiator: bool) -> BlockOpening:
+        protocol = self._config.protocol
+        if self._config.encryption is Encryption.OFF:
+            return PlaintextOpening(initiator=initiator, peer_id=self._identity.peer_id, protocol=protocol)
+        return Opening(
+            initiator=initiator,
+            private_key=self._identity.private_key,
+            ephemeral=self._new_key(KEY_SIZE),
+            protocol=protocol,
+            greeting=self._greeting,
+            expect_id=expect_id,
         )
 
     def incoming_link(self) -> Link:
@@ -170,6 +204,9 @@ class PeerManager:
             return
         if self._is_full(link):
             self._turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
+            return
+        if self.shared.memory.is_overdrawn:
+            self._turn_away(link, PeerLimitReached(self.shared.memory_words()), Reason.LIMIT, "max_memory")
             return
         if link.initiator:
             self._admit(link)
@@ -227,6 +264,12 @@ class PeerManager:
         observed = str(identify.observed) if identify.observed is not None else ""
         peer.hello = Hello(listen=listen[:MAX_KNOWN_ADDRESSES], observed=observed)
 
+    def peer_exchange(self, link: Link, event: PeersWanted | PeersOffered) -> None:
+        """Hear a peer's part of peer exchange, where this client takes part in it."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None and self.exchange is not None:
+            self.exchange.heard(peer, event)
+
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
         return self._handlers.channel(number)
@@ -248,6 +291,8 @@ class PeerManager:
             logger.debug("connected: %r", peer)
             self.dispatcher.notify("connect", peer)
             self.dispatcher.announce(PeerConnected(peer))
+            if self.exchange is not None:
+                self.exchange.joined(peer)
         else:
             self._note_hello(peer, hello)
             self._choose(peer, link)
@@ -345,7 +390,7 @@ class PeerManager:
         """Hand a datagram to those who listen."""
         peer = self.peers.get(link.peer_id)
         if peer is not None and event.kind == Kind.BYTES:
-            self.dispatcher.notify("datagram", peer, event.payload)
+            peer.inbox.datagram(event.payload)
 
     def link_going(self, link: Link, code: str, message: str) -> None:
         """Answer the peer's goodbye."""
@@ -389,6 +434,8 @@ class PeerManager:
         del self.peers[peer.id]
         peer.disconnected = True
         self.gone.add(peer.stats)
+        if self.exchange is not None:
+            self.exchange.left(peer)
         self.counters["peers_disconnected"] += 1
         logger.debug("disconnected: %r: %s", peer, reason)
         self.dispatcher.notify("disconnect", peer, reason)

@@ -13,6 +13,7 @@ from librats.peers.arguments import DEFAULT, Default, encode_text
 from librats.peers.dispatch import Inbox
 from librats.session.frames import Kind, Reason
 from librats.session.models import model_of
+from librats.session.opening import PlainOpened
 from librats.session.payloads import as_buffer, decode_payload, encode_json, encode_name, encode_value
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, PeerStats
 
@@ -27,6 +28,8 @@ __all__ = ["Peer"]
 
 JSON = Kind.JSON  # looking a member up takes a tenth of sending a message
 MAX_DATAGRAM = 65000
+NO_ENCRYPTION = "none, and its id is not proven"
+NOISE = "Noise XX, 25519, ChaCha20-Poly1305"
 
 T = TypeVar("T")
 
@@ -44,7 +47,7 @@ class Peer:
         self.attempts: Sequence[ConnectionAttempt] = ()
         """How the connection was tried, where this side dialled."""
         self._connected_at = self._link.now()
-        self._gone_counters = [0, 0, 0, 0]
+        self._gone_counters = [0, 0, 0, 0, 0]
         self.disconnected = False
         """True once the session has ended."""
 
@@ -81,6 +84,11 @@ class Peer:
         return self._link.initiator
 
     @property
+    def is_encrypted(self) -> bool:
+        """True where the session is encrypted and the peer has proved its id; False where encryption is off."""
+        return not isinstance(self._link.opened, PlainOpened)
+
+    @property
     def agent(self) -> str:
         """Name and version of the peer's software, as it says; ``"librats 2"`` for nodes of the C++ library."""
         if self._link.speaks_librats2:
@@ -104,6 +112,7 @@ class Peer:
             bytes_received=sums[1],
             messages_sent=sums[2],
             messages_received=sums[3],
+            frames_skipped=sums[4],
             bytes_queued=sum(link.session.queued for link in self._links),
             open_streams=sum(link.session.streams.count for link in self._links),
             connected_seconds=self._link.now() - self._connected_at,
@@ -118,7 +127,8 @@ class Peer:
             f"peer {self.id}",
             f"{'connected' if self.is_connected else 'was connected'} over {self.method} at {self.address} ({who}), "
             f"from {self._link.local_address}",
-            f"encryption: Noise XX, 25519, ChaCha20-Poly1305; round trip: {rtt}; software: {self.agent or 'unknown'}",
+            f"encryption: {NOISE if self.is_encrypted else NO_ENCRYPTION}; round trip: {rtt}; "
+            f"software: {self.agent or 'unknown'}",
         ]
         if self.disconnected:
             lines.append(f"ended: {self._link.reason[1]} [{self._link.reason[0]}]")
@@ -369,4 +379,10 @@ class Peer:
 
 def _counters(link: Link) -> list[int]:
     session = link.session
-    return [session.bytes_sent, session.bytes_received, session.messages_sent, session.messages_received]
+    return [
+        session.bytes_sent,
+        session.bytes_received,
+        session.messages_sent,
+        session.messages_received,
+        session.frames_skipped,
+    ]

@@ -15,6 +15,8 @@ from librats.session.events import (
     GoAwayReceived,
     HelloReceived,
     IdentifyReceived,
+    PeersOffered,
+    PeersWanted,
     PongReceived,
     ReplyReceived,
     RequestCancelled,
@@ -109,6 +111,8 @@ class LinkEvents(LinkState):
                     self._become_ready(event.payload)
             case IdentifyReceived():
                 self._owner.identified(self._link, event.identify)
+            case PeersWanted() | PeersOffered():
+                self._owner.peer_exchange(self._link, event)
             case GoAwayReceived():
                 self._take_go_away(event)
             case SessionFailed():

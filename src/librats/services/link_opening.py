@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from librats.errors import HandshakeError, RatsError
 from librats.services.link_ending import LinkEnding
 from librats.session.frames import Reason
-from librats.session.opening import LAST_MESSAGE, Opened, Opening
+from librats.session.opening import LAST_MESSAGE, BlockOpening, Opened, PlainOpened
 from librats.session.opening_clock import OpeningClock
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class LinkOpening(LinkEnding):
 
     if TYPE_CHECKING:
 
-        def _begin_session(self, opening: Opening, opened: Opened) -> None:
+        def _begin_session(self, opening: BlockOpening, opened: Opened | PlainOpened) -> None:
             """Go on with what the handshake left behind."""
 
     @property

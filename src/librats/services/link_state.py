@@ -15,8 +15,9 @@ from librats.services.waiting import Waiters
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
-from librats.session.opening import Opened, Opening
+from librats.session.opening import BlockOpening, Opened, PlainOpened
 from librats.session.opening_clock import OpeningClock
+from librats.session.shared_limits import SharedLimits
 from librats.types import Address, Entropy
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class LinkState:
         "_said_all",
         "_said_goodbye",
         "_session",
+        "_shared",
         "_streams",
         "_timer",
         "_transport",
@@ -71,21 +73,23 @@ class LinkState:
 
     def __init__(
         self,
-        opening: Opening,
+        opening: BlockOpening,
         owner: LinkOwner,
         *,
         initiator: bool,
         config: SessionConfig,
         entropy: Entropy,
+        shared: SharedLimits,
         connected: Callable[[Link], bool] | None = None,
     ) -> None:
-        self._opening: Opening | None = opening
+        self._opening: BlockOpening | None = opening
         self._opening_buffer: bytearray | None = None
         self._clock: OpeningClock | None = None
         self._owner = owner
         self._connected = connected
         self._config = config
         self._entropy = entropy
+        self._shared = shared
         self._loop = asyncio.get_running_loop()
         self.initiator = initiator
         """True where this side dialled."""
@@ -95,7 +99,7 @@ class LinkState:
         """This side of the connection."""
         self.peer_id = ""
         """Id of the peer; empty until the handshake is done."""
-        self.opened: Opened | None = None
+        self.opened: Opened | PlainOpened | None = None
         """What the handshake left behind, once it is done."""
         self.reason = LOST
         """Code and words for why the link ended."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from librats._core.messages import Message, MessageRun
     from librats.services.session import Link
     from librats.services.stream import Stream
-    from librats.session.events import DatagramReceived
+    from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
     from librats.session.frames import Kind
     from librats.session.librats2_wire import Identify
 
@@ -47,6 +47,9 @@ class LinkOwner(Protocol):
 
     def identified(self, link: Link, identify: Identify) -> None:
         """A librats 2 node tells where it listens."""
+
+    def peer_exchange(self, link: Link, event: PeersWanted | PeersOffered) -> None:
+        """The peer asks for other peers, or tells of them."""
 
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""

@@ -14,7 +14,7 @@ from librats.session.events import StreamChanged
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
-from librats.session.opening import Opened, Opening
+from librats.session.opening import BlockOpening, Opened, PlainOpened
 
 __all__ = ["Link"]
 
@@ -32,6 +32,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         initiator: True on the side that dialled.
         config: Limits and timing.
         entropy: Random values for the session.
+        shared: The limits that all links of a client keep together.
         connected: Called with the link once the connection is there; False refuses it before the handshake.
     """
 
@@ -68,12 +69,12 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         elif self._opening is not None and self._opening_buffer is not None:
             self._take_opening(bytes(self._opening_buffer[:nbytes]))
 
-    def _begin_session(self, opening: Opening, opened: Opened) -> None:
+    def _begin_session(self, opening: BlockOpening, opened: Opened | PlainOpened) -> None:
         self._opening = self._opening_buffer = None
         self.opened = opened
         self.peer_id = opened.peer_id
         now = self._loop.time()
-        if opened.greeting is None:
+        if isinstance(opened, PlainOpened) or opened.greeting is None:
             self._session = Librats2Session(
                 opened, config=self._config, entropy=self._entropy, channel=self._owner.channel, now=now
             )
@@ -85,6 +86,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
                 config=self._config,
                 entropy=self._entropy,
                 now=now,
+                shared=self._shared,
+                window=self._shared.first_window,
             )
         if leftover := opening.leftover:
             self._session.receive_data(leftover, now=now)
@@ -148,7 +151,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         events = session.take_events()
         while events and type(events[0]) is StreamChanged and self.admitted:
             self._take_event(events.popleft())
-        low_water = self._config.send_low_water
+        low_water = self._shared.send_low_water
         if self._is_full:
             self._is_full = not self.has_room
         if self._waiters.any_for_room and session.queued <= low_water:

@@ -9,6 +9,7 @@ from librats._core.messages import Message, MessageRun
 from librats.session.frames import Kind
 
 if TYPE_CHECKING:
+    from librats.session.exchange import KnownPeer
     from librats.session.librats2_wire import Identify
     from librats.session.streams import StreamState
 
@@ -20,6 +21,8 @@ __all__ = [
     "IdentifyReceived",
     "Message",
     "MessageRun",
+    "PeersOffered",
+    "PeersWanted",
     "PongReceived",
     "ReplyReceived",
     "RequestCancelled",
@@ -86,6 +89,20 @@ class IdentifyReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PeersWanted:
+    """The peer asks for others."""
+
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeersOffered:
+    """The peer tells of others; asked for or not."""
+
+    entries: tuple[KnownPeer, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PongReceived:
     """The answer to a ping."""
 
@@ -133,6 +150,8 @@ Event: TypeAlias = (
     | DatagramReceived
     | HelloReceived
     | IdentifyReceived
+    | PeersWanted
+    | PeersOffered
     | PongReceived
     | StreamOpened
     | StreamChanged

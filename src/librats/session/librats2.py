@@ -8,34 +8,38 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from librats._core.messages import make_run
+from librats._core.inner import InnerQueue, InnerReader, InnerWriter
+from librats._core.messages import MessageRun
 from librats.config import SessionConfig
-from librats.errors import DecodeError, PeerLacks, PeerNotConnected, RemoteProtocolError, UsageError
+from librats.errors import DecodeError, PeerLacks, PeerNotConnected, UsageError
 from librats.session.events import Event, HelloReceived, IdentifyReceived, PongReceived, SessionFailed
+from librats.session.exchange import decode_exchange
 from librats.session.frames import FRAME_COST, Kind, Reason
-from librats.session.librats2_wire import INNER_HEADER, MAX_BLOCK, Identify, InnerType, channel_id
-from librats.session.opening import Opened
+from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType
+from librats.session.opening import Opened, PlainOpened
 from librats.session.payloads import Payload
 from librats.session.round_trip import RoundTrip
 from librats.types import Entropy
 
 __all__ = ["Librats2Session", "NoRequests", "NoStreams"]
 
-LENGTH_PREFIX = 4
-TAG_SIZE = 16
-SCRATCH_SIZE = 64 * 1024
 ROUND_SIZE = 256 * 1024
-PING_SIZE = 9
-PING, PONG = 0, 1
+MAX_URGENT = 1024 * 1024
+"""Bytes of pings and the like that may wait for a peer that does not read; one that makes us hold more is given up."""
+
+MAX_EVENTS = 4096
+"""Events other than messages that may wait for a driver that does not take them."""
+
+PING, PONG = b"\0", b"\1"
 NEVER = float("inf")
 
 
 class NoStreams:
     """Stands for the streams of a peer that has none."""
 
-    count = 0
+    count = incoming = outgoing = windows = 0
     sending = False
 
     def open(self, name: bytes) -> NoReturn:
@@ -53,7 +57,7 @@ class NoStreams:
 class NoRequests:
     """Stands for the requests of a peer that has none."""
 
-    count = 0
+    count = most = 0
 
     def cancel(self, number: int) -> None:
         """Do nothing: no request is under way."""
@@ -76,30 +80,29 @@ class Librats2Session:
 
     def __init__(
         self,
-        opened: Opened,
+        opened: Opened | PlainOpened,
         *,
         config: SessionConfig,
         entropy: Entropy,
         channel: Callable[[int], tuple[Kind, str] | None],
         now: float,
     ) -> None:
-        self._sending = opened.sending
-        self._receiving = opened.receiving
         self._config = config
-        self._channel = channel
-        self._scratch = bytearray(SCRATCH_SIZE)
-        self._incoming = bytearray()
-        self._outgoing: deque[bytes] = deque()
-        self._queued = 0
-        self._urgent: deque[bytes] = deque()
+        self._writer = InnerWriter(opened.sending)
+        # Room for the header, a name and the tag.
+        self._max_payload = min(config.max_message_size, MAX_BLOCK - 1024)
+        self._reader = InnerReader(opened.receiving, config.max_message_size, channel)
+        self._urgent = InnerQueue()
+        self._messages = InnerQueue()
         self._events: deque[Event] = deque()
-        self._unhandled = 0
+        self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
+        self._others = 0
+        self._consumed = 0
+        self._malformed = 0
         self._answers_pings = False
         self._last_received = now
         self._next_ping = now
         self._going = False
-        # The longest inner message that we take; its name may have 65,535 bytes.
-        self._max_block = min(MAX_BLOCK, config.max_message_size + INNER_HEADER + 2 + 65535 + TAG_SIZE)
         self.streams = NoStreams()
         """No streams."""
         self.requests = NoRequests()
@@ -108,10 +111,7 @@ class Librats2Session:
         """Pings and what they tell."""
         self.failed: SessionFailed | None = None
         """Why this side gave the session up, or None."""
-        self.frames_skipped = 0
-        """Messages that nobody here hears of: of another type, on another channel, or malformed."""
         self.messages_sent = 0
-        self.messages_received = 0
         self.bytes_sent = 0
         self.bytes_received = 0
 
@@ -120,7 +120,7 @@ class Librats2Session:
     @property
     def queued(self) -> int:
         """Bytes of messages that wait for room at the network."""
-        return self._queued
+        return len(self._messages)
 
     @property
     def replies_queued(self) -> int:
@@ -130,98 +130,96 @@ class Librats2Session:
     @property
     def control_queued(self) -> int:
         """Bytes of pings and of identify that wait for the network."""
-        return sum(map(len, self._urgent))
+        return len(self._urgent)
+
+    @property
+    def unhandled(self) -> int:
+        """Bytes of messages that handlers have not finished, and of a part of one."""
+        return self._unhandled + self._reader.held
+
+    @property
+    def receive_buffer(self) -> int:
+        """Bytes that the buffer for the network takes."""
+        return self._reader.buffer_size
 
     @property
     def is_idle(self) -> bool:
         """True where nothing is under way in either direction."""
-        return not (self._outgoing or self._urgent or self._unhandled)
+        return not (len(self._messages) or len(self._urgent) or self._unhandled)
 
     @property
     def wants_pause(self) -> bool:
         """True where nothing should be taken from the network: librats 2 has no other way to hold a peer back."""
         return self._unhandled >= self._config.message_window
 
+    @property
+    def _unhandled(self) -> int:
+        return self._reader.window_used - self._consumed
+
+    @property
+    def messages_received(self) -> int:
+        """Messages that arrived for a handler."""
+        return self._reader.messages
+
+    @property
+    def frames_skipped(self) -> int:
+        """Messages that nobody here hears of: of another type, on another channel, or malformed."""
+        return self._reader.skipped + self._malformed
+
     # Bytes in
 
     def get_buffer(self) -> memoryview:
         """Where the driver writes the next bytes from the network."""
-        return memoryview(self._scratch)
+        return self._reader.get_buffer()
 
     def buffer_updated(self, count: int, *, now: float) -> None:
         """Take the bytes that were written to :meth:`get_buffer`."""
-        self.receive_data(memoryview(self._scratch)[:count], now=now)
+        self.bytes_received += count
+        self._take(self._reader.received(count), now)
 
     def receive_data(self, data: bytes | memoryview, *, now: float) -> None:
         """Take bytes from the network."""
+        if self.failed is None:
+            self.bytes_received += len(data)
+            self._take(self._reader.feed(data), now)
+
+    def _take(self, news: list[Any], now: float) -> None:
         if self.failed is not None:
             return
-        self.bytes_received += len(data)
         self._last_received = now
-        self._incoming += data
-        try:
-            self._read_blocks(now)
-        except RemoteProtocolError as error:
-            self.fail(Reason.PROTOCOL_ERROR, str(error))
+        if self._reader.others == self._others:
+            self._events += news
+        else:
+            self._others = self._reader.others
+            for item in news:
+                if type(item) is MessageRun:
+                    self._events.append(item)
+                else:
+                    self._take_other(item[0], item[1], now)
+        if self._reader.error is not None:
+            self.fail(Reason.PROTOCOL_ERROR, self._reader.error)
+        elif len(self._urgent) > MAX_URGENT:
+            self.fail(Reason.LIMIT, "the peer asks without reading the answers")
+        elif len(self._events) > self._max_events:
+            self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
 
-    def _read_blocks(self, now: float) -> None:
-        incoming = self._incoming
-        at, held = 0, len(incoming)
-        while held - at >= LENGTH_PREFIX:
-            size = int.from_bytes(incoming[at : at + LENGTH_PREFIX])
-            if not TAG_SIZE + INNER_HEADER <= size <= self._max_block:
-                raise RemoteProtocolError(f"a block of {size} bytes, of which {self._max_block} are taken")
-            if held - at < LENGTH_PREFIX + size:
-                break
-            block = bytes(incoming[at + LENGTH_PREFIX : at + LENGTH_PREFIX + size])
-            at += LENGTH_PREFIX + size
-            self._take(self._receiving.open(block), now)
-        if at:
-            del incoming[:at]
-
-    def _take(self, inner: bytes, now: float) -> None:
-        kind = inner[0]
-        if kind == InnerType.TYPED:
-            self._take_typed(inner)
-        elif kind == InnerType.APP:
-            found = self._channel(int.from_bytes(inner[2:INNER_HEADER]))
-            if found is None:
-                self.frames_skipped += 1
-            else:
-                self._deliver(*found, inner[INNER_HEADER:])
-        elif kind == InnerType.PING and len(inner) == INNER_HEADER + PING_SIZE:
-            self._take_ping(inner[INNER_HEADER], inner[INNER_HEADER + 1 :], now)
+    def _take_other(self, kind: int, payload: bytes, now: float) -> None:
+        if kind == InnerType.PING:
+            self._take_ping(payload[:1], payload[1:], now)
         elif kind == InnerType.CONTROL:
             try:
-                self._events.append(IdentifyReceived(Identify.decode(inner[INNER_HEADER:])))
+                self._events.append(IdentifyReceived(Identify.decode(payload)))
             except DecodeError:
-                self.frames_skipped += 1
+                self._malformed += 1
         else:
-            self.frames_skipped += 1
+            try:
+                self._events.append(decode_exchange(payload))
+            except DecodeError:
+                self._malformed += 1
 
-    def _take_typed(self, inner: bytes) -> None:
-        start = INNER_HEADER + 2
-        size = int.from_bytes(inner[INNER_HEADER:start])
-        try:
-            name = inner[start : start + size].decode()
-        except UnicodeDecodeError:
-            self.frames_skipped += 1
-            return
-        if len(inner) < start + size:
-            self.frames_skipped += 1
-        else:
-            self._deliver(Kind.JSON, name, inner[start + size :])
-
-    def _deliver(self, kind: Kind, name: str, payload: bytes) -> None:
-        if len(payload) > self._config.max_message_size:
-            raise RemoteProtocolError(f"a message longer than {self._config.max_message_size} bytes")
-        self._unhandled += FRAME_COST + len(payload)
-        self.messages_received += 1
-        self._events.append(make_run(kind, name, (payload,), FRAME_COST))
-
-    def _take_ping(self, tag: int, token: bytes, now: float) -> None:
+    def _take_ping(self, tag: bytes, token: bytes, now: float) -> None:
         if tag == PING:
-            self._urgent.append(_inner(InnerType.PING, bytes([PONG]) + token))
+            self._urgent.add(InnerType.PING, PONG + token)
         elif tag == PONG:
             rtt = self.round_trip.pong(token, now)
             if rtt is not None:
@@ -246,7 +244,7 @@ class Librats2Session:
 
     def takes(self, size: int) -> bool:
         """Whether a payload of that many bytes is within what both sides take."""
-        return size <= self._config.max_message_size and size <= MAX_BLOCK - 1024
+        return size <= self._max_payload
 
     def check_size(self, size: int) -> None:
         """Check a payload against what both sides take.
@@ -267,17 +265,14 @@ class Librats2Session:
             PeerNotConnected: The session is closed.
             UsageError: It is too long.
         """
-        self.check_size(len(payload))
+        if len(payload) > self._max_payload:
+            self.check_size(len(payload))
         if self.failed is not None or self._going:
             raise PeerNotConnected(self.failed.message if self.failed else "the session is closed")
-        if kind == Kind.JSON:
-            inner = _inner(InnerType.TYPED, len(name).to_bytes(2) + name + bytes(payload))
-        else:
-            inner = _inner(InnerType.APP, bytes(payload), channel=channel_id(name.decode()))
-        self._outgoing.append(inner)
-        self._queued += len(inner)
         self.messages_sent += 1
-        return self._queued
+        if kind == Kind.JSON:
+            return self._messages.add_typed(name, payload)
+        return self._messages.add_app(name, payload)
 
     def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> NoReturn:
         """Refuse.
@@ -313,17 +308,22 @@ class Librats2Session:
 
     def send_hello(self, payload: bytes) -> None:
         """Tell the peer about ourselves with an identify message, and take it as admitted: it says nothing to that."""
-        self._urgent.append(_inner(InnerType.CONTROL, payload))
+        self._urgent.add(InnerType.CONTROL, payload)
         self._events.appendleft(HelloReceived(b"{}"))
+
+    def send_exchange(self, payload: bytes) -> None:
+        """Queue a message of peer exchange."""
+        if self.failed is None and not self._going:
+            self._urgent.add(InnerType.PEX, payload)
 
     def consumed(self, cost: int) -> None:
         """Take note that a message has been handled."""
-        self._unhandled -= cost
+        self._consumed += cost
 
     def ping(self, *, now: float) -> bytes:
         """Queue a ping and return its token. A node without the ping service does not answer."""
         token = self.round_trip.start(now)
-        self._urgent.append(_inner(InnerType.PING, bytes([PING]) + token))
+        self._urgent.add(InnerType.PING, PING + token)
         return token
 
     def go_away(self, code: str, message: str = "") -> None:
@@ -334,9 +334,8 @@ class Librats2Session:
         """Give the session up at once."""
         if self.failed is None:
             self.failed = SessionFailed(code, message)
-            self._outgoing.clear()
+            self._messages.clear()
             self._urgent.clear()
-            self._queued = 0
             self._events.append(self.failed)
 
     # Bytes out
@@ -344,25 +343,13 @@ class Librats2Session:
     @property
     def wants_to_send(self) -> bool:
         """True where :meth:`data_to_send` has something."""
-        return self.failed is None and bool(self._urgent or self._outgoing)
+        return self.failed is None and bool(len(self._urgent) or len(self._messages))
 
     def data_to_send(self, *, now: float) -> bytes:
         """Return the next blocks for the network, about a quarter of a MiB of them, or b"" where there are none."""
         if self.failed is not None:
             return b""
-        batch: list[bytes] = []
-        size = 0
-        while self._urgent:
-            batch.append(self._urgent.popleft())
-        while self._outgoing and size < ROUND_SIZE:
-            inner = self._outgoing.popleft()
-            size += len(inner)
-            batch.append(inner)
-        self._queued -= size
-        if not batch:
-            return b""
-        sealed = self._sending.seal_many(batch)
-        data = b"".join([part for block in sealed for part in (len(block).to_bytes(LENGTH_PREFIX), block)])
+        data = self._writer.seal(self._urgent, self._messages, ROUND_SIZE)
         self.bytes_sent += len(data)
         return data
 
@@ -384,8 +371,5 @@ class Librats2Session:
             self.fail(Reason.TIMEOUT, f"nothing was heard for {self._config.idle_timeout:g} s")
         elif now >= self._next_ping:
             self._next_ping = now + self._config.ping_interval
+            self._reader.trim()
             self.ping(now=now)
-
-
-def _inner(kind: InnerType, payload: bytes, *, channel: int = 0) -> bytes:
-    return bytes([kind, 0]) + channel.to_bytes(2) + payload

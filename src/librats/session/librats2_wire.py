@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
+from librats._core.inner import channel_number
 from librats.errors import DecodeError
 from librats.types import Address
 
 __all__ = [
-    "INNER_HEADER",
     "MAX_BLOCK",
+    "Cursor",
     "Identify",
     "InnerType",
     "channel_id",
+    "pack_address",
 ]
 
 MAX_BLOCK = 64 * 1024 * 1024
-INNER_HEADER = 4
 MAX_ADDRESSES = 32
 IDENTIFY_VERSION = 1
 IP_SIZES = (4, 16)
@@ -47,20 +48,18 @@ def channel_id(name: str) -> int:
         >>> channel_id("chat")
         23520
     """
-    value = 2166136261
-    for byte in name.encode():
-        value = ((value ^ byte) * 16777619) & 0xFFFFFFFF
-    return (value >> 16) ^ (value & 0xFFFF) or 1
+    return channel_number(name.encode())
 
 
-def _pack_address(address: Address) -> bytes:
+def pack_address(address: Address) -> bytes:
+    """Write an address, an IPv4-mapped one as IPv4."""
     ip = ipaddress.ip_address(address.host.partition("%")[0])
     mapped = getattr(ip, "ipv4_mapped", None)
     packed = (mapped or ip).packed
     return bytes([len(packed)]) + packed + address.port.to_bytes(2)
 
 
-class _Cursor:
+class Cursor:
     """Reads from the front; whatever is missing is a :class:`~librats.DecodeError`."""
 
     def __init__(self, data: bytes) -> None:
@@ -69,9 +68,11 @@ class _Cursor:
 
     @property
     def left(self) -> int:
+        """Bytes not read yet."""
         return len(self._data) - self._at
 
     def take(self, size: int) -> bytes:
+        """Read so many bytes."""
         if self.left < size:
             raise DecodeError("a message that breaks off", self._at)
         piece = self._data[self._at : self._at + size]
@@ -79,9 +80,11 @@ class _Cursor:
         return piece
 
     def number(self, size: int) -> int:
+        """Read a number of so many bytes."""
         return int.from_bytes(self.take(size))
 
     def address(self, ip_size: int | None = None) -> Address:
+        """Read an address, and before it the size of its IP where that was not read yet."""
         size = self.number(1) if ip_size is None else ip_size
         if size not in IP_SIZES:
             raise DecodeError(f"an address of {size} bytes", self._at)
@@ -109,8 +112,8 @@ class Identify:
         """Return the payload of the Control message."""
         listed = [address for address in self.addresses if address.port][:MAX_ADDRESSES]
         parts = [bytes([IDENTIFY_VERSION]), self.listen_port.to_bytes(2), bytes([len(listed)])]
-        parts += [_pack_address(address) for address in listed]
-        parts.append(b"\0" if self.observed is None else _pack_address(self.observed))
+        parts += [pack_address(address) for address in listed]
+        parts.append(b"\0" if self.observed is None else pack_address(self.observed))
         parts.append(bytes([self.transports]))
         return b"".join(parts)
 
@@ -121,7 +124,7 @@ class Identify:
         Raises:
             DecodeError: Another version, or it breaks off; a librats 2 node ignores it then.
         """
-        cursor = _Cursor(payload)
+        cursor = Cursor(payload)
         if cursor.number(1) != IDENTIFY_VERSION:
             raise DecodeError("an identify of another version")
         port = cursor.number(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from librats._core.aead import Cipher
@@ -10,20 +11,42 @@ from librats.errors import DecodeError, HandshakeError
 from librats.noise.handshake import Handshake
 from librats.session.greeting import MAX_GREETING, Greeting
 
-__all__ = ["LAST_MESSAGE", "Opened", "Opening", "peer_id_of"]
+__all__ = [
+    "LAST_MESSAGE",
+    "PROLOGUE_SIZE",
+    "BlockOpening",
+    "Opened",
+    "Opening",
+    "PlainOpened",
+    "is_plaintext",
+    "peer_id_of",
+    "prologue_of",
+]
 
 NOISE_NAME = "Noise_XX_25519_ChaChaPoly_SHA256"
 PROLOGUE_HEAD = b"librats-proto\x1f"
 LENGTH_PREFIX = 4
+PROLOGUE_SIZE = 2
+"""Bytes that tell the prologue's length in a plaintext opening."""
 
 # The three messages of XX with empty payloads: e; e, ee, s, es; s, se.
 BARE_SIZES = (32, 96, 64)
 LAST_MESSAGE = 2
 
 
+def prologue_of(protocol: str) -> bytes:
+    """What both sides of a handshake must share, from the application's protocol string."""
+    return PROLOGUE_HEAD + protocol.encode()
+
+
 def peer_id_of(public_key: bytes) -> str:
     """The id of the peer with that X25519 key: its SHA-256 in lower-case hex."""
     return hashlib.sha256(public_key).hexdigest()
+
+
+def is_plaintext(block: bytes) -> bool:
+    """Whether a first block is that of a peer without encryption, of whatever protocol."""
+    return block[PROLOGUE_SIZE : PROLOGUE_SIZE + len(PROLOGUE_HEAD)] == PROLOGUE_HEAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,52 +72,35 @@ class Opened:
     """What the peer told about itself; None for a librats 2 node."""
 
 
-class Opening:
-    """The handshake machine of one link: bytes in, bytes out, in the end :attr:`result`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainOpened:
+    """What is left where encryption is off: nothing to seal or open with, and nothing proven."""
 
-    Args:
-        initiator: True on the side that dialled.
-        private_key: Our X25519 private key, 32 bytes.
-        ephemeral: A fresh X25519 private key, 32 bytes from the system's entropy.
-        protocol: The application's protocol string, ``name/version``; both sides must give the same.
-        greeting: What we tell about ourselves.
-        expect_id: The only peer id that is accepted, or None for any.
-    """
+    peer_id: str
+    """The peer's id, as it says."""
 
-    def __init__(
-        self,
-        *,
-        initiator: bool,
-        private_key: bytes,
-        ephemeral: bytes,
-        protocol: str,
-        greeting: Greeting,
-        expect_id: str | None = None,
-    ) -> None:
-        self._initiator = initiator
-        self._handshake = Handshake(
-            NOISE_NAME,
-            initiator=initiator,
-            prologue=PROLOGUE_HEAD + protocol.encode(),
-            static=private_key,
-            ephemeral=ephemeral,
-        )
-        self._own_greeting = greeting.encode()
-        self._expect_id = expect_id
-        self._step = 0
+    sending: None = None
+    receiving: None = None
+    greeting: None = None
+
+
+class BlockOpening(ABC):
+    """What comes before a session: blocks in, blocks out, in the end :attr:`result`."""
+
+    _hung_up: str
+    """Why a peer may have hung up."""
+
+    def __init__(self) -> None:
         self._failed = False
-        self._greeting: Greeting | None = None
         self._incoming = bytearray()
         self._outgoing = bytearray()
-        self.result: Opened | None = None
-        """The secure channel, once there is one."""
-        if initiator:
-            self._write()
+        self.result: Opened | PlainOpened | None = None
+        """The channel, once there is one."""
 
     @property
+    @abstractmethod
     def step(self) -> int:
-        """How many of the three handshake messages have passed."""
-        return self._step
+        """How many of the three handshake messages have passed; all where no more are waited for."""
 
     @property
     def leftover(self) -> bytes:
@@ -128,14 +134,15 @@ class Opening:
     def _read_blocks(self) -> None:
         while self.result is None and len(self._incoming) >= LENGTH_PREFIX:
             size = int.from_bytes(self._incoming[:LENGTH_PREFIX])
-            bare = BARE_SIZES[self._step]
-            if not bare <= size <= bare + MAX_GREETING:
-                raise HandshakeError(f"not a librats peer: handshake message {self._step + 1} of {size} bytes")
+            self._check_size(size)
             if len(self._incoming) < LENGTH_PREFIX + size:
                 return
             block = bytes(self._incoming[LENGTH_PREFIX : LENGTH_PREFIX + size])
             del self._incoming[: LENGTH_PREFIX + size]
             self._read(block)
+
+    def _write_block(self, body: bytes) -> None:
+        self._outgoing += len(body).to_bytes(LENGTH_PREFIX) + body
 
     def receive_eof(self) -> None:
         """Take the end of the peer's bytes.
@@ -144,9 +151,71 @@ class Opening:
             HandshakeError: The handshake is not finished.
         """
         if self.result is None:
-            raise HandshakeError("the peer hung up during the handshake: another protocol name, or it refused")
+            raise HandshakeError(f"the peer hung up during the handshake: {self._hung_up}")
+
+    @abstractmethod
+    def _check_size(self, size: int) -> None:
+        """Refuse the next block by its length."""
+
+    @abstractmethod
+    def _read(self, block: bytes) -> None:
+        """Take the next block."""
+
+
+class Opening(BlockOpening):
+    """The Noise handshake of one link.
+
+    Args:
+        initiator: True on the side that dialled.
+        private_key: Our X25519 private key, 32 bytes.
+        ephemeral: A fresh X25519 private key, 32 bytes from the system's entropy.
+        protocol: The application's protocol string, ``name/version``; both sides must give the same.
+        greeting: What we tell about ourselves.
+        expect_id: The only peer id that is accepted, or None for any.
+    """
+
+    result: Opened | None
+    _hung_up = "another protocol name, no encryption there, or it refused"
+
+    def __init__(
+        self,
+        *,
+        initiator: bool,
+        private_key: bytes,
+        ephemeral: bytes,
+        protocol: str,
+        greeting: Greeting,
+        expect_id: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._initiator = initiator
+        self._handshake = Handshake(
+            NOISE_NAME,
+            initiator=initiator,
+            prologue=prologue_of(protocol),
+            static=private_key,
+            ephemeral=ephemeral,
+        )
+        self._own_greeting = greeting.encode()
+        self._expect_id = expect_id
+        self._step = 0
+        self._greeting: Greeting | None = None
+        if initiator:
+            self._write()
+
+    @property
+    def step(self) -> int:
+        """How many of the three handshake messages have passed."""
+        return self._step
+
+    def _check_size(self, size: int) -> None:
+        bare = BARE_SIZES[self._step]
+        if not bare <= size <= bare + MAX_GREETING:
+            raise HandshakeError(f"not a librats peer: handshake message {self._step + 1} of {size} bytes")
 
     def _read(self, block: bytes) -> None:
+        if self._step == 0 and is_plaintext(block):
+            raise HandshakeError("the peer does without encryption, which is required here")
         payload = self._handshake.read_message(block)
         if self._step > 0:
             try:
@@ -163,7 +232,7 @@ class Opening:
 
     def _write(self) -> None:
         message = self._handshake.write_message(self._own_greeting if self._step > 0 else b"")
-        self._outgoing += len(message).to_bytes(LENGTH_PREFIX) + message
+        self._write_block(message)
         self._step += 1
 
     def _check_peer(self) -> str:

@@ -46,6 +46,21 @@ def test_a_protocol_is_a_name_and_a_version(
     assert client._config.protocol == text
 
 
+@pytest.mark.parametrize(
+    ("options", "encryption", "exchange"),
+    [
+        ([], "required", False),
+        (["--encryption", "off", "--peer-exchange"], "off", True),
+        (["--encryption", "required", "--no-peer-exchange"], "required", False),
+    ],
+)
+def test_encryption_and_peer_exchange_reach_the_configuration(
+    parser: argparse.ArgumentParser, options: list[str], encryption: str, exchange: bool
+) -> None:
+    config = make_client(parser.parse_args(options))._config
+    assert (config.encryption, config.peer_exchange) == (encryption, exchange)
+
+
 def test_pairs_of_type_and_json_are_collected_in_order(parser: argparse.ArgumentParser) -> None:
     args = parser.parse_args(["--message", "a", "null", "--message", "b", '{"c": [1.5, "é"]}'])
     assert args.message == [("a", None), ("b", {"c": [1.5, "é"]})]

@@ -14,7 +14,7 @@ from librats.session.events import Event, Message
 from librats.session.frames import Kind, Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.librats2_wire import InnerType, channel_id
-from librats.session.opening import Opened
+from librats.session.opening import Opened, PlainOpened
 
 START = 1000.0
 CHANNELS = {channel_id(name): (kind, name) for name, kind in (("data", Kind.BYTES), ("chat", Kind.TEXT))}
@@ -40,6 +40,13 @@ def session_of(
         handshake_hash=bytes(32),
         greeting=None,
     )
+    return session_from(left, config=config, channel=channel)
+
+
+def session_from(
+    left: Opened | PlainOpened, *, config: SessionConfig | None = None, channel: Channel = CHANNELS.get
+) -> Librats2Session:
+    """Return the session that follows an opening."""
     return Librats2Session(
         left, config=config or SessionConfig(), entropy=CountingEntropy(), channel=channel, now=START
     )

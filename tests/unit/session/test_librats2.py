@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reference.runs import each
 from tests.unit.session.joined import KEYS, byte_by_byte, random_pieces, whole
 from tests.unit.session.librats2_node import (
     START,
@@ -315,7 +316,7 @@ def test_lost_connection_is_told_once() -> None:
 def test_ping_is_answered_with_its_token_and_ours_is_timed() -> None:
     ends = session_of(), session_of(KEYS[::-1])
     token = ends[0].ping(now=START)
-    assert ends[0].control_queued == 4 + 9
+    assert ends[0].control_queued == 4 + 4 + 9
     ends[1].receive_data(drain(ends[0]), now=START)
     assert news_of(ends[1]) == []
     ends[0].receive_data(drain(ends[1]), now=START + 0.25)
@@ -359,6 +360,31 @@ def test_silent_peer_is_kept_until_it_has_once_answered_a_ping() -> None:
     assert link.session.next_timer() == late + 40 + 45
     link.session.handle_timer(now=late + 40 + 45)
     assert has_failed(link.session, Reason.TIMEOUT)
+
+
+# What a peer can make us hold
+
+
+def test_pings_whose_answers_are_not_read_end_the_session() -> None:
+    link = Link()
+    sent = 0
+    while link.session.failed is None and sent < 100_000:
+        link.hear(*[inner(InnerType.PING, b"\0" + bytes(8))] * 1000)
+        assert link.session.control_queued < 1_100_000
+        sent += 1000
+    assert has_failed(link.session, Reason.LIMIT)
+    assert link.session.control_queued == 0
+
+
+@pytest.mark.parametrize("said", [inner(InnerType.CONTROL, Identify().encode()), inner(InnerType.PEX, b"\1\0\0\1")])
+def test_news_that_nobody_takes_end_the_session(said: bytes) -> None:
+    link = Link(SessionConfig(message_window=MIN_MESSAGE_WINDOW))
+    sent = 0
+    while link.session.failed is None and sent < 100_000:
+        link.session.receive_data(link.node.seal(*[said] * 100), now=START)
+        sent += 100
+    assert has_failed(link.session, Reason.LIMIT)
+    assert 4096 <= sent <= 4096 + MIN_MESSAGE_WINDOW // FRAME_COST + 100
 
 
 # Verbs and accounts
@@ -434,10 +460,10 @@ def test_queued_bytes_are_counted_until_they_leave() -> None:
     assert is_so(session.wants_to_send) is False
     session.send_message(Kind.BYTES, b"data", b"x" * 10)
     session.send_message(Kind.JSON, b"name", b"{}")
-    assert session.queued == (4 + 10) + (4 + 2 + 4 + 2)
+    assert session.queued == (4 + 4 + 10) + (4 + 4 + 2 + 4 + 2)
     assert session.control_queued == 0
     session.send_hello(bytes(6))
-    assert session.control_queued == 4 + 6
+    assert session.control_queued == 4 + 4 + 6
     assert is_so(session.wants_to_send)
     assert is_so(session.is_idle) is False
     drain(session)
@@ -484,7 +510,7 @@ def test_no_sealed_message_of_a_peer_breaks_the_session(inners: list[bytes], see
     pings = [sent for sent in inners if sent[0] == InnerType.PING and len(sent) == 13]
     pongs = [sent for sent in pings if sent[4] == 0]
     assert link.said() == [inner(InnerType.PING, b"\x01" + sent[5:]) for sent in pongs]
-    assert len(events) + link.session.frames_skipped + len(pings) == len(inners)
+    assert len(list(each(events))) + link.session.frames_skipped + len(pings) == len(inners)
     for message in only(Message, events):
         link.session.consumed(message.cost)
     assert is_so(link.session.is_idle)

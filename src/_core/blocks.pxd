@@ -1,0 +1,24 @@
+from libc.stdint cimport uint8_t, uint64_t
+
+from librats._core.aead cimport Cipher
+
+
+cdef class BlockBuffer:
+    cdef Cipher _cipher
+    cdef size_t _min_block
+    cdef size_t _max_block
+    cdef bytearray _buffer
+    cdef Py_ssize_t _start
+    cdef Py_ssize_t _end
+    cdef Py_ssize_t _peak
+    cdef bint _was_filled
+    cdef bint _lent
+    cdef bint _trim_wanted
+    cdef readonly str error
+    cdef readonly uint64_t opened
+
+    cdef size_t _pending(self) noexcept
+    cdef int _resize(self, Py_ssize_t capacity) except -1
+    cdef int _shrink(self) except -1
+    cdef int _read_blocks(self, list frames) except -1
+    cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1

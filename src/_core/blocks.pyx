@@ -1,0 +1,200 @@
+"""Blocks, inbound: the buffer that they are received in, cut apart and opened. What they hold is for the subclasses.
+
+An object belongs to one thread at a time.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy, memmove
+
+from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE
+from librats._core.frame_layout cimport LENGTH_PREFIX, RELEASE_GIL_FROM
+from librats._core.octets cimport load_be32
+
+cdef enum:
+    MIN_BUFFER = 4096
+    MAX_BUFFER = 262144  # beyond it the buffer grows only for a block that needs it
+    KEEP_BUFFER = 4194304  # and what it grew by beyond this goes back as soon as that block is read
+
+
+cdef class BlockBuffer:
+    """Takes bytes from the network, cuts them into blocks ``length:u32 | body`` and opens these.
+
+    Whatever breaks the protocol ends the reading: :attr:`error` tells why.
+
+    Args:
+        cipher: The cipher of the receiving direction; None where blocks are not encrypted. It must not be used by
+            anything else from now on.
+        min_block: Shortest body, in bytes.
+        max_block: Longest body, in bytes.
+    """
+
+    def __cinit__(self, Cipher cipher, *args, **kwargs):
+        self._cipher = cipher
+        self._min_block = 0
+        self._max_block = 0
+        self._buffer = bytearray(MIN_BUFFER)
+        self._start = 0
+        self._end = 0
+        self._peak = 0
+        self._was_filled = False
+        self._lent = False
+        self._trim_wanted = False
+        self.error = None
+        self.opened = 0
+
+    @property
+    def buffer_size(self):
+        """Bytes that the receive buffer takes."""
+        return len(self._buffer)
+
+    @property
+    def held(self):
+        """Bytes of the block that is arriving, as far as it has come."""
+        return self._end - self._start
+
+    cdef size_t _pending(self) noexcept:
+        """Bytes of the block that is arriving, its length included; 0 where that is not known yet."""
+        if self._end - self._start < LENGTH_PREFIX:
+            return 0
+        return LENGTH_PREFIX + load_be32(<uint8_t*>PyByteArray_AS_STRING(self._buffer) + self._start)
+
+    cdef int _resize(self, Py_ssize_t capacity) except -1:
+        cdef Py_ssize_t held = self._end - self._start
+        cdef bytearray other = bytearray(capacity)
+        memcpy(PyByteArray_AS_STRING(other), PyByteArray_AS_STRING(self._buffer) + self._start, held)
+        self._buffer = other
+        self._start = 0
+        self._end = held
+        return 0
+
+    def get_buffer(self):
+        """Where the next bytes from the network go. Tell :meth:`received` how many came."""
+        cdef Py_ssize_t capacity = len(self._buffer)
+        cdef Py_ssize_t held
+        cdef Py_ssize_t pending
+        if self.error is not None:
+            self._start = self._end  # nothing of it will be read any more
+        held = self._end - self._start
+        if held == 0:
+            self._start = 0
+            self._end = 0
+        if self._trim_wanted or (capacity > KEEP_BUFFER and held <= MAX_BUFFER and self._pending() <= MAX_BUFFER):
+            self._shrink()
+            capacity = len(self._buffer)
+        self._lent = True
+        pending = self._pending() if self._was_filled else 0
+        # It grows with what arrives, never by what a peer announces.
+        if self._was_filled and capacity < MAX_BUFFER:
+            self._resize(capacity * 2)
+        elif pending > capacity:
+            self._resize(min(capacity * 2, pending))
+        elif self._start and capacity - self._end < capacity // 2:
+            memmove(PyByteArray_AS_STRING(self._buffer), PyByteArray_AS_STRING(self._buffer) + self._start, held)
+            self._start = 0
+            self._end = held
+        self._was_filled = False
+        return memoryview(self._buffer)[self._end:]
+
+    def trim(self):
+        """Give memory back that the traffic since the last call did not need; later where the buffer is lent."""
+        # A proactor loop holds the buffer while it waits for bytes.
+        self._trim_wanted = True
+        if not self._lent:
+            self._shrink()
+
+    cdef int _shrink(self) except -1:
+        cdef Py_ssize_t held = self._end - self._start
+        cdef Py_ssize_t wanted = MIN_BUFFER
+        while wanted < MAX_BUFFER and wanted < self._peak:
+            wanted *= 2
+        while wanted < held + 1:
+            wanted *= 2
+        if wanted < len(self._buffer):
+            self._resize(wanted)
+        self._peak = 0
+        self._trim_wanted = False
+        return 0
+
+    def received(self, Py_ssize_t count):
+        """Unpack what the buffer of :meth:`get_buffer` now holds.
+
+        Args:
+            count: Bytes that were written to it.
+
+        Returns:
+            The frames that are complete.
+        """
+        cdef list frames = []
+        if count < 0 or self._end + count > len(self._buffer):
+            raise ValueError("more bytes than the buffer has")
+        self._lent = False
+        if self.error is not None:
+            return frames
+        self._end += count
+        self._was_filled = self._end == len(self._buffer)
+        self._peak = max(self._peak, self._end - self._start)
+        self._read_blocks(frames)
+        return frames
+
+    def feed(self, data not None):
+        """Unpack from a buffer of the caller's.
+
+        Args:
+            data: Any contiguous buffer, of any length.
+
+        Returns:
+            The frames that are complete.
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t taken = 0
+        cdef Py_ssize_t piece
+        cdef list frames = []
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            while taken < view.len and self.error is None:
+                piece = min(view.len - taken, <Py_ssize_t>len(self.get_buffer()))
+                memcpy(PyByteArray_AS_STRING(self._buffer) + self._end, <const uint8_t*>view.buf + taken, piece)
+                taken += piece
+                frames += self.received(piece)
+        finally:
+            PyBuffer_Release(&view)
+        return frames
+
+    cdef int _read_blocks(self, list frames) except -1:
+        cdef uint8_t* base = <uint8_t*>PyByteArray_AS_STRING(self._buffer)
+        cdef Cipher cipher = self._cipher
+        cdef uint8_t* body
+        cdef size_t size
+        cdef int result
+        while self._end - self._start >= LENGTH_PREFIX:
+            size = load_be32(base + self._start)
+            if size > self._max_block or size < self._min_block:
+                self.error = f"a block of {size} bytes"
+                return 0
+            if <size_t>(self._end - self._start) < LENGTH_PREFIX + size:
+                break
+            body = base + self._start + LENGTH_PREFIX
+            self._start += LENGTH_PREFIX + size
+            if cipher is not None:
+                if size >= RELEASE_GIL_FROM:
+                    with nogil:
+                        result = cipher.open_at(body, body, size, NULL, 0)
+                else:
+                    result = cipher.open_at(body, body, size, NULL, 0)
+                if result != CIPHER_OK:
+                    self.error = (
+                        "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
+                        else "a block does not authenticate"
+                    )
+                    return 0
+                size -= TAG_SIZE
+            self.opened += 1
+            self._read_frames(body, size, frames)
+            if self.error is not None:
+                return 0
+        return 0
+
+    cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1:
+        raise NotImplementedError

@@ -1,0 +1,12 @@
+from libc.stdint cimport uint8_t, uint64_t
+
+
+cdef class ByteQueue:
+    cdef uint8_t* _data
+    cdef size_t _start
+    cdef size_t _end
+    cdef size_t _capacity
+    cdef readonly uint64_t taken
+
+    cdef uint8_t* _reserve(self, size_t size) except NULL
+    cdef void _taken(self, size_t size) noexcept

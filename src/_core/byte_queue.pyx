@@ -1,0 +1,73 @@
+"""Bytes that wait to be sent, back to back, oldest first. What they are is for the subclasses.
+
+An object belongs to one thread at a time.
+"""
+
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memmove
+
+cdef enum:
+    MIN_QUEUE = 512
+    KEEP_QUEUE = 65536
+
+
+cdef class ByteQueue:
+    """Memory that grows at one end and is read from the other.
+
+    ``taken`` counts the bytes that have left it since the start, so that ``taken + len(queue)`` is a position which
+    ``taken`` reaches when everything that waits now has left.
+    """
+
+    def __cinit__(self, *args, **kwargs):
+        self._data = NULL
+        self._start = 0
+        self._end = 0
+        self._capacity = 0
+        self.taken = 0
+
+    def __dealloc__(self):
+        free(self._data)
+
+    def __len__(self):
+        """Bytes queued, headers included."""
+        return self._end - self._start
+
+    cdef uint8_t* _reserve(self, size_t size) except NULL:
+        """Room for so many bytes behind the last one. The caller moves ``_end``."""
+        cdef size_t held = self._end - self._start
+        cdef size_t wanted
+        cdef uint8_t* grown
+        if self._end + size <= self._capacity:
+            return self._data + self._end
+        if self._start and held + size <= self._capacity and self._start >= held:
+            memmove(self._data, self._data + self._start, held)
+        else:
+            wanted = max(self._capacity * 2, <size_t>MIN_QUEUE)
+            while wanted < held + size:
+                wanted *= 2
+            grown = <uint8_t*>malloc(wanted)
+            if grown == NULL:
+                raise MemoryError()
+            if held:
+                memcpy(grown, self._data + self._start, held)
+            free(self._data)
+            self._data = grown
+            self._capacity = wanted
+        self._start = 0
+        self._end = held
+        return self._data + self._end
+
+    cdef void _taken(self, size_t size) noexcept:
+        self._start += size
+        self.taken += size
+        if self._start == self._end:
+            self._start = 0
+            self._end = 0
+            if self._capacity > KEEP_QUEUE:
+                free(self._data)
+                self._data = NULL
+                self._capacity = 0
+
+    def clear(self):
+        """Drop everything that waits."""
+        self._taken(self._end - self._start)
