@@ -24,8 +24,9 @@ from librats._core.octets cimport load_be16, store_be16, store_be32
 from librats.errors import LocalProtocolError
 
 cdef enum:
-    MIN_QUEUE = 512
+    MIN_QUEUE = 128
     KEEP_QUEUE = 65536
+    MAX_USUAL = 2097152  # what an emptied queue is made with again, so that it need not grow step by step
 
 
 @cython.final
@@ -44,6 +45,7 @@ cdef class FrameQueue:
     cdef size_t _start
     cdef size_t _end
     cdef size_t _capacity
+    cdef size_t _usual
     cdef uint8_t _lane
     cdef readonly uint64_t taken
 
@@ -52,6 +54,7 @@ cdef class FrameQueue:
         self._start = 0
         self._end = 0
         self._capacity = 0
+        self._usual = MIN_QUEUE
         self._lane = FRAGMENT_REPLY if replies else 0
         self.taken = 0
 
@@ -71,7 +74,7 @@ cdef class FrameQueue:
         if self._start and held + size <= self._capacity and self._start >= held:
             memmove(self._data, self._data + self._start, held)
         else:
-            wanted = max(self._capacity * 2, <size_t>MIN_QUEUE)
+            wanted = max(self._capacity * 2, self._usual)
             while wanted < held + size:
                 wanted *= 2
             grown = <uint8_t*>malloc(wanted)
@@ -93,9 +96,19 @@ cdef class FrameQueue:
             self._start = 0
             self._end = 0
             if self._capacity > KEEP_QUEUE:
-                free(self._data)
-                self._data = NULL
-                self._capacity = 0
+                self._usual = min(self._capacity, <size_t>MAX_USUAL)
+                self._free()
+
+    cdef void _free(self) noexcept:
+        free(self._data)
+        self._data = NULL
+        self._capacity = 0
+
+    def trim(self):
+        """Give memory back that is not in use now, and forget how much the queue has used before."""
+        self._usual = MIN_QUEUE
+        if self._start == self._end:
+            self._free()
 
     def clear(self):
         """Drop everything that waits."""

@@ -5,7 +5,7 @@ An object belongs to one thread at a time.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -54,6 +54,7 @@ cdef class BlockReader:
 
     cdef Cipher _cipher
     cdef bytearray _buffer
+    cdef bytearray _scratch
     cdef Py_ssize_t _start
     cdef Py_ssize_t _end
     cdef Py_ssize_t _peak
@@ -74,7 +75,8 @@ cdef class BlockReader:
 
     def __cinit__(self, Cipher cipher not None, Py_ssize_t max_message):
         self._cipher = cipher
-        self._buffer = bytearray(MIN_BUFFER)
+        self._buffer = bytearray()
+        self._scratch = None
         self._start = 0
         self._end = 0
         self._peak = 0
@@ -95,36 +97,54 @@ cdef class BlockReader:
 
     @property
     def buffer_size(self):
-        """Bytes that the receive buffer takes."""
+        """Bytes that the receive buffer takes; none where nothing had to be kept since it was last given back."""
         return len(self._buffer)
 
-    def get_buffer(self):
-        """Where the next bytes from the network go. Tell :meth:`received` how many came."""
-        cdef Py_ssize_t capacity = len(self._buffer)
+    def get_buffer(self, bytearray scratch=None):
+        """Where the next bytes from the network go. Tell :meth:`received` how many came.
+
+        Args:
+            scratch: A buffer of the caller's that nobody else uses until then. It is returned where no part of a block
+                is held, so that a peer that is idle, or sends whole blocks, needs no buffer of its own.
+        """
         cdef Py_ssize_t held = self._end - self._start
-        cdef bytearray grown
         if self.error is not None:
             held = 0  # nothing of it will be read any more
         if held == 0:
             self._start = 0
             self._end = 0
+            if self._trim_wanted:
+                self._shrink()
+            if scratch is not None:
+                self._scratch = scratch
+                return memoryview(scratch)
+        self._make_room(held)
+        self._lent = True
+        return memoryview(self._buffer)[self._end:]
+
+    cdef int _make_room(self, Py_ssize_t held) except -1:
+        cdef Py_ssize_t capacity
         if self._trim_wanted:
             self._shrink()
-            capacity = len(self._buffer)
-        self._lent = True
-        if self._was_filled and capacity < MAX_BUFFER:
-            # It grows with what arrives, never by what a peer announces.
-            grown = bytearray(capacity * 2)
-            memcpy(PyByteArray_AS_STRING(grown), PyByteArray_AS_STRING(self._buffer) + self._start, held)
-            self._buffer = grown
-            self._start = 0
-            self._end = held
+        capacity = len(self._buffer)
+        if capacity < MIN_BUFFER:
+            self._resize(MIN_BUFFER, held)
+        elif self._was_filled and capacity < MAX_BUFFER:
+            self._resize(capacity * 2, held)  # it grows with what arrives, never by what a peer announces
         elif self._start and capacity - self._end < capacity // 2:
             memmove(PyByteArray_AS_STRING(self._buffer), PyByteArray_AS_STRING(self._buffer) + self._start, held)
             self._start = 0
             self._end = held
         self._was_filled = False
-        return memoryview(self._buffer)[self._end:]
+        return 0
+
+    cdef int _resize(self, Py_ssize_t capacity, Py_ssize_t held) except -1:
+        cdef bytearray other = bytearray(capacity)
+        memcpy(PyByteArray_AS_STRING(other), PyByteArray_AS_STRING(self._buffer) + self._start, held)
+        self._buffer = other
+        self._start = 0
+        self._end = held
+        return 0
 
     def trim(self):
         """Give memory back that the traffic since the last call did not need; later where the buffer is lent."""
@@ -135,16 +155,13 @@ cdef class BlockReader:
 
     cdef int _shrink(self) except -1:
         cdef Py_ssize_t held = self._end - self._start
-        cdef Py_ssize_t wanted = MIN_BUFFER
-        cdef bytearray smaller
-        while wanted < self._peak or wanted < held + 1:
-            wanted *= 2
+        cdef Py_ssize_t wanted = 0
+        if held or self._peak:
+            wanted = MIN_BUFFER
+            while wanted < self._peak or wanted < held + 1:
+                wanted *= 2
         if wanted < len(self._buffer):
-            smaller = bytearray(wanted)
-            memcpy(PyByteArray_AS_STRING(smaller), PyByteArray_AS_STRING(self._buffer) + self._start, held)
-            self._buffer = smaller
-            self._start = 0
-            self._end = held
+            self._resize(wanted, held)
         self._peak = 0
         self._trim_wanted = False
         return 0
@@ -159,17 +176,45 @@ cdef class BlockReader:
             The frames that are complete.
         """
         cdef list frames = []
-        if count < 0 or self._end + count > len(self._buffer):
-            raise ValueError("more bytes than the buffer has")
-        self._lent = False
-        if self.error is not None:
-            return frames
-        self._end += count
-        self._was_filled = self._end == len(self._buffer)
-        self._peak = max(self._peak, self._end - self._start)
-        self._read_blocks(frames)
+        if self._scratch is not None:
+            self._read_scratch(count, frames)
+        else:
+            if count < 0 or self._end + count > len(self._buffer):
+                raise ValueError("more bytes than the buffer has")
+            self._lent = False
+            if self.error is None:
+                self._end += count
+                self._was_filled = self._end == len(self._buffer)
+                self._peak = max(self._peak, self._end - self._start)
+                self._start += self._read_blocks(
+                    <uint8_t*>PyByteArray_AS_STRING(self._buffer) + self._start, self._end - self._start, frames
+                )
         self._run = None  # what comes later begins a run of its own: this one is the caller's now
         return frames
+
+    cdef int _read_scratch(self, Py_ssize_t count, list frames) except -1:
+        """Unpack from the caller's buffer, and keep what is left of it in our own."""
+        cdef bytearray scratch = self._scratch
+        cdef uint8_t* base = <uint8_t*>PyByteArray_AS_STRING(scratch)
+        cdef Py_ssize_t taken, left, wanted
+        self._scratch = None
+        if count < 0 or count > len(scratch):
+            raise ValueError("more bytes than the buffer has")
+        if self.error is not None:
+            return 0
+        taken = self._read_blocks(base, count, frames)
+        left = count - taken
+        if left and self.error is None:
+            wanted = MAX_BUFFER if count >= MAX_BUFFER else MIN_BUFFER
+            while wanted < 2 * left:
+                wanted *= 2
+            if len(self._buffer) < wanted:
+                self._buffer = bytearray(wanted)
+            memcpy(PyByteArray_AS_STRING(self._buffer), base + taken, left)
+            self._start = 0
+            self._end = left
+            self._peak = max(self._peak, left)
+        return 0
 
     def feed(self, data not None):
         """Unpack from a buffer of the caller's.
@@ -187,27 +232,32 @@ cdef class BlockReader:
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             while taken < view.len and self.error is None:
-                piece = min(view.len - taken, <Py_ssize_t>len(self.get_buffer()))
-                memcpy(PyByteArray_AS_STRING(self._buffer) + self._end, <const uint8_t*>view.buf + taken, piece)
+                if self._end == self._start:
+                    piece = min(view.len - taken, MAX_BUFFER)
+                    self._scratch = PyByteArray_FromStringAndSize(<const char*>view.buf + taken, piece)
+                else:
+                    piece = min(view.len - taken, <Py_ssize_t>len(self.get_buffer()))
+                    memcpy(PyByteArray_AS_STRING(self._buffer) + self._end, <const uint8_t*>view.buf + taken, piece)
                 taken += piece
                 frames += self.received(piece)
         finally:
             PyBuffer_Release(&view)
         return frames
 
-    cdef int _read_blocks(self, list frames) except -1:
-        cdef uint8_t* base = <uint8_t*>PyByteArray_AS_STRING(self._buffer)
+    cdef Py_ssize_t _read_blocks(self, uint8_t* base, Py_ssize_t held, list frames) except -1:
+        """Open and unpack the complete blocks, in place; return how many bytes they took."""
         cdef uint8_t* body
+        cdef Py_ssize_t at = 0
         cdef size_t size
         cdef int result
-        while self._end - self._start >= LENGTH_PREFIX:
-            size = load_be32(base + self._start)
+        while held - at >= LENGTH_PREFIX:
+            size = load_be32(base + at)
             if size > MAX_NOISE or size < TAG_SIZE:
                 self.error = f"a block of {size} bytes"
-                return 0
-            if <size_t>(self._end - self._start) < LENGTH_PREFIX + size:
                 break
-            body = base + self._start + LENGTH_PREFIX
+            if <size_t>(held - at) < LENGTH_PREFIX + size:
+                break
+            body = base + at + LENGTH_PREFIX
             if size >= RELEASE_GIL_FROM:
                 with nogil:
                     result = self._cipher.open_at(body, body, size, NULL, 0)
@@ -218,13 +268,13 @@ cdef class BlockReader:
                     "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
                     else "a block does not authenticate"
                 )
-                return 0
+                break
             self.opened += 1
-            self._start += LENGTH_PREFIX + size
+            at += LENGTH_PREFIX + size
             self._read_frames(body, size - TAG_SIZE, frames)
             if self.error is not None:
-                return 0
-        return 0
+                break
+        return at
 
     cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1:
         cdef const uint8_t* end = p + size

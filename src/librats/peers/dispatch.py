@@ -113,6 +113,13 @@ class Inbox:
         dispatcher: What the client's inboxes share.
     """
 
+    __slots__ = (
+        "_answering",
+        "_dispatcher",
+        "_lanes",
+        "_peer",
+    )
+
     def __init__(self, peer: Peer, dispatcher: Dispatcher) -> None:
         self._peer = peer
         self._dispatcher = dispatcher

@@ -21,6 +21,7 @@ from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
+from librats.runtime.tcp import receive_buffer
 from librats.services.session import Link
 from librats.services.stream import Stream
 from librats.session.events import DatagramReceived
@@ -94,6 +95,8 @@ class PeerManager:
             max_message=config.session.max_message_size,
             agent=agent,
         )
+        self.scratch = receive_buffer()
+        """Where every link receives what it need not keep."""
         self.dispatcher = Dispatcher(handlers, tasks, config.session)
         """Where messages go."""
         self.listening: list[Address] = []

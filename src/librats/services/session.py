@@ -55,9 +55,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes from the network go."""
         if self._session is not None:
-            return self._session.get_buffer()
-        if self._opening_buffer is None:
-            self._opening_buffer = bytearray(OPENING_BUFFER)
+            return self._session.get_buffer(self._owner.scratch)
+        self._opening_buffer = self._owner.scratch or bytearray(OPENING_BUFFER)
         return memoryview(self._opening_buffer)
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -66,10 +65,12 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             self._session.buffer_updated(nbytes, now=self._loop.time())
             self._process()
         elif self._opening is not None and self._opening_buffer is not None:
-            self._take_opening(bytes(self._opening_buffer[:nbytes]))
+            data = bytes(memoryview(self._opening_buffer)[:nbytes])
+            self._opening_buffer = None
+            self._take_opening(data)
 
     def _begin_session(self, opening: Opening, opened: Opened) -> None:
-        self._opening = self._opening_buffer = None
+        self._opening = None
         self.opened = opened
         self.peer_id = opened.peer_id
         now = self._loop.time()

@@ -144,8 +144,8 @@ class Librats2Session:
 
     # Bytes in
 
-    def get_buffer(self) -> memoryview:
-        """Where the driver writes the next bytes from the network."""
+    def get_buffer(self, scratch: bytearray | None = None) -> memoryview:
+        """Where the driver writes the next bytes from the network; a scratch buffer is not taken."""
         return memoryview(self._scratch)
 
     def buffer_updated(self, count: int, *, now: float) -> None:

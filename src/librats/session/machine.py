@@ -45,6 +45,14 @@ MAX_EVENTS = 65536
 CROWDED_SHARE = 96 * 1024
 """Most bytes that replies, and messages, take of a round where others wait too. It holds the longest frame."""
 
+STREAM_FRAMES: dict[int, Callable[..., None]] = {
+    FrameType.STREAM_DATA: StreamTable.data_received,
+    FrameType.STREAM_OPEN: StreamTable.open_received,
+    FrameType.STREAM_RESET: StreamTable.reset_received,
+    FrameType.STREAM_STOP: StreamTable.stop_received,
+}
+"""What the table of streams does with frames that name a stream."""
+
 KIND_BITS = 0x03
 KINDS = frozenset(Kind)
 
@@ -65,6 +73,37 @@ class Session:
         entropy: Where ping tokens come from.
         now: Monotonic seconds.
     """
+
+    __slots__ = (
+        "_config",
+        "_control",
+        "_events",
+        "_going",
+        "_last_received",
+        "_last_words",
+        "_max_events",
+        "_max_payload",
+        "_messages",
+        "_next_ping",
+        "_peer_going",
+        "_peer_said_hello",
+        "_reader",
+        "_rekeyed_at",
+        "_rekeyed_count",
+        "_replies",
+        "_send_credit",
+        "_unhandled",
+        "_window_granted",
+        "_writer",
+        "bytes_received",
+        "bytes_sent",
+        "failed",
+        "messages_received",
+        "messages_sent",
+        "requests",
+        "round_trip",
+        "streams",
+    )
 
     def __init__(
         self,
@@ -95,16 +134,6 @@ class Session:
         """The requests of both sides."""
         self.round_trip = RoundTrip(entropy)
         """Pings and what they tell."""
-        self._numbered_frames: dict[int, Callable[..., None]] = {
-            FrameType.STREAM_DATA: self.streams.data_received,
-            FrameType.STREAM_OPEN: self.streams.open_received,
-            FrameType.STREAM_RESET: self.streams.reset_received,
-            FrameType.STREAM_STOP: self.streams.stop_received,
-            FrameType.REPLY: self._take_answer,
-            FrameType.ERROR: self._take_refusal,
-            FrameType.CANCEL: self.requests.cancelled,
-        }
-
         self._last_received = now
         self._next_ping = now
         self._rekeyed_at = now
@@ -154,9 +183,13 @@ class Session:
 
     # Bytes in
 
-    def get_buffer(self) -> memoryview:
-        """Where the driver writes the next bytes from the network."""
-        return self._reader.get_buffer()
+    def get_buffer(self, scratch: bytearray | None = None) -> memoryview:
+        """Where the driver writes the next bytes from the network.
+
+        Args:
+            scratch: A buffer that nobody else uses until :meth:`buffer_updated`, for where nothing is held.
+        """
+        return self._reader.get_buffer(scratch)
 
     def buffer_updated(self, count: int, *, now: float) -> None:
         """Take the bytes that were written to :meth:`get_buffer`."""
@@ -210,9 +243,17 @@ class Session:
 
     def _take_frame(self, frame: tuple[Any, ...], now: float) -> None:
         kind = frame[0]
-        take = self._numbered_frames.get(kind)
+        take = STREAM_FRAMES.get(kind)
         if take is not None:
-            take(*frame[1:])
+            take(self.streams, *frame[1:])
+        elif kind == FrameType.REPLY:
+            self.messages_received += 1
+            self.requests.replied(frame[2], frame[1], frame[3])
+        elif kind == FrameType.ERROR:
+            self.messages_received += 1
+            self.requests.refused(*frame[2:])
+        elif kind == FrameType.CANCEL:
+            self.requests.cancelled(frame[2])
         elif kind == FrameType.STREAM_WINDOW:
             self._take_window(frame[2], frame[3])
         elif kind == FrameType.PING:
@@ -249,14 +290,6 @@ class Session:
         if rtt is not None:
             self.streams.rtt = self.round_trip.smoothed
             self._events.append(PongReceived(token, rtt))
-
-    def _take_answer(self, flags: int, number: int, payload: bytes) -> None:
-        self.messages_received += 1
-        self.requests.replied(number, flags, payload)
-
-    def _take_refusal(self, flags: int, number: int, code: str, text: str) -> None:
-        self.messages_received += 1
-        self.requests.refused(number, code, text)
 
     # Events out
 
@@ -479,5 +512,11 @@ class Session:
         self.requests.expire(now)
         if now >= self._next_ping:
             self._next_ping = now + self._config.ping_interval
-            self._reader.trim()
+            self._trim()
             self.ping(now=now)
+
+    def _trim(self) -> None:
+        """Give memory back that the traffic of late did not need."""
+        self._reader.trim()
+        for queue in (self._control, self._replies, self._messages):
+            queue.trim()

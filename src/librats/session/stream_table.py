@@ -30,6 +30,20 @@ class StreamTable:
         config: The limits.
     """
 
+    __slots__ = (
+        "_changed",
+        "_config",
+        "_control",
+        "_events",
+        "_incoming",
+        "_last_theirs",
+        "_next_number",
+        "_ready",
+        "_streams",
+        "_window_total",
+        "rtt",
+    )
+
     def __init__(self, control: FrameQueue, events: deque[Event], *, initiator: bool, config: SessionConfig) -> None:
         self._control = control
         self._events = events
