@@ -9,9 +9,10 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndS
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove
 
-from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE, Cipher
+from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, OPENSSL_FROM, TAG_SIZE, Cipher
 from librats._core.frame_layout cimport (
     F_CANCEL, F_DATAGRAM, F_ERROR, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PING, F_PONG, F_REKEY, F_REPLY,
     F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, FRAGMENT_LAST, FRAGMENT_REPLY,
@@ -245,7 +246,18 @@ cdef class BlockReader:
         return frames
 
     cdef Py_ssize_t _read_blocks(self, uint8_t* base, Py_ssize_t held, list frames) except -1:
-        """Open and unpack the complete blocks, in place; return how many bytes they took."""
+        """Open and unpack the complete blocks, in place or in a buffer for it; return how many bytes they took."""
+        cdef uint8_t* apart = NULL
+        if self._cipher.uses_openssl(held):
+            apart = <uint8_t*>malloc(min(held, <Py_ssize_t>MAX_NOISE))
+            if apart == NULL:
+                raise MemoryError()
+        try:
+            return self._open_blocks(base, held, apart, frames)
+        finally:
+            free(apart)
+
+    cdef Py_ssize_t _open_blocks(self, uint8_t* base, Py_ssize_t held, uint8_t* apart, list frames) except -1:
         cdef uint8_t* body
         cdef Py_ssize_t at = 0
         cdef size_t size
@@ -258,7 +270,10 @@ cdef class BlockReader:
             if <size_t>(held - at) < LENGTH_PREFIX + size:
                 break
             body = base + at + LENGTH_PREFIX
-            if size >= RELEASE_GIL_FROM:
+            if apart != NULL and size >= OPENSSL_FROM:
+                result = self._cipher.open_apart(apart, body, size, None)
+                body = apart
+            elif size >= RELEASE_GIL_FROM:
                 with nogil:
                     result = self._cipher.open_at(body, body, size, NULL, 0)
             else:

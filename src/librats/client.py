@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from librats._core.aead import load_openssl
 from librats.config import RatsConfig
 from librats.connector import Connector, Target
 from librats.errors import ConnectError, IdentityError, PeerNotConnected, UsageError
@@ -126,6 +127,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         except asyncio.CancelledError:
             await asyncio.wait([loading])  # the thread cannot be stopped, and what it locks is to be released
             raise
+        await run_in_thread(load_openssl)
         network = current_network()
         manager = PeerManager(
             identity,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -73,6 +74,14 @@ class _Inventory:
         tasks = self.tasks - before.tasks - {asyncio.current_task()}
         files = self.descriptors.items() - before.descriptors.items()
         return [*tasks, *(self.threads - before.threads), *files]
+
+
+if os.environ.get("LIBRATS_TEST_LOOP") == "uvloop":
+    import uvloop
+
+    def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:  # noqa: ARG001
+        """Run every test here on uvloop's loop rather than asyncio's own."""
+        return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(autouse=True, scope="session")
