@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import cast
 
 from librats.errors import HandshakeError, PeerNotConnected
 from librats.runtime.tcp import address_of
@@ -41,9 +42,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the handshake."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a link runs over a byte stream")
-        self._transport = transport
+        # uvloop's transports have the methods, but not the class.
+        self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         self.address = address_of(transport.get_extra_info("peername") or ("", 0))
         self.local_address = address_of(transport.get_extra_info("sockname") or ("", 0))

@@ -82,7 +82,11 @@ def test_the_last_counter_value_is_never_used() -> None:
 
 def run_tests(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", f"import sys, pytest\n{code}\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *{BIG}]))"],
+        [
+            sys.executable,
+            "-c",
+            f"import sys, pytest\n{code}\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *{BIG}]))",
+        ],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
