@@ -9,7 +9,7 @@ from librats.errors import HandshakeError, RemoteProtocolError, UsageError
 from librats.noise import dh
 from librats.noise.cipher_state import TAG_SIZE
 from librats.noise.patterns import HandshakePattern, NoiseProtocol, Token
-from librats.noise.symmetric_state import SymmetricState
+from librats.noise.symmetric_state import new_state
 
 __all__ = ["MAX_MESSAGE_SIZE", "Handshake"]
 
@@ -33,6 +33,7 @@ class Handshake:
         psks: Pre-shared keys of 32 bytes, in the order in which the pattern uses them.
         ephemeral: A private key from the system's entropy source, never used before or again. Needed by every
             side that writes; ignored where the pattern lets this side only read.
+        static_public: The public key of ``static``, where the caller has it: it is not computed again then.
 
     Raises:
         UsageError: The name is not supported; a key is missing, superfluous, or has not 32 bytes.
@@ -62,6 +63,7 @@ class Handshake:
         "_protocol",
         "_psks",
         "_remote_keys",
+        "_static_public",
         "_symmetric",
     )
 
@@ -75,6 +77,7 @@ class Handshake:
         remote_static: bytes | None = None,
         psks: Sequence[bytes] = (),
         ephemeral: bytes | None = None,
+        static_public: bytes | None = None,
     ) -> None:
         """Take the keys, and bind the prologue and the keys that are known beforehand."""
         self._protocol = NoiseProtocol.parse(protocol_name)
@@ -89,6 +92,7 @@ class Handshake:
         if len(psks) != pattern.psk_count or any(len(psk) != dh.KEY_SIZE for psk in psks):
             raise UsageError(f"psks: this pattern wants {pattern.psk_count} of {dh.KEY_SIZE} bytes each")
 
+        self._static_public = static_public
         self._private_keys: dict[str, bytes] = {}
         self._remote_keys: dict[str, bytes] = {}
         if static is not None:
@@ -102,7 +106,7 @@ class Handshake:
         self._failed = False
         self._handshake_hash: bytes | None = None
         self._ciphers: tuple[Cipher, Cipher] | None = None
-        self._symmetric = SymmetricState(protocol_name, self._protocol.digest)
+        self._symmetric = new_state(protocol_name, self._protocol.digest)
         self._symmetric.mix_hash(bytes(prologue))
         self._mix_known_keys(pattern)
 
@@ -171,7 +175,7 @@ class Handshake:
                 parts.append(public_key)
                 self._mix_ephemeral(public_key)
             elif token is Token.S:
-                parts.append(symmetric.encrypt_and_hash(dh.public_key(self._private_keys[token])))
+                parts.append(symmetric.encrypt_and_hash(self._own_static()))
             else:
                 self._mix_secret(token)
         parts.append(symmetric.encrypt_and_hash(bytes(payload)))
@@ -226,9 +230,12 @@ class Handshake:
         for owner in (True, False):
             if pattern.is_known(initiator=owner):
                 mine = owner == self._initiator
-                self._symmetric.mix_hash(
-                    dh.public_key(self._private_keys[Token.S]) if mine else self._remote_keys[Token.S]
-                )
+                self._symmetric.mix_hash(self._own_static() if mine else self._remote_keys[Token.S])
+
+    def _own_static(self) -> bytes:
+        if self._static_public is None:
+            self._static_public = dh.public_key(self._private_keys[Token.S])
+        return self._static_public
 
     def _next_tokens(self, *, writing: bool) -> tuple[Token, ...]:
         if self._failed:

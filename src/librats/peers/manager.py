@@ -130,6 +130,7 @@ class PeerManager:
         opening = Opening(
             initiator=initiator,
             private_key=self._identity.private_key,
+            public_key=self._identity.public_key,
             ephemeral=self._new_key(KEY_SIZE),
             protocol=self._config.protocol,
             greeting=self._greeting,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from librats._core.aead import Cipher
 from librats.errors import DecodeError, HandshakeError
@@ -24,6 +25,11 @@ LAST_MESSAGE = 2
 def peer_id_of(public_key: bytes) -> str:
     """The id of the peer with that X25519 key: its SHA-256 in lower-case hex."""
     return hashlib.sha256(public_key).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _encoded(greeting: Greeting) -> bytes:
+    return greeting.encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,7 @@ class Opening:
     Args:
         initiator: True on the side that dialled.
         private_key: Our X25519 private key, 32 bytes.
+        public_key: The key that belongs to it, 32 bytes; computed where it is None.
         ephemeral: A fresh X25519 private key, 32 bytes from the system's entropy.
         protocol: The application's protocol string, ``name/version``; both sides must give the same.
         greeting: What we tell about ourselves.
@@ -70,6 +77,7 @@ class Opening:
         protocol: str,
         greeting: Greeting,
         expect_id: str | None = None,
+        public_key: bytes | None = None,
     ) -> None:
         self._initiator = initiator
         self._handshake = Handshake(
@@ -78,8 +86,9 @@ class Opening:
             prologue=PROLOGUE_HEAD + protocol.encode(),
             static=private_key,
             ephemeral=ephemeral,
+            static_public=public_key,
         )
-        self._own_greeting = greeting.encode()
+        self._own_greeting = _encoded(greeting)
         self._expect_id = expect_id
         self._step = 0
         self._failed = False
