@@ -13,6 +13,8 @@ from librats.noise.symmetric_state import new_state
 
 __all__ = ["MAX_MESSAGE_SIZE", "Handshake"]
 
+E, S, PSK = Token.E, Token.S, Token.PSK  # looking a member up in its class takes time
+
 MAX_MESSAGE_SIZE = 65535
 """Bytes that a handshake message may have at most, its keys and tags included (section 3)."""
 
@@ -139,7 +141,7 @@ class Handshake:
         A key that came in a message is there as soon as that message has been read. Whether its owner has
         proved by then to hold it, or does so in a later message, depends on the pattern (7.7); in XX it has.
         """
-        return None if self._failed else self._remote_keys.get(Token.S)
+        return None if self._failed else self._remote_keys.get(S)
 
     @property
     def handshake_hash(self) -> bytes:
@@ -170,11 +172,11 @@ class Handshake:
         symmetric = self._symmetric
         parts: list[bytes] = []
         for token in tokens:
-            if token is Token.E:
+            if token is E:
                 public_key = dh.public_key(self._private_keys[token])
                 parts.append(public_key)
                 self._mix_ephemeral(public_key)
-            elif token is Token.S:
+            elif token is S:
                 parts.append(symmetric.encrypt_and_hash(self._own_static()))
             else:
                 self._mix_secret(token)
@@ -240,9 +242,9 @@ class Handshake:
     def _next_tokens(self, *, writing: bool) -> tuple[Token, ...]:
         if self._failed:
             raise HandshakeError("the handshake has failed")
-        if self.is_complete:
+        if self._handshake_hash is not None:
             raise UsageError("the handshake is complete")
-        if self.is_my_turn is not writing:
+        if ((self._index % 2 == 0) == self._initiator) is not writing:
             raise UsageError(f"it is {'the other' if writing else 'this'} side's turn to write")
         return self._protocol.pattern.messages[self._index]
 
@@ -251,10 +253,10 @@ class Handshake:
         has_key = self._symmetric.has_key
         size = 0
         for token in tokens:
-            if token is Token.E:
+            if token is E:
                 size += dh.KEY_SIZE
                 has_key = has_key or self._protocol.pattern.psk_count > 0
-            elif token is Token.S:
+            elif token is S:
                 size += dh.KEY_SIZE + TAG_SIZE * has_key
             else:
                 has_key = True
@@ -264,11 +266,11 @@ class Handshake:
         symmetric = self._symmetric
         offset = 0
         for token in tokens:
-            if token is Token.E:
+            if token is E:
                 self._remote_keys[token] = message[offset : offset + dh.KEY_SIZE]
                 offset += dh.KEY_SIZE
                 self._mix_ephemeral(self._remote_keys[token])
-            elif token is Token.S:
+            elif token is S:
                 size = dh.KEY_SIZE + TAG_SIZE * symmetric.has_key
                 self._remote_keys[token] = symmetric.decrypt_and_hash(message[offset : offset + size])
                 offset += size
@@ -283,10 +285,10 @@ class Handshake:
             self._symmetric.mix_key(public_key)
 
     def _mix_secret(self, token: Token) -> None:
-        if token is Token.PSK:
+        if token is PSK:
             self._symmetric.mix_key_and_hash(self._psks.pop())
             return
-        of_initiator, of_responder = token.value[0], token.value[1]
+        of_initiator, of_responder = token
         mine, theirs = (of_initiator, of_responder) if self._initiator else (of_responder, of_initiator)
         self._symmetric.mix_key(dh.exchange(self._private_keys[mine], self._remote_keys[theirs]))
 

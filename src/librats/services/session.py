@@ -127,8 +127,15 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
 
     def request_flush(self) -> None:
         """See to it that what is queued leaves in this turn of the loop."""
-        if self._flush_handle is None and not self._paused and self._transport is not None:
+        # While events are taken nothing need be done: what came of them leaves when they are through.
+        if self._flush_handle is None and not (self._paused or self._processing) and self._transport is not None:
             self._flush_handle = self._loop.call_soon(self._flush)
+
+    def flush_first(self) -> None:
+        """Send what is queued at once, where nothing has left in this turn of the loop; else together with the rest."""
+        if self._flush_handle is None and not self._processing:
+            self._flush()
+            self.request_flush()
 
     def _flush(self) -> None:
         if self._flush_handle is not None:

@@ -453,18 +453,20 @@ class Session:
         if self._rekey_is_due(now) and writer.put_rekey():
             self._rekeyed_at = now
             self._rekeyed_count = writer.sealed
-        writer.put_queue(self._control)
-        may_send_messages = len(self._messages) > 0 and self._send_credit > FRAME_COST
-        is_crowded = (len(self._replies) > 0) + may_send_messages + self.streams.sending > 1
-        if len(self._replies):
+        if self._control:
+            writer.put_queue(self._control)
+        may_send_messages = bool(self._messages) and self._send_credit > FRAME_COST
+        is_crowded = bool(self._replies) + may_send_messages + self.streams.sending > 1
+        if self._replies:
             writer.put_queue(self._replies, CROWDED_SHARE if is_crowded else -1)
             self._grant_messages()
         if may_send_messages:
             credit = min(self._send_credit, CROWDED_SHARE) if is_crowded else self._send_credit
             self._send_credit -= writer.put_queue(self._messages, credit)
             self.requests.tell_cancelled()
-        self.streams.put(writer)
-        if self._last_words is not None and not self.queued and not len(self._control) and not self.streams.sending:
+        if self.streams.sending:
+            self.streams.put(writer)
+        if self._last_words is not None and not self.queued and not self._control and not self.streams.sending:
             self._control.add(FrameType.GO_AWAY, 0, self._last_words)
             self._last_words = None
             writer.put_queue(self._control)
@@ -476,9 +478,9 @@ class Session:
     def wants_to_send(self) -> bool:
         """True where :meth:`data_to_send` may have something."""
         return bool(
-            len(self._control)
-            or len(self._replies)
-            or (len(self._messages) and self._send_credit > FRAME_COST)
+            self._control
+            or self._replies
+            or (self._messages and self._send_credit > FRAME_COST)
             or self.streams.sending
             or (self._last_words is not None and not self.queued)
         )
