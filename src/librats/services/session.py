@@ -135,7 +135,13 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         """Send what is queued at once, where nothing has left in this turn of the loop; else together with the rest."""
         if self._flush_handle is None and not self._processing:
             self._flush()
-            self.request_flush()
+            if not self._paused and self._transport is not None:
+                self._flush_handle = self._loop.call_soon(self._flush_rest)
+
+    def _flush_rest(self) -> None:
+        self._flush_handle = None
+        if self._session is not None and self._session.wants_to_send:
+            self._flush()
 
     def _flush(self) -> None:
         if self._flush_handle is not None:
@@ -149,6 +155,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             if not data:
                 break
             transport.write(data)
+            if not session.wants_to_send:
+                break
         session.streams.flush_changes()
         self._after_flush(session)
 
