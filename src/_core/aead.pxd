@@ -13,9 +13,20 @@ cdef enum:
     CIPHER_FORGED = -3
 
 
+# From this many bytes on, OpenSSL is quicker, call and all.
+cdef enum:
+    OPENSSL_FROM = 2048
+
+
 cdef class Cipher:
     cdef uint8_t _key[32]
     cdef uint64_t _nonce
+    cdef object _openssl
+
+    cdef bint uses_openssl(self, size_t size) noexcept
+    cdef object with_openssl(self)
+    cdef int seal_apart(self, uint8_t* out, const uint8_t* plaintext, size_t size, object ad) except -9
+    cdef int open_apart(self, uint8_t* out, const uint8_t* ciphertext, size_t size, object ad) except -9
 
     cdef int seal_at(
         self, uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size

@@ -5,6 +5,9 @@ linked and no second copy of libsodium is shipped. Those addresses are private t
 vector of RFC 8439, 2.8.2 at import, and ``nacl.bindings`` does the work (slower, with the GIL) where they are missing
 or wrong. ``LIBRATS_AEAD=bindings`` in the environment forces that. :data:`BACKEND` tells which of the two is in use.
 
+Messages of 2 KiB and more go through OpenSSL once :func:`load_openssl` has found the package ``cryptography``, in a
+version that encrypts into a buffer at hand; ``LIBRATS_AEAD=libsodium`` forbids it.
+
 A :class:`Cipher` belongs to one thread at a time.
 """
 
@@ -14,8 +17,9 @@ import os
 import nacl.bindings  # importing it runs sodium_init(), without which libsodium uses its slowest code
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -41,6 +45,10 @@ cdef uint64_t NONCE_LIMIT = 0xFFFFFFFFFFFFFFFF  # reserved for REKEY: Noise revi
 cdef seal_function _seal = NULL
 cdef open_function _open = NULL
 cdef wipe_function _wipe = NULL
+
+# Written once, by load_openssl: the class, and the exception that says that a message does not authenticate.
+cdef object _openssl_class = None
+cdef object _openssl_refusal = None
 
 
 cdef void _make_nonce(uint8_t* nonce, uint64_t counter) noexcept nogil:
@@ -124,6 +132,7 @@ cdef class Cipher:
         finally:
             PyBuffer_Release(&view)
         self._nonce = nonce
+        self._openssl = None
 
     def __dealloc__(self):
         if _wipe != NULL:
@@ -184,11 +193,51 @@ cdef class Cipher:
         result = _raw_seal(sealed, zeros, sizeof(zeros), NULL, 0, NONCE_LIMIT, self._key)
         if result == CIPHER_OK:
             memcpy(self._key, sealed, KEY_SIZE)
+            with gil:
+                self._openssl = None  # it has the old key
         if _wipe != NULL:
             _wipe(sealed, sizeof(sealed))
         else:
             memset(sealed, 0, sizeof(sealed))
         return result
+
+    cdef bint uses_openssl(self, size_t size) noexcept:
+        """Whether a message of that size goes through seal_apart or open_apart rather than seal_at or open_at."""
+        return size >= OPENSSL_FROM and _openssl_class is not None
+
+    cdef object with_openssl(self):
+        if self._openssl is None:
+            self._openssl = _openssl_class((<const char*>self._key)[:KEY_SIZE])
+        return self._openssl
+
+    cdef int seal_apart(self, uint8_t* out, const uint8_t* plaintext, size_t size, object ad) except -9:
+        """Seal by OpenSSL; the two buffers must not overlap."""
+        cdef uint8_t nonce[12]
+        if self._nonce == NONCE_LIMIT:
+            return CIPHER_EXHAUSTED
+        _make_nonce(nonce, self._nonce)
+        self.with_openssl().encrypt_into(
+            (<const char*>nonce)[:12], PyMemoryView_FromMemory(<char*>plaintext, size, PyBUF_READ), ad,
+            PyMemoryView_FromMemory(<char*>out, size + TAG_SIZE, PyBUF_WRITE)
+        )
+        self._nonce += 1
+        return CIPHER_OK
+
+    cdef int open_apart(self, uint8_t* out, const uint8_t* ciphertext, size_t size, object ad) except -9:
+        """Open by OpenSSL; the two buffers must not overlap."""
+        cdef uint8_t nonce[12]
+        if self._nonce == NONCE_LIMIT:
+            return CIPHER_EXHAUSTED
+        _make_nonce(nonce, self._nonce)
+        try:
+            self.with_openssl().decrypt_into(
+                (<const char*>nonce)[:12], PyMemoryView_FromMemory(<char*>ciphertext, size, PyBUF_READ), ad,
+                PyMemoryView_FromMemory(<char*>out, size - TAG_SIZE, PyBUF_WRITE)
+            )
+        except _openssl_refusal:
+            return CIPHER_FORGED
+        self._nonce += 1
+        return CIPHER_OK
 
     def seal(self, plaintext, ad=b""):
         """Encrypt one message.
@@ -278,7 +327,10 @@ cdef bytes _run_one(Cipher cipher, object data, object ad, bint sealing):
             out = PyBytes_FromStringAndSize(NULL, view.len + (TAG_SIZE if sealing else -TAG_SIZE))
             target = <uint8_t*>PyBytes_AS_STRING(out)
             source = <const uint8_t*>view.buf
-            if view.len < RELEASE_GIL_FROM:
+            if cipher.uses_openssl(view.len):
+                result = cipher.seal_apart(target, source, view.len, ad) if sealing else cipher.open_apart(
+                    target, source, view.len, ad)
+            elif view.len < RELEASE_GIL_FROM:
                 result = _run(cipher, sealing, target, source, view.len, <const uint8_t*>ad_view.buf, ad_view.len)
             else:
                 with nogil:
@@ -346,6 +398,39 @@ cdef object _open_error(int result):
     if result == CIPHER_TOO_SHORT:
         return RemoteProtocolError("a sealed message has at least 16 bytes")
     return RemoteProtocolError("a message does not authenticate")
+
+
+def load_openssl():
+    """Let big messages go through OpenSSL, where the package ``cryptography`` is there and can do it.
+
+    Importing that package takes some 20 ms, so this is not done with the import of this module. Doing it twice is
+    harmless.
+
+    Returns:
+        True where they do from now on.
+    """
+    global _openssl_class, _openssl_refusal
+    if _openssl_class is not None:
+        return True
+    if os.environ.get("LIBRATS_AEAD") in ("bindings", "libsodium"):
+        return False
+    try:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+        wanted = ChaCha20Poly1305(bytes(KEY_SIZE)).encrypt(bytes(12), b"librats", b"ad")
+        written = bytearray(len(wanted))
+        ChaCha20Poly1305(bytes(KEY_SIZE)).encrypt_into(bytes(12), b"librats", b"ad", written)
+        again = bytearray(7)
+        ChaCha20Poly1305(bytes(KEY_SIZE)).decrypt_into(bytes(12), written, b"ad", again)
+    except Exception:
+        # Not there, too old, or built without the cipher: libsodium does it all.
+        return False
+    if Cipher(bytes(KEY_SIZE)).seal(b"librats", b"ad") != written or again != b"librats":
+        return False
+    _openssl_refusal = InvalidTag
+    _openssl_class = ChaCha20Poly1305
+    return True
 
 
 def _load_libsodium():

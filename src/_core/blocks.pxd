@@ -8,6 +8,7 @@ cdef class BlockBuffer:
     cdef size_t _min_block
     cdef size_t _max_block
     cdef bytearray _buffer
+    cdef bytearray _scratch
     cdef Py_ssize_t _start
     cdef Py_ssize_t _end
     cdef Py_ssize_t _peak
@@ -19,6 +20,9 @@ cdef class BlockBuffer:
 
     cdef size_t _pending(self) noexcept
     cdef int _resize(self, Py_ssize_t capacity) except -1
+    cdef int _make_room(self) except -1
     cdef int _shrink(self) except -1
-    cdef int _read_blocks(self, list frames) except -1
+    cdef int _read_scratch(self, Py_ssize_t count, list frames) except -1
+    cdef Py_ssize_t _read_blocks(self, uint8_t* base, Py_ssize_t held, list frames) except -1
+    cdef Py_ssize_t _open_blocks(self, uint8_t* base, Py_ssize_t held, uint8_t* apart, list frames) except -1
     cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1

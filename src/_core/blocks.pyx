@@ -4,16 +4,18 @@ An object belongs to one thread at a time.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from libc.stdint cimport uint8_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
-from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE
+from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, OPENSSL_FROM, TAG_SIZE
 from librats._core.frame_layout cimport LENGTH_PREFIX, RELEASE_GIL_FROM
 from librats._core.octets cimport load_be32
 
 cdef enum:
     MIN_BUFFER = 4096
+    MAX_APART = 262144  # longest block for which OpenSSL gets a buffer
     MAX_BUFFER = 262144  # beyond it the buffer grows only for a block that needs it
     KEEP_BUFFER = 4194304  # and what it grew by beyond this goes back as soon as that block is read
 
@@ -34,7 +36,8 @@ cdef class BlockBuffer:
         self._cipher = cipher
         self._min_block = 0
         self._max_block = 0
-        self._buffer = bytearray(MIN_BUFFER)
+        self._buffer = bytearray()
+        self._scratch = None
         self._start = 0
         self._end = 0
         self._peak = 0
@@ -46,7 +49,7 @@ cdef class BlockBuffer:
 
     @property
     def buffer_size(self):
-        """Bytes that the receive buffer takes."""
+        """Bytes that the receive buffer takes; none where nothing had to be kept since it was last given back."""
         return len(self._buffer)
 
     @property
@@ -69,24 +72,39 @@ cdef class BlockBuffer:
         self._end = held
         return 0
 
-    def get_buffer(self):
-        """Where the next bytes from the network go. Tell :meth:`received` how many came."""
-        cdef Py_ssize_t capacity = len(self._buffer)
-        cdef Py_ssize_t held
-        cdef Py_ssize_t pending
+    def get_buffer(self, bytearray scratch=None):
+        """Where the next bytes from the network go. Tell :meth:`received` how many came.
+
+        Args:
+            scratch: A buffer of the caller's that nobody else uses until then. It is returned where no part of a block
+                is held, so that a peer that is idle, or sends whole blocks, needs no buffer of its own.
+        """
         if self.error is not None:
             self._start = self._end  # nothing of it will be read any more
-        held = self._end - self._start
-        if held == 0:
+        if self._end == self._start:
             self._start = 0
             self._end = 0
+            if scratch is not None:
+                if self._trim_wanted or len(self._buffer) > KEEP_BUFFER:
+                    self._shrink()
+                self._scratch = scratch
+                return memoryview(scratch)
+        self._make_room()
+        self._lent = True
+        return memoryview(self._buffer)[self._end:]
+
+    cdef int _make_room(self) except -1:
+        cdef Py_ssize_t capacity = len(self._buffer)
+        cdef Py_ssize_t held = self._end - self._start
+        cdef Py_ssize_t pending
         if self._trim_wanted or (capacity > KEEP_BUFFER and held <= MAX_BUFFER and self._pending() <= MAX_BUFFER):
             self._shrink()
             capacity = len(self._buffer)
-        self._lent = True
         pending = self._pending() if self._was_filled else 0
         # It grows with what arrives, never by what a peer announces.
-        if self._was_filled and capacity < MAX_BUFFER:
+        if capacity < MIN_BUFFER:
+            self._resize(MIN_BUFFER)
+        elif self._was_filled and capacity < MAX_BUFFER:
             self._resize(capacity * 2)
         elif pending > capacity:
             self._resize(min(capacity * 2, pending))
@@ -95,7 +113,7 @@ cdef class BlockBuffer:
             self._start = 0
             self._end = held
         self._was_filled = False
-        return memoryview(self._buffer)[self._end:]
+        return 0
 
     def trim(self):
         """Give memory back that the traffic since the last call did not need; later where the buffer is lent."""
@@ -106,10 +124,10 @@ cdef class BlockBuffer:
 
     cdef int _shrink(self) except -1:
         cdef Py_ssize_t held = self._end - self._start
-        cdef Py_ssize_t wanted = MIN_BUFFER
+        cdef Py_ssize_t wanted = MIN_BUFFER if held or self._peak else 0
         while wanted < MAX_BUFFER and wanted < self._peak:
             wanted *= 2
-        while wanted < held + 1:
+        while held and wanted < held + 1:
             wanted *= 2
         if wanted < len(self._buffer):
             self._resize(wanted)
@@ -127,6 +145,9 @@ cdef class BlockBuffer:
             The frames that are complete.
         """
         cdef list frames = []
+        if self._scratch is not None:
+            self._read_scratch(count, frames)
+            return frames
         if count < 0 or self._end + count > len(self._buffer):
             raise ValueError("more bytes than the buffer has")
         self._lent = False
@@ -135,8 +156,34 @@ cdef class BlockBuffer:
         self._end += count
         self._was_filled = self._end == len(self._buffer)
         self._peak = max(self._peak, self._end - self._start)
-        self._read_blocks(frames)
+        self._start += self._read_blocks(
+            <uint8_t*>PyByteArray_AS_STRING(self._buffer) + self._start, self._end - self._start, frames
+        )
         return frames
+
+    cdef int _read_scratch(self, Py_ssize_t count, list frames) except -1:
+        """Unpack from the caller's buffer, and keep what is left of it in our own."""
+        cdef bytearray scratch = self._scratch
+        cdef uint8_t* base = <uint8_t*>PyByteArray_AS_STRING(scratch)
+        cdef Py_ssize_t taken, left, wanted
+        self._scratch = None
+        if count < 0 or count > len(scratch):
+            raise ValueError("more bytes than the buffer has")
+        if self.error is not None:
+            return 0
+        taken = self._read_blocks(base, count, frames)
+        left = count - taken
+        if left and self.error is None:
+            wanted = MAX_BUFFER if count >= MAX_BUFFER else MIN_BUFFER
+            while wanted < 2 * left:
+                wanted *= 2
+            if len(self._buffer) < wanted:
+                self._buffer = bytearray(wanted)
+            memcpy(PyByteArray_AS_STRING(self._buffer), base + taken, left)
+            self._start = 0
+            self._end = left
+            self._peak = max(self._peak, left)
+        return 0
 
     def feed(self, data not None):
         """Unpack from a buffer of the caller's.
@@ -154,31 +201,50 @@ cdef class BlockBuffer:
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             while taken < view.len and self.error is None:
-                piece = min(view.len - taken, <Py_ssize_t>len(self.get_buffer()))
-                memcpy(PyByteArray_AS_STRING(self._buffer) + self._end, <const uint8_t*>view.buf + taken, piece)
+                if self._end == self._start:
+                    piece = min(view.len - taken, <Py_ssize_t>MAX_BUFFER)
+                    self._scratch = PyByteArray_FromStringAndSize(<const char*>view.buf + taken, piece)
+                else:
+                    piece = min(view.len - taken, <Py_ssize_t>len(self.get_buffer()))
+                    memcpy(PyByteArray_AS_STRING(self._buffer) + self._end, <const uint8_t*>view.buf + taken, piece)
                 taken += piece
                 frames += self.received(piece)
         finally:
             PyBuffer_Release(&view)
         return frames
 
-    cdef int _read_blocks(self, list frames) except -1:
-        cdef uint8_t* base = <uint8_t*>PyByteArray_AS_STRING(self._buffer)
+    cdef Py_ssize_t _read_blocks(self, uint8_t* base, Py_ssize_t held, list frames) except -1:
+        """Open and unpack the complete blocks, in place or in a buffer for it; return how many bytes they took."""
+        cdef uint8_t* apart = NULL
+        if self._cipher is not None and self._cipher.uses_openssl(held):
+            apart = <uint8_t*>malloc(min(held, <Py_ssize_t>MAX_APART))
+            if apart == NULL:
+                raise MemoryError()
+        try:
+            return self._open_blocks(base, held, apart, frames)
+        finally:
+            free(apart)
+
+    cdef Py_ssize_t _open_blocks(self, uint8_t* base, Py_ssize_t held, uint8_t* apart, list frames) except -1:
         cdef Cipher cipher = self._cipher
         cdef uint8_t* body
+        cdef Py_ssize_t at = 0
         cdef size_t size
         cdef int result
-        while self._end - self._start >= LENGTH_PREFIX:
-            size = load_be32(base + self._start)
+        while held - at >= LENGTH_PREFIX:
+            size = load_be32(base + at)
             if size > self._max_block or size < self._min_block:
                 self.error = f"a block of {size} bytes"
-                return 0
-            if <size_t>(self._end - self._start) < LENGTH_PREFIX + size:
                 break
-            body = base + self._start + LENGTH_PREFIX
-            self._start += LENGTH_PREFIX + size
+            if <size_t>(held - at) < LENGTH_PREFIX + size:
+                break
+            body = base + at + LENGTH_PREFIX
+            at += LENGTH_PREFIX + size
             if cipher is not None:
-                if size >= RELEASE_GIL_FROM:
+                if apart != NULL and size >= OPENSSL_FROM and size <= MAX_APART:
+                    result = cipher.open_apart(apart, body, size, None)
+                    body = apart
+                elif size >= RELEASE_GIL_FROM:
                     with nogil:
                         result = cipher.open_at(body, body, size, NULL, 0)
                 else:
@@ -188,13 +254,13 @@ cdef class BlockBuffer:
                         "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
                         else "a block does not authenticate"
                     )
-                    return 0
+                    break
                 size -= TAG_SIZE
             self.opened += 1
             self._read_frames(body, size, frames)
             if self.error is not None:
-                return 0
-        return 0
+                break
+        return at
 
     cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1:
         raise NotImplementedError

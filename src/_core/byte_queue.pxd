@@ -6,7 +6,9 @@ cdef class ByteQueue:
     cdef size_t _start
     cdef size_t _end
     cdef size_t _capacity
+    cdef size_t _usual
     cdef readonly uint64_t taken
 
     cdef uint8_t* _reserve(self, size_t size) except NULL
     cdef void _taken(self, size_t size) noexcept
+    cdef void _free(self) noexcept

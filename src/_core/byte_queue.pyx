@@ -7,8 +7,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
 cdef enum:
-    MIN_QUEUE = 512
+    MIN_QUEUE = 128
     KEEP_QUEUE = 65536
+    MAX_USUAL = 2097152  # what an emptied queue is made with again, so that it need not grow step by step
 
 
 cdef class ByteQueue:
@@ -23,6 +24,7 @@ cdef class ByteQueue:
         self._start = 0
         self._end = 0
         self._capacity = 0
+        self._usual = MIN_QUEUE
         self.taken = 0
 
     def __dealloc__(self):
@@ -42,7 +44,7 @@ cdef class ByteQueue:
         if self._start and held + size <= self._capacity and self._start >= held:
             memmove(self._data, self._data + self._start, held)
         else:
-            wanted = max(self._capacity * 2, <size_t>MIN_QUEUE)
+            wanted = max(self._capacity * 2, self._usual)
             while wanted < held + size:
                 wanted *= 2
             grown = <uint8_t*>malloc(wanted)
@@ -64,9 +66,19 @@ cdef class ByteQueue:
             self._start = 0
             self._end = 0
             if self._capacity > KEEP_QUEUE:
-                free(self._data)
-                self._data = NULL
-                self._capacity = 0
+                self._usual = min(self._capacity, <size_t>MAX_USUAL)
+                self._free()
+
+    cdef void _free(self) noexcept:
+        free(self._data)
+        self._data = NULL
+        self._capacity = 0
+
+    def trim(self):
+        """Give memory back that is not in use now, and forget how much the queue has used before."""
+        self._usual = MIN_QUEUE
+        if self._start == self._end:
+            self._free()
 
     def clear(self):
         """Drop everything that waits."""

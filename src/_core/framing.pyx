@@ -11,9 +11,10 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE, Cipher
+from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, OPENSSL_FROM, TAG_SIZE, Cipher
 from librats._core.byte_queue cimport ByteQueue
 from librats._core.frame_layout cimport (
     F_ERROR, F_FRAGMENT, F_MESSAGE, F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, FRAGMENT_LAST, FRAGMENT_REPLY,
@@ -204,6 +205,7 @@ cdef class BlockWriter:
     cdef Cipher _cipher
     cdef bytes _out
     cdef uint8_t* _base
+    cdef uint8_t* _apart
     cdef size_t _size
     cdef size_t _capacity
     cdef size_t _plain
@@ -214,11 +216,15 @@ cdef class BlockWriter:
         self._cipher = cipher
         self._out = None
         self._base = NULL
+        self._apart = NULL
         self._size = 0
         self._capacity = 0
         self._plain = 0
         self._open = False
         self.sealed = 0
+
+    def __dealloc__(self):
+        free(self._apart)
 
     def begin(self, Py_ssize_t capacity):
         """Start a round.
@@ -233,6 +239,15 @@ cdef class BlockWriter:
         self._capacity = PyBytes_GET_SIZE(self._out)
         self._size = 0
         self._open = False
+        if self._cipher.uses_openssl(self._capacity):
+            # OpenSSL seals from one buffer into another.
+            self._apart = <uint8_t*>malloc(min(<size_t>MAX_PLAINTEXT, self._capacity))
+            if self._apart == NULL:
+                raise MemoryError()
+
+    cdef uint8_t* _plaintext(self) noexcept:
+        """Where the frames of the open message are packed."""
+        return self._apart if self._apart != NULL else self._base + self._size + LENGTH_PREFIX
 
     cdef uint8_t* _room(self, size_t frame) except? NULL:
         """Where a frame of that size may be written, or NULL where it does not fit any more."""
@@ -245,7 +260,7 @@ cdef class BlockWriter:
             self._plain = 0
         elif self._size + LENGTH_PREFIX + self._plain + frame + TAG_SIZE > self._capacity:
             return NULL
-        return self._base + self._size + LENGTH_PREFIX + self._plain
+        return self._plaintext() + self._plain
 
     cdef size_t _space(self) noexcept:
         """Bytes that one more frame may take, header included; 0 where not even a small one fits."""
@@ -267,13 +282,16 @@ cdef class BlockWriter:
 
     cdef int _close(self) except -1:
         cdef uint8_t* block = self._base + self._size
+        cdef const uint8_t* plaintext = self._plaintext()
         cdef size_t plain = self._plain
         cdef int result
-        if plain >= RELEASE_GIL_FROM:
+        if self._apart != NULL and plain >= OPENSSL_FROM:
+            result = self._cipher.seal_apart(block + LENGTH_PREFIX, plaintext, plain, None)
+        elif plain >= RELEASE_GIL_FROM:
             with nogil:
-                result = self._cipher.seal_at(block + LENGTH_PREFIX, block + LENGTH_PREFIX, plain, NULL, 0)
+                result = self._cipher.seal_at(block + LENGTH_PREFIX, plaintext, plain, NULL, 0)
         else:
-            result = self._cipher.seal_at(block + LENGTH_PREFIX, block + LENGTH_PREFIX, plain, NULL, 0)
+            result = self._cipher.seal_at(block + LENGTH_PREFIX, plaintext, plain, NULL, 0)
         if result != CIPHER_OK:
             raise LocalProtocolError(
                 "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
@@ -407,6 +425,8 @@ cdef class BlockWriter:
         self._base = NULL
         self._size = 0
         self._capacity = 0  # so that nothing finds room before the next round
+        free(self._apart)
+        self._apart = NULL
         if size == <size_t>PyBytes_GET_SIZE(out):
             return out
         return out[:size]

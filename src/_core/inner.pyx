@@ -283,12 +283,13 @@ cdef class InnerReader(BlockBuffer):
         self.messages = 0
         self.window_used = 0
 
-    cdef int _read_blocks(self, list frames) except -1:
+    cdef Py_ssize_t _read_blocks(self, uint8_t* base, Py_ssize_t held, list frames) except -1:
+        cdef Py_ssize_t taken
         # Handlers come and go between two calls, not within one.
         self._last_channel = NO_CHANNEL
-        BlockBuffer._read_blocks(self, frames)
+        taken = BlockBuffer._read_blocks(self, base, held, frames)
         self._run = None  # what comes later begins a run of its own: this one is the caller's now
-        return 0
+        return taken
 
     cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1:
         cdef uint8_t kind = p[0]

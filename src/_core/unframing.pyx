@@ -84,10 +84,10 @@ cdef class BlockReader(BlockBuffer):
             size += len(self._reply_parts)
         return size
 
-    cdef int _read_blocks(self, list frames) except -1:
-        BlockBuffer._read_blocks(self, frames)
+    cdef Py_ssize_t _read_blocks(self, uint8_t* base, Py_ssize_t held, list frames) except -1:
+        cdef Py_ssize_t taken = BlockBuffer._read_blocks(self, base, held, frames)
         self._run = None  # what comes later begins a run of its own: this one is the caller's now
-        return 0
+        return taken
 
     cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1:
         cdef const uint8_t* end = p + size

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
+from librats._core.aead import load_openssl
 from librats.config import RatsConfig
 from librats.connector import Connector, Target, check_peer_id
 from librats.errors import ConfigError, ConnectError, IdentityError, PeerNotConnected, UsageError
@@ -133,6 +134,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
             raise
         if self._config.encryption is Encryption.OFF:
             logger.warning("encryption is off: nobody proves who they are, and everybody on the path can read along")
+        await run_in_thread(load_openssl)
         network = current_network()
         manager = PeerManager(
             identity,

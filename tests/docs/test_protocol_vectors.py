@@ -23,15 +23,13 @@ from librats.errors import DecodeError, HandshakeError
 from librats.peers import hello
 from librats.peers.hello import Hello
 from librats.session import frames, greeting
-from librats.session.frames import FragmentFlag, FrameType, Kind, Reason
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import KnownPeer, decode_exchange, encode_answer, encode_request
-from librats.session.frames import FrameType
+from librats.session.frames import FragmentFlag, FrameType, Kind, Reason
 from librats.session.greeting import Greeting
 from librats.session.librats2_wire import InnerType
 from librats.session.machine import Session
-from librats.session.opening import BARE_SIZES, Opening
-from librats.session.opening import Opening, PlainOpened
+from librats.session.opening import BARE_SIZES, Opening, PlainOpened
 from librats.session.plaintext import PlaintextOpening
 from librats.types import Address
 

@@ -87,7 +87,7 @@ async def test_streams_replies_and_pings_pass_a_stuck_receiver(stuck: Pair) -> N
     stream.write_eof()
     assert await soon(stream.read()) == b"y" * 100_000
     stuck.to_b.send_datagram(b"z")
-    assert await soon(stuck.to_b.ping()) > 0
+    assert await soon(stuck.to_b.ping()) >= 0  # a loop whose clock counts milliseconds may see none pass
 
 
 async def test_a_broadcast_skips_who_has_no_room(stuck: Pair, make_client: MakeClient, connect: Connect) -> None:

@@ -3,6 +3,8 @@ from typing import Final, Self, final
 
 from typing_extensions import Buffer
 
+def load_openssl() -> bool: ...
+
 BACKEND: Final[str]
 
 @final

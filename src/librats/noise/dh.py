@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import nacl.bindings
 import nacl.exceptions
+from nacl.bindings import crypto_scalarmult, crypto_scalarmult_base
 
+from librats._core import symmetric
 from librats.errors import HandshakeError, UsageError
 
 __all__ = ["KEY_SIZE", "exchange", "public_key"]
@@ -21,7 +22,7 @@ def public_key(private_key: bytes) -> bytes:
         '8f40c5adb68f25624ae5b214ea767a6ec94d829d3d7b5e1ad1ba6f3e2138285f'
     """
     _require_size(private_key, "private")
-    return nacl.bindings.crypto_scalarmult_base(private_key)
+    return symmetric.x25519_public(private_key) if symmetric.AVAILABLE else crypto_scalarmult_base(private_key)
 
 
 def exchange(private_key: bytes, public_key: bytes) -> bytes:
@@ -33,10 +34,17 @@ def exchange(private_key: bytes, public_key: bytes) -> bytes:
     # libsodium reads 32 bytes wherever it is pointed at, so the sizes are checked here.
     _require_size(private_key, "private")
     _require_size(public_key, "public")
+    secret = symmetric.x25519(private_key, public_key) if symmetric.AVAILABLE else _by_bindings(private_key, public_key)
+    if secret is None:
+        raise HandshakeError("the public key has low order and protects nothing")
+    return secret
+
+
+def _by_bindings(private_key: bytes, public_key: bytes) -> bytes | None:
     try:
-        return nacl.bindings.crypto_scalarmult(private_key, public_key)
-    except nacl.exceptions.RuntimeError as error:
-        raise HandshakeError("the public key has low order and protects nothing") from error
+        return crypto_scalarmult(private_key, public_key)
+    except nacl.exceptions.RuntimeError:
+        return None
 
 
 def _require_size(key: bytes, kind: str) -> None:

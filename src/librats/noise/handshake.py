@@ -9,9 +9,11 @@ from librats.errors import HandshakeError, RemoteProtocolError, UsageError
 from librats.noise import dh
 from librats.noise.cipher_state import TAG_SIZE
 from librats.noise.patterns import HandshakePattern, NoiseProtocol, Token
-from librats.noise.symmetric_state import SymmetricState
+from librats.noise.symmetric_state import new_state
 
 __all__ = ["MAX_MESSAGE_SIZE", "Handshake"]
+
+E, S, PSK = Token.E, Token.S, Token.PSK  # looking a member up in its class takes time
 
 MAX_MESSAGE_SIZE = 65535
 """Bytes that a handshake message may have at most, its keys and tags included (section 3)."""
@@ -33,6 +35,7 @@ class Handshake:
         psks: Pre-shared keys of 32 bytes, in the order in which the pattern uses them.
         ephemeral: A private key from the system's entropy source, never used before or again. Needed by every
             side that writes; ignored where the pattern lets this side only read.
+        static_public: The public key of ``static``, where the caller has it: it is not computed again then.
 
     Raises:
         UsageError: The name is not supported; a key is missing, superfluous, or has not 32 bytes.
@@ -62,6 +65,7 @@ class Handshake:
         "_protocol",
         "_psks",
         "_remote_keys",
+        "_static_public",
         "_symmetric",
     )
 
@@ -75,6 +79,7 @@ class Handshake:
         remote_static: bytes | None = None,
         psks: Sequence[bytes] = (),
         ephemeral: bytes | None = None,
+        static_public: bytes | None = None,
     ) -> None:
         """Take the keys, and bind the prologue and the keys that are known beforehand."""
         self._protocol = NoiseProtocol.parse(protocol_name)
@@ -89,6 +94,7 @@ class Handshake:
         if len(psks) != pattern.psk_count or any(len(psk) != dh.KEY_SIZE for psk in psks):
             raise UsageError(f"psks: this pattern wants {pattern.psk_count} of {dh.KEY_SIZE} bytes each")
 
+        self._static_public = static_public
         self._private_keys: dict[str, bytes] = {}
         self._remote_keys: dict[str, bytes] = {}
         if static is not None:
@@ -102,7 +108,7 @@ class Handshake:
         self._failed = False
         self._handshake_hash: bytes | None = None
         self._ciphers: tuple[Cipher, Cipher] | None = None
-        self._symmetric = SymmetricState(protocol_name, self._protocol.digest)
+        self._symmetric = new_state(protocol_name, self._protocol.digest)
         self._symmetric.mix_hash(bytes(prologue))
         self._mix_known_keys(pattern)
 
@@ -135,7 +141,7 @@ class Handshake:
         A key that came in a message is there as soon as that message has been read. Whether its owner has
         proved by then to hold it, or does so in a later message, depends on the pattern (7.7); in XX it has.
         """
-        return None if self._failed else self._remote_keys.get(Token.S)
+        return None if self._failed else self._remote_keys.get(S)
 
     @property
     def handshake_hash(self) -> bytes:
@@ -166,12 +172,12 @@ class Handshake:
         symmetric = self._symmetric
         parts: list[bytes] = []
         for token in tokens:
-            if token is Token.E:
+            if token is E:
                 public_key = dh.public_key(self._private_keys[token])
                 parts.append(public_key)
                 self._mix_ephemeral(public_key)
-            elif token is Token.S:
-                parts.append(symmetric.encrypt_and_hash(dh.public_key(self._private_keys[token])))
+            elif token is S:
+                parts.append(symmetric.encrypt_and_hash(self._own_static()))
             else:
                 self._mix_secret(token)
         parts.append(symmetric.encrypt_and_hash(bytes(payload)))
@@ -226,16 +232,19 @@ class Handshake:
         for owner in (True, False):
             if pattern.is_known(initiator=owner):
                 mine = owner == self._initiator
-                self._symmetric.mix_hash(
-                    dh.public_key(self._private_keys[Token.S]) if mine else self._remote_keys[Token.S]
-                )
+                self._symmetric.mix_hash(self._own_static() if mine else self._remote_keys[Token.S])
+
+    def _own_static(self) -> bytes:
+        if self._static_public is None:
+            self._static_public = dh.public_key(self._private_keys[Token.S])
+        return self._static_public
 
     def _next_tokens(self, *, writing: bool) -> tuple[Token, ...]:
         if self._failed:
             raise HandshakeError("the handshake has failed")
-        if self.is_complete:
+        if self._handshake_hash is not None:
             raise UsageError("the handshake is complete")
-        if self.is_my_turn is not writing:
+        if ((self._index % 2 == 0) == self._initiator) is not writing:
             raise UsageError(f"it is {'the other' if writing else 'this'} side's turn to write")
         return self._protocol.pattern.messages[self._index]
 
@@ -244,10 +253,10 @@ class Handshake:
         has_key = self._symmetric.has_key
         size = 0
         for token in tokens:
-            if token is Token.E:
+            if token is E:
                 size += dh.KEY_SIZE
                 has_key = has_key or self._protocol.pattern.psk_count > 0
-            elif token is Token.S:
+            elif token is S:
                 size += dh.KEY_SIZE + TAG_SIZE * has_key
             else:
                 has_key = True
@@ -257,11 +266,11 @@ class Handshake:
         symmetric = self._symmetric
         offset = 0
         for token in tokens:
-            if token is Token.E:
+            if token is E:
                 self._remote_keys[token] = message[offset : offset + dh.KEY_SIZE]
                 offset += dh.KEY_SIZE
                 self._mix_ephemeral(self._remote_keys[token])
-            elif token is Token.S:
+            elif token is S:
                 size = dh.KEY_SIZE + TAG_SIZE * symmetric.has_key
                 self._remote_keys[token] = symmetric.decrypt_and_hash(message[offset : offset + size])
                 offset += size
@@ -276,10 +285,10 @@ class Handshake:
             self._symmetric.mix_key(public_key)
 
     def _mix_secret(self, token: Token) -> None:
-        if token is Token.PSK:
+        if token is PSK:
             self._symmetric.mix_key_and_hash(self._psks.pop())
             return
-        of_initiator, of_responder = token.value[0], token.value[1]
+        of_initiator, of_responder = token
         mine, theirs = (of_initiator, of_responder) if self._initiator else (of_responder, of_initiator)
         self._symmetric.mix_key(dh.exchange(self._private_keys[mine], self._remote_keys[theirs]))
 

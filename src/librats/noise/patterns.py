@@ -105,15 +105,13 @@ class HandshakePattern:
     responder_known: bool
     """True where the initiator knows the responder's static key beforehand."""
 
+    psk_count: int
+    """How many pre-shared keys both sides need."""
+
     @property
     def is_one_way(self) -> bool:
         """True where the initiator alone ever sends."""
         return len(self.messages) == 1
-
-    @property
-    def psk_count(self) -> int:
-        """How many pre-shared keys both sides need."""
-        return sum(message.count(Token.PSK) for message in self.messages)
 
     def is_known(self, *, initiator: bool) -> bool:
         """Tell whether that side's static key is known to the other beforehand."""
@@ -177,5 +175,6 @@ def _parse(name: str) -> NoiseProtocol:
         # its recipient's key.
         initiator_known=base[0] == "K",
         responder_known=len(messages) == 1 or "K" in base[1:],
+        psk_count=len(positions),
     )
     return NoiseProtocol(name, pattern, _DIGESTS[match["hash"]])

@@ -128,6 +128,14 @@ class Inbox:
         dispatcher: What the client's inboxes share.
     """
 
+    __slots__ = (
+        "_answering",
+        "_dispatcher",
+        "_lanes",
+        "_peer",
+        "datagrams_under_way",
+    )
+
     def __init__(self, peer: Peer, dispatcher: Dispatcher) -> None:
         self._peer = peer
         self._dispatcher = dispatcher

@@ -22,6 +22,7 @@ from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
+from librats.runtime.tcp import receive_buffer
 from librats.services.session import Link
 from librats.services.stream import Stream
 from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
@@ -101,6 +102,8 @@ class PeerManager:
             max_message=config.session.max_message_size,
             agent=agent,
         )
+        self.scratch = receive_buffer()
+        """Where every link receives what it need not keep."""
         self.dispatcher = Dispatcher(handlers, tasks, config.session)
         """Where messages go."""
         self.listening: list[Address] = []
@@ -169,6 +172,7 @@ class PeerManager:
         return Opening(
             initiator=initiator,
             private_key=self._identity.private_key,
+            public_key=self._identity.public_key,
             ephemeral=self._new_key(KEY_SIZE),
             protocol=protocol,
             greeting=self._greeting,

@@ -37,6 +37,20 @@ T = TypeVar("T")
 class Peer:
     """A peer with whom there is, or was, a session. Comes from the client; handlers get it as their first argument."""
 
+    __slots__ = (
+        "__dict__",  # for what applications keep with it
+        "__weakref__",
+        "_config",
+        "_connected_at",
+        "_gone_counters",
+        "_link",
+        "_links",
+        "attempts",
+        "disconnected",
+        "hello",
+        "inbox",
+    )
+
     def __init__(self, link: Link, config: RatsConfig, dispatcher: Dispatcher) -> None:
         self._config = config
         self._links: list[Link] = [link]

@@ -14,12 +14,13 @@ from typing import Any
 from librats.errors import ConfigError
 from librats.types import Address
 
-__all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp"]
+__all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp", "receive_buffer"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 BACKLOG = 1024
 PORT_TRIES = 16
+RECEIVE_BUFFER = 256 * 1024
 
 
 class TcpListener:
@@ -39,6 +40,15 @@ class TcpListener:
         """Stop listening. Connections that were accepted live on."""
         for server in self._servers:
             server.close()
+
+
+def receive_buffer() -> bytearray | None:
+    """A buffer that all connections of one loop may receive into, one after the other.
+
+    Returns:
+        The buffer; None on Windows, whose loops hold a buffer for each connection while they wait for its bytes.
+    """
+    return None if os.name == "nt" else bytearray(RECEIVE_BUFFER)
 
 
 def address_of(sockname: Any) -> Address:

@@ -186,6 +186,9 @@ class LinkState:
         def resume(self) -> None:
             """Go on taking from the network."""
 
+        def flush_first(self) -> None:
+            """Send what is queued at once, or with the rest of this turn."""
+
         def _flush(self) -> None:
             """Send what is queued."""
 

@@ -93,7 +93,7 @@ class LinkVerbs(LinkState):
         session = self.session
         number = session.send_request(payload, name, timeout=timeout, now=self._loop.time())
         answer = self._waiters.reply(number)
-        self.request_flush()
+        self.flush_first()
         self._arm_timer()
         try:
             return await answer

@@ -18,6 +18,9 @@ __all__ = ["LinkOwner"]
 class LinkOwner(Protocol):
     """Who a link reports to."""
 
+    scratch: bytearray | None
+    """A buffer that all links receive into, where a loop asks for one only once there is something to receive."""
+
     def handshake_begins(self, link: Link) -> float | None:
         """The first bytes of somebody who dialled have come: tell in how many seconds they may be looked at, or None.
 

@@ -19,6 +19,16 @@ class Retirement:
         go_on: Called when the link may say that it is done.
     """
 
+    __slots__ = (
+        "_go_on",
+        "_loop",
+        "_timer",
+        "begun",
+        "has_left",
+        "may_leave",
+        "peer_has_left",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> None:
         self._loop = loop
         self._go_on = go_on

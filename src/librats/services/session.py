@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import cast
 
 from librats.errors import HandshakeError, PeerNotConnected
 from librats.runtime.tcp import address_of
@@ -42,9 +43,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the handshake."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a link runs over a byte stream")
-        self._transport = transport
+        # uvloop's transports have the methods, but not the class.
+        self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         self.address = address_of(transport.get_extra_info("peername") or ("", 0))
         self.local_address = address_of(transport.get_extra_info("sockname") or ("", 0))
@@ -56,9 +56,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes from the network go."""
         if self._session is not None:
-            return self._session.get_buffer()
-        if self._opening_buffer is None:
-            self._opening_buffer = bytearray(OPENING_BUFFER)
+            return self._session.get_buffer(self._owner.scratch)
+        self._opening_buffer = self._owner.scratch or bytearray(OPENING_BUFFER)
         return memoryview(self._opening_buffer)
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -67,10 +66,12 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             self._session.buffer_updated(nbytes, now=self._loop.time())
             self._process()
         elif self._opening is not None and self._opening_buffer is not None:
-            self._take_opening(bytes(self._opening_buffer[:nbytes]))
+            data = bytes(memoryview(self._opening_buffer)[:nbytes])
+            self._opening_buffer = None
+            self._take_opening(data)
 
     def _begin_session(self, opening: BlockOpening, opened: Opened | PlainOpened) -> None:
-        self._opening = self._opening_buffer = None
+        self._opening = None
         self.opened = opened
         self.peer_id = opened.peer_id
         now = self._loop.time()
@@ -129,8 +130,21 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
 
     def request_flush(self) -> None:
         """See to it that what is queued leaves in this turn of the loop."""
-        if self._flush_handle is None and not self._paused and self._transport is not None:
+        # While events are taken nothing need be done: what came of them leaves when they are through.
+        if self._flush_handle is None and not (self._paused or self._processing) and self._transport is not None:
             self._flush_handle = self._loop.call_soon(self._flush)
+
+    def flush_first(self) -> None:
+        """Send what is queued at once, where nothing has left in this turn of the loop; else together with the rest."""
+        if self._flush_handle is None and not self._processing:
+            self._flush()
+            if not self._paused and self._transport is not None:
+                self._flush_handle = self._loop.call_soon(self._flush_rest)
+
+    def _flush_rest(self) -> None:
+        self._flush_handle = None
+        if self._session is not None and self._session.wants_to_send:
+            self._flush()
 
     def _flush(self) -> None:
         if self._flush_handle is not None:
@@ -144,6 +158,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             if not data:
                 break
             transport.write(data)
+            if not session.wants_to_send:
+                break
         session.streams.flush_changes()
         self._after_flush(session)
 

@@ -36,6 +36,17 @@ class Stream:
             await stream.close()
     """
 
+    __slots__ = (
+        "__dict__",  # for what applications keep with it
+        "__weakref__",
+        "_link",
+        "_readable",
+        "_state",
+        "_was_reset",
+        "_writable",
+        "peer",
+    )
+
     def __init__(self, link: Link, state: StreamState) -> None:
         self._link = link
         self._state = state

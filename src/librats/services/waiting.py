@@ -11,6 +11,14 @@ __all__ = ["Waiters"]
 class Waiters:
     """The futures of one link."""
 
+    __slots__ = (
+        "_loop",
+        "_pongs",
+        "_replies",
+        "_reply_room",
+        "_room",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}

@@ -168,9 +168,9 @@ class Librats2Session:
 
     # Bytes in
 
-    def get_buffer(self) -> memoryview:
-        """Where the driver writes the next bytes from the network."""
-        return self._reader.get_buffer()
+    def get_buffer(self, scratch: bytearray | None = None) -> memoryview:
+        """Where the driver writes the next bytes from the network; see the other session machine."""
+        return self._reader.get_buffer(scratch)
 
     def buffer_updated(self, count: int, *, now: float) -> None:
         """Take the bytes that were written to :meth:`get_buffer`."""

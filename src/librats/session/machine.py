@@ -51,6 +51,13 @@ CROWDED_SHARE = 96 * 1024
 DATA = frozenset({FrameType.STREAM_DATA, FrameType.DATAGRAM, FrameType.REPLY, FrameType.ERROR})
 WORK = frozenset(FrameType) - DATA
 """Frames that make work without carrying data, of which a peer may send only so many per second."""
+STREAM_FRAMES: dict[int, Callable[..., None]] = {
+    FrameType.STREAM_DATA: StreamTable.data_received,
+    FrameType.STREAM_OPEN: StreamTable.open_received,
+    FrameType.STREAM_RESET: StreamTable.reset_received,
+    FrameType.STREAM_STOP: StreamTable.stop_received,
+}
+"""What the table of streams does with frames that name a stream."""
 
 KIND_BITS = 0x03
 KINDS = frozenset(Kind)
@@ -74,6 +81,44 @@ class Session:
         shared: What it shares with the client's other sessions; where it is None there are no others.
         window: The message window that our greeting told; all of it where it is None.
     """
+
+    __slots__ = (
+        "_beyond_window",
+        "_config",
+        "_control",
+        "_events",
+        "_going",
+        "_last_received",
+        "_last_words",
+        "_malformed",
+        "_max_events",
+        "_max_payload",
+        "_messages",
+        "_next_ping",
+        "_pace",
+        "_peer_going",
+        "_peer_said_hello",
+        "_reader",
+        "_rekeyed_at",
+        "_rekeyed_count",
+        "_replies",
+        "_send_credit",
+        "_share",
+        "_shared",
+        "_skipped",
+        "_unhandled",
+        "_window",
+        "_window_granted",
+        "_writer",
+        "bytes_received",
+        "bytes_sent",
+        "failed",
+        "messages_received",
+        "messages_sent",
+        "requests",
+        "round_trip",
+        "streams",
+    )
 
     def __init__(
         self,
@@ -115,16 +160,6 @@ class Session:
         """The requests of both sides."""
         self.round_trip = RoundTrip(entropy)
         """Pings and what they tell."""
-        self._numbered_frames: dict[int, Callable[..., None]] = {
-            FrameType.STREAM_DATA: self.streams.data_received,
-            FrameType.STREAM_OPEN: self.streams.open_received,
-            FrameType.STREAM_RESET: self.streams.reset_received,
-            FrameType.STREAM_STOP: self.streams.stop_received,
-            FrameType.REPLY: self._take_answer,
-            FrameType.ERROR: self._take_refusal,
-            FrameType.CANCEL: self.requests.cancelled,
-        }
-
         self._last_received = now
         self._next_ping = now
         self._rekeyed_at = now
@@ -184,9 +219,13 @@ class Session:
 
     # Bytes in
 
-    def get_buffer(self) -> memoryview:
-        """Where the driver writes the next bytes from the network."""
-        return self._reader.get_buffer()
+    def get_buffer(self, scratch: bytearray | None = None) -> memoryview:
+        """Where the driver writes the next bytes from the network.
+
+        Args:
+            scratch: A buffer that nobody else uses until :meth:`buffer_updated`, for where nothing is held.
+        """
+        return self._reader.get_buffer(scratch)
 
     def buffer_updated(self, count: int, *, now: float) -> None:
         """Take the bytes that were written to :meth:`get_buffer`."""
@@ -265,9 +304,17 @@ class Session:
 
     def _take_frame(self, frame: tuple[Any, ...], now: float) -> None:
         kind = frame[0]
-        take = self._numbered_frames.get(kind)
+        take = STREAM_FRAMES.get(kind)
         if take is not None:
-            take(*frame[1:])
+            take(self.streams, *frame[1:])
+        elif kind == FrameType.REPLY:
+            self.messages_received += 1
+            self.requests.replied(frame[2], frame[1], frame[3])
+        elif kind == FrameType.ERROR:
+            self.messages_received += 1
+            self.requests.refused(*frame[2:])
+        elif kind == FrameType.CANCEL:
+            self.requests.cancelled(frame[2])
         elif kind == FrameType.STREAM_WINDOW:
             self._take_window(frame[2], frame[3])
         elif kind == FrameType.PING:
@@ -312,14 +359,6 @@ class Session:
         if rtt is not None:
             self.streams.rtt = self.round_trip.smoothed
             self._events.append(PongReceived(token, rtt))
-
-    def _take_answer(self, flags: int, number: int, payload: bytes) -> None:
-        self.messages_received += 1
-        self.requests.replied(number, flags, payload)
-
-    def _take_refusal(self, flags: int, number: int, code: str, text: str) -> None:
-        self.messages_received += 1
-        self.requests.refused(number, code, text)
 
     # Events out
 
@@ -507,18 +546,20 @@ class Session:
         if self._rekey_is_due(now) and writer.put_rekey():
             self._rekeyed_at = now
             self._rekeyed_count = writer.sealed
-        writer.put_queue(self._control)
-        may_send_messages = len(self._messages) > 0 and self._send_credit > FRAME_COST
-        is_crowded = (len(self._replies) > 0) + may_send_messages + self.streams.sending > 1
-        if len(self._replies):
+        if self._control:
+            writer.put_queue(self._control)
+        may_send_messages = bool(self._messages) and self._send_credit > FRAME_COST
+        is_crowded = bool(self._replies) + may_send_messages + self.streams.sending > 1
+        if self._replies:
             writer.put_queue(self._replies, CROWDED_SHARE if is_crowded else -1)
             self._grant_messages()
         if may_send_messages:
             credit = min(self._send_credit, CROWDED_SHARE) if is_crowded else self._send_credit
             self._send_credit -= writer.put_queue(self._messages, credit)
             self.requests.tell_cancelled()
-        self.streams.put(writer)
-        if self._last_words is not None and not self.queued and not len(self._control) and not self.streams.sending:
+        if self.streams.sending:
+            self.streams.put(writer)
+        if self._last_words is not None and not self.queued and not self._control and not self.streams.sending:
             self._control.add(FrameType.GO_AWAY, 0, self._last_words)
             self._last_words = None
             writer.put_queue(self._control)
@@ -530,9 +571,9 @@ class Session:
     def wants_to_send(self) -> bool:
         """True where :meth:`data_to_send` may have something."""
         return bool(
-            len(self._control)
-            or len(self._replies)
-            or (len(self._messages) and self._send_credit > FRAME_COST)
+            self._control
+            or self._replies
+            or (self._messages and self._send_credit > FRAME_COST)
             or self.streams.sending
             or (self._last_words is not None and not self.queued)
         )
@@ -566,5 +607,11 @@ class Session:
         self.requests.expire(now)
         if now >= self._next_ping:
             self._next_ping = now + self._config.ping_interval
-            self._reader.trim()
+            self._trim()
             self.ping(now=now)
+
+    def _trim(self) -> None:
+        """Give memory back that the traffic of late did not need."""
+        self._reader.trim()
+        for queue in (self._control, self._replies, self._messages):
+            queue.trim()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 
 from librats._core.aead import Cipher
 from librats.errors import DecodeError, HandshakeError
@@ -47,6 +48,11 @@ def peer_id_of(public_key: bytes) -> str:
 def is_plaintext(block: bytes) -> bool:
     """Whether a first block is that of a peer without encryption, of whatever protocol."""
     return block[PROLOGUE_SIZE : PROLOGUE_SIZE + len(PROLOGUE_HEAD)] == PROLOGUE_HEAD
+
+
+@lru_cache(maxsize=64)
+def _encoded(greeting: Greeting) -> bytes:
+    return greeting.encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +174,7 @@ class Opening(BlockOpening):
     Args:
         initiator: True on the side that dialled.
         private_key: Our X25519 private key, 32 bytes.
+        public_key: The key that belongs to it, 32 bytes; computed where it is None.
         ephemeral: A fresh X25519 private key, 32 bytes from the system's entropy.
         protocol: The application's protocol string, ``name/version``; both sides must give the same.
         greeting: What we tell about ourselves.
@@ -186,6 +193,7 @@ class Opening(BlockOpening):
         protocol: str,
         greeting: Greeting,
         expect_id: str | None = None,
+        public_key: bytes | None = None,
     ) -> None:
         super().__init__()
         self._initiator = initiator
@@ -195,8 +203,9 @@ class Opening(BlockOpening):
             prologue=prologue_of(protocol),
             static=private_key,
             ephemeral=ephemeral,
+            static_public=public_key,
         )
-        self._own_greeting = greeting.encode()
+        self._own_greeting = _encoded(greeting)
         self._expect_id = expect_id
         self._step = 0
         self._greeting: Greeting | None = None

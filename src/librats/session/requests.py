@@ -32,6 +32,20 @@ class RequestTable:
         shared: Where refusals are counted.
     """
 
+    __slots__ = (
+        "_config",
+        "_control",
+        "_deadlines",
+        "_early",
+        "_events",
+        "_last_number",
+        "_limit",
+        "_messages",
+        "_ours",
+        "_shared",
+        "_theirs",
+    )
+
     def __init__(
         self,
         control: FrameQueue,
@@ -49,7 +63,7 @@ class RequestTable:
         self._last_number = 0
         self._ours: dict[int, int] = {}
         self._early: dict[int, int] = {}
-        self._theirs: set[int] = set()
+        self._theirs: dict[int, None] = {}
         self._deadlines: list[tuple[float, int]] = []
 
     @property
@@ -146,7 +160,7 @@ class RequestTable:
             text = limit_words(f"{len(self._theirs)} requests are under way", self._config, "max_requests")
             self._control.add_id(FrameType.ERROR, 0, number, reason_body(Reason.LIMIT, text))
             return False
-        self._theirs.add(number)
+        self._theirs[number] = None
         return True
 
     def is_wanted(self, number: int) -> bool:
@@ -156,12 +170,12 @@ class RequestTable:
     def answer(self, number: int) -> bool:
         """Take note that we answer a request of the peer's; False where it does not want that any more."""
         if number in self._theirs:
-            self._theirs.discard(number)
+            del self._theirs[number]
             return True
         return False
 
-    def cancelled(self, _flags: int, number: int) -> None:
+    def cancelled(self, number: int) -> None:
         """Take note that the peer gave a request up."""
         if number in self._theirs:
-            self._theirs.discard(number)
+            del self._theirs[number]
             self._events.append(RequestCancelled(number))

@@ -18,6 +18,12 @@ class RoundTrip:
         entropy: Where the tokens come from.
     """
 
+    __slots__ = (
+        "_entropy",
+        "_sent",
+        "smoothed",
+    )
+
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
         self._sent: dict[bytes, float] = {}

@@ -35,6 +35,24 @@ class StreamTable:
         share: Where windows take their memory from.
     """
 
+    __slots__ = (
+        "_changed",
+        "_config",
+        "_control",
+        "_events",
+        "_last_theirs",
+        "_next_number",
+        "_open",
+        "_pace",
+        "_ready",
+        "_share",
+        "_shared",
+        "_streams",
+        "_window_total",
+        "now",
+        "rtt",
+    )
+
     def __init__(
         self,
         control: FrameQueue,

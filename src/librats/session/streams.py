@@ -66,6 +66,32 @@ class StreamState:
         incoming: True where the peer opened it.
     """
 
+    __slots__ = (
+        "_consumed",
+        "_end_wanted",
+        "_granted",
+        "_host",
+        "_received",
+        "_receiving_done",
+        "_sending_done",
+        "_unread",
+        "_unread_offset",
+        "_unsent",
+        "_unsent_offset",
+        "accepted",
+        "at_end",
+        "buffered",
+        "credit",
+        "granted_at",
+        "incoming",
+        "name",
+        "number",
+        "queued",
+        "read_error",
+        "window",
+        "write_error",
+    )
+
     def __init__(self, host: StreamHost, number: int, name: str, *, window: int, incoming: bool) -> None:
         self._host = host
         self.number = number

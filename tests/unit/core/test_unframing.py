@@ -116,7 +116,7 @@ def test_a_block_of_an_impossible_size_is_refused_by_its_first_four_bytes(size: 
     reader = make_reader()
     assert reader.feed(size.to_bytes(4)) == []
     assert reader.error == f"a block of {size} bytes"
-    assert reader.buffer_size == 4096
+    assert reader.buffer_size == 0
 
 
 def test_an_empty_block_and_unknown_frames_are_harmless() -> None:
@@ -225,7 +225,53 @@ def test_trim_gives_memory_back_and_loses_nothing() -> None:
     assert reader.feed(block[4500:]) == [(oracle.HELLO, 0, b"x" * 5000)]
     reader.trim()
     reader.trim()
-    assert reader.buffer_size == 4096
+    assert reader.buffer_size == 0
+
+
+def through(reader: BlockReader, scratch: bytearray, data: bytes) -> list[object]:
+    """Let a reader receive bytes as a driver with a scratch buffer does it; the scratch is overwritten afterwards."""
+    frames: list[object] = []
+    while data:
+        buffer = reader.get_buffer(scratch)
+        piece, data = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(piece)] = piece
+        frames += each(reader.received(len(piece)))
+        scratch[:] = bytes(len(scratch))
+    return frames
+
+
+@pytest.mark.parametrize("cut", [1, 3, 1000, 5011, 5012, 5013, 20_000, 1 << 20])
+def test_whole_blocks_are_read_from_a_shared_buffer_and_pieces_are_kept(cut: int) -> None:
+    reader, sealer, scratch = make_reader(), oracle.Sealer(KEY), bytearray(1 << 16)
+    bodies = [bytes([number]) * 4992 for number in range(12)]
+    data = b"".join(sealer.block(oracle.frame(oracle.HELLO, 0, body)) for body in bodies)
+    frames: list[object] = []
+    for start in range(0, len(data), cut):
+        frames += through(reader, scratch, data[start : start + cut])
+    assert frames == [(oracle.HELLO, 0, body) for body in bodies]
+    assert reader.error is None
+
+
+def test_a_reader_of_whole_blocks_has_no_buffer_of_its_own() -> None:
+    reader, sealer, scratch = make_reader(), oracle.Sealer(KEY), bytearray(1 << 16)
+    for _ in range(3):
+        through(reader, scratch, sealer.block(oracle.frame(oracle.PING, 0, bytes(8))))
+    assert reader.buffer_size == 0
+    block = sealer.block(oracle.frame(oracle.HELLO, 0, bytes(3000)))
+    through(reader, scratch, block[:-1])
+    assert reader.buffer_size == 8192
+    through(reader, scratch, block[-1:])
+    for _ in range(2):
+        reader.trim()
+    assert reader.buffer_size == 0
+
+
+@pytest.mark.parametrize("count", [-1, (1 << 16) + 1])
+def test_more_than_the_shared_buffer_has_is_refused(count: int) -> None:
+    reader = make_reader()
+    reader.get_buffer(bytearray(1 << 16))
+    with pytest.raises(ValueError, match="more bytes than the buffer has"):
+        reader.received(count)
 
 
 def test_a_buffer_that_is_lent_is_trimmed_only_when_it_has_come_back() -> None:

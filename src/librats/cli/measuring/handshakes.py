@@ -19,13 +19,19 @@ EXCHANGES = 6
 
 def librats_handshake_rate(count: int) -> Sample:
     """Measure handshakes a second."""
-    static_keys = [Identity.generate().private_key for _ in range(2)]
+    identities = [Identity.generate() for _ in range(2)]
     new_key = SystemEntropy().token_bytes
 
     def shake_hands() -> None:
         alice, bob = (
-            Handshake(NOISE_NAME, initiator=initiator, static=static, ephemeral=new_key(32))
-            for initiator, static in zip((True, False), static_keys, strict=True)
+            Handshake(
+                NOISE_NAME,
+                initiator=initiator,
+                static=identity.private_key,
+                static_public=identity.public_key,
+                ephemeral=new_key(32),
+            )
+            for initiator, identity in zip((True, False), identities, strict=True)
         )
         bob.read_message(alice.write_message())
         alice.read_message(bob.write_message())

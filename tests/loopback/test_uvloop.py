@@ -1,0 +1,33 @@
+"""The client on uvloop, which the extra `loop` brings: the same tests as on asyncio's own loop."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+FILES = ("messages", "streams", "requests", "life", "backpressure")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not exist there")
+def test_a_client_works_on_uvloop() -> None:
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-m", "not long", "-p", "no:cacheprovider"),
+            *(str(HERE / f"test_client_{name}.py") for name in FILES),
+        ],
+        cwd=HERE.parents[1],
+        env=os.environ | {"LIBRATS_TEST_LOOP": "uvloop"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    passed = re.search(r"(\d+) passed", run.stdout)
+    assert passed is not None
+    assert int(passed[1]) > len(FILES) * 10
