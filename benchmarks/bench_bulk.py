@@ -15,6 +15,7 @@ STREAMS = "librats.cli.measuring.bulk:streams"
 TLS = "benchmarks.rivals.tls:bulk"
 CURVE = "benchmarks.rivals.zmq_curve:bulk"
 IROH = "benchmarks.rivals.iroh_ends:bulk"
+LIBP2P = "benchmarks.rivals.libp2p_ends:bulk"
 FAST = "librats, crypto-fast"
 SIZE = 8000
 ROUNDS = 5
@@ -37,6 +38,8 @@ def bench_bulk(stage: Stage) -> None:
         contenders.append(Contender("pyzmq CURVE", partial(bulk_rate, CURVE, blocks)))
     if stage.has("iroh"):
         contenders.append(Contender("iroh", partial(bulk_rate, IROH, stage.scaled(200))))
+    if stage.has("libp2p"):
+        contenders.append(Contender("py-libp2p", partial(bulk_rate, LIBP2P, stage.scaled(500))))
     contest = Contest("bulk 64 KiB", "MB/s", contenders, cpu_unit="ns/B")
     stage.hold(contest, ROUNDS)
     if program is not None:
@@ -44,7 +47,11 @@ def bench_bulk(stage: Stage) -> None:
     if contest.has("uvloop TLS 1.3"):
         stage.show(contest.beside("uvloop TLS 1.3", at_least(0.8), name=FAST))
     stage.show(
-        *(contest.beside(name) for name in ("asyncio streams, plain", "pyzmq CURVE", "iroh") if contest.has(name))
+        *(
+            contest.beside(name)
+            for name in ("asyncio streams, plain", "pyzmq CURVE", "iroh", "py-libp2p")
+            if contest.has(name)
+        )
     )
     stage.show(contest.cpu_alone(at_most(2.5)))
     if contest.has(FAST):
