@@ -73,6 +73,7 @@ bench-report: $(VENV)/.test ## Compare the newest run of the benchmarks with ear
 dist: $(VENV)/.dist ## Build the sdist, and the wheel from it, into dist/
 	@rm -rf dist
 	@$(PY) -m build --outdir dist . >build/dist.log 2>&1 || { cat build/dist.log >&2; exit 1; }
+	@$(PY) -m twine check --strict dist/* >>build/dist.log || { cat build/dist.log >&2; exit 1; }
 	@ls dist
 
 check-install: $(VENV)/.dist ## Build from the sdist on every CPython found here, install, and try it

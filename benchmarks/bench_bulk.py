@@ -14,6 +14,8 @@ OURS = "librats.cli.measuring.bulk:librats"
 STREAMS = "librats.cli.measuring.bulk:streams"
 TLS = "benchmarks.rivals.tls:bulk"
 CURVE = "benchmarks.rivals.zmq_curve:bulk"
+IROH = "benchmarks.rivals.iroh_ends:bulk"
+LIBP2P = "benchmarks.rivals.libp2p_ends:bulk"
 FAST = "librats, crypto-fast"
 SIZE = 8000
 ROUNDS = 5
@@ -34,13 +36,23 @@ def bench_bulk(stage: Stage) -> None:
             contenders.append(Contender("uvloop TLS 1.3", partial(bulk_rate, TLS, blocks, loop="uvloop")))
     if stage.has("zmq"):
         contenders.append(Contender("pyzmq CURVE", partial(bulk_rate, CURVE, blocks)))
+    if stage.has("iroh"):
+        contenders.append(Contender("iroh", partial(bulk_rate, IROH, stage.scaled(200))))
+    if stage.has("libp2p"):
+        contenders.append(Contender("py-libp2p", partial(bulk_rate, LIBP2P, stage.scaled(500))))
     contest = Contest("bulk 64 KiB", "MB/s", contenders, cpu_unit="ns/B")
     stage.hold(contest, ROUNDS)
     if program is not None:
         stage.show(contest.beside(program.name, at_least(0.9)))
     if contest.has("uvloop TLS 1.3"):
         stage.show(contest.beside("uvloop TLS 1.3", at_least(0.8), name=FAST))
-    stage.show(*(contest.beside(name) for name in ("asyncio streams, plain", "pyzmq CURVE") if contest.has(name)))
+    stage.show(
+        *(
+            contest.beside(name)
+            for name in ("asyncio streams, plain", "pyzmq CURVE", "iroh", "py-libp2p")
+            if contest.has(name)
+        )
+    )
     stage.show(contest.cpu_alone(at_most(2.5)))
     if contest.has(FAST):
         stage.show(contest.cpu_alone(at_most(2.5), name=FAST))

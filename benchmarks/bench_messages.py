@@ -24,6 +24,10 @@ def bench_64_byte_json_messages(stage: Stage) -> None:
         contenders.append(contender("pyzmq CURVE asyncio", "benchmarks.rivals.zmq_curve:asyncio_messages", 40_000))
     if stage.has("websockets"):
         contenders.append(contender("websockets", "benchmarks.rivals.websockets_ends:messages", 50_000))
+    if stage.has("iroh"):
+        contenders.append(contender("iroh", "benchmarks.rivals.iroh_ends:messages", 10_000))
+    if stage.has("libp2p"):
+        contenders.append(contender("py-libp2p", "benchmarks.rivals.libp2p_ends:messages", 3000))
     contest = Contest("messages 64 B", "messages/s", contenders, cpu_unit="us")
     stage.hold(contest, ROUNDS)
     stage.show(contest.beside("asyncio streams", at_least(2.8)))

@@ -68,7 +68,7 @@ def test_connections_are_made_and_timed(ends: str) -> None:
 def test_idle_peers_take_memory(ends: str) -> None:
     told = idle_peers(f"{HERE}.{ends}", 60)
     assert 5 < told.base.value < 200
-    assert 0 <= told.each.value < 200
+    assert -20 < told.each.value < 200  # what is freed meanwhile may outweigh so few
 
 
 def test_memory_that_the_system_does_not_tell_is_said_so() -> None:

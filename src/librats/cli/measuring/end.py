@@ -1,7 +1,4 @@
-"""One end of a measurement, in a process of its own.
-
-It is run as ``python -m librats.cli.measuring.end MODULE:FUNCTION OPTIONS [PORT]``.
-"""
+"""One end of a measurement, in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import importlib
 import inspect
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -112,7 +108,3 @@ def _end_with_input() -> None:
     while os.read(0, 1024):
         continue
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -54,7 +54,7 @@ def end_command(function: str, options: Mapping[str, Any]) -> list[str]:
         function: Where it is: ``module:function``.
         options: What it is told, as JSON.
     """
-    return [sys.executable, "-m", "librats.cli.measuring.end", function, json.dumps(options)]
+    return [sys.executable, "-m", "librats.cli.measuring", function, json.dumps(options)]
 
 
 def run_both(receiver: Sequence[str], sender: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Both:
