@@ -94,6 +94,16 @@ cdef class BlockReader:
         self.window_used = 0
 
     @property
+    def assembling(self):
+        """Bytes of big frames, of both lanes, of which the last fragment has not come."""
+        cdef Py_ssize_t size = 0
+        if self._parts is not None:
+            size += len(self._parts)
+        if self._reply_parts is not None:
+            size += len(self._reply_parts)
+        return size
+
+    @property
     def buffer_size(self):
         """Bytes that the receive buffer takes."""
         return len(self._buffer)

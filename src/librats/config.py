@@ -13,6 +13,7 @@ MIB = 1024 * KIB
 
 MIN_STREAM_WINDOW = 16 * KIB
 MIN_MESSAGE_WINDOW = 128 * KIB  # twice the longest frame, so that a window always lets one through
+MIN_MEMORY = 4 * MIB
 MAX_WINDOW = 1024 * MIB  # credit travels in 32 bits
 MAX_JSON_DEPTH = 512  # the JSON decoder itself fails somewhere beyond that, depending on the interpreter
 MAX_MESSAGE_CEILING = 1024 * MIB
@@ -54,7 +55,8 @@ class SessionConfig:
     """A waiting ``send`` goes on when the queue has shrunk to this many bytes."""
 
     message_window: int = 4 * MIB
-    """Bytes of messages and requests that a peer may have sent and our handlers have not finished."""
+    """Bytes of messages and requests that a peer may have sent and our handlers have not finished. It begins with
+    128 KiB, and grows up to this where the peer makes use of it and ``max_memory`` allows."""
 
     stream_window: int = 256 * KIB
     """Bytes that a peer may send on a new stream before we have read any."""
@@ -67,6 +69,16 @@ class SessionConfig:
 
     max_incoming_streams: int = 256
     """Streams that a peer may have open with us."""
+
+    max_outgoing_streams: int = 1024
+    """Streams that we may have open with a peer."""
+
+    max_stream_rate: float = 2000.0
+    """Streams that a peer may open per second, with one second's worth in advance."""
+
+    max_control_rate: float = 20000.0
+    """Frames a peer may send per second that carry no data but make work, pings and cancellations for example, with
+    one second's worth in advance."""
 
     max_requests: int = 4096
     """Requests that a peer may have waiting for our answer, and we for its."""
@@ -148,6 +160,16 @@ class RatsConfig:
     max_handshake_rate_per_source: float = 500.0
     """Of these, how many one IPv4 address or one IPv6 network of /64 may begin."""
 
+    max_memory: int = 512 * MIB
+    """Bytes that the sessions of all peers may take together: a quarter for what waits to be sent, the others for what
+    peers have sent, or have been told that they may send."""
+
+    max_total_incoming_streams: int = 16384
+    """Streams that all peers together may have open with us."""
+
+    max_total_outgoing_streams: int = 16384
+    """Streams that we may have open with all peers together."""
+
     allow: tuple[str, ...] = ()
     """Peer ids and networks that are talked to, no others; see :attr:`librats.RatsClient.allow`."""
 
@@ -176,6 +198,7 @@ class RatsConfig:
             ConfigError: One of them has a value that cannot be used.
         """
         _require_positive(self, *(f.name for f in fields(self) if f.type in ("int", "float")))
+        _require(self.max_memory >= MIN_MEMORY, "max_memory", f"is at least {MIN_MEMORY}")
         for name in ("allow", "deny"):
             entries = getattr(self, name)
             texts = isinstance(entries, tuple) and all(isinstance(entry, str) for entry in entries)

@@ -165,7 +165,7 @@ class PeerDenied(RatsError):
 
 
 class PeerLimitReached(RatsError):
-    """As many peers as ``max_peers`` allows are connected."""
+    """As many peers as ``max_peers`` allows are connected, or there is no memory for another one (``max_memory``)."""
 
 
 class ClosedError(RatsError):

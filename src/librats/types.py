@@ -165,6 +165,9 @@ class PeerStats:
     open_streams: int
     """Streams that are open now."""
 
+    frames_skipped: int
+    """Frames and messages that nobody here understands or listens to."""
+
     connected_seconds: float
     """Seconds since the peer connected."""
 

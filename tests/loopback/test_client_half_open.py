@@ -81,7 +81,9 @@ async def test_handshakes_beyond_the_rate_wait_and_beyond_that_are_refused(
         # 20 at once, some while these came, and 10 that wait up to half a second.
         await until(lambda: refused)
         assert refused[0].limit == "max_handshake_rate_per_source"
-        assert refused[0].reason == "more than 20 handshakes a second, the limit is max_handshake_rate_per_source"
+        assert refused[0].reason == (
+            "too many handshakes in a second, the limit is max_handshake_rate_per_source=20 (RatsConfig)"
+        )
         await asyncio.sleep(0.1)
         await connects_within(1.0, honest, client)
     assert client.statistics()["limits"]["max_handshake_rate_per_source"]["refused"] == len(refused)

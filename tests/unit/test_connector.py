@@ -17,6 +17,7 @@ from librats.peers.admission import Admission
 from librats.peers.dispatch import Dispatcher
 from librats.peers.handlers import HandlerTable
 from librats.runtime.tasks import TaskSet
+from librats.session.shared_limits import SharedLimits
 from librats.types import Address
 
 PEER_ID = "ab" * 32
@@ -108,7 +109,13 @@ class World:
         config = RatsConfig(**{"attempt_delay": 0.001, **settings})
         handlers, tasks = HandlerTable(), TaskSet()
         admission = Admission(
-            config, handlers, Dispatcher(handlers, tasks, config.session), tasks, self.peers, Access()
+            config,
+            handlers,
+            Dispatcher(handlers, tasks, config.session),
+            tasks,
+            self.peers,
+            access=Access(),
+            shared=SharedLimits(config),
         )
         manager = SimpleNamespace(peers=self.peers, new_link=self._new_link, admission=admission)
         self.connector = Connector(cast("Any", manager), cast("Any", self), config)

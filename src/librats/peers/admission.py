@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,10 +15,11 @@ from librats.peers.events import IncomingRefused
 from librats.peers.half_open import HalfOpenTable
 from librats.peers.handlers import HandlerTable
 from librats.peers.networks import source_of
-from librats.peers.pace import Pace, PaceTable
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
+from librats.session.pace import Pace, PaceTable
+from librats.session.shared_limits import SharedLimits, limit_words
 from librats.types import Address
 
 __all__ = ["Admission"]
@@ -40,6 +40,7 @@ class Admission:
         tasks: Owner of the tasks in which async hooks run.
         peers: The connected peers by id.
         access: The lists of whom we talk to.
+        shared: Where refusals are counted.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Admission:
         dispatcher: Dispatcher,
         tasks: TaskSet,
         peers: Mapping[str, Peer],
+        *,
         access: Access,
+        shared: SharedLimits,
     ) -> None:
         self._config = config
         self._handlers = handlers
@@ -64,7 +67,7 @@ class Admission:
         self._pace = Pace(config.max_handshake_rate, config.max_handshake_rate)
         rate = config.max_handshake_rate_per_source
         self._source_paces = PaceTable(rate, rate)
-        self.refusals: Counter[str] = Counter()
+        self.refusals = shared.refusals
         """How often each limit, list or hook has said no."""
 
     @property
@@ -83,7 +86,7 @@ class Admission:
         evicted = self.half_open.add(source_of(link.address.host), link)
         if evicted is not None:
             victim, limit = evicted
-            words = f"more than {getattr(self._config, limit)} handshakes are under way, the limit is {limit}"
+            words = limit_words("too many handshakes are under way", self._config, limit)
             self.refused(victim.address, words, limit)
             victim.abort()
         verdict = self.ask(link.address)
@@ -119,7 +122,7 @@ class Admission:
             in_all = self._pace.wait(now=now, at_most=PATIENCE)
             delay = None if in_all is None else max(delay, in_all)
         if delay is None:
-            words = f"more than {getattr(self._config, limit):g} handshakes a second, the limit is {limit}"
+            words = limit_words("too many handshakes in a second", self._config, limit)
             self.refused(link.address, words, limit)
         return delay
 
@@ -142,9 +145,7 @@ class Admission:
 
     def limit_reached(self) -> PeerLimitReached:
         """Return the error that says how many peers are connected, and which limit that is."""
-        return PeerLimitReached(
-            f"{len(self._peers)} peers are connected, the limit is max_peers={self._config.max_peers} (RatsConfig)"
-        )
+        return PeerLimitReached(limit_words(f"{len(self._peers)} peers are connected", self._config, "max_peers"))
 
     # The application's hooks
 

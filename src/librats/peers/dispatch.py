@@ -56,22 +56,27 @@ class Dispatcher:
         """Tell the listeners of the event's class."""
         self.notify(type(event), event)
 
-    def notify(self, what: str | type, *args: Any) -> None:
-        """Call the listeners of something; async ones run as tasks."""
+    def notify(self, what: str | type, *args: Any) -> list[asyncio.Task[None]]:
+        """Call the listeners of something; async ones run as tasks, which are returned."""
+        tasks = []
         for registration in self.handlers.listeners(what):
             name = what if isinstance(what, str) else what.__name__
-            self.call(registration.handler, *args, name=name)
+            task = self.call(registration.handler, *args, name=name)
+            if task is not None:
+                tasks.append(task)
+        return tasks
 
-    def call(self, handler: Callable[..., Any], *args: Any, name: str) -> None:
-        """Call one listener; what it raises is logged."""
+    def call(self, handler: Callable[..., Any], *args: Any, name: str) -> asyncio.Task[None] | None:
+        """Call one listener; what it raises is logged. Returns the task of an async one."""
         try:
             result = handler(*args)
         except FAILURES:
             self.handler_errors += 1
             logger.exception("the handler for %s failed", name)
-            return
+            return None
         if inspect.isawaitable(result):
-            self.tasks.create(self._finish(result, name), name=f"librats handler for {name}")
+            return self.tasks.create(self._finish(result, name), name=f"librats handler for {name}")
+        return None
 
     async def _finish(self, result: Any, name: str) -> None:
         try:

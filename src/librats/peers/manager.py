@@ -11,7 +11,7 @@ from typing import Any
 
 from librats._core.messages import Message, MessageRun
 from librats.config import RatsConfig
-from librats.errors import DecodeError, HandshakeError, RatsError
+from librats.errors import DecodeError, HandshakeError, PeerLimitReached, RatsError
 from librats.peers.access import Access
 from librats.peers.admission import Admission
 from librats.peers.dispatch import Dispatcher
@@ -28,6 +28,7 @@ from librats.session.frames import Kind, Reason
 from librats.session.greeting import Greeting
 from librats.session.librats2_wire import Identify
 from librats.session.opening import Opening
+from librats.session.shared_limits import SharedLimits
 from librats.types import Address, Entropy, PeerStats
 
 __all__ = ["PeerManager"]
@@ -47,6 +48,7 @@ class Gone:
     bytes_received: int = 0
     messages_sent: int = 0
     messages_received: int = 0
+    frames_skipped: int = 0
 
     def add(self, stats: PeerStats) -> None:
         """Add the traffic of one more."""
@@ -54,6 +56,7 @@ class Gone:
         self.bytes_received += stats.bytes_received
         self.messages_sent += stats.messages_sent
         self.messages_received += stats.messages_received
+        self.frames_skipped += stats.frames_skipped
 
 
 class PeerManager:
@@ -88,9 +91,11 @@ class PeerManager:
         self._tasks = tasks
         self._entropy = entropy
         self._new_key = new_key
+        self.shared = SharedLimits(config)
+        """The limits that all sessions keep together."""
         self._greeting = Greeting(
             incarnation=new_key(8),
-            message_window=config.session.message_window,
+            message_window=self.shared.first_window,
             max_message=config.session.max_message_size,
             agent=agent,
         )
@@ -100,7 +105,9 @@ class PeerManager:
         """Where we take connections."""
         self.peers: dict[str, Peer] = {}
         """Connected peers by id."""
-        self.admission = Admission(config, handlers, self.dispatcher, tasks, self.peers, access or Access())
+        self.admission = Admission(
+            config, handlers, self.dispatcher, tasks, self.peers, access=access or Access(), shared=self.shared
+        )
         """Who may come in."""
         self._waiting: dict[Link, Peer] = {}
         self._links: set[Link] = set()
@@ -138,6 +145,7 @@ class PeerManager:
             initiator=initiator,
             config=self._config.session,
             entropy=self._entropy,
+            shared=self.shared,
             connected=self._connected,
         )
 
@@ -170,6 +178,9 @@ class PeerManager:
             return
         if self._is_full(link):
             self._turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
+            return
+        if self.shared.memory.is_overdrawn:
+            self._turn_away(link, PeerLimitReached(self.shared.memory_words()), Reason.LIMIT, "max_memory")
             return
         if link.initiator:
             self._admit(link)
@@ -344,8 +355,14 @@ class PeerManager:
     def datagram_received(self, link: Link, event: DatagramReceived) -> None:
         """Hand a datagram to those who listen."""
         peer = self.peers.get(link.peer_id)
-        if peer is not None and event.kind == Kind.BYTES:
-            self.dispatcher.notify("datagram", peer, event.payload)
+        if peer is None or event.kind != Kind.BYTES:
+            return
+        if peer.datagrams_under_way >= self._config.session.max_concurrent_handlers:
+            self.shared.refuse("max_concurrent_handlers")  # a datagram may get lost, and nothing holds its sender back
+            return
+        for task in self.dispatcher.notify("datagram", peer, event.payload):
+            peer.datagrams_under_way += 1
+            task.add_done_callback(peer.datagram_handled)
 
     def link_going(self, link: Link, code: str, message: str) -> None:
         """Answer the peer's goodbye."""

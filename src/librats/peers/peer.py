@@ -44,7 +44,9 @@ class Peer:
         self.attempts: Sequence[ConnectionAttempt] = ()
         """How the connection was tried, where this side dialled."""
         self._connected_at = self._link.now()
-        self._gone_counters = [0, 0, 0, 0]
+        self._gone_counters = [0, 0, 0, 0, 0]
+        self.datagrams_under_way = 0
+        """Async handlers of datagrams that have not finished."""
         self.disconnected = False
         """True once the session has ended."""
 
@@ -104,6 +106,7 @@ class Peer:
             bytes_received=sums[1],
             messages_sent=sums[2],
             messages_received=sums[3],
+            frames_skipped=sums[4],
             bytes_queued=sum(link.session.queued for link in self._links),
             open_streams=sum(link.session.streams.count for link in self._links),
             connected_seconds=self._link.now() - self._connected_at,
@@ -360,6 +363,10 @@ class Peer:
             self._links.append(link)
         self._link = link
 
+    def datagram_handled(self, _task: object) -> None:
+        """Take note that an async handler of a datagram has finished."""
+        self.datagrams_under_way -= 1
+
     def drop(self, link: Link) -> None:
         """Forget a link that is gone, but not its counters, nor the last one's address."""
         if link in self._links:
@@ -369,4 +376,10 @@ class Peer:
 
 def _counters(link: Link) -> list[int]:
     session = link.session
-    return [session.bytes_sent, session.bytes_received, session.messages_sent, session.messages_received]
+    return [
+        session.bytes_sent,
+        session.bytes_received,
+        session.messages_sent,
+        session.messages_received,
+        session.frames_skipped,
+    ]

@@ -17,6 +17,7 @@ from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
 from librats.session.opening import Opened, Opening
 from librats.session.opening_clock import OpeningClock
+from librats.session.shared_limits import SharedLimits
 from librats.types import Address, Entropy
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class LinkState:
         "_said_all",
         "_said_goodbye",
         "_session",
+        "_shared",
         "_streams",
         "_timer",
         "_transport",
@@ -77,6 +79,7 @@ class LinkState:
         initiator: bool,
         config: SessionConfig,
         entropy: Entropy,
+        shared: SharedLimits,
         connected: Callable[[Link], bool] | None = None,
     ) -> None:
         self._opening: Opening | None = opening
@@ -86,6 +89,7 @@ class LinkState:
         self._connected = connected
         self._config = config
         self._entropy = entropy
+        self._shared = shared
         self._loop = asyncio.get_running_loop()
         self.initiator = initiator
         """True where this side dialled."""

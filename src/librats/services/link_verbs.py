@@ -26,7 +26,7 @@ class LinkVerbs(LinkState):
     @property
     def has_room(self) -> bool:
         """True where less than the high-water mark is queued."""
-        return self._session is not None and self._session.queued < self._config.send_high_water
+        return self._session is not None and self._session.queued < self._shared.send_high_water
 
     def post(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> bool:
         """Queue a message, where that can be done at once.
@@ -39,10 +39,11 @@ class LinkVerbs(LinkState):
         """
         session = self._session
         if self._is_full or session is None or session.failed is not None or not self.ready:
+            self._shared.refusals["send_high_water"] += self._is_full
             return False
         if self._closing or self._retirement.has_left:
             return False
-        self._is_full = session.send_message(kind, name, payload) >= self._config.send_high_water
+        self._is_full = session.send_message(kind, name, payload) >= self._shared.send_high_water
         if self._flush_handle is None:
             self.request_flush()
         return True
@@ -70,7 +71,7 @@ class LinkVerbs(LinkState):
 
         Messages that wait for the peer's credit do not count: two peers could wait for each other's handlers.
         """
-        while self.is_open and self.session.replies_queued >= self._config.send_high_water:
+        while self.is_open and self.session.replies_queued >= self._shared.send_high_water:
             await self._waiters.reply_room()
 
     async def request(self, payload: Payload, name: bytes, timeout: float | None) -> tuple[int, bytes]:

@@ -32,6 +32,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         initiator: True on the side that dialled.
         config: Limits and timing.
         entropy: Random values for the session.
+        shared: The limits that all links of a client keep together.
         connected: Called with the link once the connection is there; False refuses it before the handshake.
     """
 
@@ -85,6 +86,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
                 config=self._config,
                 entropy=self._entropy,
                 now=now,
+                shared=self._shared,
+                window=self._shared.first_window,
             )
         if leftover := opening.leftover:
             self._session.receive_data(leftover, now=now)
@@ -148,7 +151,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         events = session.take_events()
         while events and type(events[0]) is StreamChanged and self.admitted:
             self._take_event(events.popleft())
-        low_water = self._config.send_low_water
+        low_water = self._shared.send_low_water
         if self._is_full:
             self._is_full = not self.has_room
         if self._waiters.any_for_room and session.queued <= low_water:

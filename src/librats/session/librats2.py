@@ -35,7 +35,7 @@ NEVER = float("inf")
 class NoStreams:
     """Stands for the streams of a peer that has none."""
 
-    count = 0
+    count = incoming = outgoing = windows = 0
     sending = False
 
     def open(self, name: bytes) -> NoReturn:
@@ -53,7 +53,7 @@ class NoStreams:
 class NoRequests:
     """Stands for the requests of a peer that has none."""
 
-    count = 0
+    count = most = 0
 
     def cancel(self, number: int) -> None:
         """Do nothing: no request is under way."""
@@ -131,6 +131,16 @@ class Librats2Session:
     def control_queued(self) -> int:
         """Bytes of pings and of identify that wait for the network."""
         return sum(map(len, self._urgent))
+
+    @property
+    def unhandled(self) -> int:
+        """Bytes of messages that handlers have not finished, and of a part of one."""
+        return self._unhandled + len(self._incoming)
+
+    @property
+    def receive_buffer(self) -> int:
+        """Bytes that the buffer for the network takes."""
+        return len(self._scratch)
 
     @property
     def is_idle(self) -> bool:

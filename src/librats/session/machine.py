@@ -9,7 +9,7 @@ from typing import Any
 from librats._core.framing import BlockWriter, FrameQueue
 from librats._core.messages import Message, MessageRun
 from librats._core.unframing import BlockReader
-from librats.config import SessionConfig
+from librats.config import RatsConfig, SessionConfig
 from librats.errors import PeerNotConnected, RemoteProtocolError, UsageError
 from librats.session.events import (
     DatagramReceived,
@@ -22,9 +22,11 @@ from librats.session.events import (
 from librats.session.frames import FRAME_COST, FrameType, Kind, Reason, reason_body
 from librats.session.greeting import Greeting
 from librats.session.opening import Opened
+from librats.session.pace import Pace
 from librats.session.payloads import Payload
 from librats.session.requests import RequestTable
 from librats.session.round_trip import RoundTrip
+from librats.session.shared_limits import SharedLimits, limit_words
 from librats.session.stream_table import StreamTable
 from librats.types import Entropy
 
@@ -45,6 +47,10 @@ MAX_EVENTS = 65536
 CROWDED_SHARE = 96 * 1024
 """Most bytes that replies, and messages, take of a round where others wait too. It holds the longest frame."""
 
+DATA = frozenset({FrameType.STREAM_DATA, FrameType.DATAGRAM, FrameType.REPLY, FrameType.ERROR})
+WORK = frozenset(FrameType) - DATA
+"""Frames that make work without carrying data, of which a peer may send only so many per second."""
+
 KIND_BITS = 0x03
 KINDS = frozenset(Kind)
 
@@ -64,6 +70,8 @@ class Session:
         config: Limits and timing.
         entropy: Where ping tokens come from.
         now: Monotonic seconds.
+        shared: What it shares with the client's other sessions; where it is None there are no others.
+        window: The message window that our greeting told; all of it where it is None.
     """
 
     def __init__(
@@ -75,8 +83,16 @@ class Session:
         config: SessionConfig,
         entropy: Entropy,
         now: float,
+        shared: SharedLimits | None = None,
+        window: int | None = None,
     ) -> None:
         self._config = config
+        self._shared = shared or SharedLimits(RatsConfig(session=config))
+        self._window = config.message_window if window is None else window
+        self._share = self._shared.begin_session(self._window)
+        self._beyond_window = 0
+        self._pace = Pace(config.max_control_rate, config.max_control_rate)
+        self._skipped = 0
         self._writer = BlockWriter(opened.sending)
         self._reader = BlockReader(opened.receiving, config.max_message_size)
         self._control = FrameQueue()
@@ -86,12 +102,14 @@ class Session:
 
         self._send_credit = greeting.message_window
         self._max_payload = min(config.max_message_size, greeting.max_message)
-        self._window_granted = config.message_window
+        self._window_granted = self._window
         self._unhandled = 0
 
-        self.streams = StreamTable(self._control, self._events, initiator=initiator, config=config)
+        self.streams = StreamTable(
+            self._control, self._events, initiator=initiator, config=config, shared=self._shared, share=self._share
+        )
         """The streams of both sides."""
-        self.requests = RequestTable(self._control, self._messages, self._events, config)
+        self.requests = RequestTable(self._control, self._messages, self._events, config, self._shared)
         """The requests of both sides."""
         self.round_trip = RoundTrip(entropy)
         """Pings and what they tell."""
@@ -140,6 +158,16 @@ class Session:
         return len(self._control)
 
     @property
+    def unhandled(self) -> int:
+        """Bytes of messages and requests that handlers have not finished, and of parts of such."""
+        return self._unhandled + self._reader.assembling
+
+    @property
+    def receive_buffer(self) -> int:
+        """Bytes that the buffer for the network takes."""
+        return self._reader.buffer_size
+
+    @property
     def is_idle(self) -> bool:
         """True where nothing is under way in either direction."""
         return not (self.queued or len(self._control) or self.streams.count or self.requests.count or self._unhandled)
@@ -175,7 +203,8 @@ class Session:
     def _take(self, frames: list[Any], now: float) -> None:
         if self.failed is not None:
             return
-        self._last_received = now
+        self._last_received = self.streams.now = now
+        work = 0
         try:
             for frame in frames:
                 if type(frame) is MessageRun:
@@ -185,20 +214,44 @@ class Session:
                 elif type(frame) is Message:
                     self._take_request(frame)
                 else:
+                    work += frame[0] in WORK
                     self._take_frame(frame, now)
         except RemoteProtocolError as error:
             self.fail(Reason.PROTOCOL_ERROR, str(error))
             return
+        work += self._reader.skipped - self._skipped
+        self._skipped = self._reader.skipped
         if self._reader.error is not None:
             self.fail(Reason.PROTOCOL_ERROR, self._reader.error)
+        elif work and self._pace.wait(work, now=now) is None:
+            what = f"more than {self._config.max_control_rate:g} control frames a second"
+            self._refuse("max_control_rate", limit_words(what, self._config, "max_control_rate"))
         elif self._reader.window_used > self._window_granted:
             self.fail(Reason.PROTOCOL_ERROR, "more messages than the window allows")
         elif len(self._control) > MAX_CONTROL:
             self.fail(Reason.LIMIT, "the peer asks without reading the answers")
         elif len(self._events) > self._max_events:
             self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
-        else:
+        elif self._has_memory():
             self._grant_messages()
+
+    def _refuse(self, limit: str, words: str) -> None:
+        self._shared.refuse(limit)
+        self.fail(Reason.LIMIT, words)
+
+    def _has_memory(self) -> bool:
+        """Account for what goes beyond the window: a message longer than that. Where there is no memory, give up."""
+        reader = self._reader
+        held = self._window_granted - reader.window_used + self._unhandled + reader.assembling
+        beyond = max(0, held - self._window)
+        if beyond > self._beyond_window:
+            if not self._share.take(beyond - self._beyond_window):
+                self._refuse("max_memory", self._shared.memory_words())
+                return False
+        elif beyond < self._beyond_window:
+            self._share.give(self._beyond_window - beyond)
+        self._beyond_window = beyond
+        return True
 
     def _take_request(self, request: Message) -> None:
         self.messages_received += 1
@@ -368,15 +421,33 @@ class Session:
     def consumed(self, cost: int) -> None:
         """Take note that handlers have finished a message: the peer may send that much more."""
         self._unhandled -= cost
-        self._grant_messages()
+        if not self._beyond_window or self._has_memory():
+            self._grant_messages()
 
     def _grant_messages(self) -> None:
         # Answers that the peer does not read count too: else its requests would pile them up without end.
-        free = self._config.message_window - self._unhandled - len(self._replies)
-        credit = min(self._reader.window_used + free - self._window_granted, UINT32_MAX)
-        if free > 0 and credit >= self._config.message_window // 4 and self.failed is None:
-            self._window_granted += credit
-            self._control.add_id(FrameType.STREAM_WINDOW, 0, 0, credit.to_bytes(4))
+        free = self._window - self._unhandled - len(self._replies)
+        credit = self._reader.window_used + free - self._window_granted
+        if free > 0 and credit >= self._window // 4 and self.failed is None:
+            credit = min(credit + self._resize_window(credit), UINT32_MAX)
+            if credit > 0:
+                self._window_granted += credit
+                self._control.add_id(FrameType.STREAM_WINDOW, 0, 0, credit.to_bytes(4))
+
+    def _resize_window(self, credit: int) -> int:
+        """Grow the window of a peer that makes use of it, or shrink it where memory is short; returns by how much."""
+        wanted = self._config.message_window - self._window
+        if self._share.is_short:
+            # What the peer has been promised stays promised.
+            target = max(self._share.least, self._window // 2, self._window - credit)
+            change = min(0, target - self._window)
+            self._share.give(-change)
+        elif wanted > 0:
+            change = self._share.take_some(min(self._window, wanted))
+        else:
+            return 0
+        self._window += change
+        return change
 
     def ping(self, *, now: float) -> bytes:
         """Queue a ping and return its token."""
@@ -403,6 +474,7 @@ class Session:
         for queue in (self._control, self._replies, self._messages):
             queue.clear()
         self.streams.fail_all(code, message)
+        self._shared.end_session(self._share)
         self._events.append(self.failed)
 
     # Bytes out

@@ -10,6 +10,7 @@ from librats.config import SessionConfig
 from librats.errors import RemoteProtocolError, UsageError
 from librats.session.events import Event, ReplyReceived, RequestCancelled, RequestExpired, RequestFailed
 from librats.session.frames import FrameType, Kind, Reason, reason_body
+from librats.session.shared_limits import SharedLimits, limit_words
 
 __all__ = ["RequestTable"]
 
@@ -28,13 +29,23 @@ class RequestTable:
         messages: Where requests wait to be sent.
         events: Where answers and expiries are told.
         config: The limits.
+        shared: Where refusals are counted.
     """
 
-    def __init__(self, control: FrameQueue, messages: FrameQueue, events: deque[Event], config: SessionConfig) -> None:
+    def __init__(
+        self,
+        control: FrameQueue,
+        messages: FrameQueue,
+        events: deque[Event],
+        config: SessionConfig,
+        shared: SharedLimits,
+    ) -> None:
         self._control = control
         self._messages = messages
         self._events = events
+        self._config = config
         self._limit = config.max_requests
+        self._shared = shared
         self._last_number = 0
         self._ours: dict[int, int] = {}
         self._early: dict[int, int] = {}
@@ -46,6 +57,11 @@ class RequestTable:
         """Requests under way, ours and the peer's."""
         return len(self._ours) + len(self._theirs)
 
+    @property
+    def most(self) -> int:
+        """Requests under way in the direction that has more of them."""
+        return max(len(self._ours), len(self._theirs))
+
     # Ours
 
     def next_number(self) -> int:
@@ -55,7 +71,9 @@ class RequestTable:
             UsageError: ``max_requests`` of ours are under way.
         """
         if len(self._ours) >= self._limit:
-            raise UsageError(f"{len(self._ours)} requests to this peer are under way, the limit is max_requests")
+            self._shared.refuse("max_requests")
+            what = f"{len(self._ours)} requests to this peer are under way"
+            raise UsageError(limit_words(what, self._config, "max_requests"))
         number = self._last_number
         while True:
             number = 1 if number == LAST_NUMBER else number + 1
@@ -124,7 +142,8 @@ class RequestTable:
         if number in self._theirs:
             raise RemoteProtocolError(f"request {number} was sent twice")
         if len(self._theirs) >= self._limit:
-            text = f"{len(self._theirs)} requests are under way, the limit is max_requests"
+            self._shared.refuse("max_requests")
+            text = limit_words(f"{len(self._theirs)} requests are under way", self._config, "max_requests")
             self._control.add_id(FrameType.ERROR, 0, number, reason_body(Reason.LIMIT, text))
             return False
         self._theirs.add(number)

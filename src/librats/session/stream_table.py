@@ -9,6 +9,9 @@ from librats.config import SessionConfig
 from librats.errors import RemoteProtocolError, UsageError
 from librats.session.events import Event, StreamChanged, StreamOpened
 from librats.session.frames import FrameType, Reason, StreamFlag, reason_body
+from librats.session.memory import MemoryShare
+from librats.session.pace import Pace
+from librats.session.shared_limits import SharedLimits, limit_words
 from librats.session.streams import StreamError, StreamState
 
 __all__ = ["StreamTable"]
@@ -28,19 +31,35 @@ class StreamTable:
         events: Where openings and changes are told.
         initiator: True on the side that dialled: its streams have odd numbers.
         config: The limits.
+        shared: The limits that all sessions of the client keep together.
+        share: Where windows take their memory from.
     """
 
-    def __init__(self, control: FrameQueue, events: deque[Event], *, initiator: bool, config: SessionConfig) -> None:
+    def __init__(
+        self,
+        control: FrameQueue,
+        events: deque[Event],
+        *,
+        initiator: bool,
+        config: SessionConfig,
+        shared: SharedLimits,
+        share: MemoryShare,
+    ) -> None:
         self._control = control
         self._events = events
         self._config = config
+        self._shared = shared
+        self._share = share
+        self._pace = Pace(config.max_stream_rate, config.max_stream_rate)
         self._next_number = 1 if initiator else 2
         self._last_theirs = 0
         self._streams: dict[int, StreamState] = {}
         self._ready: dict[int, StreamState] = {}
         self._changed: dict[int, StreamState] = {}
-        self._incoming = 0
+        self._open = {True: 0, False: 0}
         self._window_total = 0
+        self.now = 0.0
+        """Monotonic seconds at which the frames at hand have come."""
         self.rtt: float | None = None
         """Smoothed round-trip time of the session, in seconds."""
 
@@ -48,6 +67,21 @@ class StreamTable:
     def count(self) -> int:
         """Streams that are not dead."""
         return len(self._streams)
+
+    @property
+    def incoming(self) -> int:
+        """Streams that the peer has opened."""
+        return self._open[True]
+
+    @property
+    def outgoing(self) -> int:
+        """Streams that we have opened."""
+        return self._open[False]
+
+    @property
+    def windows(self) -> int:
+        """Bytes that the peer may send on all streams before we have read any."""
+        return self._window_total
 
     @property
     def sending(self) -> bool:
@@ -60,10 +94,13 @@ class StreamTable:
         """Open a stream of ours.
 
         Raises:
-            UsageError: All numbers of this session are used up.
+            UsageError: A limit is reached, or all numbers of this session are used up.
         """
         if self._next_number > LAST_NUMBER:
             raise UsageError("this session has used up its stream numbers; connect anew")
+        refused = self._refusal(incoming=False)
+        if refused is not None:
+            raise UsageError(refused)
         number = self._next_number
         self._next_number += 2
         window = self._config.stream_window
@@ -72,6 +109,26 @@ class StreamTable:
         body = window.to_bytes(4) + bytes([len(name)]) + name
         self._control.add_id(FrameType.STREAM_OPEN, 0, number, body)
         return stream
+
+    def _refusal(self, *, incoming: bool) -> str | None:
+        """Return, in words, why there can be no further stream, or None; the limit's refusals are counted."""
+        config, shared = self._config, self._shared
+        direction = "incoming" if incoming else "outgoing"
+        one, all_ = f"max_{direction}_streams", f"max_total_{direction}_streams"
+        if self._open[incoming] >= getattr(config, one):
+            limit, words = one, limit_words(f"{self._open[incoming]} streams are open", config, one)
+        elif shared.streams[incoming] >= getattr(shared.config, all_):
+            what = f"{shared.streams[incoming]} streams are open with all peers"
+            limit, words = all_, limit_words(what, shared.config, all_)
+        elif incoming and self._pace.wait(now=self.now) is None:
+            what = f"more than {config.max_stream_rate:g} streams a second"
+            limit, words = "max_stream_rate", limit_words(what, config, "max_stream_rate")
+        elif not self._share.take(config.stream_window):
+            limit, words = "max_memory", shared.memory_words()
+        else:
+            return None
+        shared.refuse(limit)
+        return words
 
     def fail_all(self, code: str, message: str) -> None:
         """End every stream: the session is gone."""
@@ -130,6 +187,8 @@ class StreamTable:
             return window
         if self._window_total + grown - window > self._config.max_buffered:
             return window
+        if self._share.is_short or not self._share.take(grown - window):
+            return window
         self._window_total += grown - window
         return grown
 
@@ -139,7 +198,13 @@ class StreamTable:
             self._ready.pop(stream.number, None)
             self._changed[stream.number] = stream
             self._window_total -= stream.window
-            self._incoming -= stream.incoming
+            self._open[stream.incoming] -= 1
+            self._shared.streams[stream.incoming] -= 1
+            self._share.give(stream.window - stream.buffered)
+
+    def release(self, size: int) -> None:
+        """Take note that bytes of a stream that was dropped have been read."""
+        self._share.give(size)
 
     # Frames in
 
@@ -151,9 +216,9 @@ class StreamTable:
         self._last_theirs = number
         stream = StreamState(self, number, name, window=self._config.stream_window, incoming=True)
         stream.credit = window
-        if self._incoming >= self._config.max_incoming_streams:
-            text = f"{self._incoming} streams are open, the limit is max_incoming_streams"
-            self.reset(stream, Reason.LIMIT, text)
+        refused = self._refusal(incoming=True)
+        if refused is not None:
+            self.reset(stream, Reason.LIMIT, refused)
             return
         self._add(stream)
         self._events.append(StreamOpened(stream))
@@ -204,4 +269,5 @@ class StreamTable:
     def _add(self, stream: StreamState) -> None:
         self._streams[stream.number] = stream
         self._window_total += stream.window
-        self._incoming += stream.incoming
+        self._open[stream.incoming] += 1
+        self._shared.streams[stream.incoming] += 1

@@ -51,6 +51,9 @@ class StreamHost(Protocol):
     def forget(self, stream: StreamState) -> None:
         """Drop the stream: both directions have ended."""
 
+    def release(self, size: int) -> None:
+        """Take note that bytes of a stream that was dropped have been read, or thrown away."""
+
 
 class StreamState:
     """One stream, without any input or output of its own.
@@ -258,6 +261,8 @@ class StreamState:
     def _consume(self, size: int, now: float) -> None:
         self.buffered -= size
         self._consumed += size
+        if self.dead:
+            self._host.release(size)
         if self._receiving_done:
             return
         if self._granted - self._consumed <= self.window // 2:
@@ -280,6 +285,8 @@ class StreamState:
         if self.read_error is None:
             self.read_error = StreamError(code, message or "the stream is closed", local=True)
             self._drop_unread()
+            if self.dead:
+                self._host.release(self.buffered)
             self.buffered = 0
             if not self._receiving_done:
                 self._host.stop(self, code, message)

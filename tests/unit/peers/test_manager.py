@@ -49,7 +49,9 @@ class FakeLink:
 
     @property
     def session(self) -> Any:
-        counters = dict.fromkeys(("bytes_sent", "bytes_received", "messages_sent", "messages_received", "queued"), 1)
+        counters = dict.fromkeys(
+            ("bytes_sent", "bytes_received", "messages_sent", "messages_received", "frames_skipped", "queued"), 1
+        )
         return SimpleNamespace(**counters, streams=SimpleNamespace(count=0), round_trip=SimpleNamespace(smoothed=None))
 
     @property

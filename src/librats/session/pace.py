@@ -29,10 +29,11 @@ class Pace:
         self._advance = (burst - 1) / rate
         self._next = float("-inf")
 
-    def wait(self, *, now: float, at_most: float = 0.0) -> float | None:
-        """Ask for one, and book it.
+    def wait(self, count: int = 1, *, now: float, at_most: float = 0.0) -> float | None:
+        """Ask for one or more at once, and book them.
 
         Args:
+            count: How many.
             now: Monotonic seconds.
             at_most: Seconds that the caller would wait.
 
@@ -40,15 +41,11 @@ class Pace:
             Seconds until it may happen; None where that is longer than the caller would wait, and nothing is booked.
         """
         due = max(self._next, now)
-        delay = round(max(0.0, due - self._advance - now), 9)
+        delay = round(max(0.0, due + (count - 1) * self._interval - self._advance - now), 9)
         if delay > at_most:
             return None
-        self._next = due + self._interval
+        self._next = due + count * self._interval
         return delay
-
-    def undo(self) -> None:
-        """Give one back that was booked and did not happen."""
-        self._next -= self._interval
 
     def is_quiet(self, now: float) -> bool:
         """Whether nothing is left of what has happened."""

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from librats.peers.pace import Pace, PaceTable
+from librats.session.pace import Pace, PaceTable
 
 
 def test_a_burst_then_the_rate() -> None:
