@@ -49,6 +49,8 @@ class Dispatcher:
         """Messages of a type that has no handler."""
         self.bad_payloads = 0
         """Messages that were not what they said they were."""
+        self.datagrams_dropped = 0
+        """Datagrams that came while too many handlers of such were busy."""
         self.handler_errors = 0
         """Exceptions that handlers raised."""
 
@@ -131,6 +133,8 @@ class Inbox:
         self._dispatcher = dispatcher
         self._lanes: dict[Key, _Lane] = {}
         self._answering: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self.datagrams_under_way = 0
+        """Async handlers of datagrams that have not finished."""
 
     def deliver_run(self, link: Link, run: MessageRun) -> None:
         """Hand messages of one type to their handlers, together where one plain function hears them."""
@@ -180,6 +184,18 @@ class Inbox:
         lane.queue.append((link, message, None))
         if lane.running < lane.limit:
             self._start_worker((kind, name), lane)
+
+    def datagram(self, payload: bytes) -> None:
+        """Hand a datagram to those who listen, or drop it: nothing else holds its sender back."""
+        if self.datagrams_under_way >= self._dispatcher.config.max_concurrent_handlers:
+            self._dispatcher.datagrams_dropped += 1
+            return
+        for task in self._dispatcher.notify("datagram", self._peer, payload):
+            self.datagrams_under_way += 1
+            task.add_done_callback(self._datagram_handled)
+
+    def _datagram_handled(self, _task: object) -> None:
+        self.datagrams_under_way -= 1
 
     def cancel(self, link: Link, number: int) -> None:
         """Stop answering a request that the peer has given up."""

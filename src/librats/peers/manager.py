@@ -355,14 +355,8 @@ class PeerManager:
     def datagram_received(self, link: Link, event: DatagramReceived) -> None:
         """Hand a datagram to those who listen."""
         peer = self.peers.get(link.peer_id)
-        if peer is None or event.kind != Kind.BYTES:
-            return
-        if peer.datagrams_under_way >= self._config.session.max_concurrent_handlers:
-            self.shared.refuse("max_concurrent_handlers")  # a datagram may get lost, and nothing holds its sender back
-            return
-        for task in self.dispatcher.notify("datagram", peer, event.payload):
-            peer.datagrams_under_way += 1
-            task.add_done_callback(peer.datagram_handled)
+        if peer is not None and event.kind == Kind.BYTES:
+            peer.inbox.datagram(event.payload)
 
     def link_going(self, link: Link, code: str, message: str) -> None:
         """Answer the peer's goodbye."""

@@ -83,9 +83,12 @@ def limits_in_use(manager: PeerManager, config: RatsConfig, links: list[Link]) -
             limits[name] = {"current": current, "limit": getattr(source, name)}
     for name, size in (("allow", len(admission.access.allow)), ("deny", len(admission.access.deny))):
         limits[name] = {"current": size, "limit": None}
-    handlers = max((peer.datagrams_under_way for peer in manager.peers.values()), default=0)
-    limits["max_concurrent_handlers"] = {"current": handlers, "limit": config.session.max_concurrent_handlers}
     limits["incoming"] = {"current": None, "limit": None}
     for name, limit in limits.items():
         limit["refused"] = shared.refusals[name]
+    limits["max_concurrent_handlers"] = {
+        "current": max((peer.inbox.datagrams_under_way for peer in manager.peers.values()), default=0),
+        "limit": config.session.max_concurrent_handlers,
+        "refused": manager.dispatcher.datagrams_dropped,
+    }
     return limits
