@@ -176,7 +176,8 @@ class Inbox:
         lane = self._lanes.get((kind, name)) if self._lanes else None
         if lane is None:
             group = self._dispatcher.handlers.get(kind, name)
-            if group.plain:
+            # Small requests may ask for big answers: they wait where answers are not read.
+            if group.plain and not (message.request_id and not link.has_reply_room):
                 self._call_now(link, message, (kind, name))
                 return
             lane = _Lane(self._dispatcher.config.max_concurrent_handlers if group.side_by_side else 1)

@@ -45,8 +45,6 @@ class Peer:
         """How the connection was tried, where this side dialled."""
         self._connected_at = self._link.now()
         self._gone_counters = [0, 0, 0, 0, 0]
-        self.datagrams_under_way = 0
-        """Async handlers of datagrams that have not finished."""
         self.disconnected = False
         """True once the session has ended."""
 
@@ -362,10 +360,6 @@ class Peer:
         if link not in self._links:
             self._links.append(link)
         self._link = link
-
-    def datagram_handled(self, _task: object) -> None:
-        """Take note that an async handler of a datagram has finished."""
-        self.datagrams_under_way -= 1
 
     def drop(self, link: Link) -> None:
         """Forget a link that is gone, but not its counters, nor the last one's address."""

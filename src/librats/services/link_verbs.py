@@ -66,12 +66,17 @@ class LinkVerbs(LinkState):
             await self._waiters.room()
         self._is_full = False
 
+    @property
+    def has_reply_room(self) -> bool:
+        """True where less than the high-water mark of replies waits for the network."""
+        return self._session is not None and self._session.replies_queued < self._shared.send_high_water
+
     async def wait_for_reply_room(self) -> None:
         """Wait until the network has taken most of our replies, or the session has ended.
 
         Messages that wait for the peer's credit do not count: two peers could wait for each other's handlers.
         """
-        while self.is_open and self.session.replies_queued >= self._shared.send_high_water:
+        while self.is_open and not self.has_reply_room:
             await self._waiters.reply_room()
 
     async def request(self, payload: Payload, name: bytes, timeout: float | None) -> tuple[int, bytes]:
