@@ -19,7 +19,7 @@ LEAST_QUEUE = 64 * 1024
 def limit_words(what: str, config: object, name: str) -> str:
     """Return a refusal in words: what there is, and which field of which configuration says that this is too much."""
     value = getattr(config, name)
-    return f"{what}, the limit is {name}={value:g} ({type(config).__name__})"
+    return f"{what}, the limit is {name}={value if isinstance(value, int) else f'{value:g}'} ({type(config).__name__})"
 
 
 class SharedLimits:
