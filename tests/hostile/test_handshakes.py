@@ -16,10 +16,10 @@ LONGEST = 4 + 96 + MAX_GREETING
 COUNTS = [QUICK, pytest.param(FULL, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 
 
-def opening(*, initiator: bool, fresh: int = 0, own_greeting: bytes | None = None) -> Opening:
+def opening(*, initiator: bool, fresh: int = 0, who: int = 0, own_greeting: bytes | None = None) -> Opening:
     made = Opening(
         initiator=initiator,
-        private_key=bytes([1 + initiator]) * 32,
+        private_key=bytes([1 + initiator]) * 28 + who.to_bytes(4),
         ephemeral=bytes([3 + initiator]) * 28 + fresh.to_bytes(4),
         protocol="librats/1.0",
         greeting=Greeting(incarnation=bytes(8), message_window=1 << 20, max_message=1 << 20, agent="test"),

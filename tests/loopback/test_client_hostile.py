@@ -44,7 +44,7 @@ async def speak(port: int, *pieces: bytes) -> None:
 
 async def misbehave_inside(port: int, mutator: Mutator, number: int) -> None:
     """Complete the handshake with a key of one's own, and send hostile frames, sealed as they should be."""
-    shake: Opening = opening(initiator=True, fresh=number)
+    shake: Opening = opening(initiator=True, fresh=number, who=number)
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         async with asyncio.timeout(2.0):
@@ -114,7 +114,7 @@ async def test_a_well_behaved_peer_connects_and_talks_meanwhile(
     assert slowest < 1.0
     assert slowest_echo < 1.0
     assert counted["handshakes_failed"] > count // 3
-    assert counted["peers_connected"] > count // 20
+    assert counted["peers_connected"] > count // 50
     assert set(codes) <= {"protocol_error", "closed", "lost", "limit", "reset", "superseded"}
     assert counted["limits"]["max_memory"]["current"] == 0
     assert counted["handler_errors"] == 0

@@ -68,13 +68,13 @@ class StreamTable:
         self._config = config
         self._shared = shared
         self._share = share
-        self._pace = Pace(config.max_stream_rate, config.max_stream_rate)
+        self._pace: Pace | None = None
         self._next_number = 1 if initiator else 2
         self._last_theirs = 0
         self._streams: dict[int, StreamState] = {}
         self._ready: dict[int, StreamState] = {}
         self._changed: dict[int, StreamState] = {}
-        self._open = {True: 0, False: 0}
+        self._open = [0, 0]
         self._window_total = 0
         self.now = 0.0
         """Monotonic seconds at which the frames at hand have come."""
@@ -138,7 +138,7 @@ class StreamTable:
         elif shared.streams[incoming] >= getattr(shared.config, all_):
             what = f"{shared.streams[incoming]} streams are open with all peers"
             limit, words = all_, limit_words(what, shared.config, all_)
-        elif incoming and self._pace.wait(now=self.now) is None:
+        elif incoming and not self._in_time():
             what = f"more than {config.max_stream_rate:g} streams a second"
             limit, words = "max_stream_rate", limit_words(what, config, "max_stream_rate")
         elif not self._share.take(config.stream_window):
@@ -147,6 +147,12 @@ class StreamTable:
             return None
         shared.refuse(limit)
         return words
+
+    def _in_time(self) -> bool:
+        """Whether the peer keeps to the rate at which it may open streams."""
+        if self._pace is None:
+            self._pace = Pace(self._config.max_stream_rate, self._config.max_stream_rate)
+        return self._pace.wait(now=self.now) is not None
 
     def fail_all(self, code: str, message: str) -> None:
         """End every stream: the session is gone."""

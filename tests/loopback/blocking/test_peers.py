@@ -142,3 +142,12 @@ def test_familiar_names_work(pair: Pair, new_client: NewClient) -> None:
         assert second == (first, True)
         tried = c.test_connection_strategies("127.0.0.1", pair.a.listen_port, ["direct"])
         assert [result.success for result in tried.values()] == [True]
+
+
+def test_the_lists_of_whom_a_client_talks_to_work_from_any_thread(pair: Pair) -> None:
+    gone: SimpleQueue[str] = SimpleQueue()
+    pair.b.on_disconnect(lambda peer, reason: gone.put(reason))
+    pair.b.deny.add(pair.a.peer_id)
+    assert gone.get(timeout=20.0) == f"peer {pair.a.peer_id[:8]} is on the deny list"
+    assert list(pair.b.deny) == [pair.a.peer_id]
+    assert list(pair.b.allow) == []

@@ -57,6 +57,7 @@ class FakeSession:
 class FakeLink:
     session: FakeSession = field(default_factory=FakeSession)
     freed: int = 0
+    has_reply_room: bool = True
 
     def consumed(self, cost: int) -> None:
         self.freed += cost

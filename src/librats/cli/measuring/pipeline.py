@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any, cast
 
-from librats import RatsClient
+from librats import RatsClient, SessionConfig
 from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.end import LOOPBACK, client_of
 from librats.cli.measuring.messages import MESSAGE
@@ -46,7 +46,8 @@ async def _measure(batches: int, *, singly: bool) -> Sample:
 
         peer = await sender.connect((LOOPBACK, receiver.listen_port))
         way_there, way_back = network.ways
-        await _seal(sender, peer, 100, singly=singly)
+        while receiver.statistics()["limits"]["max_memory"]["current"] < SessionConfig().message_window:
+            await _seal(sender, peer, BATCH, singly=False)  # a message window grows to its full size with use
         way_there.hold()
         seconds = 0.0
         for batch in range(batches + 1):
