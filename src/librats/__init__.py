@@ -42,10 +42,12 @@ from librats.errors import (
     RemoteError,
     RemoteProtocolError,
     RequestTimeout,
+    StoreError,
     UsageError,
     ValidationError,
 )
 from librats.peers.access import AccessList
+from librats.peers.config_file import load_config, save_config
 from librats.peers.events import (
     HandlerFailed,
     IncomingRefused,
@@ -111,10 +113,13 @@ __all__ = [
     "RemoteProtocolError",
     "RequestTimeout",
     "SessionConfig",
+    "StoreError",
     "Stream",
     "UsageError",
     "ValidationError",
     "default_data_dir",
+    "load_config",
+    "save_config",
 ]
 
 logging.getLogger("librats").addHandler(logging.NullHandler())

@@ -214,7 +214,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
     def _load_identity(self) -> Identity:
         if self._identity is not None and (self._keeps_identity or self._lock is not None):
             return self._identity
-        directory = self._data_dir or default_data_dir()
+        directory = self.data_dir
         try:
             self._lock = IdentityLock.acquire(directory)
         except IdentityError as error:
@@ -243,6 +243,11 @@ class RatsClient(HearingVerbs, FamiliarNames):
             raise UsageError("the identity is in use already; set the data directory before")
         self._data_dir = data_dir
         self._identity = None
+
+    @property
+    def data_dir(self) -> Path:
+        """The directory where this client keeps what it keeps."""
+        return self._data_dir or default_data_dir()
 
     @property
     def identity(self) -> Identity:

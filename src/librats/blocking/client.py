@@ -19,6 +19,7 @@ from librats.errors import UsageError
 from librats.peers.access import AccessList
 from librats.peers.annotations import check_parameters
 from librats.peers.arguments import DEFAULT, Default
+from librats.peers.config_file import read_config, write_config
 from librats.peers.identity import Identity
 from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy
 
@@ -115,6 +116,11 @@ class RatsClient:
         return self._client
 
     # Who and where we are
+
+    @property
+    def data_dir(self) -> Path:
+        """The directory where this client keeps what it keeps."""
+        return self._client.data_dir
 
     @property
     def identity(self) -> Identity:
@@ -537,6 +543,19 @@ class RatsClient:
             UsageError: The client is running, or has used its identity already.
         """
         self._bridge.call(self._client.set_data_directory, path)
+
+    def load_configuration(self, path: str | Path | None = None) -> bool:
+        """Take configuration and port from a file that :meth:`save_configuration` has written. Before ``start()``.
+
+        See :meth:`librats.RatsClient.load_configuration`.
+        """
+        self._bridge.call(self._client._refuse_while_running)
+        stored = read_config(self._client._config_path(path))
+        return self._bridge.call(self._client._adopt_configuration, stored)
+
+    def save_configuration(self, path: str | Path | None = None) -> None:
+        """Write configuration and port to a file; see :meth:`librats.RatsClient.save_configuration`."""
+        write_config(self._bridge.call(self._client._configuration), self._client._config_path(path))
 
     def get_discovery_hash(self) -> str:
         """Return the 20-byte info-hash, in hex, under which peers of this application find each other in the DHT."""
