@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import RatsConfig, SessionConfig
+from librats.config import RatsConfig, ReconnectConfig, SessionConfig
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -47,6 +47,7 @@ from librats.errors import (
     ValidationError,
 )
 from librats.peers.access import AccessList
+from librats.peers.book import KnownAddress, KnownPeer, PeerBook, PeerEver
 from librats.peers.config_file import load_config, save_config
 from librats.peers.events import (
     HandlerFailed,
@@ -56,6 +57,8 @@ from librats.peers.events import (
     PeerConnected,
     PeerDisconnected,
     PeerDiscovered,
+    ReconnectFailed,
+    Reconnecting,
 )
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.message_iterator import MessageIterator
@@ -91,16 +94,20 @@ __all__ = [
     "IdentityError",
     "IdentityLock",
     "IncomingRefused",
+    "KnownAddress",
+    "KnownPeer",
     "LocalProtocolError",
     "MessageIterator",
     "MessageRefused",
     "OperationTimeout",
     "PathChanged",
     "Peer",
+    "PeerBook",
     "PeerConnected",
     "PeerDenied",
     "PeerDisconnected",
     "PeerDiscovered",
+    "PeerEver",
     "PeerLacks",
     "PeerLimitReached",
     "PeerNotConnected",
@@ -109,6 +116,9 @@ __all__ = [
     "RatsClient",
     "RatsConfig",
     "RatsError",
+    "ReconnectConfig",
+    "ReconnectFailed",
+    "Reconnecting",
     "RemoteError",
     "RemoteProtocolError",
     "RequestTimeout",

@@ -19,6 +19,7 @@ INTERNAL = {
     librats.Peer: {"drop", "inbox", "link", "links", "start_sending", "try_send_encoded", "use"},
     librats.Stream: {"accept", "changed", "refuse", "wait_accepted"},
     librats.MessageIterator: set[str](),
+    librats.PeerBook: {"connected", "failed", "parted", "reached", "recent", "restore", "snapshot"},
 }
 SPECIAL = {
     "__aenter__": "__enter__",
@@ -29,7 +30,7 @@ SPECIAL = {
 }
 PAIRS = [
     pytest.param(getattr(librats, name), getattr(blocking, name), id=name)
-    for name in ("RatsClient", "Peer", "Stream", "MessageIterator")
+    for name in ("RatsClient", "Peer", "Stream", "MessageIterator", "PeerBook")
 ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from librats.blocking.book import PeerBook
 from librats.blocking.bridge import NOT_RUNNING, Bridge
 from librats.blocking.handlers import Answering, Listening
 from librats.blocking.message_iterator import MessageIterator
@@ -116,6 +117,11 @@ class RatsClient:
         return self._client
 
     # Who and where we are
+
+    @property
+    def book(self) -> PeerBook:
+        """The peers that this client knows; read from the data directory at the start, and written as it changes."""
+        return PeerBook(self._client.book, self._bridge)
 
     @property
     def data_dir(self) -> Path:

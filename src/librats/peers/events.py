@@ -18,6 +18,8 @@ __all__ = [
     "PeerConnected",
     "PeerDisconnected",
     "PeerDiscovered",
+    "ReconnectFailed",
+    "Reconnecting",
 ]
 
 
@@ -107,3 +109,25 @@ class PeerDiscovered:
     """What it calls itself; not to be trusted."""
     source: str
     """How it was found: ``"mdns"``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """A peer that was lost, or is saved, will be dialled again."""
+
+    peer_id: str
+    attempt: int
+    """Number of the try, from 1 on."""
+    delay: float
+    """Seconds until it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectFailed:
+    """A peer is given up: it was dialled as often as the configuration allows."""
+
+    peer_id: str
+    attempts: int
+    """How many tries there were."""
+    error: str
+    """Why the last one failed."""

@@ -19,6 +19,7 @@ from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
 from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
+from librats.peers.observer import PeerObserver
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
@@ -96,6 +97,8 @@ class PeerManager:
         )
         self.dispatcher = Dispatcher(handlers, tasks, config.session)
         """Where messages go."""
+        self.observer: PeerObserver | None = None
+        """Who hears of sessions before the application does."""
         self.listening: list[Address] = []
         """Where we take connections."""
         self.peers: dict[str, Peer] = {}
@@ -246,6 +249,8 @@ class PeerManager:
             self.peers[peer.id] = peer
             self.counters["peers_connected"] += 1
             logger.debug("connected: %r", peer)
+            if self.observer is not None:
+                self.observer.connected(peer)
             self.dispatcher.notify("connect", peer)
             self.dispatcher.announce(PeerConnected(peer))
         else:
@@ -391,6 +396,8 @@ class PeerManager:
         self.gone.add(peer.stats)
         self.counters["peers_disconnected"] += 1
         logger.debug("disconnected: %r: %s", peer, reason)
+        if self.observer is not None:
+            self.observer.parted(peer, code)
         self.dispatcher.notify("disconnect", peer, reason)
         self.dispatcher.announce(PeerDisconnected(peer, code, reason))
 

@@ -134,16 +134,19 @@ def rename(source: Path, target: Path) -> None:
     source.replace(target)
 
 
-def remove_leftovers(path: Path) -> int:
+def remove_leftovers(path: Path, *, older_than: float = 0.0) -> int:
     """Remove what processes that were killed while they wrote a file have left beside it; return how many.
 
-    Only for who knows that nobody else is writing that file.
+    Args:
+        path: The file.
+        older_than: Seconds for which nobody has written to them; 0 only where nobody else writes that file.
     """
     removed = 0
     for leftover in path.parent.glob(f"{path.name}.*.tmp"):
         with contextlib.suppress(OSError):
-            leftover.unlink()
-            removed += 1
+            if not older_than or leftover.stat().st_mtime < time.time() - older_than:
+                leftover.unlink()
+                removed += 1
     return removed
 
 

@@ -142,3 +142,16 @@ def test_familiar_names_work(pair: Pair, new_client: NewClient) -> None:
         assert second == (first, True)
         tried = c.test_connection_strategies("127.0.0.1", pair.a.listen_port, ["direct"])
         assert [result.success for result in tried.values()] == [True]
+
+
+def test_the_peer_book_is_that_of_the_async_client(pair: Pair) -> None:
+    book = pair.a.book
+    assert list(book) == [pair.b.peer_id]
+    assert len(book) == len(book.ever) == 1
+    assert book[pair.b.peer_id].met == "dialled"
+    assert book.addresses_of(pair.b.peer_id) == [("127.0.0.1", pair.b.listen_port)]
+    book.add("ab" * 32, ["192.0.2.7:8081"])
+    book.set_favourite("ab" * 32)
+    assert pair.a.book["ab" * 32].favourite
+    assert book.forget("ab" * 32)
+    assert repr(book) == "<PeerBook of 1 peers>"
