@@ -29,6 +29,7 @@ cdef enum:
     F_GO_AWAY = 0x22
     F_REKEY = 0x23
     F_HELLO = 0x24
+    F_SUCCESSION = 0x26
 
 cdef enum:
     FRAGMENT_LAST = 0x01

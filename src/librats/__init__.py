@@ -51,6 +51,7 @@ from librats.peers.book import KnownAddress, KnownPeer, PeerBook, PeerEver
 from librats.peers.config_file import load_config, save_config
 from librats.peers.events import (
     HandlerFailed,
+    IdentityRotated,
     IncomingRefused,
     MessageRefused,
     PathChanged,
@@ -63,6 +64,7 @@ from librats.peers.events import (
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.message_iterator import MessageIterator
 from librats.peers.peer import Peer
+from librats.peers.succession import Succession
 from librats.services.stream import Stream
 from librats.types import (
     Address,
@@ -93,6 +95,7 @@ __all__ = [
     "Identity",
     "IdentityError",
     "IdentityLock",
+    "IdentityRotated",
     "IncomingRefused",
     "KnownAddress",
     "KnownPeer",
@@ -125,6 +128,7 @@ __all__ = [
     "SessionConfig",
     "StoreError",
     "Stream",
+    "Succession",
     "UsageError",
     "ValidationError",
     "default_data_dir",

@@ -24,6 +24,7 @@ from librats.peers.identity import Identity
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.peers.statistics import client_statistics
+from librats.peers.succession import encode_chain
 from librats.remembering import Remembering
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.network import current_network
@@ -149,6 +150,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         manager.listening = self.addresses
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
+        manager.successions = encode_chain(self._successions)
         self._remembering = Remembering(
             self,
             manager,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,13 @@ from librats.peers.book_files import BookFiles
 from librats.peers.config_file import CONFIG_FILE
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.private_files import remove_leftovers
+from librats.peers.succession import MAX_CHAIN, Succession, encode_chain
+from librats.peers.succession_file import read_successions, rotate
+from librats.runtime.offload import run_in_thread
+
+if TYPE_CHECKING:
+    from librats.meeting import LocalMeeting
+    from librats.peers.manager import PeerManager
 
 __all__ = ["KeepingVerbs"]
 
@@ -32,6 +41,11 @@ class KeepingVerbs:
 
     if TYPE_CHECKING:
         _config: RatsConfig
+        _changing: asyncio.Lock
+        _meeting: LocalMeeting | None
+
+        def _running(self) -> PeerManager:
+            """See the client."""
 
         @property
         def is_running(self) -> bool:
@@ -42,6 +56,7 @@ class KeepingVerbs:
         self._identity = identity
         self._keeps_identity = identity is not None
         self._lock: IdentityLock | None = None
+        self._successions: list[Succession] = []
         self._book = PeerBook()
         self._book_files: BookFiles | None = None
 
@@ -53,6 +68,7 @@ class KeepingVerbs:
             for name in ("identity.key", CONFIG_FILE):
                 # A configuration may be written by somebody without the lock.
                 remove_leftovers(self.data_dir / name, older_than=ABANDONED_AFTER if name == CONFIG_FILE else 0.0)
+            self._successions = read_successions(self.data_dir, identity)
             files = BookFiles(self._book, self.data_dir)
             files.load()
             self._book_files = files
@@ -109,6 +125,53 @@ class KeepingVerbs:
     def peer_id(self) -> str:
         """This client's peer id: 64 lower-case hex digits."""
         return self.identity.peer_id
+
+    async def rotate_identity(self) -> Succession:
+        """Take a new identity that peers can follow: old and new one sign a record of the change.
+
+        The new key takes the old one's place on the disk, where it is kept; whoever is killed meanwhile has one or the
+        other. The old key is lost with that. Peers that are connected are told and stay connected under the old
+        id until their session ends; every later session is under the new id, and begins with the record. Peers with
+        librats 2 are not told. Cancelling does not stop it once it has begun.
+
+        Returns:
+            The record.
+
+        Raises:
+            UsageError: The client is not running.
+            StoreError: The record cannot be written; the identity stays.
+            IdentityError: The key cannot be written; the identity stays.
+
+        Example:
+            .. code-block:: python
+
+                record = await client.rotate_identity()
+                print(record.old_id[:8], "is now", record.new_id[:8])
+        """
+        self._running()
+        rotating = asyncio.ensure_future(self._rotate())
+        try:
+            return await asyncio.shield(rotating)
+        except asyncio.CancelledError:
+            await asyncio.wait([rotating])
+            if not rotating.cancelled():
+                rotating.exception()  # which nobody waits for any more
+            raise
+
+    async def _rotate(self) -> Succession:
+        async with self._changing:
+            manager = self._running()
+            identity = Identity.generate()
+            record = Succession.make(self.identity, identity, created=int(time.time()))
+            records = [*self._successions, record][-MAX_CHAIN:]
+            if self._lock is not None:
+                await run_in_thread(rotate, self.data_dir, identity, records)
+            self._identity, self._successions = identity, records
+            manager.become(identity, encode_chain(records))
+            if self._meeting is not None:
+                await self._meeting.announce_again()
+        logger.info("the identity %s is now %s", record.old_id[:8], record.new_id[:8])
+        return record
 
     @property
     def book(self) -> PeerBook:

@@ -10,6 +10,7 @@ from librats.errors import ConnectError
 from librats.peers.book import PeerBook
 from librats.peers.book_files import BookFiles
 from librats.peers.reconnect import Reconnector
+from librats.peers.rotation import Rotations
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Reason
 from librats.types import Address, Entropy
@@ -64,6 +65,7 @@ class Remembering:
         self._files = files
         self._config = config
         self._dialled: set[str] = set()
+        self._rotations = Rotations(book, manager.dispatcher, tasks, self._followed)
         self._reconnector = Reconnector(
             config, dial=client.connect, entropy=entropy, tasks=tasks, announce=manager.dispatcher.announce
         )
@@ -102,7 +104,14 @@ class Remembering:
 
     def connected(self, peer: Peer) -> None:
         """A session has begun."""
-        self._book.connected(peer.id, peer.address, outgoing=peer.outgoing, listen=_listening(peer), agent=peer.agent)
+        self._book.connected(
+            peer.id,
+            peer.address,
+            outgoing=peer.outgoing,
+            listen=_listening(peer),
+            agent=peer.agent,
+            verify_key=peer.hello.verify_key if peer.hello is not None else None,
+        )
         self._reconnector.connected(peer.id)
 
     def parted(self, peer: Peer, code: str) -> None:
@@ -111,10 +120,21 @@ class Remembering:
         if code in LOST:
             known = self._book.get(peer.id)
             wanted = peer.id in self._dialled or (known is not None and known.favourite)
-            if wanted and self._config.enabled and not self._manager.closing:
-                self._reconnector.begin(peer.id, uptime=peer.stats.connected_seconds)
+            heir = self._book.heir_of(peer.id)
+            if wanted and self._config.enabled and not self._manager.closing and heir not in self._manager.peers:
+                self._reconnector.begin(heir, uptime=peer.stats.connected_seconds)
         else:
             self.leave(peer.id)
+
+    def succession_received(self, peer: Peer, payload: bytes) -> None:
+        """A peer tells that it has, or had, another identity."""
+        self._rotations.received(peer, payload)
+
+    def _followed(self, old_id: str, new_id: str) -> None:
+        if old_id in self._dialled:
+            self._dialled.add(new_id)
+        if self._reconnector.cancel(old_id) and new_id not in self._manager.peers:
+            self._reconnector.begin(new_id)
 
     # What the client tells
 

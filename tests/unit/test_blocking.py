@@ -19,7 +19,17 @@ INTERNAL = {
     librats.Peer: {"drop", "inbox", "link", "links", "start_sending", "try_send_encoded", "use"},
     librats.Stream: {"accept", "changed", "refuse", "wait_accepted"},
     librats.MessageIterator: set[str](),
-    librats.PeerBook: {"connected", "failed", "parted", "reached", "recent", "restore", "snapshot"},
+    librats.PeerBook: {
+        "connected",
+        "failed",
+        "parted",
+        "heir_of",
+        "reached",
+        "recent",
+        "restore",
+        "snapshot",
+        "succeeded",
+    },
 }
 SPECIAL = {
     "__aenter__": "__enter__",

@@ -22,6 +22,7 @@ from librats.peers.annotations import check_parameters
 from librats.peers.arguments import DEFAULT, Default
 from librats.peers.config_file import read_config, write_config
 from librats.peers.identity import Identity
+from librats.peers.succession import Succession
 from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy
 
 __all__ = ["RatsClient"]
@@ -117,6 +118,10 @@ class RatsClient:
         return self._client
 
     # Who and where we are
+
+    def rotate_identity(self) -> Succession:
+        """Take a new identity that peers can follow; see :meth:`librats.RatsClient.rotate_identity`."""
+        return self._bridge.wait(self._running().rotate_identity)
 
     @property
     def book(self) -> PeerBook:
@@ -422,6 +427,14 @@ class RatsClient:
             handler: ``(address)`` and later ``(peer)``; False refuses, and so does an exception.
         """
         self._bridge.call(self._client.on_incoming, Answering(handler, self._bridge, self._peers))
+        return handler
+
+    def on_identity_rotated(self, handler: F) -> F:
+        """Ask a function whether to follow a peer that has rotated its identity.
+
+        See :meth:`librats.RatsClient.on_identity_rotated`.
+        """
+        self._bridge.call(self._client.on_identity_rotated, Answering(handler, self._bridge, self._peers))
         return handler
 
     @overload

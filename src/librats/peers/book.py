@@ -67,6 +67,18 @@ class KnownPeer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     favourite: bool = False
     """True where the application wants to stay connected; see :meth:`PeerBook.set_favourite`."""
 
+    verify_key: str = ""
+    """The Ed25519 key with which it signs, as it said at first, in hex."""
+
+    successor: str = ""
+    """Id of the identity that follows this one; the first that was shown, signed by both."""
+
+    followed: bool | None = None
+    """Whether the application agreed to that; None where nobody was asked."""
+
+    predecessor: str = ""
+    """Id of the identity that this one follows."""
+
     unknown: dict[str, Any] = {}
     """Members that another version has saved; they are written back."""
 
@@ -166,7 +178,11 @@ class PeerBook(Mapping[str, KnownPeer]):
             peer_id
             for peer_id, peer in reversed(self._peers.items())
             if peer.favourite
-            or (peer.last_seen >= oldest and any(a.last_success is not None for a in peer.addresses.values()))
+            or (
+                not peer.followed
+                and peer.last_seen >= oldest
+                and any(a.last_success is not None for a in peer.addresses.values())
+            )
         ]
         return sorted(found, key=lambda peer_id: not self._peers[peer_id].favourite)[:limit]
 
@@ -217,7 +233,14 @@ class PeerBook(Mapping[str, KnownPeer]):
     # What the client notes
 
     def connected(
-        self, peer_id: str, address: Address, *, outgoing: bool, listen: Iterable[Address] = (), agent: str = ""
+        self,
+        peer_id: str,
+        address: Address,
+        *,
+        outgoing: bool,
+        listen: Iterable[Address] = (),
+        agent: str = "",
+        verify_key: bytes | None = None,
     ) -> None:
         """Take note that a session has begun.
 
@@ -227,6 +250,7 @@ class PeerBook(Mapping[str, KnownPeer]):
             outgoing: True where this side dialled.
             listen: Where the peer says it listens.
             agent: What it calls its software.
+            verify_key: The key with which it signs, as it says; the first one stays.
         """
         now = self._clock()
         how = "dialled" if outgoing else "accepted"
@@ -244,6 +268,7 @@ class PeerBook(Mapping[str, KnownPeer]):
                 addresses=_bounded(known),
                 listen=told or peer.listen,
                 agent=agent or peer.agent,
+                verify_key=peer.verify_key or (verify_key or b"").hex(),
             ),
         )
         self._note_ever(peer_id, address, now)
@@ -276,10 +301,53 @@ class PeerBook(Mapping[str, KnownPeer]):
         self._peers[peer_id] = _with(peer, addresses=known)
         self.changed()
 
+    def succeeded(self, old_id: str, new_id: str, verify_key: bytes, *, followed: bool | None) -> None:
+        """Take note that an identity follows another; where that is agreed to, it takes over what is known.
+
+        Args:
+            old_id: The identity before, which is in the book.
+            new_id: The identity that follows.
+            verify_key: The key with which the new one signs.
+            followed: What the application says; None where nobody was asked yet.
+        """
+        old = self._peers.get(old_id)
+        if old is None:  # the application has had it forgotten meanwhile
+            return
+        if followed:
+            now = self._clock()
+            new = self._peers.get(new_id) or KnownPeer(first_seen=old.first_seen, last_seen=now, met=old.met)
+            heir = _with(
+                new,
+                addresses=_bounded(old.addresses | new.addresses),
+                listen=new.listen or old.listen,
+                favourite=new.favourite or old.favourite,
+                verify_key=new.verify_key or verify_key.hex(),
+                predecessor=old_id,
+            )
+            old = _with(old, favourite=False)
+            self._put(new_id, heir)
+        self._peers[old_id] = _with(old, successor=new_id, followed=followed)
+        self._drop_surplus()
+        self.changed()
+
+    def heir_of(self, peer_id: str) -> str:
+        """Return the id of the identity that took over from one, with the application's consent; else its own."""
+        seen = {peer_id}
+        while (peer := self._peers.get(peer_id)) is not None and peer.followed and peer.successor not in seen:
+            peer_id = peer.successor
+            seen.add(peer_id)
+        return peer_id
+
     def restore(self, peers: Mapping[str, KnownPeer], ever: Mapping[str, PeerEver]) -> None:
         """Take what was saved in place of what is there."""
         self._peers = dict(sorted(peers.items(), key=lambda item: item[1].last_seen))
-        self._ever = dict(sorted(ever.items(), key=lambda item: item[1].last_seen))
+        # Whoever is killed between the two files has the first one's news only.
+        both = {
+            peer_id: PeerEver(first_seen=peer.first_seen, last_seen=peer.last_seen)
+            for peer_id, peer in peers.items()
+            if peer.sessions
+        } | dict(ever)
+        self._ever = dict(sorted(both.items(), key=lambda item: item[1].last_seen))
         self._drop_surplus()
 
     def snapshot(self) -> tuple[dict[str, KnownPeer], dict[str, PeerEver]]:

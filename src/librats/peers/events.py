@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from librats.errors import DecodeError
     from librats.peers.peer import Peer
+    from librats.peers.succession import Succession
     from librats.types import Address
 
 __all__ = [
     "HandlerFailed",
+    "IdentityRotated",
     "IncomingRefused",
     "MessageRefused",
     "PathChanged",
@@ -131,3 +133,13 @@ class ReconnectFailed:
     """How many tries there were."""
     error: str
     """Why the last one failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRotated:
+    """A peer has shown, signed by both, that one identity follows another."""
+
+    peer: Peer
+    succession: Succession
+    followed: bool
+    """True where the application has agreed to take the new identity for the old one's successor."""

@@ -20,7 +20,7 @@ from nacl.signing import SigningKey
 
 from librats.errors import IdentityError, UsageError
 from librats.noise import KEY_SIZE, public_key
-from librats.peers.private_files import FOLLOWING, SAFELY, make_missing, read_regular, write_new
+from librats.peers.private_files import FOLLOWING, SAFELY, make_missing, read_regular, replace, write_new
 
 if sys.platform == "win32":
     import msvcrt
@@ -188,6 +188,20 @@ class Identity:
                 raise IdentityError(
                     f"{folder} keeps another identity, {kept.peer_id[:8]}; move its {_KEY_FILE} away first"
                 ) from None
+
+    def replace(self, directory: DirectoryName) -> None:
+        """Write this identity into a data directory in place of the one that is there, which is lost.
+
+        At every moment the directory keeps one of them, whole. See :meth:`librats.RatsClient.rotate_identity` for a
+        change that peers can follow.
+
+        Raises:
+            IdentityError: The directory cannot be written.
+        """
+        folder = Path(directory)
+        _make_private(folder)
+        with _as_identity_error(f"cannot write {folder / _KEY_FILE}"):
+            replace(folder / _KEY_FILE, self._private_key)
 
     @classmethod
     def import_from(cls, source_directory: DirectoryName, directory: DirectoryName) -> Self:

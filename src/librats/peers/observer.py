@@ -18,3 +18,6 @@ class PeerObserver(Protocol):
 
     def parted(self, peer: Peer, code: str) -> None:
         """A session has ended, for the reason with that code."""
+
+    def succession_received(self, peer: Peer, payload: bytes) -> None:
+        """A peer tells that it has, or had, another identity."""

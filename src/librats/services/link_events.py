@@ -23,6 +23,7 @@ from librats.session.events import (
     SessionFailed,
     StreamChanged,
     StreamOpened,
+    SuccessionReceived,
 )
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
@@ -109,6 +110,8 @@ class LinkEvents(LinkState):
                     self._become_ready(event.payload)
             case IdentifyReceived():
                 self._owner.identified(self._link, event.identify)
+            case SuccessionReceived():
+                self._owner.succession_received(self._link, event.payload)
             case GoAwayReceived():
                 self._take_go_away(event)
             case SessionFailed():

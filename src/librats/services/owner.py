@@ -48,6 +48,9 @@ class LinkOwner(Protocol):
     def identified(self, link: Link, identify: Identify) -> None:
         """A librats 2 node tells where it listens."""
 
+    def succession_received(self, link: Link, payload: bytes) -> None:
+        """The peer tells that it has, or had, another identity."""
+
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
 

@@ -33,6 +33,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         config: Limits and timing.
         entropy: Random values for the session.
         connected: Called with the link once the connection is there; False refuses it before the handshake.
+        own_id: Who this side is on this link.
     """
 
     __slots__ = ()

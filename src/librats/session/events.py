@@ -28,6 +28,7 @@ __all__ = [
     "SessionFailed",
     "StreamChanged",
     "StreamOpened",
+    "SuccessionReceived",
 ]
 
 
@@ -74,6 +75,13 @@ class DatagramReceived:
 @dataclass(frozen=True, slots=True)
 class HelloReceived:
     """The peer accepted the session and tells about itself."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessionReceived:
+    """The peer tells that it has, or had, another identity."""
 
     payload: bytes
 
@@ -133,6 +141,7 @@ Event: TypeAlias = (
     | DatagramReceived
     | HelloReceived
     | IdentifyReceived
+    | SuccessionReceived
     | PongReceived
     | StreamOpened
     | StreamChanged

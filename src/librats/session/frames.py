@@ -50,6 +50,7 @@ class FrameType(IntEnum):
     GO_AWAY = 0x22
     REKEY = 0x23
     HELLO = 0x24
+    SUCCESSION = 0x26
     # Reserved for paths and introductions; a peer skips what it does not know.
     ACK = 0x30
     PATH_CHALLENGE = 0x31

@@ -18,6 +18,7 @@ from librats.session.events import (
     HelloReceived,
     PongReceived,
     SessionFailed,
+    SuccessionReceived,
 )
 from librats.session.frames import FRAME_COST, FrameType, Kind, Reason, reason_body
 from librats.session.greeting import Greeting
@@ -49,6 +50,8 @@ KIND_BITS = 0x03
 KINDS = frozenset(Kind)
 
 MAX_HELLO = 4096
+MAX_SUCCESSIONS = 16
+"""Successions of a peer that are heard in one session; what it tells beyond is not worth the work of checking it."""
 MAX_DATAGRAM = 65515
 MAX_CREDIT = 1 << 40
 UINT32_MAX = 0xFFFFFFFF
@@ -114,6 +117,7 @@ class Session:
         self._going = False
         self._peer_going = False
         self._peer_said_hello = False
+        self._successions_heard = 0
         self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
         self._last_words: bytes | None = None
 
@@ -224,6 +228,8 @@ class Session:
                 self._events.append(DatagramReceived(Kind(frame[1] & KIND_BITS), frame[2]))
         elif kind == FrameType.HELLO:
             self._take_hello(frame[2])
+        elif kind == FrameType.SUCCESSION:
+            self._take_succession(frame[2])
         elif kind == FrameType.GO_AWAY and not self._peer_going:
             self._peer_going = True
             self._events.append(GoAwayReceived(frame[2], frame[3]))
@@ -235,6 +241,11 @@ class Session:
         if not self._peer_said_hello:
             self._peer_said_hello = True
             self._events.append(HelloReceived(payload))
+
+    def _take_succession(self, payload: bytes) -> None:
+        self._successions_heard += 1
+        if self._successions_heard <= MAX_SUCCESSIONS:
+            self._events.append(SuccessionReceived(payload))
 
     def _take_window(self, number: int, credit: int) -> None:
         if number:
@@ -364,6 +375,11 @@ class Session:
     def send_hello(self, payload: bytes) -> None:
         """Accept the session and tell the peer about ourselves."""
         self._control.add(FrameType.HELLO, 0, payload)
+
+    def send_succession(self, payload: bytes) -> None:
+        """Tell the peer that this side has, or had, another identity; nothing where the session is over."""
+        if self.failed is None and not self._going:
+            self._control.add(FrameType.SUCCESSION, 0, payload)
 
     def consumed(self, cost: int) -> None:
         """Take note that handlers have finished a message: the peer may send that much more."""
