@@ -16,7 +16,7 @@ from librats.peers.config_file import CONFIG_FILE
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.private_files import remove_leftovers
 from librats.peers.succession import MAX_CHAIN, Succession, encode_chain
-from librats.peers.succession_file import read_successions, rotate
+from librats.peers.succession_file import put_in_place, read_successions
 from librats.runtime.offload import run_in_thread
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class KeepingVerbs:
             record = Succession.make(self.identity, identity, created=int(time.time()))
             records = [*self._successions, record][-MAX_CHAIN:]
             if self._lock is not None:
-                await run_in_thread(rotate, self.data_dir, identity, records)
+                await run_in_thread(put_in_place, self.data_dir, identity, records)
             self._identity, self._successions = identity, records
             manager.become(identity, encode_chain(records))
             if self._meeting is not None:

@@ -160,5 +160,5 @@ class Remembering:
         return self._book.addresses_of(peer_id)
 
 
-def _listening(peer: Peer) -> Sequence[Address]:
-    return peer.hello.addresses if peer.hello is not None else ()
+def _listening(peer: Peer) -> Sequence[str]:
+    return peer.hello.listen if peer.hello is not None else ()

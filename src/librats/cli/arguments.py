@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from librats import RatsClient, RatsConfig
+from librats import RatsClient, RatsConfig, ReconnectConfig
 from librats.connector import Target
 from librats.errors import StoreError, UsageError
 from librats.peers.config_file import StoredConfig, read_config
@@ -97,8 +97,12 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_client(args: argparse.Namespace) -> RatsClient:
+def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsClient:
     """Return the client that the options of :func:`add_node_options` describe, and note in them where it listens.
+
+    Args:
+        args: The options.
+        reconnects: Whether it may dial lost and saved peers by itself.
 
     Raises:
         StoreError: The configuration file is missing or damaged.
@@ -116,6 +120,8 @@ def make_client(args: argparse.Namespace) -> RatsClient:
         config = dataclasses.replace(
             config, protocol_name=name if slash else version, protocol_version=version if slash else ""
         )
+    if not reconnects:
+        config = dataclasses.replace(config, reconnect=ReconnectConfig(enabled=False, saved_peers=False))
     return RatsClient(port, config=config, data_dir=args.data_dir)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
 
 from librats.errors import UsageError
+from librats.peers.hello import Hello
 from librats.types import Address
 
 __all__ = ["KnownAddress", "KnownPeer", "PeerBook", "PeerEver"]
@@ -36,7 +37,7 @@ class KnownAddress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     failures: Annotated[int, msgspec.Meta(ge=0)] = 0
     """How often dialling it has failed since it last worked."""
 
-    unknown: dict[str, Any] = {}
+    unknown: dict[str, Any] | None = None
     """Members that another version has saved; they are written back."""
 
 
@@ -79,7 +80,7 @@ class KnownPeer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     predecessor: str = ""
     """Id of the identity that this one follows."""
 
-    unknown: dict[str, Any] = {}
+    unknown: dict[str, Any] | None = None
     """Members that another version has saved; they are written back."""
 
 
@@ -95,7 +96,7 @@ class PeerEver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     address: str = ""
     """Where it was last seen, as ``host:port``."""
 
-    unknown: dict[str, Any] = {}
+    unknown: dict[str, Any] | None = None
     """Members that another version has saved; they are written back."""
 
 
@@ -164,7 +165,8 @@ class PeerBook(Mapping[str, KnownPeer]):
         if peer is None:
             return []
         texts = sorted(peer.addresses, key=lambda text: _rank(peer.addresses[text]))
-        return [Address.parse(text) for text in dict.fromkeys([*texts, *peer.listen])]
+        told = Hello(listen=list(peer.listen)).addresses
+        return list(dict.fromkeys([*(Address.parse(text) for text in texts), *told]))
 
     def recent(self, *, max_age: float, limit: int) -> list[str]:
         """Return ids of peers to dial again: favourites, and those that were dialled with success; the latest first.
@@ -238,7 +240,7 @@ class PeerBook(Mapping[str, KnownPeer]):
         address: Address,
         *,
         outgoing: bool,
-        listen: Iterable[Address] = (),
+        listen: Sequence[str] = (),
         agent: str = "",
         verify_key: bytes | None = None,
     ) -> None:
@@ -248,7 +250,7 @@ class PeerBook(Mapping[str, KnownPeer]):
             peer_id: With whom.
             address: Where the peer is, as the connection sees it.
             outgoing: True where this side dialled.
-            listen: Where the peer says it listens.
+            listen: Where the peer says it listens, as it wrote it.
             agent: What it calls its software.
             verify_key: The key with which it signs, as it says; the first one stays.
         """
@@ -258,7 +260,6 @@ class PeerBook(Mapping[str, KnownPeer]):
         known = dict(peer.addresses)
         if outgoing and address.port:
             _succeeded(known, str(address), now)
-        told = tuple(str(one) for one in listen)[:MAX_ADDRESSES]
         self._put(
             peer_id,
             _with(
@@ -266,19 +267,19 @@ class PeerBook(Mapping[str, KnownPeer]):
                 last_seen=now,
                 sessions=peer.sessions + 1,
                 addresses=_bounded(known),
-                listen=told or peer.listen,
+                listen=tuple(listen[:MAX_ADDRESSES]) or peer.listen,
                 agent=agent or peer.agent,
                 verify_key=peer.verify_key or (verify_key or b"").hex(),
             ),
         )
         self._note_ever(peer_id, address, now)
 
-    def parted(self, peer_id: str, *, listen: Iterable[Address] = ()) -> None:
+    def parted(self, peer_id: str, *, listen: Sequence[str] = ()) -> None:
         """Take note that a session has ended."""
         peer = self._peers.get(peer_id)
         if peer is not None:  # the application may have had it forgotten
-            told = tuple(str(one) for one in listen)[:MAX_ADDRESSES]
-            self._put(peer_id, _with(peer, last_seen=self._clock(), listen=told or peer.listen))
+            told = tuple(listen[:MAX_ADDRESSES]) or peer.listen
+            self._put(peer_id, _with(peer, last_seen=self._clock(), listen=told))
 
     def reached(self, peer_id: str, address: Address) -> None:
         """Take note that dialling a host name led to a peer that is connected."""

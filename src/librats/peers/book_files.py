@@ -133,16 +133,16 @@ def _entry(peer_id: str, form: object, kind: type[Entry]) -> Entry | None:
 
 
 def _addresses_in(entry: KnownPeer | PeerEver) -> list[str]:
-    """Return every address of an entry.
+    """Return every address of an entry, but what the peer itself has said, which may be anything.
 
     Raises:
         UsageError: There are too many, or they are too long.
     """
     if isinstance(entry, PeerEver):
-        texts = [entry.address] if entry.address else []
+        texts, said = [entry.address] if entry.address else [], list[str]()
     else:
-        texts = [*entry.addresses, *entry.listen]
-    if len(texts) > 2 * MAX_ADDRESSES or any(len(text) > MAX_TEXT for text in texts):
+        texts, said = list(entry.addresses), list(entry.listen)
+    if max(len(texts), len(said)) > MAX_ADDRESSES or any(len(text) > MAX_TEXT for text in (*texts, *said)):
         raise UsageError("more addresses than a book has")
     return texts
 
@@ -174,5 +174,5 @@ def _form(entry: KnownPeer | PeerEver) -> KnownPeer | PeerEver | dict[str, Any]:
     form: dict[str, Any] = msgspec.to_builtins(entry)
     addresses = form.get("addresses", {})
     for text, address in addresses.items():
-        addresses[text] = {**address.pop("unknown", {}), **address}
-    return {**form.pop("unknown", {}), **form}
+        addresses[text] = {**(address.pop("unknown", None) or {}), **address}
+    return {**(form.pop("unknown", None) or {}), **form}

@@ -10,9 +10,9 @@ from librats.errors import DecodeError, StoreError
 from librats.peers.identity import Identity
 from librats.peers.private_files import remove_leftovers
 from librats.peers.store import JsonFile
-from librats.peers.succession import Succession, chain_to
+from librats.peers.succession import MAX_CHAIN, Succession, chain_to
 
-__all__ = ["read_successions", "rotate"]
+__all__ = ["put_in_place", "read_successions", "rotate"]
 
 logger = logging.getLogger("librats.peers")
 
@@ -43,7 +43,28 @@ def read_successions(directory: Path, identity: Identity) -> list[Succession]:
     return chain_to(identity, records)
 
 
-def rotate(directory: Path, identity: Identity, records: Sequence[Succession]) -> None:
+def rotate(directory: Path, identity: Identity, *, created: int) -> Succession:
+    """Make another identity and put it in place of the one that a directory keeps. It blocks.
+
+    Args:
+        directory: The data directory, which is this process's alone.
+        identity: The identity that it keeps.
+        created: Seconds since 1970.
+
+    Returns:
+        The record of the change.
+
+    Raises:
+        StoreError: The records cannot be written.
+        IdentityError: The key cannot be written.
+    """
+    successor = Identity.generate()
+    record = Succession.make(identity, successor, created=created)
+    put_in_place(directory, successor, [*read_successions(directory, identity), record][-MAX_CHAIN:])
+    return record
+
+
+def put_in_place(directory: Path, identity: Identity, records: Sequence[Succession]) -> None:
     """Put another identity in place of the one that a directory keeps. It blocks.
 
     The records are written first: killed between the two, a process leaves the old identity, and a record that leads

@@ -30,7 +30,7 @@ def book(clock: Clock) -> PeerBook:
 
 
 def test_a_session_that_we_dialled_is_noted_with_its_address(book: PeerBook, clock: Clock) -> None:
-    book.connected(A, HERE, outgoing=True, listen=[THERE], agent="test/1")
+    book.connected(A, HERE, outgoing=True, listen=[str(THERE)], agent="test/1")
     clock.now = 1010.0
     book.parted(A)
     clock.now = 1020.0
@@ -43,7 +43,7 @@ def test_a_session_that_we_dialled_is_noted_with_its_address(book: PeerBook, clo
 
 
 def test_where_a_peer_dialled_from_is_not_where_to_dial_it(book: PeerBook) -> None:
-    book.connected(A, Address("192.0.2.1", 40000), outgoing=False, listen=[HERE])
+    book.connected(A, Address("192.0.2.1", 40000), outgoing=False, listen=[str(HERE)])
     assert book[A].met == "accepted"
     assert book[A].addresses == {}
     assert book.addresses_of(A) == [HERE]
@@ -51,8 +51,8 @@ def test_where_a_peer_dialled_from_is_not_where_to_dial_it(book: PeerBook) -> No
 
 
 def test_what_a_peer_says_last_about_its_addresses_counts(book: PeerBook) -> None:
-    book.connected(A, HERE, outgoing=False, listen=[HERE])
-    book.parted(A, listen=[THERE])
+    book.connected(A, HERE, outgoing=False, listen=[str(HERE)])
+    book.parted(A, listen=[str(THERE)])
     assert book.addresses_of(A) == [THERE]
     book.parted(B)
     assert B not in book
@@ -137,7 +137,7 @@ def test_the_least_recently_seen_goes_first_and_favourites_last(clock: Clock) ->
 def test_a_peer_has_at_most_32_addresses_and_the_best_stay(book: PeerBook, clock: Clock) -> None:
     for port in range(1, 40):
         clock.now += 1
-        book.connected(A, Address("192.0.2.1", port), outgoing=True, listen=[HERE] * 50)
+        book.connected(A, Address("192.0.2.1", port), outgoing=True, listen=[str(HERE)] * 50)
         book.failed(A, [Address("192.0.2.1", 7)])
     assert len(book[A].addresses) == 32
     assert "192.0.2.1:7" not in book[A].addresses
@@ -176,3 +176,8 @@ def test_every_change_is_told(clock: Clock) -> None:
     assert not book.forget(B)
     assert count == 7
     assert repr(book) == "<PeerBook of 1 peers>"
+
+
+def test_what_a_peer_says_may_be_anything(book: PeerBook) -> None:
+    book.connected(A, HERE, outgoing=False, listen=["nonsense", "name.example:1", "[::1]:0", "", str(THERE)])
+    assert book.addresses_of(A) == [THERE]

@@ -33,7 +33,7 @@ async def save(folder: Path) -> PeerBook:
     files = BookFiles(book, folder)
     files.load()
     files.start()
-    book.connected(A, HERE, outgoing=True, listen=[Address("2001:db8::1", 1)], agent="test/1")
+    book.connected(A, HERE, outgoing=True, listen=["[2001:db8::1]:1", "nonsense"], agent="test/1")
     book.failed(A, [HERE])
     book.connected(B, HERE, outgoing=False)
     book.set_favourite(B)
@@ -56,7 +56,7 @@ async def test_a_saved_book_is_the_same_when_it_is_loaded(tmp_path: Path) -> Non
         "met": "dialled",
         "sessions": 1,
         "addresses": {"192.0.2.1:8081": {"last_success": 1000.25, "last_failure": 1000.25, "failures": 1}},
-        "listen": ["[2001:db8::1]:1"],
+        "listen": ["[2001:db8::1]:1", "nonsense"],
         "agent": "test/1",
     }
     assert json.loads((tmp_path / "peers_ever.json").read_text())["peers"][A] == {

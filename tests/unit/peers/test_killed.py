@@ -33,7 +33,7 @@ async def main():
         async def book():
             for number in itertools.count(len(client.book)):
                 address = Address("192.0.2.1", 1 + number % 60000)
-                client.book.connected(f"{number:064x}", address, outgoing=True, listen=[address])
+                client.book.connected(f"{number:064x}", address, outgoing=True, listen=[str(address)])
                 await client._remembering.flush()
         async def settings():
             for number in itertools.count(1):

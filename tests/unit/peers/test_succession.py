@@ -16,7 +16,7 @@ from tests.unit.peers.stopping import leftovers, stops
 
 from librats import DecodeError, Identity, IdentityError, StoreError, Succession, UsageError
 from librats.peers.succession import CONTEXT, RECORD_SIZE, chain_to, decode_chain, encode_chain
-from librats.peers.succession_file import read_successions, rotate
+from librats.peers.succession_file import put_in_place, read_successions, rotate
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no forks and signals")
 IDENTITIES = [Identity.from_private_key(bytes([number]) * 32) for number in range(1, 12)]
@@ -138,17 +138,24 @@ class TestFile:
 
     def test_rotated_identities_and_their_records_are_kept(self, tmp_path: Path) -> None:
         A.save(tmp_path)
-        rotate(tmp_path, B, CHAIN[:1])
+        put_in_place(tmp_path, B, CHAIN[:1])
         assert Identity.load(tmp_path) == B
         assert read_successions(tmp_path, B) == CHAIN[:1]
-        rotate(tmp_path, C, CHAIN[:2])
+        put_in_place(tmp_path, C, CHAIN[:2])
         assert Identity.load(tmp_path) == C
         assert read_successions(tmp_path, C) == CHAIN[:2]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["identity.key", "successions.json"]
 
+    def test_a_new_identity_is_made_and_put_in_place(self, tmp_path: Path) -> None:
+        A.save(tmp_path)
+        made = [rotate(tmp_path, Identity.load(tmp_path), created=number) for number in range(10)]
+        kept = Identity.load(tmp_path)
+        assert (made[0].old_id, made[-1].new_id) == (A.peer_id, kept.peer_id)
+        assert read_successions(tmp_path, kept) == made[2:]
+
     def test_damage_is_set_aside_and_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         A.save(tmp_path)
-        rotate(tmp_path, B, CHAIN[:1])
+        put_in_place(tmp_path, B, CHAIN[:1])
         path = tmp_path / "successions.json"
         document = json.loads(path.read_text())
         document["records"] = [7, "zz", "00", *document["records"]]
@@ -169,13 +176,13 @@ class TestFile:
         A.save(tmp_path)
         (tmp_path / "successions.json").mkdir()
         with pytest.raises(StoreError):
-            rotate(tmp_path, B, CHAIN[:1])
+            put_in_place(tmp_path, B, CHAIN[:1])
         assert Identity.load(tmp_path) == A
         (tmp_path / "successions.json").rmdir()
         (tmp_path / "identity.key").rename(tmp_path / "kept")
         (tmp_path / "identity.key").mkdir()
         with pytest.raises(IdentityError, match="cannot write"):
-            rotate(tmp_path, B, CHAIN[:1])
+            put_in_place(tmp_path, B, CHAIN[:1])
         assert leftovers(tmp_path) == []
 
     @POSIX
@@ -185,16 +192,16 @@ class TestFile:
         program = """
 from pathlib import Path
 from librats import Identity, Succession
-from librats.peers.succession_file import read_successions, rotate
+from librats.peers.succession_file import put_in_place, read_successions
 folder = Path(sys.argv[1])
 a, b, c = (Identity.from_private_key(bytes([n]) * 32) for n in (1, 2, 3))
 first, second = (Succession.make(old, new, created=1) for old, new in ((a, b), (b, c)))
 b.replace(folder)
 seen = set()
 def before():
-    rotate(folder, b, [first])
+    put_in_place(folder, b, [first])
 def act():
-    rotate(folder, c, [first, second])
+    put_in_place(folder, c, [first, second])
 def check():
     identity = Identity.load_or_create(folder)
     seen.add(identity.peer_id)
