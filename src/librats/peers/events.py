@@ -118,6 +118,7 @@ class Reconnecting:
     """A peer that was lost, or is saved, will be dialled again."""
 
     peer_id: str
+    """Who it is."""
     attempt: int
     """Number of the try, from 1 on."""
     delay: float
@@ -129,6 +130,7 @@ class ReconnectFailed:
     """A peer is given up: it was dialled as often as the configuration allows."""
 
     peer_id: str
+    """Who it is."""
     attempts: int
     """How many tries there were."""
     error: str
@@ -140,6 +142,8 @@ class IdentityRotated:
     """A peer has shown, signed by both, that one identity follows another."""
 
     peer: Peer
+    """Who has shown it, in a session under one of its identities."""
     succession: Succession
+    """The record."""
     followed: bool
     """True where the application has agreed to take the new identity for the old one's successor."""
