@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]
@@ -38,6 +39,7 @@ MESSAGE, REQUEST, REPLY, ERROR, CANCEL, FRAGMENT, DATAGRAM = 1, 2, 3, 4, 5, 6, 8
 STREAM_OPEN, STREAM_DATA, STREAM_WINDOW, STREAM_RESET, STREAM_STOP = range(0x10, 0x15)
 PING, PONG, GO_AWAY, REKEY, HELLO, PEERS = range(0x20, 0x26)
 PADDING, UNKNOWN = 0x00, 0x7F
+SUCCESSION = 0x26
 
 Fields = dict[str, Any]
 
@@ -382,6 +384,52 @@ def refusal_cases(key: bytes) -> list[Fields]:
     ]
 
 
+def signing_key(private: bytes) -> Ed25519PrivateKey:
+    """Return the Ed25519 key of an identity."""
+    clamped = bytes([private[0] & 248]) + private[1:31] + bytes([private[31] & 127 | 64])
+    context = b"librats Ed25519 signing key, version 1"
+    return Ed25519PrivateKey.from_private_bytes(hashlib.blake2b(context, key=clamped, digest_size=32).digest())
+
+
+def succession_record(old: bytes, new: bytes, created: int) -> bytes:
+    """Return the record that one identity follows another."""
+    signed = struct.pack(">BQ", 1, created)
+    for private in (old, new):
+        signed += X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+        signed += signing_key(private).public_key().public_bytes_raw()
+    text = b"librats identity succession, version 1" + signed
+    return signed + signing_key(old).sign(text) + signing_key(new).sign(text)
+
+
+def succession_cases() -> list[Fields]:
+    """Two identities that follow each other, and what is refused."""
+    identities = [STATIC["initiator"], STATIC["responder"], bytes(range(0x80, 0xA0))]
+    first, second = (succession_record(identities[at], identities[at + 1], 1_700_000_000 + at) for at in range(2))
+    shown = [
+        {
+            "private_key": private.hex(),
+            "public_key": X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw().hex(),
+            "verify_key": signing_key(private).public_key().public_bytes_raw().hex(),
+        }
+        for private in identities
+    ]
+    for identity in shown:
+        identity["peer_id"] = hashlib.sha256(bytes.fromhex(identity["public_key"])).hexdigest()
+    good = {"one": first, "two": first + second}
+    bad = {
+        "version-2": b"\x02" + first[1:],
+        "cut": first[:-1],
+        "time-changed": first[:8] + b"\x01" + first[9:],
+        "signatures-swapped": first[:137] + first[201:] + first[137:201],
+        "wrong-order": second + first,
+        "empty": b"",
+    }
+    return [
+        {"id": name, "identities": shown, "created": 1_700_000_000, "frame": frame(SUCCESSION, 0, body).hex()}
+        for name, body in good.items()
+    ] + [{"id": name, "frame": frame(SUCCESSION, 0, body).hex(), "refused": True} for name, body in bad.items()]
+
+
 def make_sets() -> dict[str, Fields]:
     """Return every set by its file name."""
     handshake = handshake_cases()
@@ -397,6 +445,7 @@ def make_sets() -> dict[str, Fields]:
         "handshake": {"source": SOURCE, "cases": handshake},
         "plaintext": {"source": SOURCE, "cases": plaintext_cases(handshake[0])},
         "greetings": {"source": SOURCE, "cases": greeting_cases()},
+        "successions": {"source": SOURCE, "cases": succession_cases()},
     }
     for name, cases in keyed.items():
         sets[name] = {"source": SOURCE, "key": key.hex(), "count": len(cases), "cases": cases}

@@ -30,6 +30,7 @@ cdef enum:
     F_REKEY = 0x23
     F_HELLO = 0x24
     F_PEERS = 0x25
+    F_SUCCESSION = 0x26
 
 cdef enum:
     FRAGMENT_LAST = 0x01

@@ -14,8 +14,8 @@ from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.blocks cimport BlockBuffer
 from librats._core.frame_layout cimport (
     F_CANCEL, F_DATAGRAM, F_ERROR, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG, F_REKEY, F_REPLY,
-    F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, FRAGMENT_LAST, FRAGMENT_REPLY,
-    FRAME_COST, HEADER, MAX_NOISE,
+    F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, F_SUCCESSION, FRAGMENT_LAST,
+    FRAGMENT_REPLY, FRAME_COST, HEADER, MAX_NOISE,
 )
 from librats._core.messages cimport Message, MessageRun, new_run
 from librats._core.octets cimport load_be16, load_be32
@@ -249,7 +249,8 @@ cdef class BlockReader(BlockBuffer):
 
     cdef int _read_other(self, uint8_t kind, uint8_t flags, const uint8_t* p, size_t size, list frames) except -1:
         cdef const char* text = <const char*>p
-        if kind == F_PING or kind == F_PONG or kind == F_DATAGRAM or kind == F_HELLO or kind == F_PEERS:
+        if (kind == F_PING or kind == F_PONG or kind == F_DATAGRAM or kind == F_HELLO or kind == F_PEERS
+                or kind == F_SUCCESSION):
             if kind <= F_PONG and kind >= F_PING and size != 8:
                 self.error = "a ping without eight bytes"
                 return 0

@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import RatsConfig, SessionConfig
+from librats.config import RatsConfig, ReconnectConfig, SessionConfig
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -42,22 +42,29 @@ from librats.errors import (
     RemoteError,
     RemoteProtocolError,
     RequestTimeout,
+    StoreError,
     UsageError,
     ValidationError,
 )
 from librats.peers.access import AccessList
+from librats.peers.book import KnownAddress, KnownPeer, PeerBook, PeerEver
+from librats.peers.config_file import load_config, save_config
 from librats.peers.events import (
     HandlerFailed,
+    IdentityRotated,
     IncomingRefused,
     MessageRefused,
     PathChanged,
     PeerConnected,
     PeerDisconnected,
     PeerDiscovered,
+    ReconnectFailed,
+    Reconnecting,
 )
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.message_iterator import MessageIterator
 from librats.peers.peer import Peer
+from librats.peers.succession import Succession
 from librats.services.stream import Stream
 from librats.types import (
     Address,
@@ -90,17 +97,22 @@ __all__ = [
     "Identity",
     "IdentityError",
     "IdentityLock",
+    "IdentityRotated",
     "IncomingRefused",
+    "KnownAddress",
+    "KnownPeer",
     "LocalProtocolError",
     "MessageIterator",
     "MessageRefused",
     "OperationTimeout",
     "PathChanged",
     "Peer",
+    "PeerBook",
     "PeerConnected",
     "PeerDenied",
     "PeerDisconnected",
     "PeerDiscovered",
+    "PeerEver",
     "PeerLacks",
     "PeerLimitReached",
     "PeerNotConnected",
@@ -109,14 +121,21 @@ __all__ = [
     "RatsClient",
     "RatsConfig",
     "RatsError",
+    "ReconnectConfig",
+    "ReconnectFailed",
+    "Reconnecting",
     "RemoteError",
     "RemoteProtocolError",
     "RequestTimeout",
     "SessionConfig",
+    "StoreError",
     "Stream",
+    "Succession",
     "UsageError",
     "ValidationError",
     "default_data_dir",
+    "load_config",
+    "save_config",
 ]
 
 logging.getLogger("librats").addHandler(logging.NullHandler())

@@ -14,16 +14,19 @@ from typing import Any, TypeVar, overload
 from librats._core.aead import load_openssl
 from librats.config import RatsConfig
 from librats.connector import Connector, Target, check_peer_id
-from librats.errors import ConfigError, ConnectError, IdentityError, PeerNotConnected, UsageError
+from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
+from librats.keeping import KeepingVerbs
 from librats.meeting import LocalMeeting
 from librats.peers.access import Access, AccessList
 from librats.peers.arguments import DEFAULT, Default, encode_text
-from librats.peers.identity import Identity, IdentityLock, default_data_dir
+from librats.peers.identity import Identity
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.peers.statistics import client_statistics
+from librats.peers.succession import encode_chain
+from librats.remembering import Remembering
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.network import current_network
 from librats.runtime.offload import run_in_thread
@@ -44,15 +47,15 @@ AGENT = "librats-python/0.1"
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
-class RatsClient(HearingVerbs, FamiliarNames):
+class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
     """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
 
     Args:
         listen_port: TCP port to listen on; 0 picks one.
         max_peers: Peers that may be connected at once; the configuration's value where it is None.
         config: Everything else that can be set.
-        data_dir: Where the identity is kept. Where it is None, the user's own data directory for librats; a second
-            client that is started while another one uses that gets an identity that lasts as long as itself.
+        data_dir: Where identity and peer book are kept. Where it is None, the user's own data directory for librats; a
+            second client that is started while another one uses that gets an identity that lasts as long as itself.
         identity: Who to be, instead of what a data directory holds; nothing is read or written then.
 
     Raises:
@@ -83,20 +86,18 @@ class RatsClient(HearingVerbs, FamiliarNames):
         super().__init__()
         if not isinstance(listen_port, int) or not 0 <= listen_port < 1 << 16:
             raise ConfigError("listen_port", f"must be a whole number from 0 to 65535, not {listen_port!r}")
+        KeepingVerbs.__init__(self, data_dir, identity)
         self._config = config or RatsConfig()
         if max_peers is not None:
             self._config = dataclasses.replace(self._config, max_peers=max_peers)
         self._wanted_port = listen_port
-        self._data_dir = None if data_dir is None else Path(data_dir)
-        self._identity = identity
-        self._keeps_identity = identity is not None
-        self._lock: IdentityLock | None = None
         self._access = Access.of(self._config)
         self._tasks = TaskSet()
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None
         self._listener: TcpListener | None = None
         self._meeting: LocalMeeting | None = None
+        self._remembering: Remembering | None = None
         self._interfaces: list[str] = []
         self._started_at = 0.0
         self._changing = asyncio.Lock()
@@ -126,7 +127,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
                 raise
 
     async def _start(self) -> None:
-        loading = asyncio.ensure_future(run_in_thread(self._load_identity))
+        loading = asyncio.ensure_future(run_in_thread(self._load_kept))
         try:
             identity = await asyncio.shield(loading)
         except asyncio.CancelledError:
@@ -155,6 +156,17 @@ class RatsClient(HearingVerbs, FamiliarNames):
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
         if self._config.peer_exchange:
             manager.start_exchange(self._connector.dial_known)
+        manager.successions = encode_chain(self._successions)
+        self._remembering = Remembering(
+            self,
+            manager,
+            self.book,
+            self._book_files,
+            config=self._config.reconnect,
+            entropy=network.entropy,
+            tasks=self._tasks,
+        )
+        self._remembering.start(dial_saved=self._dials_saved_peers)
         self._started_at = asyncio.get_running_loop().time()
         self._stopped = asyncio.Event()  # a new one, because an event belongs to the loop that first waited for it
         logger.debug("started: %r", self)
@@ -175,7 +187,10 @@ class RatsClient(HearingVerbs, FamiliarNames):
             if self._meeting is not None:
                 await self._meeting.close()
                 self._meeting = None
+            remembering, self._remembering = self._remembering, None
             try:
+                if remembering is not None:
+                    await remembering.stop_dialling()
                 if self._connector is not None:
                     await self._connector.close()
                 await manager.close()
@@ -183,6 +198,8 @@ class RatsClient(HearingVerbs, FamiliarNames):
                 self._manager = self._connector = self._listener = None
                 try:
                     await self._tasks.close()
+                    if remembering is not None:
+                        await remembering.close()
                 finally:
                     self._release_identity()
                     self._stopped.set()
@@ -214,55 +231,6 @@ class RatsClient(HearingVerbs, FamiliarNames):
         if self._manager is None or self._manager.closing:
             raise UsageError("the client is not running: use `async with RatsClient(...)`, or call start()")
         return self._manager
-
-    # Identity
-
-    def _load_identity(self) -> Identity:
-        if self._identity is not None and (self._keeps_identity or self._lock is not None):
-            return self._identity
-        directory = self._data_dir or default_data_dir()
-        try:
-            self._lock = IdentityLock.acquire(directory)
-        except IdentityError as error:
-            if self._data_dir is not None or not error.in_use:
-                raise
-            logger.warning("%s is in use: this client gets an identity that ends with it", directory)
-            self._identity = Identity.generate()
-            self._keeps_identity = True
-            return self._identity
-        try:
-            self._identity = Identity.load_or_create(directory)
-        except BaseException:
-            self._lock.release()
-            self._lock = None
-            raise
-        return self._identity
-
-    def _release_identity(self) -> None:
-        if self._lock is not None:
-            # The identity is read again at the next start: another client may use the directory in the meantime.
-            self._lock.release()
-            self._lock = None
-
-    def _move_data_dir(self, data_dir: Path) -> None:
-        if self.is_running or self._keeps_identity or self._lock is not None:
-            raise UsageError("the identity is in use already; set the data directory before")
-        self._data_dir = data_dir
-        self._identity = None
-
-    @property
-    def identity(self) -> Identity:
-        """This client's keys; loaded, or made, at the first use.
-
-        Raises:
-            IdentityError: The data directory cannot be used, or another client uses it.
-        """
-        return self._identity or self._load_identity()
-
-    @property
-    def peer_id(self) -> str:
-        """This client's peer id: 64 lower-case hex digits."""
-        return self.identity.peer_id
 
     # Where we are
 
@@ -334,8 +302,8 @@ class RatsClient(HearingVerbs, FamiliarNames):
         """Connect to a peer.
 
         Args:
-            target: ``"host:port"``, ``"[ipv6]:port"``, ``(host, port)``, a peer id that is connected or was found on
-                the local network, or ``"peer-id@host:port"``.
+            target: ``"host:port"``, ``"[ipv6]:port"``, ``(host, port)``, a peer id that is connected, was found on
+                the local network or is in the :attr:`book`, or ``"peer-id@host:port"``.
             strategy: How to reach it.
             expect_id: The only peer id that is accepted; any other fails before this side shows its own.
             timeout: Seconds for everything; the configured ``connect_timeout`` where it is None.
@@ -367,23 +335,37 @@ class RatsClient(HearingVerbs, FamiliarNames):
                 return peer
             if not addresses and self._meeting is not None:
                 addresses = self._meeting.addresses_of(wanted.peer_id)
+            if not wanted.addresses:
+                addresses = list(dict.fromkeys([*addresses, *self.book.addresses_of(wanted.peer_id)]))
             if not addresses:
                 reason = "no address is known for that peer id"
                 raise ConnectError(wanted.text, reason=reason)
-        if self._connector is None:
+        if self._connector is None or self._remembering is None:
             raise UsageError("the client is not running")
-        return await self._connector.connect(wanted.text, addresses, expect_id=wanted.peer_id, timeout=timeout)
+        try:
+            peer = await self._connector.connect(wanted.text, addresses, expect_id=wanted.peer_id, timeout=timeout)
+        except ConnectError as error:
+            if self._remembering is not None:
+                self._remembering.failed(wanted.peer_id, error)
+            raise
+        if self._remembering is not None:
+            self._remembering.reached(wanted, peer)
+        return peer
 
     async def disconnect(self, peer: Peer | str, reason: str = "") -> None:
-        """Send what is queued to a peer, tell it why, and end the session.
+        """Send what is queued to a peer, tell it why, and end the session. A peer that was lost is dialled no more.
 
         Args:
             peer: The peer or its id.
             reason: Words for the peer.
 
         Raises:
-            PeerNotConnected: There is no session with it.
+            PeerNotConnected: There is no session with it, and it is not being dialled again.
         """
+        peer_id = peer.id if isinstance(peer, Peer) else peer
+        was_lost = self._remembering is not None and self._remembering.leave(peer_id)
+        if was_lost and peer_id not in self.peers:
+            return
         await self._find(peer).close(reason)
 
     def _find(self, peer: Peer | str) -> Peer:

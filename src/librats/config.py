@@ -8,7 +8,7 @@ from enum import StrEnum
 from librats.errors import ConfigError
 from librats.types import Encryption
 
-__all__ = ["RatsConfig", "SessionConfig"]
+__all__ = ["RatsConfig", "ReconnectConfig", "SessionConfig"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -142,6 +142,63 @@ class SessionConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReconnectConfig:
+    """When a peer that was lost is dialled again, and whom to dial at the start.
+
+    The n-th try comes ``initial_delay * multiplier ** (n - 1)`` seconds after the last one, at most ``max_delay``, of
+    which a random half may be missing, so that not everybody dials at the same time.
+    """
+
+    enabled: bool = True
+    """Whether to dial again a peer that this side had dialled, or a favourite, when its session is lost. One that
+    either side has closed is left alone."""
+
+    initial_delay: float = 1.0
+    """Seconds before the first try, at the most."""
+
+    multiplier: float = 2.0
+    """By how much each delay is longer than the one before."""
+
+    max_delay: float = 300.0
+    """Longest delay in seconds."""
+
+    max_attempts: int = 12
+    """After this many tries in a row a peer is given up; with the other defaults that is after 18 to 25 minutes."""
+
+    stable_after: float = 60.0
+    """A session that was lost within this many seconds goes on with the delays of the last time."""
+
+    max_concurrent: int = 8
+    """Peers that are dialled at once."""
+
+    saved_peers: bool | None = None
+    """Whether to dial saved peers at the start: favourites, and those that this side had dialled. None stands for yes
+    where the client was given a data directory of its own, and for no where it uses the user's, in which there are
+    peers of other programs, too."""
+
+    max_saved: int = 32
+    """Saved peers that are dialled at the start."""
+
+    saved_max_age: float = 7 * 86400.0
+    """Seconds since a saved peer was last seen, after which it is not dialled at the start unless it is a favourite."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ConfigError: One of them has a value that cannot be used.
+        """
+        switches = ("enabled", "saved_peers")
+        _require_positive(self, *(f.name for f in fields(self) if f.name not in switches))
+        _require(isinstance(self.enabled, bool), "enabled", "must be True or False")
+        _require(
+            self.saved_peers is None or isinstance(self.saved_peers, bool), "saved_peers", "must be a bool or None"
+        )
+        _require(self.multiplier >= 1, "multiplier", "is at least 1")
+        _require(self.initial_delay <= self.max_delay, "initial_delay", "is at most max_delay")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RatsConfig:
     """Everything a :class:`~librats.RatsClient` can be told beyond its own arguments."""
 
@@ -213,6 +270,9 @@ class RatsConfig:
     session: SessionConfig = field(default_factory=SessionConfig)
     """Limits and timing of each session."""
 
+    reconnect: ReconnectConfig = field(default_factory=ReconnectConfig)
+    """When to dial peers again."""
+
     def __post_init__(self) -> None:
         """Check every field.
 
@@ -228,6 +288,7 @@ class RatsConfig:
             _require(texts, name, f"must be a tuple of texts, not {entries!r}")
         _require_one_of(self, "encryption", Encryption)
         _require(isinstance(self.session, SessionConfig), "session", "must be a SessionConfig")
+        _require(isinstance(self.reconnect, ReconnectConfig), "reconnect", "must be a ReconnectConfig")
 
     @property
     def protocol(self) -> str:

@@ -20,7 +20,8 @@
     ├── PeerLacks                   the peer's software has no such feature
     ├── OperationTimeout            also a TimeoutError
     │   └── RequestTimeout          no reply within the deadline
-    └── RemoteError                 the peer's handler failed, or refused
+    ├── RemoteError                 the peer's handler failed, or refused
+    └── StoreError                  a saved file cannot be read or written
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from librats.types import ConnectionAttempt
 
@@ -50,6 +52,7 @@ __all__ = [
     "RemoteError",
     "RemoteProtocolError",
     "RequestTimeout",
+    "StoreError",
     "UsageError",
     "ValidationError",
 ]
@@ -204,3 +207,20 @@ class RemoteError(RatsError):
         super().__init__(f"{message} [{code}]" if message else code)
         self.code = code
         self.message = message
+
+
+class StoreError(RatsError):
+    """A saved file cannot be read or written: damaged, of a newer version, too big, or the disk is full.
+
+    Args:
+        path: The file.
+        problem: What is wrong with it.
+    """
+
+    is_newer = False
+    """True where the only trouble is that a newer version of librats has written it."""
+
+    def __init__(self, path: str | Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from librats.config import RatsConfig
 from librats.errors import ConnectError, RatsError, UsageError
+from librats.peers.config_file import CONFIG_FILE, StoredConfig, read_config, write_config
 from librats.peers.peer import Peer
+from librats.runtime.offload import run_in_thread
 from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy, Encryption
 
 if TYPE_CHECKING:
@@ -25,9 +27,11 @@ class FamiliarNames:
 
     _on_connection: Callable[..., Any] | None = None
     _on_connection_in_detail: Callable[..., Any] | None = None
+    _stored: StoredConfig | None = None
 
     if TYPE_CHECKING:
         _config: RatsConfig
+        _wanted_port: int
         _handlers: HandlerTable
 
         @property
@@ -46,6 +50,10 @@ class FamiliarNames:
             expect_id: str | None = ...,
             timeout: float | None = ...,
         ) -> Peer:
+            """See the client."""
+
+        @property
+        def data_dir(self) -> Path:
             """See the client."""
 
         def _move_data_dir(self, data_dir: Path) -> None:
@@ -164,6 +172,54 @@ class FamiliarNames:
         """
         self._move_data_dir(Path(path))
 
+    async def load_configuration(self, path: str | Path | None = None) -> bool:
+        """Take configuration and port from a file that :meth:`save_configuration` has written. Before ``start()``.
+
+        Args:
+            path: The file; ``config.json`` in the data directory where it is None.
+
+        Returns:
+            True where it was read; False where there is no such file, and everything stays as it is.
+
+        Raises:
+            StoreError: The file is damaged, or of a newer version.
+            ConfigError: A field has a value that cannot be used; it names field and file.
+            UsageError: The client is running.
+        """
+        self._refuse_while_running()
+        stored = await run_in_thread(read_config, self._config_path(path))
+        return self._adopt_configuration(stored)
+
+    async def save_configuration(self, path: str | Path | None = None) -> None:
+        """Write configuration and port to a file, whole or not at all.
+
+        Members of the file that this version does not know stay in it.
+
+        Args:
+            path: The file; ``config.json`` in the data directory where it is None.
+
+        Raises:
+            StoreError: It cannot be written, or the file that is there is no configuration of this version.
+        """
+        await run_in_thread(write_config, self._configuration(), self._config_path(path))
+
+    def _config_path(self, path: str | Path | None) -> Path:
+        return self.data_dir / CONFIG_FILE if path is None else Path(path)
+
+    def _configuration(self) -> StoredConfig:
+        kept = self._stored.document if self._stored is not None else {}
+        return StoredConfig(config=self._config, listen_port=self._wanted_port, document=kept)
+
+    def _adopt_configuration(self, stored: StoredConfig | None) -> bool:
+        self._refuse_while_running()
+        if stored is None:
+            return False
+        self._stored = stored
+        self._config = stored.config
+        if stored.listen_port is not None:
+            self._wanted_port = stored.listen_port
+        return True
+
     def get_discovery_hash(self) -> str:
         """Return the 20-byte info-hash, in hex, under which peers of this application find each other in the DHT.
 
@@ -171,9 +227,12 @@ class FamiliarNames:
         """
         return hashlib.sha1(self._config.protocol.encode(), usedforsecurity=False).hexdigest()
 
-    def _reconfigure(self, **changes: str | Encryption) -> None:
+    def _refuse_while_running(self) -> None:
         if self.is_running:
             raise UsageError("the client is running; set this before start()")
+
+    def _reconfigure(self, **changes: str | Encryption) -> None:
+        self._refuse_while_running()
         self._config = dataclasses.replace(self._config, **changes)  # type: ignore[arg-type]
 
 

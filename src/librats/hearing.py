@@ -222,6 +222,20 @@ class HearingVerbs:
         """
         return self._handlers.listen("incoming", handler)
 
+    def on_identity_rotated(self, handler: F) -> F:
+        """Ask a function whether to follow a peer that has rotated its identity.
+
+        Both identities have signed the record, and the first record about an identity is the only one that counts.
+        Where the function agrees, what the book knows of the old identity goes over to the new one, favourites are
+        dialled under it, and so is a lost peer. ``expect_id``, and whatever the application has noted itself, do not
+        follow. Where there is no such function nothing follows, and it is asked the next time.
+
+        Args:
+            handler: ``(peer, succession)`` with a :class:`~librats.Succession`, sync or async; False refuses, and so
+                does an exception.
+        """
+        return self._handlers.listen("identity_rotated", handler)
+
     @overload
     def on_event(self, event: type, handler: None = None) -> Callable[[F], F]: ...
     @overload

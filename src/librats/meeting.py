@@ -58,6 +58,7 @@ class LocalMeeting:
         self._by_id = by_id
         self._discovery: MdnsDiscovery | None = None
         self._dialling: set[str] = set()
+        self._announced: tuple[str, str, Sequence[Address], Sequence[str] | None] | None = None
 
     async def start(
         self, protocol: str, name: str, addresses: Sequence[Address], interfaces: Sequence[str] | None
@@ -65,6 +66,7 @@ class LocalMeeting:
         """Announce and browse; False where the network does not let us."""
         from librats.services.mdns import MdnsDiscovery  # noqa: PLC0415 - a module that not every client needs
 
+        self._announced = (protocol, name, addresses, interfaces)
         self._discovery = MdnsDiscovery(
             self._client.peer_id,
             addresses[0].port,
@@ -75,6 +77,12 @@ class LocalMeeting:
             on_found=self._found,
         )
         return await self._discovery.start()
+
+    async def announce_again(self) -> None:
+        """Announce the client under the id that it has now."""
+        if self._discovery is not None and self._announced is not None:
+            await self.close()
+            await self.start(*self._announced)
 
     async def close(self) -> None:
         """Say goodbye on the network. Idempotent."""

@@ -22,6 +22,8 @@ from librats.config import MIN_MESSAGE_WINDOW, RatsConfig, SessionConfig
 from librats.errors import DecodeError, HandshakeError
 from librats.peers import hello
 from librats.peers.hello import Hello
+from librats.peers.identity import Identity
+from librats.peers.succession import Succession, decode_chain, encode_chain
 from librats.session import frames, greeting
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import KnownPeer, decode_exchange, encode_answer, encode_request
@@ -252,7 +254,8 @@ def test_every_frame_is_opened_and_unpacked_as_the_vector_says(case: Case) -> No
 
 
 def test_every_frame_type_in_use_has_a_vector(load_vectors: LoadVectors) -> None:
-    shown = {case["type"] for case in load_vectors("protocol/frames")} | {FrameType.FRAGMENT, FrameType.REKEY}
+    elsewhere = {FrameType.FRAGMENT, FrameType.REKEY, FrameType.SUCCESSION}
+    shown = {case["type"] for case in load_vectors("protocol/frames")} | elsewhere
     reserved = {FrameType.ACK, FrameType.PATH_CHALLENGE, FrameType.PATH_RESPONSE, FrameType.INTRODUCE}
     assert set(FrameType) - reserved == shown & set(FrameType)
 
@@ -413,6 +416,30 @@ def test_what_breaks_the_protocol_ends_the_session(case: Case) -> None:
     assert reader.error is not None
     assert all(frame[0] in {FrameType.PING, FrameType.REKEY} for frame in frames if isinstance(frame, tuple))
     assert not any(isinstance(frame, Message) for frame in frames)
+
+
+# Successions
+
+
+@pytest.mark.vectors("protocol/successions")
+def test_successions_are_written_and_read_as_the_vector_says(case: Case) -> None:
+    packed = bytes.fromhex(case["frame"])
+    assert (packed[0], packed[1], int.from_bytes(packed[2:4])) == (FrameType.SUCCESSION, 0, len(packed) - 4)
+    if case.get("refused"):
+        with pytest.raises(DecodeError):
+            decode_chain(packed[4:])
+        return
+    identities = [Identity.from_private_key(bytes.fromhex(one["private_key"])) for one in case["identities"]]
+    for identity, shown in zip(identities, case["identities"], strict=True):
+        assert identity.public_key.hex() == shown["public_key"]
+        assert identity.verify_key.hex() == shown["verify_key"]
+        assert identity.peer_id == shown["peer_id"]
+    records = decode_chain(packed[4:])
+    made = [
+        Succession.make(identities[at], identities[at + 1], created=case["created"] + at) for at in range(len(records))
+    ]
+    assert records == made
+    assert encode_chain(made) == packed[4:]
 
 
 # The page

@@ -435,3 +435,23 @@ async def test_a_message_without_handler_is_counted_and_told_to_who_asks(pair: P
     pair.b.on_unhandled(lambda peer, name, data: told.put_nowait((peer, name, data)))
     await pair.a.send("unheard", 2)
     assert await soon(told.get()) == (pair.to_a, "unheard", 2)
+
+
+async def test_keys_change_under_messages_and_streams_both_ways(
+    make_client: MakeClient, connect: Connect, until: Until
+) -> None:
+    session = SessionConfig(rekey_messages=2, rekey_interval=0.001)
+    pair = await connect(await make_client(session=session), await make_client(session=session))
+    heard: list[tuple[str, int]] = []
+    pair.a.on("n", lambda peer, data: heard.append(("a", data)))
+    pair.b.on("n", lambda peer, data: heard.append(("b", data)))
+    for number in range(100):
+        await pair.to_b.send("n", number)
+        await pair.to_a.send("n", number)
+        if number % 10 == 0:
+            await pair.to_b.ping()
+    await until(lambda: len(heard) == 200)
+    assert [data for side, data in heard if side == "a"] == list(range(100))
+    assert [data for side, data in heard if side == "b"] == list(range(100))
+    for peer in (pair.to_b, pair.to_a):
+        assert peer.link.session._rekeyed_count > 10  # type: ignore[union-attr]

@@ -211,3 +211,19 @@ async def test_a_node_ahead_of_a_slow_handler_is_held_back(make_client: MakeClie
     go_on.set()
     await until(lambda: seen >= sent)
     await node.close()
+
+
+async def test_a_node_is_not_told_of_a_rotated_identity_and_its_session_goes_on(
+    make_client: MakeClient, until: Until
+) -> None:
+    client = await make_client()
+    node = await dialled_by_a_node(client, until)
+    await client.rotate_identity()
+    await client.send("chat", {"n": 1})
+    kinds = []
+    async with asyncio.timeout(WAIT):
+        while TYPED not in kinds:
+            kinds.append((await node.receive())[0])
+    assert set(kinds) <= {CONTROL, PING, TYPED}
+    await node.close()
+    await until(lambda: not client.peers)

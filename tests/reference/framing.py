@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 MESSAGE, REQUEST, REPLY, ERROR, CANCEL, FRAGMENT, DATAGRAM = 1, 2, 3, 4, 5, 6, 8
 STREAM_OPEN, STREAM_DATA, STREAM_WINDOW, STREAM_RESET, STREAM_STOP = range(0x10, 0x15)
 PING, PONG, GO_AWAY, REKEY, HELLO, PEERS = range(0x20, 0x26)
+SUCCESSION = 0x26
 
 MAX_BLOCK = 65535
 MAX_PLAINTEXT = MAX_BLOCK - 16
@@ -212,7 +213,7 @@ class Reader:
             return taking.reason()
         if kind in (PING, PONG) and len(taking.body) != 8:
             raise Refused("ping")
-        if kind in (PING, PONG, DATAGRAM, HELLO, PEERS):
+        if kind in (PING, PONG, DATAGRAM, HELLO, PEERS, SUCCESSION):
             return (taking.rest(),)
         return () if kind == REKEY else None
 

@@ -19,6 +19,17 @@ INTERNAL = {
     librats.Peer: {"drop", "inbox", "link", "links", "start_sending", "try_send_encoded", "use"},
     librats.Stream: {"accept", "changed", "refuse", "wait_accepted"},
     librats.MessageIterator: set[str](),
+    librats.PeerBook: {
+        "connected",
+        "failed",
+        "parted",
+        "heir_of",
+        "reached",
+        "recent",
+        "restore",
+        "snapshot",
+        "succeeded",
+    },
 }
 SPECIAL = {
     "__aenter__": "__enter__",
@@ -29,7 +40,7 @@ SPECIAL = {
 }
 PAIRS = [
     pytest.param(getattr(librats, name), getattr(blocking, name), id=name)
-    for name in ("RatsClient", "Peer", "Stream", "MessageIterator")
+    for name in ("RatsClient", "Peer", "Stream", "MessageIterator", "PeerBook")
 ]
 
 

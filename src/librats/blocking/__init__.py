@@ -24,9 +24,10 @@ Example:
 
 from __future__ import annotations
 
+from librats.blocking.book import PeerBook
 from librats.blocking.client import RatsClient
 from librats.blocking.message_iterator import MessageIterator
 from librats.blocking.peer import Peer
 from librats.blocking.stream import Stream
 
-__all__ = ["MessageIterator", "Peer", "RatsClient", "Stream"]
+__all__ = ["MessageIterator", "Peer", "PeerBook", "RatsClient", "Stream"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from librats.blocking.book import PeerBook
 from librats.blocking.bridge import NOT_RUNNING, Bridge
 from librats.blocking.handlers import Answering, Listening
 from librats.blocking.message_iterator import MessageIterator
@@ -19,7 +20,9 @@ from librats.errors import UsageError
 from librats.peers.access import AccessList
 from librats.peers.annotations import check_parameters
 from librats.peers.arguments import DEFAULT, Default
+from librats.peers.config_file import read_config, write_config
 from librats.peers.identity import Identity
+from librats.peers.succession import Succession
 from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy
 
 __all__ = ["RatsClient"]
@@ -115,6 +118,20 @@ class RatsClient:
         return self._client
 
     # Who and where we are
+
+    def rotate_identity(self) -> Succession:
+        """Take a new identity that peers can follow; see :meth:`librats.RatsClient.rotate_identity`."""
+        return self._bridge.wait(self._running().rotate_identity)
+
+    @property
+    def book(self) -> PeerBook:
+        """The peers that this client knows; read from the data directory at the start, and written as it changes."""
+        return PeerBook(self._client.book, self._bridge)
+
+    @property
+    def data_dir(self) -> Path:
+        """The directory where this client keeps what it keeps."""
+        return self._client.data_dir
 
     @property
     def identity(self) -> Identity:
@@ -412,6 +429,14 @@ class RatsClient:
         self._bridge.call(self._client.on_incoming, Answering(handler, self._bridge, self._peers))
         return handler
 
+    def on_identity_rotated(self, handler: F) -> F:
+        """Ask a function whether to follow a peer that has rotated its identity.
+
+        See :meth:`librats.RatsClient.on_identity_rotated`.
+        """
+        self._bridge.call(self._client.on_identity_rotated, Answering(handler, self._bridge, self._peers))
+        return handler
+
     @overload
     def on_event(self, event: type, handler: None = None) -> Callable[[F], F]: ...
     @overload
@@ -553,6 +578,19 @@ class RatsClient:
             UsageError: The client is running, or has used its identity already.
         """
         self._bridge.call(self._client.set_data_directory, path)
+
+    def load_configuration(self, path: str | Path | None = None) -> bool:
+        """Take configuration and port from a file that :meth:`save_configuration` has written. Before ``start()``.
+
+        See :meth:`librats.RatsClient.load_configuration`.
+        """
+        self._bridge.call(self._client._refuse_while_running)
+        stored = read_config(self._client._config_path(path))
+        return self._bridge.call(self._client._adopt_configuration, stored)
+
+    def save_configuration(self, path: str | Path | None = None) -> None:
+        """Write configuration and port to a file; see :meth:`librats.RatsClient.save_configuration`."""
+        write_config(self._bridge.call(self._client._configuration), self._client._config_path(path))
 
     def get_discovery_hash(self) -> str:
         """Return the 20-byte info-hash, in hex, under which peers of this application find each other in the DHT."""

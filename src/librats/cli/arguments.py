@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from librats import RatsClient, RatsConfig
+from librats import RatsClient, RatsConfig, ReconnectConfig
 from librats.connector import Target
-from librats.errors import UsageError
+from librats.errors import StoreError, UsageError
+from librats.peers.config_file import StoredConfig, read_config
 from librats.types import Address, ConnectionStrategy, Encryption
 
 if TYPE_CHECKING:
@@ -68,7 +70,6 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         "--listen",
         type=checked(_listen_address),
         metavar="HOST:PORT",
-        default=Address("", 0),
         help="where to listen; just a port means every network (default: every network, any free port)",
     )
     options.add_argument(
@@ -79,9 +80,14 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument("--name", default="", help="what to call this node on the local network")
     options.add_argument(
         "--protocol",
-        default="librats/1.0",
         metavar="NAME/VERSION",
-        help="the application's network; only peers of the same one can connect (default: %(default)s)",
+        help="the application's network; only peers of the same one can connect (default: librats/1.0)",
+    )
+    options.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a configuration file, of which --listen and --protocol override what they name",
     )
     options.add_argument(
         "--strategy",
@@ -92,29 +98,47 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--peer-exchange",
         action=argparse.BooleanOptionalAction,
-        default=False,
+        default=None,
         help="ask peers for others and dial these, and tell others when they ask (default: no)",
     )
     options.add_argument(
         "--encryption",
         choices=[choice.value for choice in Encryption],
-        default=Encryption.REQUIRED.value,
         help="off: readable for everybody on the path, nobody proves who they are, and the other side must have set it "
-        "too (default: %(default)s)",
+        "too (default: required)",
     )
 
 
-def make_client(args: argparse.Namespace) -> RatsClient:
-    """Return the client that the options of :func:`add_node_options` describe."""
-    name, slash, version = args.protocol.rpartition("/")
-    config = RatsConfig(
-        listen_host=args.listen.host,
-        protocol_name=name if slash else version,
-        protocol_version=version if slash else "",
-        encryption=Encryption(args.encryption),
-        peer_exchange=args.peer_exchange,
-    )
-    return RatsClient(args.listen.port, config=config, data_dir=args.data_dir)
+def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsClient:
+    """Return the client that the options of :func:`add_node_options` describe, and note in them where it listens.
+
+    Args:
+        args: The options.
+        reconnects: Whether it may dial lost and saved peers by itself.
+
+    Raises:
+        StoreError: The configuration file is missing or damaged.
+        ConfigError: A field in it has a value that cannot be used.
+    """
+    stored = StoredConfig(config=RatsConfig()) if args.config is None else read_config(args.config)
+    if stored is None:
+        raise StoreError(args.config, "does not exist")
+    config, port = stored.config, stored.listen_port or 0
+    if args.listen is None:
+        args.listen = Address(config.listen_host, port)
+    config, port = dataclasses.replace(config, listen_host=args.listen.host), args.listen.port
+    if args.protocol is not None:
+        name, slash, version = args.protocol.rpartition("/")
+        config = dataclasses.replace(
+            config, protocol_name=name if slash else version, protocol_version=version if slash else ""
+        )
+    if args.encryption is not None:
+        config = dataclasses.replace(config, encryption=Encryption(args.encryption))
+    if args.peer_exchange is not None:
+        config = dataclasses.replace(config, peer_exchange=args.peer_exchange)
+    if not reconnects:
+        config = dataclasses.replace(config, reconnect=ReconnectConfig(enabled=False, saved_peers=False))
+    return RatsClient(port, config=config, data_dir=args.data_dir)
 
 
 def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace, output: Output) -> int:
 
 
 async def _connect(args: argparse.Namespace, output: Output) -> int:
-    async with make_client(args) as client:
+    async with make_client(args, reconnects=False) as client:
         peer = await _reach(client, args, output)
         for type_, data in args.message:
             await peer.send(type_, data)

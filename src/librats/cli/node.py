@@ -6,7 +6,18 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from librats import IncomingRefused, PathChanged, Peer, PeerConnected, PeerDisconnected, PeerDiscovered, RatsClient
+from librats import (
+    IdentityRotated,
+    IncomingRefused,
+    PathChanged,
+    Peer,
+    PeerConnected,
+    PeerDisconnected,
+    PeerDiscovered,
+    RatsClient,
+    ReconnectFailed,
+    Reconnecting,
+)
 from librats.cli.arguments import add_command, add_node_options, checked, make_client, target
 from librats.cli.output import Output, as_text, plain
 from librats.cli.reaching import reach, start_mdns
@@ -145,6 +156,31 @@ def tell_events(client: RatsClient, output: Output) -> None:
             address=str(event.address),
             reason=event.reason,
         )
+
+    @client.on_event(Reconnecting)
+    def reconnecting(event: Reconnecting) -> None:
+        output.tell(
+            f"{event.peer_id[:8]} is dialled in {event.delay:.1f} s, try {event.attempt}",
+            event="reconnecting",
+            peer_id=event.peer_id,
+            attempt=event.attempt,
+            delay_ms=round(event.delay * 1000, 3),
+        )
+
+    @client.on_event(ReconnectFailed)
+    def given_up(event: ReconnectFailed) -> None:
+        output.tell(
+            f"{event.peer_id[:8]} is given up after {event.attempts} tries: {plain(event.error)}",
+            event="given_up",
+            peer_id=event.peer_id,
+            attempts=event.attempts,
+            error=event.error,
+        )
+
+    @client.on_event(IdentityRotated)
+    def rotated(event: IdentityRotated) -> None:
+        old, new = event.succession.old_id, event.succession.new_id
+        output.tell(f"{old[:8]} is now {new[:8]}", event="rotated", peer_id=event.peer.id, old_id=old, new_id=new)
 
     @client.on_unhandled
     def message(peer: Peer, name: str, data: Any) -> None:

@@ -28,6 +28,9 @@ logger = logging.getLogger("librats.peers")
 
 Key = tuple[int, str]
 
+DEADLINE_GRACE = 1.0
+"""Seconds that a handler may run beyond the deadline of its request, unless the peer gives it up before."""
+
 FAILURES = (Exception, asyncio.CancelledError)
 """What a plain function may raise: the result of a cancelled future raises the second one."""
 
@@ -319,7 +322,8 @@ class Inbox:
             if calls is None:
                 return
         failure: BaseException | None
-        timeout = message.timeout_ms / 1000 if message.timeout_ms else None
+        # Who asked gives up first, and says so: an answer about the deadline would be in a race with its own timer.
+        timeout = message.timeout_ms / 1000 + DEADLINE_GRACE if message.timeout_ms else None
         try:
             async with asyncio.timeout(timeout):
                 result, failure = await self._call_all(message, calls)

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from librats.errors import DecodeError
     from librats.peers.peer import Peer
+    from librats.peers.succession import Succession
     from librats.types import Address
 
 __all__ = [
     "HandlerFailed",
+    "IdentityRotated",
     "IncomingRefused",
     "MessageRefused",
     "PathChanged",
     "PeerConnected",
     "PeerDisconnected",
     "PeerDiscovered",
+    "ReconnectFailed",
+    "Reconnecting",
 ]
 
 
@@ -107,3 +111,39 @@ class PeerDiscovered:
     """What it calls itself; not to be trusted."""
     source: str
     """How it was found: ``"mdns"``, or ``"peer-exchange"`` where a connected peer told of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """A peer that was lost, or is saved, will be dialled again."""
+
+    peer_id: str
+    """Who it is."""
+    attempt: int
+    """Number of the try, from 1 on."""
+    delay: float
+    """Seconds until it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectFailed:
+    """A peer is given up: it was dialled as often as the configuration allows."""
+
+    peer_id: str
+    """Who it is."""
+    attempts: int
+    """How many tries there were."""
+    error: str
+    """Why the last one failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRotated:
+    """A peer has shown, signed by both, that one identity follows another."""
+
+    peer: Peer
+    """Who has shown it, in a session under one of its identities."""
+    succession: Succession
+    """The record."""
+    followed: bool
+    """True where the application has agreed to take the new identity for the old one's successor."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from librats.errors import DecodeError, UsageError
@@ -11,6 +13,7 @@ __all__ = ["Hello"]
 
 MAX_ADDRESSES = 16
 MAX_TEXT = 64
+VERIFY_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +30,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     observed: str = ""
     """Where the sender sees the receiver."""
 
+    key: str = ""
+    """The sender's Ed25519 key, with which it signs records, in 64 hex digits."""
+
     def encode(self) -> bytes:
         """Return the frame's body."""
         return msgspec.json.encode(self)
@@ -42,9 +48,15 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             hello = msgspec.json.decode(body, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"a hello that does not parse: {error}") from error
-        if len(hello.listen) > MAX_ADDRESSES or any(len(text) > MAX_TEXT for text in (*hello.listen, hello.observed)):
+        texts = (*hello.listen, hello.observed, hello.key)
+        if len(hello.listen) > MAX_ADDRESSES or any(len(text) > MAX_TEXT for text in texts):
             raise DecodeError("a hello with too much in it")
         return hello
+
+    @property
+    def verify_key(self) -> bytes | None:
+        """The sender's Ed25519 key, 32 bytes; None where it does not tell, or tells something else."""
+        return bytes.fromhex(self.key) if VERIFY_KEY.fullmatch(self.key) else None
 
     @property
     def addresses(self) -> list[Address]:

@@ -20,6 +20,7 @@ from nacl.signing import SigningKey
 
 from librats.errors import IdentityError, UsageError
 from librats.noise import KEY_SIZE, public_key
+from librats.peers.private_files import FOLLOWING, SAFELY, make_missing, read_regular, replace, write_new
 
 if sys.platform == "win32":
     import msvcrt
@@ -37,11 +38,6 @@ _SIGNING_CONTEXT = b"librats Ed25519 signing key, version 1"
 
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-
-# Not every platform has every flag. Without O_NONBLOCK, opening a FIFO would wait for its writer.
-_FOLLOWING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_SAFELY = _FOLLOWING | getattr(os, "O_NOFOLLOW", 0)
-_NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def default_data_dir() -> Path:
@@ -193,6 +189,20 @@ class Identity:
                     f"{folder} keeps another identity, {kept.peer_id[:8]}; move its {_KEY_FILE} away first"
                 ) from None
 
+    def replace(self, directory: DirectoryName) -> None:
+        """Write this identity into a data directory in place of the one that is there, which is lost.
+
+        At every moment the directory keeps one of them, whole. See :meth:`librats.RatsClient.rotate_identity` for a
+        change that peers can follow.
+
+        Raises:
+            IdentityError: The directory cannot be written.
+        """
+        folder = Path(directory)
+        _make_private(folder)
+        with _as_identity_error(f"cannot write {folder / _KEY_FILE}"):
+            replace(folder / _KEY_FILE, self._private_key)
+
     @classmethod
     def import_from(cls, source_directory: DirectoryName, directory: DirectoryName) -> Self:
         """Copy the identity of another data directory, such as a C++ node's, and return it.
@@ -261,7 +271,7 @@ class IdentityLock:
         folder = Path(directory)
         _make_private(folder)
         with _as_identity_error(f"cannot lock {folder}"), contextlib.ExitStack() as undo:
-            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | _SAFELY, 0o600)
+            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | SAFELY, 0o600)
             undo.callback(os.close, descriptor)
             status = os.fstat(descriptor)
             key = status.st_dev, status.st_ino
@@ -353,20 +363,8 @@ def _make_private(folder: Path) -> None:
     if _is_private(folder):
         return
     with _as_identity_error(f"cannot make the directory {folder}"):
-        _make_missing(folder.absolute())
+        make_missing(folder.absolute())
     _is_private(folder)
-
-
-def _make_missing(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_missing(folder.parent)
-    try:
-        folder.mkdir(0o700)
-    except FileExistsError:  # another process was faster
-        return
-    folder.chmod(0o700)  # the umask may have taken away more than it should
-    _sync_directory(folder.parent)
 
 
 def _is_private(folder: Path) -> bool:
@@ -400,7 +398,7 @@ def _read_key(path: Path) -> bytes | None:
         return None
     if path.is_symlink():
         raise IdentityError(f"{path} is a symbolic link; put the key itself there")
-    if (found := _read_file(path, _SAFELY)) is None:
+    if (found := _read_file(path, SAFELY)) is None:
         return None
     key, status = found
     _check_access(path, status, _OPEN_TO_OTHERS, "who reads it can pose as this peer", "600")
@@ -409,7 +407,7 @@ def _read_key(path: Path) -> bytes | None:
 
 def _read_foreign_key(path: Path) -> bytes:
     """Read a key file whoever else could read or write it."""
-    if (found := _read_file(path, _FOLLOWING)) is None:
+    if (found := _read_file(path, FOLLOWING)) is None:
         raise _no_identity(path)
     key, status = found
     mode = stat.S_IMODE(status.st_mode)
@@ -424,16 +422,8 @@ def _no_identity(path: Path) -> IdentityError:
 
 def _read_file(path: Path, flags: int) -> tuple[bytes, os.stat_result] | None:
     """Return what a regular file begins with, and its status; None where there is no file."""
-    with _as_identity_error(f"cannot read {path}"), contextlib.ExitStack() as opened:
-        try:
-            descriptor = os.open(path, os.O_RDONLY | flags)
-        except FileNotFoundError:
-            return None
-        opened.callback(os.close, descriptor)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise IdentityError(f"{path} is not a regular file")
-        return os.read(descriptor, KEY_SIZE), status
+    with _as_identity_error(f"cannot read {path}"):
+        return read_regular(path, KEY_SIZE, flags)
 
 
 def _sound_key(path: Path, key: bytes, size: int) -> bytes:
@@ -455,55 +445,4 @@ def _write_key(path: Path, key: bytes) -> None:
         IdentityError: It cannot be written.
     """
     with _as_identity_error(f"cannot write {path}"):
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                if sys.platform != "win32":
-                    os.fchmod(descriptor, 0o600)  # the umask may have taken away more than it should
-                file.write(key)
-                file.flush()
-                os.fsync(descriptor)
-            _give_name(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_directory(path.parent)
-
-
-def _give_name(temporary: Path, path: Path) -> None:
-    """Make the temporary file the file of that name, unless there is one, which raises FileExistsError."""
-    if sys.platform == "win32":
-        temporary.rename(path)  # refuses to overwrite there
-    else:
-        try:
-            os.link(temporary, path)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            _rename_alone(temporary, path)
-
-
-def _rename_alone(temporary: Path, path: Path) -> None:
-    """Rename without overwriting, where there are no hard links, as on Android."""
-    if sys.platform != "win32":
-        with _opened_directory(path.parent) as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # a rename overwrites: one process at a time looks first
-            if os.path.lexists(path):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-            temporary.rename(path)
-
-
-def _sync_directory(folder: Path) -> None:
-    """Make a new name in a directory outlive a crash of the machine, where the file system can."""
-    if sys.platform != "win32":
-        with _opened_directory(folder) as descriptor, contextlib.suppress(OSError):
-            os.fsync(descriptor)
-
-
-@contextlib.contextmanager
-def _opened_directory(folder: Path) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        write_new(path, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from librats.peers.exchange import Dial, PeerExchange
 from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
+from librats.peers.observer import PeerObserver
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import receive_buffer
@@ -89,6 +91,7 @@ class PeerManager:
         access: Access | None = None,
     ) -> None:
         self._identity = identity
+        self._identities = {identity.peer_id: identity}
         self._config = config
         self._handlers = handlers
         self._tasks = tasks
@@ -106,6 +109,10 @@ class PeerManager:
         """Where every link receives what it need not keep."""
         self.dispatcher = Dispatcher(handlers, tasks, config.session)
         """Where messages go."""
+        self.observer: PeerObserver | None = None
+        """Who hears of sessions before the application does."""
+        self.successions = b""
+        """What each peer is told of the identities that we had before."""
         self.listening: list[Address] = []
         """Where we take connections."""
         self.peers: dict[str, Peer] = {}
@@ -151,6 +158,21 @@ class PeerManager:
         )
         self._tasks.create(self.exchange.keep_asking(), name="librats peer exchange")
 
+    def become(self, identity: Identity, successions: bytes) -> None:
+        """Be somebody else from the next link on, and tell the peers; what is open stays as it is.
+
+        Args:
+            identity: Who we are from now on.
+            successions: Records that lead to it.
+        """
+        self._identity = identity
+        self._identities[identity.peer_id] = identity
+        self._greeting = dataclasses.replace(self._greeting, incarnation=self._new_key(8))
+        self.successions = successions
+        for link in self._links:
+            if link.admitted:
+                link.send_succession(successions)
+
     # Making links
 
     def new_link(self, *, expect_id: str | None = None, initiator: bool = True) -> Link:
@@ -163,6 +185,7 @@ class PeerManager:
             entropy=self._entropy,
             shared=self.shared,
             connected=self._connected,
+            own_id=self._identity.peer_id,
         )
 
     def _opening(self, expect_id: str | None, *, initiator: bool) -> BlockOpening:
@@ -199,7 +222,7 @@ class PeerManager:
 
     def link_opened(self, link: Link) -> None:
         """Admit a peer whose id is now known, or send it away."""
-        if link.peer_id == self._identity.peer_id:
+        if link.peer_id in self._identities:
             link.refuse(HandshakeError("that is this client itself"), Reason.REFUSED)
             return
         denied = self.admission.access.check_id(link.peer_id)
@@ -244,10 +267,13 @@ class PeerManager:
     def _admit(self, link: Link) -> None:
         if link.is_open:
             link.admit(self._identify(link) if link.speaks_librats2 else self._hello(link))
+            if self.successions:
+                link.send_succession(self.successions)
 
     def _hello(self, link: Link) -> bytes:
         listen = [str(address) for address in self.listening[:16]]
-        return Hello(listen=listen, observed=str(link.address)).encode()
+        key = self._identities[link.own_id].verify_key.hex()
+        return Hello(listen=listen, observed=str(link.address), key=key).encode()
 
     def _identify(self, link: Link) -> bytes:
         return Identify(
@@ -274,6 +300,12 @@ class PeerManager:
         if peer is not None and self.exchange is not None:
             self.exchange.heard(peer, event)
 
+    def succession_received(self, link: Link, payload: bytes) -> None:
+        """Hand on what a peer tells of its identities."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None and self.observer is not None:
+            self.observer.succession_received(peer, payload)
+
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
         return self._handlers.channel(number)
@@ -293,6 +325,8 @@ class PeerManager:
             self.peers[peer.id] = peer
             self.counters["peers_connected"] += 1
             logger.debug("connected: %r", peer)
+            if self.observer is not None:
+                self.observer.connected(peer)
             self.dispatcher.notify("connect", peer)
             self.dispatcher.announce(PeerConnected(peer))
             if self.exchange is not None:
@@ -325,7 +359,11 @@ class PeerManager:
         """Decide which of two links to a peer lives on, as the peer does (LIBRATS2 wire, section 5)."""
         old = peer.link
         peer.use(link)
-        if old.initiator == link.initiator:
+        if old.own_id != link.own_id:
+            # The peer takes them for links to two peers and leaves the choice to us: that of who we are now.
+            winner = link
+            old.retire()
+        elif old.initiator == link.initiator:
             # The newest wins. Both sides may not see them in the same order, so only the one that dialled retires the
             # other; where the connection died behind our back, its silence ends it.
             winner = link
@@ -333,7 +371,7 @@ class PeerManager:
                 old.retire()
         else:
             # Opposite directions: the link that the smaller peer id dialled.
-            ours_wins = self._identity.peer_id < peer.id
+            ours_wins = link.own_id < peer.id
             winner, loser = (link, old) if link.initiator == ours_wins else (old, link)
             loser.retire()
         peer.use(winner)
@@ -442,6 +480,8 @@ class PeerManager:
             self.exchange.left(peer)
         self.counters["peers_disconnected"] += 1
         logger.debug("disconnected: %r: %s", peer, reason)
+        if self.observer is not None:
+            self.observer.parted(peer, code)
         self.dispatcher.notify("disconnect", peer, reason)
         self.dispatcher.announce(PeerDisconnected(peer, code, reason))
 

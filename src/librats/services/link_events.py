@@ -25,6 +25,7 @@ from librats.session.events import (
     SessionFailed,
     StreamChanged,
     StreamOpened,
+    SuccessionReceived,
 )
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
@@ -113,6 +114,8 @@ class LinkEvents(LinkState):
                 self._owner.identified(self._link, event.identify)
             case PeersWanted() | PeersOffered():
                 self._owner.peer_exchange(self._link, event)
+            case SuccessionReceived():
+                self._owner.succession_received(self._link, event.payload)
             case GoAwayReceived():
                 self._take_go_away(event)
             case SessionFailed():

@@ -64,6 +64,7 @@ class LinkState:
         "initiator",
         "local_address",
         "opened",
+        "own_id",
         "peer_id",
         "ready",
         "reason",
@@ -81,6 +82,7 @@ class LinkState:
         entropy: Entropy,
         shared: SharedLimits,
         connected: Callable[[Link], bool] | None = None,
+        own_id: str = "",
     ) -> None:
         self._opening: BlockOpening | None = opening
         self._opening_buffer: bytearray | None = None
@@ -97,6 +99,8 @@ class LinkState:
         """Where the peer is, as the connection sees it."""
         self.local_address = UNKNOWN
         """This side of the connection."""
+        self.own_id = own_id
+        """Peer id of this side, which may have another one by now."""
         self.peer_id = ""
         """Id of the peer; empty until the handshake is done."""
         self.opened: Opened | PlainOpened | None = None

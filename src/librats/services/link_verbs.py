@@ -8,6 +8,7 @@ from librats.errors import ClosedError, PeerNotConnected
 from librats.services.link_state import LinkState
 from librats.services.stream import Stream
 from librats.session.frames import Kind
+from librats.session.machine import Session
 from librats.session.payloads import Payload
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ class LinkVerbs(LinkState):
         """
         while self.is_open and not self.has_reply_room:
             await self._waiters.reply_room()
+
+    def send_succession(self, payload: bytes) -> None:
+        """Tell the peer that this side has, or had, another identity; a librats 2 node would not understand."""
+        if isinstance(self._session, Session):
+            self._session.send_succession(payload)
+            self.request_flush()
 
     async def request(self, payload: Payload, name: bytes, timeout: float | None) -> tuple[int, bytes]:
         """Send a request and wait for its answer.

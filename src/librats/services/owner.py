@@ -54,6 +54,9 @@ class LinkOwner(Protocol):
     def peer_exchange(self, link: Link, event: PeersWanted | PeersOffered) -> None:
         """The peer asks for other peers, or tells of them."""
 
+    def succession_received(self, link: Link, payload: bytes) -> None:
+        """The peer tells that it has, or had, another identity."""
+
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
 

@@ -35,6 +35,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         entropy: Random values for the session.
         shared: The limits that all links of a client keep together.
         connected: Called with the link once the connection is there; False refuses it before the handshake.
+        own_id: Who this side is on this link.
     """
 
     __slots__ = ()

@@ -31,6 +31,7 @@ __all__ = [
     "SessionFailed",
     "StreamChanged",
     "StreamOpened",
+    "SuccessionReceived",
 ]
 
 
@@ -77,6 +78,13 @@ class DatagramReceived:
 @dataclass(frozen=True, slots=True)
 class HelloReceived:
     """The peer accepted the session and tells about itself."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessionReceived:
+    """The peer tells that it has, or had, another identity."""
 
     payload: bytes
 
@@ -152,6 +160,7 @@ Event: TypeAlias = (
     | IdentifyReceived
     | PeersWanted
     | PeersOffered
+    | SuccessionReceived
     | PongReceived
     | StreamOpened
     | StreamChanged

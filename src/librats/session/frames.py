@@ -51,6 +51,7 @@ class FrameType(IntEnum):
     REKEY = 0x23
     HELLO = 0x24
     PEERS = 0x25
+    SUCCESSION = 0x26
     # Reserved for paths and introductions; a peer skips what it does not know.
     ACK = 0x30
     PATH_CHALLENGE = 0x31

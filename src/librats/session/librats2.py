@@ -143,16 +143,6 @@ class Librats2Session:
         return self._reader.buffer_size
 
     @property
-    def unhandled(self) -> int:
-        """Bytes of messages that handlers have not finished, and of a part of one."""
-        return self._unhandled + len(self._incoming)
-
-    @property
-    def receive_buffer(self) -> int:
-        """Bytes that the buffer for the network takes."""
-        return len(self._scratch)
-
-    @property
     def is_idle(self) -> bool:
         """True where nothing is under way in either direction."""
         return not (len(self._messages) or len(self._urgent) or self._unhandled)

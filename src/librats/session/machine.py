@@ -6,10 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from librats._core.framing import BlockWriter, FrameQueue
 from librats._core.messages import Message, MessageRun
-from librats._core.unframing import BlockReader
-from librats.config import RatsConfig, SessionConfig
 from librats.errors import DecodeError, PeerNotConnected, RemoteProtocolError, UsageError
 from librats.session.events import (
     DatagramReceived,
@@ -18,18 +15,14 @@ from librats.session.events import (
     HelloReceived,
     PongReceived,
     SessionFailed,
+    SuccessionReceived,
 )
 from librats.session.exchange import decode_exchange
 from librats.session.frames import FRAME_COST, FrameType, Kind, Reason, reason_body
-from librats.session.greeting import Greeting
-from librats.session.opening import Opened
-from librats.session.pace import Pace
 from librats.session.payloads import Payload
-from librats.session.requests import RequestTable
-from librats.session.round_trip import RoundTrip
-from librats.session.shared_limits import SharedLimits, limit_words
+from librats.session.shared_limits import limit_words
+from librats.session.state import SessionState
 from librats.session.stream_table import StreamTable
-from librats.types import Entropy
 
 __all__ = ["ROUND_SIZE", "Session"]
 
@@ -41,9 +34,6 @@ MAX_OVERHEAD = 2048
 
 MAX_CONTROL = 1024 * 1024
 """Control frames that may wait for a peer that does not read; one that makes us hold more is given up."""
-
-MAX_EVENTS = 65536
-"""Events other than messages that may wait for a driver that does not take them."""
 
 CROWDED_SHARE = 96 * 1024
 """Most bytes that replies, and messages, take of a round where others wait too. It holds the longest frame."""
@@ -63,12 +53,14 @@ KIND_BITS = 0x03
 KINDS = frozenset(Kind)
 
 MAX_HELLO = 4096
+MAX_SUCCESSIONS = 16
+"""Successions of a peer that are heard in one session; what it tells beyond is not worth the work of checking it."""
 MAX_DATAGRAM = 65515
 MAX_CREDIT = 1 << 40
 UINT32_MAX = 0xFFFFFFFF
 
 
-class Session:
+class Session(SessionState):
     """One secure link between two of our nodes, without any input or output of its own.
 
     Args:
@@ -82,140 +74,7 @@ class Session:
         window: The message window that our greeting told; all of it where it is None.
     """
 
-    __slots__ = (
-        "_beyond_window",
-        "_config",
-        "_control",
-        "_events",
-        "_going",
-        "_last_received",
-        "_last_words",
-        "_malformed",
-        "_max_events",
-        "_max_payload",
-        "_messages",
-        "_next_ping",
-        "_pace",
-        "_peer_going",
-        "_peer_said_hello",
-        "_reader",
-        "_rekeyed_at",
-        "_rekeyed_count",
-        "_replies",
-        "_send_credit",
-        "_share",
-        "_shared",
-        "_skipped",
-        "_unhandled",
-        "_window",
-        "_window_granted",
-        "_writer",
-        "bytes_received",
-        "bytes_sent",
-        "failed",
-        "messages_received",
-        "messages_sent",
-        "requests",
-        "round_trip",
-        "streams",
-    )
-
-    def __init__(
-        self,
-        opened: Opened,
-        greeting: Greeting,
-        *,
-        initiator: bool,
-        config: SessionConfig,
-        entropy: Entropy,
-        now: float,
-        shared: SharedLimits | None = None,
-        window: int | None = None,
-    ) -> None:
-        self._config = config
-        self._shared = shared or SharedLimits(RatsConfig(session=config))
-        self._window = config.message_window if window is None else window
-        self._share = self._shared.begin_session(self._window)
-        self._beyond_window = 0
-        self._pace = Pace(config.max_control_rate, config.max_control_rate)
-        self._skipped = 0
-        self._writer = BlockWriter(opened.sending)
-        self._reader = BlockReader(opened.receiving, config.max_message_size)
-        self._control = FrameQueue()
-        self._replies = FrameQueue(replies=True)
-        self._messages = FrameQueue()
-        self._events: deque[Event] = deque()
-
-        self._send_credit = greeting.message_window
-        self._max_payload = min(config.max_message_size, greeting.max_message)
-        self._window_granted = self._window
-        self._unhandled = 0
-        self._malformed = 0
-
-        self.streams = StreamTable(
-            self._control, self._events, initiator=initiator, config=config, shared=self._shared, share=self._share
-        )
-        """The streams of both sides."""
-        self.requests = RequestTable(self._control, self._messages, self._events, config, self._shared)
-        """The requests of both sides."""
-        self.round_trip = RoundTrip(entropy)
-        """Pings and what they tell."""
-        self._last_received = now
-        self._next_ping = now
-        self._rekeyed_at = now
-        self._rekeyed_count = 0
-        self.failed: SessionFailed | None = None
-        """Why this side gave the session up, or None."""
-        self._going = False
-        self._peer_going = False
-        self._peer_said_hello = False
-        self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
-        self._last_words: bytes | None = None
-
-        self.messages_sent = 0
-        self.messages_received = 0
-        self.bytes_sent = 0
-        self.bytes_received = 0
-
-    # What the driver asks
-
-    @property
-    def queued(self) -> int:
-        """Bytes of messages, requests and replies that wait for room at the network or at the peer."""
-        return len(self._messages) + len(self._replies)
-
-    @property
-    def replies_queued(self) -> int:
-        """Bytes of replies that wait for the network."""
-        return len(self._replies)
-
-    @property
-    def control_queued(self) -> int:
-        """Bytes of control frames and datagrams that wait for the network."""
-        return len(self._control)
-
-    @property
-    def unhandled(self) -> int:
-        """Bytes of messages and requests that handlers have not finished, and of parts of such."""
-        return self._unhandled + self._reader.assembling
-
-    @property
-    def receive_buffer(self) -> int:
-        """Bytes that the buffer for the network takes."""
-        return self._reader.buffer_size
-
-    @property
-    def is_idle(self) -> bool:
-        """True where nothing is under way in either direction."""
-        return not (self.queued or len(self._control) or self.streams.count or self.requests.count or self._unhandled)
-
-    wants_pause = False
-    """Never: credit holds the peer back, and what needs none must go on arriving."""
-
-    @property
-    def frames_skipped(self) -> int:
-        """Frames of a type that this version does not know, and of peer exchange that do not parse."""
-        return self._reader.skipped + self._malformed
+    __slots__ = ()
 
     # Bytes in
 
@@ -321,13 +180,19 @@ class Session:
             self._control.add(FrameType.PONG, 0, frame[2])
         elif kind == FrameType.PONG:
             self._take_pong(frame[2], now)
-        elif kind == FrameType.DATAGRAM:
+        else:
+            self._take_rare(kind, frame)
+
+    def _take_rare(self, kind: int, frame: tuple[Any, ...]) -> None:
+        if kind == FrameType.DATAGRAM:
             if frame[1] & KIND_BITS in KINDS:
                 self._events.append(DatagramReceived(Kind(frame[1] & KIND_BITS), frame[2]))
         elif kind == FrameType.PEERS:
             self._take_exchange(frame[2])
         elif kind == FrameType.HELLO:
             self._take_hello(frame[2])
+        elif kind == FrameType.SUCCESSION:
+            self._take_succession(frame[2])
         elif kind == FrameType.GO_AWAY and not self._peer_going:
             self._peer_going = True
             self._events.append(GoAwayReceived(frame[2], frame[3]))
@@ -345,6 +210,11 @@ class Session:
             self._events.append(decode_exchange(payload))
         except DecodeError:
             self._malformed += 1
+
+    def _take_succession(self, payload: bytes) -> None:
+        self._successions_heard += 1
+        if self._successions_heard <= MAX_SUCCESSIONS:
+            self._events.append(SuccessionReceived(payload))
 
     def _take_window(self, number: int, credit: int) -> None:
         if number:
@@ -471,6 +341,11 @@ class Session:
         """Queue a message of peer exchange."""
         if self.failed is None and not self._going:
             self._control.add(FrameType.PEERS, 0, payload)
+
+    def send_succession(self, payload: bytes) -> None:
+        """Tell the peer that this side has, or had, another identity; nothing where the session is over."""
+        if self.failed is None and not self._going:
+            self._control.add(FrameType.SUCCESSION, 0, payload)
 
     def consumed(self, cost: int) -> None:
         """Take note that handlers have finished a message: the peer may send that much more."""

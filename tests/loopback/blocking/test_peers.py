@@ -151,3 +151,16 @@ def test_the_lists_of_whom_a_client_talks_to_work_from_any_thread(pair: Pair) ->
     assert gone.get(timeout=20.0) == f"peer {pair.a.peer_id[:8]} is on the deny list"
     assert list(pair.b.deny) == [pair.a.peer_id]
     assert list(pair.b.allow) == []
+
+
+def test_the_peer_book_is_that_of_the_async_client(pair: Pair) -> None:
+    book = pair.a.book
+    assert list(book) == [pair.b.peer_id]
+    assert len(book) == len(book.ever) == 1
+    assert book[pair.b.peer_id].met == "dialled"
+    assert book.addresses_of(pair.b.peer_id) == [("127.0.0.1", pair.b.listen_port)]
+    book.add("ab" * 32, ["192.0.2.7:8081"])
+    book.set_favourite("ab" * 32)
+    assert pair.a.book["ab" * 32].favourite
+    assert book.forget("ab" * 32)
+    assert repr(book) == "<PeerBook of 1 peers>"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.loopback.cli.conftest import LISTEN
 
 from librats import ConnectError, Identity, Peer
 
@@ -186,3 +187,25 @@ async def test_a_node_tells_of_datagrams(node: Node, make_client: MakeClient) ->
     peer.send_datagram(b"maybe")
     heard = await node.command.event_named("datagram")
     assert heard == {"event": "datagram", "from": client.peer_id, "bytes": 5}
+
+
+async def test_an_identity_is_rotated_and_the_node_tells_who_follows_whom(node: Node, run: Run, tmp_path: Path) -> None:
+    folder = ("--data-dir", str(tmp_path / "caller"))
+    old_id = (await run("id", "--json", *folder)).events[0]["peer_id"]
+    await run("connect", node.address, *LISTEN, *folder)
+    rotated = (await run("id", "--rotate", "--json", *folder)).events[0]
+    assert rotated["old_id"] == old_id
+    assert rotated["rotated"] is True
+    assert (await run("id", "--json", *folder)).events[0]["peer_id"] == rotated["peer_id"]
+    await run("connect", node.address, *LISTEN, *folder, "--ping", "1")
+    told = await node.command.event_named("rotated")
+    assert (told["old_id"], told["new_id"]) == (old_id, rotated["peer_id"])
+
+
+async def test_a_node_tells_when_it_dials_again(node: Node, start: Start, tmp_path: Path) -> None:
+    caller = await start("node", "--json", *LISTEN, "--data-dir", str(tmp_path / "caller"), "--connect", node.address)
+    await caller.event_named("connected")
+    node.command.process.kill()
+    told = await caller.event_named("reconnecting")
+    assert told["peer_id"] == node.peer_id
+    assert told["attempt"] == 1

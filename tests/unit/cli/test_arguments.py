@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from librats.cli.arguments import JsonPair, add_node_options, make_client
 from librats.cli.reaching import needs_mdns
+from librats.config import RatsConfig
+from librats.errors import StoreError
+from librats.peers.config_file import StoredConfig, write_config
 from librats.types import Address
 
 
@@ -59,6 +63,20 @@ def test_encryption_and_peer_exchange_reach_the_configuration(
 ) -> None:
     config = make_client(parser.parse_args(options))._config
     assert (config.encryption, config.peer_exchange) == (encryption, exchange)
+
+
+def test_a_configuration_file_is_taken_and_options_override_it(parser: argparse.ArgumentParser, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    config = RatsConfig(listen_host="127.0.0.1", protocol_name="game", max_peers=7)
+    write_config(StoredConfig(config=config, listen_port=8123), path)
+    args = parser.parse_args(["--config", str(path)])
+    client = make_client(args)
+    assert (client._config, client._wanted_port, args.listen) == (config, 8123, Address("127.0.0.1", 8123))
+    client = make_client(parser.parse_args(["--config", str(path), "--listen", "[::1]:9", "--protocol", "chat/2"]))
+    expected = dataclasses.replace(config, listen_host="::1", protocol_name="chat", protocol_version="2")
+    assert (client._config, client._wanted_port) == (expected, 9)
+    with pytest.raises(StoreError, match="does not exist"):
+        make_client(parser.parse_args(["--config", str(tmp_path / "other.json")]))
 
 
 def test_pairs_of_type_and_json_are_collected_in_order(parser: argparse.ArgumentParser) -> None:

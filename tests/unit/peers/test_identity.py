@@ -26,7 +26,7 @@ from nacl.hash import generichash
 from nacl.signing import VerifyKey
 
 from librats.errors import IdentityError, UsageError
-from librats.peers import Identity, IdentityLock, default_data_dir
+from librats.peers import Identity, IdentityLock, default_data_dir, private_files
 from librats.peers import identity as module
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes")
@@ -92,7 +92,8 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(module, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2), raising=False)
-    monkeypatch.delattr(module, "fcntl", raising=False)
+    for imported in (module, private_files):
+        monkeypatch.delattr(imported, "fcntl", raising=False)
     monkeypatch.delattr(os, "geteuid", raising=False)
 
 
@@ -259,7 +260,7 @@ class TestFile:
         folder.mkdir(mode=0o700)
         path = folder / "identity.key"
         path.mkdir(0o700) if kind == "directory" else os.mkfifo(path, 0o600)
-        with pytest.raises(IdentityError, match=r"identity\.key is not a regular file"):
+        with pytest.raises(IdentityError, match=r"identity\.key: not a regular file"):
             Identity.load_or_create(folder)
 
     def test_a_key_that_cannot_be_read_is_told(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

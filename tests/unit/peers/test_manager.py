@@ -14,6 +14,7 @@ import pytest
 from librats.config import RatsConfig
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
 from librats.peers.handlers import HandlerTable
+from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.manager import PeerManager
 from librats.runtime.entropy import SystemEntropy
@@ -41,6 +42,8 @@ class FakeLink:
     refused: str = ""
     aborted: bool = False
     speaks_librats2: bool = False
+    own_id: str = ""
+    told: list[bytes] = field(default_factory=list)
     reason: tuple[str, str] = (Reason.LOST, "the connection was lost")
 
     @property
@@ -63,6 +66,9 @@ class FakeLink:
 
     def admit(self, hello: bytes) -> None:
         self.admitted = hello
+
+    def send_succession(self, payload: bytes) -> None:
+        self.told.append(payload)
 
     def refuse(self, error: Exception, code: str) -> None:
         self.is_open, self.refused = False, str(error)
@@ -101,9 +107,11 @@ class Side:
         )
 
     def opened(self, link: FakeLink) -> None:
+        link.own_id = link.own_id or self.identity.peer_id
         self.manager.link_opened(cast("Any", link))
 
     def is_ready(self, link: FakeLink) -> None:
+        link.own_id = link.own_id or self.identity.peer_id
         link.ready = True
         self.manager.link_ready(cast("Any", link), b"{}")
 
@@ -273,3 +281,42 @@ async def test_an_answer_to_goodbye_ends_the_session_with_its_reason() -> None:
     assert not link.is_open
     side.closed(link)
     assert side.told[-1].reason == "bye"
+
+
+async def test_after_a_rotation_peers_are_told_and_the_link_of_the_new_identity_wins() -> None:
+    """Whoever dialled: the peer takes the two links for two peers, and does not choose."""
+    for initiator in (True, False):
+        for new_identity in smaller_and_greater():
+            side = Side()
+            peer = Identity.generate().peer_id
+            old = FakeLink(peer, initiator=initiator)
+            side.opened(old)
+            side.is_ready(old)
+            side.manager.become(new_identity, b"record")
+            new = FakeLink(peer, initiator=not initiator, own_id=new_identity.peer_id)
+            side.opened(new)
+            side.is_ready(new)
+            assert side.in_use(peer) is new
+            assert (old.retired, new.retired) == (True, False)
+            assert new.told == [b"record"]
+            hello = Hello.decode(new.admitted or b"")
+            assert hello.verify_key == new_identity.verify_key
+            assert side.counted(PeerConnected) == 1
+
+
+async def test_a_link_made_before_a_rotation_is_admitted_as_who_it_was_made() -> None:
+    side = Side()
+    link = FakeLink(Identity.generate().peer_id, initiator=True, own_id=side.identity.peer_id)
+    side.manager.become(Identity.generate(), b"record")
+    side.opened(link)
+    assert Hello.decode(link.admitted or b"").verify_key == side.identity.verify_key
+    assert link.told == [b"record"]
+
+
+async def test_neither_identity_of_ours_is_a_peer() -> None:
+    side = Side()
+    side.manager.become(Identity.generate(), b"record")
+    for identity in (side.identity, side.manager._identity):
+        link = FakeLink(identity.peer_id, initiator=True)
+        side.opened(link)
+        assert "this client itself" in link.refused

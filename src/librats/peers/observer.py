@@ -1,0 +1,23 @@
+"""What the manager tells of sessions, ahead of the application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from librats.peers.peer import Peer
+
+__all__ = ["PeerObserver"]
+
+
+class PeerObserver(Protocol):
+    """Who hears of sessions as they begin and end."""
+
+    def connected(self, peer: Peer) -> None:
+        """A session has begun."""
+
+    def parted(self, peer: Peer, code: str) -> None:
+        """A session has ended, for the reason with that code."""
+
+    def succession_received(self, peer: Peer, payload: bytes) -> None:
+        """A peer tells that it has, or had, another identity."""
