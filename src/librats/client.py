@@ -23,7 +23,6 @@ from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.peers.statistics import client_statistics
-from librats.runtime.entropy import SystemEntropy
 from librats.runtime.network import current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
@@ -138,7 +137,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
             self._handlers,
             self._tasks,
             entropy=network.entropy,
-            new_key=SystemEntropy().token_bytes,
+            new_key=network.new_key,
             agent=AGENT,
             access=self._access,
         )
@@ -164,7 +163,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
             self._access.changed = None
             if self._listener is not None:
                 self._listener.close()
-            for iterator in list(self._iterators):
+            for iterator in list(self._iterators.values()):
                 iterator.close()
             if self._meeting is not None:
                 await self._meeting.close()
@@ -213,6 +212,11 @@ class RatsClient(HearingVerbs, FamiliarNames):
 
     def _load_identity(self) -> Identity:
         if self._identity is not None and (self._keeps_identity or self._lock is not None):
+            return self._identity
+        key = current_network().own_key() if self._data_dir is None else None
+        if key is not None:
+            self._identity = Identity(key)
+            self._keeps_identity = True
             return self._identity
         directory = self._data_dir or default_data_dir()
         try:

@@ -234,7 +234,7 @@ class _Race:
     async def _first_done(self, timeout: float | None) -> Link | None:
         done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         winner = None
-        for task in done:
+        for task in [task for task in self._running if task in done]:
             address, started = self._running.pop(task)
             error = task.exception()
             self._note(address, started, "" if error is None else describe(error))

@@ -316,7 +316,7 @@ async def test_connecting_and_closing_over_and_over_leaves_nothing(
     await until(lambda: inventory() == before)
     assert a.statistics()["peers_disconnected"] == b.statistics()["peers_disconnected"] == cycles
     assert a._manager is not None
-    assert a._manager._links == set()
+    assert not a._manager._links
 
 
 async def test_statistics_and_explanations_tell_what_happened(pair: Pair) -> None:

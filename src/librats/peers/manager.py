@@ -103,7 +103,7 @@ class PeerManager:
         self.admission = Admission(config, handlers, self.dispatcher, tasks, self.peers, access or Access())
         """Who may come in."""
         self._waiting: dict[Link, Peer] = {}
-        self._links: set[Link] = set()
+        self._links: dict[Link, None] = {}
         self.closing = False
         """True once nobody is let in any more."""
         self.counters = dict.fromkeys(
@@ -151,7 +151,7 @@ class PeerManager:
 
     def _connected(self, link: Link) -> bool:
         """Let a connection begin its handshake, or not."""
-        self._links.add(link)
+        self._links[link] = None
         self.counters["links_out" if link.initiator else "links_in"] += 1
         if self.closing:
             return False
@@ -371,7 +371,7 @@ class PeerManager:
 
     def link_closed(self, link: Link) -> None:
         """Take note that a connection is gone, and with the last one the peer."""
-        self._links.discard(link)
+        self._links.pop(link, None)
         self.admission.handshake_over(link)
         self._waiting.pop(link, None)
         if not link.ready:
