@@ -29,7 +29,7 @@ MAX_HOSTS = 65_000
 class SimNetwork:
     """A network in one process: hosts, links and a clock, simulated. The same seed gives the same run.
 
-    Any number of unmodified :class:`~librats.RatsClient`s run in it, in virtual time: an hour of waiting takes no
+    Any number of clients run in it, :class:`~librats.RatsClient` as it is, in virtual time: an hour of waiting takes no
     longer than what happens in it.
 
     Args:

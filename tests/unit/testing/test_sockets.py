@@ -432,8 +432,10 @@ def test_waiting_for_bytes_that_never_come_is_a_deadlock_that_is_told(net: SimNe
     a, b = net.host("a"), net.host("b")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        await closed(writer)
+        try:
+            await reader.read()
+        finally:
+            await closed(writer)
 
     async def wait_in_vain() -> None:
         server = await listening(b, serve)
