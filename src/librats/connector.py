@@ -270,7 +270,8 @@ class _Race:
         try:
             await asyncio.shield(link.settled)
         except asyncio.CancelledError:
-            link.abort()
+            if not self._manager.spare(link):
+                link.abort()
             raise
         if link.error is not None or not link.ready:
             self.refused_here = link.refused_here

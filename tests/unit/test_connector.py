@@ -110,7 +110,10 @@ class World:
         admission = Admission(
             config, handlers, Dispatcher(handlers, tasks, config.session), tasks, self.peers, Access()
         )
-        manager = SimpleNamespace(peers=self.peers, new_link=self._new_link, admission=admission)
+        self.spared: list[FakeLink] = []
+        manager = SimpleNamespace(
+            peers=self.peers, new_link=self._new_link, admission=admission, spare=self.spared.append
+        )
         self.connector = Connector(cast("Any", manager), cast("Any", self), config)
 
     def _new_link(self, *, expect_id: str | None) -> FakeLink:

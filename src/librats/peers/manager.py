@@ -272,6 +272,23 @@ class PeerManager:
             self.dispatcher.bad_payloads += 1
             logger.debug("%r: %s", peer, error)
 
+    def spare(self, link: Link) -> bool:
+        """Drain a link that another one to the same peer was quicker than; False where there is none, or nothing on it.
+
+        The peer may have let us in already, and send on it: cutting it would lose that.
+        """
+        peer = self.peers.get(link.peer_id)
+        if self.closing or peer is None or not (link.admitted and link.is_open):
+            return False
+        if not any(other is not link and other.is_usable for other in peer.links):
+            return False
+        link.is_spare = True
+        if link.ready:
+            link.retire()
+            if peer.link is link:
+                self._move(peer)
+        return True
+
     def _choose(self, peer: Peer, link: Link) -> None:
         """Decide which of two links to a peer lives on, as the peer does (LIBRATS2 wire, section 5)."""
         old = peer.link
@@ -279,9 +296,9 @@ class PeerManager:
         if old.initiator == link.initiator:
             # The newest wins. Both sides may not see them in the same order, so only the one that dialled retires the
             # other; where the connection died behind our back, its silence ends it.
-            winner = link
+            winner, loser = (old, link) if link.is_spare else (link, old)
             if link.initiator:
-                old.retire()
+                loser.retire()
         else:
             # Opposite directions: the link that the smaller peer id dialled.
             ours_wins = self._identity.peer_id < peer.id

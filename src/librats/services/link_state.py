@@ -65,6 +65,7 @@ class LinkState:
         "peer_id",
         "ready",
         "reason",
+        "is_spare",
         "refused_here",
         "settled",
     )
@@ -105,6 +106,8 @@ class LinkState:
         """True once the owner has let the peer in; until then its messages wait."""
         self.ready = False
         """True once both sides have let each other in."""
+        self.is_spare = False
+        """True where this side dialled it but had another one to the same peer sooner."""
         self.refused_here = False
         """True where it was this side that did not let the other in."""
         self._retirement = Retirement(self._loop, self.request_flush)
