@@ -306,6 +306,7 @@ class PeerManager:
             loser.retire()
         peer.use(winner)
         if winner is not old:
+            winner.follow(old)
             self.dispatcher.announce(PathChanged(peer, old.address, winner.address))
 
     def messages_received(self, link: Link, run: MessageRun) -> None:
@@ -383,6 +384,7 @@ class PeerManager:
         link = sorted(others, key=lambda other: not other.retired)[-1]
         link.reinstate()
         peer.use(link)
+        link.follow(old)
         self.dispatcher.announce(PathChanged(peer, old.address, link.address))
         return True
 

@@ -8,9 +8,12 @@ from librats.errors import ClosedError, PeerNotConnected
 from librats.services.link_state import LinkState
 from librats.services.stream import Stream
 from librats.session.frames import Kind
+from librats.session.machine import Session
 from librats.session.payloads import Payload
 
 if TYPE_CHECKING:
+    import asyncio
+
     from librats.services.session import Link
 
 __all__ = ["LinkVerbs"]
@@ -95,6 +98,23 @@ class LinkVerbs(LinkState):
             if self._waiters.forget_reply(number):
                 session.requests.cancel(number)
                 self.request_flush()
+
+    def follow(self, other: Link) -> None:
+        """Send messages only when those that were sent on another link have arrived, so that they keep their order."""
+        session, before = self._session, other.session
+        if not (isinstance(session, Session) and isinstance(before, Session) and other.is_open):
+            return
+        if before.messages_sent or before.queued:
+            session.hold_messages()
+            arrived = other._waiters.pong(before.ping(now=self._loop.time()))
+            arrived.add_done_callback(self._go_on)
+            other.request_flush()
+
+    def _go_on(self, arrived: asyncio.Future[float]) -> None:
+        arrived.exception()  # where there is one the other link is gone, and we need not wait for it
+        if isinstance(self._session, Session):
+            self._session.release_messages()
+            self.request_flush()
 
     async def ping(self) -> float:
         """Measure one round trip, in seconds.

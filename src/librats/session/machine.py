@@ -47,6 +47,7 @@ CROWDED_SHARE = 96 * 1024
 
 KIND_BITS = 0x03
 KINDS = frozenset(Kind)
+HOLD = 1 << 48  # more than any credit
 
 MAX_HELLO = 4096
 MAX_DATAGRAM = 65515
@@ -336,6 +337,14 @@ class Session:
         self.requests.started(number, timeout, now)
         self.messages_sent += 1
         return number
+
+    def hold_messages(self) -> None:
+        """Keep messages and requests in their queue until :meth:`release_messages`; may be done several times."""
+        self._send_credit -= HOLD
+
+    def release_messages(self) -> None:
+        """Undo :meth:`hold_messages` once."""
+        self._send_credit += HOLD
 
     def send_reply(self, number: int, payload: Payload) -> None:
         """Queue the answer to a request; nothing happens where the peer has cancelled it."""

@@ -41,6 +41,7 @@ class FakeLink:
     refused: str = ""
     aborted: bool = False
     is_spare: bool = False
+    follows: FakeLink | None = None
     speaks_librats2: bool = False
     reason: tuple[str, str] = (Reason.LOST, "the connection was lost")
 
@@ -72,6 +73,9 @@ class FakeLink:
 
     def reinstate(self) -> None:
         self.retired = False
+
+    def follow(self, other: FakeLink) -> None:
+        self.follows = other
 
     def hang_up(self) -> None:
         self.is_open = False
