@@ -23,7 +23,7 @@ from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.peers.statistics import client_statistics
-from librats.runtime.network import current_network
+from librats.runtime.network import Network, current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
@@ -95,6 +95,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         self._connector: Connector | None = None
         self._listener: TcpListener | None = None
         self._meeting: LocalMeeting | None = None
+        self._network: Network | None = None
         self._interfaces: list[str] = []
         self._started_at = 0.0
         self._changing = asyncio.Lock()
@@ -130,7 +131,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         except asyncio.CancelledError:
             await asyncio.wait([loading])  # the thread cannot be stopped, and what it locks is to be released
             raise
-        network = current_network()
+        network = self._network = current_network()
         manager = PeerManager(
             identity,
             self._config,
@@ -406,7 +407,7 @@ class RatsClient(HearingVerbs, FamiliarNames):
         manager = self._running()
         if self._meeting is not None:
             await self._meeting.close()
-        self._meeting = LocalMeeting(self, manager, self._tasks, connect=connect)
+        self._meeting = LocalMeeting(self, manager, self._tasks, self._network, connect=connect)
         return await self._meeting.start(self._config.protocol, name, self.addresses, interfaces)
 
     async def stop_mdns_discovery(self) -> None:

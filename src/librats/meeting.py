@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from librats.errors import RatsError
 from librats.peers.events import PeerDiscovered
 from librats.peers.manager import PeerManager
+from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.types import Address
 
@@ -44,13 +45,17 @@ class LocalMeeting:
         client: Dials.
         manager: Knows who is connected.
         tasks: Owner of the dials.
+        network: Where to look for them; the network of the loop where it is None.
         connect: Whether to dial whoever is found.
     """
 
-    def __init__(self, client: _Dialler, manager: PeerManager, tasks: TaskSet, *, connect: bool) -> None:
+    def __init__(
+        self, client: _Dialler, manager: PeerManager, tasks: TaskSet, network: Network | None, *, connect: bool
+    ) -> None:
         self._client = client
         self._manager = manager
         self._tasks = tasks
+        self._network = network
         self._connect = connect
         self._discovery: MdnsDiscovery | None = None
         self._dialling: set[str] = set()
@@ -69,6 +74,7 @@ class LocalMeeting:
             interfaces=interfaces,
             addresses=[address.host for address in addresses],
             on_found=self._found,
+            network=self._network,
         )
         return await self._discovery.start()
 

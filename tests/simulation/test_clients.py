@@ -88,7 +88,7 @@ def test_an_hour_of_idle_peers_takes_seconds(simulate: Simulate) -> None:
 async def eventful(net: SimNetwork) -> None:
     """Do some of everything: dial each other, send, ask, stream, fail, and stop."""
     hosts = [net.host(f"host{number}") for number in range(6)]
-    net.set_link(hosts[0], hosts[1], delay=0.1, jitter=0.1, loss=0.2)
+    net.set_link(hosts[0], hosts[1], delay=0.1, jitter=0.1, loss=0.1)
     clients = [await start_client(host) for host in hosts]
     for client in clients:
         client.on("echo", lambda peer, data: data)

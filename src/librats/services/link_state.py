@@ -60,12 +60,12 @@ class LinkState:
         "closed",
         "error",
         "initiator",
+        "is_spare",
         "local_address",
         "opened",
         "peer_id",
         "ready",
         "reason",
-        "is_spare",
         "refused_here",
         "settled",
     )

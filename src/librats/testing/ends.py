@@ -63,7 +63,7 @@ class StreamEnd:
         """Called where it may have become readable or writable."""
         self._listening = listening
         self._state = State.CONNECTING if listening is None else State.ACCEPTING
-        self._began = self._agenda.now
+        self._asked_at = 0.0
         self._timeout = SYN_TIMEOUT
         self._error = 0
         self._orphan = False
@@ -233,6 +233,8 @@ class StreamEnd:
             self._send(PacketKind.FIN, sequence)
 
     def _send(self, kind: PacketKind, sequence: int = 0, payload: bytes = b"", *, tries: int = 0) -> None:
+        if self._state is not State.OPEN:
+            self._asked_at = self._agenda.now
         packet = Packet(kind, self.local, self.remote, sequence, self._told_edge, payload)
         self._host.send(packet, partial(self._lost, packet, tries))
 
@@ -314,7 +316,7 @@ class StreamEnd:
     def _open(self, edge: int) -> None:
         self._state = State.OPEN
         self._edge = edge
-        self._timeout = max(MIN_TIMEOUT, 2 * (self._agenda.now - self._began))
+        self._timeout = max(MIN_TIMEOUT, 2 * (self._agenda.now - self._asked_at))
         self.changed()
 
     def _take_acknowledgement(self, packet: Packet) -> None:
