@@ -29,11 +29,12 @@ class Side:
         client.on("n", lambda peer, data: self.heard.append(data))
         client.on("ask", lambda peer, data: data)
 
-    async def dial(self, target: SimHost, after: float, dial: int) -> Peer:
+    async def dial(self, target: SimHost, after: float, dial: int, pause: float) -> Peer:
         await asyncio.sleep(after)
         peer = await self.client.connect(f"{target.name}:{PORT}")
         for number in range(MESSAGES):
             await peer.send("n", [dial, number])
+            await asyncio.sleep(pause)
             if number == MESSAGES // 2:
                 assert await peer.request("ask", [dial, number]) == [dial, number]
         return peer
@@ -47,9 +48,10 @@ async def meet(net: SimNetwork, number: int, dials: tuple[int, int]) -> None:
     net.set_link(*hosts, delay=delay, jitter=delay * chance.randbelow(2), loss=0.05 * chance.randbelow(2))
     sides = [Side(await start_client(host)) for host in hosts]
     spread = SPREAD[chance.randbelow(len(SPREAD))]
+    pause = chance.uniform(0, delay) * chance.randbelow(2)
     peers = await asyncio.gather(
         *(
-            side.dial(other, chance.uniform(0, spread), dial)
+            side.dial(other, chance.uniform(0, spread), dial, pause)
             for side, other, count in zip(sides, reversed(hosts), dials, strict=True)
             for dial in range(count)
         )
@@ -59,7 +61,9 @@ async def meet(net: SimNetwork, number: int, dials: tuple[int, int]) -> None:
     for side, count in zip(sides, reversed(dials), strict=True):
         where = f"seed {net.seed}, pair {number}"
         assert side.events == {"connect": 1}, where
-        assert sorted(side.heard) == [[dial, n] for dial in range(count) for n in range(MESSAGES)], where
+        for dial in range(count):
+            assert [n for each, n in side.heard if each == dial] == list(range(MESSAGES)), where
+        assert len(side.heard) == count * MESSAGES, where
     to_b, to_a = a.peers[b.peer_id], b.peers[a.peer_id]
     assert {id(peer) for peer in peers} == {id(peer) for peer, count in zip((to_b, to_a), dials, strict=True) if count}
     assert len(to_b.links) == len(to_a.links) == 1, f"seed {net.seed}, pair {number}"

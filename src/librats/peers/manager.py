@@ -284,10 +284,20 @@ class PeerManager:
             return False
         link.is_spare = True
         if link.ready:
-            link.retire()
             if peer.link is link:
                 self._move(peer)
+            self._retire(peer, link)
         return True
+
+    @staticmethod
+    def _retire(peer: Peer, loser: Link) -> None:
+        """Retire a link when the other side, too, has the better one in use: else it would take us for gone."""
+
+        def retire() -> None:
+            if peer.link is not loser:
+                loser.retire()
+
+        peer.link.once_taken(retire)
 
     def _choose(self, peer: Peer, link: Link) -> None:
         """Decide which of two links to a peer lives on, as the peer does (LIBRATS2 wire, section 5)."""
@@ -297,14 +307,13 @@ class PeerManager:
             # The newest wins. Both sides may not see them in the same order, so only the one that dialled retires the
             # other; where the connection died behind our back, its silence ends it.
             winner, loser = (old, link) if link.is_spare else (link, old)
-            if link.initiator:
-                loser.retire()
         else:
             # Opposite directions: the link that the smaller peer id dialled.
             ours_wins = self._identity.peer_id < peer.id
             winner, loser = (link, old) if link.initiator == ours_wins else (old, link)
-            loser.retire()
         peer.use(winner)
+        if link.initiator or old.initiator:
+            self._retire(peer, loser)
         if winner is not old:
             winner.follow(old)
             self.dispatcher.announce(PathChanged(peer, old.address, winner.address))

@@ -13,6 +13,7 @@ from librats.session.payloads import Payload
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from librats.services.session import Link
 
@@ -115,6 +116,23 @@ class LinkVerbs(LinkState):
         if isinstance(self._session, Session):
             self._session.release_messages()
             self.request_flush()
+
+    def once_taken(self, function: Callable[[], None]) -> None:
+        """Call a function when the other side has the link in use, too; never, where the link ends before."""
+        session = self.session
+        if not isinstance(session, Session):
+            function()  # a librats 2 node does not say
+            return
+        if not self.is_open:
+            return
+
+        def answered(answer: asyncio.Future[float]) -> None:
+            if answer.exception() is None:
+                function()
+
+        # The answer comes from behind our hello, which let the other side take the link into use.
+        self._waiters.pong(session.ping(now=self._loop.time())).add_done_callback(answered)
+        self.request_flush()
 
     async def ping(self) -> float:
         """Measure one round trip, in seconds.

@@ -77,6 +77,9 @@ class FakeLink:
     def follow(self, other: FakeLink) -> None:
         self.follows = other
 
+    def once_taken(self, function: Callable[[], None]) -> None:
+        function()
+
     def hang_up(self) -> None:
         self.is_open = False
 
