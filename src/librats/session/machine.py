@@ -342,6 +342,11 @@ class Session:
         """Keep messages and requests in their queue until :meth:`release_messages`; may be done several times."""
         self._send_credit -= HOLD
 
+    @property
+    def has_drained(self) -> bool:
+        """True where no message waits, and none would have to."""
+        return not self.queued and self._send_credit > -HOLD // 2
+
     def release_messages(self) -> None:
         """Undo :meth:`hold_messages` once."""
         self._send_credit += HOLD
