@@ -27,8 +27,7 @@ from librats.peers.peer import Peer
 from librats.peers.statistics import client_statistics
 from librats.peers.succession import encode_chain
 from librats.remembering import Remembering
-from librats.runtime.entropy import SystemEntropy
-from librats.runtime.network import current_network
+from librats.runtime.network import Network, current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
@@ -98,6 +97,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         self._listener: TcpListener | None = None
         self._meeting: LocalMeeting | None = None
         self._remembering: Remembering | None = None
+        self._network: Network | None = None
         self._interfaces: list[str] = []
         self._started_at = 0.0
         self._changing = asyncio.Lock()
@@ -136,14 +136,14 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         if self._config.encryption is Encryption.OFF:
             logger.warning("encryption is off: nobody proves who they are, and everybody on the path can read along")
         await run_in_thread(load_openssl)
-        network = current_network()
+        network = self._network = current_network()
         manager = PeerManager(
             identity,
             self._config,
             self._handlers,
             self._tasks,
             entropy=network.entropy,
-            new_key=SystemEntropy().token_bytes,
+            new_key=network.new_key,
             agent=AGENT,
             access=self._access,
         )
@@ -182,7 +182,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             self._access.changed = None
             if self._listener is not None:
                 self._listener.close()
-            for iterator in list(self._iterators):
+            for iterator in list(self._iterators.values()):
                 iterator.close()
             if self._meeting is not None:
                 await self._meeting.close()
@@ -395,7 +395,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         if self._meeting is not None:
             await self._meeting.close()
         by_id = self._config.encryption is Encryption.REQUIRED
-        self._meeting = LocalMeeting(self, manager, self._tasks, connect=connect, by_id=by_id)
+        self._meeting = LocalMeeting(self, manager, self._tasks, self._network, connect=connect, by_id=by_id)
         return await self._meeting.start(self._config.protocol, name, self.addresses, interfaces)
 
     async def stop_mdns_discovery(self) -> None:

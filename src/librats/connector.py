@@ -244,7 +244,7 @@ class _Race:
     async def _first_done(self, timeout: float | None) -> Link | None:
         done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         winner = None
-        for task in done:
+        for task in [task for task in self._running if task in done]:
             address, started = self._running.pop(task)
             error = task.exception()
             self._note(address, started, "" if error is None else describe(error))
@@ -280,7 +280,8 @@ class _Race:
         try:
             await asyncio.shield(link.settled)
         except asyncio.CancelledError:
-            link.abort()
+            if not self._manager.spare(link):
+                link.abort()
             raise
         if link.error is not None or not link.ready:
             self.refused_here = link.refused_here

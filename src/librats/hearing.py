@@ -27,7 +27,7 @@ class HearingVerbs:
 
     def __init__(self) -> None:
         self._handlers = HandlerTable()
-        self._iterators: weakref.WeakSet[MessageIterator[Any]] = weakref.WeakSet()
+        self._iterators: weakref.WeakValueDictionary[int, MessageIterator[Any]] = weakref.WeakValueDictionary()
 
     @overload
     def on(self, type: str, handler: None = None, *, concurrent: bool = ..., model: Any = ...) -> Callable[[F], F]: ...
@@ -287,5 +287,5 @@ class HearingVerbs:
                     print(peer.id[:8], data)
         """
         iterator: MessageIterator[Any] = MessageIterator(self._handlers, type, model)
-        self._iterators.add(iterator)
+        self._iterators[id(iterator)] = iterator
         return iterator

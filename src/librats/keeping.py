@@ -17,6 +17,7 @@ from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.private_files import remove_leftovers
 from librats.peers.succession import MAX_CHAIN, Succession, encode_chain
 from librats.peers.succession_file import put_in_place, read_successions
+from librats.runtime.network import current_network
 from librats.runtime.offload import run_in_thread
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class KeepingVerbs:
 
     def _load_identity(self) -> Identity:
         if self._identity is not None and (self._keeps_identity or self._lock is not None):
+            return self._identity
+        key = current_network().own_key() if self._data_dir is None else None
+        if key is not None:
+            self._identity = Identity(key)
+            self._keeps_identity = True
             return self._identity
         directory = self.data_dir
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from librats.errors import RatsError
 from librats.peers.events import PeerDiscovered
 from librats.peers.manager import PeerManager
+from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.types import Address
 
@@ -44,16 +45,25 @@ class LocalMeeting:
         client: Dials.
         manager: Knows who is connected.
         tasks: Owner of the dials.
+        network: Where to look for them; the network of the loop where it is None.
         connect: Whether to dial whoever is found.
         by_id: Whether whoever answers has to prove the id that was found; not where encryption is off.
     """
 
     def __init__(
-        self, client: _Dialler, manager: PeerManager, tasks: TaskSet, *, connect: bool, by_id: bool = True
+        self,
+        client: _Dialler,
+        manager: PeerManager,
+        tasks: TaskSet,
+        network: Network | None,
+        *,
+        connect: bool,
+        by_id: bool = True,
     ) -> None:
         self._client = client
         self._manager = manager
         self._tasks = tasks
+        self._network = network
         self._connect = connect
         self._by_id = by_id
         self._discovery: MdnsDiscovery | None = None
@@ -75,6 +85,7 @@ class LocalMeeting:
             interfaces=interfaces,
             addresses=[address.host for address in addresses],
             on_found=self._found,
+            network=self._network,
         )
         return await self._discovery.start()
 

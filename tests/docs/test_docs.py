@@ -29,6 +29,7 @@ import pytest
 
 import librats
 import librats.blocking
+import librats.testing
 from librats.runtime.network import SystemNetwork
 
 ROOT = Path(__file__).parents[2]
@@ -244,6 +245,7 @@ def documented_names() -> set[str]:
 def test_every_public_name_is_in_the_reference() -> None:
     public = {f"librats.{name}" for name in librats.__all__}
     public |= {f"librats.blocking.{name}" for name in librats.blocking.__all__}
+    public |= {f"librats.testing.{name}" for name in librats.testing.__all__}
     assert documented_names() == public
 
 

@@ -117,7 +117,10 @@ class World:
             access=Access(),
             shared=SharedLimits(config),
         )
-        manager = SimpleNamespace(peers=self.peers, new_link=self._new_link, admission=admission)
+        self.spared: list[FakeLink] = []
+        manager = SimpleNamespace(
+            peers=self.peers, new_link=self._new_link, admission=admission, spare=self.spared.append
+        )
         self.connector = Connector(cast("Any", manager), cast("Any", self), config)
 
     def _new_link(self, *, expect_id: str | None) -> FakeLink:

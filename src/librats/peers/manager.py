@@ -122,7 +122,7 @@ class PeerManager:
         )
         """Who may come in."""
         self._waiting: dict[Link, Peer] = {}
-        self._links: set[Link] = set()
+        self._links: dict[Link, None] = {}
         self.closing = False
         """True once nobody is let in any more."""
         self.counters = dict.fromkeys(
@@ -212,7 +212,7 @@ class PeerManager:
 
     def _connected(self, link: Link) -> bool:
         """Let a connection begin its handshake, or not."""
-        self._links.add(link)
+        self._links[link] = None
         self.counters["links_out" if link.initiator else "links_in"] += 1
         if self.closing:
             return False
@@ -355,6 +355,33 @@ class PeerManager:
             self.dispatcher.bad_payloads += 1
             logger.debug("%r: %s", peer, error)
 
+    def spare(self, link: Link) -> bool:
+        """Drain a link that another one to the same peer was quicker than; False where there is none, or nothing on it.
+
+        The peer may have let us in already, and send on it: cutting it would lose that.
+        """
+        peer = self.peers.get(link.peer_id)
+        if self.closing or peer is None or not (link.admitted and link.is_open):
+            return False
+        if not any(other is not link and other.is_usable for other in peer.links):
+            return False
+        link.is_spare = True
+        if link.ready:
+            if peer.link is link:
+                self._move(peer)
+            self._retire(peer, link)
+        return True
+
+    @staticmethod
+    def _retire(peer: Peer, loser: Link) -> None:
+        """Retire a link when the other side, too, has the better one in use: else it would take us for gone."""
+
+        def retire() -> None:
+            if peer.link is not loser:
+                loser.retire()
+
+        peer.link.once_taken(retire)
+
     def _choose(self, peer: Peer, link: Link) -> None:
         """Decide which of two links to a peer lives on, as the peer does (LIBRATS2 wire, section 5)."""
         old = peer.link
@@ -366,16 +393,16 @@ class PeerManager:
         elif old.initiator == link.initiator:
             # The newest wins. Both sides may not see them in the same order, so only the one that dialled retires the
             # other; where the connection died behind our back, its silence ends it.
-            winner = link
-            if link.initiator:
-                old.retire()
+            winner, loser = (old, link) if link.is_spare else (link, old)
         else:
             # Opposite directions: the link that the smaller peer id dialled.
             ours_wins = link.own_id < peer.id
             winner, loser = (link, old) if link.initiator == ours_wins else (old, link)
-            loser.retire()
         peer.use(winner)
+        if link.initiator or old.initiator:
+            self._retire(peer, loser)
         if winner is not old:
+            winner.follow(old)
             self.dispatcher.announce(PathChanged(peer, old.address, winner.address))
 
     def messages_received(self, link: Link, run: MessageRun) -> None:
@@ -453,12 +480,13 @@ class PeerManager:
         link = sorted(others, key=lambda other: not other.retired)[-1]
         link.reinstate()
         peer.use(link)
+        link.follow(old)
         self.dispatcher.announce(PathChanged(peer, old.address, link.address))
         return True
 
     def link_closed(self, link: Link) -> None:
         """Take note that a connection is gone, and with the last one the peer."""
-        self._links.discard(link)
+        self._links.pop(link, None)
         self.admission.handshake_over(link)
         self._waiting.pop(link, None)
         if not link.ready:

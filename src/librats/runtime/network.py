@@ -1,12 +1,13 @@
 """The seam between librats and the network: everything above goes through the network of the running loop.
 
-A loop that carries an attribute ``librats_network`` has its own, a simulated one for example; every other loop has the
-system's.
+A loop that carries an attribute ``librats_network`` has its own, as that of :mod:`librats.testing`, where it is the
+network of the host on which the running code runs; every other loop has the system's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 from typing import Protocol
 
@@ -26,6 +27,12 @@ class Network(Protocol):
     def entropy(self) -> Entropy:
         """Random values for everything but keys."""
 
+    def new_key(self, size: int) -> bytes:
+        """Return random bytes for keys and other secrets."""
+
+    def own_key(self) -> bytes | None:
+        """Return the private key of a client that names none; None where the user's data directory holds it."""
+
     async def listen_tcp(self, factory: ProtocolFactory, host: str, port: int) -> TcpListener:
         """Listen for connections; see :func:`librats.runtime.tcp.listen_tcp`."""
 
@@ -44,6 +51,14 @@ class SystemNetwork:
 
     def __init__(self) -> None:
         self.entropy: Entropy = SystemEntropy()
+
+    def new_key(self, size: int) -> bytes:
+        """Return random bytes from the system's source."""
+        return secrets.token_bytes(size)
+
+    def own_key(self) -> bytes | None:
+        """Return None: the user's data directory holds it."""
+        return None
 
     async def listen_tcp(self, factory: ProtocolFactory, host: str, port: int) -> TcpListener:
         """Listen for connections."""
@@ -78,6 +93,10 @@ _SYSTEM = SystemNetwork()
 
 
 def current_network() -> Network:
-    """Return the network of the running loop."""
-    network: Network = getattr(asyncio.get_running_loop(), "librats_network", _SYSTEM)
+    """Return the network of the running loop; the system's where no loop runs in this thread."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _SYSTEM
+    network: Network = getattr(loop, "librats_network", _SYSTEM)
     return network

@@ -26,7 +26,7 @@ class TaskSet:
     """
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in order, so that two runs end them alike
 
     def __len__(self) -> int:
         """Tasks that have not ended."""
@@ -35,12 +35,12 @@ class TaskSet:
     def create(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Start a task. An exception that nobody else collects is logged."""
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and task.exception() is not None:
             logger.error("task %s failed", task.get_name(), exc_info=task.exception())
 
@@ -59,6 +59,6 @@ class TaskSet:
             if left <= 0:
                 for task in others:
                     logger.warning("task %s does not end though it was cancelled", task.get_name())
-                    self._tasks.discard(task)
+                    self._tasks.pop(task, None)
                 return
             await asyncio.wait(others, timeout=left)

@@ -17,6 +17,7 @@ from librats.types import Address
 __all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp", "receive_buffer"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+SocketFactory = Callable[[int], socket.socket]
 
 BACKLOG = 1024
 PORT_TRIES = 16
@@ -68,14 +69,14 @@ def _sockaddr(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
     return socket.AF_INET6, (host, address.port, 0, scope)
 
 
-def _tcp_socket(family: socket.AddressFamily) -> socket.socket:
+def _tcp_socket(family: int) -> socket.socket:
     # asyncio switches Nagle's algorithm off only where the protocol is named; with it small messages wait 40 ms.
     return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
 
-def _listening_socket(address: Address) -> socket.socket:
+def _listening_socket(address: Address, new_socket: SocketFactory) -> socket.socket:
     family, name = _sockaddr(address)
-    sock = _tcp_socket(family)
+    sock = new_socket(family)
     try:
         if os.name == "posix":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,12 +93,12 @@ def _listening_socket(address: Address) -> socket.socket:
     return sock
 
 
-def _both_families(port: int) -> list[socket.socket]:
+def _both_families(port: int, new_socket: SocketFactory) -> list[socket.socket]:
     """Sockets for every interface on the same port; IPv6 is left out where the machine has none."""
     for attempt in range(PORT_TRIES):
-        first = _listening_socket(Address("0.0.0.0", port))  # noqa: S104 - a peer listens to everyone
+        first = _listening_socket(Address("0.0.0.0", port), new_socket)  # noqa: S104 - a peer listens to everyone
         try:
-            second = _listening_socket(Address("::", first.getsockname()[1]))
+            second = _listening_socket(Address("::", first.getsockname()[1]), new_socket)
         except OSError as error:
             if port == 0 and error.errno == errno.EADDRINUSE and attempt + 1 < PORT_TRIES:
                 first.close()
@@ -110,13 +111,16 @@ def _both_families(port: int) -> list[socket.socket]:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-async def listen_tcp(factory: ProtocolFactory, host: str, port: int) -> TcpListener:
+async def listen_tcp(
+    factory: ProtocolFactory, host: str, port: int, *, new_socket: SocketFactory = _tcp_socket
+) -> TcpListener:
     """Listen for connections.
 
     Args:
         factory: Makes the protocol of each connection.
         host: IP address; empty for every interface, IPv4 and IPv6.
         port: 0 picks one, the same for both families.
+        new_socket: Makes a TCP socket of an address family; the system's where it is left out.
 
     Raises:
         ConfigError: The address is taken, not this machine's, or not an address at all.
@@ -124,7 +128,7 @@ async def listen_tcp(factory: ProtocolFactory, host: str, port: int) -> TcpListe
     loop = asyncio.get_running_loop()
     where = Address(host or "*", port)
     try:
-        sockets = [_listening_socket(Address(host, port))] if host else _both_families(port)
+        sockets = [_listening_socket(Address(host, port), new_socket)] if host else _both_families(port, new_socket)
     except ValueError:
         raise ConfigError("listen_host", f"{host!r} is not an IP address") from None
     except (OSError, OverflowError) as error:
@@ -141,19 +145,20 @@ async def listen_tcp(factory: ProtocolFactory, host: str, port: int) -> TcpListe
     return TcpListener(servers, [address_of(sock.getsockname()) for sock in sockets])
 
 
-async def dial_tcp(factory: ProtocolFactory, address: Address) -> None:
+async def dial_tcp(factory: ProtocolFactory, address: Address, *, new_socket: SocketFactory = _tcp_socket) -> None:
     """Connect to one address and give the connection to a protocol.
 
     Args:
         factory: Makes the protocol.
         address: An IP address, not a name, and a port.
+        new_socket: Makes a TCP socket of an address family; the system's where it is left out.
 
     Raises:
         OSError: The connection was refused or did not come about.
     """
     loop = asyncio.get_running_loop()
     family, name = _sockaddr(address)
-    sock = _tcp_socket(family)
+    sock = new_socket(family)
     try:
         sock.setblocking(False)
         await loop.sock_connect(sock, name)

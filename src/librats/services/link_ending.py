@@ -89,7 +89,8 @@ class LinkEnding(LinkState):
     def _leave_if_done(self, session: Session | Librats2Session) -> None:
         """Tell the peer that a retired link is done with, and close it once the peer has said so too."""
         retirement = self._retirement
-        if retirement.may_leave and not retirement.has_left and session.is_idle:
+        is_done = session.is_idle and not self._waiters.any_pong
+        if retirement.may_leave and not retirement.has_left and is_done:
             retirement.has_left = True
             session.go_away(Reason.SUPERSEDED, "another link took over")
             self.request_flush()

@@ -39,6 +39,7 @@ class LinkState:
         "_connected",
         "_entropy",
         "_flush_handle",
+        "_follows",
         "_held_back",
         "_is_full",
         "_just_consumed",
@@ -62,6 +63,7 @@ class LinkState:
         "closed",
         "error",
         "initiator",
+        "is_spare",
         "local_address",
         "opened",
         "own_id",
@@ -72,7 +74,7 @@ class LinkState:
         "settled",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - a statement for each attribute
         self,
         opening: BlockOpening,
         owner: LinkOwner,
@@ -113,6 +115,8 @@ class LinkState:
         """True once the owner has let the peer in; until then its messages wait."""
         self.ready = False
         """True once both sides have let each other in."""
+        self.is_spare = False
+        """True where this side dialled it but had another one to the same peer sooner."""
         self.refused_here = False
         """True where it was this side that did not let the other in."""
         self._retirement = Retirement(self._loop, self.request_flush)
@@ -120,6 +124,7 @@ class LinkState:
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
+        self._follows: LinkState | None = None
         self._paused = False
         self._held_back = False
         self._is_full = False

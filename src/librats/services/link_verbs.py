@@ -12,6 +12,9 @@ from librats.session.machine import Session
 from librats.session.payloads import Payload
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
     from librats.services.session import Link
 
 __all__ = ["LinkVerbs"]
@@ -108,6 +111,64 @@ class LinkVerbs(LinkState):
             if self._waiters.forget_reply(number):
                 session.requests.cancel(number)
                 self.request_flush()
+
+    def follow(self, other: Link) -> None:
+        """Send messages only when those that were sent on another link have arrived, so that they keep their order.
+
+        Not so where one of the two waits for a link already, and would have to wait for this one: after two moves
+        within a round trip, there and back.
+        """
+        session, before = self._session, other.session
+        if not (isinstance(session, Session) and isinstance(before, Session) and other.is_open):
+            return
+        if self._follows is not None or other.waits_for(self) or (before.has_drained and not before.messages_sent):
+            return
+        self._follows = other
+        session.hold_messages()
+        if before.has_drained:
+            self._await_arrival(other)
+        else:
+            other._waiters.emptied().add_done_callback(lambda _: self._await_arrival(other))
+
+    def waits_for(self, other: LinkState) -> bool:
+        """Whether messages on this link wait for those on another one, or on one that waits for that."""
+        link = self._follows
+        while link is not None and link is not other:
+            link = link._follows
+        return link is other
+
+    def _await_arrival(self, other: Link) -> None:
+        """Let messages go when those that have left on another link have arrived, which an answer from there tells."""
+        if other.is_open:
+            other._waiters.pong(other.session.ping(now=self._loop.time())).add_done_callback(self._go_on)
+            other.request_flush()
+        else:
+            self._go_on(None)
+
+    def _go_on(self, arrived: asyncio.Future[float] | None) -> None:
+        self._follows = None
+        if arrived is not None:
+            arrived.exception()  # where there is one the other link is gone, and we need not wait for it
+        if isinstance(self._session, Session):
+            self._session.release_messages()
+            self.request_flush()
+
+    def once_taken(self, function: Callable[[], None]) -> None:
+        """Call a function when the other side has the link in use, too; never, where the link ends before."""
+        session = self.session
+        if not isinstance(session, Session):
+            function()  # a librats 2 node does not say
+            return
+        if not self.is_open:
+            return
+
+        def answered(answer: asyncio.Future[float]) -> None:
+            if answer.exception() is None:
+                function()
+
+        # The answer comes from behind our hello, which let the other side take the link into use.
+        self._waiters.pong(session.ping(now=self._loop.time())).add_done_callback(answered)
+        self.request_flush()
 
     async def ping(self) -> float:
         """Measure one round trip, in seconds.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from librats.errors import ClosedError, DecodeError, UsageError
-from librats.runtime.network import SystemNetwork, current_network
+from librats.runtime.network import Network, SystemNetwork, current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
 from librats.types import Address
@@ -139,6 +139,7 @@ class MdnsDiscovery:
         addresses: IP addresses to announce; None for those of the networks in use.
         on_found: Called with a peer that was found or has changed.
         on_lost: Called with a peer that has said goodbye or was not heard of for long.
+        network: Where to look; the network of the loop where it is None.
 
     Raises:
         UsageError: One of the arguments cannot be announced.
@@ -163,6 +164,7 @@ class MdnsDiscovery:
         addresses: Sequence[str] | None = None,
         on_found: Callable[[MdnsPeer], None],
         on_lost: Callable[[MdnsPeer], None] | None = None,
+        network: Network | None = None,
     ) -> None:
         if not _PEER_ID.fullmatch(peer_id):
             raise UsageError("a peer id has 64 digits in lower-case hex")
@@ -184,6 +186,7 @@ class MdnsDiscovery:
         self._name = name
         self._wanted = None if interfaces is None else list(dict.fromkeys(interfaces))
         self._addresses = addresses
+        self._network = network
         self._on_found = on_found
         self._on_lost = on_lost
         self._known: dict[str, MdnsPeer] = {}
@@ -244,7 +247,7 @@ class MdnsDiscovery:
 
     async def _start(self) -> tuple[str, bool]:
         """Return what is wrong, and whether discovery runs."""
-        network = current_network()
+        network = self._network or current_network()
         if not isinstance(network, SystemNetwork):
             return "this network is simulated, mDNS needs the system's", False
         # Loading takes tens of milliseconds, in which a loop would stand still.

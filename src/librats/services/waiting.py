@@ -12,6 +12,7 @@ class Waiters:
     """The futures of one link."""
 
     __slots__ = (
+        "_emptied",
         "_loop",
         "_pongs",
         "_replies",
@@ -25,6 +26,7 @@ class Waiters:
         self._pongs: dict[bytes, asyncio.Future[float]] = {}
         self._room: list[asyncio.Future[None]] = []
         self._reply_room: list[asyncio.Future[None]] = []
+        self._emptied: list[asyncio.Future[None]] = []
 
     def reply(self, number: int) -> asyncio.Future[tuple[int, bytes]]:
         """Return the future of a request's answer: its kind and content."""
@@ -61,6 +63,11 @@ class Waiters:
         self._pongs.pop(token, None)
 
     @property
+    def any_pong(self) -> bool:
+        """True where a ping has not been answered."""
+        return bool(self._pongs)
+
+    @property
     def any_for_room(self) -> bool:
         """True where somebody waits for room."""
         return bool(self._room)
@@ -69,6 +76,22 @@ class Waiters:
     def any_for_reply_room(self) -> bool:
         """True where somebody waits for room for replies."""
         return bool(self._reply_room)
+
+    @property
+    def any_for_emptied(self) -> bool:
+        """True where somebody waits for what is queued to leave."""
+        return bool(self._emptied)
+
+    def emptied(self) -> asyncio.Future[None]:
+        """Return a future that is done when what is queued has left, or the session is gone."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._emptied.append(future)
+        return future
+
+    def settle_emptied(self) -> None:
+        """Tell everybody that what was queued has left."""
+        waiting, self._emptied = self._emptied, []
+        _wake(waiting)
 
     async def room(self) -> None:
         """Wait until :meth:`wake_senders`."""
@@ -102,6 +125,7 @@ class Waiters:
                 future.set_exception(error)
         self.wake_senders()
         self.wake_answerers()
+        self.settle_emptied()
 
 
 def _wake(waiting: list[asyncio.Future[None]]) -> None:

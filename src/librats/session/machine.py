@@ -51,6 +51,7 @@ STREAM_FRAMES: dict[int, Callable[..., None]] = {
 
 KIND_BITS = 0x03
 KINDS = frozenset(Kind)
+HOLD = 1 << 48  # more than any credit
 
 MAX_HELLO = 4096
 MAX_SUCCESSIONS = 16
@@ -308,6 +309,19 @@ class Session(SessionState):
         self.requests.started(number, timeout, now)
         self.messages_sent += 1
         return number
+
+    def hold_messages(self) -> None:
+        """Keep messages and requests in their queue until :meth:`release_messages`; may be done several times."""
+        self._send_credit -= HOLD
+
+    @property
+    def has_drained(self) -> bool:
+        """True where no message waits, and none would have to."""
+        return not self.queued and self._send_credit > -HOLD // 2
+
+    def release_messages(self) -> None:
+        """Undo :meth:`hold_messages` once."""
+        self._send_credit += HOLD
 
     def send_reply(self, number: int, payload: Payload) -> None:
         """Queue the answer to a request; nothing happens where the peer has cancelled it."""

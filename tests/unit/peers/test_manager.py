@@ -41,6 +41,8 @@ class FakeLink:
     admitted: bytes | None = None
     refused: str = ""
     aborted: bool = False
+    is_spare: bool = False
+    follows: FakeLink | None = None
     speaks_librats2: bool = False
     own_id: str = ""
     told: list[bytes] = field(default_factory=list)
@@ -79,6 +81,12 @@ class FakeLink:
 
     def reinstate(self) -> None:
         self.retired = False
+
+    def follow(self, other: FakeLink) -> None:
+        self.follows = other
+
+    def once_taken(self, function: Callable[[], None]) -> None:
+        function()
 
     def hang_up(self) -> None:
         self.is_open = False
@@ -218,6 +226,43 @@ async def test_a_link_that_the_peer_is_done_with_is_not_fallen_back_on() -> None
     side.superseded(first)
     side.closed(second)
     assert side.manager.peers == {}
+
+
+async def test_a_dial_that_lost_the_race_is_drained_whichever_is_ready_first() -> None:
+    for loser_first in (True, False):
+        side, other = Side(), Identity.generate()
+        winner, loser = FakeLink(other.peer_id, True), FakeLink(other.peer_id, True)
+        for link in (winner, loser):
+            side.opened(link)
+        assert not side.manager.spare(cast("Any", loser)), "there is no other link yet"
+        for link in (loser, winner) if loser_first else (winner,):
+            side.is_ready(link)
+        assert side.manager.spare(cast("Any", loser))
+        if not loser_first:
+            side.is_ready(loser)
+        assert side.in_use(other.peer_id) is winner
+        assert (winner.retired, loser.retired, loser.aborted) == (False, True, False)
+        side.manager.closing = True
+        assert not side.manager.spare(cast("Any", loser)), "what is closed is closed at once"
+
+
+async def test_a_dial_that_lost_the_race_is_used_where_the_other_side_will_use_it() -> None:
+    smaller, greater = smaller_and_greater()
+    side = Side(smaller)
+    theirs, spare = FakeLink(greater.peer_id, False), FakeLink(greater.peer_id, True)
+    side.is_ready(theirs)
+    side.opened(spare)
+    assert side.manager.spare(cast("Any", spare))
+    side.is_ready(spare)
+    assert side.in_use(greater.peer_id) is spare
+    assert theirs.retired
+
+
+async def test_a_dial_on_which_nothing_was_said_is_not_spared() -> None:
+    side, other = Side(), Identity.generate()
+    side.is_ready(FakeLink(other.peer_id, True))
+    assert not side.manager.spare(cast("Any", FakeLink(other.peer_id, True)))
+    assert not side.manager.spare(cast("Any", FakeLink("", True)))
 
 
 async def test_another_incarnation_ends_the_old_session_and_begins_a_new_one() -> None:

@@ -213,7 +213,7 @@ class Bound:
         self.failures = list(failures)
         self.made: list[socket.socket] = []
 
-    def __call__(self, address: Address) -> socket.socket:
+    def __call__(self, address: Address, new_socket: object) -> socket.socket:
         if address.host == "::" and self.failures:
             error = self.failures.pop(0)
             raise OSError(error, os.strerror(error))

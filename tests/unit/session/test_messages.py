@@ -72,6 +72,27 @@ def test_order_is_kept_across_big_and_small_messages() -> None:
     ]
 
 
+def test_messages_are_held_until_they_are_released_as_often() -> None:
+    pair = Pair()
+    session = pair.a.session
+    drained = [session.has_drained]
+    session.hold_messages()
+    session.hold_messages()
+    drained.append(session.has_drained)
+    session.send_message(Kind.BYTES, b"held", b"1")
+    token = session.ping(now=0.0)
+    assert pair.move(forward=True) > 0
+    assert [event for event in pair.b.collect() if isinstance(event, Message)] == []
+    pair.move(forward=False)
+    assert any(isinstance(event, PongReceived) and event.token == token for event in pair.a.collect())
+    session.release_messages()
+    assert pair.move(forward=True) == 0
+    session.release_messages()
+    assert pair.move(forward=True) > 0
+    assert [event.name for event in pair.b.collect() if isinstance(event, Message)] == ["held"]
+    assert [*drained, session.has_drained] == [True, False, True]
+
+
 def test_replies_streams_and_pings_pass_a_big_message_on_the_wire() -> None:
     pair = Pair()
     pair.a.session.send_message(Kind.BYTES, b"big", bytes(3_000_000))

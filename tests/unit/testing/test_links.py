@@ -1,0 +1,91 @@
+"""Links and seeded randomness: what is lost, how late things are, and that it comes from the seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from librats.errors import ConfigError
+from librats.testing import LinkConditions
+from librats.testing.agenda import Agenda
+from librats.testing.entropy import SeededEntropy
+from librats.testing.links import Path
+
+
+def path(seed: int = 1, **conditions: Any) -> Path:
+    return Path(LinkConditions(**conditions), SeededEntropy(seed, "test"))
+
+
+def test_a_packet_takes_the_delay_and_up_to_the_jitter() -> None:
+    times = [path(seed, delay=0.1, jitter=0.05).carry(100, 3.0) for seed in range(200)]
+    assert all(when is not None and 3.1 <= when < 3.15 for when in times)
+    assert max(t for t in times if t) - min(t for t in times if t) > 0.04
+    assert path(delay=0.1).carry(100, 3.0) == 3.1
+
+
+def test_the_part_that_is_lost_is_what_was_asked_for() -> None:
+    lossy = path(loss=0.2)
+    lost = sum(lossy.carry(100, 0.0) is None for _ in range(20_000))
+    assert 0.19 < lost / 20_000 < 0.21
+    assert all(path(seed, loss=1.0).carry(1, 0.0) is None for seed in range(20))
+    assert all(path(seed, loss=0.0).carry(1, 0.0) is not None for seed in range(20))
+
+
+def test_a_narrow_link_sends_one_packet_after_the_other() -> None:
+    narrow = path(delay=1.0, bandwidth=1000)
+    assert [narrow.carry(500, 0.0) for _ in range(3)] == [1.5, 2.0, 2.5]
+    assert narrow.carry(500, 10.0) == 11.5
+
+
+def test_nothing_gets_through_a_cut_path() -> None:
+    cut = path()
+    cut.is_cut = True
+    assert cut.carry(1, 0.0) is None
+    cut.is_cut = False
+    assert cut.carry(1, 0.0) is not None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("delay", -1), ("delay", float("nan")), ("jitter", float("inf")), ("loss", 1.1), ("loss", -0.1), ("bandwidth", 0)],
+)
+def test_conditions_that_make_no_sense_are_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=field):
+        LinkConditions(**{field: value})
+
+
+def test_seeded_values_depend_on_seed_and_labels_alone() -> None:
+    assert SeededEntropy(1, "a").token_bytes(100) == SeededEntropy(1, "a").token_bytes(100)
+    known = {SeededEntropy(seed, *labels).token_bytes(16) for seed in (1, 2) for labels in ((), ("a",), ("a", "b"))}
+    assert len(known) == 6
+    one = SeededEntropy(5)
+    assert b"".join(one.token_bytes(n) for n in (1, 63, 64, 65, 7)) == SeededEntropy(5).token_bytes(200)
+
+
+def test_seeded_numbers_stay_in_their_range() -> None:
+    entropy = SeededEntropy(3)
+    assert {entropy.randbelow(3) for _ in range(100)} == {0, 1, 2}
+    values = [entropy.uniform(2.0, 4.0) for _ in range(2000)]
+    assert 2.0 <= min(values) < 2.1
+    assert 3.9 < max(values) < 4.0
+    with pytest.raises(ValueError, match="positive"):
+        entropy.randbelow(0)
+
+
+def test_an_agenda_keeps_the_order_of_what_is_due_at_one_time() -> None:
+    agenda = Agenda()
+    said: list[Any] = []
+    agenda.at(2.0, said.append, "later")
+    agenda.at(1.0, said.append, "first")
+    agenda.at(1.0, said.append, "second")
+    agenda.at(1.0, said.append, "never").cancel()
+    agenda.at(1.0, lambda: agenda.after(0, said.append, "third"))
+    assert agenda.next_time() == 1.0
+    agenda.now = 1.5
+    agenda.run_due()
+    assert said == ["first", "second", "third"]
+    assert agenda.next_time() == 2.0
+    agenda.now = 2.0
+    agenda.run_due()
+    assert agenda.next_time() is None
