@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -80,6 +80,15 @@ async def test_it_works_on_the_thread_of_a_running_loop(new_client: NewClient, m
     assert use() == 5
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """Have SIGINT raise KeyboardInterrupt, also where whoever started the tests in the background had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 @pytest.mark.skipif(os.name != "posix", reason="needs a signal for one thread")
 def test_ctrl_c_ends_a_waiting_call_and_what_it_waited_for(pair: Pair, on_a_thread: OnAThread) -> None:
     messages = pair.b.messages("chat")

@@ -62,6 +62,17 @@ class Command:
         assert self.process.returncode is not None
         return Finished(self.process.returncode, stdout.decode(), stderr.decode())
 
+    async def end(self) -> None:
+        """Let it end as it does when its machine goes down, and end it where it does not."""
+        if self.process.returncode is None:
+            self.process.terminate()
+            try:
+                async with asyncio.timeout(WAIT):
+                    await self.process.communicate()
+            except TimeoutError:
+                self.process.kill()
+                await self.process.communicate()
+
     async def stop(self, number: int = signal.SIGINT) -> Finished:
         self.process.send_signal(number)
         return await self.finish()
@@ -99,9 +110,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
     yield begin
     for command in started:
-        if command.process.returncode is None:
-            command.process.kill()
-            await command.process.communicate()
+        await command.end()
 
 
 @pytest.fixture
