@@ -234,13 +234,25 @@ class SimNetwork:
         self.note(f"{one.name} {'to' if one_way else 'and'} {other.name}: {chosen}")
 
     def cut(self, one: SimHost, other: SimHost, *, one_way: bool = False) -> None:
-        """Let nothing through between two hosts, until :meth:`mend` or :meth:`heal`. Nobody is told."""
+        """Let nothing through between two hosts, until :meth:`mend` or :meth:`heal`. Nobody is told.
+
+        Args:
+            one: A host.
+            other: Another one.
+            one_way: Whether only what the first one sends to the other is meant.
+        """
         for path in self._ways(one, other, one_way=one_way):
             path.is_cut = True
         self.note(f"{one.name} {'to' if one_way else 'and'} {other.name}: cut")
 
     def mend(self, one: SimHost, other: SimHost, *, one_way: bool = False) -> None:
-        """Let packets through again between two hosts."""
+        """Let packets through again between two hosts.
+
+        Args:
+            one: A host.
+            other: Another one.
+            one_way: Whether only what the first one sends to the other is meant.
+        """
         for path in self._ways(one, other, one_way=one_way):
             path.is_cut = False
         self.note(f"{one.name} {'to' if one_way else 'and'} {other.name}: mended")
