@@ -16,12 +16,12 @@ from tests.unit.session.test_plaintext import side as plain_side
 
 from librats._core.aead import Cipher
 from librats.errors import HandshakeError
-from librats.session.events import IdentifyReceived, Message, PeersOffered, PeersWanted, PongReceived, SessionFailed
+from librats.session.events import IdentifyReceived, MessageRun, PeersOffered, PeersWanted, PongReceived, SessionFailed
 from librats.session.frames import Reason
 from librats.session.librats2_wire import Identify
 from librats.session.opening import BlockOpening
 
-EVENTS = (Message, IdentifyReceived, PeersOffered, PeersWanted, PongReceived, SessionFailed)
+EVENTS = (MessageRun, IdentifyReceived, PeersOffered, PeersWanted, PongReceived, SessionFailed)
 BODIES = [
     oracle.inner(oracle.CONTROL, Identify(listen_port=7).encode()),
     oracle.typed(b"chat", b'{"n":1}'),
