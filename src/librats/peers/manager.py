@@ -388,8 +388,7 @@ class PeerManager:
         peer.use(link)
         if old.own_id != link.own_id:
             # The peer takes them for links to two peers and leaves the choice to us: that of who we are now.
-            winner = link
-            old.retire()
+            winner, loser = link, old
         elif old.initiator == link.initiator:
             # The newest wins. Both sides may not see them in the same order, so only the one that dialled retires the
             # other; where the connection died behind our back, its silence ends it.
@@ -399,7 +398,7 @@ class PeerManager:
             ours_wins = link.own_id < peer.id
             winner, loser = (link, old) if link.initiator == ours_wins else (old, link)
         peer.use(winner)
-        if link.initiator or old.initiator:
+        if link.initiator or old.initiator or old.own_id != link.own_id:
             self._retire(peer, loser)
         if winner is not old:
             winner.follow(old)

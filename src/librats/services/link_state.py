@@ -74,7 +74,7 @@ class LinkState:
         "settled",
     )
 
-    def __init__(  # noqa: PLR0915 - a statement for each attribute
+    def __init__(  # noqa: PLR0915 - a line for each thing that a link knows
         self,
         opening: BlockOpening,
         owner: LinkOwner,

@@ -78,7 +78,12 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         now = self._loop.time()
         if isinstance(opened, PlainOpened) or opened.greeting is None:
             self._session = Librats2Session(
-                opened, config=self._config, entropy=self._entropy, channel=self._owner.channel, now=now
+                opened,
+                config=self._config,
+                entropy=self._entropy,
+                channel=self._owner.channel,
+                now=now,
+                shared=self._shared,
             )
         else:
             self._session = Session(

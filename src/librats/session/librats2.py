@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from librats._core.inner import InnerQueue, InnerReader, InnerWriter
 from librats._core.messages import MessageRun
-from librats.config import SessionConfig
+from librats.config import RatsConfig, SessionConfig
 from librats.errors import DecodeError, PeerLacks, PeerNotConnected, UsageError
 from librats.session.events import Event, HelloReceived, IdentifyReceived, PongReceived, SessionFailed
 from librats.session.exchange import decode_exchange
@@ -21,6 +21,7 @@ from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType
 from librats.session.opening import Opened, PlainOpened
 from librats.session.payloads import Payload
 from librats.session.round_trip import RoundTrip
+from librats.session.shared_limits import SharedLimits
 from librats.types import Entropy
 
 __all__ = ["Librats2Session", "NoRequests", "NoStreams"]
@@ -76,6 +77,7 @@ class Librats2Session:
         entropy: Where ping tokens come from.
         channel: Returns kind and name of the channel with a number that has a handler here, or None.
         now: Monotonic seconds.
+        shared: What it shares with the client's other sessions; where it is None there are no others.
     """
 
     def __init__(
@@ -86,8 +88,11 @@ class Librats2Session:
         entropy: Entropy,
         channel: Callable[[int], tuple[Kind, str] | None],
         now: float,
+        shared: SharedLimits | None = None,
     ) -> None:
         self._config = config
+        self._shared = shared or SharedLimits(RatsConfig(session=config))
+        self._share = self._shared.begin_session(self._shared.first_window)
         self._writer = InnerWriter(opened.sending)
         # Room for the header, a name and the tag.
         self._max_payload = min(config.max_message_size, MAX_BLOCK - 1024)
@@ -134,12 +139,12 @@ class Librats2Session:
 
     @property
     def unhandled(self) -> int:
-        """Bytes of messages that handlers have not finished, and of a part of one."""
-        return self._unhandled + self._reader.held
+        """Bytes of messages that handlers have not finished."""
+        return self._unhandled
 
     @property
     def receive_buffer(self) -> int:
-        """Bytes that the buffer for the network takes."""
+        """Bytes that the buffer for the network takes, in which blocks are put together."""
         return self._reader.buffer_size
 
     @property
@@ -150,7 +155,19 @@ class Librats2Session:
     @property
     def wants_pause(self) -> bool:
         """True where nothing should be taken from the network: librats 2 has no other way to hold a peer back."""
-        return self._unhandled >= self._config.message_window
+        unhandled = self._unhandled
+        return unhandled >= self._config.message_window or (unhandled > 0 and self._shared.memory.is_overdrawn)
+
+    def _account(self) -> None:
+        """Take memory for what has come; where there is none, reading pauses, or a growing block is given up."""
+        grown = max(self._share.least, self._unhandled + self._reader.buffer_size) - self._share.held
+        if grown <= 0:
+            self._share.give(-grown)
+        elif not self._share.take(grown):
+            self._share.take_anyway(grown)
+            if not self._unhandled:
+                self._shared.refuse("max_memory")
+                self.fail(Reason.LIMIT, self._shared.memory_words())
 
     @property
     def _unhandled(self) -> int:
@@ -202,6 +219,8 @@ class Librats2Session:
             self.fail(Reason.LIMIT, "the peer asks without reading the answers")
         elif len(self._events) > self._max_events:
             self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
+        else:
+            self._account()
 
     def _take_other(self, kind: int, payload: bytes, now: float) -> None:
         if kind == InnerType.PING:
@@ -319,6 +338,7 @@ class Librats2Session:
     def consumed(self, cost: int) -> None:
         """Take note that a message has been handled."""
         self._consumed += cost
+        self._account()
 
     def ping(self, *, now: float) -> bytes:
         """Queue a ping and return its token. A node without the ping service does not answer."""
@@ -336,6 +356,7 @@ class Librats2Session:
             self.failed = SessionFailed(code, message)
             self._messages.clear()
             self._urgent.clear()
+            self._shared.end_session(self._share)
             self._events.append(self.failed)
 
     # Bytes out

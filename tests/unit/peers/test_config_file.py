@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def other_than_default(config: type[Any]) -> dict[str, Any]:
             values[field.name] = field.default + 1
         elif isinstance(field.default, float):
             values[field.name] = field.default + 0.125
+        elif isinstance(field.default, StrEnum):
+            values[field.name] = next(member for member in type(field.default) if member is not field.default)
         elif isinstance(field.default, str):
             values[field.name] = field.default + "1"
     return values

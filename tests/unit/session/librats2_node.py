@@ -15,6 +15,7 @@ from librats.session.frames import Kind, Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.librats2_wire import InnerType, channel_id
 from librats.session.opening import Opened, PlainOpened
+from librats.session.shared_limits import SharedLimits
 
 START = 1000.0
 CHANNELS = {channel_id(name): (kind, name) for name, kind in (("data", Kind.BYTES), ("chat", Kind.TEXT))}
@@ -29,7 +30,11 @@ def as_bytes(number: int) -> tuple[Kind, str]:
 
 
 def session_of(
-    keys: tuple[bytes, bytes] = KEYS, *, config: SessionConfig | None = None, channel: Channel = CHANNELS.get
+    keys: tuple[bytes, bytes] = KEYS,
+    *,
+    config: SessionConfig | None = None,
+    channel: Channel = CHANNELS.get,
+    shared: SharedLimits | None = None,
 ) -> Librats2Session:
     """Return a session that seals with the first key and opens with the second."""
     left = Opened(
@@ -40,15 +45,24 @@ def session_of(
         handshake_hash=bytes(32),
         greeting=None,
     )
-    return session_from(left, config=config, channel=channel)
+    return session_from(left, config=config, channel=channel, shared=shared)
 
 
 def session_from(
-    left: Opened | PlainOpened, *, config: SessionConfig | None = None, channel: Channel = CHANNELS.get
+    left: Opened | PlainOpened,
+    *,
+    config: SessionConfig | None = None,
+    channel: Channel = CHANNELS.get,
+    shared: SharedLimits | None = None,
 ) -> Librats2Session:
     """Return the session that follows an opening."""
     return Librats2Session(
-        left, config=config or SessionConfig(), entropy=CountingEntropy(), channel=channel, now=START
+        left,
+        config=config or (SessionConfig() if shared is None else shared.config.session),
+        entropy=CountingEntropy(),
+        channel=channel,
+        now=START,
+        shared=shared,
     )
 
 
@@ -76,8 +90,14 @@ class Node:
 class Link:
     """A session and the node at its other end."""
 
-    def __init__(self, config: SessionConfig | None = None, *, channel: Channel = CHANNELS.get) -> None:
-        self.session = session_of(config=config, channel=channel)
+    def __init__(
+        self,
+        config: SessionConfig | None = None,
+        *,
+        channel: Channel = CHANNELS.get,
+        shared: SharedLimits | None = None,
+    ) -> None:
+        self.session = session_of(config=config, channel=channel, shared=shared)
         self.node = Node()
 
     def hear(self, *inners: bytes, now: float = START) -> list[Event]:

@@ -31,12 +31,13 @@ from tests.unit.session.librats2_node import (
 
 from librats._core.aead import Cipher
 from librats._core.messages import MessageRun
-from librats.config import MIN_MESSAGE_WINDOW, SessionConfig
+from librats.config import MIN_MESSAGE_WINDOW, RatsConfig, SessionConfig
 from librats.errors import PeerLacks, PeerNotConnected, UsageError
 from librats.session.events import HelloReceived, IdentifyReceived, Message, PongReceived
 from librats.session.frames import FRAME_COST, Kind, Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType, channel_id
+from librats.session.shared_limits import SharedLimits
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "librats2"
 
@@ -531,3 +532,22 @@ def test_no_unsealed_bytes_are_taken_for_messages(data: bytes) -> None:
     session.receive_data(data, now=START)
     assert told(news_of(session)) == []
     assert session.failed is None or has_failed(session, Reason.PROTOCOL_ERROR)
+
+
+def test_memory_that_all_peers_share_pauses_who_has_some_and_ends_who_only_grows() -> None:
+    shared = SharedLimits(RatsConfig(max_memory=4 * 1024 * 1024, session=SessionConfig(message_window=64 << 20)))
+    first, second = Link(shared=shared), Link(shared=shared)
+    assert shared.memory.taken == 2 * 128 * 1024
+    for _ in range(3):
+        first.hear(inner(InnerType.TYPED, b"\0\1n" + b" " * 1_000_000 + b"1"))
+    assert is_so(first.session.wants_pause)
+    assert first.session.failed is None
+    assert shared.memory.is_overdrawn
+    second.session.receive_data((3_000_000).to_bytes(4) + bytes(1_000_000), now=START)
+    assert second.session.failed is not None
+    assert second.session.failed.code == Reason.LIMIT
+    assert "the limit is max_memory=4194304 (RatsConfig)" in second.session.failed.message
+    first.session.consumed(first.session.unhandled)
+    assert not is_so(first.session.wants_pause)
+    first.session.receive_eof()
+    assert shared.memory.taken == 0
