@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from librats import RatsClient, RatsConfig
+from librats import RatsClient, RatsConfig, ReconnectConfig
 from librats.testing import SimHost, SimNetwork
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def run_scenario(scenario: Callable[[SimNetwork], Coroutine[Any, Any, T]], seed:
 
 async def start_client(host: SimHost, port: int = PORT, **settings: Any) -> RatsClient:
     with host:
-        client = RatsClient(port, config=RatsConfig(**settings))
+        client = RatsClient(port, config=RatsConfig(**{"reconnect": ReconnectConfig(enabled=False), **settings}))
         await client.start()
     return client
 
