@@ -9,10 +9,11 @@ An object belongs to one thread at a time.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, OPENSSL_FROM, TAG_SIZE, Cipher
 from librats._core.byte_queue cimport ByteQueue
@@ -190,6 +191,14 @@ cdef class FrameQueue(ByteQueue):
             self._add(F_REQUEST, flags, head, 9 + size, <const uint8_t*>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
+
+
+cdef const uint8_t* _bytes_of(object chunk) except NULL:
+    if isinstance(chunk, bytes):
+        return <const uint8_t*>PyBytes_AS_STRING(chunk)
+    if isinstance(chunk, bytearray):
+        return <const uint8_t*>PyByteArray_AS_STRING(chunk)
+    raise TypeError(f"a chunk is bytes or a bytearray, not {type(chunk).__name__}")
 
 
 @cython.final
@@ -370,28 +379,71 @@ cdef class BlockWriter:
             How many bytes were taken; -1 where there was no room for a frame.
         """
         cdef Py_buffer view
-        cdef size_t space, piece
+        cdef Py_ssize_t piece
         cdef uint8_t* target
-        space = self._space()
-        if space < HEADER + 4 + (1 if size else 0):
-            return -1
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             if offset < 0 or size < 0 or offset > view.len or size > view.len - offset:
                 raise ValueError("offset and size lie outside the data")
-            piece = min(<size_t>size, space - HEADER - 4)
-            target = self._room(HEADER + 4 + piece)
-            if target == NULL:
-                return -1
-            target[0] = F_STREAM_DATA
-            target[1] = flags if piece == <size_t>size else 0
-            store_be16(target + 2, <uint16_t>(4 + piece))
-            store_be32(target + 4, number)
-            memcpy(target + 8, <const uint8_t*>view.buf + offset, piece)
-            self._plain += HEADER + 4 + piece
+            target = self._begin_stream(number, flags, size, &piece)
+            if target != NULL:
+                memcpy(target, <const uint8_t*>view.buf + offset, piece)
         finally:
             PyBuffer_Release(&view)
         return piece
+
+    def put_chunks(self, uint32_t number, uint8_t flags, chunks not None, Py_ssize_t offset, Py_ssize_t size):
+        """Add one frame of stream data that lies in several pieces, as long as the room allows.
+
+        Args:
+            number: The stream.
+            flags: Frame flags, for the case that all the data fits; 0 is sent where it does not.
+            chunks: ``bytes`` and ``bytearray`` objects, one behind the other.
+            offset: Where in the first of them to start.
+            size: How many bytes to send at the most; there are so many.
+
+        Returns:
+            How many bytes were taken; -1 where there was no room for a frame.
+        """
+        cdef Py_ssize_t piece, part
+        cdef Py_ssize_t left
+        cdef const uint8_t* source
+        cdef uint8_t* target = self._begin_stream(number, flags, size, &piece)
+        if target == NULL:
+            return piece
+        left = piece
+        for chunk in chunks:
+            if left == 0:
+                break
+            source = _bytes_of(chunk)
+            part = min(left, <Py_ssize_t>len(chunk) - offset)
+            memcpy(target, source + offset, part)
+            target += part
+            left -= part
+            offset = 0
+        if left:
+            memset(target, 0, left)
+            raise ValueError("the chunks hold less than was said")
+        return piece
+
+    cdef uint8_t* _begin_stream(self, uint32_t number, uint8_t flags, Py_ssize_t size, Py_ssize_t* piece) except? NULL:
+        """Lay out the head of a frame of stream data; return where the data goes, and in ``piece`` how much of it."""
+        cdef size_t space = self._space()
+        cdef uint8_t* target
+        piece[0] = -1
+        if space < HEADER + 4 + (1 if size else 0):
+            return NULL
+        piece[0] = min(size, <Py_ssize_t>(space - HEADER - 4))
+        target = self._room(HEADER + 4 + piece[0])
+        if target == NULL:
+            piece[0] = -1
+            return NULL
+        target[0] = F_STREAM_DATA
+        target[1] = flags if piece[0] == size else 0
+        store_be16(target + 2, <uint16_t>(4 + piece[0]))
+        store_be32(target + 4, number)
+        self._plain += HEADER + 4 + piece[0]
+        return target + HEADER + 4
 
     def put_rekey(self):
         """Announce the next key, seal what is packed, and go over to that key.

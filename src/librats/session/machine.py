@@ -24,10 +24,14 @@ from librats.session.shared_limits import limit_words
 from librats.session.state import SessionState
 from librats.session.stream_table import StreamTable
 
-__all__ = ["ROUND_SIZE", "Session"]
+__all__ = ["ROUND_SIZE", "UNCROWDED_ROUND", "Session"]
 
 ROUND_SIZE = 256 * 1024
 """Bytes that :meth:`Session.data_to_send` returns at the most."""
+
+UNCROWDED_ROUND = 124 * 1024
+"""The same where nothing but replies, messages or streams waits. From 128 KiB on an allocator asks the system for memory,
+which costs more than sealing."""
 
 MAX_OVERHEAD = 2048
 """Last words, a change of key, and the frames around them."""
@@ -469,10 +473,11 @@ class Session(SessionState):
 
     def _round_size(self) -> int:
         """Room for what waits, so that a small message does not cost a big buffer."""
+        most = ROUND_SIZE if bool(self._replies) + bool(self._messages) + self.streams.sending > 1 else UNCROWDED_ROUND
         if self.streams.sending:
-            return ROUND_SIZE
+            return most
         waiting = len(self._control) + len(self._replies) + len(self._messages)
-        return min(ROUND_SIZE, waiting + waiting // 1024 + MAX_OVERHEAD)
+        return min(most, waiting + waiting // 1024 + MAX_OVERHEAD)
 
     def _rekey_is_due(self, now: float) -> bool:
         sealed = self._writer.sealed - self._rekeyed_count

@@ -16,7 +16,7 @@ from librats.session.streams import StreamError, StreamState
 
 __all__ = ["StreamTable"]
 
-QUANTUM = 64 * 1024
+QUANTUM = 65511  # what a full frame carries; a crumb more would begin another one
 """Bytes that a stream may send before it is the next one's turn."""
 
 LAST_NUMBER = 0xFFFFFFFE
@@ -166,9 +166,9 @@ class StreamTable:
             del self._ready[number]
             turn = QUANTUM
             while turn > 0 and stream.wants_to_send:
-                data, offset, size, end = stream.peek()
+                chunks, offset, size, end = stream.peek()
                 flags = StreamFlag.END if end else 0
-                taken = writer.put_stream(number, flags, data, offset, size)
+                taken = writer.put_chunks(number, flags, chunks, offset, size)
                 if taken < 0:
                     self._ready = {number: stream, **self._ready}
                     return

@@ -183,22 +183,19 @@ class StreamState:
             self._end_wanted = True
             self._host.stream_has_data(self)
 
-    def peek(self) -> tuple[bytes | bytearray, int, int, bool]:
-        """What the next frame may carry: buffer, offset, size, and whether the end goes with it."""
-        if not self._unsent:
-            return b"", 0, 0, self._end_wanted
-        data = self._unsent[0]
-        size = min(len(data) - self._unsent_offset, self.credit)
-        return data, self._unsent_offset, size, self._end_wanted and size == self.queued
+    def peek(self) -> tuple[deque[bytes | bytearray], int, int, bool]:
+        """What the next frame may carry: buffers, offset in the first, size, and whether the end goes with it."""
+        size = min(self.queued, self.credit)
+        return self._unsent, self._unsent_offset, size, self._end_wanted and size == self.queued
 
     def sent(self, size: int, *, end: bool) -> None:
         """Take note that a frame left with that many bytes of :meth:`peek`."""
         self.queued -= size
         self.credit -= size
-        self._unsent_offset += size
-        if self._unsent and self._unsent_offset == len(self._unsent[0]):
-            self._unsent.popleft()
-            self._unsent_offset = 0
+        offset = self._unsent_offset + size
+        while self._unsent and offset >= len(self._unsent[0]):
+            offset -= len(self._unsent.popleft())
+        self._unsent_offset = offset
         if end:
             self._finish_sending()
 

@@ -281,3 +281,31 @@ def test_a_used_up_counter_stops_the_writer() -> None:
     assert writer.put_stream(1, 0, b"data", 0, 4) == 4
     with pytest.raises(LocalProtocolError, match="used up"):
         writer.finish()
+
+
+@pytest.mark.parametrize("room", [100, 1000, 4096])
+@pytest.mark.parametrize("offset", [0, 3, 9])
+def test_chunks_are_sent_as_the_same_bytes_in_one_piece(room: int, offset: int) -> None:
+    chunks = [b"0123456789", bytearray(b"abc"), b"x" * 700, b"yz"]
+    whole = b"".join(chunks)
+    rounds = []
+    for pieces in (True, False):
+        writer = BlockWriter(Cipher(KEY))
+        writer.begin(room)
+        size = len(whole) - offset
+        taken = (
+            writer.put_chunks(5, 1, chunks, offset, size) if pieces else writer.put_stream(5, 1, whole, offset, size)
+        )
+        assert 0 < taken <= size
+        rounds.append((taken, writer.finish()))
+    assert rounds[0] == rounds[1]
+
+
+def test_chunks_that_hold_less_than_was_said_or_are_none_are_refused() -> None:
+    writer = BlockWriter(Cipher(KEY))
+    writer.begin(4096)
+    with pytest.raises(ValueError, match="less than was said"):
+        writer.put_chunks(1, 0, [b"ab"], 0, 3)
+    with pytest.raises(TypeError, match="a chunk is bytes or a bytearray, not str"):
+        writer.put_chunks(1, 0, ["ab"], 0, 2)  # type: ignore[list-item]
+    assert writer.put_chunks(1, 0, [], 0, 0) == 0

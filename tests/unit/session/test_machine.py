@@ -18,7 +18,7 @@ from librats.session.events import (
     StreamOpened,
 )
 from librats.session.frames import Kind, Reason
-from librats.session.machine import ROUND_SIZE
+from librats.session.machine import UNCROWDED_ROUND
 
 # Change of key
 
@@ -52,7 +52,7 @@ def test_a_key_changes_even_where_every_round_is_full() -> None:
     ours.write(bytes(8 << 20))
     for _ in range(10):
         data = pair.a.session.data_to_send(now=pair.now)
-        assert ROUND_SIZE - 64 <= len(data) <= ROUND_SIZE
+        assert UNCROWDED_ROUND - 64 <= len(data) <= UNCROWDED_ROUND
         pair.b.session.receive_data(data, now=pair.now)
         pair.carried[True].append(data)
     reader = oracle.Reader(oracle.Sealer(KEYS[0]), 1 << 20)

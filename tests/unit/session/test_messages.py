@@ -437,7 +437,7 @@ def test_an_asker_that_reads_slowly_is_held_back() -> None:
     for _ in range(200):
         request(pair, bytes(10_000))
     most = 0
-    for _ in range(90):
+    for _ in range(180):
         pair.move(forward=True)
         for event in pair.b.collect():
             if isinstance(event, Message):
