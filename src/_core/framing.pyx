@@ -408,7 +408,10 @@ cdef class BlockWriter:
         cdef Py_ssize_t piece, part
         cdef Py_ssize_t left
         cdef const uint8_t* source
-        cdef uint8_t* target = self._begin_stream(number, flags, size, &piece)
+        cdef uint8_t* target
+        if offset < 0 or size < 0:
+            raise ValueError("offset and size lie outside the data")
+        target = self._begin_stream(number, flags, size, &piece)
         if target == NULL:
             return piece
         left = piece
@@ -416,7 +419,7 @@ cdef class BlockWriter:
             if left == 0:
                 break
             source = _bytes_of(chunk)
-            part = min(left, <Py_ssize_t>len(chunk) - offset)
+            part = max(0, min(left, <Py_ssize_t>len(chunk) - offset))
             memcpy(target, source + offset, part)
             target += part
             left -= part

@@ -286,7 +286,7 @@ def test_a_used_up_counter_stops_the_writer() -> None:
 @pytest.mark.parametrize("room", [100, 1000, 4096])
 @pytest.mark.parametrize("offset", [0, 3, 9])
 def test_chunks_are_sent_as_the_same_bytes_in_one_piece(room: int, offset: int) -> None:
-    chunks = [b"0123456789", bytearray(b"abc"), b"x" * 700, b"yz"]
+    chunks: list[bytes | bytearray] = [b"0123456789", bytearray(b"abc"), b"x" * 700, b"yz"]
     whole = b"".join(chunks)
     rounds = []
     for pieces in (True, False):
@@ -306,6 +306,10 @@ def test_chunks_that_hold_less_than_was_said_or_are_none_are_refused() -> None:
     writer.begin(4096)
     with pytest.raises(ValueError, match="less than was said"):
         writer.put_chunks(1, 0, [b"ab"], 0, 3)
+    with pytest.raises(ValueError, match="less than was said"):
+        writer.put_chunks(1, 0, [b"ab"], 3, 1)
+    with pytest.raises(ValueError, match="outside the data"):
+        writer.put_chunks(1, 0, [b"ab"], -1, 1)
     with pytest.raises(TypeError, match="a chunk is bytes or a bytearray, not str"):
         writer.put_chunks(1, 0, ["ab"], 0, 2)  # type: ignore[list-item]
     assert writer.put_chunks(1, 0, [], 0, 0) == 0
