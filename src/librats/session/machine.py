@@ -30,8 +30,8 @@ ROUND_SIZE = 256 * 1024
 """Bytes that :meth:`Session.data_to_send` returns at the most."""
 
 UNCROWDED_ROUND = 124 * 1024
-"""The same where nothing but replies, messages or streams waits. From 128 KiB on an allocator asks the system for memory,
-which costs more than sealing."""
+"""The same where only one of replies, messages and streams waits. From 128 KiB on an allocator asks the system for
+memory, which costs more than sealing."""
 
 MAX_OVERHEAD = 2048
 """Last words, a change of key, and the frames around them."""
