@@ -263,4 +263,4 @@ cdef class BlockBuffer:
         return at
 
     cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1:
-        raise NotImplementedError
+        raise TypeError("what a block holds is for a subclass to read")
