@@ -126,8 +126,13 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
                 self._release_identity()
                 raise
 
+    def _load(self) -> Identity:
+        """Load everything that a start waits for; it blocks."""
+        load_openssl()
+        return self._load_kept()
+
     async def _start(self) -> None:
-        loading = asyncio.ensure_future(run_in_thread(self._load_kept))
+        loading = asyncio.ensure_future(run_in_thread(self._load))
         try:
             identity = await asyncio.shield(loading)
         except asyncio.CancelledError:
@@ -135,7 +140,6 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             raise
         if self._config.encryption is Encryption.OFF:
             logger.warning("encryption is off: nobody proves who they are, and everybody on the path can read along")
-        await run_in_thread(load_openssl)
         network = self._network = current_network()
         manager = PeerManager(
             identity,

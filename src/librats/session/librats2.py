@@ -393,4 +393,6 @@ class Librats2Session:
         elif now >= self._next_ping:
             self._next_ping = now + self._config.ping_interval
             self._reader.trim()
+            for queue in (self._urgent, self._messages):
+                queue.trim()
             self.ping(now=now)
