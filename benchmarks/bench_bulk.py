@@ -17,6 +17,7 @@ CURVE = "benchmarks.rivals.zmq_curve:bulk"
 IROH = "benchmarks.rivals.iroh_ends:bulk"
 LIBP2P = "benchmarks.rivals.libp2p_ends:bulk"
 FAST = "librats, crypto-fast"
+SODIUM = "librats, libsodium alone"
 SIZE = 8000
 ROUNDS = 5
 
@@ -25,13 +26,15 @@ def bench_bulk(stage: Stage) -> None:
     blocks = stage.scaled(SIZE)
     program = TcpSodium.build()
     contenders = [
-        Contender("librats", partial(bulk_rate, OURS, blocks, environment={"LIBRATS_AEAD": "libsodium"})),
+        Contender("librats", partial(bulk_rate, OURS, blocks)),
+        Contender(SODIUM, partial(bulk_rate, OURS, blocks, environment={"LIBRATS_AEAD": "libsodium"})),
         Contender("asyncio streams, plain", partial(bulk_rate, STREAMS, blocks)),
     ]
     if program is not None:
         contenders.append(Contender(program.name, partial(program.measure, blocks)))
     if stage.has("cryptography"):
-        contenders.append(Contender(FAST, partial(bulk_rate, OURS, blocks)))
+        package = {"LIBRATS_AEAD": "cryptography"}
+        contenders.append(Contender(FAST, partial(bulk_rate, OURS, blocks, environment=package)))
         if stage.has("uvloop"):
             contenders.append(Contender("uvloop TLS 1.3", partial(bulk_rate, TLS, blocks, loop="uvloop")))
     if stage.has("zmq"):
@@ -43,8 +46,9 @@ def bench_bulk(stage: Stage) -> None:
     contest = Contest("bulk 64 KiB", "MB/s", contenders, cpu_unit="ns/B")
     stage.hold(contest, ROUNDS)
     if program is not None:
-        stage.show(contest.beside(program.name, at_least(0.9)))
+        stage.show(contest.beside(program.name, at_least(0.9)), contest.beside(program.name, name=SODIUM))
     if contest.has("uvloop TLS 1.3"):
+        stage.show(contest.beside("uvloop TLS 1.3", at_least(0.8)))
         stage.show(contest.beside("uvloop TLS 1.3", at_least(0.8), name=FAST))
     stage.show(
         *(
@@ -53,9 +57,9 @@ def bench_bulk(stage: Stage) -> None:
             if contest.has(name)
         )
     )
-    stage.show(contest.cpu_alone(at_most(2.5)))
+    stage.show(contest.cpu_alone(at_most(2.5)), contest.cpu_alone(name=SODIUM))
     if contest.has(FAST):
-        stage.show(contest.cpu_alone(at_most(2.5), name=FAST))
+        stage.show(contest.cpu_alone(name=FAST))
 
 
 def bench_bulk_1_gb_hashed_at_both_ends(stage: Stage) -> None:

@@ -13,8 +13,9 @@ cdef enum:
     CIPHER_FORGED = -3
 
 
-# From this many bytes on, OpenSSL is quicker, call and all.
+# From this many bytes on, OpenSSL is quicker, call and all: the interpreter's own, and that of a Python package.
 cdef enum:
+    EVP_FROM = 1536
     OPENSSL_FROM = 2048
 
 
@@ -22,7 +23,10 @@ cdef class Cipher:
     cdef uint8_t _key[32]
     cdef uint64_t _nonce
     cdef object _openssl
+    cdef void* _evp
+    cdef int _evp_direction
 
+    cdef bint _has_evp(self, int direction) noexcept nogil
     cdef bint uses_openssl(self, size_t size) noexcept
     cdef object with_openssl(self)
     cdef int seal_apart(self, uint8_t* out, const uint8_t* plaintext, size_t size, object ad) except -9

@@ -5,8 +5,10 @@ linked and no second copy of libsodium is shipped. Those addresses are private t
 vector of RFC 8439, 2.8.2 at import, and ``nacl.bindings`` does the work (slower, with the GIL) where they are missing
 or wrong. ``LIBRATS_AEAD=bindings`` in the environment forces that. :data:`BACKEND` tells which of the two is in use.
 
-Messages of 2 KiB and more go through OpenSSL once :func:`load_openssl` has found the package ``cryptography``, in a
-version that encrypts into a buffer at hand; ``LIBRATS_AEAD=libsodium`` forbids it.
+Long messages go through OpenSSL where there is one: the interpreter's own (:mod:`librats._core.evp`;
+:data:`INTERPRETER_OPENSSL` tells), or, once :func:`load_openssl` has found it, that of the package ``cryptography``, in
+a version that encrypts into a buffer at hand. ``LIBRATS_AEAD=libsodium`` forbids both, ``LIBRATS_AEAD=cryptography``
+the first.
 
 A :class:`Cipher` belongs to one thread at a time.
 """
@@ -24,6 +26,9 @@ from libc.stdint cimport uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from librats._core.evp cimport (
+    EVP_KEYLESS, EVP_OPENING, EVP_SEALING, evp_available, evp_free, evp_load, evp_new, evp_open, evp_seal, evp_set_key
+)
 from librats._core.frame_layout cimport RELEASE_GIL_FROM
 from librats._core.octets cimport store_le64
 
@@ -133,8 +138,12 @@ cdef class Cipher:
             PyBuffer_Release(&view)
         self._nonce = nonce
         self._openssl = None
+        self._evp = NULL
+        self._evp_direction = EVP_KEYLESS
 
     def __dealloc__(self):
+        if self._evp != NULL:
+            evp_free(self._evp)
         if _wipe != NULL:
             _wipe(self._key, KEY_SIZE)
         else:
@@ -157,9 +166,16 @@ cdef class Cipher:
     cdef int seal_at(
         self, uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size
     ) noexcept nogil:
+        cdef uint8_t nonce[12]
         cdef int result
         if self._nonce == NONCE_LIMIT:
             return CIPHER_EXHAUSTED
+        if size >= EVP_FROM and self._has_evp(EVP_SEALING):
+            _make_nonce(nonce, self._nonce)
+            if not evp_seal(self._evp, out, plaintext, size, ad, ad_size, nonce):
+                return CIPHER_FORGED
+            self._nonce += 1
+            return CIPHER_OK
         result = _raw_seal(out, plaintext, size, ad, ad_size, self._nonce, self._key)
         if result == CIPHER_OK:
             self._nonce += 1
@@ -175,7 +191,11 @@ cdef class Cipher:
         if size < TAG_SIZE:
             return CIPHER_TOO_SHORT
         _make_nonce(nonce, self._nonce)
-        if _open == NULL:
+        if size >= EVP_FROM and self._has_evp(EVP_OPENING):
+            result = (
+                CIPHER_OK if evp_open(self._evp, out, ciphertext, size, ad, ad_size, nonce) else CIPHER_FORGED
+            )
+        elif _open == NULL:
             result = _open_with_bindings(out, ciphertext, size, ad, ad_size, nonce, self._key)
         elif _open(out, NULL, NULL, ciphertext, size, ad, ad_size, nonce, self._key) == 0:
             result = CIPHER_OK
@@ -185,6 +205,19 @@ cdef class Cipher:
             self._nonce += 1
         return result
 
+    cdef bint _has_evp(self, int direction) noexcept nogil:
+        """Whether the interpreter's OpenSSL is there, and has the key in that direction from now on."""
+        if self._evp_direction == direction:
+            return True
+        if not evp_available():
+            return False
+        if self._evp == NULL:
+            self._evp = evp_new()
+        if self._evp == NULL or not evp_set_key(self._evp, direction, self._key):
+            return False
+        self._evp_direction = direction
+        return True
+
     cdef int rekey_at(self) noexcept nogil:
         cdef uint8_t zeros[32]
         cdef uint8_t sealed[48]
@@ -193,6 +226,7 @@ cdef class Cipher:
         result = _raw_seal(sealed, zeros, sizeof(zeros), NULL, 0, NONCE_LIMIT, self._key)
         if result == CIPHER_OK:
             memcpy(self._key, sealed, KEY_SIZE)
+            self._evp_direction = EVP_KEYLESS
             with gil:
                 self._openssl = None  # it has the old key
         if _wipe != NULL:
@@ -389,7 +423,7 @@ cdef list _run_batch(Cipher cipher, list inputs, bint sealing):
 cdef object _seal_error(int result):
     if result == CIPHER_EXHAUSTED:
         return LocalProtocolError("the message counter of this key is used up")
-    return LocalProtocolError("libsodium could not encrypt")
+    return LocalProtocolError("the library could not encrypt")
 
 
 cdef object _open_error(int result):
@@ -407,12 +441,12 @@ def load_openssl():
     harmless.
 
     Returns:
-        True where they do from now on.
+        True where they do from now on; False where the interpreter's own OpenSSL does it already, too.
     """
     global _openssl_class, _openssl_refusal
     if _openssl_class is not None:
         return True
-    if os.environ.get("LIBRATS_AEAD") in ("bindings", "libsodium"):
+    if os.environ.get("LIBRATS_AEAD") in ("bindings", "libsodium") or evp_available():
         return False
     try:
         from cryptography.exceptions import InvalidTag
@@ -493,4 +527,5 @@ cdef bint _agrees_with_rfc8439():
     ) == 0 and (<const char*>out)[:size] == plaintext
 
 
+INTERPRETER_OPENSSL = os.environ.get("LIBRATS_AEAD") not in ("bindings", "libsodium", "cryptography") and evp_load()
 BACKEND = "libsodium" if _load_libsodium() else "bindings"

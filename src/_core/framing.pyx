@@ -304,7 +304,7 @@ cdef class BlockWriter:
         if result != CIPHER_OK:
             raise LocalProtocolError(
                 "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
-                else "libsodium could not encrypt"
+                else "the library could not encrypt"
             )
         store_be32(block, <uint32_t>(plain + TAG_SIZE))
         self._size += LENGTH_PREFIX + plain + TAG_SIZE

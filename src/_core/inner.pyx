@@ -202,7 +202,7 @@ cdef class InnerWriter:
         if result != CIPHER_OK:
             raise LocalProtocolError(
                 "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
-                else "libsodium could not encrypt"
+                else "the library could not encrypt"
             )
         urgent._taken(urgent_size)
         messages._taken(size)

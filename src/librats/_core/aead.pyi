@@ -6,6 +6,7 @@ from typing_extensions import Buffer
 def load_openssl() -> bool: ...
 
 BACKEND: Final[str]
+INTERPRETER_OPENSSL: Final[bool]
 
 @final
 class Cipher:

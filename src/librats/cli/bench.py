@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import librats
-from librats._core.aead import BACKEND
+from librats._core.aead import BACKEND, INTERPRETER_OPENSSL, load_openssl
 from librats.cli.arguments import add_command, positive, whole_positive
 from librats.cli.measuring.contest import Row
 from librats.cli.measuring.sections import SECTIONS, Job
@@ -78,6 +78,7 @@ def _run(args: argparse.Namespace, output: Output) -> int:
         "cpus": os.cpu_count(),
         "loop": args.loop,
         "aead": BACKEND,
+        "openssl": "interpreter" if INTERPRETER_OPENSSL else "cryptography" if load_openssl() else None,
     }
     output.emit(event="machine", **machine)
     output.hint(", ".join(f"{key} {value}" for key, value in machine.items()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _hashlib
+import ctypes
 import os
 import subprocess
 import sys
@@ -10,25 +12,31 @@ from pathlib import Path
 import nacl.bindings
 import pytest
 
-from librats._core.aead import Cipher, load_openssl
+from librats._core.aead import INTERPRETER_OPENSSL, Cipher, load_openssl
 from librats.errors import LocalProtocolError, RemoteProtocolError
 
 KEY = bytes(range(32))
 LAST = 2**64 - 1
-SIZES = (2031, 2032, 2033, 2047, 2048, 2049, 16_384, 65_519, 70_000)
+SIZES = (1519, 1520, 1535, 1536, 1537, 2031, 2032, 2033, 2047, 2048, 2049, 16_384, 65_519, 70_000)
 ROOT = Path(__file__).parents[3]
+ASKED = os.environ.get("LIBRATS_AEAD", "")
 BIG = ("tests/unit/core/test_framing.py", "tests/unit/core/test_unframing.py", "tests/unit/session/test_streams.py")
 
 
 @pytest.fixture(autouse=True)
 def _loaded() -> None:
-    assert load_openssl()
-    assert load_openssl()
+    assert load_openssl() == (ASKED != "libsodium" and not INTERPRETER_OPENSSL)
+    assert load_openssl() == (ASKED != "libsodium" and not INTERPRETER_OPENSSL)
 
 
 def by_libsodium(key: bytes, counter: int, plaintext: bytes, ad: bytes) -> bytes:
     nonce = bytes(4) + counter.to_bytes(8, "little")
     return nacl.bindings.crypto_aead_chacha20poly1305_ietf_encrypt(plaintext, ad, nonce, key)
+
+
+def test_the_openssl_of_the_interpreter_is_used_where_it_can_be_found() -> None:
+    found = hasattr(ctypes.CDLL(_hashlib.__file__), "EVP_chacha20_poly1305")
+    assert (found and not ASKED) == INTERPRETER_OPENSSL
 
 
 @pytest.mark.parametrize("ad", [b"", b"associated"])
@@ -80,38 +88,47 @@ def test_the_last_counter_value_is_never_used() -> None:
         Cipher(KEY, LAST).open(bytes(5000))
 
 
-def run_tests(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import sys, pytest\n{code}\nsys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', *{BIG}]))",
-        ],
+def test_one_cipher_may_seal_and_open() -> None:
+    cipher = Cipher(KEY)
+    sealed = cipher.seal(bytes(5000))
+    cipher.nonce = 0
+    assert cipher.open(sealed) == bytes(5000)
+    assert cipher.seal(bytes(5000)) == by_libsodium(KEY, 1, bytes(5000), b"")
+
+
+def run(*arguments: str, **environment: str) -> None:
+    done = subprocess.run(
+        [sys.executable, *arguments],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_framing_is_the_same_with_openssl() -> None:
-    run = run_tests("from librats._core.aead import load_openssl\nassert load_openssl()")
-    assert run.returncode == 0, run.stdout + run.stderr
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
-def test_framing_is_the_same_without_openssl() -> None:
-    run = run_tests("from librats._core.aead import load_openssl\nassert not load_openssl()", LIBRATS_AEAD="libsodium")
-    assert run.returncode == 0, run.stdout + run.stderr
+@pytest.mark.parametrize("library", ["cryptography", "libsodium"])
+def test_other_libraries_do_the_same(library: str) -> None:
+    run(*PYTEST, __file__, "-k", "not framing and not libraries and not done_without", LIBRATS_AEAD=library)
 
 
-def test_a_package_that_is_missing_or_too_old_is_done_without() -> None:
+@pytest.mark.parametrize("library", ["", "cryptography", "libsodium"])
+def test_framing_is_the_same_with_each_library(library: str) -> None:
+    run(*PYTEST, *BIG, LIBRATS_AEAD=library)
+
+
+def test_what_is_missing_or_too_old_is_done_without() -> None:
     code = """
 import sys
+sys.modules["_hashlib"] = None
 sys.modules["cryptography.hazmat.primitives.ciphers.aead"] = None
-from librats._core.aead import Cipher, load_openssl
+from librats._core.aead import INTERPRETER_OPENSSL, Cipher, load_openssl
+assert not INTERPRETER_OPENSSL
 assert not load_openssl()
 assert Cipher(bytes(32)).open(Cipher(bytes(32)).seal(bytes(5000))) == bytes(5000)
 """
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
+    run("-c", code)

@@ -1,0 +1,178 @@
+"""ChaCha20-Poly1305 by the OpenSSL that the interpreter itself has loaded, for messages big enough to gain by it.
+
+CPython's ``_hashlib`` is linked to libcrypto. Where that is a shared library, its functions are found by name, and
+called without Python objects, without the GIL and, if need be, in place. Nothing is linked, and no copy is shipped.
+They are checked against the vector of RFC 8439, 2.8.2: an OpenSSL without the cipher, or one that may not
+use it, counts as none. Interpreters with OpenSSL built in have none either.
+
+A context belongs to one thread at a time.
+"""
+
+from libc.stdint cimport uint8_t
+from libc.string cimport memcmp, memset
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+    #include <windows.h>
+    static void *librats_open_libcrypto(const char *module) {
+        HMODULE found = GetModuleHandleA("libcrypto-3.dll");
+        if (found == NULL) found = GetModuleHandleA("libcrypto-3-x64.dll");
+        if (found == NULL) found = GetModuleHandleA("libcrypto-3-arm64.dll");
+        if (found == NULL) found = GetModuleHandleA("libcrypto-1_1.dll");
+        (void)module;
+        return (void *)found;
+    }
+    static void *librats_find(void *library, const char *name) {
+        return (void *)GetProcAddress((HMODULE)library, name);
+    }
+    #else
+    #include <dlfcn.h>
+    static void *librats_open_libcrypto(const char *module) {
+        /* A look-up in a module goes on to the libraries that it is linked to. */
+        return dlopen(module, RTLD_LAZY | RTLD_LOCAL);
+    }
+    static void *librats_find(void *library, const char *name) {
+        return dlsym(library, name);
+    }
+    #endif
+    """
+    void* librats_open_libcrypto(const char* module) noexcept
+    void* librats_find(void* library, const char* name) noexcept
+
+cdef enum:
+    CTRL_AEAD_GET_TAG = 0x10
+    CTRL_AEAD_SET_TAG = 0x11
+    TAG_SIZE = 16
+    MOST = 0x40000000  # OpenSSL's lengths are ints
+
+ctypedef void* (*new_function)() noexcept nogil
+ctypedef void (*free_function)(void*) noexcept nogil
+ctypedef int (*init_function)(void*, const void*, void*, const uint8_t*, const uint8_t*, int) noexcept nogil
+ctypedef int (*update_function)(void*, uint8_t*, int*, const uint8_t*, int) noexcept nogil
+ctypedef int (*final_function)(void*, uint8_t*, int*) noexcept nogil
+ctypedef int (*ctrl_function)(void*, int, int, void*) noexcept nogil
+
+# Written once, by evp_load, while librats._core.aead is imported; read only ever after.
+cdef const void* _cipher = NULL
+cdef new_function _new = NULL
+cdef free_function _free = NULL
+cdef init_function _init = NULL
+cdef update_function _update = NULL
+cdef final_function _final = NULL
+cdef ctrl_function _ctrl = NULL
+
+
+cdef bint evp_available() noexcept nogil:
+    return _cipher != NULL
+
+
+cdef void* evp_new() noexcept nogil:
+    """A context without a key; NULL where there is no memory."""
+    return _new()
+
+
+cdef void evp_free(void* context) noexcept nogil:
+    """Wipe and free a context."""
+    _free(context)
+
+
+cdef bint evp_set_key(void* context, int direction, const uint8_t* key) noexcept nogil:
+    return _init(context, _cipher, NULL, key, NULL, direction == EVP_SEALING) == 1
+
+
+cdef bint evp_seal(
+    void* context, uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce
+) noexcept nogil:
+    """Seal with the key of the context; ``out`` may be ``plaintext``. False where OpenSSL could not."""
+    cdef int written = 0
+    return (
+        size < MOST and ad_size < MOST
+        and _init(context, NULL, NULL, NULL, nonce, 1) == 1
+        and (not ad_size or _update(context, NULL, &written, ad, <int>ad_size) == 1)
+        and _update(context, out, &written, plaintext, <int>size) == 1
+        and _final(context, out + written, &written) == 1
+        and _ctrl(context, CTRL_AEAD_GET_TAG, TAG_SIZE, out + size) == 1
+    )
+
+
+cdef bint evp_open(
+    void* context, uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce
+) noexcept nogil:
+    """Open ``size`` bytes, tag and all; ``out`` may be ``ciphertext``. False, and ``out`` wiped, if they are forged."""
+    cdef int written = 0
+    cdef size_t plain = size - TAG_SIZE
+    if not (
+        size < MOST and ad_size < MOST
+        and _init(context, NULL, NULL, NULL, nonce, 0) == 1
+        and _ctrl(context, CTRL_AEAD_SET_TAG, TAG_SIZE, <void*>(ciphertext + plain)) == 1
+        and (not ad_size or _update(context, NULL, &written, ad, <int>ad_size) == 1)
+        and _update(context, out, &written, ciphertext, <int>plain) == 1
+        and _final(context, out + written, &written) == 1
+    ):
+        memset(out, 0, plain)
+        return False
+    return True
+
+
+cdef bint _agrees_with_rfc8439():
+    cdef bytes key = bytes(range(0x80, 0xA0))
+    cdef bytes nonce = bytes.fromhex("070000004041424344454647")
+    cdef bytes ad = bytes.fromhex("50515253c0c1c2c3c4c5c6c7")
+    cdef bytes plaintext = (
+        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+        b"sunscreen would be it."
+    )
+    cdef bytes tag = bytes.fromhex("1ae10b594f09e26a7e902ecbd0600691")
+    cdef uint8_t out[256]
+    cdef int size = len(plaintext)
+    cdef bint right = False
+    cdef void* context = _new()
+    if context == NULL:
+        return False
+    if (
+        evp_set_key(context, EVP_SEALING, key)
+        and evp_seal(context, out, plaintext, size, ad, len(ad), nonce)
+        and memcmp(out + size, <const uint8_t*>tag, TAG_SIZE) == 0
+        and evp_set_key(context, EVP_OPENING, key)
+        and evp_open(context, out, out, size + TAG_SIZE, ad, len(ad), nonce)
+        and memcmp(out, <const uint8_t*>plaintext, size) == 0
+    ):
+        out[0] ^= 1
+        right = not evp_open(context, out, out, size + TAG_SIZE, ad, len(ad), nonce)
+    _free(context)
+    return right
+
+
+cdef bint evp_load() except *:
+    """Find the functions of the interpreter's OpenSSL; return whether they are there and give the right answers."""
+    global _cipher, _new, _free, _init, _update, _final, _ctrl
+    cdef void* library
+    cdef new_function get_cipher
+    try:
+        import _hashlib
+
+        module = _hashlib.__file__.encode("utf-8", "surrogateescape")
+    except (ImportError, AttributeError):
+        return False
+    library = librats_open_libcrypto(module)
+    if library == NULL:
+        return False
+    get_cipher = <new_function>librats_find(library, "EVP_chacha20_poly1305")
+    _new = <new_function>librats_find(library, "EVP_CIPHER_CTX_new")
+    _free = <free_function>librats_find(library, "EVP_CIPHER_CTX_free")
+    _init = <init_function>librats_find(library, "EVP_CipherInit_ex")
+    _update = <update_function>librats_find(library, "EVP_CipherUpdate")
+    _final = <final_function>librats_find(library, "EVP_CipherFinal_ex")
+    _ctrl = <ctrl_function>librats_find(library, "EVP_CIPHER_CTX_ctrl")
+    if (
+        get_cipher == NULL or _new == NULL or _free == NULL or _init == NULL or _update == NULL or _final == NULL
+        or _ctrl == NULL
+    ):
+        return False
+    _cipher = get_cipher()
+    if _cipher != NULL and not _agrees_with_rfc8439():
+        _cipher = NULL
+    return _cipher != NULL
