@@ -388,13 +388,10 @@ class Inbox:
         session = link.session
         if failure is None:
             try:
-                payload = encode_value(result, self._dispatcher.config)
-                session.check_size(memoryview(payload[1]).nbytes)
+                session.send_reply(number, encode_value(result, self._dispatcher.config))
             except UsageError as error:
                 logger.error("the reply of a handler cannot be sent: %s", error)
                 failure = error
-            else:
-                session.send_reply(number, payload)
         if failure is not None:
             session.send_error(number, Reason.HANDLER_ERROR, f"{type(failure).__name__}: {failure}")
         link.request_flush()

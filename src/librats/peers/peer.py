@@ -278,21 +278,13 @@ class Peer:
             UsageError: The data cannot be sent, no JSON can be a value of the model, or too many requests are under
                 way.
         """
-        expected = model_of(model)
-        seconds = self._config.request_timeout if isinstance(timeout, Default) else timeout
+        expected = None if model is None else model_of(model)
+        seconds = left = self._config.request_timeout if isinstance(timeout, Default) else timeout
         name = encode_name(type)
         payload = encode_value(data, self._config.session)
         link = self._open_link()
-        link.session.check_size(memoryview(payload[1]).nbytes)
-        deadline = None if seconds is None else link.now() + seconds
-        while not link.has_room:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await link.wait_for_room()
-            except TimeoutError:
-                raise RequestTimeout(f"no room to send {type!r} within {seconds:g} s") from None
-            link = self._open_link()
-        left = None if deadline is None else max(0.0, deadline - link.now())
+        if not link.has_room:
+            link, left = await self._room_for_request(link, type, seconds)
         try:
             kind, reply = await link.request(payload, name, left)
         except (RequestTimeout, RemoteError) as error:
@@ -302,6 +294,18 @@ class Peer:
         if expected is not None:
             return expected.decode(kind, reply, self._config.session)
         return decode_payload(kind, reply, self._config.session)
+
+    async def _room_for_request(self, link: Link, type: str, seconds: float | None) -> tuple[Link, float | None]:
+        """Wait for room; return the link that has it, and how many seconds are left."""
+        deadline = None if seconds is None else link.now() + seconds
+        while not link.has_room:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await link.wait_for_room()
+            except TimeoutError:
+                raise RequestTimeout(f"no room to send {type!r} within {seconds:g} s") from None
+            link = self._open_link()
+        return link, None if deadline is None else max(0.0, deadline - link.now())
 
     def send_datagram(self, data: Any) -> None:
         """Send bytes that may get lost or arrive out of order; over TCP they travel with the stream and do not.

@@ -52,6 +52,7 @@ class LinkEvents(LinkState):
         session = self._session
         if session is None:
             return
+        link: Link = self  # type: ignore[assignment]  # nothing else is one
         events = session.take_events()
         self._processing = True
         try:
@@ -60,9 +61,9 @@ class LinkEvents(LinkState):
                 if not self.admitted and type(event) not in (GoAwayReceived, SessionFailed):
                     continue  # what came from somebody who was never let in is not heard
                 if type(event) is MessageRun:
-                    self._owner.messages_received(self._link, event)
+                    self._owner.messages_received(link, event)
                 elif type(event) is Message:
-                    self._owner.request_received(self._link, event)
+                    self._owner.request_received(link, event)
                 else:
                     self._take_event(event)
         finally:
@@ -70,7 +71,8 @@ class LinkEvents(LinkState):
         if self._just_consumed:
             session.consumed(self._just_consumed)
             self._just_consumed = 0
-        self._hold_back(session)
+        if session.wants_pause != self._held_back:
+            self._hold_back(session)
         if session.wants_to_send or self.retired:
             self._flush()
 

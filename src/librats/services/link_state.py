@@ -54,6 +54,7 @@ class LinkState:
         "_said_goodbye",
         "_session",
         "_shared",
+        "_spoke_first",
         "_streams",
         "_timer",
         "_transport",
@@ -133,6 +134,7 @@ class LinkState:
         self._closing = False
         self._said_goodbye = False
         self._said_all = False
+        self._spoke_first = False
         self._streams: dict[int, Stream] = {}
         self._waiters = Waiters(self._loop)
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -196,7 +198,7 @@ class LinkState:
             """Go on taking from the network."""
 
         def flush_first(self) -> None:
-            """Send what is queued at once, or with the rest of this turn."""
+            """Send what is queued at once, or with the rest."""
 
         def _flush(self) -> None:
             """Send what is queued."""

@@ -64,6 +64,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes from the network."""
         if self._session is not None:
+            self._spoke_first = False
             self._session.buffer_updated(nbytes, now=self._loop.time())
             self._process()
         elif self._opening is not None and self._opening_buffer is not None:
@@ -141,55 +142,54 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             self._flush_handle = self._loop.call_soon(self._flush)
 
     def flush_first(self) -> None:
-        """Send what is queued at once, where nothing has left in this turn of the loop; else together with the rest."""
-        if self._flush_handle is None and not self._processing:
-            self._flush()
-            if not self._paused and self._transport is not None:
-                self._flush_handle = self._loop.call_soon(self._flush_rest)
-
-    def _flush_rest(self) -> None:
-        self._flush_handle = None
-        if self._session is not None and self._session.wants_to_send:
+        """Send what is queued at once, the first time since anything has come; from then on together with the rest."""
+        if self._spoke_first:
+            self.request_flush()
+        elif self._flush_handle is None and not self._processing:
+            self._spoke_first = True
             self._flush()
 
     def _flush(self) -> None:
         if self._flush_handle is not None:
             self._flush_handle.cancel()
             self._flush_handle = None
+            self._spoke_first = False
         session, transport = self._session, self._transport
         if session is None or transport is None or self._said_all:
             return
-        while not (self._paused or transport.is_closing()):
-            data = session.data_to_send(now=self._loop.time())
-            if not data:
-                break
+        now = self._loop.time()
+        while not (self._paused or transport.is_closing()) and (data := session.data_to_send(now=now)):
             transport.write(data)
             if not session.wants_to_send:
                 break
-        session.streams.flush_changes()
-        self._after_flush(session)
-
-    def _after_flush(self, session: Session | Librats2Session) -> None:
         events = session.take_events()
         while events and type(events[0]) is StreamChanged and self.admitted:
             self._take_event(events.popleft())
-        low_water = self._shared.send_low_water
         if self._is_full:
             self._is_full = not self.has_room
+        if self._waiters.any_for_sending:
+            self._wake_for_sending(session)
+        if self._said_goodbye:
+            self._end_if_all_is_said(session)
+        elif self.retired and not self._closing:
+            self._leave_if_done(session)
+
+    def _wake_for_sending(self, session: Session | Librats2Session) -> None:
+        low_water = self._shared.send_low_water
         if self._waiters.any_for_room and session.queued <= low_water:
             self._waiters.wake_senders()
         if self._waiters.any_for_reply_room and session.replies_queued <= low_water:
             self._waiters.wake_answerers()
         if self._waiters.any_for_emptied and isinstance(session, Session) and session.has_drained:
             self._waiters.settle_emptied()
-        if self._said_goodbye and not session.wants_to_send and not session.queued and self._transport is not None:
+
+    def _end_if_all_is_said(self, session: Session | Librats2Session) -> None:
+        if not session.wants_to_send and not session.queued and self._transport is not None:
             self._said_goodbye = False
             self._said_all = True
             if self._transport.can_write_eof():
                 with contextlib.suppress(OSError):  # the peer has just dropped the connection
                     self._transport.write_eof()
-        elif self.retired and not self._closing:
-            self._leave_if_done(session)
 
     def pause_writing(self) -> None:
         """Stop: the network is full."""
@@ -213,7 +213,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             return
         when = self._session.next_timer()
         if self._timer is not None:
-            if not self._timer.cancelled() and self._timer.when() <= when:
+            if self._timer.when() <= when:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._on_timer)

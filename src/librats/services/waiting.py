@@ -68,6 +68,11 @@ class Waiters:
         return bool(self._pongs)
 
     @property
+    def any_for_sending(self) -> bool:
+        """True where somebody waits for something to leave."""
+        return bool(self._room or self._reply_room or self._emptied)
+
+    @property
     def any_for_room(self) -> bool:
         """True where somebody waits for room."""
         return bool(self._room)

@@ -137,8 +137,10 @@ class Session(SessionState):
             self.fail(Reason.LIMIT, "the peer asks without reading the answers")
         elif len(self._events) > self._max_events:
             self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
-        elif self._has_memory():
-            self._grant_messages()
+        elif self._reader.window_used != self._window_seen:
+            self._window_seen = self._reader.window_used
+            if self._has_memory() and self._reader.assembling:  # of parts of a message nobody can be done with one
+                self._grant_messages()
 
     def _refuse(self, limit: str, words: str) -> None:
         self._shared.refuse(limit)
@@ -243,7 +245,8 @@ class Session(SessionState):
 
     def take_events(self) -> deque[Event]:
         """Return the queue of events; the caller empties it."""
-        self.streams.flush_changes()
+        if self.streams.changed:
+            self.streams.flush_changes()
         return self._events
 
     # Verbs
@@ -304,9 +307,12 @@ class Session(SessionState):
 
         Raises:
             PeerNotConnected: The session is closed.
-            UsageError: Too many requests wait for their answers.
+            UsageError: It is too long for one side, or too many requests wait for their answers.
         """
-        self._check_open()
+        if self._going or self.failed is not None:
+            self._check_open()
+        if len(payload[1]) > self._max_payload:
+            self.check_size(len(payload[1]))
         number = self.requests.next_number()
         timeout_ms = 0 if timeout is None else round(min(max(1, timeout * 1000), UINT32_MAX))
         self._messages.add_request(payload[0], number, timeout_ms, name, payload[1])
@@ -328,7 +334,13 @@ class Session(SessionState):
         self._send_credit += HOLD
 
     def send_reply(self, number: int, payload: Payload) -> None:
-        """Queue the answer to a request; nothing happens where the peer has cancelled it."""
+        """Queue the answer to a request; nothing happens where the peer has cancelled it.
+
+        Raises:
+            UsageError: It is too long for one side.
+        """
+        if len(payload[1]) > self._max_payload:
+            self.check_size(len(payload[1]))
         if self.failed is None and self.requests.answer(number):
             self._replies.add_id(FrameType.REPLY, payload[0], number, payload[1])
             self.messages_sent += 1
@@ -431,28 +443,34 @@ class Session(SessionState):
 
         Control frames go first, then replies, messages as far as the peer's window allows, and streams in turn.
         """
-        if not self.wants_to_send:
+        control, replies, messages = self._control, self._replies, self._messages
+        streams = self.streams.ready
+        sends_messages = bool(messages) and self._send_credit > FRAME_COST
+        if not (control or replies or sends_messages or streams) and (self._last_words is None or messages):
             return b""
+        is_crowded = bool(replies) + sends_messages + bool(streams) > 1
         writer = self._writer
-        writer.begin(self._round_size())
+        if streams:
+            writer.begin(ROUND_SIZE if is_crowded else UNCROWDED_ROUND)
+        else:  # room for what waits, so that a small message does not cost a big buffer
+            waiting = len(control) + len(replies) + len(messages)
+            writer.begin(min(ROUND_SIZE if is_crowded else UNCROWDED_ROUND, waiting + waiting // 1024 + MAX_OVERHEAD))
         # First of all, because a round that is full has no room for it.
-        if self._rekey_is_due(now) and writer.put_rekey():
+        if writer.sealed != self._rekeyed_count and self._rekey_is_due(now) and writer.put_rekey():
             self._rekeyed_at = now
             self._rekeyed_count = writer.sealed
-        if self._control:
-            writer.put_queue(self._control)
-        may_send_messages = bool(self._messages) and self._send_credit > FRAME_COST
-        is_crowded = bool(self._replies) + may_send_messages + self.streams.sending > 1
-        if self._replies:
-            writer.put_queue(self._replies, CROWDED_SHARE if is_crowded else -1)
+        if control:
+            writer.put_queue(control)
+        if replies:
+            writer.put_queue(replies, CROWDED_SHARE if is_crowded else -1)
             self._grant_messages()
-        if may_send_messages:
+        if sends_messages:
             credit = min(self._send_credit, CROWDED_SHARE) if is_crowded else self._send_credit
-            self._send_credit -= writer.put_queue(self._messages, credit)
+            self._send_credit -= writer.put_queue(messages, credit)
             self.requests.tell_cancelled()
-        if self.streams.sending:
+        if streams:
             self.streams.put(writer)
-        if self._last_words is not None and not self.queued and not self._control and not self.streams.sending:
+        if self._last_words is not None and not (messages or replies or self._control or self.streams.ready):
             self._control.add(FrameType.GO_AWAY, 0, self._last_words)
             self._last_words = None
             writer.put_queue(self._control)
@@ -467,17 +485,9 @@ class Session(SessionState):
             self._control
             or self._replies
             or (self._messages and self._send_credit > FRAME_COST)
-            or self.streams.sending
+            or self.streams.ready
             or (self._last_words is not None and not self.queued)
         )
-
-    def _round_size(self) -> int:
-        """Room for what waits, so that a small message does not cost a big buffer."""
-        most = ROUND_SIZE if bool(self._replies) + bool(self._messages) + self.streams.sending > 1 else UNCROWDED_ROUND
-        if self.streams.sending:
-            return most
-        waiting = len(self._control) + len(self._replies) + len(self._messages)
-        return min(most, waiting + waiting // 1024 + MAX_OVERHEAD)
 
     def _rekey_is_due(self, now: float) -> bool:
         sealed = self._writer.sealed - self._rekeyed_count

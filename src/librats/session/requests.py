@@ -17,6 +17,8 @@ __all__ = ["RequestTable"]
 NEVER = float("inf")
 LAST_NUMBER = 0xFFFFFFFF
 
+KINDS = {int(kind): kind for kind in Kind}
+
 SPARE_DEADLINES = 1024
 """Deadlines of requests already answered that may be kept before they are thrown out."""
 
@@ -121,10 +123,9 @@ class RequestTable:
     def replied(self, number: int, flags: int, payload: bytes) -> None:
         """Take note of an answer. One that nobody waits for is late, and dropped."""
         if self._ours.pop(number, None) is not None:
-            try:
-                kind = Kind(flags & 0x03)
-            except ValueError:
-                raise RemoteProtocolError("a reply of unknown kind") from None
+            kind = KINDS.get(flags & 0x03)
+            if kind is None:
+                raise RemoteProtocolError("a reply of unknown kind")
             self._events.append(ReplyReceived(number, kind, payload))
 
     def refused(self, number: int, code: str, message: str) -> None:

@@ -55,6 +55,7 @@ class SessionState:
         "_unhandled",
         "_window",
         "_window_granted",
+        "_window_seen",
         "_writer",
         "bytes_received",
         "bytes_sent",
@@ -95,6 +96,7 @@ class SessionState:
         self._send_credit = greeting.message_window
         self._max_payload = min(config.max_message_size, greeting.max_message)
         self._window_granted = self._window
+        self._window_seen = 0
         self._unhandled = 0
         self._malformed = 0
 

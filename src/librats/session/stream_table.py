@@ -36,7 +36,6 @@ class StreamTable:
     """
 
     __slots__ = (
-        "_changed",
         "_config",
         "_control",
         "_events",
@@ -44,12 +43,13 @@ class StreamTable:
         "_next_number",
         "_open",
         "_pace",
-        "_ready",
         "_share",
         "_shared",
         "_streams",
         "_window_total",
+        "changed",
         "now",
+        "ready",
         "rtt",
     )
 
@@ -72,8 +72,10 @@ class StreamTable:
         self._next_number = 1 if initiator else 2
         self._last_theirs = 0
         self._streams: dict[int, StreamState] = {}
-        self._ready: dict[int, StreamState] = {}
-        self._changed: dict[int, StreamState] = {}
+        self.ready: dict[int, StreamState] = {}
+        """Streams that could send now, in the order of their turns."""
+        self.changed: dict[int, StreamState] = {}
+        """Streams of which :meth:`flush_changes` has not told yet."""
         self._open = [0, 0]
         self._window_total = 0
         self.now = 0.0
@@ -100,11 +102,6 @@ class StreamTable:
     def windows(self) -> int:
         """Bytes that the peer may send on all streams before we have read any."""
         return self._window_total
-
-    @property
-    def sending(self) -> bool:
-        """True where a stream could send now."""
-        return bool(self._ready)
 
     # Verbs
 
@@ -161,35 +158,35 @@ class StreamTable:
 
     def put(self, writer: BlockWriter) -> None:
         """Let the streams send in turns, as far as the writer has room."""
-        while self._ready:
-            number, stream = next(iter(self._ready.items()))
-            del self._ready[number]
+        while self.ready:
+            number, stream = next(iter(self.ready.items()))
+            del self.ready[number]
             turn = QUANTUM
             while turn > 0 and stream.wants_to_send:
                 chunks, offset, size, end = stream.peek()
                 flags = StreamFlag.END if end else 0
                 taken = writer.put_chunks(number, flags, chunks, offset, size)
                 if taken < 0:
-                    self._ready = {number: stream, **self._ready}
+                    self.ready = {number: stream, **self.ready}
                     return
                 stream.sent(taken, end=end and taken == size)
-                self._changed[number] = stream
+                self.changed[number] = stream
                 turn -= max(taken, 1)
             if stream.wants_to_send:
-                self._ready[number] = stream
+                self.ready[number] = stream
 
     def flush_changes(self) -> None:
         """Tell, once for each, which streams have changed."""
-        if self._changed:
-            self._events.extend(StreamChanged(stream) for stream in self._changed.values())
-            self._changed.clear()
+        if self.changed:
+            self._events.extend(StreamChanged(stream) for stream in self.changed.values())
+            self.changed.clear()
 
     # What a stream asks of its host
 
     def stream_has_data(self, stream: StreamState) -> None:
         """Put the stream in the round of those that want to send."""
         if stream.wants_to_send:
-            self._ready.setdefault(stream.number, stream)
+            self.ready.setdefault(stream.number, stream)
 
     def grant(self, stream: StreamState, credit: int) -> None:
         """Let the peer send that many more bytes."""
@@ -219,8 +216,8 @@ class StreamTable:
     def forget(self, stream: StreamState) -> None:
         """Drop a stream whose directions have both ended."""
         if self._streams.pop(stream.number, None) is not None:
-            self._ready.pop(stream.number, None)
-            self._changed[stream.number] = stream
+            self.ready.pop(stream.number, None)
+            self.changed[stream.number] = stream
             self._window_total -= stream.window
             self._open[stream.incoming] -= 1
             self._shared.streams[stream.incoming] -= 1
@@ -254,7 +251,7 @@ class StreamTable:
             self._check_was_open(number)
             return
         stream.receive(data, end=bool(flags & StreamFlag.END))
-        self._changed[number] = stream
+        self.changed[number] = stream
 
     def window_received(self, number: int, credit: int) -> None:
         """Take more credit for a stream."""
@@ -265,7 +262,7 @@ class StreamTable:
         if stream.credit + credit > MAX_CREDIT:
             raise RemoteProtocolError(f"stream {number}: credit beyond reason")
         stream.add_credit(credit)
-        self._changed[number] = stream
+        self.changed[number] = stream
 
     def reset_received(self, _flags: int, number: int, code: str, message: str) -> None:
         """Take the violent end of a stream."""
@@ -274,7 +271,7 @@ class StreamTable:
             self._check_was_open(number)
             return
         stream.fail(StreamError(code, message))
-        self._changed[number] = stream
+        self.changed[number] = stream
 
     def stop_received(self, _flags: int, number: int, code: str, message: str) -> None:
         """Take the peer's word that it does not read a stream any more."""
@@ -283,7 +280,7 @@ class StreamTable:
             self._check_was_open(number)
             return
         stream.stopped(code, message)
-        self._changed[number] = stream
+        self.changed[number] = stream
 
     def _check_was_open(self, number: int) -> None:
         ours = number % 2 == self._next_number % 2
