@@ -124,7 +124,10 @@ class Session(SessionState):
         except RemoteProtocolError as error:
             self.fail(Reason.PROTOCOL_ERROR, str(error))
             return
-        work += self._reader.skipped - self._skipped
+        self._check_limits(work + self._reader.skipped - self._skipped, now)
+
+    def _check_limits(self, work: int, now: float) -> None:
+        """Give a peer up that breaks the protocol or asks too much; ``work`` is how many frames made work."""
         self._skipped = self._reader.skipped
         if self._reader.error is not None:
             self.fail(Reason.PROTOCOL_ERROR, self._reader.error)
