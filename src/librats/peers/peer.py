@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from librats.config import RatsConfig
 from librats.errors import ClosedError, PeerNotConnected, RemoteError, RequestTimeout, UsageError
-from librats.peers.arguments import DEFAULT, Default, encode_text
+from librats.peers.arguments import DEFAULT, Default, check_timeout, encode_text
 from librats.peers.dispatch import Inbox
 from librats.session.frames import Kind, Reason
 from librats.session.models import model_of
@@ -260,7 +260,7 @@ class Peer:
         Args:
             type: Type of the request, which chooses the handlers at the other side.
             data: Anything with a JSON form, or a buffer, which arrives as bytes.
-            timeout: Seconds to wait; None for ever; the configured ``request_timeout`` where it is left out.
+            timeout: Seconds to wait, above 0; None for ever; the configured ``request_timeout`` where it is left out.
             model: What the reply is decoded into, and validated by: a msgspec Struct, a dataclass, or any other type
                 that msgspec takes. None for whatever comes.
 
@@ -275,11 +275,12 @@ class Peer:
             PeerLacks: The peer is a node of the C++ library, which has no requests.
             ValidationError: The reply is not of the model.
             DecodeError: The reply is no JSON, or over a limit of this side.
-            UsageError: The data cannot be sent, no JSON can be a value of the model, or too many requests are under
-                way.
+            UsageError: The data cannot be sent, no JSON can be a value of the model, the timeout makes no sense, or too
+                many requests are under way.
         """
         expected = model_of(model)
         seconds = self._config.request_timeout if isinstance(timeout, Default) else timeout
+        check_timeout(seconds)
         name = encode_name(type)
         payload = encode_value(data, self._config.session)
         link = self._open_link()
@@ -343,7 +344,7 @@ class Peer:
         """Measure one round trip.
 
         Args:
-            timeout: Seconds to wait, or None for ever.
+            timeout: Seconds to wait, above 0; None for ever.
 
         Returns:
             Seconds.
@@ -351,7 +352,9 @@ class Peer:
         Raises:
             RequestTimeout: No answer came in time.
             PeerNotConnected: The session has ended.
+            UsageError: The timeout makes no sense.
         """
+        check_timeout(timeout)
         try:
             async with asyncio.timeout(timeout):
                 return await self._open_link().ping()
