@@ -28,6 +28,7 @@ __all__ = ["Peer"]
 
 JSON = Kind.JSON  # looking a member up takes a tenth of sending a message
 MAX_DATAGRAM = 65000
+MAX_PAST = 16
 NO_ENCRYPTION = "none, and its id is not proven"
 NOISE = "Noise XX, 25519, ChaCha20-Poly1305"
 
@@ -45,6 +46,7 @@ class Peer:
         "_gone_counters",
         "_link",
         "_links",
+        "_past",
         "attempts",
         "disconnected",
         "hello",
@@ -62,6 +64,7 @@ class Peer:
         """How the connection was tried, where this side dialled."""
         self._connected_at = self._link.now()
         self._gone_counters = [0, 0, 0, 0, 0]
+        self._past: tuple[tuple[bytes, int], ...] = ()
         self.disconnected = False
         """True once the session has ended."""
 
@@ -387,10 +390,17 @@ class Peer:
             self._links.append(link)
         self._link = link
 
+    def sent_elsewhere(self, link: Link) -> list[tuple[bytes, int]]:
+        """Tell how much was sent on every other link; what one has sent that is gone may still be on its way."""
+        others = [(other.order_id, other.messages_in_order) for other in self._links if other is not link]
+        return [*self._past, *((name, count) for name, count in others if count)]
+
     def drop(self, link: Link) -> None:
         """Forget a link that is gone, but not its counters, nor the last one's address."""
         if link in self._links:
             self._links.remove(link)
+            if link.messages_in_order:
+                self._past = (*self._past[1 - MAX_PAST :], (link.order_id, link.messages_in_order))
             self._gone_counters = [a + b for a, b in zip(self._gone_counters, _counters(link), strict=True)]
 
 
