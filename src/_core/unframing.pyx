@@ -13,9 +13,9 @@ from libc.string cimport memcmp
 from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.blocks cimport BlockBuffer
 from librats._core.frame_layout cimport (
-    F_CANCEL, F_DATAGRAM, F_ERROR, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG, F_REKEY, F_REPLY,
-    F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, F_SUCCESSION, FRAGMENT_LAST,
-    FRAGMENT_REPLY, FRAME_COST, HEADER, MAX_NOISE,
+    F_CANCEL, F_DATAGRAM, F_ERROR, F_FOLLOWS, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG,
+    F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, F_SUCCESSION,
+    FRAGMENT_LAST, FRAGMENT_REPLY, FRAME_COST, HEADER, MAX_NOISE,
 )
 from librats._core.messages cimport Message, MessageRun, new_run
 from librats._core.octets cimport load_be16, load_be32
@@ -23,6 +23,8 @@ from librats._core.octets cimport load_be16, load_be32
 cdef enum:
     KIND_BITS = 0x03
     REQUEST_HEAD = 9  # number, deadline and the length of the name
+    FOLLOWED = 24  # id of a link and a count
+    MAX_FOLLOWED = 64
 
 
 @cython.final
@@ -42,6 +44,7 @@ cdef class BlockReader(BlockBuffer):
     go away                         code, text
     ping, pong, datagram, hello     body
     peers                           body
+    follows                         body, what it took of the window
     =============================== ==================================
 
     Unknown types are counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
@@ -105,7 +108,7 @@ cdef class BlockReader(BlockBuffer):
             if <size_t>(end - p) < length:
                 self.error = "a frame longer than its block"
                 return 0
-            if kind == F_MESSAGE or kind == F_REQUEST:
+            if kind == F_MESSAGE or kind == F_REQUEST or kind == F_FOLLOWS:
                 if self._parts is not None:
                     self.error = "a message among the fragments of another"
                     return 0
@@ -116,7 +119,13 @@ cdef class BlockReader(BlockBuffer):
                     if self.error is not None:
                         return 0
                     continue
-                self._read_request(flags, p, length, FRAME_COST + length, frames)
+                if kind == F_REQUEST:
+                    self._read_request(flags, p, length, FRAME_COST + length, frames)
+                elif length % FOLLOWED or length > MAX_FOLLOWED * FOLLOWED:
+                    self.error = "a list of links that breaks off or is too long"
+                    return 0
+                else:
+                    frames.append((F_FOLLOWS, flags, (<const char*>p)[:length], FRAME_COST + length))
             elif kind == F_STREAM_DATA:
                 if length < 4:
                     self.error = "stream data without its number"

@@ -222,6 +222,8 @@ def expected(case: Case) -> list[tuple[Any, ...]]:
         return [(kind, flags, *numbers, fields["name"], bytes.fromhex(fields["payload"]), cost)]
     if kind not in set(FrameType) - {FrameType.PADDING}:
         return []
+    if kind == FrameType.FOLLOWS:
+        return [(kind, flags, bytes.fromhex(fields["body"]), 64 + len(bytes.fromhex(fields["body"])))]
     names = ("number", "window", "name", "credit", "code", "words", "payload", "data", "body")
     values = [
         bytes.fromhex(fields[name]) if name in {"payload", "data", "body"} else fields[name]
@@ -311,7 +313,8 @@ def test_a_session_takes_the_whole_conversation(load_vectors: LoadVectors) -> No
     assert session.failed is None
     assert [type(event).__name__ for event in each(session.take_events())] == [
         *("HelloReceived", "Message", "Message", "Message", "Message", "Message", "RequestCancelled"),
-        *("DatagramReceived", "StreamOpened", "PeersWanted", "PeersOffered", "GoAwayReceived", "StreamChanged"),
+        *("DatagramReceived", "StreamOpened", "PeersWanted", "PeersOffered", "FollowsReceived", "GoAwayReceived"),
+        "StreamChanged",
     ]
     answer = session.data_to_send(now=1.0)
     pong = BlockReader(Cipher(bytes.fromhex(case["key_from_responder"])), MAX_MESSAGE).feed(answer)

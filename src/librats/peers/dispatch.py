@@ -147,6 +147,10 @@ class Inbox:
         self.datagrams_under_way = 0
         """Async handlers of datagrams that have not finished."""
 
+    def serves(self, handlers: HandlerTable) -> bool:
+        """Whether it is those handlers that hear what the peer sends."""
+        return self._dispatcher.handlers is handlers
+
     def deliver_run(self, link: Link, run: MessageRun) -> None:
         """Hand messages of one type to their handlers, together where one plain function hears them."""
         group = self._dispatcher.handlers.get(run.kind, run.name)

@@ -180,8 +180,6 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             self._waiters.wake_senders()
         if self._waiters.any_for_reply_room and session.replies_queued <= low_water:
             self._waiters.wake_answerers()
-        if self._waiters.any_for_emptied and isinstance(session, Session) and session.has_drained:
-            self._waiters.settle_emptied()
 
     def _end_if_all_is_said(self, session: Session | Librats2Session) -> None:
         if not session.wants_to_send and not session.queued and self._transport is not None:

@@ -28,6 +28,7 @@ class SessionState:
     """State and questions of a :class:`~librats.session.machine.Session`, which describes the arguments."""
 
     __slots__ = (
+        "_answers_sent",
         "_beyond_window",
         "_config",
         "_control",
@@ -122,6 +123,7 @@ class SessionState:
         self._last_words: bytes | None = None
 
         self.messages_sent = 0
+        self._answers_sent = 0
         self.messages_received = 0
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -132,6 +134,11 @@ class SessionState:
     def queued(self) -> int:
         """Bytes of messages, requests and replies that wait for room at the network or at the peer."""
         return len(self._messages) + len(self._replies)
+
+    @property
+    def messages_in_order(self) -> int:
+        """Messages and requests queued so far, which keep their order; replies do not."""
+        return self.messages_sent - self._answers_sent
 
     @property
     def replies_queued(self) -> int:
