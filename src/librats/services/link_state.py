@@ -41,7 +41,6 @@ class LinkState:
         "_flush_handle",
         "_follows",
         "_held_back",
-        "_is_full",
         "_just_consumed",
         "_loop",
         "_opening",
@@ -128,7 +127,6 @@ class LinkState:
         self._follows: LinkState | None = None
         self._paused = False
         self._held_back = False
-        self._is_full = False
         self._processing = False
         self._just_consumed = 0
         self._closing = False

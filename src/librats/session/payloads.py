@@ -8,12 +8,23 @@ from typing import Any
 
 import msgspec
 
+from librats._core.byte_queue import ByteQueue
 from librats._core.messages import MessageRun, json_nests_deeper
+from librats._core.shortcut import Shortcut
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.session.frames import MAX_NAME, Kind
 
-__all__ = ["Payload", "as_buffer", "decode_payload", "decode_run", "encode_json", "encode_name", "encode_value"]
+__all__ = [
+    "Payload",
+    "as_buffer",
+    "decode_payload",
+    "decode_run",
+    "encode_json",
+    "encode_name",
+    "encode_value",
+    "json_shortcut",
+]
 
 PLAIN_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
 """What most applications send; none of them is a buffer."""
@@ -55,6 +66,18 @@ def encode_json(data: Any, config: SessionConfig) -> bytes:
     if len(text) > config.max_json_size or json_nests_deeper(text, config.max_json_depth):
         raise _over_a_limit(text, config)
     return text
+
+
+def json_shortcut(queue: ByteQueue, beside: ByteQueue | None, config: SessionConfig, max_payload: int) -> Shortcut:
+    """Return the short way into a queue, for values that :func:`encode_json` would take.
+
+    Args:
+        queue: Where messages wait.
+        beside: Counts as well for what is queued, where there is one.
+        config: Limits on JSON.
+        max_payload: Longest payload that both sides take, in bytes.
+    """
+    return Shortcut(queue, beside, _encode, min(config.max_json_size, max_payload), config.max_json_depth)
 
 
 def _over_a_limit(text: bytes, config: SessionConfig) -> UsageError:

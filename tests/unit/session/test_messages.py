@@ -19,6 +19,7 @@ from librats.session.events import (
     RequestFailed,
 )
 from librats.session.frames import FrameType, Kind, Reason
+from librats.session.machine import Session
 
 SMALL_WINDOW = SessionConfig(message_window=MIN_MESSAGE_WINDOW)
 
@@ -52,6 +53,22 @@ def test_everything_arrives_however_the_wire_cuts_it(cut: Cut) -> None:
     assert (a.messages_sent, b.messages_received, b.messages_sent, a.messages_received) == (4, 4, 1, 1)
     assert (a.bytes_sent, b.bytes_sent) == (b.bytes_received, a.bytes_received)
     assert errors_of(pair.a, pair.b) == []
+
+
+@pytest.mark.parametrize("ends", [lambda session: session.go_away("done"), lambda session: session.fail("bad", "")])
+def test_the_shortcut_queues_messages_until_the_session_ends(ends: Callable[[Session], None]) -> None:
+    pair = Pair()
+    session = pair.a.session
+    assert not session.shortcut.take("x", 0)
+    session.shortcut.open(1000)
+    session.send_message(Kind.JSON, b"x", b"1")
+    assert session.shortcut.take("x", 2)
+    assert session.messages_sent == 2
+    pair.settle()
+    assert [(m.kind, m.name, m.payload) for m in pair.b.messages()] == [(0, "x", b"1"), (0, "x", b"2")]
+    ends(session)
+    assert not session.shortcut.take("x", 3)
+    assert session.queued == 0
 
 
 def test_order_is_kept_across_big_and_small_messages() -> None:
