@@ -368,33 +368,6 @@ cdef class BlockWriter:
             queue._taken(run)
         return spent
 
-    def put_stream(self, uint32_t number, uint8_t flags, data not None, Py_ssize_t offset, Py_ssize_t size):
-        """Add one frame of stream data, as long as the room allows.
-
-        Args:
-            number: The stream.
-            flags: Frame flags, for the case that all the data fits; 0 is sent where it does not.
-            data: Any contiguous buffer.
-            offset: Where in it to start.
-            size: How many bytes to send at the most.
-
-        Returns:
-            How many bytes were taken; -1 where there was no room for a frame.
-        """
-        cdef Py_buffer view
-        cdef Py_ssize_t piece
-        cdef uint8_t* target
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            if offset < 0 or size < 0 or offset > view.len or size > view.len - offset:
-                raise ValueError("offset and size lie outside the data")
-            target = self._begin_stream(number, flags, size, &piece)
-            if target != NULL:
-                memcpy(target, <const uint8_t*>view.buf + offset, piece)
-        finally:
-            PyBuffer_Release(&view)
-        return piece
-
     def put_chunks(self, uint32_t number, uint8_t flags, chunks not None, Py_ssize_t offset, Py_ssize_t size):
         """Add one frame of stream data that lies in several pieces, as long as the room allows.
 

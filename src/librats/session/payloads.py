@@ -164,14 +164,28 @@ def decode_payload(
 
 
 def decode_run(
-    run: MessageRun, config: SessionConfig, decode_json: Callable[[bytes], Any] = _decode
+    run: MessageRun, first: int, count: int, config: SessionConfig, decode_json: Callable[[bytes], Any] = _decode
 ) -> list[Any] | None:
-    """Decode messages of one type together; None where one of them has to be looked at on its own."""
+    """Decode messages of one type together.
+
+    Args:
+        run: The messages.
+        first: Which is the first one, from 0.
+        count: How many; fewer where the run ends before.
+        config: Limits on JSON.
+        decode_json: A msgspec decoder of some type.
+
+    Returns:
+        Their values; None where one of them has to be looked at on its own.
+    """
     if run.kind == Kind.BYTES:
-        return run.payloads
-    if run.kind != Kind.JSON or run.longest > config.max_json_size or run.nests_deeper(config.max_json_depth):
+        return run.payloads(first, count)
+    if run.kind != Kind.JSON:
+        return None
+    texts = run.json_texts(first, count, config.max_json_size, config.max_json_depth)
+    if texts is None:
         return None
     try:
-        return [decode_json(payload) for payload in run.payloads]
+        return list(map(decode_json, texts))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return None

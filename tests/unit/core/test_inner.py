@@ -174,7 +174,7 @@ def test_messages_of_one_name_and_kind_come_in_runs_that_end_with_the_batch() ->
     (first,), (second,) = reader.feed(blocks[0] * 2), reader.feed(blocks[0] * 3)
     assert isinstance(first, MessageRun)
     assert isinstance(second, MessageRun)
-    assert (len(first), len(second), second.cost, second.longest) == (2, 3, 3 * 65, 1)
+    assert (len(first), len(second), second.cost) == (2, 3, 3 * 65)
 
 
 def test_a_name_that_is_no_text_is_skipped_between_others() -> None:

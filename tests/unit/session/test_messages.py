@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.reference import framing as oracle
-from tests.unit.session.joined import KEYS, Cut, Pair, byte_by_byte, errors_of, random_pieces, whole
+from tests.unit.session.joined import KEYS, Cut, Pair, byte_by_byte, errors_of, random_pieces, read_all, whole
 
 from librats.config import MIN_MESSAGE_WINDOW, SessionConfig
 from librats.errors import PeerNotConnected, UsageError
@@ -124,7 +126,7 @@ def test_replies_streams_and_pings_pass_a_big_message_on_the_wire() -> None:
     pair.a.session.send_reply(question.request_id, (Kind.JSON, b"2"))
     pair.a.session.ping(now=pair.now)
     pair.move(forward=True, rounds=1)
-    assert theirs.read_all(now=pair.now) == b"stream data"
+    assert read_all(theirs, now=pair.now) == b"stream data"
     assert pair.b.of(ReplyReceived) == [ReplyReceived(question.request_id, Kind.JSON, b"2")]
     pair.move(forward=False)
     assert len(pair.a.of(PongReceived)) == 1
@@ -393,7 +395,7 @@ def test_a_peer_that_does_not_handle_is_held_back_and_nothing_else_is() -> None:
     pair.a.session.send_reply(question, (Kind.JSON, b"2"))
     pair.a.session.ping(now=pair.now)
     pair.settle()
-    assert theirs.read_all(now=pair.now) == b"stream"
+    assert read_all(theirs, now=pair.now) == b"stream"
     assert len(pair.b.of(ReplyReceived)) == 1
     assert len(pair.a.of(PongReceived)) == 1
     assert len(pair.b.messages()) == 2
