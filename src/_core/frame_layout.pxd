@@ -34,5 +34,8 @@ cdef enum:
     F_SUCCESSION = 0x26
 
 cdef enum:
+    KIND_JSON = 0
+
+cdef enum:
     FRAGMENT_LAST = 0x01
     FRAGMENT_REPLY = 0x02

@@ -436,9 +436,9 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         """
         if to is None:
             return self.try_send(type, data)
-        waiting = self._find(to).start_sending(type, data)
-        if waiting is not None:
-            await waiting
+        peer = to if isinstance(to, Peer) else self._find(to)
+        if not peer.shortcut.take(type, data):
+            await peer.send_the_long_way(type, data)
         return 1
 
     def try_send(self, type: str, data: Any = None, *, to: Peer | str | None = None) -> int:

@@ -238,7 +238,7 @@ def test_every_frame_is_packed_and_sealed_as_the_vector_says(case: Case) -> None
     writer = make_writer(case["nonce"])
     if case["type"] == FrameType.STREAM_DATA:
         data = bytes.fromhex(case["fields"]["data"])
-        assert writer.put_stream(case["fields"]["number"], case["flags"], data, 0, len(data)) == len(data)
+        assert writer.put_chunks(case["fields"]["number"], case["flags"], [data], 0, len(data)) == len(data)
     else:
         queue = pack(case)
         assert len(queue) == len(bytes.fromhex(case["frame"]))
@@ -271,7 +271,7 @@ def test_many_frames_share_one_block(case: Case, load_vectors: LoadVectors) -> N
         one = frames[name]
         if one["type"] == FrameType.STREAM_DATA:
             data = bytes.fromhex(one["fields"]["data"])
-            writer.put_stream(one["fields"]["number"], one["flags"], data, 0, len(data))
+            writer.put_chunks(one["fields"]["number"], one["flags"], [data], 0, len(data))
         else:
             writer.put_queue(pack(one))
     assert writer.finish().hex() == case["block"]

@@ -182,7 +182,7 @@ def test_rounds_of_any_size_carry_everything_in_order_and_within_the_credit(
         writer.put_queue(control)
         spent = writer.put_queue(messages, -1 if credit is None else credit)
         while stream < len(streams):
-            taken = writer.put_stream(stream + 1, 1, streams[stream], at, len(streams[stream]) - at)
+            taken = writer.put_chunks(stream + 1, 1, [streams[stream]], at, len(streams[stream]) - at)
             if taken < 0:
                 break
             at += taken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from librats.config import RatsConfig
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Peer"]
 
 
-JSON = Kind.JSON  # looking a member up takes a tenth of sending a message
 MAX_DATAGRAM = 65000
 MAX_PAST = 16
 NO_ENCRYPTION = "none, and its id is not proven"
@@ -51,12 +50,15 @@ class Peer:
         "disconnected",
         "hello",
         "inbox",
+        "shortcut",
     )
 
     def __init__(self, link: Link, config: RatsConfig, dispatcher: Dispatcher) -> None:
         self._config = config
         self._links: list[Link] = [link]
         self._link = link
+        self.shortcut = link.session.shortcut
+        """The short way of JSON messages, for those who send; open only now and then."""
         self.inbox = Inbox(self, dispatcher)
         self.hello: Hello | None = None
         """What the peer told about itself."""
@@ -175,17 +177,15 @@ class Peer:
             PeerNotConnected: The session has ended.
             UsageError: The data has no JSON form, or is over a limit.
         """
-        waiting = self.start_sending(type, data)
-        if waiting is not None:
-            await waiting
+        if not self.shortcut.take(type, data):
+            await self.send_the_long_way(type, data)
 
-    def start_sending(self, type: str, data: Any) -> Coroutine[Any, Any, None] | None:
-        """Queue a JSON message; returns what to await where there is no room for it yet."""
+    async def send_the_long_way(self, type: str, data: Any) -> None:
+        """Send what the shortcut does not take, or raise what speaks against it."""
         name = encode_name(type)
         payload = encode_json(data, self._config.session)
-        if not self.disconnected and self._link.post(JSON, name, payload):
-            return None
-        return self._send(JSON, name, payload)
+        if self.disconnected or not self._link.post(Kind.JSON, name, payload):
+            await self._send(Kind.JSON, name, payload)
 
     async def send_bytes(self, data: Any, *, channel: str = "") -> None:
         """Send bytes as one message.
@@ -393,6 +393,7 @@ class Peer:
         if link not in self._links:
             self._links.append(link)
         self._link = link
+        self.shortcut = link.session.shortcut
 
     def sent_elsewhere(self, link: Link) -> list[tuple[bytes, int]]:
         """Tell how much was sent on every other link; what one has sent that is gone may still be on its way."""

@@ -83,6 +83,8 @@ class LinkEnding(LinkState):
     def abort(self) -> None:
         """Drop the connection at once."""
         self._closing = True
+        if self._session is not None:
+            self._session.shortcut.close()
         if self._transport is not None:
             self._transport.abort()
 

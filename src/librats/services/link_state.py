@@ -41,7 +41,6 @@ class LinkState:
         "_entropy",
         "_flush_handle",
         "_held_back",
-        "_is_full",
         "_just_consumed",
         "_loop",
         "_opening",
@@ -127,7 +126,6 @@ class LinkState:
         self._flush_handle: asyncio.Handle | None = None
         self._paused = False
         self._held_back = False
-        self._is_full = False
         self._processing = False
         self._just_consumed = 0
         self._closing = False

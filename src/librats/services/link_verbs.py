@@ -42,14 +42,20 @@ class LinkVerbs(LinkState):
             UsageError: The payload is too long for one side.
         """
         session = self._session
-        if self._is_full or session is None or session.failed is not None or not self.ready:
-            self._shared.refusals["send_high_water"] += self._is_full
+        if session is None or session.failed is not None or not self.ready or self._closing:
             return False
-        if self._closing or self._retirement.has_left:
+        if self._retirement.has_left:
             return False
-        self._is_full = session.send_message(kind, name, payload) >= self._shared.send_high_water
+        high_water = self._shared.send_high_water
+        if session.queued >= high_water:
+            self._shared.refuse("send_high_water")
+            return False
+        session.send_message(kind, name, payload)
         if self._flush_handle is None:
             self.request_flush()
+        # Until the flush, which closes it, a further one needs no more than to be queued: what lets this one go, now or
+        # when there is credit, takes it along.
+        session.shortcut.open(high_water)
         return True
 
     @property
@@ -68,7 +74,6 @@ class LinkVerbs(LinkState):
             if not self.is_open:
                 raise PeerNotConnected(f"the session ended: {self.reason[1]}")
             await self._waiters.room()
-        self._is_full = False
 
     @property
     def has_reply_room(self) -> bool:

@@ -157,6 +157,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         session, transport = self._session, self._transport
         if session is None or transport is None or self._said_all:
             return
+        session.shortcut.close()
         now = self._loop.time()
         while not (self._paused or transport.is_closing()) and (data := session.data_to_send(now=now)):
             transport.write(data)
@@ -165,8 +166,6 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         events = session.take_events()
         while events and type(events[0]) is StreamChanged and self.admitted:
             self._take_event(events.popleft())
-        if self._is_full:
-            self._is_full = not self.has_room
         if self._waiters.any_for_sending:
             self._wake_for_sending(session)
         if self._said_goodbye:

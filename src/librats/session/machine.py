@@ -276,16 +276,13 @@ class Session(SessionState):
                 "both sides"
             )
 
-    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> int:
+    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> None:
         """Queue a message.
 
         Args:
             kind: What the payload is.
             name: Its type, UTF-8.
             payload: Its content.
-
-        Returns:
-            What :attr:`queued` is now.
 
         Raises:
             PeerNotConnected: The session is closed.
@@ -295,8 +292,8 @@ class Session(SessionState):
             self._check_open()
         if len(payload) > self._max_payload:
             self.check_size(len(payload))
-        self.messages_sent += 1
-        return self._messages.add_message(kind, name, payload) + len(self._replies)
+        self._sent += 1
+        self._messages.add_message(kind, name, payload)
 
     def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> int:
         """Queue a request.
@@ -322,7 +319,7 @@ class Session(SessionState):
         timeout_ms = 0 if timeout is None else round(min(max(1, timeout * 1000), UINT32_MAX))
         self._messages.add_request(payload[0], number, timeout_ms, name, payload[1])
         self.requests.started(number, timeout, now)
-        self.messages_sent += 1
+        self._sent += 1
         return number
 
     def send_follows(self, links: Sequence[tuple[bytes, int]]) -> None:
@@ -344,14 +341,14 @@ class Session(SessionState):
             self.check_size(len(payload[1]))
         if self.failed is None and self.requests.answer(number):
             self._replies.add_id(FrameType.REPLY, payload[0], number, payload[1])
-            self.messages_sent += 1
+            self._sent += 1
             self._answers_sent += 1
 
     def send_error(self, number: int, code: str, message: str) -> None:
         """Queue the refusal of a request; nothing happens where the peer has cancelled it."""
         if self.failed is None and self.requests.answer(number):
             self._replies.add_id(FrameType.ERROR, 0, number, reason_body(code, message))
-            self.messages_sent += 1
+            self._sent += 1
             self._answers_sent += 1
 
     def send_datagram(self, kind: Kind, payload: bytes | bytearray | memoryview) -> None:
@@ -421,6 +418,7 @@ class Session(SessionState):
         """End the session: behind what is queued the peer is told, and nothing more can be sent."""
         if not self._going and self.failed is None:
             self._going = True
+            self.shortcut.close()
             self._last_words = reason_body(code, message)
 
     def fail(self, code: str, message: str) -> None:
@@ -433,6 +431,7 @@ class Session(SessionState):
         if self.failed is not None:
             return
         self.failed = SessionFailed(code, message)
+        self.shortcut.close()
         for queue in (self._control, self._replies, self._messages):
             queue.clear()
         self.streams.fail_all(code, message)

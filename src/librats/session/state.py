@@ -12,6 +12,7 @@ from librats.session.frames import FRAME_COST
 from librats.session.greeting import Greeting
 from librats.session.opening import Opened
 from librats.session.pace import Pace
+from librats.session.payloads import json_shortcut
 from librats.session.requests import RequestTable
 from librats.session.round_trip import RoundTrip
 from librats.session.shared_limits import SharedLimits
@@ -49,6 +50,7 @@ class SessionState:
         "_rekeyed_count",
         "_replies",
         "_send_credit",
+        "_sent",
         "_share",
         "_shared",
         "_skipped",
@@ -62,9 +64,9 @@ class SessionState:
         "bytes_sent",
         "failed",
         "messages_received",
-        "messages_sent",
         "requests",
         "round_trip",
+        "shortcut",
         "streams",
     )
 
@@ -96,6 +98,8 @@ class SessionState:
 
         self._send_credit = greeting.message_window
         self._max_payload = min(config.max_message_size, greeting.max_message)
+        self.shortcut = json_shortcut(self._messages, self._replies, config, self._max_payload)
+        """The short way of JSON messages into their queue, for the driver to open."""
         self._window_granted = self._window
         self._window_seen = 0
         self._unhandled = 0
@@ -122,13 +126,18 @@ class SessionState:
         self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
         self._last_words: bytes | None = None
 
-        self.messages_sent = 0
+        self._sent = 0
         self._answers_sent = 0
         self.messages_received = 0
         self.bytes_sent = 0
         self.bytes_received = 0
 
     # What the driver asks
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages, requests and replies that were queued."""
+        return self._sent + self.shortcut.taken
 
     @property
     def queued(self) -> int:

@@ -58,7 +58,9 @@ class FakeLink:
         counters = dict.fromkeys(
             ("bytes_sent", "bytes_received", "messages_sent", "messages_received", "frames_skipped", "queued"), 1
         )
-        return SimpleNamespace(**counters, streams=SimpleNamespace(count=0), round_trip=SimpleNamespace(smoothed=None))
+        return SimpleNamespace(
+            **counters, shortcut=None, streams=SimpleNamespace(count=0), round_trip=SimpleNamespace(smoothed=None)
+        )
 
     @property
     def is_usable(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.reference import framing as oracle
-from tests.unit.session.joined import KEYS, Pair, Side, errors_of
+from tests.unit.session.joined import KEYS, Pair, Side, errors_of, read_all
 
 from librats.config import SessionConfig
 from librats.errors import PeerNotConnected
@@ -32,8 +32,8 @@ def test_keys_change_by_count_in_both_directions_in_the_middle_of_streams() -> N
     there, back = bytearray(), bytearray()
     while len(there) < len(data) or len(back) < len(data):
         pair.settle()
-        there += theirs.read_all(now=pair.now)
-        back += ours.read_all(now=pair.now)
+        there += read_all(theirs, now=pair.now)
+        back += read_all(ours, now=pair.now)
     assert there == data
     assert back == data[::-1]
     for forward in (True, False):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.reference import framing as oracle
-from tests.unit.session.joined import KEYS, Cut, Pair, byte_by_byte, errors_of, random_pieces, whole
+from tests.unit.session.joined import KEYS, Cut, Pair, byte_by_byte, errors_of, random_pieces, read_all, whole
 
 from librats.config import MIN_MESSAGE_WINDOW, SessionConfig
 from librats.errors import PeerNotConnected, UsageError
@@ -20,6 +22,7 @@ from librats.session.events import (
     RequestFailed,
 )
 from librats.session.frames import FrameType, Kind, Reason
+from librats.session.machine import Session
 
 SMALL_WINDOW = SessionConfig(message_window=MIN_MESSAGE_WINDOW)
 
@@ -53,6 +56,22 @@ def test_everything_arrives_however_the_wire_cuts_it(cut: Cut) -> None:
     assert (a.messages_sent, b.messages_received, b.messages_sent, a.messages_received) == (4, 4, 1, 1)
     assert (a.bytes_sent, b.bytes_sent) == (b.bytes_received, a.bytes_received)
     assert errors_of(pair.a, pair.b) == []
+
+
+@pytest.mark.parametrize("ends", [lambda session: session.go_away("done"), lambda session: session.fail("bad", "")])
+def test_the_shortcut_queues_messages_until_the_session_ends(ends: Callable[[Session], None]) -> None:
+    pair = Pair()
+    session = pair.a.session
+    assert not session.shortcut.take("x", 0)
+    session.shortcut.open(1000)
+    session.send_message(Kind.JSON, b"x", b"1")
+    assert session.shortcut.take("x", 2)
+    assert session.messages_sent == 2
+    pair.settle()
+    assert [(m.kind, m.name, m.payload) for m in pair.b.messages()] == [(0, "x", b"1"), (0, "x", b"2")]
+    ends(session)
+    assert not session.shortcut.take("x", 3)
+    assert session.queued == 0
 
 
 def test_order_is_kept_across_big_and_small_messages() -> None:
@@ -134,7 +153,7 @@ def test_replies_streams_and_pings_pass_a_big_message_on_the_wire() -> None:
     pair.a.session.send_reply(question.request_id, (Kind.JSON, b"2"))
     pair.a.session.ping(now=pair.now)
     pair.move(forward=True, rounds=1)
-    assert theirs.read_all(now=pair.now) == b"stream data"
+    assert read_all(theirs, now=pair.now) == b"stream data"
     assert pair.b.of(ReplyReceived) == [ReplyReceived(question.request_id, Kind.JSON, b"2")]
     pair.move(forward=False)
     assert len(pair.a.of(PongReceived)) == 1
@@ -411,7 +430,7 @@ def test_a_peer_that_does_not_handle_is_held_back_and_nothing_else_is() -> None:
     pair.a.session.send_reply(question, (Kind.JSON, b"2"))
     pair.a.session.ping(now=pair.now)
     pair.settle()
-    assert theirs.read_all(now=pair.now) == b"stream"
+    assert read_all(theirs, now=pair.now) == b"stream"
     assert len(pair.b.of(ReplyReceived)) == 1
     assert len(pair.a.of(PongReceived)) == 1
     assert len(pair.b.messages()) == 2
