@@ -98,8 +98,15 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             )
         if leftover := opening.leftover:
             self._session.receive_data(leftover, now=now)
-        self._owner.link_opened(self)
+        self._unsent = opening.data_to_send()
+        self._processing = True  # what the owner has to say leaves below, in this turn of the loop
+        try:
+            self._owner.link_opened(self)
+        finally:
+            self._processing = False
         self._process()
+        if self._unsent:
+            self._flush()
 
     def eof_received(self) -> bool:
         """Take the end of the peer's bytes: the connection is closed."""
@@ -161,6 +168,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             return
         while not (self._paused or transport.is_closing()):
             data = session.data_to_send(now=self._loop.time())
+            if self._unsent:
+                data, self._unsent = self._unsent + data, b""
             if not data:
                 break
             transport.write(data)
@@ -206,7 +215,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         """Let the peer in, tell it about ourselves, and take what it sends."""
         self.admitted = True
         self.session.send_hello(hello)
-        self._loop.call_soon(self._process)  # what came while the owner made up its mind, and the hello
+        if not self._processing:
+            self._loop.call_soon(self._process)  # what came while the owner made up its mind, and the hello
 
     def _arm_timer(self) -> None:
         if self._session is None or self._transport is None or self._closing or not self.ready:
