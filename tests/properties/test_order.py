@@ -6,8 +6,9 @@ from collections import deque
 
 from hypothesis import event, given
 from hypothesis import strategies as st
+from tests.reference.runs import run_of
 
-from librats._core.messages import Message, MessageRun, make_message, make_run
+from librats._core.messages import Message, MessageRun, make_message
 from librats.session.events import FollowsReceived
 from librats.session.order import InOrder, Order
 
@@ -51,7 +52,7 @@ class Wires:
     def send(self, count: int = 1) -> None:
         if self.in_use not in self.ends:
             texts = [str(self.next_number + n).encode() for n in range(count)]
-            item = make_run(0, "n", texts, 64) if count > 1 else make_message(0, "n", texts[0], 64)
+            item = run_of(0, "n", texts) if count > 1 else make_message(0, "n", texts[0], 64)
             self.on_the_way[self.in_use].append(item)
             self.next_number += count
             self.sent[self.in_use] += count

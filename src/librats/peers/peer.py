@@ -374,7 +374,10 @@ class Peer:
         Args:
             reason: Words for the peer.
         """
-        await asyncio.gather(*(link.close(Reason.CLOSED, reason) for link in self._links))
+        if len(self._links) == 1:
+            await self._links[0].close(Reason.CLOSED, reason)  # which needs no task
+        else:
+            await asyncio.gather(*(link.close(Reason.CLOSED, reason) for link in self._links))
 
     # The links behind it, for the manager
 

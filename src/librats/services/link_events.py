@@ -129,7 +129,8 @@ class LinkEvents(LinkState):
             self._timer.cancel()
             self._timer = None
         self._arm_timer()
-        self.settled.set_result(None)
+        if not self.settled.done():  # as it is where who waited for it has given up
+            self.settled.set_result(None)
         self._owner.link_ready(self._link, hello)
 
     def _take_go_away(self, event: GoAwayReceived) -> None:

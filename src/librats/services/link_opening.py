@@ -92,8 +92,9 @@ class LinkOpening(LinkEnding):
             return
         clock.heard(opening.step, now=self._loop.time())
         self._arm_opening_timer(clock)
-        self._send_opening()
-        if opening.result is not None:
+        if opening.result is None:
+            self._send_opening()
+        else:
             self._begin_session(opening, opening.result)
 
     def _begin_handshake(self, data: bytes) -> None:

@@ -57,6 +57,7 @@ class LinkState:
         "_streams",
         "_timer",
         "_transport",
+        "_unsent",
         "_waiters",
         "address",
         "admitted",
@@ -122,6 +123,7 @@ class LinkState:
         self._retirement = Retirement(self._loop, self.request_flush)
         self._session: Session | Librats2Session | None = None
         self._transport: asyncio.Transport | None = None
+        self._unsent = b""  # the end of the handshake, which leaves with the session's first bytes
         self._timer: asyncio.TimerHandle | None = None
         self._flush_handle: asyncio.Handle | None = None
         self._paused = False
@@ -137,7 +139,7 @@ class LinkState:
         self.closed: asyncio.Future[None] = self._loop.create_future()
         """Done when the connection is gone."""
         self.settled: asyncio.Future[None] = self._loop.create_future()
-        """Done when both sides have let each other in, or the connection is gone."""
+        """Done when both sides have let each other in, or the connection is gone; cancelled with the one who waits."""
 
     def __repr__(self) -> str:
         """Show direction, address and peer."""

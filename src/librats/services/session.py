@@ -99,8 +99,15 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             )
         if leftover := opening.leftover:
             self._session.receive_data(leftover, now=now)
-        self._owner.link_opened(self)
+        self._unsent = opening.data_to_send()
+        self._processing = True  # what the owner has to say leaves below, in this turn of the loop
+        try:
+            self._owner.link_opened(self)
+        finally:
+            self._processing = False
         self._process()
+        if self._unsent:
+            self._flush()
 
     def eof_received(self) -> bool:
         """Take the end of the peer's bytes: the connection is closed."""
@@ -159,7 +166,12 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             return
         session.shortcut.close()
         now = self._loop.time()
-        while not (self._paused or transport.is_closing()) and (data := session.data_to_send(now=now)):
+        while not (self._paused or transport.is_closing()):
+            data = session.data_to_send(now=now)
+            if self._unsent:
+                data, self._unsent = self._unsent + data, b""
+            if not data:
+                break
             transport.write(data)
             if not session.wants_to_send:
                 break
@@ -203,7 +215,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         """Let the peer in, tell it about ourselves, and take what it sends."""
         self.admitted = True
         self.session.send_hello(hello)
-        self._loop.call_soon(self._process)  # what came while the owner made up its mind, and the hello
+        if not self._processing:
+            self._loop.call_soon(self._process)  # what came while the owner made up its mind, and the hello
 
     def _arm_timer(self) -> None:
         if self._session is None or self._transport is None or self._closing or not self.ready:

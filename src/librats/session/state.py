@@ -21,6 +21,9 @@ from librats.types import Entropy
 
 __all__ = ["SessionState"]
 
+FIRST_PING = 0.05
+"""Seconds until the first round trip is measured: not while both sides are busy beginning."""
+
 MAX_EVENTS = 65536
 """Events other than messages that may wait for a driver that does not take them."""
 
@@ -114,7 +117,7 @@ class SessionState:
         self.round_trip = RoundTrip(entropy)
         """Pings and what they tell."""
         self._last_received = now
-        self._next_ping = now
+        self._next_ping = now + min(FIRST_PING, config.ping_interval)
         self._rekeyed_at = now
         self._rekeyed_count = 0
         self.failed: SessionFailed | None = None
