@@ -38,7 +38,7 @@ class Wires:
 
     def _deliver(self, link: int, item: InOrder) -> None:
         if isinstance(item, MessageRun):
-            self.heard += [int(payload) for payload in item.payloads]
+            self.heard += [int(message.payload) for message in item]
         elif isinstance(item, Message):
             self.heard.append(int(item.payload))
 
