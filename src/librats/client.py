@@ -375,7 +375,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         await self._find(peer).close(reason)
 
     def _own(self, peer: Peer) -> Peer:
-        if not peer.inbox.serves(self._handlers):
+        if peer.inbox.handlers is not self._handlers:
             raise UsageError(f"{peer!r} is another client's peer: give its id, or this client's own peer of that id")
         return peer
 
@@ -436,7 +436,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         """
         if to is None:
             return self.try_send(type, data)
-        peer = to if isinstance(to, Peer) else self._find(to)
+        peer = to if isinstance(to, Peer) and to.inbox.handlers is self._handlers else self._find(to)
         if not peer.shortcut.take(type, data):
             await peer.send_the_long_way(type, data)
         return 1

@@ -141,19 +141,18 @@ class Inbox:
         "_lanes",
         "_peer",
         "datagrams_under_way",
+        "handlers",
     )
 
     def __init__(self, peer: Peer, dispatcher: Dispatcher) -> None:
         self._peer = peer
         self._dispatcher = dispatcher
+        self.handlers = dispatcher.handlers
+        """Those that hear what the peer sends."""
         self._lanes: dict[Key, _Lane] = {}
         self._answering: dict[tuple[int, int], asyncio.Task[None]] = {}
         self.datagrams_under_way = 0
         """Async handlers of datagrams that have not finished."""
-
-    def serves(self, handlers: HandlerTable) -> bool:
-        """Whether it is those handlers that hear what the peer sends."""
-        return self._dispatcher.handlers is handlers
 
     def deliver_run(self, link: Link, run: MessageRun) -> None:
         """Hand messages of one type to their handlers, many together where one plain function hears them."""

@@ -56,6 +56,7 @@ class LinkState:
         "_spoke_first",
         "_streams",
         "_timer",
+        "_timer_at",
         "_transport",
         "_unsent",
         "_waiters",
@@ -125,6 +126,7 @@ class LinkState:
         self._transport: asyncio.Transport | None = None
         self._unsent = b""  # the end of the handshake, which leaves with the session's first bytes
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._flush_handle: asyncio.Handle | None = None
         self._paused = False
         self._held_back = False

@@ -223,9 +223,10 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             return
         when = self._session.next_timer()
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
+        self._timer_at = when  # the handles of uvloop do not all tell
         self._timer = self._loop.call_at(when, self._on_timer)
 
     def _on_timer(self) -> None:
