@@ -14,7 +14,7 @@ from typing import Any
 from librats.errors import ConfigError
 from librats.types import Address
 
-__all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp", "receive_buffer"]
+__all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp", "receive_buffer", "sockaddr_of"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 SocketFactory = Callable[[int], socket.socket]
@@ -59,7 +59,13 @@ def address_of(sockname: Any) -> Address:
     return Address(f"{host}%{scope}" if scope and "%" not in host else host, port)
 
 
-def _sockaddr(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+def sockaddr_of(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Return the family and the socket name of an IP address.
+
+    Raises:
+        ValueError: The host is none.
+        OSError: Its zone is no interface of this machine.
+    """
     host, _, zone = address.host.partition("%")
     if ipaddress.ip_address(host).version == 4:  # noqa: PLR2004 - IPv4
         return socket.AF_INET, (host, address.port)
@@ -75,7 +81,7 @@ def _tcp_socket(family: int) -> socket.socket:
 
 
 def _listening_socket(address: Address, new_socket: SocketFactory) -> socket.socket:
-    family, name = _sockaddr(address)
+    family, name = sockaddr_of(address)
     sock = new_socket(family)
     try:
         if os.name == "posix":
@@ -157,7 +163,7 @@ async def dial_tcp(factory: ProtocolFactory, address: Address, *, new_socket: So
         OSError: The connection was refused or did not come about.
     """
     loop = asyncio.get_running_loop()
-    family, name = _sockaddr(address)
+    family, name = sockaddr_of(address)
     sock = new_socket(family)
     try:
         sock.setblocking(False)
