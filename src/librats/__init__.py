@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import RatsConfig, ReconnectConfig, SessionConfig
+from librats.config import NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -67,6 +67,7 @@ from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.message_iterator import MessageIterator
 from librats.peers.peer import Peer
 from librats.peers.succession import Succession
+from librats.services.nat import NatHandle
 from librats.services.stream import Stream
 from librats.types import (
     Address,
@@ -76,7 +77,12 @@ from librats.types import (
     ConnectionStrategy,
     Encryption,
     Entropy,
+    FilteringBehavior,
+    MappingBehavior,
+    NatType,
+    NatTypeInfo,
     PeerStats,
+    PortAllocation,
 )
 
 __version__ = "0.1.0"
@@ -94,6 +100,7 @@ __all__ = [
     "DecodeError",
     "Encryption",
     "Entropy",
+    "FilteringBehavior",
     "HandlerFailed",
     "HandshakeError",
     "Identity",
@@ -104,8 +111,13 @@ __all__ = [
     "KnownAddress",
     "KnownPeer",
     "LocalProtocolError",
+    "MappingBehavior",
     "MessageIterator",
     "MessageRefused",
+    "NatHandle",
+    "NatTraversalConfig",
+    "NatType",
+    "NatTypeInfo",
     "OperationTimeout",
     "PathChanged",
     "Peer",
@@ -119,6 +131,7 @@ __all__ = [
     "PeerLimitReached",
     "PeerNotConnected",
     "PeerStats",
+    "PortAllocation",
     "ProtocolError",
     "RatsClient",
     "RatsConfig",

@@ -177,11 +177,12 @@ class PeerNotConnected(RatsError):
 
 
 class PeerDenied(RatsError):
-    """The client's allow or deny list does not let it talk to that peer or address.
+    """The client's allow or deny list does not let it talk to that peer or address, or that address is its own.
 
     Args:
         reason: Who is not talked to, and why.
-        limit: The list: ``"allow"`` or ``"deny"``.
+        limit: The list: ``"allow"`` or ``"deny"``; ``"own"`` for the client's own public address where
+            ``discover_and_ignore_public_ip`` was called.
     """
 
     def __init__(self, reason: str, limit: str) -> None:

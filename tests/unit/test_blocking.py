@@ -19,6 +19,7 @@ INTERNAL = {
     librats.Peer: {"drop", "inbox", "link", "links", "send_the_long_way", "shortcut", "try_send_encoded", "use"},
     librats.Stream: {"accept", "changed", "refuse", "wait_accepted"},
     librats.MessageIterator: set[str](),
+    librats.NatHandle: set[str](),
     librats.PeerBook: {
         "connected",
         "failed",
@@ -40,7 +41,7 @@ SPECIAL = {
 }
 PAIRS = [
     pytest.param(getattr(librats, name), getattr(blocking, name), id=name)
-    for name in ("RatsClient", "Peer", "Stream", "MessageIterator", "PeerBook")
+    for name in ("RatsClient", "Peer", "Stream", "MessageIterator", "NatHandle", "PeerBook")
 ]
 
 
