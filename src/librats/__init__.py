@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import RatsConfig, ReconnectConfig, SessionConfig
+from librats.config import NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -43,6 +43,8 @@ from librats.errors import (
     RemoteProtocolError,
     RequestTimeout,
     StoreError,
+    StunError,
+    TurnError,
     UsageError,
     ValidationError,
 )
@@ -65,6 +67,7 @@ from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.message_iterator import MessageIterator
 from librats.peers.peer import Peer
 from librats.peers.succession import Succession
+from librats.services.nat import NatHandle
 from librats.services.stream import Stream
 from librats.types import (
     Address,
@@ -74,7 +77,12 @@ from librats.types import (
     ConnectionStrategy,
     Encryption,
     Entropy,
+    FilteringBehavior,
+    MappingBehavior,
+    NatType,
+    NatTypeInfo,
     PeerStats,
+    PortAllocation,
 )
 
 __version__ = "0.1.0"
@@ -92,6 +100,7 @@ __all__ = [
     "DecodeError",
     "Encryption",
     "Entropy",
+    "FilteringBehavior",
     "HandlerFailed",
     "HandshakeError",
     "Identity",
@@ -102,8 +111,13 @@ __all__ = [
     "KnownAddress",
     "KnownPeer",
     "LocalProtocolError",
+    "MappingBehavior",
     "MessageIterator",
     "MessageRefused",
+    "NatHandle",
+    "NatTraversalConfig",
+    "NatType",
+    "NatTypeInfo",
     "OperationTimeout",
     "PathChanged",
     "Peer",
@@ -117,6 +131,7 @@ __all__ = [
     "PeerLimitReached",
     "PeerNotConnected",
     "PeerStats",
+    "PortAllocation",
     "ProtocolError",
     "RatsClient",
     "RatsConfig",
@@ -130,7 +145,9 @@ __all__ = [
     "SessionConfig",
     "StoreError",
     "Stream",
+    "StunError",
     "Succession",
+    "TurnError",
     "UsageError",
     "ValidationError",
     "default_data_dir",

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from librats._core.aead import load_openssl
-from librats.config import RatsConfig
+from librats.config import NatTraversalConfig, RatsConfig
 from librats.connector import Connector, Target, check_peer_id
 from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
 from librats.familiar import FamiliarNames
@@ -31,6 +31,7 @@ from librats.runtime.network import Network, current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
+from librats.services.nat import NatHandle
 from librats.services.stream import Stream
 from librats.session.frames import Kind
 from librats.session.payloads import as_buffer, encode_json, encode_name
@@ -52,6 +53,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
     Args:
         listen_port: TCP port to listen on; 0 picks one.
         max_peers: Peers that may be connected at once; the configuration's value where it is None.
+        nat: How to find out about NATs; the configuration's value where it is None.
         config: Everything else that can be set.
         data_dir: Where identity and peer book are kept. Where it is None, the user's own data directory for librats; a
             second client that is started while another one uses that gets an identity that lasts as long as itself.
@@ -78,6 +80,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         listen_port: int = 0,
         *,
         max_peers: int | None = None,
+        nat: NatTraversalConfig | None = None,
         config: RatsConfig | None = None,
         data_dir: str | Path | None = None,
         identity: Identity | None = None,
@@ -89,9 +92,12 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         self._config = config or RatsConfig()
         if max_peers is not None:
             self._config = dataclasses.replace(self._config, max_peers=max_peers)
+        if nat is not None:
+            self._config = dataclasses.replace(self._config, nat=nat)
         self._wanted_port = listen_port
         self._access = Access.of(self._config)
         self._tasks = TaskSet()
+        self._nat = NatHandle(lambda: self._config.nat, self._running_network, self._tasks, self._access.learn_own)
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None
         self._listener: TcpListener | None = None
@@ -236,7 +242,16 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             raise UsageError("the client is not running: use `async with RatsClient(...)`, or call start()")
         return self._manager
 
+    def _running_network(self) -> Network:
+        self._running()
+        return self._network or current_network()
+
     # Where we are
+
+    @property
+    def nat(self) -> NatHandle:
+        """How others see this client, and what stands in between."""
+        return self._nat
 
     @property
     def listen_port(self) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
-from librats.errors import ConfigError
-from librats.types import Encryption
+from librats.errors import ConfigError, UsageError
+from librats.types import Address, Encryption
 
-__all__ = ["RatsConfig", "ReconnectConfig", "SessionConfig"]
+__all__ = ["NatTraversalConfig", "RatsConfig", "ReconnectConfig", "SessionConfig"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -19,6 +19,14 @@ MIN_MEMORY = 4 * MIB
 MAX_WINDOW = 1024 * MIB  # credit travels in 32 bits
 MAX_JSON_DEPTH = 512  # the JSON decoder itself fails somewhere beyond that, depending on the interpreter
 MAX_MESSAGE_CEILING = 1024 * MIB
+
+STUN_PORT = 3478
+PUBLIC_STUN_SERVERS = (
+    "stun.l.google.com:19302",
+    "stun1.l.google.com:19302",
+    "stun.cloudflare.com:3478",
+    "stun.nextcloud.com:3478",
+)
 
 
 def _require(condition: bool, field_name: str, problem: str) -> None:
@@ -199,6 +207,73 @@ class ReconnectConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NatTraversalConfig:
+    """How this client finds out what stands between it and others.
+
+    Nothing is sent to any of the servers before the application asks for something that needs them,
+    ``client.nat.public_addresses()`` or ``client.detect_nat_type()`` for example.
+
+    Example:
+        >>> NatTraversalConfig(stun_servers=("stun.example.org", "192.0.2.7:3479")).stun_addresses
+        (Address(host='stun.example.org', port=3478), Address(host='192.0.2.7', port=3479))
+        >>> NatTraversalConfig.offline().stun_servers
+        ()
+    """
+
+    stun_servers: tuple[str, ...] = PUBLIC_STUN_SERVERS
+    """STUN servers, each ``"host"`` or ``"host:port"``, the port 3478 where none is given. Public ones where it is left
+    out; none, with an empty tuple, contacts nobody."""
+
+    prefer_ipv6: bool = False
+    """Whether what is found out about IPv6 is told, rather than about IPv4, where there are both."""
+
+    stun_first_answer: float = 0.5
+    """Seconds after which the answers that are there are taken, and servers that are still silent are waited for in the
+    background only."""
+
+    stun_timeout: float = 5.0
+    """Seconds after which a server that has not answered is given up."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ConfigError: One of them has a value that cannot be used.
+        """
+        servers = self.stun_servers
+        texts = isinstance(servers, tuple) and all(isinstance(server, str) for server in servers)
+        _require(texts, "stun_servers", f"must be a tuple of texts, not {servers!r}")
+        for server in servers:
+            _stun_address(server)
+        _require(isinstance(self.prefer_ipv6, bool), "prefer_ipv6", "must be True or False")
+        _require_positive(self, "stun_first_answer", "stun_timeout")
+        _require(self.stun_first_answer <= self.stun_timeout, "stun_first_answer", "is at most stun_timeout")
+
+    @property
+    def stun_addresses(self) -> tuple[Address, ...]:
+        """The STUN servers, host and port."""
+        return tuple(_stun_address(server) for server in self.stun_servers)
+
+    @classmethod
+    def offline(cls) -> NatTraversalConfig:
+        """Return a configuration that contacts no server at all."""
+        return cls(stun_servers=())
+
+
+def _stun_address(text: str) -> Address:
+    name = text.strip().removeprefix("stun:")
+    bare = name.count(":") != 1 and not name.startswith("[")
+    try:
+        address = Address(name, STUN_PORT) if bare else Address.parse(name)
+    except UsageError as error:
+        raise ConfigError("stun_servers", str(error)) from None
+    is_named = bool(address.host) and not any(letter.isspace() for letter in address.host)
+    is_named = is_named and (":" not in address.host or address.is_literal)
+    _require(is_named and address.port > 0, "stun_servers", f"not a server: {text!r}; write HOST or HOST:PORT")
+    return address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RatsConfig:
     """Everything a :class:`~librats.RatsClient` can be told beyond its own arguments."""
 
@@ -273,6 +348,9 @@ class RatsConfig:
     reconnect: ReconnectConfig = field(default_factory=ReconnectConfig)
     """When to dial peers again."""
 
+    nat: NatTraversalConfig = field(default_factory=NatTraversalConfig)
+    """Servers that tell how others see this client."""
+
     def __post_init__(self) -> None:
         """Check every field.
 
@@ -289,6 +367,7 @@ class RatsConfig:
         _require_one_of(self, "encryption", Encryption)
         _require(isinstance(self.session, SessionConfig), "session", "must be a SessionConfig")
         _require(isinstance(self.reconnect, ReconnectConfig), "reconnect", "must be a ReconnectConfig")
+        _require(isinstance(self.nat, NatTraversalConfig), "nat", "must be a NatTraversalConfig")
 
     @property
     def protocol(self) -> str:

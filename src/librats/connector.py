@@ -282,7 +282,7 @@ class _Race:
         )
 
     async def _attempt(self, address: Address) -> Link:
-        denied = self._manager.admission.access.check_address(address.host)
+        denied = self._manager.admission.access.check_dial(address.host)
         if denied is not None:
             self._manager.admission.refusals[denied.limit] += 1
             self.refused_here = True

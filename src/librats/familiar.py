@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from librats.config import RatsConfig
 from librats.errors import ConnectError, RatsError, UsageError
+from librats.peers.access import Access
 from librats.peers.config_file import CONFIG_FILE, StoredConfig, read_config, write_config
 from librats.peers.peer import Peer
 from librats.runtime.offload import run_in_thread
-from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy, Encryption
+from librats.services.nat import NatHandle
+from librats.types import (
+    Address,
+    ConnectionAttemptResult,
+    ConnectionStrategy,
+    Encryption,
+    NatType,
+    NatTypeInfo,
+)
 
 if TYPE_CHECKING:
     from librats.peers.handlers import HandlerTable
@@ -33,9 +42,14 @@ class FamiliarNames:
         _config: RatsConfig
         _wanted_port: int
         _handlers: HandlerTable
+        _access: Access
 
         @property
         def is_running(self) -> bool:
+            """See the client."""
+
+        @property
+        def nat(self) -> NatHandle:
             """See the client."""
 
         @property
@@ -109,6 +123,45 @@ class FamiliarNames:
                 if peer is not None:
                     await peer.close("the test is over")
         return results
+
+    async def detect_nat_type(self) -> NatType:
+        """Find out what NAT or firewall stands in front of this client, in one word; see :meth:`NatHandle.detect`.
+
+        Raises:
+            UsageError: The client is not running.
+        """
+        return (await self.nat.detect()).type
+
+    async def get_nat_characteristics(self) -> NatTypeInfo:
+        """Return what :meth:`detect_nat_type` has found last, in full; find it out where it was not called yet.
+
+        Raises:
+            UsageError: The client is not running.
+        """
+        return self.nat.last or await self.nat.detect()
+
+    async def discover_and_ignore_public_ip(self, stun_server: str = "", stun_port: int = 3478) -> bool:
+        """Learn the address that this client is seen at from outside, and never dial it.
+
+        Peers learn of each other from others, and so of themselves. Dialling the address raises
+        :class:`~librats.PeerDenied` from now on, also any further one that a STUN server tells later on; who comes from
+        there, another host behind the same NAT for example, is let in.
+
+        Args:
+            stun_server: Host name or IP address of the server to ask; the configured ones where it is empty.
+            stun_port: Its UDP port.
+
+        Returns:
+            False where no server has answered, or none is configured.
+
+        Raises:
+            UsageError: The client is not running.
+            ConfigError: That is no server.
+        """
+        servers = [Address(stun_server, stun_port)] if stun_server else None
+        found = await self.nat.public_addresses(servers=servers)
+        self._access.ignores_own = True
+        return bool(found)
 
     def set_connection_callback(self, callback: Callable[[Peer], Any] | None) -> None:
         """Call a function with each peer that connects, instead of the one set before; None for no function.

@@ -18,7 +18,12 @@ __all__ = [
     "ConnectionStrategy",
     "Encryption",
     "Entropy",
+    "FilteringBehavior",
+    "MappingBehavior",
+    "NatType",
+    "NatTypeInfo",
     "PeerStats",
+    "PortAllocation",
 ]
 
 _MAX_PORT = 65535
@@ -208,3 +213,155 @@ class Entropy(Protocol):
             low: The least value.
             high: The greatest one.
         """
+
+
+class MappingBehavior(StrEnum):
+    """Whether a NAT gives one socket the same public address towards everybody (RFC 4787, 4.1)."""
+
+    UNKNOWN = "unknown"
+    """Not found out."""
+
+    ENDPOINT_INDEPENDENT = "endpoint-independent"
+    """The same towards everybody; also where there is no NAT."""
+
+    ADDRESS_DEPENDENT = "address-dependent"
+    """Another one for each host that is sent to."""
+
+    ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"
+    """Another one for each host and port that is sent to."""
+
+    DEPENDENT = "dependent"
+    """One of the two above: plain STUN servers do not tell which."""
+
+
+class FilteringBehavior(StrEnum):
+    """From whom a NAT or firewall lets datagrams in, to a socket that has sent some (RFC 4787, 5)."""
+
+    UNKNOWN = "unknown"
+    """Not found out: that takes a server with a second address (RFC 5780)."""
+
+    ENDPOINT_INDEPENDENT = "endpoint-independent"
+    """From everybody."""
+
+    ADDRESS_DEPENDENT = "address-dependent"
+    """From hosts that were sent to, whatever their port."""
+
+    ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"
+    """From addresses that were sent to, host and port."""
+
+
+class PortAllocation(StrEnum):
+    """How a NAT chooses the public port of a new socket."""
+
+    UNKNOWN = "unknown"
+    """Not found out."""
+
+    PRESERVING = "preserving"
+    """The socket's own port, where that is free; also where there is no NAT."""
+
+    SEQUENTIAL = "sequential"
+    """One after the other, so that the next one can be foretold."""
+
+    RANDOM = "random"
+    """Without a pattern."""
+
+
+class NatType(StrEnum):
+    """What stands between this host and the internet, in the words of RFC 3489."""
+
+    UNKNOWN = "unknown"
+    """Not found out."""
+
+    OPEN_INTERNET = "open-internet"
+    """A public address and no filter: everybody can send to it."""
+
+    FIREWALL = "firewall"
+    """A public address, and a firewall that lets in only answers."""
+
+    FULL_CONE = "full-cone"
+    """One public address for each socket, and everybody can send to it."""
+
+    RESTRICTED_CONE = "restricted-cone"
+    """One public address for each socket, and hosts that were sent to can send to it."""
+
+    PORT_RESTRICTED_CONE = "port-restricted-cone"
+    """One public address for each socket, and addresses (host and port) that were sent to can send to it."""
+
+    CONE = "cone"
+    """One public address for each socket; who can send to it was not found out."""
+
+    SYMMETRIC = "symmetric"
+    """Another public address towards each destination, which nobody else can foresee."""
+
+    BLOCKED = "blocked"
+    """No server has answered: UDP does not get through, or none of them lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatTypeInfo:
+    """What was found out about the NAT or firewall in front of this host, for UDP over one address family."""
+
+    type: NatType = NatType.UNKNOWN
+    """All of it in one word."""
+
+    has_nat: bool | None = None
+    """Whether servers see another address than this host has; None where none has answered."""
+
+    mapping: MappingBehavior = MappingBehavior.UNKNOWN
+    """Whether a socket has one public address or many."""
+
+    filtering: FilteringBehavior = FilteringBehavior.UNKNOWN
+    """Who can send to that address."""
+
+    port_allocation: PortAllocation = PortAllocation.UNKNOWN
+    """How public ports are chosen."""
+
+    port_step: int | None = None
+    """Where they are chosen one after the other: from each to the next."""
+
+    hairpin: bool | None = None
+    """Whether two sockets behind the NAT reach each other by their public addresses; None where there is no NAT, and
+    where it was not found out."""
+
+    mapping_lifetime: float | None = None
+    """Seconds without traffic that a public address has outlived; None where it was not measured, or cannot be: that
+    takes a server that knows RESPONSE-PORT (RFC 5780)."""
+
+    mapping_expired_after: float | None = None
+    """Seconds without traffic after which it was found gone; None where that was not seen."""
+
+    public_address: Address | None = None
+    """Where the first server that answered has seen a socket of this host; None where none has."""
+
+    server: Address | None = None
+    """The server that was measured with; one that has two addresses wherever there was such a one."""
+
+    duration: float = 0.0
+    """Seconds that it took."""
+
+    problem: str = ""
+    """Why something was not found out; empty where everything was."""
+
+    @property
+    def preserves_port(self) -> bool | None:
+        """Whether a public port is the socket's own; None where that was not found out."""
+        if self.port_allocation is PortAllocation.UNKNOWN:
+            return None
+        return self.port_allocation is PortAllocation.PRESERVING
+
+    @property
+    def hairpin_support(self) -> bool:
+        """The same as :attr:`hairpin`, under the name that the C++ library uses; False where that is None."""
+        return bool(self.hairpin)
+
+    @property
+    def description(self) -> str:
+        """Everything in one line for people."""
+        words = [self.type.replace("-", " ")]
+        if self.type is not NatType.BLOCKED:
+            words += [f"mapping {self.mapping}", f"filtering {self.filtering}", f"ports {self.port_allocation}"]
+        if self.public_address is not None:
+            words.append(f"seen as {self.public_address}")
+        if self.problem:
+            words.append(self.problem)
+        return "; ".join(words)

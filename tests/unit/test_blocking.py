@@ -29,6 +29,7 @@ INTERNAL = {
     },
     librats.Stream: {"accept", "changed", "refuse", "wait_accepted"},
     librats.MessageIterator: set[str](),
+    librats.NatHandle: set[str](),
     librats.PeerBook: {
         "connected",
         "failed",
@@ -50,7 +51,7 @@ SPECIAL = {
 }
 PAIRS = [
     pytest.param(getattr(librats, name), getattr(blocking, name), id=name)
-    for name in ("RatsClient", "Peer", "Stream", "MessageIterator", "PeerBook")
+    for name in ("RatsClient", "Peer", "Stream", "MessageIterator", "NatHandle", "PeerBook")
 ]
 
 

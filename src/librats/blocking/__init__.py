@@ -27,7 +27,8 @@ from __future__ import annotations
 from librats.blocking.book import PeerBook
 from librats.blocking.client import RatsClient
 from librats.blocking.message_iterator import MessageIterator
+from librats.blocking.nat import NatHandle
 from librats.blocking.peer import Peer
 from librats.blocking.stream import Stream
 
-__all__ = ["MessageIterator", "Peer", "PeerBook", "RatsClient", "Stream"]
+__all__ = ["MessageIterator", "NatHandle", "Peer", "PeerBook", "RatsClient", "Stream"]

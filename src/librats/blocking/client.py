@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import atexit
 import builtins
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from librats.blocking.book import PeerBook
 from librats.blocking.bridge import NOT_RUNNING, Bridge
+from librats.blocking.familiar import FamiliarNames
 from librats.blocking.handlers import Answering, Listening
 from librats.blocking.message_iterator import MessageIterator
+from librats.blocking.nat import NatHandle
 from librats.blocking.peer import Peer, Peers
 from librats.blocking.stream import Stream
 from librats.client import RatsClient as AsyncClient
-from librats.config import RatsConfig
+from librats.config import NatTraversalConfig, RatsConfig
 from librats.errors import UsageError
 from librats.peers.access import AccessList
 from librats.peers.annotations import check_parameters
 from librats.peers.arguments import DEFAULT, Default
-from librats.peers.config_file import read_config, write_config
 from librats.peers.identity import Identity
 from librats.peers.succession import Succession
-from librats.types import Address, ConnectionAttemptResult, ConnectionStrategy
+from librats.types import Address, ConnectionStrategy
 
 __all__ = ["RatsClient"]
 
@@ -32,7 +33,7 @@ S = TypeVar("S", bound=Callable[[Stream], Any])
 T = TypeVar("T")
 
 
-class RatsClient:
+class RatsClient(FamiliarNames):
     """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
 
     The same as :class:`librats.RatsClient`, for code without asyncio: every verb waits for its result. Handlers are
@@ -42,6 +43,7 @@ class RatsClient:
     Args:
         listen_port: TCP port to listen on; 0 picks one.
         max_peers: Peers that may be connected at once; the configuration's value where it is None.
+        nat: How to find out about NATs; the configuration's value where it is None.
         config: Everything else that can be set.
         data_dir: Where the identity is kept; see :class:`librats.RatsClient`.
         identity: Who to be, instead of what a data directory holds; nothing is read or written then.
@@ -55,12 +57,13 @@ class RatsClient:
         listen_port: int = 0,
         *,
         max_peers: int | None = None,
+        nat: NatTraversalConfig | None = None,
         config: RatsConfig | None = None,
         data_dir: str | Path | None = None,
         identity: Identity | None = None,
     ) -> None:
         self._client = AsyncClient(
-            listen_port, max_peers=max_peers, config=config, data_dir=data_dir, identity=identity
+            listen_port, max_peers=max_peers, nat=nat, config=config, data_dir=data_dir, identity=identity
         )
         self._bridge = Bridge()
         self._peers = Peers(self._bridge)
@@ -182,6 +185,11 @@ class RatsClient:
     def deny(self) -> AccessList:
         """Peer ids and networks that are not talked to; see :attr:`librats.RatsClient.deny`."""
         return self._client.deny
+
+    @property
+    def nat(self) -> NatHandle:
+        """How others see this client, and what stands in between."""
+        return NatHandle(self._client.nat, self._bridge)
 
     def statistics(self) -> dict[str, Any]:
         """Return counters of the client and all its peers, as values that have a JSON form."""
@@ -504,94 +512,3 @@ class RatsClient:
         """
         iterator = self._bridge.call(lambda: self._client.messages(type, model=model))
         return MessageIterator(iterator, self._bridge, self._peers)
-
-    # The names that users of the C++ API know
-
-    def connect_to_peer(
-        self, host: str, port: int, strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE
-    ) -> ConnectionAttemptResult:
-        """Connect, and tell what came of it instead of raising; see :meth:`librats.RatsClient.connect_to_peer`."""
-        return self._bridge.wait(self._running().connect_to_peer, host, port, strategy)
-
-    def test_connection_strategies(
-        self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str]
-    ) -> dict[ConnectionStrategy, ConnectionAttemptResult]:
-        """Try several strategies one after the other, and tell what came of each.
-
-        See :meth:`librats.RatsClient.test_connection_strategies`.
-        """
-        return self._bridge.wait(self._running().test_connection_strategies, host, port, strategies)
-
-    def set_connection_callback(self, callback: Callable[[Peer], Any] | None) -> None:
-        """Call a function with each peer that connects, instead of the one set before; None for no function.
-
-        Functions that were added with :meth:`on_connect` are called as well.
-        """
-        self._set_callback(self._client.set_connection_callback, callback)
-
-    def set_advanced_connection_callback(self, callback: Callable[[Peer, ConnectionAttemptResult], Any] | None) -> None:
-        """Call a function with each peer that connects and an account of how, instead of the one set before."""
-        self._set_callback(self._client.set_advanced_connection_callback, callback)
-
-    def _set_callback(self, verb: Callable[..., Any], callback: Callable[..., Any] | None) -> None:
-        if callback is None:
-            self._bridge.call(verb, None)
-        else:
-            self._listen(verb, callback, "connect")
-
-    def set_protocol_name(self, name: str) -> None:
-        """Name the application's network; only peers of the same name can connect. Before ``start()``.
-
-        Raises:
-            UsageError: The client is running.
-        """
-        self._bridge.call(self._client.set_protocol_name, name)
-
-    def set_protocol_version(self, version: str) -> None:
-        """Set the version of the application's network; only peers of the same version can connect. Before ``start()``.
-
-        Raises:
-            UsageError: The client is running.
-        """
-        self._bridge.call(self._client.set_protocol_version, version)
-
-    def set_encryption_enabled(self, enabled: bool) -> None:
-        """Encrypt sessions, as is the default, or do without. Before ``start()``.
-
-        Peers can connect only where both sides set the same. Without encryption no peer's id is proven, and everybody
-        on the path can read and change what is sent.
-
-        Raises:
-            UsageError: The client is running.
-        """
-        self._bridge.call(self._client.set_encryption_enabled, enabled)
-
-    @property
-    def is_encryption_enabled(self) -> bool:
-        """True where sessions are encrypted."""
-        return self._bridge.call(lambda: self._client.is_encryption_enabled)
-
-    def set_data_directory(self, path: str | Path) -> None:
-        """Keep identity and state in that directory. Before ``start()``.
-
-        Raises:
-            UsageError: The client is running, or has used its identity already.
-        """
-        self._bridge.call(self._client.set_data_directory, path)
-
-    def load_configuration(self, path: str | Path | None = None) -> bool:
-        """Take configuration and port from a file that :meth:`save_configuration` has written. Before ``start()``.
-
-        See :meth:`librats.RatsClient.load_configuration`.
-        """
-        self._bridge.call(self._client._refuse_while_running)
-        stored = read_config(self._client._config_path(path))
-        return self._bridge.call(self._client._adopt_configuration, stored)
-
-    def save_configuration(self, path: str | Path | None = None) -> None:
-        """Write configuration and port to a file; see :meth:`librats.RatsClient.save_configuration`."""
-        write_config(self._bridge.call(self._client._configuration), self._client._config_path(path))
-
-    def get_discovery_hash(self) -> str:
-        """Return the 20-byte info-hash, in hex, under which peers of this application find each other in the DHT."""
-        return self._bridge.call(self._client.get_discovery_hash)

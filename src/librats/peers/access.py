@@ -13,6 +13,7 @@ from librats.peers.networks import IPAddress, IPNetwork, ip_of, network_of
 __all__ = ["AccessList"]
 
 PEER_ID = re.compile(r"[0-9a-f]{64}")
+MAX_OWN = 1024
 
 
 class AccessList:
@@ -156,6 +157,9 @@ class Access:
         """Called when one of the lists has changed."""
         self.allow = AccessList(allow, changed=self._tell)
         self.deny = AccessList(deny, changed=self._tell)
+        self.ignores_own = False
+        """Whether hosts that this client was seen at are dialled no more, those learnt from now on included."""
+        self._own: set[IPAddress] = set()
 
     @classmethod
     def of(cls, config: RatsConfig) -> Access:
@@ -174,6 +178,18 @@ class Access:
     def _tell(self) -> None:
         if self.changed is not None:
             self.changed()
+
+    def learn_own(self, host: str) -> None:
+        """Note an address that this client was seen at from outside."""
+        address = ip_of(host)
+        if address is not None and len(self._own) < MAX_OWN:
+            self._own.add(address)
+
+    def check_dial(self, host: str) -> PeerDenied | None:
+        """Return why a host is not dialled, or None. A host name lies in no network."""
+        if self.ignores_own and ip_of(host) in self._own:
+            return PeerDenied(f"{host} is this client's own public address", "own")
+        return self.check_address(host)
 
     def check_address(self, host: str) -> PeerDenied | None:
         """Return why a host is not talked to, or None. A host name lies in no network."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from typing import Protocol
+from typing import Any, Protocol
 
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
+from librats.runtime.udp import DatagramEndpoint, Receive, open_datagram
 from librats.types import Address, Entropy
 
 __all__ = ["Network", "SystemNetwork", "current_network"]
@@ -38,6 +39,11 @@ class Network(Protocol):
 
     async def dial_tcp(self, factory: ProtocolFactory, address: Address) -> None:
         """Connect to one address; see :func:`librats.runtime.tcp.dial_tcp`."""
+
+    async def open_datagram(
+        self, host: str = "", port: int = 0, *, receive: Receive, **options: Any
+    ) -> DatagramEndpoint:
+        """Open an endpoint for datagrams; see :func:`librats.runtime.udp.open_datagram`, for the options, too."""
 
     async def resolve(self, address: Address) -> list[Address]:
         """Return the addresses behind a host name, best first (RFC 6724)."""
@@ -67,6 +73,12 @@ class SystemNetwork:
     async def dial_tcp(self, factory: ProtocolFactory, address: Address) -> None:
         """Connect to one address."""
         await dial_tcp(factory, address)
+
+    async def open_datagram(
+        self, host: str = "", port: int = 0, *, receive: Receive, **options: Any
+    ) -> DatagramEndpoint:
+        """Open an endpoint for datagrams."""
+        return await open_datagram(host, port, receive=receive, **options)
 
     async def resolve(self, address: Address) -> list[Address]:
         """Ask the system's resolver, on a thread of its own; an IP address is returned as it is."""

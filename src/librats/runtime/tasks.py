@@ -44,6 +44,11 @@ class TaskSet:
         if not task.cancelled() and task.exception() is not None:
             logger.error("task %s failed", task.get_name(), exc_info=task.exception())
 
+    def cancel(self) -> None:
+        """Cancel every task, and wait for none."""
+        for task in self._tasks:
+            task.cancel()
+
     async def close(self) -> None:
         """Cancel every task but the caller's own, and wait until they have ended.
 

@@ -15,7 +15,7 @@ from typing import Any
 from librats.errors import ConfigError
 from librats.types import Address
 
-__all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp", "receive_buffer"]
+__all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp", "receive_buffer", "sockaddr_of"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 SocketFactory = Callable[[int], socket.socket]
@@ -60,7 +60,13 @@ def address_of(sockname: Any) -> Address:
     return Address(f"{host}%{scope}" if scope and "%" not in host else host, port)
 
 
-def _sockaddr(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+def sockaddr_of(address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Return the family and the socket name of an IP address.
+
+    Raises:
+        ValueError: The host is none.
+        OSError: Its zone is no interface of this machine.
+    """
     try:
         socket.inet_pton(socket.AF_INET, address.host)  # many times as quick as ipaddress
     except OSError:
@@ -82,7 +88,7 @@ def _tcp_socket(family: int) -> socket.socket:
 
 
 def _listening_socket(address: Address, new_socket: SocketFactory) -> socket.socket:
-    family, name = _sockaddr(address)
+    family, name = sockaddr_of(address)
     sock = new_socket(family)
     try:
         if os.name == "posix":
@@ -181,7 +187,7 @@ async def dial_tcp(factory: ProtocolFactory, address: Address, *, new_socket: So
         OSError: The connection was refused or did not come about.
     """
     loop = asyncio.get_running_loop()
-    family, name = _sockaddr(address)
+    family, name = sockaddr_of(address)
     sock = new_socket(family)
     try:
         sock.setblocking(False)

@@ -11,8 +11,10 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from librats.errors import UsageError
 from librats.peers.identity import Identity
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
+from librats.runtime.udp import DatagramEndpoint, Receive
 from librats.testing.agenda import Agenda
 from librats.testing.ends import StreamEnd
 from librats.testing.entropy import SeededEntropy
@@ -130,6 +132,16 @@ class SimHost:
         """Connect to one address."""
         with self:
             await dial_tcp(factory, address, new_socket=self.socket)
+
+    async def open_datagram(
+        self, host: str = "", port: int = 0, *, receive: Receive, **options: Any
+    ) -> DatagramEndpoint:
+        """Refuse: the simulation has no datagrams yet.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError("the simulated network carries streams only, no datagrams yet")
 
     async def resolve(self, address: Address) -> list[Address]:
         """Return the addresses of a host of the simulation."""

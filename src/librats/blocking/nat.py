@@ -1,0 +1,57 @@
+"""The handle ``client.nat`` of the blocking client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from librats.blocking.bridge import Bridge
+from librats.services.nat import NatHandle as AsyncHandle
+from librats.stun.lifetime import DEFAULT_WAITS
+from librats.types import Address, NatTypeInfo
+
+__all__ = ["NatHandle"]
+
+
+class NatHandle:
+    """How others see a client, and what stands in between; see :class:`librats.NatHandle`. Comes from the client."""
+
+    def __init__(self, handle: AsyncHandle, bridge: Bridge) -> None:
+        self._handle = handle
+        self._bridge = bridge
+
+    def __repr__(self) -> str:
+        """Show what was found last."""
+        return repr(self._handle)
+
+    @property
+    def last(self) -> NatTypeInfo | None:
+        """What :meth:`detect` has found last; None where it was not called yet."""
+        return self._handle.last
+
+    @property
+    def public_hosts(self) -> list[str]:
+        """The IP addresses that servers have seen this client at, the latest last."""
+        return self._bridge.call(lambda: self._handle.public_hosts)
+
+    def public_addresses(self, *, servers: Sequence[str | Address] | None = None) -> list[Address]:
+        """Ask STUN servers where they see a UDP socket of this client, all of them at once.
+
+        See :meth:`librats.NatHandle.public_addresses`.
+        """
+        return self._bridge.wait(self._handle.public_addresses, servers=servers)
+
+    def detect(
+        self,
+        *,
+        lifetime: bool = False,
+        lifetime_waits: Sequence[float] = DEFAULT_WAITS,
+        progress: Callable[[float, float], Any] | None = None,
+    ) -> NatTypeInfo:
+        """Find out what NAT or firewall stands in front of this client; see :meth:`librats.NatHandle.detect`.
+
+        The progress is told on the client's own thread, so the function must not call the client.
+        """
+        return self._bridge.wait(
+            self._handle.detect, lifetime=lifetime, lifetime_waits=lifetime_waits, progress=progress
+        )

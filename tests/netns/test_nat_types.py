@@ -1,0 +1,188 @@
+"""Detection behind every type of NAT that the kernel can be made to be, with servers of three kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.netns.lab import HOST6, PUBLIC, SERVER, SERVER6, Lab, missing
+from tests.netns.nat_rules import CHAINS, TYPES, chain_of, widest
+from tests.reference.stun_server import StunServer
+
+from librats import Identity, NatTraversalConfig, NatType, NatTypeInfo, PortAllocation, RatsClient, RatsConfig
+
+WHY_NOT = missing()
+pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+
+PORT, OTHER_PORT = 3478, 3479
+NAMES = {"ei": "endpoint-independent", "ad": "address-dependent", "apd": "address-and-port-dependent"}
+PORTS = {
+    "preserve": PortAllocation.PRESERVING,
+    "random": PortAllocation.RANDOM,
+    "sequential": PortAllocation.SEQUENTIAL,
+}
+WORDS = {
+    "open": NatType.OPEN_INTERNET,
+    "firewall": NatType.FIREWALL,
+    "full_cone": NatType.FULL_CONE,
+    "full_cone_random": NatType.FULL_CONE,
+    "restricted": NatType.RESTRICTED_CONE,
+    "restricted_random": NatType.RESTRICTED_CONE,
+    "port_restricted": NatType.PORT_RESTRICTED_CONE,
+    "port_restricted_random": NatType.PORT_RESTRICTED_CONE,
+    "openwrt": NatType.PORT_RESTRICTED_CONE,
+    "bare_masquerade": NatType.PORT_RESTRICTED_CONE,
+    "double_nat": NatType.PORT_RESTRICTED_CONE,
+    "cgnat": NatType.PORT_RESTRICTED_CONE,
+    "symmetric": NatType.SYMMETRIC,
+    "symmetric_seq": NatType.SYMMETRIC,
+    "symmetric_ad": NatType.SYMMETRIC,
+    "symmetric_eif": NatType.SYMMETRIC,
+    "cgnat_sym": NatType.SYMMETRIC,
+}
+BOTH = (f"{SERVER[0]}:{PORT}", f"[{SERVER6}]:{PORT}")
+
+Serve = Callable[[Lab], contextlib.AbstractContextManager[object]]
+
+
+@contextlib.contextmanager
+def serve_ourselves(lab: Lab) -> Iterator[None]:
+    sockets = [lab.socket("server", host, port) for host in SERVER for port in (PORT, OTHER_PORT)]
+    with StunServer(sockets), StunServer([lab.socket("server", SERVER6, PORT)]):
+        yield
+
+
+@contextlib.contextmanager
+def serve_plainly(lab: Lab) -> Iterator[None]:
+    with StunServer([lab.socket("server", SERVER[0], PORT)]), StunServer([lab.socket("server", SERVER[1], PORT)]):
+        yield
+
+
+@contextlib.contextmanager
+def serve_with_coturn(lab: Lab) -> Iterator[None]:
+    program = shutil.which("turnserver")
+    assert program is not None
+    arguments = [program, "-n", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp", "--log-file=stdout", "--simple-log"]
+    arguments += [f"--listening-ip={host}" for host in (*SERVER, SERVER6)]
+    arguments += [
+        f"--listening-port={PORT}",
+        f"--alt-listening-port={OTHER_PORT}",
+        "--stun-only",
+        "--pidfile=/dev/null",
+    ]
+    with served_by(lab, arguments):
+        yield
+
+
+@contextlib.contextmanager
+def served_by(lab: Lab, arguments: list[str], path: Path | None = None) -> Iterator[None]:
+    """Run a server's program until the block ends; it has begun to serve when the block begins."""
+    with lab.enter("server"):
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=path)
+    try:
+        with lab.socket("server", SERVER[0]) as probe:
+            probe.settimeout(0.1)
+            request = bytes.fromhex("000100002112a442") + bytes(12)
+            for _ in range(300):
+                assert process.poll() is None
+                probe.sendto(request, (SERVER[0], PORT))
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    probe.recv(2048)
+                    break
+                time.sleep(0.02)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+SERVERS = [
+    pytest.param(serve_ourselves, id="ours"),
+    pytest.param(
+        serve_with_coturn,
+        id="coturn",
+        marks=pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed"),
+    ),
+]
+
+
+async def detect(servers: tuple[str, ...], **settings: object) -> NatTypeInfo:
+    config = RatsConfig(listen_host="127.0.0.1", nat=NatTraversalConfig(stun_servers=servers, stun_timeout=3.0))
+    async with RatsClient(0, config=config, identity=Identity.generate()) as client:
+        info = await client.nat.detect(**settings)  # type: ignore[arg-type]
+        assert await client.get_nat_characteristics() is info
+        return info
+
+
+def detect_behind(lab: Lab, servers: tuple[str, ...] = BOTH, **settings: object) -> NatTypeInfo:
+    with lab.enter("host"):  # this thread stays there while the loop runs, and so do its sockets
+        return asyncio.run(detect(servers, **settings))
+
+
+@pytest.mark.parametrize("serve", SERVERS)
+@pytest.mark.parametrize("name", WORDS)
+def test_mapping_filtering_and_ports_are_told_behind_each_type(name: str, serve: Serve) -> None:
+    with Lab(name) as lab, serve(lab):
+        info = detect_behind(lab)
+    chain = chain_of(name)
+    assert info.type is WORDS[name]
+    assert info.mapping == NAMES[widest([nat.mapping for nat in chain])]
+    assert info.filtering == NAMES[widest([nat.filtering for nat in chain])]
+    chosen = next((nat.ports for nat in reversed(chain) if nat.ports != "preserve"), "preserve")
+    assert info.port_allocation is PORTS[chosen]
+    assert info.port_step == (1 if chosen == "sequential" else None)
+    is_nat = chain[0].kind == "nat"
+    assert info.has_nat is is_nat
+    assert info.hairpin is (chain[-1].hairpin if is_nat else None)
+    assert info.public_address is not None
+    assert not is_nat or info.public_address.host == PUBLIC
+    assert info.problem == ""
+
+
+def test_every_type_is_looked_at() -> None:
+    assert set(WORDS) | {"udp_blocked", "v6_only"} == set(TYPES)
+    assert set(CHAINS) < set(WORDS)
+
+
+def test_udp_that_is_blocked_is_told() -> None:
+    with Lab("udp_blocked") as lab, serve_ourselves(lab):
+        info = detect_behind(lab)
+    assert (info.type, info.has_nat, info.public_address) == (NatType.BLOCKED, None, None)
+    assert "no STUN server has answered" in info.problem
+
+
+def test_a_host_without_ipv4_is_measured_over_ipv6() -> None:
+    with Lab("v6_only") as lab, serve_ourselves(lab):
+        info = detect_behind(lab)
+    assert info.public_address is not None
+    assert (info.public_address.host, info.has_nat) == (HOST6, False)
+
+
+@pytest.mark.parametrize("name", ["port_restricted", "full_cone_random", "symmetric", "symmetric_seq", "symmetric_ad"])
+def test_two_plain_servers_tell_mapping_but_not_filtering(name: str) -> None:
+    with Lab(name) as lab, serve_plainly(lab):
+        info = detect_behind(lab, tuple(f"{host}:{PORT}" for host in SERVER))
+    [nat] = chain_of(name)
+    assert info.type is (NatType.CONE if nat.mapping == "ei" else NatType.SYMMETRIC)
+    assert info.mapping == ("endpoint-independent" if nat.mapping == "ei" else "dependent")
+    assert info.filtering == "unknown"
+    assert info.port_allocation is PORTS[nat.ports]
+    assert "second address" in info.problem
+
+
+@pytest.mark.parametrize("serve", SERVERS)
+def test_the_lifetime_of_a_mapping_is_between_two_silences(serve: Serve) -> None:
+    with Lab("port_restricted", lifetime=3) as lab, serve(lab):
+        info = detect_behind(lab, lifetime=True, lifetime_waits=(1.0, 6.0))
+    assert (info.mapping_lifetime, info.mapping_expired_after) == (1.0, 6.0)
