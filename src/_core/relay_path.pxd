@@ -216,10 +216,12 @@ cdef inline uint32_t permission_for(
         key.port = 0
     if guess:
         p = permission_at(&s.tables, guess)
-        if p.live and p.owner == owner and net_same(&p.peer, &key):
+        if p.live and p.owner == owner and (net_same(&p.peer, &key) or net_same(&p.peer, peer)):
             found = guess
     if not found:
         found = find_permission(&s.tables, owner, &key)
+    if not found and a.exact:
+        found = find_permission(&s.tables, owner, peer)
     if found:
         p = permission_at(&s.tables, found)
         if p.allocation == index and p.expires > s.now:
@@ -255,7 +257,10 @@ cdef inline void to_peer(
         kept = &p.group
     group = kept[0]
     if not (0 < group <= s.group_count and s.groups[group].owner == kept and net_same(&s.groups[group].peer, peer)):
-        group = open_group(s, kept, peer, a.fd, a.family, NULL)
+        if peer.family == <uint32_t>a.other_family:
+            group = open_group(s, kept, peer, a.other_fd, a.other_family, NULL)
+        else:
+            group = open_group(s, kept, peer, a.fd, a.family, NULL)
         if not group:
             s.dropped[<int>DROP_UNREACHABLE] += 1
             return

@@ -8,8 +8,9 @@ from librats._core.relay import pack_address
 from librats.stun.constants import Attribute, ErrorCode
 from librats.turn.serving.allocation import IPV4, IPV6, UDP, Allocation
 from librats.turn.serving.answers import Refused, number_in, refuse_unless
+from librats.turn.serving.peer_policy import Verdict
 from librats.turn.serving.request import Request
-from librats.turn.serving.tables import Tables, host_of
+from librats.turn.serving.tables import PACKED_SIZE, Tables, host_of
 
 __all__ = ["Permitting"]
 
@@ -37,9 +38,7 @@ class Permitting:
         allocation = self.allocation_of(request)
         peers = request.message.get_all(_XOR_PEER_ADDRESS)
         refuse_unless(peers)
-        for host, port in peers:
-            self.check_peer(allocation, host, port)
-        self._permit(allocation, [pack_address(host, port) for host, port in peers], now=request.now)
+        self._permit(allocation, [self.check_peer(allocation, *peer) for peer in peers], now=request.now)
         return []
 
     def bind_channel(self, request: Request) -> list[tuple[int, Any]]:
@@ -59,7 +58,7 @@ class Permitting:
         refuse_unless(_FIRST_CHANNEL <= number <= settings.last_channel)
         host, port = peer_address
         refuse_unless(port)
-        self.check_peer(allocation, host, port)
+        permitted = self.check_peer(allocation, host, port)
         peer = pack_address(host, port)
         now = request.now
         channels = {n: bound for n, bound in (allocation.channels or {}).items() if bound[1] > now}
@@ -68,7 +67,7 @@ class Permitting:
         if bound is None:
             refuse_unless(all(other != peer for other, _ in channels.values()))
             refuse_unless(len(channels) < settings.max_channels, ErrorCode.INSUFFICIENT_CAPACITY)
-        self._permit(allocation, [peer], now=now)
+        self._permit(allocation, [permitted], now=now)
         expires = now + settings.channel_lifetime
         channels[number] = peer, expires
         allocation.channels = channels
@@ -87,15 +86,18 @@ class Permitting:
         allocation.check_owner(request.login)
         return allocation
 
-    def check_peer(self, allocation: Allocation, host: str, port: int) -> None:
-        """Refuse a peer that an allocation cannot, or must not, talk to.
+    def check_peer(self, allocation: Allocation, host: str, port: int) -> bytes:
+        """Return what a permission for a peer is for: its packed host, or its packed address if that is ours, too.
 
         Raises:
-            Refused: 443 or 403.
+            Refused: 443 or 403 where the allocation cannot, or must not, talk to it.
         """
         family = IPV6 if ":" in host else IPV4
         refuse_unless(family in allocation.families, ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
-        refuse_unless(self._tables.shared.permits(host, port), ErrorCode.FORBIDDEN)
+        verdict = self._tables.shared.judge(host, port)
+        refuse_unless(verdict is not Verdict.DENIED, ErrorCode.FORBIDDEN)
+        packed = pack_address(host, port)
+        return packed if verdict is Verdict.OWN else host_of(packed)
 
     def _permit(self, allocation: Allocation, peers: list[bytes], *, now: float) -> None:
         settings = self._tables.shared.settings
@@ -103,13 +105,13 @@ class Permitting:
         if permissions is None:
             permissions = allocation.permissions = {}
         elif len(permissions) + len(peers) > settings.max_permissions:
-            for host in [host for host, expires in permissions.items() if expires <= now]:
-                del permissions[host]
-        hosts = dict.fromkeys(host_of(peer) for peer in peers)
-        new = sum(host not in permissions for host in hosts)
+            for peer in [peer for peer, expires in permissions.items() if expires <= now]:
+                del permissions[peer]
+        new = len({peer for peer in peers if peer not in permissions})
         refuse_unless(len(permissions) + new <= settings.max_permissions, ErrorCode.INSUFFICIENT_CAPACITY)
         expires = now + settings.permission_lifetime
-        for host in hosts:
-            permissions[host] = expires
+        for peer in peers:
+            permissions[peer] = expires
             if allocation.transport == UDP:
-                self._tables.plane.set_permission(allocation.number, host, expires)
+                exact = len(peer) == PACKED_SIZE
+                self._tables.plane.set_permission(allocation.number, peer, expires, exact=exact)

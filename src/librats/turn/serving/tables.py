@@ -13,6 +13,9 @@ from librats.turn.serving.quotas import Quotas
 
 __all__ = ["DataPlane", "Settings", "Shared", "Tables", "family_of", "host_of"]
 
+PACKED_SIZE = 24
+"""Bytes of a packed address: of which a host alone has 4 or 16."""
+
 _IPV4_MARK = pack_address("0.0.0.0", 0)[:2]  # noqa: S104 - only for its family
 
 
@@ -33,10 +36,10 @@ class DataPlane(Protocol):
     def remove(self, number: int) -> None:
         """Forget an allocation."""
 
-    def set_permission(self, number: int, host: bytes, expires: float) -> None:
-        """Let a peer's host send, and be sent to."""
+    def set_permission(self, number: int, peer: bytes, expires: float, *, exact: bool = False) -> bool:
+        """Let a peer send and be sent to: a host, or exactly one port of it."""
 
-    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float) -> None:
+    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float) -> bool:
         """Bind a channel to a peer."""
 
     def limit(self, number: int, bytes_per_second: int) -> None:
@@ -99,12 +102,12 @@ class Shared:
     draining: bool = False
     """Whether nothing new is allocated any more."""
 
-    def permits(self, host: str, port: int) -> bool:
-        """Tell whether a peer may be talked to."""
+    def judge(self, host: str, port: int) -> Verdict:
+        """Tell whether a peer may be talked to; on the relay's own hosts, only what it relays from may."""
         verdict = self.policy.judge(host)
-        if verdict is Verdict.OWN:
-            return (host, port) in self.live
-        return verdict is Verdict.ALLOWED
+        if verdict is Verdict.OWN and (host, port) not in self.live:
+            return Verdict.DENIED
+        return verdict
 
 
 class Tables:
@@ -170,8 +173,8 @@ class Tables:
         )
         for relay in others:
             plane.add_relay(number, relay.fd)
-        for host, expires in (allocation.permissions or {}).items():
-            plane.set_permission(number, host, expires)
+        for peer, expires in (allocation.permissions or {}).items():
+            plane.set_permission(number, peer, expires, exact=len(peer) == PACKED_SIZE)
         for channel, (peer, expires) in (allocation.channels or {}).items():
             plane.bind_channel(number, channel, peer, expires)
         self.limit(allocation)
@@ -215,8 +218,9 @@ class Tables:
                 self.shared.live.discard((relay.host, relay.port))
                 self.shared.ports.close(relay)
         allocation.relays = tuple(relay for relay in allocation.relays if relay.family != family)
-        size = 4 if family == IPV4 else 16
-        allocation.permissions = {h: e for h, e in (allocation.permissions or {}).items() if len(h) != size}
+        allocation.permissions = {
+            peer: expires for peer, expires in (allocation.permissions or {}).items() if _peer_family(peer) != family
+        }
         allocation.channels = {
             number: bound for number, bound in (allocation.channels or {}).items() if family_of(bound[0]) != family
         }
@@ -249,3 +253,8 @@ def host_of(address: bytes) -> bytes:
 def family_of(address: bytes) -> int:
     """Return the address family of a packed address, as STUN numbers it."""
     return IPV4 if address[:2] == _IPV4_MARK else IPV6
+
+
+def _peer_family(peer: bytes) -> int:
+    """Return the address family of what a permission is for."""
+    return family_of(peer) if len(peer) == PACKED_SIZE else IPV4 if len(peer) == 4 else IPV6  # noqa: PLR2004
