@@ -2,6 +2,7 @@ from typing import Literal, final
 
 def pack_address(host: str, port: int) -> bytes: ...
 def unpack_address(address: bytes) -> tuple[str, int]: ...
+
 @final
 class Plane:
     @property

@@ -76,10 +76,10 @@ class RelayConfig:
     threads: int = 1
     """Threads that relay UDP."""
 
-    quotas: QuotaLimits = QuotaLimits()
+    quotas: QuotaLimits = field(default_factory=QuotaLimits)
     """How much each user and all together may take."""
 
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     """How requests are answered."""
 
     nonce_lifetime: float = 3600.0
@@ -113,15 +113,21 @@ class RelayConfig:
         _require(1024 <= first < last <= _LAST_PORT, "relay_ports", "must be two ports, from 1024 to 65535")  # noqa: PLR2004
         _require(self.threads >= 1, "threads", "must be at least 1")
         _require(bool(self.realm), "realm", "must not be empty")
-        _require(bool(self.users or self.secrets) or self.no_auth, "users", "names nobody: give a user or a secret, or say no_auth")
+        somebody = bool(self.users or self.secrets) or self.no_auth
+        _require(somebody, "users", "names nobody: give a user or a secret, or say no_auth")
         _require(not (self.no_auth and (self.users or self.secrets)), "no_auth", "goes without users and secrets")
         _require(self.coalescing >= 0, "coalescing", "must not be negative")
         _require(self.certificate is not None or not self.tls_listen, "tls_listen", "needs a certificate")
         if self.alternate is not None:
-            main = self.listen[0] if self.listen else None
-            apart = main is not None and main.host != self.alternate.host and main.port != self.alternate.port
-            _require(apart and main is not None and main.host not in _ANYWHERE, "alternate", "must differ from the first of listen in host and port, which must name an address")
-            _require(all(address.port for address in (self.alternate, *self.listen[:1])), "alternate", "needs fixed ports")
+            self._check_alternate(self.alternate)
+
+    def _check_alternate(self, alternate: Address) -> None:
+        _require(bool(self.listen), "alternate", "needs a first address to listen on")
+        main = self.listen[0]
+        apart = main.host != alternate.host and main.port != alternate.port
+        _require(apart, "alternate", "must differ from the first of listen in both host and port")
+        _require(main.host not in _ANYWHERE, "alternate", "goes with one address as the first of listen")
+        _require(bool(main.port and alternate.port), "alternate", "needs ports that are known")
 
 
 def read_relay_config(

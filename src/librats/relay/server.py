@@ -6,21 +6,21 @@ import asyncio
 import dataclasses
 import logging
 import os
+import ssl
 import threading
-import time
-from collections import deque
 from collections.abc import Callable
 from typing import Self
 
 from librats._core.relay import Plane
-from librats.errors import ConfigError
 from librats.relay.config import RelayConfig
 from librats.relay.statistics import RelayStatistics, sum_statistics
+from librats.relay.stream_server import StreamServer, load_certificate, tls_context
+from librats.relay.tcp_allocations import TcpAllocations
 from librats.relay.worker import Worker
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
 from librats.runtime.relay_ports import RelayPortPool, open_listeners
-from librats.turn.serving.allocation import Allocation, Observer
+from librats.turn.serving.allocation import Observer
 from librats.turn.serving.answers import Refused
 from librats.turn.serving.authentication import Authenticator
 from librats.turn.serving.binding import Corner
@@ -32,7 +32,7 @@ from librats.turn.serving.peer_policy import PeerPolicy
 from librats.turn.serving.quotas import Quotas
 from librats.turn.serving.request import Request
 from librats.turn.serving.tables import Shared, Tables
-from librats.types import Address
+from librats.types import Address, Entropy
 
 __all__ = ["RelayServer"]
 
@@ -66,8 +66,9 @@ class RelayServer:
         """Where it listens for TLS."""
         self._observer = observer
         self._workers: list[Worker] = []
+        self._streams: StreamServer | None = None
+        self._tls: ssl.SSLContext | None = None
         self._listeners: list[int] = []
-        self._failure: BaseException | None = None
         self._failed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -100,21 +101,17 @@ class RelayServer:
         )
         self._own = [*own, *ports.hosts]
         self._quotas = Quotas(config.quotas, threading.Lock())
-        self._shared = Shared(
-            settings=config.settings, policy=self._policy(config), quotas=self._quotas, ports=ports
-        )
+        self._shared = Shared(settings=config.settings, policy=self._policy(config), quotas=self._quotas, ports=ports)
         self._authenticator = None
         if not config.no_auth:
             nonces = Nonces(entropy=entropy, lifetime=config.nonce_lifetime)
             self._authenticator = Authenticator(_credentials(config), nonces)
         key = entropy.token_bytes(32)
         for number, place in enumerate(opened):
-            plane = Plane(nap_us=config.coalescing, max_allocations=config.max_allocations)
+            plane = self._new_plane()
             listeners = [plane.add_listener(fd) for fd, _ in place]
-            if config.quotas.total_bandwidth:
-                plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
             machine = Machine(
-                Tables(plane, self._shared, self._observer),
+                Tables(plane, self._shared, self._observer, capacity=config.max_allocations),
                 self._authenticator,
                 Mobility(key, number),
                 entropy=entropy,
@@ -122,11 +119,43 @@ class RelayServer:
                 hand_over=self._hander_over(number),
             )
             self._workers.append(Worker(plane, machine, self._fail))
+        await self._start_streams(Mobility(key, len(opened)), entropy)
         for worker in self._workers:
             worker.start()
 
+    async def _start_streams(self, mobility: Mobility, entropy: Entropy) -> None:
+        """Serve TCP and TLS, where they are wanted."""
+        config = self.config
+        if config.certificate is not None:
+            self._tls = tls_context(config.certificate, config.private_key)
+        plain = [address for address in self.addresses if config.tcp]
+        if not plain and not config.tls_listen:
+            return
+        plane = self._new_plane()
+        peers = TcpAllocations(entropy=entropy)
+        tables = Tables(plane, self._shared, self._observer, capacity=config.max_allocations, streams=peers)
+        machine = peers.machine = Machine(
+            tables,
+            self._authenticator,
+            mobility,
+            entropy=entropy,
+            streams=peers,
+            hand_over=self._hander_over(mobility.worker),
+        )
+        streams = self._streams = StreamServer(plane, machine, peers, max_connections=config.max_connections)
+        self.tls_addresses = await streams.start(plain, list(config.tls_listen), self._tls)
+
+    def _new_plane(self) -> Plane:
+        config = self.config
+        plane = Plane(nap_us=config.coalescing, max_allocations=config.max_allocations)
+        if config.quotas.total_bandwidth:
+            plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
+        return plane
+
     async def close(self) -> None:
         """End all allocations, and close the sockets."""
+        if self._streams is not None:
+            await self._streams.close()
         for worker in self._workers:
             worker.stop()
         for fd in self._listeners:
@@ -140,26 +169,22 @@ class RelayServer:
 
     async def drained(self) -> None:
         """Wait until the last allocation is gone."""
-        while self._quotas.total:
+        # Allocations end in other threads, many a second: asking now and then is less work than being told.
+        while self._quotas.total:  # noqa: ASYNC110
             await asyncio.sleep(_POLL)
 
     async def failed(self) -> None:
-        """Wait until a thread fails.
-
-        Raises:
-            BaseException: What it failed of.
-        """
+        """Wait until a thread fails, which is logged."""
         await self._failed.wait()
-        if self._failure is not None:
-            raise self._failure
 
     def statistics(self) -> RelayStatistics:
         """Return what it did; traffic as of the last second."""
+        places: list[Worker | StreamServer] = [*self._workers, *([] if self._streams is None else [self._streams])]
         return sum_statistics(
-            [worker.machine for worker in self._workers],
-            [worker.statistics for worker in self._workers],
+            [place.machine for place in places],
+            [place.statistics for place in places],
             users=self._quotas.by_owner(),
-            connections=0,
+            connections=0 if self._streams is None else len(self._streams.connections),
             draining=self._shared.draining,
         )
 
@@ -171,6 +196,8 @@ class RelayServer:
         Returns:
             The names of the fields that differ and need a restart.
         """
+        if self._tls is not None and config.certificate is not None:
+            load_certificate(self._tls, config.certificate, config.private_key)
         fixed = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
         kept = {name: getattr(self.config, name) for name in _FIXED}
         self.config = dataclasses.replace(config, **kept)
@@ -204,35 +231,38 @@ class RelayServer:
         first, port, host, both = (self.addresses[listeners.index(number)] for number in numbers)
         a, b, c, d = numbers
         return {
-            a: Corner(tuple(first), tuple(both), (a, b, c, d)),
-            b: Corner(tuple(port), tuple(host), (b, a, d, c)),
-            c: Corner(tuple(host), tuple(port), (c, d, a, b)),
-            d: Corner(tuple(both), tuple(first), (d, c, b, a)),
+            a: Corner(first, both, (a, b, c, d)),
+            b: Corner(port, host, (b, a, d, c)),
+            c: Corner(host, port, (c, d, a, b)),
+            d: Corner(both, first, (d, c, b, a)),
         }
 
     def _hander_over(self, here: int) -> Callable[[Ticket, Request], None]:
         """Return the function that fetches an allocation from another thread for a client that has moved here."""
 
         def hand_over(ticket: Ticket, request: Request) -> None:
-            if ticket.worker >= len(self._workers):
+            there, taker = self._place(ticket.worker), self._place(here)
+            if there is None or taker is None:
                 return
-            there, taker = self._workers[ticket.worker], self._workers[here]
 
             def give_up(_: float) -> None:
                 try:
                     allocation = there.machine.give_up(ticket, request.login)
                 except Refused as refusal:
                     code = refusal.code
-                    taker.post(lambda _: taker.plane.send(*taker.machine.fail(request, code)))
+                    taker.post(lambda _: taker.deliver(taker.machine.fail(request, code)))
                     return
-                taker.post(lambda now: taker.plane.send(*taker.machine.take_over(request, allocation)))
+                taker.post(lambda _: taker.deliver(taker.machine.take_over(request, allocation)))
 
             there.post(give_up)
 
         return hand_over
 
-    def _fail(self, error: BaseException) -> None:
-        self._failure = error
+    def _place(self, number: int) -> Worker | StreamServer | None:
+        """Return who has allocations of a number in mobility tickets."""
+        return self._workers[number] if number < len(self._workers) else self._streams
+
+    def _fail(self) -> None:
         self._loop.call_soon_threadsafe(self._failed.set)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from librats._core.relay import Plane
 from librats.turn.serving.allocation import Client
 from librats.turn.serving.machine import Machine
+from librats.turn.serving.request import Answer
 
 __all__ = ["Worker"]
 
@@ -30,7 +31,7 @@ class Worker:
         failed: Called from the thread where it ends by an exception.
     """
 
-    def __init__(self, plane: Plane, machine: Machine, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, plane: Plane, machine: Machine, failed: Callable[[], None]) -> None:
         self.plane = plane
         self.machine = machine
         self.statistics: dict[str, int] = {}
@@ -53,6 +54,10 @@ class Worker:
         self._mailbox.append(task)
         self.plane.wake()
 
+    def deliver(self, answer: Answer) -> None:
+        """Send an answer that comes late. Only from this thread."""
+        self.plane.send(*answer)
+
     def stop(self) -> None:
         """End all allocations and the thread, and wait for it."""
         self._stopping = True
@@ -62,9 +67,9 @@ class Worker:
     def _run(self) -> None:
         try:
             self._serve()
-        except BaseException as error:
+        except BaseException:
             logger.exception("a thread of the relay failed")
-            self._failed(error)
+            self._failed()
 
     def _serve(self) -> None:
         plane, machine, mailbox = self.plane, self.machine, self._mailbox
@@ -74,9 +79,9 @@ class Worker:
         while not self._stopping:
             events = plane.run(max(tick - monotonic(), 0.0))
             now = monotonic()
-            for kind, listener, client, local, data in events:
-                if kind == "control":
-                    answer = receive(Client(listener, client, local), data, now=now)
+            for event in events:
+                if event[0] == "control":
+                    answer = receive(Client(*event[1:4]), event[4], now=now)
                     if answer is not None:
                         send(*answer)
             while mailbox:

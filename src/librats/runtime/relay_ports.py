@@ -9,40 +9,26 @@ import math
 import os
 import socket
 import threading
-from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from librats._core.relay import unpack_address
 from librats.errors import ConfigError
+from librats.runtime.relay_tcp import share_port
+from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP, Relay
 from librats.types import Address, Entropy
 
-__all__ = ["RelayPortPool", "RelaySocket", "open_listeners"]
+__all__ = ["RelayPortPool", "open_listeners"]
 
 logger = logging.getLogger("librats.relay")
 
-_IPV4, _IPV6 = 1, 2
-_TCP, _UDP = 6, 17
 _TRIES = 64
+_NONBLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)
 _RECEIVE_ROOM = 4 * 1024 * 1024
 _MAX_PORT = 65535
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _EPHEMERAL_DEFAULT = (32768, 60999)
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class RelaySocket(NamedTuple):
-    """A socket that relays."""
-
-    fd: int
-    host: str
-    """The relayed address as it is told: the socket's own, or what stands for it outside."""
-    port: int
-    family: int
-    """1 for IPv4, 2 for IPv6."""
-    bound_host: str
-    """The host that the socket is bound to."""
 
 
 class RelayPortPool:
@@ -66,9 +52,9 @@ class RelayPortPool:
         entropy: Entropy,
     ) -> None:
         self._outside = outside or {}
-        self._blocks = {_IPV4: [], _IPV6: []}  # type: dict[int, list[_Ports]]
+        self._blocks = {IPV4: [], IPV6: []}  # type: dict[int, list[_Ports]]
         for host in hosts:
-            family = _IPV6 if ":" in host else _IPV4
+            family = IPV6 if ":" in host else IPV4
             self._blocks[family].append(_Ports(host, ports, entropy))
         self._next = 0
 
@@ -82,7 +68,7 @@ class RelayPortPool:
         """Tell whether there is an address of a family."""
         return bool(self._blocks[family])
 
-    def open(self, family: int, *, near: bytes, even: bool = False, transport: int = _UDP) -> RelaySocket | None:
+    def open(self, family: int, *, near: bytes, even: bool = False, transport: int = UDP) -> Relay | None:
         """Open a socket; None where no port, or no descriptor, is left.
 
         Args:
@@ -101,23 +87,23 @@ class RelayPortPool:
                     return opened
         return None
 
-    def open_pair(self, family: int, *, near: bytes) -> tuple[RelaySocket, RelaySocket] | None:
+    def open_pair(self, family: int, *, near: bytes) -> tuple[Relay, Relay] | None:
         """Open two UDP sockets with consecutive ports, an even one first; None where there are none left."""
         for ports in self._ordered(family, near):
             for _ in range(_TRIES):
                 port = ports.take(even=True)
                 if port is None:
                     break
-                first = self._bind(ports, port, family, _UDP)
+                first = self._bind(ports, port, family, UDP)
                 if first is None:
                     continue
-                second = self._bind(ports, port + 1, family, _UDP) if ports.take_just(port + 1) else None
+                second = self._bind(ports, port + 1, family, UDP) if ports.take_just(port + 1) else None
                 if second is not None:
                     return first, second
                 self.close(first)
         return None
 
-    def close(self, relay: RelaySocket) -> None:
+    def close(self, relay: Relay) -> None:
         """Close a socket, and let its port be used again."""
         os.close(relay.fd)
         for ports in self._blocks[relay.family]:
@@ -134,7 +120,7 @@ class RelayPortPool:
             self._next = first = (self._next + 1) % max(len(blocks), 1)
         return blocks[first:] + blocks[:first]
 
-    def _bind(self, ports: _Ports, port: int, family: int, transport: int) -> RelaySocket | None:
+    def _bind(self, ports: _Ports, port: int, family: int, transport: int) -> Relay | None:
         try:
             fd = _bound_socket(ports.host, port, family, transport)
         except OSError as error:
@@ -142,7 +128,7 @@ class RelayPortPool:
             if error.errno in _OUT_OF_DESCRIPTORS:
                 logger.warning("cannot open a relay socket: %s", error.strerror)
             return None  # else another program has the port
-        return RelaySocket(fd, self._outside.get(ports.host, ports.host), port, family, ports.host)
+        return Relay(fd, self._outside.get(ports.host, ports.host), port, family, ports.host)
 
 
 class _Ports:
@@ -158,42 +144,50 @@ class _Ports:
         self._taken = bytearray(_MAX_PORT + 2)
         first, last = ports
         low, high = _ephemeral_ports()
-        inside = range(max(first, low), min(last, high) + 1)
-        below, above = range(first, min(last + 1, low)), range(max(first, high + 1), last + 1)
-        self._orders = [
-            _Order(numbers, entropy) for numbers in ([*below, *above], list(inside)) if numbers
-        ]
+        ranges = (
+            range(first, min(last + 1, low)),
+            range(max(first, high + 1), last + 1),
+            range(max(first, low), min(last, high) + 1),
+        )
+        self._orders = [_Order(numbers, entropy) for numbers in ranges if numbers]
 
     def take(self, *, even: bool) -> int | None:
         """Take a port; None where none is left."""
         with self._lock:
             for order in self._orders:
-                port = order.next(self._taken, even=even)
+                port = order.next(self._taken, even=even) if order.free else None
                 if port is not None:
                     self._taken[port] = 1
+                    order.free -= 1
                     return port
         return None
 
     def take_just(self, port: int) -> bool:
         """Take a certain port; False where it is taken, or not among ours."""
         with self._lock:
-            if self._taken[port] or not any(port in order for order in self._orders):
-                return False
-            self._taken[port] = 1
-            return True
+            for order in self._orders:
+                if port in order and not self._taken[port]:
+                    self._taken[port] = 1
+                    order.free -= 1
+                    return True
+        return False
 
     def give_back(self, port: int) -> None:
         """Let a port be taken again."""
         with self._lock:
-            self._taken[port] = 0
+            for order in self._orders:
+                if port in order and self._taken[port]:
+                    self._taken[port] = 0
+                    order.free += 1
 
 
 class _Order:
-    """Numbers in an order of their own."""
+    """The ports of a range in an order of their own."""
 
-    def __init__(self, numbers: Sequence[int], entropy: Entropy) -> None:
-        self._numbers = array("H", numbers)
-        count = len(numbers)
+    def __init__(self, numbers: range, entropy: Entropy) -> None:
+        self._numbers = numbers
+        self.free = count = len(numbers)
+        """How many are not taken."""
         self._stride = 1 + entropy.randbelow(count)
         while math.gcd(self._stride, count) != 1:
             self._stride = 1 + self._stride % count
@@ -204,11 +198,11 @@ class _Order:
 
     def next(self, taken: bytearray, *, even: bool) -> int | None:
         """Return the next number that is not taken; None where all are."""
-        numbers, at, stride = self._numbers, self._at, self._stride
-        count = len(numbers)
+        first, at, stride = self._numbers.start, self._at, self._stride
+        count = len(self._numbers)
         for _ in range(count):
             at = (at + stride) % count
-            number = numbers[at]
+            number = first + at
             if not (taken[number] or (even and number & 1)):
                 self._at = at
                 return number
@@ -264,17 +258,17 @@ def _listening_socket(address: Address, *, shared: bool) -> socket.socket:
 
 def _bound_socket(host: str, port: int, family: int, transport: int) -> int:
     """Return the descriptor of a socket on a port; one of TCP listens."""
-    kind = socket.SOCK_STREAM if transport == _TCP else socket.SOCK_DGRAM
-    sock = socket.socket(socket.AF_INET6 if family == _IPV6 else socket.AF_INET, kind)
+    kind = socket.SOCK_STREAM if transport == TCP else socket.SOCK_DGRAM
+    sock = socket.SocketType(socket.AF_INET6 if family == IPV6 else socket.AF_INET, kind | _NONBLOCKING)
     try:
-        if family == _IPV6:
+        if family == IPV6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if transport == _TCP and os.name == "posix":
-            # Connections to peers leave from the same port (RFC 6062, 5.2).
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setblocking(False)
+        if transport == TCP:
+            share_port(sock)  # connections to peers leave from the same port (RFC 6062, 5.2)
+        if not _NONBLOCKING:
+            sock.setblocking(False)
         sock.bind((host, port))
-        if transport == _TCP:
+        if transport == TCP:
             sock.listen()
     except BaseException:
         sock.close()

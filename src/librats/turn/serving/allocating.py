@@ -56,7 +56,8 @@ class Allocating:
         message, client = request.message, request.client
         refuse_unless(client not in self._tables.by_client, ErrorCode.ALLOCATION_MISMATCH)
         transport = octet_in(message, _REQUESTED_TRANSPORT)
-        refuse_unless(transport is not None)
+        if transport is None:
+            raise Refused(ErrorCode.BAD_REQUEST)
         refuse_unless(transport in (UDP, TCP), ErrorCode.UNSUPPORTED_TRANSPORT_PROTOCOL)
         wanted = _Wanted(request)
         if transport == TCP:
@@ -67,7 +68,7 @@ class Allocating:
             refuse_unless(shared.settings.mobility, ErrorCode.MOBILITY_FORBIDDEN)
             refuse_unless(not ticket)
         lifetime = self._lifetime(request)
-        if shared.draining:
+        if shared.draining or len(self._tables.by_client) >= self._tables.capacity:
             raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
         account = None if request.login is None else request.login.account
         owner = "" if account is None else account.owner
@@ -79,9 +80,7 @@ class Allocating:
         except Refused:
             shared.quotas.give_back(owner)
             raise
-        allocation = self._tables.add(
-            client, account, relays, lifetime=lifetime, now=request.now, transport=transport
-        )
+        allocation = self._tables.add(client, account, relays, lifetime=lifetime, now=request.now, transport=transport)
         attributes: _Attributes = [(_XOR_RELAYED_ADDRESS, (relay.host, relay.port)) for relay in relays]
         attributes += extra
         attributes.append((_LIFETIME, lifetime))
@@ -202,4 +201,3 @@ class _Wanted:
     def is_for_datagrams(self) -> bool:
         """Whether it asks for what a TCP allocation cannot have (RFC 6062, 5.1)."""
         return self.even or self.token is not None
-

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from librats._core.stun import StunMessage
-from librats.stun.constants import ErrorCode
+from librats.stun.constants import Attribute, ErrorCode
 
-__all__ = ["Refused", "number_in", "octet_in", "refuse_unless"]
+__all__ = ["Refused", "number_in", "octet_in", "refuse_unknown", "refuse_unless"]
 
 
 class Refused(Exception):
@@ -54,3 +54,10 @@ def octet_in(message: StunMessage, attribute: int, *, size: int = 4) -> int | No
         return None
     refuse_unless(len(raw) == size)
     return raw[0]
+
+
+def refuse_unknown(message: StunMessage) -> None:
+    """Refuse a request with attributes that have to be understood and are not (RFC 8489, 6.3.1)."""
+    unknown = message.unknown_required()
+    if unknown:
+        raise Refused(ErrorCode.UNKNOWN_ATTRIBUTE, (Attribute.UNKNOWN_ATTRIBUTES, unknown))

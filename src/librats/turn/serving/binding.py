@@ -10,6 +10,7 @@ from librats.stun.constants import Attribute, MessageClass, Method
 from librats.turn.serving.allocation import Client
 from librats.turn.serving.answers import number_in, refuse_unless
 from librats.turn.serving.request import Answer
+from librats.types import Address
 
 __all__ = ["Corner", "answer_binding"]
 
@@ -24,10 +25,10 @@ _BINDING, _SUCCESS = int(Method.BINDING), int(MessageClass.SUCCESS_RESPONSE)
 class Corner(NamedTuple):
     """One of the four addresses of a server that helps others to find out how their NATs behave."""
 
-    address: tuple[str, int]
+    address: Address
     """Where it listens."""
 
-    other: tuple[str, int]
+    other: Address
     """The address with both host and port changed."""
 
     listeners: tuple[int, int, int, int]
@@ -62,7 +63,5 @@ def answer_binding(message: StunMessage, client: Client, corner: Corner | None) 
             refuse_unless(len(raw) in (2, 4) and message.raw(_PADDING) is None)
             target = pack_address(host, int.from_bytes(raw[:2], "big"))
         local = b"" if step else client.local
-    data = serialise(
-        _BINDING, _SUCCESS, message.transaction_id, attributes, fingerprint=message.has_fingerprint
-    )
+    data = serialise(_BINDING, _SUCCESS, message.transaction_id, attributes, fingerprint=message.has_fingerprint)
     return Answer(listener, target, local, data)

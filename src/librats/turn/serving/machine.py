@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from librats._core.relay import pack_address, unpack_address
+from librats._core.relay import pack_address
 from librats._core.stun import StunMessage, parse, serialise
 from librats.errors import StunError
 from librats.stun.constants import REASONS, Attribute, ErrorCode, MessageClass, Method
 from librats.turn.serving.allocating import Allocating
 from librats.turn.serving.allocation import TCP, Allocation, Client
-from librats.turn.serving.answers import Refused, refuse_unless
+from librats.turn.serving.answers import Refused, refuse_unknown, refuse_unless
 from librats.turn.serving.authentication import Authenticator, Login
 from librats.turn.serving.binding import Corner, answer_binding
 from librats.turn.serving.mobility import Mobility, Ticket
@@ -117,6 +117,31 @@ class Machine:
         Returns:
             What to send; None where there is no answer, or where it comes later.
         """
+        message = self._read(data)
+        if message is None:
+            return None
+        allocation = self.tables.by_client.get(client)
+        if allocation is not None and allocation.answers(message):
+            return Answer(*client, allocation.answer)
+        login = None
+        try:
+            if message.method == _BINDING:
+                return self._bind(message, client, now=now)
+            handler = self._handlers.get(message.method)
+            if handler is None:
+                raise Refused(ErrorCode.BAD_REQUEST)
+            if self._authenticator is not None:
+                login = self._authenticator.check(message, host_of(client.address), now=now)
+            refuse_unknown(message)
+            request = Request(message, client, login, now)
+            attributes = handler(request)
+        except (Refused, StunError) as error:  # the latter where a value does not decode
+            refusal = error if isinstance(error, Refused) else Refused(ErrorCode.BAD_REQUEST)
+            return self._refuse(message, client, refusal, login, now=now)
+        return None if attributes is None else self.succeed(request, attributes)
+
+    def _read(self, data: bytes) -> StunMessage | None:
+        """Return a request; None where it is something else."""
         try:
             message = parse(data)
         except StunError:
@@ -127,29 +152,7 @@ class Machine:
         if message.has_fingerprint and not message.check_fingerprint():
             self.malformed += 1
             return None
-        allocation = self.tables.by_client.get(client)
-        if allocation is not None and allocation.answers(message):
-            return Answer(*client, allocation.answer)
-        login = None
-        try:
-            if message.method == _BINDING:
-                return self._bind(message, client, now=now)
-            handler = self._handlers.get(message.method)
-            refuse_unless(handler is not None)
-            if self._authenticator is not None:
-                login = self._authenticator.check(message, host_of(client.address), now=now)
-            unknown = message.unknown_required()
-            if unknown:
-                raise Refused(ErrorCode.UNKNOWN_ATTRIBUTE, (Attribute.UNKNOWN_ATTRIBUTES, unknown))
-            request = Request(message, client, login, now)
-            attributes = handler(request)  # type: ignore[misc] - refused above where it is None
-        except Refused as refusal:
-            return self._refuse(message, client, refusal, login, now=now)
-        except StunError:  # an attribute's value does not decode
-            return self._refuse(message, client, Refused(ErrorCode.BAD_REQUEST), login, now=now)
-        if attributes is None:
-            return None
-        return self.succeed(request, attributes)
+        return message
 
     def succeed(self, request: Request, attributes: _Attributes) -> Answer:
         """Return a success response, and remember it for the case that it is lost on the way."""
@@ -184,7 +187,7 @@ class Machine:
             Refused: 437 where it is gone or the ticket void, 441 where it is another user's.
         """
         allocation = self.tables.by_number.get(ticket.number)
-        if allocation is None or allocation.ticket != ticket.moves:
+        if allocation is None or allocation.ticket != ticket.moves or allocation.transport == TCP:
             raise Refused(ErrorCode.ALLOCATION_MISMATCH)
         allocation.check_owner(login)
         self.tables.let_go(allocation)
@@ -203,9 +206,7 @@ class Machine:
     def _bind(self, message: StunMessage, client: Client, *, now: float) -> Answer | None:
         if not self._admits(client, now=now):
             return None
-        unknown = message.unknown_required()
-        if unknown:
-            raise Refused(ErrorCode.UNKNOWN_ATTRIBUTE, (Attribute.UNKNOWN_ATTRIBUTES, unknown))
+        refuse_unknown(message)
         answer = answer_binding(message, client, self._corners.get(client.listener))
         self._count(_BINDING, 0)
         return answer
@@ -231,8 +232,9 @@ class Machine:
             refuse_unless(here and present.number == ticket.number, ErrorCode.ALLOCATION_MISMATCH)
             return self._allocating.refresh(request)
         if not here:
-            refuse_unless(self._hand_over is not None, ErrorCode.ALLOCATION_MISMATCH)
-            self._hand_over(ticket, request)  # type: ignore[misc] - refused above where it is None
+            if self._hand_over is None:
+                raise Refused(ErrorCode.ALLOCATION_MISMATCH)
+            self._hand_over(ticket, request)
             return None
         allocation = self.give_up(ticket, request.login)
         allocation.client = request.client
@@ -241,16 +243,17 @@ class Machine:
 
     def _connect(self, request: Request) -> None:
         allocation = self._permitting.allocation_of(request)
-        refuse_unless(self._streams is not None and allocation.transport == TCP)
+        if self._streams is None or allocation.transport != TCP:
+            raise Refused(ErrorCode.BAD_REQUEST)
         peer = request.message.get(Attribute.XOR_PEER_ADDRESS)
         refuse_unless(peer is not None and peer[1])
         self._permitting.check_peer(allocation, *peer)
-        self._streams.connect(request, allocation, peer)  # type: ignore[union-attr] - refused above
+        self._streams.connect(request, allocation, peer)
 
     def _connection_bind(self, request: Request) -> None:
-        refuse_unless(self._streams is not None and request.client.is_stream)
-        refuse_unless(request.client not in self.tables.by_client)
-        self._streams.bind(request)  # type: ignore[union-attr] - refused above where it is None
+        if self._streams is None or request.client in self.tables.by_client:
+            raise Refused(ErrorCode.BAD_REQUEST)
+        self._streams.bind(request)
 
     def _refuse(
         self,
@@ -267,9 +270,7 @@ class Machine:
             return self._challenge(message, client, refusal.code, now=now)
         return self._answer_refusal(message, client, refusal, login)
 
-    def _answer_refusal(
-        self, message: StunMessage, client: Client, refusal: Refused, login: Login | None
-    ) -> Answer:
+    def _answer_refusal(self, message: StunMessage, client: Client, refusal: Refused, login: Login | None) -> Answer:
         reason = REASONS.get(refusal.code, "") if login is not None else ""  # strangers get short answers
         attributes = [(_ERROR_CODE, (refusal.code, reason)), *refusal.attributes]
         self._count(message.method, refusal.code)
@@ -290,7 +291,7 @@ class Machine:
         if client.is_stream:
             return True
         host = host_of(client.address)
-        if host[0] == 127 and len(host) == 4 or host == _LOOPBACK_HOST:  # noqa: PLR2004 - 127.0.0.0/8
+        if (host[0] == 127 and len(host) == 4) or host == _LOOPBACK_HOST:  # noqa: PLR2004 - 127.0.0.0/8
             return True
         if self._sources.admits(host[:8], now=now):
             return True

@@ -11,7 +11,7 @@ from librats.turn.serving.credentials import Account
 from librats.turn.serving.peer_policy import PeerPolicy, Verdict
 from librats.turn.serving.quotas import Quotas
 
-__all__ = ["DataPlane", "Settings", "Shared", "Tables", "family_of", "host_of"]
+__all__ = ["DataPlane", "Settings", "Shared", "StreamRelays", "Tables", "family_of", "host_of"]
 
 PACKED_SIZE = 24
 """Bytes of a packed address: of which a host alone has 4 or 16."""
@@ -50,6 +50,16 @@ class DataPlane(Protocol):
 
     def traffic(self, number: int) -> tuple[int, int, int, int]:
         """Return packets and bytes to peers, then packets and bytes to the client."""
+
+
+class StreamRelays(Protocol):
+    """Accepts connections of peers for TCP allocations (RFC 6062)."""
+
+    def opened(self, allocation: Allocation) -> None:
+        """Accept from now on."""
+
+    def released(self, allocation: Allocation) -> None:
+        """Close what was accepted, and accept no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +127,26 @@ class Tables:
         plane: Its data plane.
         shared: What it shares with the other workers.
         observer: Is told what comes and goes.
+        capacity: How many there may be.
+        streams: Accepts the connections of TCP allocations.
     """
 
-    def __init__(self, plane: DataPlane, shared: Shared, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        shared: Shared,
+        observer: Observer | None = None,
+        *,
+        capacity: int = 100_000,
+        streams: StreamRelays | None = None,
+    ) -> None:
+        self.capacity = capacity
         self.plane = plane
         self.shared = shared
         self.by_client: dict[Client, Allocation] = {}
         self.by_number: dict[int, Allocation] = {}
         self._observer = observer
+        self._streams = streams
         self._next_number = 1
 
     def add(
@@ -165,6 +187,8 @@ class Tables:
         client = allocation.client
         self.by_client[client] = self.by_number[number] = allocation
         if allocation.transport != UDP:
+            if self._streams is not None:
+                self._streams.opened(allocation)
             return
         plane = self.plane
         first, *others = allocation.relays
@@ -185,6 +209,8 @@ class Tables:
         del self.by_number[allocation.number]
         if allocation.transport == UDP:
             self.plane.remove(allocation.number)
+        elif self._streams is not None:
+            self._streams.released(allocation)
 
     def release(self, allocation: Allocation, reason: str) -> None:
         """End an allocation, and close its sockets.
