@@ -18,6 +18,9 @@ __all__ = ["ClientConnection", "Hub", "PeerConnection"]
 _MOST_UNSENT = 256 * 1024
 """Bytes that wait for a client before more datagrams for it are dropped."""
 
+_FIRST_CHANNEL, _LAST_CHANNEL = 0x40, 0x7F
+"""The first octet of a channel number."""
+
 
 class Hub(Protocol):
     """What connections tell."""
@@ -130,7 +133,7 @@ class ClientConnection(_Joinable):
         if len(buffer) < 4 or self.transport is None:  # noqa: PLR2004 - where the length of a frame stands
             return False
         try:
-            size = frame_size(bytes(buffer[:4]))
+            size = _frame_size(bytes(buffer[:4]))
         except StunError:
             self.transport.abort()
             return False
@@ -190,3 +193,14 @@ class PeerConnection(_Joinable):
         """End."""
         self._unjoin()
         self._lost(self)
+
+
+def _frame_size(head: bytes) -> int:
+    """Return the size of the frame that begins with these four bytes; channels go as far as RFC 5766 lets them.
+
+    Raises:
+        StunError: It is neither a STUN message nor ChannelData.
+    """
+    if _FIRST_CHANNEL <= head[0] <= _LAST_CHANNEL:
+        return 4 + (int.from_bytes(head[2:], "big") + 3) // 4 * 4
+    return frame_size(head)

@@ -61,7 +61,10 @@ class Allocating:
         refuse_unless(transport in (UDP, TCP), ErrorCode.UNSUPPORTED_TRANSPORT_PROTOCOL)
         wanted = _Wanted(request)
         if transport == TCP:
-            refuse_unless(client.is_stream and not wanted.is_for_datagrams and message.raw(_DONT_FRAGMENT) is None)
+            refuse_unless(client.is_stream and not wanted.is_for_datagrams)
+        if message.raw(_DONT_FRAGMENT) is not None:
+            # RFC 8656, 7.2: who cannot set the DF bit for some datagrams and not for others does not know it.
+            raise Refused(ErrorCode.UNKNOWN_ATTRIBUTE, (Attribute.UNKNOWN_ATTRIBUTES, (_DONT_FRAGMENT,)))
         shared = self._shared
         ticket = message.raw(_MOBILITY_TICKET)
         if ticket is not None:
