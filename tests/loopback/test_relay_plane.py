@@ -345,7 +345,9 @@ def test_requests_come_to_python_and_answers_go_back(rig: Rig) -> None:
 
 @pytest.mark.parametrize("kind", [BATCHED, PORTABLE])
 @pytest.mark.parametrize(("family", "bound", "asked"), [(4, "0.0.0.0", "127.0.0.7"), (6, "::", "::1")])  # noqa: S104
-def test_a_listener_for_all_addresses_answers_from_the_one_asked(kind: str, family: int, bound: str, asked: str) -> None:
+def test_a_listener_for_all_addresses_answers_from_the_one_asked(
+    kind: str, family: int, bound: str, asked: str
+) -> None:
     plane = Plane(portable=kind == PORTABLE)
     server, client, relay, peer = udp(family, bound), udp(family), udp(family), udp(family)
     listener = plane.add_listener(server.fileno())

@@ -17,9 +17,7 @@ from librats.errors import UsageError
 
 COOKIE = struct.pack(">I", 0x2112A442)
 UNDERSTOOD = frozenset({0x0008, 0x0012, 0x0013, 0x001A, 0x001C})
-DROPS = (
-    "malformed no_allocation no_channel no_permission dont_fragment over_limit oversized unreachable events".split()
-)
+DROPS = "malformed no_allocation no_channel no_permission dont_fragment over_limit oversized unreachable events".split()
 
 Event = tuple[str, int, bytes, bytes, bytes] | tuple[str, int, bytes]
 
@@ -96,7 +94,7 @@ def attributes(message: bytes) -> list[tuple[int, bytes]] | None:
 def xor_address(value: bytes, message: bytes) -> bytes | None:
     if len(value) not in {8, 20} or value[1] != (1 if len(value) == 8 else 2):
         return None
-    port, = struct.unpack(">H", bytes(a ^ b for a, b in zip(value[2:4], COOKIE, strict=False)))
+    (port,) = struct.unpack(">H", bytes(a ^ b for a, b in zip(value[2:4], COOKIE, strict=False)))
     host = bytes(a ^ b for a, b in zip(value[4:], message[4:20], strict=False))
     return pack_address(str(ipaddress.ip_address(host)), port)
 

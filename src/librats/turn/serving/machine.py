@@ -31,6 +31,7 @@ __all__ = ["Machine", "Streams"]
 AMPLIFICATION = 2.4
 """How many times the bytes of a datagram an answer to a stranger has at most."""
 
+_REMEMBERED, _REMEMBERED_FOR = 4096, 40.0
 _REQUEST = int(MessageClass.REQUEST)
 _SUCCESS, _ERROR = int(MessageClass.SUCCESS_RESPONSE), int(MessageClass.ERROR_RESPONSE)
 _BINDING, _ALLOCATE, _REFRESH = int(Method.BINDING), int(Method.ALLOCATE), int(Method.REFRESH)
@@ -89,6 +90,9 @@ class Machine:
         """Requests that got no answer because their source had had enough."""
         self.time_difference = 0.0
         """Unix time less monotonic time, in seconds; whoever knows sets it, and again from time to time."""
+        self._ended: dict[Client, bytes] = {}
+        """The answers that ended allocations lately."""
+        self._forget_at = 0.0
         self._authenticator = authenticator
         self._mobility = mobility
         self._corners = corners or {}
@@ -121,8 +125,9 @@ class Machine:
         if message is None:
             return None
         allocation = self.tables.by_client.get(client)
-        if allocation is not None and allocation.answers(message):
-            return Answer(*client, allocation.answer)
+        answer = self._ended.get(client, b"") if allocation is None else allocation.answer
+        if answer[8:20] == message.transaction_id:  # it is sent again, as the answer was lost
+            return Answer(*client, answer)
         login = None
         try:
             if message.method == _BINDING:
@@ -162,6 +167,10 @@ class Machine:
         allocation = self.tables.by_client.get(client)
         if allocation is not None:
             allocation.answer = data
+        elif message.method == _REFRESH:
+            if len(self._ended) >= _REMEMBERED:
+                self._ended.clear()
+            self._ended[client] = data
         return Answer(*client, data)
 
     def fail(self, request: Request, code: int) -> Answer:
@@ -173,6 +182,9 @@ class Machine:
         """End what is over. To be called about once a second."""
         self.tables.expire(now=now)
         self._allocating.forget_reservations(now=now)
+        if now >= self._forget_at:
+            self._forget_at = now + _REMEMBERED_FOR
+            self._ended.clear()
 
     def disconnect(self, client: Client) -> None:
         """End the allocation of a client whose connection is gone."""
