@@ -31,6 +31,9 @@ class Hub(Protocol):
     def take(self, connection: ClientConnection, frame: bytes) -> None:
         """Take a STUN message or ChannelData of a client."""
 
+    def relays_for(self, connection: ClientConnection) -> bool:
+        """Tell whether a client has an allocation."""
+
     def lost(self, connection: ClientConnection) -> None:
         """Hear that a client's connection is gone."""
 
@@ -135,7 +138,9 @@ class ClientConnection(_Joinable):
         try:
             size = _frame_size(bytes(buffer[:4]))
         except StunError:
-            self.transport.abort()
+            size = 0
+        if not size or (buffer[0] >= _FIRST_CHANNEL and not self._hub.relays_for(self)):
+            self.transport.abort()  # it speaks something else, HTTP for example, whose letters look like channels
             return False
         if len(buffer) < size:
             return False

@@ -90,8 +90,15 @@ class RelayServer:
         Raises:
             ConfigError: An address is taken or not this machine's, or a certificate cannot be used.
         """
-        config, entropy = self.config, SystemEntropy()
         self._loop = asyncio.get_running_loop()
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> None:
+        config, entropy = self.config, SystemEntropy()
         wanted = list(config.listen)
         if config.alternate is not None:
             first, other = config.listen[0], config.alternate
@@ -165,8 +172,12 @@ class RelayServer:
             self._metrics.close()
         if self._streams is not None:
             await self._streams.close()
+            self._streams.plane.close()
+            self._streams = None
         for worker in self._workers:
             worker.stop()
+            worker.plane.close()
+            worker.machine.tables.shared.close()
         for fd in self._listeners:
             os.close(fd)
         self._workers.clear()

@@ -119,6 +119,11 @@ class Shared:
             return Verdict.DENIED
         return verdict
 
+    def close(self) -> None:
+        """Close what waits for clients, once no worker runs any more."""
+        while self.reserved:
+            self.ports.close(self.reserved.popitem()[1][0])
+
 
 class Tables:
     """The allocations of one worker.

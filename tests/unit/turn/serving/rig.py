@@ -1,4 +1,4 @@
-"""A server's machine with what it is handed in: sockets that do not exist, and a data plane that notes what it hears."""
+"""A server's machine with what it is handed in: sockets that do not exist, and a data plane that only notes things."""
 
 from __future__ import annotations
 

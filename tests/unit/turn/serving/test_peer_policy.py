@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.unit.turn.serving.rig import OUTSIDE, PEER, PEER6, Rig
+from tests.unit.turn.serving.rig import OUTSIDE, PEER, PEER6, Caller, Rig
 
 from librats._core.relay import pack_address
 from librats.errors import UsageError
@@ -25,7 +25,7 @@ RANGES = {
     "unique local": ["fc00::1", "fd12:3456::1"],
     "site-local": ["fec0::1"],
     "multicast": ["224.0.0.1", "239.255.255.255", "ff02::1", "ff0e::1"],
-    "unspecified": ["0.0.0.0", "0.1.2.3", "::"],
+    "unspecified": ["0.0.0.0", "0.1.2.3", "::"],  # noqa: S104 - not bound to
     "broadcast": ["255.255.255.255"],
     "reserved": ["240.0.0.1", "192.0.0.1", "198.18.0.1", "192.88.99.1", "4000::1", "100::1", "5f00::1"],
     "benchmarks": ["2001:2::1"],
@@ -117,7 +117,7 @@ def by_channel(host: str) -> int:
 
 
 def by_send(host: str) -> int:
-    """What a Send indication to a peer needs is a permission, for which there is no other request than the two above."""
+    """A Send indication needs a permission, for which there is no other request than the two above."""
     rig = Rig()
     client = allocated(rig, host)
     client.permit((host, 4000))
@@ -139,7 +139,7 @@ def by_connect(host: str) -> int:
     return 0 if sent is None else FORBIDDEN
 
 
-def allocated(rig: Rig, host: str):  # type: ignore[no-untyped-def]
+def allocated(rig: Rig, host: str) -> Caller:
     client = rig.client()
     client.allocate((Attribute.REQUESTED_ADDRESS_FAMILY, 2 if ":" in host else 1))
     return client

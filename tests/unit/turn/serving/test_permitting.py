@@ -83,7 +83,7 @@ def test_a_channel_that_is_over_may_be_bound_to_another_peer(rig: Rig, client: C
 def test_a_channel_without_a_number_or_a_peer_is_a_bad_request(client: Caller, missing: str) -> None:
     number, peer = (Attribute.CHANNEL_NUMBER, 0x4000), (Attribute.XOR_PEER_ADDRESS, PEER)
     nowhere = (Attribute.XOR_PEER_ADDRESS, (PEER[0], 0))
-    given = {"number": [peer], "peer": [number], "port": [number, nowhere]}[missing]
+    given: list[tuple[int, object]] = {"number": [peer], "peer": [number], "port": [number, nowhere]}[missing]  # type: ignore[assignment]
     assert client.code(Method.CHANNEL_BIND, *given) == 400
 
 
