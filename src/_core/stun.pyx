@@ -311,8 +311,6 @@ cdef int _add_attribute(unsigned int type, object value, Output* out) except -1:
     reserve(out, ATTRIBUTE_HEADER)
     encode_value(type, value, mask, out)
     size = out.size - at - ATTRIBUTE_HEADER
-    if size > 0xFFFF:
-        raise UsageError("a STUN message has at most 65,532 bytes of attributes")
     store_be16(out.data + at, <uint16_t>type)
     store_be16(out.data + at + 2, <uint16_t>size)
     if size & 3:
