@@ -1,4 +1,4 @@
-"""Reading and writing STUN messages beside aioice: an ICE check and its answer, an Allocate request, a Data indication."""
+"""STUN messages read and written beside aioice: an ICE check, its answer, an Allocate request, a Data indication."""
 
 from __future__ import annotations
 
@@ -147,9 +147,7 @@ def bench_stun_lazily(stage: Stage) -> None:
 
 
 def bench_stun_with_integrity(stage: Stage) -> None:
-    hold(
-        stage, "STUN read and authenticated", len(SIGNED), parse_and_check, parse_and_check_in_aioice, at_least(8)
-    )
+    hold(stage, "STUN read and authenticated", len(SIGNED), parse_and_check, parse_and_check_in_aioice, at_least(8))
 
 
 def bench_stun_written(stage: Stage) -> None:

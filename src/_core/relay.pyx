@@ -1,0 +1,574 @@
+"""The TURN data plane: datagrams of clients and peers forwarded in batches, without Python and without the GIL.
+
+It works on file descriptors that its caller opened and owns. Where the system has them it uses epoll, recvmmsg,
+sendmmsg, UDP_GRO and UDP_SEGMENT; elsewhere, and with ``LIBRATS_PORTABLE=1``, poll and one system call a datagram.
+
+A :class:`Plane` belongs to one thread at a time; only :meth:`Plane.wake` may be called from others.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, getenv, realloc
+from libc.string cimport memcpy, memset
+
+from librats._core.octets cimport load_be16, store_be16
+from librats._core.relay_net cimport (
+    NET_EVENTS, net_address, net_close_inbox, net_close_poller, net_nap, net_now, net_open_inbox, net_open_outbox,
+    net_open_poller, net_prepare, net_read_host, net_set_host6, net_socket, net_unwatch, net_wait, net_wake, net_watch,
+    net_write_host,
+)
+from librats._core.relay_path cimport (
+    CHANNEL_HEAD, DROP_MALFORMED, DROP_NO_ALLOCATION, GROUPS, HEAD_ROOM, PACKETS, Group, Packet, Path, send_queued,
+    take_channel_data, take_send,
+)
+from librats._core.relay_tables cimport (
+    CHANGED, NO_MEMORY, Allocation, Bucket, Change, Channel, Permission, allocation_at, bind, drop_allocation,
+    drop_expired, find_client, find_number, free_tables, hash_client, hash_number, permit, pool_give, pool_take,
+    table_put,
+)
+from librats._core.relay_rounds cimport (
+    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, forward_ready, queue_answers,
+    read_statistics, tag_of, take_events,
+)
+from librats._core.turn_layout cimport FIRST_CHANNEL, LAST_CHANNEL, TYPE_SEND, is_stun_sized
+
+import hashlib
+
+from librats.errors import UsageError
+
+
+def pack_address(str host not None, int port):
+    """The fixed form in which a :class:`Plane` takes and gives addresses: 24 bytes, only for use on this machine.
+
+    An IPv4-mapped IPv6 address becomes the IPv4 one. Raises UsageError where ``host`` is no address (a name, for
+    example) or ``port`` is out of range.
+
+    >>> unpack_address(pack_address("::ffff:192.0.2.1", 3478))
+    ('192.0.2.1', 3478)
+    """
+    cdef net_address a
+    cdef bytes text = host.encode()
+    if not 0 <= port <= 0xFFFF:
+        raise UsageError(f"port {port} is out of range")
+    if net_read_host(&a, PyBytes_AS_STRING(text)) != 0 or PyBytes_GET_SIZE(text) != len(host) or b"\0" in text:
+        raise UsageError(f"{host!r} is no IP address")
+    store_be16(<uint8_t*>&a.port, <uint16_t>port)
+    return PyBytes_FromStringAndSize(<char*>&a, ADDRESS_SIZE)
+
+
+def unpack_address(bytes address not None):
+    """Host and port of what :func:`pack_address` made; a scope is told as its number, ``fe80::1%2``."""
+    cdef net_address a
+    cdef char text[80]
+    read_address(&a, address)
+    net_write_host(&a, text, sizeof(text))
+    return (<bytes>text).decode(), load_be16(<uint8_t*>&a.port)
+
+
+cdef int read_address(net_address* a, bytes address) except -1:
+    if PyBytes_GET_SIZE(address) != ADDRESS_SIZE:
+        raise UsageError("a packed address is 24 bytes")
+    memcpy(a, PyBytes_AS_STRING(address), ADDRESS_SIZE)
+    if a.family != 4 and a.family != 6:
+        raise UsageError("a packed address begins with its family")
+    return 0
+
+
+cdef int read_peer(net_address* a, bytes peer) except -1:
+    """A peer as 4 or 16 bytes of a host, or as a packed address."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(peer)
+    if size != 4 and size != 16:
+        return read_address(a, peer)
+    memset(a, 0, sizeof(net_address))
+    if size == 4:
+        a.family = 4
+        memcpy(a.host, PyBytes_AS_STRING(peer), 4)
+    else:
+        net_set_host6(a, <const uint8_t*>PyBytes_AS_STRING(peer), 0)
+    return 0
+
+
+cdef object answer_of(Change change):
+    if change == NO_MEMORY:
+        raise MemoryError
+    return change == CHANGED
+
+
+@cython.final
+cdef class Plane:
+    """Forwards the datagrams of one worker thread; what needs Python comes out of :meth:`run`.
+
+    ::
+
+        plane = Plane(max_allocations=1000)
+        listener = plane.add_listener(sock.fileno())
+        while running:
+            for event in plane.run(1.0):
+                answer(event)
+
+    Args:
+        batch: Datagrams taken from one socket at a time.
+        gso: Join packets of one size to one receiver (UDP_SEGMENT) where the kernel can.
+        gro: Take joined datagrams (UDP_GRO) where the kernel can.
+        nap_us: Microseconds to sleep between rounds that bring little, so that packets gather: fewer rounds, more
+            latency. 0: never.
+        max_allocations: Most allocations at a time.
+        portable: Use nothing but poll, recvfrom and sendto. None: as ``LIBRATS_PORTABLE`` says.
+        seed: Secret random bytes for the hash tables. None: drawn from the secret of Python's own string hash.
+    """
+
+    cdef Path _path
+    cdef int _batch
+    cdef bint _joins
+    cdef bint _gro
+    cdef bint _running
+    cdef bint _closed
+    cdef int _nap
+    cdef double _last_round
+    cdef uint32_t _generation
+    cdef uint32_t _max_allocations
+    cdef readonly bint portable
+    cdef bytearray _answers
+
+    def __cinit__(
+        self, *, int batch=64, bint gso=True, bint gro=True, int nap_us=0, max_allocations=100_000, portable=None,
+        bytes seed=None,
+    ):
+        cdef const char* switch = getenv("LIBRATS_PORTABLE")
+        cdef Path* s = &self._path
+        if not 1 <= batch <= 256 or not 0 <= nap_us <= 100_000 or not 1 <= max_allocations < 2**28:
+            raise UsageError("batch is 1 to 256, nap_us 0 to 100,000 and max_allocations 1 to 2**28 - 1")
+        self._closed = True
+        self.portable = (switch != NULL and switch[0] == b"1") if portable is None else portable
+        self._batch = batch
+        self._joins = gso
+        self._gro = gro
+        self._nap = nap_us
+        self._max_allocations = max_allocations
+        self._answers = bytearray()
+        seed_tables(s, seed)
+        s.tables.allocations.size = sizeof(Allocation)
+        s.tables.permissions.size = sizeof(Permission)
+        s.tables.channels.size = sizeof(Channel)
+        s.packets = <Packet*>calloc(PACKETS, sizeof(Packet))
+        s.groups = <Group*>calloc(GROUPS, sizeof(Group))
+        s.heads = <uint8_t*>calloc(PACKETS, HEAD_ROOM)
+        s.outbox = net_open_outbox(self.portable, gso, &s.sent)
+        if s.packets == NULL or s.groups == NULL or s.heads == NULL or s.outbox == NULL:
+            raise MemoryError
+        if net_open_inbox(&s.inbox, batch, self.portable) != 0:
+            raise MemoryError
+        if net_open_poller(&s.poller, self.portable) != 0:
+            net_close_poller(&s.poller)
+            raise OSError("the system gives no more descriptors")
+        self._closed = False
+        self.portable = s.poller.portable
+
+    def close(self):
+        """Give the plane's own descriptors back; the sockets are the caller's. Any other call is an error after that."""
+        if self._closed:
+            return
+        self._at_rest()
+        self._closed = True
+        net_close_poller(&self._path.poller)
+
+    def __dealloc__(self):
+        cdef Path* s = &self._path
+        if not self._closed:
+            net_close_poller(&s.poller)
+        net_close_inbox(&s.inbox)
+        free_tables(&s.tables)
+        free(s.packets)
+        free(s.groups)
+        free(s.heads)
+        free(s.outbox)
+        free(s.events)
+        free(s.listeners)
+        free(s.shared)
+
+    cdef int _at_rest(self) except -1:
+        if self._running:
+            raise UsageError("the plane is running in another thread")
+        if self._closed:
+            raise UsageError("the plane is closed")
+        return 0
+
+    # Sockets.
+
+    def add_listener(self, int fd):
+        """Take clients' datagrams from a bound UDP socket, which stays the caller's; its listener number.
+
+        Bound to all addresses, it answers from the one it was asked on (not on Windows).
+        """
+        cdef Path* s = &self._path
+        cdef net_socket* listeners
+        self._at_rest()
+        listeners = <net_socket*>realloc(s.listeners, (s.listener_count + 1) * sizeof(net_socket))
+        if listeners == NULL:
+            raise MemoryError
+        s.listeners = listeners
+        self._prepare(&listeners[s.listener_count], fd, True)
+        if net_watch(&s.poller, fd, tag_of(LISTENER_TAG, 0, s.listener_count)) != 0:
+            raise UsageError("the socket cannot be watched, or is watched already")
+        s.listener_count += 1
+        return s.listener_count - 1
+
+    def remove_listener(self, int listener):
+        """Stop reading from a listener, before its socket is closed. Its number is not used again."""
+        cdef Path* s = &self._path
+        self._at_rest()
+        if not 0 <= listener < s.listener_count:
+            raise UsageError(f"there is no listener {listener}")
+        net_unwatch(&s.poller, s.listeners[listener].fd, tag_of(LISTENER_TAG, 0, listener))
+
+    def share_relay(self, int fd):
+        """Let a UDP socket be the relay socket of many allocations, each found by its peers' addresses and ports.
+
+        Allocations added with this ``fd`` share it. Their permissions name a peer's port as well, and a peer belongs to
+        one of them at a time.
+        """
+        cdef Path* s = &self._path
+        cdef net_socket* shared
+        self._at_rest()
+        shared = <net_socket*>realloc(s.shared, (s.shared_count + 1) * sizeof(net_socket))
+        if shared == NULL:
+            raise MemoryError
+        s.shared = shared
+        self._prepare(&shared[s.shared_count], fd, False)
+        if net_watch(&s.poller, fd, tag_of(SHARED_TAG, 0, s.shared_count)) != 0:
+            raise UsageError("the socket cannot be watched, or is watched already")
+        s.shared_count += 1
+
+    cdef int _prepare(self, net_socket* s, int fd, bint tell_local) except -1:
+        if net_prepare(s, fd, self._gro and not self.portable, tell_local) != 0:
+            raise UsageError("a bound UDP socket is needed")
+        return 0
+
+    def fileno(self):
+        """A descriptor that can be read when :meth:`run` has something to do; -1 on the portable path."""
+        return self._path.poller.epoll
+
+    def wake(self):
+        """Let :meth:`run` return soon. From any thread."""
+        net_wake(&self._path.poller)
+
+    # Forwarding.
+
+    def run(self, double timeout):
+        """Forward until something for Python came, :meth:`wake` was called or ``timeout`` seconds passed.
+
+        Returns:
+            Events, oldest first: ``("control", listener, client, local, data)``, a request that came to a listener,
+            with the packed addresses it came from and to; ``("stream", allocation, data)``, bytes to write to the stream
+            of an allocation's client.
+        """
+        cdef bint more = True
+        cdef double deadline
+        cdef Path* s = &self._path
+        self._at_rest()
+        self._running = True
+        try:
+            queue_answers(&self._path, self._answers)
+            with nogil:
+                deadline = net_now() + timeout
+                s.last_listener = -1
+                while more:
+                    more = self._round(deadline)
+        finally:
+            self._running = False
+        return take_events(&self._path)
+
+    cdef bint _round(self, double deadline) noexcept nogil:
+        """Wait for datagrams and forward them; whether to go on."""
+        cdef Path* s = &self._path
+        cdef uint64_t tags[NET_EVENTS]
+        cdef uint64_t before = s.received
+        cdef double now = net_now()
+        cdef double left = deadline - now
+        cdef int ready
+        if left <= 0:
+            ready = net_wait(&s.poller, tags, 0)
+        else:
+            ready = net_wait(&s.poller, tags, 2000000000 if left > 2000000 else <int>(left * 1000) + 1)
+        if ready < 0:
+            return False
+        s.now = net_now()
+        if ready:
+            forward_ready(s, self._batch, tags, ready)
+        if s.poller.woken:
+            s.poller.woken = 0
+            return False
+        if s.event_count or s.now >= deadline:
+            return False
+        if self._nap:
+            if s.received - before < <uint64_t>self._batch and (s.now - self._last_round) * 250000 < self._nap:
+                net_nap(self._nap)
+            self._last_round = s.now
+        return True
+
+    def send(self, int listener, bytes client not None, bytes local not None, bytes data not None):
+        """Queue an answer, which leaves when :meth:`run` begins, from the address ``local`` that was asked."""
+        cdef Answer answer
+        self._at_rest()
+        if not 0 <= listener < self._path.listener_count:
+            raise UsageError(f"there is no listener {listener}")
+        memset(&answer, 0, sizeof(Answer))
+        answer.listener = listener
+        answer.size = PyBytes_GET_SIZE(data)
+        read_address(&answer.client, client)
+        if local:
+            read_address(&answer.local, local)
+        self._answers += (<char*>&answer)[:sizeof(Answer)]
+        self._answers += data
+        if len(self._answers) > MOST_ANSWERS:
+            queue_answers(&self._path, self._answers)
+
+    def forward(self, number, bytes data not None):
+        """Forward what an allocation's client sent over its stream: one ChannelData, padded, or Send indication.
+
+        Returns:
+            How many packets left for a peer: 1 or 0.
+        """
+        cdef Path* s = &self._path
+        cdef uint32_t index = self._find(number)
+        cdef Allocation* a = allocation_at(&s.tables, index)
+        cdef uint8_t* p = <uint8_t*>PyBytes_AS_STRING(data)
+        cdef uint32_t size = PyBytes_GET_SIZE(data)
+        cdef uint64_t before = s.to_peer
+        s.now = net_now()
+        s.received += 1
+        if a.expires <= s.now:
+            s.dropped[<int>DROP_NO_ALLOCATION] += 1
+        elif size >= CHANNEL_HEAD and 0x40 <= p[0] < 0x80:
+            take_channel_data(s, index, a, p, size, 3)
+        elif size <= 0xFFFF + 20 and is_stun_sized(p, size) and load_be16(p) == TYPE_SEND:
+            take_send(s, index, a, p, size)
+        else:
+            s.dropped[<int>DROP_MALFORMED] += 1
+        with nogil:
+            send_queued(s)
+        return s.to_peer - before
+
+    # Allocations.
+
+    cdef uint32_t _find(self, number) except 0:
+        cdef uint32_t index
+        self._at_rest()
+        index = find_number(&self._path.tables, number)
+        if not index:
+            raise UsageError(f"there is no allocation {number}")
+        return index
+
+    def add_allocation(
+        self, number, int listener, bytes client not None, int relay_fd, double expires, bytes local not None=b""
+    ):
+        """Relay for a client from now on.
+
+        Args:
+            number: What the caller calls the allocation; free again once it is removed or over.
+            listener: The listener its client sends to; -1 where the client is on a stream.
+            client: Packed address of the client; empty where it is on a stream.
+            relay_fd: Its relay socket, or one given to :meth:`share_relay`. It stays the caller's.
+            expires: When it is over, in seconds of ``time.monotonic()``.
+            local: The packed address its client sends to; empty: any of the listener's.
+        """
+        cdef Path* s = &self._path
+        cdef Allocation made
+        cdef Allocation* a
+        cdef net_socket relay
+        cdef uint32_t index
+        cdef int i
+        self._at_rest()
+        memset(&made, 0, sizeof(Allocation))
+        made.number = number
+        made.expires = expires
+        made.fd = relay_fd
+        made.listener = listener
+        made.shared = -1
+        if not -1 <= listener < s.listener_count:
+            raise UsageError(f"there is no listener {listener}")
+        if listener >= 0:
+            read_address(&made.client, client)
+            if not s.listeners[listener].wildcard:
+                made.local = s.listeners[listener].bound
+            elif local:
+                read_address(&made.local, local)
+            if find_client(&s.tables, &made.client, listener, &made.local):
+                raise UsageError("the client has an allocation")
+        if find_number(&s.tables, made.number):
+            raise UsageError(f"there is an allocation {number} already")
+        if s.tables.allocations.live >= self._max_allocations:
+            raise UsageError(f"there are max_allocations={self._max_allocations} already")
+        for i in range(s.shared_count):
+            if s.shared[i].fd == relay_fd:
+                made.shared = i
+                made.family = s.shared[i].family
+        if made.shared < 0:
+            self._prepare(&relay, relay_fd, False)
+            made.family = relay.family
+        index = pool_take(&s.tables.allocations)
+        if not index:
+            raise MemoryError
+        self._generation += 1
+        made.generation = self._generation
+        made.live = 1
+        a = allocation_at(&s.tables, index)
+        a[0] = made
+        if made.shared < 0 and net_watch(&s.poller, relay_fd, tag_of(ALLOCATION_TAG, made.generation, index)) != 0:
+            pool_give(&s.tables.allocations, index)
+            raise UsageError("the relay socket cannot be watched, or is watched already")
+        if not table_put(&s.tables.by_number, hash_number(&s.tables, made.number), index) or (
+            listener >= 0
+            and not table_put(&s.tables.by_client, hash_client(&s.tables, &a.client, listener, &a.local), index)
+        ):
+            self._drop(index)
+            raise MemoryError
+
+    def add_relay(self, number, int relay_fd):
+        """Let an allocation relay through a second socket, of the other address family.
+
+        Args:
+            number: The allocation, whose first socket is its own.
+            relay_fd: The socket, which stays the caller's.
+        """
+        cdef Path* s = &self._path
+        cdef uint32_t index = self._find(number)
+        cdef Allocation* a = allocation_at(&s.tables, index)
+        cdef net_socket relay
+        self._prepare(&relay, relay_fd, False)
+        if a.shared >= 0 or a.other_family or relay.family == a.family:
+            raise UsageError("a second relay socket goes with one of its own, of the other family")
+        if net_watch(&s.poller, relay_fd, tag_of(OTHER_TAG, a.generation, index)) != 0:
+            raise UsageError("the relay socket cannot be watched, or is watched already")
+        a.other_fd = relay_fd
+        a.other_family = relay.family
+
+    def refresh(self, number, double expires):
+        """Let an allocation last until ``expires``."""
+        cdef uint32_t index = self._find(number)
+        allocation_at(&self._path.tables, index).expires = expires
+
+    def remove(self, number):
+        """Forget an allocation, with its permissions and channels. Its relay socket may be closed after that."""
+        self._drop(self._find(number))
+
+    cdef void _drop(self, uint32_t index) noexcept:
+        cdef Path* s = &self._path
+        cdef Allocation* a = allocation_at(&s.tables, index)
+        if a.shared < 0:
+            net_unwatch(&s.poller, a.fd, tag_of(ALLOCATION_TAG, a.generation, index))
+        if a.other_family:
+            net_unwatch(&s.poller, a.other_fd, tag_of(OTHER_TAG, a.generation, index))
+        drop_allocation(&s.tables, index)
+
+    def set_permission(self, number, bytes peer not None, double expires, *, bint exact=False):
+        """Let an allocation exchange datagrams with a peer until ``expires``.
+
+        Args:
+            number: The allocation.
+            peer: 4 or 16 bytes of the peer's address, or a packed address, of which the port counts only on a shared
+                relay socket.
+            expires: Seconds of ``time.monotonic()``.
+            exact: Whether the permission is for the packed address's port only.
+
+        Returns:
+            False where, on a shared relay socket, the peer belongs to another allocation.
+        """
+        cdef uint32_t index = self._find(number)
+        cdef net_address key
+        read_peer(&key, peer)
+        if allocation_at(&self._path.tables, index).shared < 0:
+            if not exact:
+                key.port = 0
+            elif not key.port:
+                raise UsageError("an exact permission needs the peer's port: a packed address")
+            else:
+                allocation_at(&self._path.tables, index).exact = 1
+        elif PyBytes_GET_SIZE(peer) != ADDRESS_SIZE:
+            raise UsageError("on a shared relay socket a permission needs the peer's port: a packed address")
+        return answer_of(permit(&self._path.tables, index, &key, expires, net_now()))
+
+    def bind_channel(self, number, int channel, bytes peer not None, double expires):
+        """Bind a channel to a peer until ``expires``, or let a binding last. It makes no permission.
+
+        Returns:
+            False where the channel is bound to another peer, or the peer to another channel, and that is not over.
+        """
+        cdef uint32_t index = self._find(number)
+        cdef net_address key
+        if not FIRST_CHANNEL <= channel <= LAST_CHANNEL:
+            raise UsageError(f"{channel:#x} is no channel number")
+        read_address(&key, peer)
+        return answer_of(bind(&self._path.tables, index, channel, &key, expires, net_now()))
+
+    def expire(self, double now):
+        """Drop what is over at ``now``: permissions, channels and allocations.
+
+        Nothing that is over is forwarded, whether or not this was called.
+
+        Returns:
+            The numbers of the allocations that are gone; their relay sockets may be closed now.
+        """
+        cdef Path* s = &self._path
+        cdef list gone = []
+        cdef Allocation* a
+        cdef uint32_t index
+        self._at_rest()
+        for index in range(1, s.tables.allocations.used + 1):
+            a = allocation_at(&s.tables, index)
+            if not a.live:
+                continue
+            if a.expires <= now:
+                gone.append(a.number)
+                self._drop(index)
+            else:
+                drop_expired(&s.tables, a, now)
+        return gone
+
+    # Limits and numbers.
+
+    def limit(self, number, double bytes_per_second):
+        """Let an allocation relay so many bytes a second, both directions together; 0: any number."""
+        cdef uint32_t index = self._find(number)
+        set_bucket(&allocation_at(&self._path.tables, index).bucket, bytes_per_second)
+
+    def limit_total(self, double bytes_per_second):
+        """Let all allocations together relay so many bytes a second; 0: any number."""
+        self._at_rest()
+        set_bucket(&self._path.bucket, bytes_per_second)
+
+    def traffic(self, number):
+        """What an allocation relayed: packets and bytes to peers, packets and bytes to its client."""
+        cdef Allocation* a = allocation_at(&self._path.tables, self._find(number))
+        return a.to_peer, a.to_peer_bytes, a.to_client, a.to_client_bytes
+
+    def statistics(self):
+        """Counters since the start, and how many allocations, permissions and channels there are.
+
+        ``received`` counts packets, ``received_messages`` what the kernel handed over: several joined packets are one.
+        ``dropped_…`` are packets not relayed, by reason; ``refused`` are ICMP errors.
+        """
+        return read_statistics(&self._path)
+
+
+cdef int set_bucket(Bucket* bucket, double rate) except -1:
+    if not 0 <= rate < 1e15:
+        raise UsageError("a rate is a number of bytes a second, 0 or more")
+    bucket.rate = rate
+    bucket.tokens = rate if rate > 65536 else 65536
+    bucket.filled = net_now()
+    return 0
+
+
+cdef int seed_tables(Path* s, bytes seed) except -1:
+    """Keys of the hash tables and the first transaction id, from secret bytes."""
+    cdef bytes keys
+    if seed is None:
+        seed = b"".join((hash(b"librats relay %d" % i) & (2**64 - 1)).to_bytes(8, "little") for i in range(8))
+    if len(seed) < 16:
+        raise UsageError("a seed is at least 16 bytes")
+    keys = b"".join(hashlib.blake2b(seed, digest_size=64, person=b"relay tables %d" % i).digest() for i in range(3))
+    memcpy(s.tables.keys, PyBytes_AS_STRING(keys), sizeof(s.tables.keys))
+    memcpy(&s.transaction, PyBytes_AS_STRING(keys) + sizeof(s.tables.keys), 8)
+    return 0

@@ -1,0 +1,512 @@
+"""The relay's path from received datagrams to queued ones, and to events for Python. Header only.
+
+Packets of one receiver are gathered over all that a round received, and leave together.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport realloc
+from libc.string cimport memcpy, memset
+
+from librats._core.octets cimport load_be16
+from librats._core.relay_net cimport (
+    net_address, net_aim, net_datagram, net_flush, net_inbox, net_is_unspecified, net_outbox, net_piece, net_poller,
+    net_put, net_same, net_sent, net_set_piece, net_socket, net_target,
+)
+from librats._core.relay_tables cimport (
+    SHARED_OWNER, Allocation, Bucket, Channel, Permission, Tables, allocation_at, channel_at, find_channel,
+    find_client, find_peer, find_permission, permission_at,
+)
+from librats._core.turn_layout cimport (
+    CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, FIRST_CHANNEL, LAST_CHANNEL, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
+    SendReading, is_stun_sized, padded, read_send, write_channel_head, write_data_head,
+)
+
+cdef enum:
+    PACKETS = 2048
+    GROUPS = 1024
+    HEAD_ROOM = 52
+    MOST_PAYLOAD = 65507
+    MOST_WAITING = 4194304  # bytes of events; what comes on top in one round is dropped
+
+cdef enum Drop:
+    DROP_MALFORMED
+    DROP_NO_ALLOCATION
+    DROP_NO_CHANNEL
+    DROP_NO_PERMISSION
+    DROP_DONT_FRAGMENT
+    DROP_OVER_LIMIT
+    DROP_OVERSIZED
+    DROP_UNREACHABLE
+    DROP_EVENTS
+    DROP_IGNORED
+    DROPS
+
+cdef enum EventKind:
+    EVENT_CONTROL
+    EVENT_STREAM
+
+
+cdef struct Packet:
+    uint8_t* data
+    uint32_t size
+    uint32_t next
+    uint32_t head  # 1 + the number of a head that stands apart from the data; 0: none
+    uint16_t head_size
+    uint16_t padding
+
+
+cdef struct Group:
+    # Packets for one receiver.
+    net_target target
+    const void* owner
+    net_address peer
+    uint32_t first
+    uint32_t last
+
+
+cdef struct EventHead:
+    int kind
+    int listener
+    uint64_t allocation
+    net_address client
+    net_address local
+    uint32_t size
+
+
+cdef struct Path:
+    Tables tables
+    net_poller poller
+    net_inbox inbox
+    net_outbox* outbox
+    net_sent sent
+    net_socket* listeners
+    int listener_count
+    net_socket* shared
+    int shared_count
+    double now
+    Bucket bucket
+    # Queued packets. Number 0 of each is unused.
+    Packet* packets
+    uint32_t packet_count
+    Group* groups
+    uint32_t group_count
+    uint8_t* heads
+    uint32_t head_count
+    # The sender found last.
+    net_address last_client
+    net_address last_local
+    int last_listener
+    uint32_t last_allocation
+    # Events for Python.
+    uint8_t* events
+    size_t events_size
+    size_t events_room
+    uint32_t event_count
+    uint64_t transaction
+    uint64_t received
+    uint64_t received_messages
+    uint64_t to_peer
+    uint64_t to_peer_bytes
+    uint64_t to_client
+    uint64_t to_client_bytes
+    uint64_t dropped[10]
+
+
+cdef inline void send_queued(Path* s) noexcept nogil:
+    """Send what is queued, receiver after receiver."""
+    cdef net_piece pieces[3]
+    cdef uint8_t zeros[4]
+    cdef Group* g
+    cdef Packet* p
+    cdef uint32_t i, at
+    cdef int n
+    memset(zeros, 0, 4)
+    for i in range(1, s.group_count + 1):
+        g = &s.groups[i]
+        at = g.first
+        while at:
+            p = &s.packets[at]
+            n = 0
+            if p.head:
+                net_set_piece(&pieces[0], s.heads + <size_t>(p.head - 1) * HEAD_ROOM, p.head_size)
+                n = 1
+            net_set_piece(&pieces[n], p.data, p.size)
+            n += 1
+            if p.padding:
+                net_set_piece(&pieces[n], zeros, p.padding)
+                n += 1
+            net_put(s.outbox, &g.target, pieces, n, p.head_size + p.size + p.padding)
+            at = p.next
+    net_flush(s.outbox)
+    s.group_count = 0
+    s.packet_count = 0
+    s.head_count = 0
+
+
+cdef inline Packet* queue_packet(Path* s, uint32_t group) noexcept nogil:
+    cdef Group* g = &s.groups[group]
+    cdef Packet* p
+    s.packet_count += 1
+    p = &s.packets[s.packet_count]
+    p.next = 0
+    p.head = 0
+    p.head_size = 0
+    p.padding = 0
+    if g.first:
+        s.packets[g.last].next = s.packet_count
+    else:
+        g.first = s.packet_count
+    g.last = s.packet_count
+    return p
+
+
+cdef inline uint32_t open_group(
+    Path* s, const void* owner, const net_address* to, int fd, int family, const net_address* source
+) noexcept nogil:
+    """A receiver's group; 0 where the socket cannot reach it."""
+    cdef Group* g = &s.groups[s.group_count + 1]
+    if not net_aim(&g.target, fd, family, to, source):
+        return 0
+    s.group_count += 1
+    g.owner = owner
+    g.peer = to[0]
+    g.first = 0
+    return s.group_count
+
+
+cdef inline void make_room(Path* s) noexcept nogil:
+    if s.packet_count == PACKETS - 1 or s.group_count == GROUPS - 1:
+        send_queued(s)
+
+
+cdef inline bint bucket_allows(Bucket* b, double now, uint32_t size) noexcept nogil:
+    """Whether a token bucket, of one second's bytes or 64 KiB, pays for a packet."""
+    cdef double most
+    if b.rate <= 0:
+        return True
+    most = b.rate if b.rate > 65536 else 65536
+    b.tokens += (now - b.filled) * b.rate
+    if b.tokens > most:
+        b.tokens = most
+    b.filled = now
+    if b.tokens < size:
+        return False
+    b.tokens -= size
+    return True
+
+
+cdef inline bint within_limits(Path* s, Allocation* a, uint32_t size) noexcept nogil:
+    if not bucket_allows(&a.bucket, s.now, size) or not bucket_allows(&s.bucket, s.now, size):
+        s.dropped[<int>DROP_OVER_LIMIT] += 1
+        return False
+    return True
+
+
+cdef inline uint32_t permission_for(
+    Path* s, uint32_t index, Allocation* a, const net_address* peer, uint32_t guess
+) noexcept nogil:
+    """The permission of a peer that is in force; 0: there is none. ``guess`` is tried first."""
+    cdef net_address key = peer[0]
+    cdef uint32_t owner = index
+    cdef uint32_t found = 0
+    cdef Permission* p
+    if a.shared >= 0:
+        owner = <uint32_t>SHARED_OWNER | <uint32_t>a.shared
+    else:
+        key.port = 0
+    if guess:
+        p = permission_at(&s.tables, guess)
+        if p.live and p.owner == owner and (net_same(&p.peer, &key) or net_same(&p.peer, peer)):
+            found = guess
+    if not found:
+        found = find_permission(&s.tables, owner, &key)
+    if not found and a.exact:
+        found = find_permission(&s.tables, owner, peer)
+    if found:
+        p = permission_at(&s.tables, found)
+        if p.allocation == index and p.expires > s.now:
+            return found
+    return 0
+
+
+# From clients.
+
+cdef inline void to_peer(
+    Path* s, uint32_t index, Allocation* a, uint32_t channel, const net_address* peer, uint8_t* data, uint32_t size
+) noexcept nogil:
+    cdef Channel* c = NULL
+    cdef Permission* p
+    cdef uint32_t guess = 0, permission, group
+    cdef uint32_t* kept
+    cdef Packet* packet
+    if channel:
+        c = channel_at(&s.tables, channel)
+        guess = c.permission
+    permission = permission_for(s, index, a, peer, guess)
+    if not permission:
+        s.dropped[<int>DROP_NO_PERMISSION] += 1
+        return
+    if not within_limits(s, a, size):
+        return
+    make_room(s)
+    p = permission_at(&s.tables, permission)
+    if channel:
+        c.permission = permission
+        kept = &c.group
+    else:
+        kept = &p.group
+    group = kept[0]
+    if not (0 < group <= s.group_count and s.groups[group].owner == kept and net_same(&s.groups[group].peer, peer)):
+        if peer.family == <uint32_t>a.other_family:
+            group = open_group(s, kept, peer, a.other_fd, a.other_family, NULL)
+        else:
+            group = open_group(s, kept, peer, a.fd, a.family, NULL)
+        if not group:
+            s.dropped[<int>DROP_UNREACHABLE] += 1
+            return
+        kept[0] = group
+    packet = queue_packet(s, group)
+    packet.data = data
+    packet.size = size
+    a.to_peer += 1
+    a.to_peer_bytes += size
+    s.to_peer += 1
+    s.to_peer_bytes += size
+
+
+cdef inline void take_channel_data(
+    Path* s, uint32_t index, Allocation* a, uint8_t* p, uint32_t size, uint32_t slack
+) noexcept nogil:
+    """ChannelData, RFC 8656, 12.6; over UDP ``slack`` bytes of padding may follow."""
+    cdef uint16_t number = load_be16(p)
+    cdef uint32_t length = load_be16(p + 2)
+    cdef uint32_t channel = a.last_channel
+    cdef Channel* c
+    if number > LAST_CHANNEL or length + CHANNEL_HEAD > size or size - length - CHANNEL_HEAD > slack:
+        s.dropped[<int>DROP_MALFORMED] += 1
+        return
+    if not channel or channel_at(&s.tables, channel).number != number:
+        channel = find_channel(&s.tables, index, number)
+    if not channel or channel_at(&s.tables, channel).expires <= s.now:
+        s.dropped[<int>DROP_NO_CHANNEL] += 1
+        return
+    a.last_channel = channel
+    c = channel_at(&s.tables, channel)
+    to_peer(s, index, a, channel, &c.peer, p + CHANNEL_HEAD, length)
+
+
+cdef inline void take_send(Path* s, uint32_t index, Allocation* a, uint8_t* p, uint32_t size) noexcept nogil:
+    cdef net_address peer
+    cdef const uint8_t* data
+    cdef uint32_t length = 0
+    cdef SendReading reading = read_send(p, size, &peer, &data, &length)
+    if reading == SEND_SOUND:
+        to_peer(s, index, a, 0, &peer, <uint8_t*>data, length)
+    elif reading == SEND_DONT_FRAGMENT:
+        s.dropped[<int>DROP_DONT_FRAGMENT] += 1
+    else:
+        s.dropped[<int>DROP_MALFORMED] += 1
+
+
+cdef inline uint8_t* add_event(Path* s, const EventHead* head) noexcept nogil:
+    """Room for an event's ``head.size`` bytes; NULL where too much waits already."""
+    cdef size_t wanted = s.events_size + sizeof(EventHead) + head.size
+    cdef size_t room
+    cdef uint8_t* events
+    if wanted > s.events_room:
+        room = s.events_room * 2 if s.events_room else 16384
+        while room < wanted:
+            room *= 2
+        events = <uint8_t*>realloc(s.events, room) if room <= MOST_WAITING else NULL
+        if events == NULL:
+            s.dropped[<int>DROP_EVENTS] += 1
+            return NULL
+        s.events = events
+        s.events_room = room
+    memcpy(s.events + s.events_size, head, sizeof(EventHead))
+    events = s.events + s.events_size + sizeof(EventHead)
+    s.events_size = wanted
+    s.event_count += 1
+    return events
+
+
+cdef inline void tell_control(
+    Path* s, int listener, const net_datagram* d, const uint8_t* p, uint32_t size
+) noexcept nogil:
+    cdef EventHead head
+    cdef uint8_t* room
+    memset(&head, 0, sizeof(head))
+    head.kind = EVENT_CONTROL
+    head.listener = listener
+    head.client = d.source
+    head.local = d.local
+    head.size = size
+    room = add_event(s, &head)
+    if room != NULL:
+        memcpy(room, p, size)
+
+
+cdef inline uint32_t allocation_of(Path* s, int listener, const net_datagram* d) noexcept nogil:
+    """The allocation of a datagram's sender that is in force; 0: none."""
+    cdef net_address anywhere
+    if not (s.last_listener == listener and net_same(&s.last_client, &d.source) and net_same(&s.last_local, &d.local)):
+        s.last_listener = listener
+        s.last_client = d.source
+        s.last_local = d.local
+        s.last_allocation = find_client(&s.tables, &d.source, listener, &d.local)
+        if not s.last_allocation and s.listeners[listener].wildcard:
+            memset(&anywhere, 0, sizeof(anywhere))
+            s.last_allocation = find_client(&s.tables, &d.source, listener, &anywhere)
+    if s.last_allocation and allocation_at(&s.tables, s.last_allocation).expires > s.now:
+        return s.last_allocation
+    return 0
+
+
+cdef inline void from_client(Path* s, int listener, const net_datagram* d) noexcept nogil:
+    cdef uint32_t index = allocation_of(s, listener, d)
+    cdef Allocation* a = allocation_at(&s.tables, index) if index else NULL
+    cdef uint32_t at = 0, size, kind
+    cdef uint8_t* p
+    while True:
+        p = d.data + at
+        size = d.size - at if d.size - at < d.segment else d.segment
+        s.received += 1
+        if size < CHANNEL_HEAD or p[0] >= 0x80:
+            s.dropped[<int>DROP_MALFORMED] += 1
+        elif p[0] >= 0x40:
+            if a != NULL:
+                take_channel_data(s, index, a, p, size, 3)
+            else:
+                s.dropped[<int>DROP_NO_ALLOCATION] += 1
+        elif not is_stun_sized(p, size):
+            s.dropped[<int>DROP_MALFORMED] += 1
+        else:
+            kind = load_be16(p)
+            if kind & CLASS_BITS == 0:
+                tell_control(s, listener, d, p, size)
+            elif kind != TYPE_SEND:
+                s.dropped[<int>DROP_IGNORED] += 1
+            elif a != NULL:
+                take_send(s, index, a, p, size)
+            else:
+                s.dropped[<int>DROP_NO_ALLOCATION] += 1
+        at += d.segment
+        if at >= d.size:
+            return
+
+
+# From peers.
+
+cdef inline uint8_t* take_head(Path* s) noexcept nogil:
+    s.head_count += 1
+    return s.heads + <size_t>(s.head_count - 1) * HEAD_ROOM
+
+
+cdef inline void tell_stream(
+    Path* s, Allocation* a, const net_address* peer, Channel* c, const uint8_t* p, uint32_t size
+) noexcept nogil:
+    cdef EventHead head
+    cdef uint8_t scratch[HEAD_ROOM]
+    cdef uint32_t used
+    cdef uint8_t* room
+    if c != NULL:
+        used = write_channel_head(scratch, c.number, size)
+    else:
+        used = write_data_head(scratch, peer, size, s.transaction)
+    memset(&head, 0, sizeof(head))
+    head.kind = EVENT_STREAM
+    head.allocation = a.number
+    head.size = used + padded(size)
+    room = add_event(s, &head)
+    if room != NULL:
+        memcpy(room, scratch, used)
+        memcpy(room + used, p, size)
+        memset(room + used + size, 0, padded(size) - size)
+
+
+cdef inline uint32_t client_group(Path* s, Allocation* a) noexcept nogil:
+    cdef net_socket* listener
+    cdef const net_address* source = NULL
+    if 0 < a.group <= s.group_count and s.groups[a.group].owner == a:
+        return a.group
+    listener = &s.listeners[a.listener]
+    if listener.wildcard and not net_is_unspecified(&a.local):
+        source = &a.local
+    a.group = open_group(s, a, &a.client, listener.fd, listener.family, source)
+    return a.group
+
+
+cdef inline void to_client(
+    Path* s, Allocation* a, const net_address* peer, Channel* c, uint8_t* p, uint32_t size, bint headroom
+) noexcept nogil:
+    """Queue a peer's packet; ``headroom``: the bytes before it are free."""
+    cdef Packet* packet
+    cdef uint32_t group, used
+    cdef uint8_t* head
+    s.transaction = s.transaction * 6364136223846793005ULL + 1442695040888963407ULL
+    if a.listener < 0:
+        tell_stream(s, a, peer, c, p, size)
+        return
+    make_room(s)
+    group = client_group(s, a)
+    if not group:
+        s.dropped[<int>DROP_UNREACHABLE] += 1
+        return
+    packet = queue_packet(s, group)
+    packet.data = p
+    packet.size = size
+    if c != NULL and headroom:
+        write_channel_head(p - CHANNEL_HEAD, c.number, size)
+        packet.data = p - CHANNEL_HEAD
+        packet.size = size + CHANNEL_HEAD
+        return
+    head = take_head(s)
+    if c != NULL:
+        used = write_channel_head(head, c.number, size)
+    else:
+        used = write_data_head(head, peer, size, s.transaction)
+        packet.padding = <uint16_t>(padded(size) - size)
+    packet.head = s.head_count
+    packet.head_size = <uint16_t>used
+
+
+cdef inline void from_peer(Path* s, uint32_t index, int shared, const net_datagram* d) noexcept nogil:
+    """A datagram on a relay socket; ``index`` is 0 on a shared one."""
+    cdef uint32_t at = 0, size, permission = 0, channel = 0, segments
+    cdef Allocation* a
+    cdef Channel* c = NULL
+    if not index:
+        permission = find_permission(&s.tables, <uint32_t>SHARED_OWNER | <uint32_t>shared, &d.source)
+        index = permission_at(&s.tables, permission).allocation if permission else 0
+    segments = (d.size + d.segment - 1) // d.segment if d.size else 1
+    s.received += segments
+    a = allocation_at(&s.tables, index) if index else NULL
+    if a == NULL or a.expires <= s.now:
+        s.dropped[<int>(DROP_NO_ALLOCATION if a != NULL else DROP_NO_PERMISSION)] += segments
+        return
+    channel = a.last_channel
+    if not channel or not net_same(&channel_at(&s.tables, channel).peer, &d.source):
+        channel = find_peer(&s.tables, index, &d.source)
+    if channel and channel_at(&s.tables, channel).expires > s.now:
+        a.last_channel = channel
+        c = channel_at(&s.tables, channel)
+        permission = c.permission
+    permission = permission_for(s, index, a, &d.source, permission)
+    if not permission:
+        s.dropped[<int>DROP_NO_PERMISSION] += segments
+        return
+    if c != NULL:
+        c.permission = permission
+    while True:
+        size = d.size - at if d.size - at < d.segment else d.segment
+        if size > MOST_PAYLOAD - (CHANNEL_HEAD if c != NULL else DATA_HEAD6 + 3):
+            s.dropped[<int>DROP_OVERSIZED] += 1
+        elif within_limits(s, a, size):
+            a.to_client += 1
+            a.to_client_bytes += size
+            s.to_client += 1
+            s.to_client_bytes += size
+            to_client(s, a, &d.source, c, d.data + at, size, at == 0)
+        at += d.segment
+        if at >= d.size:
+            return
