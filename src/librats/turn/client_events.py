@@ -1,4 +1,4 @@
-"""What a TURN client tells: events, errors with what to do about them, and counters."""
+"""What a TURN client tells whoever drives it, and errors with what to do about them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ from dataclasses import dataclass
 
 from librats.errors import RatsError, TurnError
 from librats.stun.constants import REASONS
+from librats.turn.allocation_events import TurnAllocated, TurnLost, TurnMoved, TurnPeerRefused
 from librats.types import Address
 
 __all__ = [
-    "Allocated",
     "AllocationFailed",
-    "AllocationLost",
-    "AllocationMoved",
     "Closed",
     "ConnectWanted",
     "Connected",
     "CredentialsWanted",
     "Event",
-    "PeerConnected",
-    "PeerRefused",
+    "IncomingConnection",
     "RequestDone",
     "RequestFailed",
-    "TurnCounters",
     "turn_error",
 ]
 
@@ -93,39 +89,6 @@ class CredentialsWanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Allocated:
-    """The server relays for us."""
-
-    relayed: tuple[Address, ...]
-    """Relayed addresses, at most one for each family, IPv4 first."""
-
-    mapped: Address | None
-    """Our own address as the server sees it."""
-
-    lifetime: float
-    """Seconds that the server granted; refreshed before."""
-
-    again: bool
-    """True where an allocation was lost before: peers must be told the new addresses."""
-
-    missing: tuple[TurnError, ...] = ()
-    """Why an address family of two is missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class AllocationLost:
-    """The allocation is gone, and another one is tried for: until :class:`Allocated`, nothing is relayed."""
-
-    reason: str
-    """Why."""
-
-
-@dataclass(frozen=True, slots=True)
-class AllocationMoved:
-    """The same allocation is now used from another local address (RFC 8016)."""
-
-
-@dataclass(frozen=True, slots=True)
 class AllocationFailed:
     """No allocation came about, and none will."""
 
@@ -153,17 +116,6 @@ class RequestFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerRefused:
-    """A permission or a channel that nobody waits for was refused, or is not renewed."""
-
-    host: str
-    """The peer's IP address."""
-
-    error: RatsError
-    """Why."""
-
-
-@dataclass(frozen=True, slots=True)
 class Connected:
     """The server has connected to a peer (RFC 6062); bind a connection of ours to it within 30 seconds."""
 
@@ -178,7 +130,7 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerConnected:
+class IncomingConnection:
     """A peer has connected to the relayed address (RFC 6062); bind a connection of ours to it within 30 seconds."""
 
     connection_id: int
@@ -196,46 +148,14 @@ class Closed:
 Event = (
     ConnectWanted
     | CredentialsWanted
-    | Allocated
-    | AllocationLost
-    | AllocationMoved
+    | TurnAllocated
+    | TurnLost
+    | TurnMoved
     | AllocationFailed
     | RequestDone
     | RequestFailed
-    | PeerRefused
+    | TurnPeerRefused
     | Connected
-    | PeerConnected
+    | IncomingConnection
     | Closed
 )
-
-
-@dataclass(slots=True)
-class TurnCounters:
-    """What an allocation has seen since it was opened."""
-
-    sent: int = 0
-    """Datagrams handed to the server for a peer."""
-
-    received: int = 0
-    """Datagrams of peers."""
-
-    dropped: int = 0
-    """Datagrams not sent: no allocation at the moment, too much waits for a permission, or the peer is refused."""
-
-    foreign: int = 0
-    """Datagrams that did not come from the server."""
-
-    forged: int = 0
-    """Answers whose integrity is wrong or missing."""
-
-    malformed: int = 0
-    """Datagrams that are neither STUN nor ChannelData."""
-
-    unmatched: int = 0
-    """Answers to nothing that was asked; late ones, too."""
-
-    uninvited: int = 0
-    """Data of peers without a permission, or on a channel that nobody bound."""
-
-    allocations: int = 0
-    """Allocations made: one more than were lost."""

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from librats._core.stun import StunMessage, channel_data, parse_channel_data, serialise
 from librats.errors import OperationTimeout, RatsError, StunError, TurnError, UsageError
 from librats.stun.constants import Attribute, ErrorCode, MessageClass, Method
-from librats.turn.client_events import Event, PeerRefused, RequestDone, RequestFailed, TurnCounters, turn_error
+from librats.turn.allocation_events import TurnCounters, TurnPeerRefused
+from librats.turn.client_events import Event, RequestDone, RequestFailed, turn_error
 from librats.turn.client_peers import (
     CHANNEL_COUNT,
     FIRST_CHANNEL,
@@ -273,7 +274,7 @@ class Relaying:
         if permission.requests:
             self._settle(permission.requests, host, error)
         else:
-            self._events.append(PeerRefused(host, error))
+            self._events.append(TurnPeerRefused(host, error))
 
     def _bind(self, channel: Channel, now: float) -> None:
         def done(_message: StunMessage, now: float) -> None:
@@ -300,7 +301,7 @@ class Relaying:
             elif not self._permissions.is_made(channel.peer.host, now):
                 return  # the permission's own request tells of it
             else:
-                self._events.append(PeerRefused(channel.peer.host, error))
+                self._events.append(TurnPeerRefused(channel.peer.host, error))
 
         attributes = [(Attribute.CHANNEL_NUMBER, channel.number), (Attribute.XOR_PEER_ADDRESS, channel.peer)]
         if self._requester is not None:

@@ -8,8 +8,9 @@ from typing import Any
 from librats._core.stun import StunMessage, serialise
 from librats.errors import OperationTimeout, RatsError, StunError
 from librats.stun.constants import Attribute, ErrorCode, MessageClass, Method
+from librats.turn.allocation_events import TurnCounters
 from librats.turn.client_auth import Authentication
-from librats.turn.client_events import TurnCounters, turn_error
+from librats.turn.client_events import turn_error
 from librats.turn.client_transactions import Transactions
 from librats.types import Entropy
 

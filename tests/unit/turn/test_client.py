@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import pytest
 from tests.reference.turn_run import PEER, SERVER, TurnRun
 from tests.reference.turn_server import ReferenceServer
 
 from librats.errors import ClosedError, ConnectError, LocalProtocolError, OperationTimeout, TurnError, UsageError
 from librats.stun.constants import Attribute, Method
+from librats.turn.allocation_events import TurnAllocated, TurnLost, TurnMoved
 from librats.turn.client_auth import Login
-from librats.turn.client_events import (
-    Allocated,
-    AllocationFailed,
-    AllocationLost,
-    AllocationMoved,
-    Closed,
-    ConnectWanted,
-    RequestDone,
-    RequestFailed,
-)
+from librats.turn.client_events import AllocationFailed, Closed, ConnectWanted, RequestDone, RequestFailed
 from librats.types import Address
 
 BOB = Login("bob", "secret")
 USERS = {"bob": "secret"}
 
 
-def allocated(server: ReferenceServer | None = None, **settings: object) -> TurnRun:
+def allocated(server: ReferenceServer | None = None, **settings: Any) -> TurnRun:
     run = TurnRun(server or ReferenceServer(USERS), login=BOB, **settings)
     run.run(1.0)
-    assert run.of(Allocated), run.events
+    assert run.of(TurnAllocated), run.events
     return run
 
 
@@ -40,7 +35,7 @@ def failure(run: TurnRun) -> Exception:
 
 def test_an_allocation_is_made_with_one_challenge() -> None:
     run = allocated()
-    [event] = run.of(Allocated)
+    [event] = run.of(TurnAllocated)
     assert event.relayed == (Address("192.0.2.1", 50_001),)
     assert event.mapped == run.local
     assert (event.lifetime, event.again, event.missing) == (600.0, False, ())
@@ -51,7 +46,7 @@ def test_an_allocation_is_made_with_one_challenge() -> None:
 def test_a_server_without_credentials_is_used_without() -> None:
     run = TurnRun(ReferenceServer())
     run.run(1.0)
-    assert run.of(Allocated)
+    assert run.of(TurnAllocated)
     assert run.server.methods() == [Method.ALLOCATE]
 
 
@@ -60,12 +55,12 @@ def test_a_server_without_credentials_is_used_without() -> None:
 )
 def test_the_address_families_asked_for_are_relayed(family: str, hosts: list[str]) -> None:
     run = allocated(family=family)
-    assert [address.host for address in run.of(Allocated)[0].relayed] == hosts
+    assert [address.host for address in run.of(TurnAllocated)[0].relayed] == hosts
 
 
 def test_half_of_a_dual_allocation_tells_why_the_rest_is_missing() -> None:
     run = allocated(ReferenceServer(USERS, has_ipv6=False), family="dual")
-    [missing] = run.of(Allocated)[0].missing
+    [missing] = run.of(TurnAllocated)[0].missing
     assert missing.code == 440
 
 
@@ -82,14 +77,14 @@ def test_it_is_refreshed_a_minute_before_it_ends() -> None:
     run.run(20.0)
     assert run.server.methods().count(Method.REFRESH) == 1
     run.run(5_000.0)
-    assert not run.of(AllocationLost)
+    assert not run.of(TurnLost)
     assert run.server.methods().count(Method.REFRESH) == pytest.approx(10, abs=1)
 
 
 def test_a_short_lifetime_is_refreshed_at_its_half() -> None:
     run = allocated(lifetime=20, keep_alive=10_000.0)
     run.run(200.0)
-    assert not run.of(AllocationLost)
+    assert not run.of(TurnLost)
     assert run.server.methods().count(Method.REFRESH) == pytest.approx(20, abs=1)
     assert all(
         message.get(Attribute.LIFETIME) == 20 for method, message in run.server.requests if method == Method.REFRESH
@@ -121,10 +116,10 @@ def test_a_server_that_was_started_again_is_noticed_and_used_again() -> None:
     assert {event.request for event in run.of(RequestDone)} == {done, bound}
     run.server.restart()
     run.run(16.0)
-    first, second = run.of(Allocated)
+    first, second = run.of(TurnAllocated)
     assert (first.again, second.again) == (False, True)
     assert second.relayed != first.relayed
-    assert len(run.of(AllocationLost)) == 1
+    assert len(run.of(TurnLost)) == 1
     assert not run.of(AllocationFailed)
     # Permissions and channels are there again, without being asked for.
     run.from_peer(b"hello again")
@@ -139,12 +134,12 @@ def test_a_server_that_is_away_is_tried_until_it_is_back() -> None:
     run.server.restart()
     run.is_down = True
     run.run(600.0)
-    assert len(run.of(AllocationLost)) == 1
+    assert len(run.of(TurnLost)) == 1
     assert len(run.of(ConnectWanted)) > 10
     assert not run.of(AllocationFailed)
     run.is_down = False
     run.run(40.0)
-    assert run.of(Allocated)[-1].again
+    assert run.of(TurnAllocated)[-1].again
     assert run.send(b"after the gap")
 
 
@@ -158,7 +153,7 @@ def test_the_delays_between_tries_grow_and_end() -> None:
         run.run(0.25)
         if len(run.of(ConnectWanted)) > before:
             times.append(run.now)
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert gaps[0] < gaps[4] < gaps[8]
     assert max(gaps) <= 30 + 8 + 0.5
 
@@ -190,8 +185,8 @@ def test_an_allocation_that_expires_unrefreshed_is_made_again() -> None:
     run = allocated(server, keep_alive=10_000.0)
     server.fault = lambda method, _: (500, []) if method == Method.REFRESH else None
     run.run(650.0)
-    assert "expired" in run.of(AllocationLost)[0].reason
-    assert run.of(Allocated)[-1].again
+    assert "expired" in run.of(TurnLost)[0].reason
+    assert run.of(TurnAllocated)[-1].again
 
 
 def test_a_port_in_use_is_exchanged_for_a_fresh_one() -> None:
@@ -200,7 +195,7 @@ def test_a_port_in_use_is_exchanged_for_a_fresh_one() -> None:
     server.fault = lambda *_: (code, []) if (code := next(mismatches, None)) else None
     run = TurnRun(server, login=BOB)
     run.run(1.0)
-    assert run.of(Allocated)
+    assert run.of(TurnAllocated)
     assert len(run.of(ConnectWanted)) == 3
     assert len({message.transaction_id for _, message in server.requests}) == len(server.requests)
 
@@ -233,7 +228,7 @@ def test_a_refusal_after_a_gap_is_tried_again() -> None:
     run.run(60.0)
     run.server.fault = lambda *_: None
     run.run(60.0)
-    assert run.of(Allocated)[-1].again
+    assert run.of(TurnAllocated)[-1].again
     assert not run.of(AllocationFailed)
 
 
@@ -296,8 +291,8 @@ def test_an_allocation_moves_to_another_port_with_its_ticket() -> None:
         run.run(1.0)
         assert run.of(RequestDone)[-1].request == number
     assert run.local != before
-    assert len(run.of(AllocationMoved)) == 2
-    assert len(run.of(Allocated)) == 1
+    assert len(run.of(TurnMoved)) == 2
+    assert len(run.of(TurnAllocated)) == 1
     run.from_peer(b"still there?")
     run.run(0.1)
     assert run.data == [(b"still there?", PEER)]
@@ -333,23 +328,23 @@ def test_a_move_that_the_server_refuses_ends_in_a_new_allocation() -> None:
     number = run.client.move(now=run.now)
     run.run(2.0)
     assert [event.request for event in run.of(RequestFailed)] == [number]
-    assert run.of(Allocated)[-1].again
+    assert run.of(TurnAllocated)[-1].again
 
 
 def test_a_broken_connection_is_made_again() -> None:
     run = allocated(ReferenceServer(USERS, reliable=True), reliable=True)
     run.client.transport_lost("reset", now=run.now)
     run.run(2.0)
-    assert [event.reason for event in run.of(AllocationLost)] == ["reset"]
-    assert run.of(Allocated)[-1].again
+    assert [event.reason for event in run.of(TurnLost)] == ["reset"]
+    assert run.of(TurnAllocated)[-1].again
 
 
 def test_a_broken_connection_keeps_its_allocation_where_there_is_a_ticket() -> None:
     run = allocated(ReferenceServer(USERS, reliable=True, mobility=True), reliable=True, mobility=True)
     run.client.transport_lost("reset", now=run.now)
     run.run(2.0)
-    assert run.of(AllocationMoved)
-    assert not run.of(AllocationLost)
+    assert run.of(TurnMoved)
+    assert not run.of(TurnLost)
 
 
 def test_a_connection_that_carries_nonsense_is_of_no_use() -> None:

@@ -12,15 +12,9 @@ from librats._core.stun import StunMessage, parse, serialise
 from librats.errors import RatsError, TurnError, UsageError
 from librats.stun.constants import Attribute, MessageClass, Method
 from librats.stun.credentials import SecurityFeature, nonce_with_features
+from librats.turn.allocation_events import TurnAllocated, TurnLost
 from librats.turn.client_auth import Authentication, Login
-from librats.turn.client_events import (
-    Allocated,
-    AllocationFailed,
-    AllocationLost,
-    CredentialsWanted,
-    RequestDone,
-    RequestFailed,
-)
+from librats.turn.client_events import AllocationFailed, CredentialsWanted, RequestDone, RequestFailed
 
 BOB = Login("bob", "secret")
 USERS = {"bob": "secret"}
@@ -59,7 +53,7 @@ def test_a_plain_challenge_is_answered_with_sha1() -> None:
 def test_a_modern_challenge_is_answered_with_sha256_and_a_hidden_name() -> None:
     run = TurnRun(ReferenceServer(USERS, modern=True), login=BOB)
     run.run(1.0)
-    assert run.of(Allocated)
+    assert run.of(TurnAllocated)
     _, signed = run.server.requests[-1]
     assert signed.integrity_type == Attribute.MESSAGE_INTEGRITY_SHA256
     assert signed.get(Attribute.USERNAME) is None
@@ -134,7 +128,7 @@ def test_a_stale_nonce_costs_one_more_round_trip(modern: bool) -> None:
     server.nonce_limit = 2
     run = TurnRun(server, login=BOB, keep_alive=10.0)
     run.run(600.0)
-    assert not run.of(AllocationLost)
+    assert not run.of(TurnLost)
     assert server.nonces > 10
 
 
@@ -182,7 +176,7 @@ def test_forged_answers_are_ignored_and_the_right_one_is_taken(code: int | None,
     assert not run.of(RequestDone)
     run.run(1.0)
     assert [event.request for event in run.of(RequestDone)] == [number]
-    assert not run.of(AllocationLost)
+    assert not run.of(TurnLost)
 
 
 def test_an_answer_signed_in_another_way_than_the_request_is_forged() -> None:
@@ -213,7 +207,7 @@ def test_an_unsigned_refusal_is_the_error_where_nothing_else_comes() -> None:
 def test_a_login_is_asked_for_when_the_server_wants_one() -> None:
     run = TurnRun(ReferenceServer(USERS), logins=lambda _: BOB)
     run.run(1.0)
-    assert run.of(Allocated)
+    assert run.of(TurnAllocated)
     assert run.of(CredentialsWanted) == [CredentialsWanted("example.org", rejected=False)]
 
 
@@ -221,7 +215,7 @@ def test_a_rejected_login_is_asked_for_once_more() -> None:
     answers = iter([Login("bob", "old"), BOB])
     run = TurnRun(ReferenceServer(USERS), logins=lambda _: next(answers))
     run.run(2.0)
-    assert run.of(Allocated)
+    assert run.of(TurnAllocated)
     assert [event.rejected for event in run.of(CredentialsWanted)] == [False, True]
 
 
@@ -250,12 +244,12 @@ def test_another_username_is_kept_until_the_old_one_is_rejected() -> None:
     run.run(1.0)
     run.client.set_login(Login("new", "b"), expires=None, now=run.now)
     run.run(120.0)
-    assert not run.of(AllocationLost)
+    assert not run.of(TurnLost)
     del server.users["old"]
     run.run(30.0)
     # The allocation belongs to the old name (441), so there is a gap, and the next one has the new name.
-    assert len(run.of(AllocationLost)) == 1
-    assert run.of(Allocated)[-1].again
+    assert len(run.of(TurnLost)) == 1
+    assert run.of(TurnAllocated)[-1].again
     assert [allocation.username for allocation in server.allocations.values()][-1] == "new"
 
 
@@ -266,7 +260,7 @@ def test_another_password_of_the_same_user_is_used_at_once() -> None:
     server.users["bob"] = "changed"
     run.client.set_login(Login("bob", "changed"), expires=None, now=run.now)
     run.run(60.0)
-    assert not run.of(AllocationLost)
+    assert not run.of(TurnLost)
 
 
 def test_a_callback_that_fails_later_is_asked_again() -> None:
@@ -276,7 +270,7 @@ def test_a_callback_that_fails_later_is_asked_again() -> None:
     run.client.start()
     run.run(70.0)
     assert not answers
-    assert not run.of(AllocationLost)
+    assert not run.of(TurnLost)
 
 
 def test_characters_that_are_not_allowed_are_refused() -> None:

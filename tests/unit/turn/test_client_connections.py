@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.reference.turn_run import PEER, TurnRun
 from tests.reference.turn_server import ReferenceServer
@@ -10,15 +12,16 @@ from librats._core.stun import parse, serialise
 from librats.errors import LocalProtocolError, TurnError
 from librats.stun.constants import Attribute, MessageClass, Method
 from librats.testing.entropy import SeededEntropy
+from librats.turn.allocation_events import TurnLost
 from librats.turn.client_auth import Login
 from librats.turn.client_connections import ConnectionBinding
-from librats.turn.client_events import AllocationLost, Connected, PeerConnected, RequestFailed
+from librats.turn.client_events import Connected, IncomingConnection, RequestFailed
 
 BOB = Login("bob", "secret")
 USERS = {"bob": "secret"}
 
 
-def allocated(**settings: object) -> TurnRun:
+def allocated(**settings: Any) -> TurnRun:
     run = TurnRun(ReferenceServer(USERS, reliable=True), login=BOB, reliable=True, relays_tcp=True, **settings)
     run.run(1.0)
     assert run.client.is_allocated
@@ -55,7 +58,7 @@ def test_a_connection_that_the_server_refuses_is_an_error(code: int) -> None:
     assert failed.request == number
     assert isinstance(failed.error, TurnError)
     assert failed.error.code == code
-    assert not run.of(AllocationLost)
+    assert not run.of(TurnLost)
 
 
 def test_a_connection_asked_for_is_lost_with_its_allocation() -> None:
@@ -77,12 +80,12 @@ def test_only_an_allocation_for_tcp_connects() -> None:
 def test_a_peer_that_connects_is_told_where_it_has_a_permission() -> None:
     run = allocated()
     attempt(run)
-    assert not run.of(PeerConnected)
+    assert not run.of(IncomingConnection)
     assert run.client.counters.uninvited == 1
     run.client.create_permission([PEER.host], now=run.now)
     run.run(1.0)
     attempt(run)
-    assert run.of(PeerConnected) == [PeerConnected(9, PEER)]
+    assert run.of(IncomingConnection) == [IncomingConnection(9, PEER)]
 
 
 # The connection to be bound

@@ -11,8 +11,9 @@ from tests.reference.turn_server import ReferenceServer
 from librats._core.stun import StunMessage, parse, serialise
 from librats.errors import TurnError
 from librats.stun.constants import Attribute, MessageClass, Method
+from librats.turn.allocation_events import TurnAllocated, TurnLost
 from librats.turn.client_auth import Login
-from librats.turn.client_events import Allocated, AllocationFailed, AllocationLost, ConnectWanted
+from librats.turn.client_events import AllocationFailed, ConnectWanted
 from librats.turn.client_redirects import MAX_REDIRECTS, Redirects
 from librats.types import Address
 
@@ -43,7 +44,7 @@ def test_the_other_server_is_used_with_the_same_login() -> None:
     run.servers[OTHER] = ReferenceServer({"bob": "secret"}, modern=True)
     run.client.start()
     run.run(2.0)
-    assert run.of(Allocated)
+    assert run.of(TurnAllocated)
     assert [(event.server, event.domain) for event in run.of(ConnectWanted)] == [
         (None, ""),
         (OTHER, "turn.example.org"),
@@ -59,8 +60,8 @@ def test_after_the_other_server_was_lost_the_first_one_is_asked_again() -> None:
     run.servers.pop(OTHER)
     run.server.fault = lambda *_: None
     run.run(120.0)
-    assert run.of(AllocationLost)
-    assert run.of(Allocated)[-1].again
+    assert run.of(TurnLost)
+    assert run.of(TurnAllocated)[-1].again
 
 
 def test_servers_that_name_each_other_end_in_an_error() -> None:
@@ -96,7 +97,7 @@ PUBLIC, PRIVATE, LOOPBACK = Address("8.8.8.8", 3478), Address("10.0.0.1", 3478),
         ("100.64.0.1", {PRIVATE, LOOPBACK}),
         ("127.0.0.2", {LOOPBACK}),
         ("169.254.169.254", set()),
-        ("0.0.0.0", set()),
+        ("0.0.0.0", set()),  # noqa: S104
         ("224.0.0.1", set()),
         ("2001:db8::1", set()),  # another family
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.reference.turn_run import PEER, SERVER, TurnRun
 from tests.reference.turn_server import ReferenceServer
@@ -9,8 +11,9 @@ from tests.reference.turn_server import ReferenceServer
 from librats._core.stun import channel_data, parse, serialise
 from librats.errors import LocalProtocolError, TurnError, UsageError
 from librats.stun.constants import Attribute, MessageClass, Method
+from librats.turn.allocation_events import TurnLost, TurnPeerRefused
 from librats.turn.client_auth import Login
-from librats.turn.client_events import AllocationLost, PeerRefused, RequestDone, RequestFailed
+from librats.turn.client_events import RequestDone, RequestFailed
 from librats.turn.client_peers import CHANNEL_COUNT, Channels
 from librats.types import Address
 
@@ -19,7 +22,7 @@ USERS = {"bob": "secret"}
 OTHER = Address("203.0.113.10", 5000)
 
 
-def allocated(server: ReferenceServer | None = None, **settings: object) -> TurnRun:
+def allocated(server: ReferenceServer | None = None, **settings: Any) -> TurnRun:
     run = TurnRun(server or ReferenceServer(USERS), login=BOB, **settings)
     run.run(1.0)
     assert run.client.is_allocated
@@ -177,7 +180,7 @@ def test_a_refused_peer_is_told_once_and_not_asked_for_with_each_datagram() -> N
     run = allocated(server)
     run.send(b"one")
     run.run(1.0)
-    [refused] = run.of(PeerRefused)
+    [refused] = run.of(TurnPeerRefused)
     assert refused.host == PEER.host
     before = len(server.requests)
     for _ in range(10):
@@ -247,7 +250,7 @@ def test_a_permission_that_shows_the_allocation_is_gone_makes_another(code: int)
     )
     number = run.client.create_permission([PEER.host], now=run.now)
     run.run(2.0)
-    assert len(run.of(AllocationLost)) == 1
+    assert len(run.of(TurnLost)) == 1
     assert done(run) == [number]
 
 
@@ -263,7 +266,7 @@ def test_a_renewal_that_fails_for_now_is_tried_again() -> None:
     run.run(20.0)
     [allocation] = server.allocations.values()
     assert allocation.permissions[PEER.host] > run.now + 200
-    assert not run.of(PeerRefused)
+    assert not run.of(TurnPeerRefused)
 
 
 # Channel numbers
