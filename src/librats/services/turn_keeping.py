@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import ssl
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ from librats.errors import ClosedError, ConfigError, ConnectError, OperationTime
 from librats.runtime.network import current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tls import ClientTls, client_tls
-from librats.services.turn_paths import DatagramPath, ServerPath, StreamPath
+from librats.services.turn_paths import DatagramPath, ServerPath, StreamPath, problem_of
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.turn.client import TurnClient
 from librats.turn.client_auth import Login
@@ -409,10 +408,8 @@ class TurnKeeper:
                 return await self._stream_path(address, wanted.domain)
         except TimeoutError:
             raise OperationTimeout(f"no connection to {address} within {PATIENCE:g} seconds") from None
-        except ssl.SSLCertVerificationError as error:
-            raise ConnectError(str(address), reason=f"its certificate is not valid: {error.verify_message}") from error
         except OSError as error:
-            raise ConnectError(str(address), reason=str(error.strerror or error)) from error
+            raise ConnectError(str(address), reason=problem_of(error)) from error
 
     async def _datagram_path(self, address: Address) -> DatagramPath:
         host = self._local_host or ("::" if ":" in address.host else "0.0.0.0")  # noqa: S104 - the server alone is heard

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from librats.runtime.udp import DatagramEndpoint
 from librats.types import Address
 
-__all__ = ["DatagramPath", "ServerPath", "StreamPath"]
+__all__ = ["DatagramPath", "ServerPath", "StreamPath", "problem_of"]
 
 HIGH_WATER = 256 * 1024
+
+
+def problem_of(error: OSError) -> str:
+    """Tell in words why a connection did not come about."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) or not error.errno:
+        return str(error)
+    return os.strerror(error.errno).lower()  # asyncio's own words do not tell
 
 
 class ServerPath(Protocol):

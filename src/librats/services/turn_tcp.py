@@ -11,6 +11,7 @@ from librats.errors import ClosedError, ConfigError, ConnectError, OperationTime
 from librats.runtime.tcp import ProtocolFactory
 from librats.services.turn import settings_for
 from librats.services.turn_keeping import TurnEvent, TurnKeeper, logger
+from librats.services.turn_paths import problem_of
 from librats.turn.client_connections import BINDING_TIME, ConnectionBinding
 from librats.turn.client_events import IncomingConnection
 from librats.types import Address, TurnTransport
@@ -116,7 +117,7 @@ class TurnTcpAllocation(TurnKeeper):
             first.abandon()
             raise OperationTimeout(f"{path.server} does not bind the connection") from None
         except OSError as error:
-            raise ConnectError(str(path.server), reason=str(error.strerror or error)) from error
+            raise ConnectError(str(path.server), reason=problem_of(error)) from error
         except BaseException:
             first.abandon()
             raise
