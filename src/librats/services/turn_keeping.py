@@ -347,7 +347,7 @@ class TurnKeeper:
         if not isinstance(event, TurnPeerRefused):
             self._close_old_paths()
         if isinstance(event, TurnLost):
-            logger.info("the allocation on %s is lost: %s", self.server.address, event.reason)
+            logger.debug("the allocation on %s is lost: %s", self.server.address, event.reason)
         self._tell(self._on_event, event)
 
     def _tell(self, callback: Callable[[Any], object] | None, value: object) -> None:
