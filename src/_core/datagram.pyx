@@ -358,11 +358,13 @@ cdef class BatchSocket:
         host, port = address
         name, _, zone = host.partition("%")
         memset(&flow, 0, sizeof(flow))
-        if not (name.isascii() and "\0" not in name and librats_read_host(name.encode(), &flow) and 0 < port < 65536):
+        if not (host.isascii() and "\0" not in host and librats_read_host(name.encode(), &flow) and 0 < port < 65536):
             raise UsageError(f"not an address that datagrams can be sent to: {address!r}")
         flow.port = port
         if zone and flow.family == 6:
-            flow.scope = int(zone) if zone.isdecimal() else librats_interface(zone.encode())
+            flow.scope = int(zone) if zone.isdecimal() and len(zone) < 10 else librats_interface(zone.encode())
+            if not flow.scope:
+                raise UsageError(f"not an address that datagrams can be sent to: {address!r} names no interface")
         return PyBytes_FromStringAndSize(<char*>&flow, sizeof(librats_flow))
 
     cdef int _flush(self, int count) except -1:
