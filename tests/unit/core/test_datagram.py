@@ -69,7 +69,7 @@ def address(sock: socket.socket) -> Address:
 
 def messages(sock: socket.socket) -> list[tuple[bytes, int]]:
     """Return what has come, merged as it was sent, each with the size of the datagrams in it; 0 for a single one."""
-    found = []
+    found: list[tuple[bytes, int]] = []
     while True:
         try:
             data, control, _, _ = sock.recvmsg(1 << 16, 64)
