@@ -16,7 +16,6 @@ from librats import (
     ClosedError,
     ConfigError,
     ConnectError,
-    LocalProtocolError,
     OperationTimeout,
     TurnAllocated,
     TurnAllocation,
@@ -124,7 +123,7 @@ async def test_a_move_keeps_the_relayed_address(thread: TurnServerThread) -> Non
     async with relay, peer_on("127.0.0.1") as (_, endpoint):
         await relay.create_permission("127.0.0.1")
         before, [client] = relay.relayed_address, thread.server.allocations
-        await relay.move()
+        assert await relay.move()
         assert relay.relayed_address == before
         assert client not in thread.server.allocations
         endpoint.send(b"still here", before)
@@ -132,10 +131,20 @@ async def test_a_move_keeps_the_relayed_address(thread: TurnServerThread) -> Non
         assert isinstance(events[-1], TurnMoved)
 
 
-async def test_a_move_without_a_ticket_is_refused(thread: TurnServerThread) -> None:
+async def test_a_move_without_a_ticket_makes_another_allocation(thread: TurnServerThread) -> None:
     async with await TurnAllocation.open(config(thread)) as relay:
-        with pytest.raises(LocalProtocolError):
-            await relay.move()
+        before = relay.relayed_address
+        assert not await relay.move()
+        assert relay.relayed_address != before
+
+
+async def test_a_move_to_an_address_that_is_not_ours_changes_nothing(thread: TurnServerThread) -> None:
+    async with await TurnAllocation.open(config(thread), mobility=True) as relay:
+        with pytest.raises(ConfigError):
+            await relay.move("192.0.2.1")
+        await relay.create_permission("127.0.0.1")
+        assert relay.counters.allocations == 1
+        assert await relay.move("127.0.0.1")
 
 
 async def test_closing_gives_the_allocation_back_and_leaves_nothing(thread: TurnServerThread) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from tests.reference.turn_run import PEER, SERVER, TurnRun
 from tests.reference.turn_server import ReferenceServer
 
 from librats._core.stun import serialise
-from librats.errors import LocalProtocolError, UsageError
+from librats.errors import UsageError
 from librats.stun.constants import Attribute
 from librats.turn.allocation_events import TurnAllocated, TurnLost
 from librats.turn.client_auth import Login
@@ -96,10 +95,6 @@ def take(run: TurnRun, step: str, value: Any) -> None:
     def fail() -> None:
         run.server.fault = lambda *_: (value, []) if value else None
 
-    def move() -> None:
-        with contextlib.suppress(LocalProtocolError):
-            client.move(now=now)
-
     actions: dict[str, Callable[[], object]] = {
         "wait": lambda: run.run(value),
         "restart": run.server.restart,
@@ -110,7 +105,7 @@ def take(run: TurnRun, step: str, value: Any) -> None:
         "send": lambda: run.send(b"data", peer),
         "drop": lambda: client.drop_permission([peer.host]),
         "refresh": lambda: client.refresh(now=now),
-        "move": move,
+        "move": lambda: client.move(now=now),
         "break": lambda: client.transport_lost("reset", now=now),
     }
     actions[step]()

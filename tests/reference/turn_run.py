@@ -71,9 +71,9 @@ class TurnRun:
         while (event := self.client.next_event()) is not None:
             self.events.append(event)
             if isinstance(event, ConnectWanted) and self.opens:
-                self.local = Address(self.local.host, self.local.port + 1)
-                self.at = event.server or SERVER
-                self.client.transport_ready(self.at, now=self.now)
+                at = event.server or SERVER
+                if self.client.transport_ready(at, now=self.now):
+                    self.local, self.at = Address(self.local.host, self.local.port + 1), at
             elif isinstance(event, CredentialsWanted) and self.logins is not None:
                 found = self.logins(event)
                 if isinstance(found, Login):

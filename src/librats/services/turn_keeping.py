@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 from librats.config import TurnCredentials, TurnServer
@@ -77,6 +78,7 @@ class TurnKeeper:
         self._allocated: TurnAllocated | None = None
         self._rounds = 0
         self._tls: ClientTls | None = None
+        self._domain = ""
         self._client = self._new_client(PATIENCE)
 
     def __repr__(self) -> str:
@@ -86,16 +88,11 @@ class TurnKeeper:
 
     def _new_client(self, patience: float) -> TurnClient:
         server = self.server
-        settings = ClientSettings(
+        settings = replace(
+            self._settings,
             reliable=server.transport is not TurnTransport.UDP,
             asks=server.credentials is not None,
             patience=patience,
-            family=self._settings.family,
-            relays_tcp=self._settings.relays_tcp,
-            lifetime=self._settings.lifetime,
-            mobility=self._settings.mobility,
-            channels=self._settings.channels,
-            keep_alive=self._settings.keep_alive,
         )
         login = Login(server.username, server.password) if server.username else None
         return TurnClient(settings, self._network.entropy, login)
@@ -247,27 +244,29 @@ class TurnKeeper:
         seconds = None if lifetime is None else max(1, round(lifetime))
         await self._wait_for(self._client.refresh(seconds, now=self._loop.time()))
 
-    async def move(self, local_host: str = "") -> None:
-        """Go on from another local port, or another address of ours, with the same relayed address (RFC 8016).
-
-        For use after a change of network. Needs ``mobility=True`` and a server that has it; without, the allocation is
-        lost and made again.
+    async def move(self, local_host: str = "") -> bool:
+        """Go on from another local port, or another address of ours, after a change of network.
 
         Args:
             local_host: IP address of ours; empty for any.
 
+        Returns:
+            True where the relayed address is still the same, which needs ``mobility=True`` and a server that has it
+            (RFC 8016); False where another allocation was made.
+
         Raises:
-            LocalProtocolError: The server has given no ticket, or there is no allocation at the moment.
-            TurnError: The server refuses; another allocation is made.
+            ConfigError: The local address cannot be used; the old one is.
+            ConnectError: The server cannot be reached from there; the old way is used on.
             ClosedError: It is closed.
         """
         before, self._local_host = self._local_host, local_host
+        relayed = self.relayed_addresses
         try:
-            number = self._client.move(now=self._loop.time())
+            await self._wait_for(self._client.move(now=self._loop.time()))
         except RatsError:
             self._local_host = before
             raise
-        await self._wait_for(number)
+        return self.relayed_addresses == relayed
 
     async def _wait_for(self, number: int) -> Any:
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -382,13 +381,16 @@ class TurnKeeper:
             self._client.transport_failed(error, now=self._loop.time())
             self._pump()
             return
+        moves = self._client.is_allocated
+        if not self._client.transport_ready(path.server, now=self._loop.time()):
+            path.close()
+            return
         if self._path is not None:
             # An allocation that moves is heard over the old way until the server has answered over the new one.
             self._old_paths.append(self._path)
-            if not self._client.is_allocated:
-                self._close_old_paths()
-        self._path = path
-        self._client.transport_ready(path.server, now=self._loop.time())
+        if not moves:
+            self._close_old_paths()
+        self._path, self._domain = path, wanted.domain
         self._pump()
 
     def _close_old_paths(self) -> None:

@@ -110,7 +110,7 @@ class TurnTcpAllocation(TurnKeeper):
         first = _BindingProtocol(binding, factory)
         try:
             async with asyncio.timeout(BINDING_TIME):
-                tls = await self._tls_with("")
+                tls = await self._tls_with(self._domain)
                 await self._network.dial_tcp(lambda: first, path.server, tls=tls)
                 await first.bound
         except TimeoutError:
@@ -162,11 +162,19 @@ class _BindingProtocol(asyncio.Protocol):
             transport.close()
             self.bound.set_exception(binding.error)
         elif binding.is_bound:
+            self._hand_over(transport, first)
+
+    def _hand_over(self, transport: asyncio.Transport, first: bytes) -> None:
+        try:
             protocol = self._factory()
             transport.set_protocol(protocol)
             protocol.connection_made(transport)
             if first:
                 _feed(protocol, first)
+        except Exception as error:
+            transport.abort()
+            self.bound.set_exception(error)
+        else:
             self.bound.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:

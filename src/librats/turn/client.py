@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
 
 from librats._core.stun import StunMessage, parse
 from librats.errors import (
@@ -21,8 +20,9 @@ from librats.errors import (
     StunError,
 )
 from librats.stun.constants import Attribute, ErrorCode, MessageClass, Method
-from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved
-from librats.turn.client_answers import DEFAULT_LIFETIME, allocate_attributes, read_answer
+from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost
+from librats.turn.client_answers import allocate_attributes, read_answer
+from librats.turn.client_attempts import Attempts
 from librats.turn.client_auth import Authentication, Login
 from librats.turn.client_connections import Connections
 from librats.turn.client_events import (
@@ -30,25 +30,20 @@ from librats.turn.client_events import (
     Closed,
     ConnectWanted,
     Event,
-    RequestDone,
-    RequestFailed,
     turn_error,
 )
+from librats.turn.client_keeping import Keeping
 from librats.turn.client_logins import Logins
 from librats.turn.client_redirects import Redirects
-from librats.turn.client_relaying import Relaying, canonical_host, is_lost
+from librats.turn.client_relaying import Relaying, canonical_host
 from librats.turn.client_requests import Request, Requester
 from librats.turn.client_settings import ClientSettings
 from librats.turn.client_stream import FrameSplitter
-from librats.turn.client_vigil import Vigil
 from librats.types import Address, Entropy
 
 __all__ = ["TurnClient"]
 
 FIRST_CHANNEL_BYTE, LAST_CHANNEL_BYTE = 0x40, 0x4F
-MAX_FRESH_PORTS = 3
-FIRST_DELAY = 0.5
-MAX_DELAY = 30.0
 CLOSING_TIME = 1.0
 
 
@@ -84,22 +79,17 @@ class TurnClient:
         self._redirects = Redirects()
         self._frames = FrameSplitter()
         self._state = _State.NEW
-        self._moving = False
-        self._move_request: int | None = None
         self._requester = self._new_requester()
+        self._is_cut_off = False
         self._out: list[bytes] = []
         self._server: Address | None = None
         self._domain = ""
         self._mobility = settings.mobility
-        self._ticket = b""
         self._was_allocated = False
-        self._fresh_ports = 0
-        self._attempts = 0
-        self._retry_at = 0.0
-        self._vigil = Vigil(settings.keep_alive)
+        self._attempts = Attempts(entropy)
+        self._keeping = Keeping(settings, self._events, self._lose, self._moved)
         self._close_by = 0.0
         self._numbers = 0
-        self._refreshes: list[int] = []
         self._connections = Connections(self._events, self._lose)
 
     def _new_requester(self) -> Requester:
@@ -119,7 +109,7 @@ class TurnClient:
     @property
     def is_movable(self) -> bool:
         """True where the server has given a ticket (RFC 8016)."""
-        return bool(self._ticket)
+        return bool(self._keeping.ticket)
 
     @property
     def authentication(self) -> Authentication:
@@ -142,48 +132,56 @@ class TurnClient:
         self._requester.abandon()
         self._events.append(ConnectWanted(server, domain, reason))
 
-    def transport_ready(self, server: Address, *, now: float) -> None:
+    def transport_ready(self, server: Address, *, now: float) -> bool:
         """The way that was asked for is there: send over it from now on.
 
         Args:
             server: The server's address; over UDP nobody else is listened to.
             now: Monotonic seconds, as everywhere.
+
+        Returns:
+            False where it came too late, and is not used.
         """
+        resumes = self._state is _State.ALLOCATED and self._keeping.waits_for_path
+        if not resumes and self._state is not _State.CONNECTING:
+            return False
         server = Address(canonical_host(server.host), server.port)
-        if self._moving:
-            self._requester.abandon()
-        elif self._state is not _State.CONNECTING:
-            return
         if server != self._server:
             self._logins.authentication.forget_server()
         self._server = server
+        self._requester.abandon()
         self._requester = self._new_requester()
         self._frames = FrameSplitter()
-        self._vigil.connected(now)
-        if self._moving:
-            self._refresh(now, ticket=True)
+        self._is_cut_off = False
+        self._keeping.vigil.connected(now)
+        if resumes:
+            self._keeping.resume(self._requester, now)
         else:
             self._allocate(now)
+        return True
 
     def transport_failed(self, error: RatsError, *, now: float) -> None:
         """The way that was asked for does not come about."""
-        if self._moving and self._state is _State.ALLOCATED:
-            self._end_move(error)
-            if self._settings.reliable:
-                self._lose(str(error), now)
-        elif self._state is _State.CONNECTING:
+        if self._state is _State.CONNECTING:
             self._attempt_failed(error, now)
+        elif self._state is _State.ALLOCATED and self._keeping.waits_for_path:
+            if self._is_cut_off:
+                self._lose(str(error), now)
+            else:
+                self._keeping.stay(error)
 
     def transport_lost(self, reason: str, *, now: float) -> None:
         """The connection to the server is closed, by the other side or by the network."""
-        if self._state is _State.ALLOCATED and self._ticket and not self._moving:
-            self._requester.abandon()
-            self._moving = True
-            self._events.append(ConnectWanted(self._server, self._domain, reason))
-        elif self._state is _State.ALLOCATED:
-            self._lose(reason, now)
+        if self._state is _State.ALLOCATED:
+            self._is_cut_off = True
+            if self._keeping.waits_for_path:
+                return
+            if self._keeping.ticket and not self._keeping.moving:
+                self._keeping.move(None)
+                self._events.append(ConnectWanted(self._server, self._domain, reason))
+            else:
+                self._lose(reason, now)
         elif self._state is _State.ALLOCATING:
-            self._requester.abandon()
             self._attempt_failed(ConnectError(str(self._server), reason=reason), now)
         elif self._state is _State.CLOSING:
             self._closed()
@@ -205,14 +203,12 @@ class TurnClient:
             return
         again, self._was_allocated = self._was_allocated, True
         self._state = _State.ALLOCATED
-        self._attempts = self._fresh_ports = 0
+        self._attempts.succeeded(now)
         self._redirects.arrived()
-        self._ticket = answer.ticket
         self.counters.allocations += 1
-        self._vigil.granted(answer.lifetime, now)
         self._events.append(TurnAllocated(answer.relayed, answer.mapped, float(answer.lifetime), again, answer.missing))
+        self._keeping.begin(self._requester, answer, now)
         self._relaying.begin(self._requester, answer.relayed, now)
-        self._finish_refreshes(None)
 
     def _allocate_failed(self, error: RatsError, message: StunMessage | None, now: float) -> None:
         code = error.code if isinstance(error, StunError) else 0
@@ -225,8 +221,7 @@ class TurnClient:
                 self._connect(server, domain, "the server names another one")
         elif code in (ErrorCode.ALLOCATION_MISMATCH, ErrorCode.WRONG_CREDENTIALS):
             # RFC 8656, 7.4: somebody else's allocation, or an old one of ours, is on this port.
-            self._fresh_ports += 1
-            if self._fresh_ports <= MAX_FRESH_PORTS:
+            if self._attempts.takes_fresh_port():
                 self._connect(self._server, self._domain, str(error))
             else:
                 self._attempt_failed(error, now)
@@ -245,86 +240,38 @@ class TurnClient:
             self._events.append(AllocationFailed(error))
             return
         # What went wrong may pass, and an application that was told an address counts on the client to go on.
-        self._attempts += 1
-        self._fresh_ports = 0
-        delay = min(MAX_DELAY, FIRST_DELAY * 2 ** min(self._attempts, 10))
+        self._attempts.failed(now)
         self._state = _State.WAITING
-        self._retry_at = now + self._entropy.uniform(delay / 2, delay)
 
     def _lose(self, reason: str, now: float) -> None:
         """The allocation is gone: make another one, over a fresh port or connection."""
         if self._state is not _State.ALLOCATED:
             return
-        self._end_move(turn_error(ErrorCode.ALLOCATION_MISMATCH, reason))
-        self._ticket = b""
+        self._requester.abandon()
+        self._keeping.pause()
         self._relaying.pause()
         self._connections.fail(turn_error(ErrorCode.ALLOCATION_MISMATCH, reason))
         self._events.append(TurnLost(reason))
         self._logins.use_next()
-        self._connect(None, "", reason)
-
-    # Keeping it
-
-    def _refresh(self, now: float, *, ticket: bool = False, lifetime: int | None = None) -> None:
-        wanted = self._settings.lifetime if lifetime is None else lifetime
-        attributes: list[tuple[int, Any]] = [] if wanted is None else [(Attribute.LIFETIME, wanted)]
-        if ticket:
-            attributes.append((Attribute.MOBILITY_TICKET, self._ticket))
-        self._vigil.refreshing = True
-        patience = self._settings.patience if ticket else None
-        self._requester.send(Request(Method.REFRESH, attributes, self._refreshed, self._refresh_failed, patience), now)
-
-    def _refreshed(self, message: StunMessage, now: float) -> None:
-        try:
-            lifetime = message.get(Attribute.LIFETIME)
-            ticket = message.get(Attribute.MOBILITY_TICKET)
-        except StunError as error:
-            self._refresh_failed(error, message, now)
-            return
-        if lifetime == 0:
-            self._lose("the server has ended the allocation", now)
-            return
-        if ticket:
-            self._ticket = ticket
-        self._vigil.granted(DEFAULT_LIFETIME if lifetime is None else lifetime, now)
-        if self._moving:
-            self._moving = False
-            self._events.append(TurnMoved())
-            if self._move_request is not None:
-                self._events.append(RequestDone(self._move_request))
-                self._move_request = None
-            self._relaying.move(self._requester, now)
-        self._finish_refreshes(None)
-
-    def _refresh_failed(self, error: RatsError, _message: StunMessage | None, now: float) -> None:
-        if self._moving:
-            self._lose(f"the server does not let the allocation move: {error}", now)
-        elif is_lost(error):
-            self._lose(str(error), now)
+        if self._attempts.lost(now):
+            self._connect(None, "", reason)
         else:
-            self._vigil.failed(now)
-            self._finish_refreshes(error)
+            self._state = _State.WAITING
 
-    def _finish_refreshes(self, error: RatsError | None) -> None:
-        for number in self._refreshes:
-            self._events.append(RequestDone(number) if error is None else RequestFailed(number, error))
-        self._refreshes.clear()
+    def _moved(self, now: float) -> None:
+        self._relaying.move(self._requester, now)
 
-    def _end_move(self, error: RatsError) -> None:
-        self._moving = False
-        if self._move_request is not None:
-            self._events.append(RequestFailed(self._move_request, error))
-            self._move_request = None
+    # Time
 
     def next_timer(self) -> float | None:
         """Return when :meth:`handle_timer` is due, in the seconds of ``now``; None where nothing is."""
         times = [self._requester.next_timer(), self._relaying.next_timer()]
         if self._state is _State.WAITING:
-            times.append(self._retry_at)
+            times.append(self._attempts.retry_at)
         elif self._state is _State.CLOSING:
             times.append(self._close_by)
         elif self._state is _State.ALLOCATED:
-            times.append(self._vigil.next_timer(moving=self._moving))
+            times.append(self._keeping.next_timer())
         if not self._is_over:
             times.append(self._logins.next_timer())
         return min((time for time in times if time is not None), default=None)
@@ -332,27 +279,15 @@ class TurnClient:
     def handle_timer(self, *, now: float) -> None:
         """Do what is due."""
         self._requester.handle_timer(now)
-        if self._state is _State.WAITING and now >= self._retry_at:
+        if self._state is _State.WAITING and now >= self._attempts.retry_at:
             self._connect(None, "", "another attempt")
         elif self._state is _State.CLOSING and now >= self._close_by:
             self._closed()
         elif self._state is _State.ALLOCATED:
-            self._keep(now)
+            self._relaying.handle_timer(now)
+            self._keeping.handle_timer(now)
         if not self._is_over:
             self._logins.handle_timer(now)
-
-    def _keep(self, now: float) -> None:
-        if now >= self._vigil.expires:
-            self._lose("the allocation has expired", now)
-            return
-        self._relaying.handle_timer(now)
-        if self._moving:
-            return
-        if self._vigil.needs_refresh(now):
-            self._refresh(now)
-        elif self._vigil.needs_indication(now):
-            self._requester.indicate(Method.BINDING, ())
-            self._vigil.sent = now
 
     # Who we are
 
@@ -427,28 +362,32 @@ class TurnClient:
         """Ask for a lifetime in seconds, from now on; a number as :meth:`create_permission` returns it."""
         self._check_open()
         number = self._number()
-        self._refreshes.append(number)
-        if self._state is _State.ALLOCATED and not self._moving:
-            self._refresh(now, lifetime=lifetime)
+        self._keeping.refresh(number, lifetime, now)
         return number
 
     def move(self, *, now: float) -> int:
-        """Use the allocation over another local address, for which :class:`ConnectWanted` asks (RFC 8016).
+        """Go on over another local address, for which :class:`ConnectWanted` asks.
+
+        With a ticket of the server (RFC 8016) it is the same allocation; without, another one is made.
+
+        Returns:
+            The number of a RequestDone or RequestFailed; the latter where there is no other way, and the old one is
+            used on.
 
         Raises:
-            LocalProtocolError: There is no allocation now, or the server has given no ticket for it.
             ClosedError: The client is closed.
         """
-        del now
         self._check_open()
-        if self._state is not _State.ALLOCATED or not self._ticket:
-            raise LocalProtocolError("the allocation cannot move: the server has given no ticket (RFC 8016)")
-        if self._moving:
-            raise LocalProtocolError("the allocation is moving already")
-        self._moving = True
-        self._move_request = self._number()
-        self._events.append(ConnectWanted(self._server, self._domain, "the local address changes"))
-        return self._move_request
+        number = self._number()
+        waits = self._keeping.waits_for_path
+        self._keeping.move(number)
+        if self._state is _State.ALLOCATED and not self._keeping.ticket:
+            self._lose("the local address changes", now)
+        elif self._state is _State.ALLOCATED and not waits:
+            self._events.append(ConnectWanted(self._server, self._domain, "the local address changes"))
+        elif self._state in (_State.WAITING, _State.ALLOCATING):
+            self._connect(None, "", "the local address changes")
+        return number
 
     def connect(self, peer: Address, *, now: float) -> int:
         """Let the server connect to a peer (RFC 6062, 4.3); :class:`Connected` or RequestFailed follows.
@@ -495,9 +434,8 @@ class TurnClient:
         )
 
     def _end_requests(self, error: RatsError) -> None:
-        self._end_move(error)
+        self._keeping.end(error)
         self._relaying.end(error)
-        self._finish_refreshes(error)
         self._connections.fail(error)
 
     def _closed(self) -> None:
@@ -521,7 +459,7 @@ class TurnClient:
         taken, message = self._relaying.send(data, peer, now)
         if message is not None:
             self._out.append(message)
-            self._vigil.sent = now
+            self._keeping.vigil.sent = now
         return taken
 
     def data_to_send(self) -> list[bytes]:
@@ -566,7 +504,7 @@ class TurnClient:
         try:
             if data and FIRST_CHANNEL_BYTE <= data[0] <= LAST_CHANNEL_BYTE:
                 self._relaying.receive_channel_data(data, now)
-                self._vigil.heard = now
+                self._keeping.vigil.heard = now
                 return
             message = parse(data)
             if message.message_class == MessageClass.INDICATION:
@@ -580,7 +518,7 @@ class TurnClient:
         except StunError:
             self.counters.malformed += 1
             return
-        self._vigil.heard = now
+        self._keeping.vigil.heard = now
 
     def _receive_indication(self, message: StunMessage, now: float) -> None:
         if message.unknown_required():

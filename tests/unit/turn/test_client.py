@@ -9,7 +9,7 @@ import pytest
 from tests.reference.turn_run import PEER, SERVER, TurnRun
 from tests.reference.turn_server import ReferenceServer
 
-from librats.errors import ClosedError, ConnectError, LocalProtocolError, OperationTimeout, TurnError, UsageError
+from librats.errors import ClosedError, ConnectError, OperationTimeout, TurnError, UsageError
 from librats.stun.constants import Attribute, Method
 from librats.turn.allocation_events import TurnAllocated, TurnLost, TurnMoved
 from librats.turn.client_auth import Login
@@ -22,7 +22,7 @@ USERS = {"bob": "secret"}
 
 def allocated(server: ReferenceServer | None = None, **settings: Any) -> TurnRun:
     run = TurnRun(server or ReferenceServer(USERS), login=BOB, **settings)
-    run.run(1.0)
+    run.run(10.0)  # long enough for the allocation to count as one that lasts
     assert run.of(TurnAllocated), run.events
     return run
 
@@ -309,11 +309,87 @@ def test_a_permission_on_its_way_survives_a_move() -> None:
     assert number in {event.request for event in run.of(RequestDone)}
 
 
-def test_an_allocation_without_a_ticket_does_not_move() -> None:
+def test_an_allocation_without_a_ticket_is_exchanged_for_another() -> None:
     run = allocated(mobility=True)
     assert not run.client.is_movable
-    with pytest.raises(LocalProtocolError, match="ticket"):
-        run.client.move(now=run.now)
+    before = run.local
+    number = run.client.move(now=run.now)
+    run.run(1.0)
+    assert [event.request for event in run.of(RequestDone)] == [number]
+    assert run.local != before
+    assert run.of(TurnAllocated)[-1].again
+
+
+def test_a_move_in_a_gap_tries_at_once() -> None:
+    run = allocated(keep_alive=15.0)
+    run.server.restart()
+    run.is_down = True
+    run.run(300.0)
+    run.is_down = False
+    number = run.client.move(now=run.now)
+    run.run(0.1)
+    assert [event.request for event in run.of(RequestDone)] == [number]
+
+
+def test_the_old_path_is_used_on_where_there_is_no_new_one() -> None:
+    run = allocated(ReferenceServer(USERS, mobility=True), mobility=True)
+    run.opens = False
+    number = run.client.move(now=run.now)
+    run.pump()
+    run.client.transport_failed(ConnectError(str(SERVER), reason="no route"), now=run.now)
+    run.pump()
+    assert [event.request for event in run.of(RequestFailed)] == [number]
+    run.opens = True
+    done = run.client.create_permission([PEER.host], now=run.now)
+    run.run(1.0)
+    assert [event.request for event in run.of(RequestDone)] == [done]
+    assert not run.of(TurnLost)
+
+
+def test_an_old_connection_may_break_while_a_new_one_comes_about() -> None:
+    run = allocated(ReferenceServer(USERS, reliable=True, mobility=True), reliable=True, mobility=True)
+    run.opens = False
+    run.client.move(now=run.now)
+    run.pump()
+    run.client.transport_lost("the old network is gone", now=run.now)
+    run.pump()
+    assert not run.of(TurnLost)
+    run.local = Address(run.local.host, run.local.port + 1)
+    assert run.client.transport_ready(SERVER, now=run.now)
+    run.run(1.0)
+    assert run.of(TurnMoved)
+    assert not run.of(TurnLost)
+
+
+def test_a_path_that_comes_too_late_is_not_used() -> None:
+    run = allocated()
+    assert not run.client.transport_ready(SERVER, now=run.now)
+
+
+def test_an_allocation_that_is_lost_at_once_is_not_made_in_a_hurry() -> None:
+    run = allocated(keep_alive=15.0)
+    run.server.fault = lambda method, _: (437, []) if method == Method.CREATE_PERMISSION else None
+    run.client.create_permission([PEER.host], now=run.now)
+    run.run(60.0)
+    assert 3 <= len(run.of(TurnAllocated)) < 12
+
+
+def test_a_lifetime_asked_for_is_asked_for_from_then_on() -> None:
+    run = allocated(keep_alive=15.0)
+    run.client.refresh(3000, now=run.now)
+    run.run(100.0)
+    [allocation] = run.server.allocations.values()
+    assert allocation.expires > run.now + 2900
+
+
+def test_a_refresh_that_is_refused_is_an_error() -> None:
+    run = allocated()
+    run.server.fault = lambda method, _: (508, []) if method == Method.REFRESH else None
+    number = run.client.refresh(3000, now=run.now)
+    run.run(1.0)
+    [failed] = run.of(RequestFailed)
+    assert failed.request == number
+    assert not run.of(TurnLost)
 
 
 def test_a_server_that_forbids_mobility_is_used_without() -> None:
@@ -327,7 +403,8 @@ def test_a_move_that_the_server_refuses_ends_in_a_new_allocation() -> None:
     run.server.mobility = False
     number = run.client.move(now=run.now)
     run.run(2.0)
-    assert [event.request for event in run.of(RequestFailed)] == [number]
+    assert len(run.of(TurnLost)) == 1
+    assert [event.request for event in run.of(RequestDone)] == [number]
     assert run.of(TurnAllocated)[-1].again
 
 
