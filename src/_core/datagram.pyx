@@ -187,20 +187,20 @@ cdef class BatchSocket:
         cdef object origin
         cdef uint32_t at = 0
         cdef uint32_t size = arrival.segment if 0 < arrival.segment < arrival.size else arrival.size
-        if arrival.truncated or size > self._max_size:
-            self.truncated += 1 if size == 0 else (arrival.size + size - 1) // size
+        if arrival.truncated:
+            self.truncated += 1
             return 0
         origin = self._origin(&arrival.flow)
-        if size == arrival.size:
-            batch.append((PyBytes_FromStringAndSize(<char*>arrival.data, size), origin))
-            self.received += 1
-            return 0
-        while at < arrival.size:
+        while True:
             size = min(size, arrival.size - at)
-            batch.append((PyBytes_FromStringAndSize(<char*>arrival.data + at, size), origin))
-            self.received += 1
+            if size <= self._max_size:
+                batch.append((PyBytes_FromStringAndSize(<char*>arrival.data + at, size), origin))
+                self.received += 1
+            else:
+                self.truncated += 1
             at += size
-        return 0
+            if at >= arrival.size:
+                return 0
 
     cdef object _origin(self, librats_flow* flow):
         cdef object origin
@@ -358,11 +358,13 @@ cdef class BatchSocket:
         host, port = address
         name, _, zone = host.partition("%")
         memset(&flow, 0, sizeof(flow))
-        if not 0 < port < 65536 or not librats_read_host(name.encode(), &flow):
+        if not (host.isascii() and "\0" not in host and librats_read_host(name.encode(), &flow) and 0 < port < 65536):
             raise UsageError(f"not an address that datagrams can be sent to: {address!r}")
         flow.port = port
         if zone and flow.family == 6:
-            flow.scope = int(zone) if zone.isdecimal() else librats_interface(zone.encode())
+            flow.scope = int(zone) if zone.isdecimal() and len(zone) < 10 else librats_interface(zone.encode())
+            if not flow.scope:
+                raise UsageError(f"not an address that datagrams can be sent to: {address!r} names no interface")
         return PyBytes_FromStringAndSize(<char*>&flow, sizeof(librats_flow))
 
     cdef int _flush(self, int count) except -1:

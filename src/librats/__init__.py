@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
+from librats.config import NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig, TurnCredentials, TurnServer
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -69,6 +69,9 @@ from librats.peers.peer import Peer
 from librats.peers.succession import Succession
 from librats.services.nat import NatHandle
 from librats.services.stream import Stream
+from librats.services.turn import TurnAllocation
+from librats.services.turn_tcp import TurnTcpAllocation
+from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.types import (
     Address,
     ConnectionAttempt,
@@ -83,6 +86,7 @@ from librats.types import (
     NatTypeInfo,
     PeerStats,
     PortAllocation,
+    TurnTransport,
 )
 
 __version__ = "0.1.0"
@@ -147,7 +151,17 @@ __all__ = [
     "Stream",
     "StunError",
     "Succession",
+    "TurnAllocated",
+    "TurnAllocation",
+    "TurnCounters",
+    "TurnCredentials",
     "TurnError",
+    "TurnLost",
+    "TurnMoved",
+    "TurnPeerRefused",
+    "TurnServer",
+    "TurnTcpAllocation",
+    "TurnTransport",
     "UsageError",
     "ValidationError",
     "default_data_dir",

@@ -24,6 +24,7 @@ __all__ = [
     "NatTypeInfo",
     "PeerStats",
     "PortAllocation",
+    "TurnTransport",
 ]
 
 _MAX_PORT = 65535
@@ -102,6 +103,19 @@ class Encryption(StrEnum):
 
     OFF = "off"
     """Never: whoever is on the path can read and change everything, and nobody proves who they are."""
+
+
+class TurnTransport(StrEnum):
+    """How a TURN server is spoken to."""
+
+    UDP = "udp"
+    """Datagrams."""
+
+    TCP = "tcp"
+    """A connection, where UDP does not get through."""
+
+    TLS = "tls"
+    """A connection that shows nothing but the server's name, and whose certificate is checked."""
 
 
 class ConnectionMethod(StrEnum):

@@ -26,11 +26,14 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from tests.reference.turn_server import ReferenceServer
+from tests.reference.turn_udp import TurnServerThread
 
 import librats
 import librats.blocking
 import librats.testing
 from librats.runtime.network import SystemNetwork
+from librats.types import Address
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -143,7 +146,7 @@ def run_step(step: Step, page: Path, namespace: dict[str, Any], runner: asyncio.
 
 @pytest.fixture
 def on_loopback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Run in an empty directory, and listen on the loopback interface only."""
+    """Run in an empty directory, and on the loopback interface only; there is a TURN server, turn.example.org."""
     listen = SystemNetwork.listen_tcp
 
     async def listen_here(self: SystemNetwork, factory: Any, host: str, port: int) -> Any:
@@ -152,13 +155,27 @@ def on_loopback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     async def only_loopback(_self: SystemNetwork) -> list[str]:
         return ["127.0.0.1"]
 
+    resolve = SystemNetwork.resolve
+    servers = contextlib.ExitStack()
+
+    async def resolve_here(self: SystemNetwork, address: Address) -> list[Address]:
+        if address.host != "turn.example.org":
+            return await resolve(self, address)
+        if not turn:
+            server = ReferenceServer({"ann": "secret"}, modern=True, mobility=True)
+            turn.append(servers.enter_context(TurnServerThread(server)).address)
+        return turn
+
+    turn: list[Address] = []
+    monkeypatch.setattr(SystemNetwork, "resolve", resolve_here)
     monkeypatch.setattr(SystemNetwork, "listen_tcp", listen_here)
     monkeypatch.setattr(SystemNetwork, "interface_addresses", only_loopback)
     monkeypatch.setenv("LIBRATS_DATA_DIR", str(tmp_path / "user"))
     monkeypatch.chdir(tmp_path)
     logger = logging.getLogger("librats")
     level = logger.level
-    yield
+    with servers:
+        yield
     logger.setLevel(level)
 
 

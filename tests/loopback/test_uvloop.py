@@ -1,4 +1,4 @@
-"""The client on uvloop, which the extra `loop` brings: the same tests as on asyncio's own loop."""
+"""The client and datagrams on uvloop, which the extra `loop` brings: the same tests as on asyncio's own loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-FILES = ("messages", "streams", "requests", "life", "backpressure")
+FILES = (*(f"client_{name}" for name in ("messages", "streams", "requests", "life", "backpressure")), "udp")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not exist there")
@@ -19,7 +19,7 @@ def test_a_client_works_on_uvloop() -> None:
     run = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-m", "not long", "-p", "no:cacheprovider"),
-            *(str(HERE / f"test_client_{name}.py") for name in FILES),
+            *(str(HERE / f"test_{name}.py") for name in FILES),
         ],
         cwd=HERE.parents[1],
         env=os.environ | {"LIBRATS_TEST_LOOP": "uvloop"},

@@ -15,6 +15,7 @@ from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
+from librats.runtime.tls import ClientTls
 from librats.runtime.udp import DatagramEndpoint, Receive, open_datagram
 from librats.types import Address, Entropy
 
@@ -37,7 +38,7 @@ class Network(Protocol):
     async def listen_tcp(self, factory: ProtocolFactory, host: str, port: int) -> TcpListener:
         """Listen for connections; see :func:`librats.runtime.tcp.listen_tcp`."""
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address) -> None:
+    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
         """Connect to one address; see :func:`librats.runtime.tcp.dial_tcp`."""
 
     async def open_datagram(
@@ -70,9 +71,9 @@ class SystemNetwork:
         """Listen for connections."""
         return await listen_tcp(factory, host, port)
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address) -> None:
+    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
         """Connect to one address."""
-        await dial_tcp(factory, address)
+        await dial_tcp(factory, address, tls=tls)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from librats.errors import ConfigError
+from librats.runtime.tls import ClientTls
 from librats.types import Address
 
 __all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp", "receive_buffer", "sockaddr_of"]
@@ -189,16 +190,23 @@ def _connects_at_once(sock: socket.socket, name: tuple[Any, ...]) -> bool:
     return False
 
 
-async def dial_tcp(factory: ProtocolFactory, address: Address, *, new_socket: SocketFactory = _tcp_socket) -> None:
+async def dial_tcp(
+    factory: ProtocolFactory,
+    address: Address,
+    *,
+    tls: ClientTls | None = None,
+    new_socket: SocketFactory = _tcp_socket,
+) -> None:
     """Connect to one address and give the connection to a protocol.
 
     Args:
         factory: Makes the protocol.
         address: An IP address, not a name, and a port.
+        tls: Encrypt, and check the certificate of the other side; None for neither.
         new_socket: Makes a TCP socket of an address family; the system's where it is left out.
 
     Raises:
-        OSError: The connection was refused or did not come about.
+        OSError: The connection was refused or did not come about; an ``ssl.SSLError`` where TLS did not.
     """
     loop = asyncio.get_running_loop()
     family, name = sockaddr_of(address)
@@ -210,7 +218,10 @@ async def dial_tcp(factory: ProtocolFactory, address: Address, *, new_socket: So
         if sock.getsockname() == sock.getpeername():
             # A port of the ephemeral range where nobody listens can connect to itself.
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        await loop.create_connection(factory, sock=sock)
+        if tls is None:
+            await loop.create_connection(factory, sock=sock)
+        else:
+            await loop.create_connection(factory, sock=sock, ssl=tls.context, server_hostname=tls.name)
     except BaseException:
         sock.close()
         raise

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -103,6 +104,8 @@ class DatagramEndpoint:
 
     def __init__(self, sockets: Sequence[socket.socket], receive: Receive, *, pktinfo: bool, max_size: int) -> None:
         self._loop = asyncio.get_running_loop()
+        # uvloop's time stands still within a turn; that of a simulation has to decide there, or runs would differ.
+        self._clock = time.perf_counter if isinstance(sockets[0], socket.socket) else self._loop.time
         self._receive = receive
         self._sockets = {IPV6 if sock.family == socket.AF_INET6 else IPV4: sock for sock in sockets}
         self.local_addresses: list[Address] = [address_of(sock.getsockname()) for sock in sockets]
@@ -182,17 +185,18 @@ class DatagramEndpoint:
             try:
                 self._loop.add_reader(sock.fileno(), self._readable, family)
             except NotImplementedError:
-                self._tasks.create(self._keep_receiving(family), name=f"datagrams on {self.local_address}")
+                task = self._tasks.create(self._keep_receiving(family), name=f"datagrams on {self.local_address}")
+                task.add_done_callback(lambda _task, sock=sock: sock.close())  # type: ignore[misc]
 
     def _readable(self, family: int) -> None:
         """Take what has come, but leave the loop to others in time: a flood comes back with its next turn."""
         batches = self._batches
-        until = self._loop.time() + SLICE
+        until = self._clock() + SLICE
         for _ in range(MOST_ROUNDS):
             batch = batches.receive(family)
             if batch:
                 self._receive(batch)
-            if self.is_closed or batches.drained or self._loop.time() > until:
+            if self.is_closed or batches.drained or self._clock() > until:
                 return
 
     async def _keep_receiving(self, family: int) -> None:
@@ -200,19 +204,16 @@ class DatagramEndpoint:
         batches = self._batches
         assert isinstance(batches, PortableSocket)  # noqa: S101 - only Windows has such a loop
         pause = FIRST_PAUSE
-        try:
-            while not self.is_closed:
-                failures = batches.errors
-                batch = await batches.wait_and_receive(self._loop, family)
-                try:
-                    if batch:
-                        self._receive(batch)
-                except Exception as error:
-                    self._loop.call_exception_handler({"message": f"receiving on {self!r} failed", "exception": error})
-                pause = FIRST_PAUSE if batch or failures == batches.errors else min(pause * 2, LAST_PAUSE)
-                await asyncio.sleep(0 if pause == FIRST_PAUSE else pause)
-        finally:
-            self._sockets[family].close()
+        while not self.is_closed:
+            failures = batches.errors
+            batch = await batches.wait_and_receive(self._loop, family)
+            try:
+                if batch:
+                    self._receive(batch)
+            except Exception as error:
+                self._loop.call_exception_handler({"message": f"receiving on {self!r} failed", "exception": error})
+            pause = FIRST_PAUSE if batch or failures == batches.errors else min(pause * 2, LAST_PAUSE)
+            await asyncio.sleep(0 if pause == FIRST_PAUSE else pause)
 
     # Sending
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from librats.errors import UsageError
 from librats.peers.identity import Identity
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
+from librats.runtime.tls import ClientTls
 from librats.runtime.udp import DatagramEndpoint, Receive
 from librats.testing.agenda import Agenda
 from librats.testing.ends import StreamEnd
@@ -128,10 +129,10 @@ class SimHost:
         with self:
             return await listen_tcp(factory, host, port, new_socket=self.socket)
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address) -> None:
+    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
         """Connect to one address."""
         with self:
-            await dial_tcp(factory, address, new_socket=self.socket)
+            await dial_tcp(factory, address, tls=tls, new_socket=self.socket)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any

@@ -12,6 +12,7 @@ from librats.cli.measuring.end import LOOPBACK, client_of
 from librats.cli.measuring.messages import MESSAGE
 from librats.runtime.network import SystemNetwork
 from librats.runtime.tcp import ProtocolFactory, TcpListener
+from librats.runtime.tls import ClientTls
 from librats.types import Address
 
 __all__ = ["pipeline_rate"]
@@ -172,7 +173,7 @@ class _MemoryNetwork(SystemNetwork):
         self._factories[number] = factory
         return TcpListener([], [Address(LOOPBACK, number)])
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address) -> None:
+    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
         """Join the two."""
         dialling = cast("asyncio.BufferedProtocol", factory())
         listening = cast("asyncio.BufferedProtocol", self._factories[address.port]())
