@@ -28,7 +28,7 @@ from librats._core.relay_tables cimport (
     table_put,
 )
 from librats._core.relay_rounds cimport (
-    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, SHARED_TAG, Answer, forward_ready, queue_answers,
+    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, forward_ready, queue_answers,
     read_statistics, tag_of, take_events,
 )
 from librats._core.turn_layout cimport FIRST_CHANNEL, LAST_CHANNEL, TYPE_SEND, is_stun_sized
@@ -425,6 +425,25 @@ cdef class Plane:
             self._drop(index)
             raise MemoryError
 
+    def add_relay(self, number, int relay_fd):
+        """Let an allocation relay through a second socket, of the other address family.
+
+        Args:
+            number: The allocation, whose first socket is its own.
+            relay_fd: The socket, which stays the caller's.
+        """
+        cdef Path* s = &self._path
+        cdef uint32_t index = self._find(number)
+        cdef Allocation* a = allocation_at(&s.tables, index)
+        cdef net_socket relay
+        self._prepare(&relay, relay_fd, False)
+        if a.shared >= 0 or a.other_family or relay.family == a.family:
+            raise UsageError("a second relay socket goes with one of its own, of the other family")
+        if net_watch(&s.poller, relay_fd, tag_of(OTHER_TAG, a.generation, index)) != 0:
+            raise UsageError("the relay socket cannot be watched, or is watched already")
+        a.other_fd = relay_fd
+        a.other_family = relay.family
+
     def refresh(self, number, double expires):
         """Let an allocation last until ``expires``."""
         cdef uint32_t index = self._find(number)
@@ -439,9 +458,11 @@ cdef class Plane:
         cdef Allocation* a = allocation_at(&s.tables, index)
         if a.shared < 0:
             net_unwatch(&s.poller, a.fd, tag_of(ALLOCATION_TAG, a.generation, index))
+        if a.other_family:
+            net_unwatch(&s.poller, a.other_fd, tag_of(OTHER_TAG, a.generation, index))
         drop_allocation(&s.tables, index)
 
-    def set_permission(self, number, bytes peer not None, double expires):
+    def set_permission(self, number, bytes peer not None, double expires, *, bint exact=False):
         """Let an allocation exchange datagrams with a peer until ``expires``.
 
         Args:
@@ -449,6 +470,7 @@ cdef class Plane:
             peer: 4 or 16 bytes of the peer's address, or a packed address, of which the port counts only on a shared
                 relay socket.
             expires: Seconds of ``time.monotonic()``.
+            exact: Whether the permission is for the packed address's port only.
 
         Returns:
             False where, on a shared relay socket, the peer belongs to another allocation.
@@ -457,7 +479,12 @@ cdef class Plane:
         cdef net_address key
         read_peer(&key, peer)
         if allocation_at(&self._path.tables, index).shared < 0:
-            key.port = 0
+            if not exact:
+                key.port = 0
+            elif not key.port:
+                raise UsageError("an exact permission needs the peer's port: a packed address")
+            else:
+                allocation_at(&self._path.tables, index).exact = 1
         elif PyBytes_GET_SIZE(peer) != ADDRESS_SIZE:
             raise UsageError("on a shared relay socket a permission needs the peer's port: a packed address")
         return answer_of(permit(&self._path.tables, index, &key, expires, net_now()))

@@ -202,13 +202,23 @@ cdef inline bint within_limits(Path* s, Allocation* a, uint32_t size) noexcept n
     return True
 
 
+cdef inline uint32_t in_force(Path* s, uint32_t index, uint32_t permission) noexcept nogil:
+    """The permission, where it is this allocation's and not over; else 0."""
+    cdef Permission* p
+    if permission:
+        p = permission_at(&s.tables, permission)
+        if p.allocation == index and p.expires > s.now:
+            return permission
+    return 0
+
+
 cdef inline uint32_t permission_for(
     Path* s, uint32_t index, Allocation* a, const net_address* peer, uint32_t guess
 ) noexcept nogil:
     """The permission of a peer that is in force; 0: there is none. ``guess`` is tried first."""
     cdef net_address key = peer[0]
     cdef uint32_t owner = index
-    cdef uint32_t found = 0
+    cdef uint32_t found
     cdef Permission* p
     if a.shared >= 0:
         owner = <uint32_t>SHARED_OWNER | <uint32_t>a.shared
@@ -216,15 +226,14 @@ cdef inline uint32_t permission_for(
         key.port = 0
     if guess:
         p = permission_at(&s.tables, guess)
-        if p.live and p.owner == owner and net_same(&p.peer, &key):
-            found = guess
-    if not found:
-        found = find_permission(&s.tables, owner, &key)
-    if found:
-        p = permission_at(&s.tables, found)
-        if p.allocation == index and p.expires > s.now:
-            return found
-    return 0
+        if p.live and p.owner == owner and (net_same(&p.peer, &key) or net_same(&p.peer, peer)):
+            found = in_force(s, index, guess)
+            if found:
+                return found
+    found = in_force(s, index, find_permission(&s.tables, owner, &key))
+    if not found and a.exact:
+        found = in_force(s, index, find_permission(&s.tables, owner, peer))
+    return found
 
 
 # From clients.
@@ -255,7 +264,10 @@ cdef inline void to_peer(
         kept = &p.group
     group = kept[0]
     if not (0 < group <= s.group_count and s.groups[group].owner == kept and net_same(&s.groups[group].peer, peer)):
-        group = open_group(s, kept, peer, a.fd, a.family, NULL)
+        if peer.family == <uint32_t>a.other_family:
+            group = open_group(s, kept, peer, a.other_fd, a.other_family, NULL)
+        else:
+            group = open_group(s, kept, peer, a.fd, a.family, NULL)
         if not group:
             s.dropped[<int>DROP_UNREACHABLE] += 1
             return

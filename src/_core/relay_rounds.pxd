@@ -18,6 +18,7 @@ cdef enum:
     LISTENER_TAG = 1
     ALLOCATION_TAG = 2
     SHARED_TAG = 3
+    OTHER_TAG = 4
 
 
 cdef inline uint64_t tag_of(int kind, uint32_t generation, uint32_t index) noexcept nogil:
@@ -41,10 +42,11 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
             source = &s.shared[index]
         else:
             a = allocation_at(&s.tables, index)
-            if not a.live or tag_of(ALLOCATION_TAG, a.generation, index) != tags[i]:
+            a = allocation_at(&s.tables, index)
+            if not a.live or tag_of(kind, a.generation, index) != tags[i]:
                 continue
-            relay.fd = a.fd
-            relay.family = a.family
+            relay.fd = a.other_fd if kind == OTHER_TAG else a.fd
+            relay.family = a.other_family if kind == OTHER_TAG else a.family
             relay.wildcard = 0
             source = &relay
             if s.poller.portable:

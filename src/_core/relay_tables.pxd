@@ -76,6 +76,9 @@ cdef struct Allocation:
     int family
     int listener  # -1: the client is on a stream
     int shared  # -1: a relay socket of its own
+    int other_fd  # a relay socket of the other family; other_family is 0 where there is none
+    int other_family
+    uint32_t exact  # whether some of its permissions are for one port only
     uint32_t generation
     uint32_t permissions
     uint32_t channels

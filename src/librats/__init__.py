@@ -43,6 +43,8 @@ from librats.errors import (
     RemoteProtocolError,
     RequestTimeout,
     StoreError,
+    StunError,
+    TurnError,
     UsageError,
     ValidationError,
 )
@@ -130,7 +132,9 @@ __all__ = [
     "SessionConfig",
     "StoreError",
     "Stream",
+    "StunError",
     "Succession",
+    "TurnError",
     "UsageError",
     "ValidationError",
     "default_data_dir",

@@ -10,7 +10,9 @@
     │   └── ValidationError         JSON that is not of the expected type
     ├── ProtocolError
     │   ├── LocalProtocolError      we would break the protocol
-    │   └── RemoteProtocolError     the peer broke it
+    │   ├── RemoteProtocolError     the peer broke it
+    │   └── StunError               a STUN message is malformed, or a server's answer is an error
+    │       └── TurnError           a TURN server refused
     ├── HandshakeError              no secure channel came about
     ├── ConnectError                no connection came about; tells every attempt
     ├── PeerNotConnected            no session with that peer
@@ -53,6 +55,8 @@ __all__ = [
     "RemoteProtocolError",
     "RequestTimeout",
     "StoreError",
+    "StunError",
+    "TurnError",
     "UsageError",
     "ValidationError",
 ]
@@ -127,6 +131,24 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol: forged, damaged, or out of order."""
+
+
+class StunError(ProtocolError):
+    """A STUN message that does not parse, or an error that a STUN server answered with.
+
+    Args:
+        code: Code of RFC 8489, 14.8 and of its extensions, 300 to 699; 400 for what does not parse.
+        reason: The phrase that goes with it; a server's own words are not to be trusted.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code} {reason}" if reason else str(code))
+        self.code = code
+        self.reason = reason
+
+
+class TurnError(StunError):
+    """A TURN server refused: an allocation, a permission, a channel or a refresh."""
 
 
 class HandshakeError(RatsError):

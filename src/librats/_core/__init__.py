@@ -1,7 +1,7 @@
-"""Compiled hot paths: authenticated encryption and session framing."""
+"""Compiled hot paths: authenticated encryption, session framing, STUN messages."""
 
 try:
-    from librats._core import aead, framing, messages, symmetric, unframing
+    from librats._core import aead, framing, messages, stun, symmetric, unframing
 except ImportError as error:
     raise ImportError(
         "librats is not compiled. Its hot paths are Cython modules: install a wheel (`pip install librats`), or build "
@@ -9,4 +9,4 @@ except ImportError as error:
         f"it: the uncompiled sources there shadow the installed package. ({error})"
     ) from error
 
-__all__ = ["aead", "framing", "messages", "symmetric", "unframing"]
+__all__ = ["aead", "framing", "messages", "stun", "symmetric", "unframing"]

@@ -8,6 +8,7 @@ import errno
 import ipaddress
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ SocketFactory = Callable[[int], socket.socket]
 
 BACKLOG = 1024
 PORT_TRIES = 16
+TLS_HANDSHAKE_TIMEOUT = 15.0
 RECEIVE_BUFFER = 256 * 1024
 
 
@@ -112,7 +114,12 @@ def _both_families(port: int, new_socket: SocketFactory) -> list[socket.socket]:
 
 
 async def listen_tcp(
-    factory: ProtocolFactory, host: str, port: int, *, new_socket: SocketFactory = _tcp_socket
+    factory: ProtocolFactory,
+    host: str,
+    port: int,
+    *,
+    new_socket: SocketFactory = _tcp_socket,
+    tls: ssl.SSLContext | None = None,
 ) -> TcpListener:
     """Listen for connections.
 
@@ -121,6 +128,7 @@ async def listen_tcp(
         host: IP address; empty for every interface, IPv4 and IPv6.
         port: 0 picks one, the same for both families.
         new_socket: Makes a TCP socket of an address family; the system's where it is left out.
+        tls: How to encrypt; None for not at all.
 
     Raises:
         ConfigError: The address is taken, not this machine's, or not an address at all.
@@ -138,7 +146,13 @@ async def listen_tcp(
             undo.callback(sock.close)
         servers = []
         for sock in sockets:
-            server = await loop.create_server(factory, sock=sock, backlog=BACKLOG)
+            server = await loop.create_server(
+                factory,
+                sock=sock,
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else TLS_HANDSHAKE_TIMEOUT,
+            )
             undo.callback(server.close)
             servers.append(server)
         undo.pop_all()

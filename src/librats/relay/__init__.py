@@ -1,0 +1,1 @@
+"""``librats relay``: a STUN and TURN server."""

@@ -1,0 +1,321 @@
+"""What a relay can be told, in code and in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from librats.errors import ConfigError, StoreError, UsageError
+from librats.turn.serving.peer_policy import IPNetwork, parse_network
+from librats.turn.serving.quotas import QuotaLimits
+from librats.turn.serving.tables import Settings
+from librats.types import Address
+
+__all__ = ["RelayConfig", "make_relay_config", "parse_listen", "parse_metrics", "parse_user", "read_relay_config"]
+
+DEFAULT_PORT = 3478
+DEFAULT_TLS_PORT = 5349
+_LAST_PORT = 65535
+_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a public server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayConfig:
+    """Everything a relay can be told. Seconds, and bytes a second."""
+
+    listen: tuple[Address, ...] = tuple(Address(host, DEFAULT_PORT) for host in _ANYWHERE)
+    """Where it listens for UDP and TCP; port 0 picks one."""
+
+    tcp: bool = True
+    """Whether it listens for TCP, too."""
+
+    tls_listen: tuple[Address, ...] = ()
+    """Where it listens for TLS; every interface and port 5349 where a certificate is given and this is not."""
+
+    certificate: Path | None = None
+    """The certificate chain, PEM. It is read again when it changes."""
+
+    private_key: Path | None = None
+    """The certificate's private key, PEM; None where it is in the same file."""
+
+    alternate: Address | None = None
+    """A second address of this machine, of another host and another port than the first of `listen`: with it, clients
+    can find out how their NATs behave (RFC 5780)."""
+
+    relay_hosts: tuple[str, ...] = ()
+    """The IP addresses to relay from; those it listens on where empty."""
+
+    external_hosts: Mapping[str, str] = field(default_factory=dict)
+    """What clients are told instead of an address of `relay_hosts`, where a router translates one to one."""
+
+    relay_ports: tuple[int, int] = (10240, _LAST_PORT)
+    """The first and the last port to relay from."""
+
+    realm: str = "rats"
+    """The realm. A short one leaves room for SHA-256 in the answers to strangers."""
+
+    users: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Passwords by user name."""
+
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Secrets that vouch for time-limited user names, the newest first."""
+
+    no_auth: bool = False
+    """Whether everybody may relay without a password. Not for a public address."""
+
+    allow_peers: tuple[IPNetwork, ...] = ()
+    """Networks of peers to open though they are not public."""
+
+    deny_peers: tuple[IPNetwork, ...] = ()
+    """Networks of peers to close."""
+
+    threads: int = 1
+    """Threads that relay UDP."""
+
+    quotas: QuotaLimits = field(default_factory=QuotaLimits)
+    """How much each user and all together may take."""
+
+    settings: Settings = field(default_factory=Settings)
+    """How requests are answered."""
+
+    nonce_lifetime: float = 3600.0
+    """Seconds for which a nonce is good."""
+
+    coalescing: int = 0
+    """Microseconds to wait for more packets while few come: saves CPU, costs as much latency. 50 or 200 are useful."""
+
+    max_allocations: int = 100_000
+    """Allocations of one thread, for which its tables are made."""
+
+    max_connections: int = 20_000
+    """TCP and TLS connections at a time."""
+
+    metrics: Address | None = None
+    """Where to serve ``/metrics`` and ``/health``; None for nowhere."""
+
+    drain_timeout: float = 3600.0
+    """Seconds that it waits, once told to stop, for the allocations there are."""
+
+    def __post_init__(self) -> None:
+        """Check what does not go together.
+
+        Raises:
+            ConfigError: A field has a value that cannot be used.
+        """
+        _require(bool(self.listen or self.tls_listen), "listen", "must name at least one address")
+        for address in (*self.listen, *self.tls_listen):
+            _require(address.is_literal, "listen", f"must be IP addresses, not {address.host!r}")
+        first, last = self.relay_ports
+        _require(1024 <= first < last <= _LAST_PORT, "relay_ports", "must be two ports, from 1024 to 65535")  # noqa: PLR2004
+        _require(self.threads >= 1, "threads", "must be at least 1")
+        _require(bool(self.realm), "realm", "must not be empty")
+        somebody = bool(self.users or self.secrets) or self.no_auth
+        _require(somebody, "users", "names nobody: give a user or a secret, or say no_auth")
+        _require(not (self.no_auth and (self.users or self.secrets)), "no_auth", "goes without users and secrets")
+        _require(self.coalescing >= 0, "coalescing", "must not be negative")
+        _require(self.certificate is not None or not self.tls_listen, "tls_listen", "needs a certificate")
+        if self.alternate is not None:
+            self._check_alternate(self.alternate)
+
+    def _check_alternate(self, alternate: Address) -> None:
+        _require(bool(self.listen), "alternate", "needs a first address to listen on")
+        main = self.listen[0]
+        apart = main.host != alternate.host and main.port != alternate.port
+        _require(apart, "alternate", "must differ from the first of listen in both host and port")
+        _require(main.host not in _ANYWHERE, "alternate", "goes with one address as the first of listen")
+        _require(bool(main.port and alternate.port), "alternate", "needs ports that are known")
+
+
+def read_relay_config(
+    path: Path, overrides: Mapping[str, Any] | None = None, quotas: Mapping[str, int] | None = None
+) -> RelayConfig:
+    """Read a TOML file.
+
+    Args:
+        path: The file.
+        overrides: Fields, as the file would name them and of the same form, that are to hold instead of the file's.
+        quotas: Quotas that are to hold instead of the file's.
+
+    Raises:
+        StoreError: The file cannot be read, or is no TOML.
+        ConfigError: A field is unknown or has a value that cannot be used.
+    """
+    try:
+        with path.open("rb") as file:
+            stored = tomllib.load(file)
+    except OSError as error:
+        raise StoreError(path, (error.strerror or str(error)).lower()) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(path, f"is not TOML: {error}") from None
+    stored_quotas = stored.get("quotas", {})
+    if quotas and isinstance(stored_quotas, dict):
+        stored["quotas"] = {**stored_quotas, **quotas}
+    return make_relay_config({**stored, **(overrides or {})})
+
+
+def make_relay_config(values: Mapping[str, Any]) -> RelayConfig:
+    """Return the configuration that a mapping describes, as a TOML file does.
+
+    Raises:
+        ConfigError: A field is unknown or has a value that cannot be used.
+    """
+    wanted = dict(values)
+    quotas = _nested(QuotaLimits, "quotas", wanted.pop("quotas", {}))
+    settings = _nested(Settings, "settings", wanted.pop("settings", {}))
+    fields_: dict[str, Any] = {"quotas": quotas, "settings": settings}
+    for name, value in wanted.items():
+        reader = _READERS.get(name)
+        if reader is None:
+            raise ConfigError(name, "no such field")
+        try:
+            fields_[name] = reader(value)
+        except (UsageError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(name, str(error)) from None
+    if fields_.get("certificate") is not None and "tls_listen" not in fields_:
+        fields_["tls_listen"] = tuple(Address(host, DEFAULT_TLS_PORT) for host in _ANYWHERE)
+    return RelayConfig(**fields_)
+
+
+def parse_listen(text: str, port: int = DEFAULT_PORT) -> tuple[Address, ...]:
+    """Read where to listen: ``HOST:PORT``, ``HOST`` with the usual port, or a port alone for every interface.
+
+    Raises:
+        UsageError: It is none of these.
+
+    Example:
+        >>> parse_listen("192.0.2.1"), parse_listen("5000")[1]
+        ((Address(host='192.0.2.1', port=3478),), Address(host='::', port=5000))
+    """
+    bare = text.strip()
+    if bare.removeprefix(":").isdigit():
+        number = Address.parse(f"0:{bare.removeprefix(':')}").port
+        return tuple(Address(host, number) for host in _ANYWHERE)
+    alone = Address(bare.removeprefix("[").removesuffix("]"), port)
+    address = alone if alone.is_literal else Address.parse(bare)
+    if not address.is_literal:
+        raise UsageError(f"not an IP address to listen on: {address.host!r}")
+    return (address,)
+
+
+def parse_user(text: str) -> tuple[str, str]:
+    """Read ``NAME:PASSWORD``.
+
+    Raises:
+        UsageError: One of the two is missing.
+    """
+    name, _, password = text.partition(":")
+    if not name or not password:
+        raise UsageError("write NAME:PASSWORD")
+    return name, password
+
+
+def _nested(kind: type[Any], name: str, values: Mapping[str, Any]) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigError(name, "must be a table")
+    known = {each.name: each.default for each in dataclasses.fields(kind)}
+    for key, value in values.items():
+        default = known.get(key)
+        if default is None:
+            raise ConfigError(f"{name}.{key}", "no such field")
+        fits = isinstance(value, type(default)) or (isinstance(default, float) and isinstance(value, int))
+        if not fits or isinstance(value, bool) is not isinstance(default, bool) or value < 0:
+            raise ConfigError(f"{name}.{key}", f"must be a {type(default).__name__} that is not negative")
+    return kind(**values)
+
+
+def _require(condition: bool, name: str, problem: str) -> None:
+    if not condition:
+        raise ConfigError(name, problem)
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    items = (value,) if isinstance(value, str) else tuple(value)
+    for item in items:
+        if not isinstance(item, str):
+            raise TypeError(f"must be strings, not {item!r}")
+    return items
+
+
+def _listening(port: int) -> Callable[[Any], tuple[Address, ...]]:
+    def read(value: Any) -> tuple[Address, ...]:
+        return tuple(address for text in _strings(value) for address in parse_listen(text, port))
+
+    return read
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"must be a string, not {value!r}")
+    return value
+
+
+def _texts_by_name(value: Any) -> dict[str, str]:
+    return {_text(name): _text(text) for name, text in value.items()}
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("must be true or false")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"must be a whole number, not {value!r}")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+        raise TypeError(f"must be a number of seconds, not {value!r}")
+    return float(value)
+
+
+def _port_range(value: Any) -> tuple[int, int]:
+    parts = value.split("-") if isinstance(value, str) else list(value)
+    if len(parts) != 2:  # noqa: PLR2004 - the first and the last
+        raise UsageError("write FIRST-LAST")
+    return int(parts[0]), int(parts[1])
+
+
+def _networks(value: Any) -> tuple[IPNetwork, ...]:
+    return tuple(parse_network(text) for text in _strings(value))
+
+
+def parse_metrics(text: str) -> Address:
+    """Read where to serve metrics: ``HOST:PORT``, or a port alone for the loopback.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    return Address.parse(text if ":" in text else f"127.0.0.1:{text}")
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "listen": _listening(DEFAULT_PORT),
+    "tcp": _switch,
+    "tls_listen": _listening(DEFAULT_TLS_PORT),
+    "certificate": lambda value: Path(_text(value)),
+    "private_key": lambda value: Path(_text(value)),
+    "alternate": lambda value: Address.parse(_text(value)),
+    "relay_hosts": _strings,
+    "external_hosts": _texts_by_name,
+    "relay_ports": _port_range,
+    "realm": _text,
+    "users": _texts_by_name,
+    "secrets": _strings,
+    "no_auth": _switch,
+    "allow_peers": _networks,
+    "deny_peers": _networks,
+    "threads": _whole,
+    "nonce_lifetime": _seconds,
+    "coalescing": _whole,
+    "max_allocations": _whole,
+    "max_connections": _whole,
+    "metrics": lambda value: parse_metrics(_text(value)),
+    "drain_timeout": _seconds,
+}

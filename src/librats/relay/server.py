@@ -1,0 +1,277 @@
+"""A STUN and TURN server: threads that relay, and a loop that watches over them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Self
+
+from librats._core.relay import Plane
+from librats.relay.config import RelayConfig
+from librats.relay.statistics import RelayStatistics, sum_statistics
+from librats.relay.stream_server import StreamServer, load_certificate, tls_context
+from librats.relay.tcp_allocations import TcpAllocations
+from librats.relay.worker import Worker
+from librats.runtime.entropy import SystemEntropy
+from librats.runtime.interfaces import interface_addresses
+from librats.runtime.relay_ports import RelayPortPool, open_listeners
+from librats.turn.serving.allocation import Observer
+from librats.turn.serving.answers import Refused
+from librats.turn.serving.authentication import Authenticator
+from librats.turn.serving.binding import Corner
+from librats.turn.serving.credentials import Credentials
+from librats.turn.serving.machine import Machine
+from librats.turn.serving.mobility import Mobility, Ticket
+from librats.turn.serving.nonces import Nonces
+from librats.turn.serving.peer_policy import PeerPolicy
+from librats.turn.serving.quotas import Quotas
+from librats.turn.serving.request import Request
+from librats.turn.serving.tables import Shared, Tables
+from librats.types import Address, Entropy
+
+__all__ = ["RelayServer"]
+
+logger = logging.getLogger("librats.relay")
+
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - compared with
+_POLL = 0.2
+
+
+class RelayServer:
+    """A running relay.
+
+    Args:
+        config: What it is told.
+        observer: Is told of allocations, from the thread that has them.
+
+    Example:
+        >>> config = RelayConfig(listen=(Address("127.0.0.1", 0),), users={"bob": "secret"}, tcp=False)
+        >>> async def main():
+        ...     async with RelayServer(config) as server:
+        ...         return server.addresses[0].host
+        >>> asyncio.run(main())
+        '127.0.0.1'
+    """
+
+    def __init__(self, config: RelayConfig, observer: Observer | None = None) -> None:
+        self.config = config
+        self.addresses: list[Address] = []
+        """Where it listens for UDP, and for TCP where it does."""
+        self.tls_addresses: list[Address] = []
+        """Where it listens for TLS."""
+        self._observer = observer
+        self._workers: list[Worker] = []
+        self._streams: StreamServer | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._listeners: list[int] = []
+        self._failed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop."""
+        await self.close()
+
+    async def start(self) -> None:
+        """Open the sockets, and begin.
+
+        Raises:
+            ConfigError: An address is taken or not this machine's, or a certificate cannot be used.
+        """
+        config, entropy = self.config, SystemEntropy()
+        self._loop = asyncio.get_running_loop()
+        wanted = list(config.listen)
+        if config.alternate is not None:
+            first, other = config.listen[0], config.alternate
+            wanted += [Address(first.host, other.port), Address(other.host, first.port), other]
+        opened = open_listeners(wanted, threads=config.threads)
+        self._listeners = [fd for place in opened for fd, _ in place]
+        self.addresses = [address for _, address in opened[0]]
+        own = await self._own_hosts()
+        ports = RelayPortPool(
+            self._relay_hosts(own), config.relay_ports, outside=dict(config.external_hosts), entropy=entropy
+        )
+        self._own = [*own, *ports.hosts]
+        self._quotas = Quotas(config.quotas, threading.Lock())
+        self._shared = Shared(settings=config.settings, policy=self._policy(config), quotas=self._quotas, ports=ports)
+        self._authenticator = None
+        if not config.no_auth:
+            nonces = Nonces(entropy=entropy, lifetime=config.nonce_lifetime)
+            self._authenticator = Authenticator(_credentials(config), nonces)
+        key = entropy.token_bytes(32)
+        for number, place in enumerate(opened):
+            plane = self._new_plane()
+            listeners = [plane.add_listener(fd) for fd, _ in place]
+            machine = Machine(
+                Tables(plane, self._shared, self._observer, capacity=config.max_allocations),
+                self._authenticator,
+                Mobility(key, number),
+                entropy=entropy,
+                corners=self._corners(listeners),
+                hand_over=self._hander_over(number),
+            )
+            self._workers.append(Worker(plane, machine, self._fail))
+        await self._start_streams(Mobility(key, len(opened)), entropy)
+        for worker in self._workers:
+            worker.start()
+
+    async def _start_streams(self, mobility: Mobility, entropy: Entropy) -> None:
+        """Serve TCP and TLS, where they are wanted."""
+        config = self.config
+        if config.certificate is not None:
+            self._tls = tls_context(config.certificate, config.private_key)
+        plain = [address for address in self.addresses if config.tcp]
+        if not plain and not config.tls_listen:
+            return
+        plane = self._new_plane()
+        peers = TcpAllocations(entropy=entropy)
+        tables = Tables(plane, self._shared, self._observer, capacity=config.max_allocations, streams=peers)
+        machine = peers.machine = Machine(
+            tables,
+            self._authenticator,
+            mobility,
+            entropy=entropy,
+            streams=peers,
+            hand_over=self._hander_over(mobility.worker),
+        )
+        streams = self._streams = StreamServer(plane, machine, peers, max_connections=config.max_connections)
+        self.tls_addresses = await streams.start(plain, list(config.tls_listen), self._tls)
+
+    def _new_plane(self) -> Plane:
+        config = self.config
+        plane = Plane(nap_us=config.coalescing, max_allocations=config.max_allocations)
+        if config.quotas.total_bandwidth:
+            plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
+        return plane
+
+    async def close(self) -> None:
+        """End all allocations, and close the sockets."""
+        if self._streams is not None:
+            await self._streams.close()
+        for worker in self._workers:
+            worker.stop()
+        for fd in self._listeners:
+            os.close(fd)
+        self._workers.clear()
+        self._listeners.clear()
+
+    def drain(self) -> None:
+        """Make no new allocations any more; those there are go on."""
+        self._shared.draining = True
+
+    async def drained(self) -> None:
+        """Wait until the last allocation is gone."""
+        # Allocations end in other threads, many a second: asking now and then is less work than being told.
+        while self._quotas.total:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL)
+
+    async def failed(self) -> None:
+        """Wait until a thread fails, which is logged."""
+        await self._failed.wait()
+
+    def statistics(self) -> RelayStatistics:
+        """Return what it did; traffic as of the last second."""
+        places: list[Worker | StreamServer] = [*self._workers, *([] if self._streams is None else [self._streams])]
+        return sum_statistics(
+            [place.machine for place in places],
+            [place.statistics for place in places],
+            users=self._quotas.by_owner(),
+            connections=0 if self._streams is None else len(self._streams.connections),
+            draining=self._shared.draining,
+        )
+
+    def reload(self, config: RelayConfig) -> list[str]:
+        """Use another configuration from now on, as far as that is possible without an interruption.
+
+        Users, secrets, peers, quotas, lifetimes and certificates change at once; allocations stay.
+
+        Returns:
+            The names of the fields that differ and need a restart.
+        """
+        if self._tls is not None and config.certificate is not None:
+            load_certificate(self._tls, config.certificate, config.private_key)
+        fixed = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
+        kept = {name: getattr(self.config, name) for name in _FIXED}
+        self.config = dataclasses.replace(config, **kept)
+        if self._authenticator is not None:
+            self._authenticator.credentials = _credentials(self.config)
+        self._shared.policy = self._policy(self.config)
+        self._shared.settings = self.config.settings
+        self._quotas.limits = self.config.quotas
+        return fixed
+
+    async def _own_hosts(self) -> list[str]:
+        hosts = [address.host for address in self.addresses]
+        if any(host in _UNSPECIFIED for host in hosts):
+            hosts += [host for host in await interface_addresses() if "%" not in host]
+        return [host for host in dict.fromkeys(hosts) if host not in _UNSPECIFIED]
+
+    def _relay_hosts(self, own: list[str]) -> list[str]:
+        """Return the hosts to relay from: those of the configuration, else those it listens on."""
+        if self.config.relay_hosts:
+            return list(self.config.relay_hosts)
+        families = {":" in address.host for address in self.addresses}
+        return [host for host in own if (":" in host) in families]
+
+    def _policy(self, config: RelayConfig) -> PeerPolicy:
+        return PeerPolicy(allow=config.allow_peers, deny=config.deny_peers, own=self._own)
+
+    def _corners(self, listeners: list[int]) -> dict[int, Corner]:
+        if self.config.alternate is None:
+            return {}
+        numbers = [listeners[0], *listeners[-3:]]
+        first, port, host, both = (self.addresses[listeners.index(number)] for number in numbers)
+        a, b, c, d = numbers
+        return {
+            a: Corner(first, both, (a, b, c, d)),
+            b: Corner(port, host, (b, a, d, c)),
+            c: Corner(host, port, (c, d, a, b)),
+            d: Corner(both, first, (d, c, b, a)),
+        }
+
+    def _hander_over(self, here: int) -> Callable[[Ticket, Request], None]:
+        """Return the function that fetches an allocation from another thread for a client that has moved here."""
+
+        def hand_over(ticket: Ticket, request: Request) -> None:
+            there, taker = self._place(ticket.worker), self._place(here)
+            if there is None or taker is None:
+                return
+
+            def give_up(_: float) -> None:
+                try:
+                    allocation = there.machine.give_up(ticket, request.login)
+                except Refused as refusal:
+                    code = refusal.code
+                    taker.post(lambda _: taker.deliver(taker.machine.fail(request, code)))
+                    return
+                taker.post(lambda _: taker.deliver(taker.machine.take_over(request, allocation)))
+
+            there.post(give_up)
+
+        return hand_over
+
+    def _place(self, number: int) -> Worker | StreamServer | None:
+        """Return who has allocations of a number in mobility tickets."""
+        return self._workers[number] if number < len(self._workers) else self._streams
+
+    def _fail(self) -> None:
+        self._loop.call_soon_threadsafe(self._failed.set)
+
+
+def _credentials(config: RelayConfig) -> Credentials:
+    return Credentials(realm=config.realm, users=config.users, secrets=config.secrets)
+
+
+# What is bound to sockets and tables that were made at the start.
+_FIXED = (
+    *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
+    *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics"),
+)

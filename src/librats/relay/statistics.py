@@ -1,0 +1,112 @@
+"""What a relay did, summed over its threads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from librats.stun.constants import REASONS, Method
+from librats.turn.serving.machine import Machine
+
+__all__ = ["RelayStatistics", "sum_statistics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayStatistics:
+    """Counters since the start, and what there is now."""
+
+    allocations: int
+    """Allocations now."""
+
+    users: dict[str, int]
+    """Allocations now, by user."""
+
+    connections: int
+    """TCP and TLS connections now."""
+
+    draining: bool
+    """Whether nothing new is allocated any more."""
+
+    answers: dict[tuple[str, int], int]
+    """Answers by method and error code; code 0 is success."""
+
+    malformed: int
+    """Messages to the relay itself that were none."""
+
+    unanswered: int
+    """Requests without credentials that got no answer because their source had had enough."""
+
+    plane: dict[str, int]
+    """What the data planes counted: see :meth:`librats._core.relay.Plane.statistics`."""
+
+    @property
+    def packets(self) -> int:
+        """Packets relayed, both directions."""
+        return self.plane.get("to_peer", 0) + self.plane.get("to_client", 0)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes relayed, both directions."""
+        return self.plane.get("to_peer_bytes", 0) + self.plane.get("to_client_bytes", 0)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Packets that were not relayed, by reason."""
+        return {name.removeprefix("dropped_"): n for name, n in self.plane.items() if name.startswith("dropped_")}
+
+    def as_event(self) -> dict[str, object]:
+        """Return the figures as JSON takes them."""
+        return {
+            "allocations": self.allocations,
+            "users": len(self.users),
+            "connections": self.connections,
+            "draining": self.draining,
+            "packets": self.packets,
+            "bytes": self.bytes,
+            "dropped": {name: n for name, n in self.dropped.items() if n},
+            "answers": {
+                f"{method} {code} {REASONS.get(code, '')}".strip() if code else method: n
+                for (method, code), n in sorted(self.answers.items())
+            },
+            "malformed": self.malformed,
+            "unanswered": self.unanswered,
+        }
+
+
+def sum_statistics(
+    machines: Iterable[Machine],
+    planes: Iterable[dict[str, int]],
+    *,
+    users: dict[str, int],
+    connections: int,
+    draining: bool,
+) -> RelayStatistics:
+    """Return the sum over several threads."""
+    plane: Counter[str] = Counter()
+    for counted in planes:
+        plane.update(counted)
+    answers: Counter[tuple[str, int]] = Counter()
+    malformed = unanswered = 0
+    for machine in machines:
+        malformed += machine.malformed
+        unanswered += machine.unanswered
+        for (method, code), count in list(machine.answers.items()):
+            answers[_name(method), int(code)] += count
+    return RelayStatistics(
+        allocations=sum(users.values()),
+        users=users,
+        connections=connections,
+        draining=draining,
+        answers=dict(answers),
+        malformed=malformed,
+        unanswered=unanswered,
+        plane=dict(plane),
+    )
+
+
+def _name(method: int) -> str:
+    try:
+        return Method(method).name.lower()
+    except ValueError:
+        return "unknown"

@@ -1,0 +1,94 @@
+"""A thread that relays, and answers what comes to its sockets."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from librats._core.relay import Plane
+from librats.turn.serving.allocation import Client
+from librats.turn.serving.machine import Machine
+from librats.turn.serving.request import Answer
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger("librats.relay")
+
+_TICK = 1.0
+
+
+class Worker:
+    """One thread, its data plane and its machine.
+
+    Nothing here is touched by another thread but the mailbox, and counters that are only read.
+
+    Args:
+        plane: The data plane, with its listeners.
+        machine: Answers requests.
+        failed: Called from the thread where it ends by an exception.
+    """
+
+    def __init__(self, plane: Plane, machine: Machine, failed: Callable[[], None]) -> None:
+        self.plane = plane
+        self.machine = machine
+        self.statistics: dict[str, int] = {}
+        """What the data plane counted, as of the last second."""
+        self._failed = failed
+        self._mailbox: deque[Callable[[float], None]] = deque()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="librats relay", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def post(self, task: Callable[[float], None]) -> None:
+        """Have something done by the thread, soon. Safe in every thread.
+
+        Args:
+            task: Is called with monotonic seconds.
+        """
+        self._mailbox.append(task)
+        self.plane.wake()
+
+    def deliver(self, answer: Answer) -> None:
+        """Send an answer that comes late. Only from this thread."""
+        self.plane.send(*answer)
+
+    def stop(self) -> None:
+        """End all allocations and the thread, and wait for it."""
+        self._stopping = True
+        self.plane.wake()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException:
+            logger.exception("a thread of the relay failed")
+            self._failed()
+
+    def _serve(self) -> None:
+        plane, machine, mailbox = self.plane, self.machine, self._mailbox
+        receive, send = machine.receive, plane.send
+        monotonic = time.monotonic
+        tick = 0.0
+        while not self._stopping:
+            events = plane.run(max(tick - monotonic(), 0.0))
+            now = monotonic()
+            for event in events:
+                if event[0] == "control":
+                    answer = receive(Client(*event[1:4]), event[4], now=now)
+                    if answer is not None:
+                        send(*answer)
+            while mailbox:
+                mailbox.popleft()(now)
+            if now >= tick:
+                machine.time_difference = time.time() - now
+                machine.handle_timer(now=now)
+                self.statistics = plane.statistics()
+                tick = now + _TICK
+        machine.tables.close()

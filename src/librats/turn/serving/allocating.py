@@ -1,0 +1,203 @@
+"""Allocate and Refresh (RFC 8656, 7; RFC 6062, 5.1; RFC 8016)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from librats._core.relay import unpack_address
+from librats.stun.constants import Attribute, ErrorCode
+from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP, Relay
+from librats.turn.serving.answers import Refused, number_in, octet_in, refuse_unless
+from librats.turn.serving.mobility import Mobility
+from librats.turn.serving.request import Request
+from librats.turn.serving.tables import Shared, Tables
+from librats.types import Entropy
+
+__all__ = ["Allocating"]
+
+_RESERVE = 0x80
+_TOKEN_SIZE = 8
+_FAMILIES = (IPV4, IPV6)
+_Attributes = list[tuple[int, Any]]
+
+_REQUESTED_TRANSPORT = int(Attribute.REQUESTED_TRANSPORT)
+_RESERVATION_TOKEN = int(Attribute.RESERVATION_TOKEN)
+_EVEN_PORT = int(Attribute.EVEN_PORT)
+_REQUESTED_FAMILY = int(Attribute.REQUESTED_ADDRESS_FAMILY)
+_ADDITIONAL_FAMILY = int(Attribute.ADDITIONAL_ADDRESS_FAMILY)
+_LIFETIME = int(Attribute.LIFETIME)
+_MOBILITY_TICKET = int(Attribute.MOBILITY_TICKET)
+_XOR_RELAYED_ADDRESS = int(Attribute.XOR_RELAYED_ADDRESS)
+_XOR_MAPPED_ADDRESS = int(Attribute.XOR_MAPPED_ADDRESS)
+_DONT_FRAGMENT = int(Attribute.DONT_FRAGMENT)
+
+
+class Allocating:
+    """Makes, prolongs and ends allocations.
+
+    Args:
+        tables: Where they are kept.
+        mobility: Makes and reads the tickets of clients that move.
+        entropy: Where tokens come from.
+    """
+
+    def __init__(self, tables: Tables, mobility: Mobility, *, entropy: Entropy) -> None:
+        self._tables = tables
+        self._shared: Shared = tables.shared
+        self._mobility = mobility
+        self._entropy = entropy
+
+    def allocate(self, request: Request) -> _Attributes:
+        """Answer an Allocate request.
+
+        Raises:
+            Refused: With the code of RFC 8656, 7.2.
+        """
+        message, client = request.message, request.client
+        refuse_unless(client not in self._tables.by_client, ErrorCode.ALLOCATION_MISMATCH)
+        transport = octet_in(message, _REQUESTED_TRANSPORT)
+        if transport is None:
+            raise Refused(ErrorCode.BAD_REQUEST)
+        refuse_unless(transport in (UDP, TCP), ErrorCode.UNSUPPORTED_TRANSPORT_PROTOCOL)
+        wanted = _Wanted(request)
+        if transport == TCP:
+            refuse_unless(client.is_stream and not wanted.is_for_datagrams and message.raw(_DONT_FRAGMENT) is None)
+        shared = self._shared
+        ticket = message.raw(_MOBILITY_TICKET)
+        if ticket is not None:
+            refuse_unless(shared.settings.mobility, ErrorCode.MOBILITY_FORBIDDEN)
+            refuse_unless(not ticket)
+        lifetime = self._lifetime(request)
+        if shared.draining or len(self._tables.by_client) >= self._tables.capacity:
+            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+        account = None if request.login is None else request.login.account
+        owner = "" if account is None else account.owner
+        held = shared.quotas.take(owner)
+        if held <= 0:
+            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY if held else ErrorCode.ALLOCATION_QUOTA_REACHED)
+        try:
+            relays, extra = self._open(request, wanted, transport)
+        except Refused:
+            shared.quotas.give_back(owner)
+            raise
+        allocation = self._tables.add(client, account, relays, lifetime=lifetime, now=request.now, transport=transport)
+        attributes: _Attributes = [(_XOR_RELAYED_ADDRESS, (relay.host, relay.port)) for relay in relays]
+        attributes += extra
+        attributes.append((_LIFETIME, lifetime))
+        attributes.append((_XOR_MAPPED_ADDRESS, unpack_address(client.address)))
+        if ticket is not None:
+            attributes.append((_MOBILITY_TICKET, self._mobility.issue(allocation)))
+        return attributes
+
+    def _open(self, request: Request, wanted: _Wanted, transport: int) -> tuple[tuple[Relay, ...], _Attributes]:
+        """Return the sockets that a request asks for, and what the answer says of them besides."""
+        ports, near = self._shared.ports, request.client.local
+        if wanted.token is not None:
+            return (self._take_reserved(wanted.token, now=request.now),), []
+        family = wanted.family or IPV4
+        refuse_unless(ports.has(family), ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
+        if wanted.reserve:
+            pair = ports.open_pair(family, near=near)
+            if pair is None:
+                raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+            return pair[:1], [(_RESERVATION_TOKEN, self._reserve(pair[1], now=request.now))]
+        first = ports.open(family, near=near, even=wanted.even, transport=transport)
+        if first is None:
+            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+        if wanted.additional is None:
+            return (first,), []
+        second = ports.open(wanted.additional, near=near, transport=transport) if ports.has(IPV6) else None
+        if second is not None:
+            return (first, second), []
+        code = ErrorCode.INSUFFICIENT_CAPACITY if ports.has(IPV6) else ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED
+        return (first,), [(Attribute.ADDRESS_ERROR_CODE, (wanted.additional, int(code), ""))]
+
+    def refresh(self, request: Request) -> _Attributes:
+        """Answer a Refresh request.
+
+        Raises:
+            Refused: With the code of RFC 8656, 8.2 or of RFC 8016, 3.2.2.
+        """
+        message = request.message
+        allocation = self._tables.by_client.get(request.client)
+        if allocation is None:
+            raise Refused(ErrorCode.ALLOCATION_MISMATCH)
+        allocation.check_owner(request.login)
+        lifetime = self._lifetime(request, may_end=True)
+        family = octet_in(message, _REQUESTED_FAMILY)
+        if family is not None:
+            refuse_unless(family in allocation.families, ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
+        attributes: _Attributes = [(_LIFETIME, lifetime)]
+        if lifetime:
+            self._tables.refresh(allocation, lifetime, now=request.now)
+            if message.raw(_MOBILITY_TICKET) is not None:
+                refuse_unless(self._shared.settings.mobility, ErrorCode.MOBILITY_FORBIDDEN)
+                attributes.append((_MOBILITY_TICKET, self._mobility.issue(allocation)))
+        elif family is None or len(allocation.relays) == 1:
+            self._tables.release(allocation, "deleted")
+        else:
+            self._tables.drop_relay(allocation, family)
+        return attributes
+
+    def forget_reservations(self, *, now: float) -> None:
+        """Close the reserved sockets for which nobody came."""
+        reserved = self._shared.reserved
+        for token, (_, expires) in list(reserved.items()):
+            if expires <= now:
+                # Another worker may take it, or close it, at this very moment: whoever gets it out has it.
+                left = reserved.pop(token, None)
+                if left is not None:
+                    self._shared.ports.close(left[0])
+
+    def _lifetime(self, request: Request, *, may_end: bool = False) -> int:
+        settings = self._shared.settings
+        wanted = number_in(request.message, _LIFETIME)
+        if wanted == 0 and may_end:
+            return 0
+        return max(min(wanted or 0, settings.max_lifetime), settings.default_lifetime)
+
+    def _reserve(self, relay: Relay, *, now: float) -> bytes:
+        token = self._entropy.token_bytes(_TOKEN_SIZE)
+        self._shared.reserved[token] = relay, now + self._shared.settings.reservation_lifetime
+        return token
+
+    def _take_reserved(self, token: bytes, *, now: float) -> Relay:
+        found = self._shared.reserved.pop(token, None)
+        if found is None:
+            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+        relay, expires = found
+        if expires <= now:
+            self._shared.ports.close(relay)
+            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+        return relay
+
+
+class _Wanted:
+    """Which relayed addresses an Allocate request asks for.
+
+    Raises:
+        Refused: What it asks for does not go together.
+    """
+
+    __slots__ = ("additional", "even", "family", "reserve", "token")
+
+    def __init__(self, request: Request) -> None:
+        message = request.message
+        self.token = message.raw(_RESERVATION_TOKEN)
+        self.family = octet_in(message, _REQUESTED_FAMILY)
+        self.additional = octet_in(message, _ADDITIONAL_FAMILY)
+        even = octet_in(message, _EVEN_PORT, size=1)
+        self.even = even is not None
+        self.reserve = even is not None and bool(even & _RESERVE)
+        if self.token is not None:
+            refuse_unless(len(self.token) == _TOKEN_SIZE and not self.even)
+            refuse_unless(self.family is None and self.additional is None)
+        if self.family is not None:
+            refuse_unless(self.family in _FAMILIES, ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
+        if self.additional is not None:
+            refuse_unless(self.additional == IPV6 and self.family is None and not self.reserve)
+
+    @property
+    def is_for_datagrams(self) -> bool:
+        """Whether it asks for what a TCP allocation cannot have (RFC 6062, 5.1)."""
+        return self.even or self.token is not None

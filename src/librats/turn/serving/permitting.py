@@ -1,0 +1,117 @@
+"""CreatePermission and ChannelBind (RFC 8656, 9 to 12)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from librats._core.relay import pack_address
+from librats.stun.constants import Attribute, ErrorCode
+from librats.turn.serving.allocation import IPV4, IPV6, UDP, Allocation
+from librats.turn.serving.answers import Refused, number_in, refuse_unless
+from librats.turn.serving.peer_policy import Verdict
+from librats.turn.serving.request import Request
+from librats.turn.serving.tables import PACKED_SIZE, Tables, host_of
+
+__all__ = ["Permitting"]
+
+_XOR_PEER_ADDRESS = int(Attribute.XOR_PEER_ADDRESS)
+_CHANNEL_NUMBER = int(Attribute.CHANNEL_NUMBER)
+_FIRST_CHANNEL = 0x4000
+
+
+class Permitting:
+    """Lets an allocation talk to peers.
+
+    Args:
+        tables: Where allocations are kept.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def create_permission(self, request: Request) -> list[tuple[int, Any]]:
+        """Answer a CreatePermission request: all of its peers are permitted, or none.
+
+        Raises:
+            Refused: With the code of RFC 8656, 10.2.
+        """
+        allocation = self.allocation_of(request)
+        peers = request.message.get_all(_XOR_PEER_ADDRESS)
+        refuse_unless(peers)
+        self._permit(allocation, [self.check_peer(allocation, *peer) for peer in peers], now=request.now)
+        return []
+
+    def bind_channel(self, request: Request) -> list[tuple[int, Any]]:
+        """Answer a ChannelBind request.
+
+        Raises:
+            Refused: With the code of RFC 8656, 12.2.
+        """
+        allocation = self.allocation_of(request)
+        refuse_unless(allocation.transport == UDP)
+        settings = self._tables.shared.settings
+        number = number_in(request.message, _CHANNEL_NUMBER)
+        peer_address = request.message.get(_XOR_PEER_ADDRESS)
+        if number is None or peer_address is None:
+            raise Refused(ErrorCode.BAD_REQUEST)
+        number >>= 16
+        refuse_unless(_FIRST_CHANNEL <= number <= settings.last_channel)
+        host, port = peer_address
+        refuse_unless(port)
+        permitted = self.check_peer(allocation, host, port)
+        peer = pack_address(host, port)
+        now = request.now
+        channels = {n: bound for n, bound in (allocation.channels or {}).items() if bound[1] > now}
+        bound = channels.get(number)
+        refuse_unless(bound is None or bound[0] == peer)
+        if bound is None:
+            refuse_unless(all(other != peer for other, _ in channels.values()))
+            refuse_unless(len(channels) < settings.max_channels, ErrorCode.INSUFFICIENT_CAPACITY)
+        self._permit(allocation, [permitted], now=now)
+        expires = now + settings.channel_lifetime
+        channels[number] = peer, expires
+        allocation.channels = channels
+        self._tables.plane.bind_channel(allocation.number, number, peer, expires)
+        return []
+
+    def allocation_of(self, request: Request) -> Allocation:
+        """Return the allocation that a request is about.
+
+        Raises:
+            Refused: 437 where there is none, 441 where another user made it.
+        """
+        allocation = self._tables.by_client.get(request.client)
+        if allocation is None:
+            raise Refused(ErrorCode.ALLOCATION_MISMATCH)
+        allocation.check_owner(request.login)
+        return allocation
+
+    def check_peer(self, allocation: Allocation, host: str, port: int) -> bytes:
+        """Return what a permission for a peer is for: its packed host, or its packed address if that is ours, too.
+
+        Raises:
+            Refused: 443 or 403 where the allocation cannot, or must not, talk to it.
+        """
+        family = IPV6 if ":" in host else IPV4
+        refuse_unless(family in allocation.families, ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
+        verdict = self._tables.shared.judge(host, port)
+        refuse_unless(verdict is not Verdict.DENIED, ErrorCode.FORBIDDEN)
+        packed = pack_address(host, port)
+        return packed if verdict is Verdict.OWN else host_of(packed)
+
+    def _permit(self, allocation: Allocation, peers: list[bytes], *, now: float) -> None:
+        settings = self._tables.shared.settings
+        permissions = allocation.permissions
+        if permissions is None:
+            permissions = allocation.permissions = {}
+        elif len(permissions) + len(peers) > settings.max_permissions:
+            for peer in [peer for peer, expires in permissions.items() if expires <= now]:
+                del permissions[peer]
+        new = len({peer for peer in peers if peer not in permissions})
+        refuse_unless(len(permissions) + new <= settings.max_permissions, ErrorCode.INSUFFICIENT_CAPACITY)
+        expires = now + settings.permission_lifetime
+        for peer in peers:
+            permissions[peer] = expires
+            if allocation.transport == UDP:
+                exact = len(peer) == PACKED_SIZE
+                self._tables.plane.set_permission(allocation.number, peer, expires, exact=exact)

@@ -1,0 +1,78 @@
+"""How much a user, and all of them together, may take of a relay."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+__all__ = ["QuotaLimits", "Quotas"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaLimits:
+    """The limits; 0 means none."""
+
+    total_allocations: int = 0
+    """Allocations of everybody together."""
+
+    user_allocations: int = 0
+    """Allocations of one user."""
+
+    total_bandwidth: int = 0
+    """Bytes a second that are relayed, both directions and everybody together."""
+
+    user_bandwidth: int = 0
+    """Bytes a second that are relayed for one user, both directions together."""
+
+
+class Quotas:
+    """Counts allocations by owner.
+
+    Args:
+        limits: What is allowed; may be replaced at any time, and holds for what is allocated from then on.
+        lock: Guards the counts where several threads allocate.
+    """
+
+    def __init__(self, limits: QuotaLimits, lock: AbstractContextManager[object]) -> None:
+        self.limits = limits
+        self.total = 0
+        """Allocations there are."""
+        self._lock = lock
+        self._held: dict[str, int] = {}
+
+    def take(self, owner: str) -> int:
+        """Count one more allocation.
+
+        Returns:
+            How many the owner has with it; 0 where that is one too many for the owner; -1 where there are too many
+            of all.
+        """
+        limits = self.limits
+        with self._lock:
+            held = self._held.get(owner, 0) + 1
+            if limits.user_allocations and held > limits.user_allocations:
+                return 0
+            if limits.total_allocations and self.total >= limits.total_allocations:
+                return -1
+            self._held[owner] = held
+            self.total += 1
+            return held
+
+    def give_back(self, owner: str) -> None:
+        """Count one allocation less."""
+        with self._lock:
+            self.total -= 1
+            held = self._held[owner] - 1
+            if held:
+                self._held[owner] = held
+            else:
+                del self._held[owner]
+
+    def held_by(self, owner: str) -> int:
+        """Return how many allocations an owner has."""
+        return self._held.get(owner, 0)
+
+    def by_owner(self) -> dict[str, int]:
+        """Return how many allocations each owner has."""
+        with self._lock:
+            return dict(self._held)
