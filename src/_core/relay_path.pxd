@@ -17,7 +17,7 @@ from librats._core.relay_tables cimport (
     find_client, find_peer, find_permission, permission_at,
 )
 from librats._core.turn_layout cimport (
-    CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, FIRST_CHANNEL, LAST_CHANNEL, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
+    CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, LAST_CHANNEL, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
     SendReading, is_stun_sized, padded, read_send, write_channel_head, write_data_head,
 )
 
