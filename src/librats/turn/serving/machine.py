@@ -140,9 +140,10 @@ class Machine:
             refuse_unknown(message)
             request = Request(message, client, login, now)
             attributes = handler(request)
-        except (Refused, StunError) as error:  # the latter where a value does not decode
-            refusal = error if isinstance(error, Refused) else Refused(ErrorCode.BAD_REQUEST)
+        except Refused as refusal:
             return self._refuse(message, client, refusal, login, now=now)
+        except StunError:  # a value does not decode
+            return self._refuse(message, client, Refused(ErrorCode.BAD_REQUEST), login, now=now)
         return None if attributes is None else self.succeed(request, attributes)
 
     def _read(self, data: bytes) -> StunMessage | None:
