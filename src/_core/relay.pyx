@@ -28,8 +28,8 @@ from librats._core.relay_tables cimport (
     table_put,
 )
 from librats._core.relay_rounds cimport (
-    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, forward_ready, queue_answers,
-    read_statistics, tag_of, take_events,
+    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, forward_ready,
+    queue_answers, read_statistics, tag_of, take_events,
 )
 from librats._core.turn_layout cimport FIRST_CHANNEL, LAST_CHANNEL, TYPE_SEND, is_stun_sized
 
@@ -166,7 +166,7 @@ cdef class Plane:
         self.portable = s.poller.portable
 
     def close(self):
-        """Give the plane's own descriptors back; the sockets are the caller's. Any other call is an error after that."""
+        """Give the plane's own descriptors back; the sockets are the caller's. Other calls are errors after that."""
         if self._closed:
             return
         self._at_rest()
@@ -260,8 +260,8 @@ cdef class Plane:
 
         Returns:
             Events, oldest first: ``("control", listener, client, local, data)``, a request that came to a listener,
-            with the packed addresses it came from and to; ``("stream", allocation, data)``, bytes to write to the stream
-            of an allocation's client.
+            with the packed addresses it came from and to; ``("stream", allocation, data)``, bytes to write to the
+            stream of an allocation's client.
         """
         cdef bint more = True
         cdef double deadline

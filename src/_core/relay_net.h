@@ -17,6 +17,7 @@
 #include <ws2tcpip.h>
 #include <mswsock.h>
 #include <windows.h>
+#include <iphlpapi.h>
 #ifndef SIO_UDP_CONNRESET
 #define SIO_UDP_CONNRESET _WSAIOW(IOC_VENDOR, 12)
 #endif
@@ -734,6 +735,14 @@ static int net_settle_refusal(net_outbox *o, int i, int *attempts) {
     }
     return 1;
 }
+
+/* The kernel has least to copy where one piece goes to one receiver. */
+static inline ssize_t net_send_message(int fd, const struct msghdr *head) {
+    if (head->msg_iovlen == 1 && !head->msg_controllen)
+        return sendto(fd, head->msg_iov[0].iov_base, head->msg_iov[0].iov_len, MSG_DONTWAIT | MSG_NOSIGNAL,
+                      (const struct sockaddr *)head->msg_name, head->msg_namelen);
+    return sendmsg(fd, head, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
 #endif
 
 static void net_flush(net_outbox *o) {
@@ -741,7 +750,7 @@ static void net_flush(net_outbox *o) {
     int i = 0, attempts = 0;
     while (i < o->count) {
         int n;
-        if (o->count - i == 1) n = sendmsg(o->fd, &o->heads[i].msg_hdr, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -1 : 1;
+        if (o->count - i == 1) n = net_send_message(o->fd, &o->heads[i].msg_hdr) < 0 ? -1 : 1;
         else n = sendmmsg(o->fd, o->heads + i, (unsigned)(o->count - i), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n <= 0) {
             i += net_settle_refusal(o, i, &attempts);

@@ -17,7 +17,7 @@ from librats._core.relay_tables cimport (
     find_client, find_peer, find_permission, permission_at,
 )
 from librats._core.turn_layout cimport (
-    CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, FIRST_CHANNEL, LAST_CHANNEL, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
+    CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, LAST_CHANNEL, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
     SendReading, is_stun_sized, padded, read_send, write_channel_head, write_data_head,
 )
 
@@ -202,13 +202,23 @@ cdef inline bint within_limits(Path* s, Allocation* a, uint32_t size) noexcept n
     return True
 
 
+cdef inline uint32_t in_force(Path* s, uint32_t index, uint32_t permission) noexcept nogil:
+    """The permission, where it is this allocation's and not over; else 0."""
+    cdef Permission* p
+    if permission:
+        p = permission_at(&s.tables, permission)
+        if p.allocation == index and p.expires > s.now:
+            return permission
+    return 0
+
+
 cdef inline uint32_t permission_for(
     Path* s, uint32_t index, Allocation* a, const net_address* peer, uint32_t guess
 ) noexcept nogil:
     """The permission of a peer that is in force; 0: there is none. ``guess`` is tried first."""
     cdef net_address key = peer[0]
     cdef uint32_t owner = index
-    cdef uint32_t found = 0
+    cdef uint32_t found
     cdef Permission* p
     if a.shared >= 0:
         owner = <uint32_t>SHARED_OWNER | <uint32_t>a.shared
@@ -217,16 +227,13 @@ cdef inline uint32_t permission_for(
     if guess:
         p = permission_at(&s.tables, guess)
         if p.live and p.owner == owner and (net_same(&p.peer, &key) or net_same(&p.peer, peer)):
-            found = guess
-    if not found:
-        found = find_permission(&s.tables, owner, &key)
+            found = in_force(s, index, guess)
+            if found:
+                return found
+    found = in_force(s, index, find_permission(&s.tables, owner, &key))
     if not found and a.exact:
-        found = find_permission(&s.tables, owner, peer)
-    if found:
-        p = permission_at(&s.tables, found)
-        if p.allocation == index and p.expires > s.now:
-            return found
-    return 0
+        found = in_force(s, index, find_permission(&s.tables, owner, peer))
+    return found
 
 
 # From clients.

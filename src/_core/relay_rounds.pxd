@@ -27,16 +27,14 @@ cdef inline uint64_t tag_of(int kind, uint32_t generation, uint32_t index) noexc
 
 cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int count) noexcept nogil:
     """Receive from each socket that can be read, ``batch`` datagrams at most, and send what that gives."""
-    cdef int i, got, used = 0, wanted
+    cdef int i, k, got, wanted, used = 0
     cdef uint32_t index, kind
-    cdef int k
     cdef Allocation* a
     cdef net_socket relay
     cdef net_socket* source
     for i in range(count):
         kind = <uint32_t>(tags[i] >> 60)
         index = <uint32_t>tags[i]
-        a = NULL
         wanted = batch
         if kind == LISTENER_TAG:
             source = &s.listeners[index]
@@ -44,16 +42,20 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
             source = &s.shared[index]
         else:
             a = allocation_at(&s.tables, index)
+            a = allocation_at(&s.tables, index)
+            if not a.live or tag_of(kind, a.generation, index) != tags[i]:
+                continue
             relay.fd = a.other_fd if kind == OTHER_TAG else a.fd
             relay.family = a.other_family if kind == OTHER_TAG else a.family
             relay.wildcard = 0
             source = &relay
-            wanted = a.hint if a.hint else 1
-            if wanted > batch:
-                wanted = batch
-        if wanted > batch - used:
+            if s.poller.portable:
+                wanted = 1  # to learn that there is no more would cost a system call
+        if used and batch - used <= batch // 4:
             send_queued(s)
             used = 0
+        if wanted > batch - used:
+            wanted = batch - used
         got = net_receive(&s.inbox, source, used, wanted)
         s.received_messages += got
         for k in range(used, used + got):
@@ -64,8 +66,6 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
             else:
                 from_peer(s, index, -1, &s.inbox.datagrams[k])
         used += got
-        if a != NULL:
-            a.hint = 2 * wanted if got == wanted and wanted < 256 else (got if got else 1)
     send_queued(s)
 
 

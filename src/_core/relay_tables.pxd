@@ -84,7 +84,6 @@ cdef struct Allocation:
     uint32_t channels
     uint32_t last_channel
     uint32_t group
-    uint32_t hint
     uint64_t to_peer
     uint64_t to_peer_bytes
     uint64_t to_client

@@ -17,7 +17,17 @@ from librats.errors import UsageError
 
 COOKIE = struct.pack(">I", 0x2112A442)
 UNDERSTOOD = frozenset({0x0008, 0x0012, 0x0013, 0x001A, 0x001C})
-DROPS = "malformed no_allocation no_channel no_permission dont_fragment over_limit oversized unreachable events".split()
+DROPS = [
+    "malformed",
+    "no_allocation",
+    "no_channel",
+    "no_permission",
+    "dont_fragment",
+    "over_limit",
+    "oversized",
+    "unreachable",
+    "events",
+]
 
 Event = tuple[str, int, bytes, bytes, bytes] | tuple[str, int, bytes]
 
@@ -52,6 +62,7 @@ class Allocation:
     channels: dict[int, tuple[bytes, float]] = field(default_factory=dict)
     traffic: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
     bucket: Bucket = field(default_factory=Bucket)
+    other: socket.socket | None = None
 
     def key(self, peer: bytes) -> bytes:
         """What a permission for a peer is found by: the host, and on a shared socket the port."""
@@ -59,7 +70,11 @@ class Allocation:
         return pack_address(host, port if self.shared else 0)
 
     def permits(self, peer: bytes, now: float) -> bool:
-        return self.permissions.get(self.key(peer), now) > now
+        return max(self.permissions.get(self.key(peer), now), self.permissions.get(peer, now)) > now
+
+    def socket_for(self, peer: bytes) -> socket.socket:
+        family = socket.AF_INET6 if ":" in unpack_address(peer)[0] else socket.AF_INET
+        return self.other if self.other is not None and self.other.family == family else self.sock
 
     def channel_of(self, peer: bytes, now: float) -> int | None:
         return next((n for n, (bound, expires) in self.channels.items() if bound == peer and expires > now), None)
@@ -149,9 +164,12 @@ class ReferencePlane:
         self.waker.send(b"w")
 
     def close(self) -> None:
-        own = [a.sock for a in self.allocations.values() if not a.shared]
-        for sock in [*own, *self.listeners, *self.shared.values(), self.woken, self.waker]:
+        for sock in [*self.own(), *self.listeners, *self.shared.values(), self.woken, self.waker]:
             sock.close()
+
+    def own(self) -> list[socket.socket]:
+        live = self.allocations.values()
+        return [s for a in live for s in (a.sock, a.other) if s is not None and not a.shared]
 
     def run(self, timeout: float) -> list[Event]:
         for listener, client, data in self.answers:
@@ -159,8 +177,7 @@ class ReferencePlane:
         self.answers.clear()
         deadline = time.monotonic() + timeout
         while not self.events:
-            own = [a.sock for a in self.allocations.values() if not a.shared]
-            sources = [*self.listeners, *self.shared.values(), *own, self.woken]
+            sources = [*self.listeners, *self.shared.values(), *self.own(), self.woken]
             ready, _, _ = select.select(sources, [], [], max(deadline - time.monotonic(), 0))
             for sock in ready:
                 if sock is not self.woken:
@@ -180,7 +197,7 @@ class ReferencePlane:
         if sock in self.listeners:
             self.from_client(self.listeners.index(sock), source, data, now)
             return
-        live = [a for a in self.allocations.values() if a.sock is sock]
+        live = [a for a in self.allocations.values() if sock in {a.sock, a.other}]
         if sock in self.shared.values():
             live = [a for a in live if source in a.permissions]
         if not live:
@@ -242,10 +259,11 @@ class ReferencePlane:
         if not allocation.permits(peer, now):
             self.drop("no_permission")
         elif self.within_limits(allocation, len(data), now):
-            if allocation.sock.family == socket.AF_INET and ":" in unpack_address(peer)[0]:
+            sock = allocation.socket_for(peer)
+            if sock.family == socket.AF_INET and ":" in unpack_address(peer)[0]:
                 self.drop("unreachable")
                 return
-            allocation.sock.sendto(data, sockaddr(allocation.sock, peer))
+            sock.sendto(data, sockaddr(sock, peer))
             allocation.traffic[0] += 1
             allocation.traffic[1] += len(data)
 
@@ -310,14 +328,24 @@ class ReferencePlane:
         del self.allocations[number]
         if not allocation.shared:
             allocation.sock.close()
+        if allocation.other is not None:
+            allocation.other.close()
 
-    def set_permission(self, number: int, peer: bytes, expires: float) -> bool:
+    def add_relay(self, number: int, relay_fd: int) -> None:
+        allocation = self.find(number)
+        sock = socket.socket(fileno=socket.dup(relay_fd))
+        if allocation.shared or allocation.other is not None or sock.family == allocation.sock.family:
+            sock.close()
+            raise UsageError("a second socket is of the other family")
+        allocation.other = sock
+
+    def set_permission(self, number: int, peer: bytes, expires: float, *, exact: bool = False) -> bool:
         allocation, now = self.find(number), time.monotonic()
         if len(peer) in {4, 16}:
             if allocation.shared:
                 raise UsageError("a shared socket needs the peer's port")
             peer = pack_address(str(ipaddress.ip_address(peer)), 0)
-        key = allocation.key(peer)
+        key = peer if exact else allocation.key(peer)
         if allocation.shared:
             rivals = [a for a in self.allocations.values() if a is not allocation and a.sock is allocation.sock]
             if any(a.permissions.get(key, now) > now for a in rivals):

@@ -1,14 +1,16 @@
-"""A data plane between loopback sockets: clients, peers and the packets that they exchange, for tests of both planes."""
+"""A data plane between loopback sockets: clients, peers and what they exchange, for tests of both planes."""
 
 from __future__ import annotations
 
 import ipaddress
-import socket
 import struct
+from socket import AF_INET, AF_INET6, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
+from socket import socket as UdpSocket
 from typing import Any
 
-from librats._core.relay import Plane, pack_address, unpack_address
 from tests.reference.relay_plane import ReferencePlane, xor_address
+
+from librats._core.relay import Plane, pack_address, unpack_address
 
 COOKIE = 0x2112A442
 BATCHED, PORTABLE, SLOW = "batched", "portable", "slow"
@@ -16,15 +18,15 @@ LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 FOREVER = 1e12
 
 
-def udp(family: int = 4, host: str | None = None) -> socket.socket:
-    sock = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+def udp(family: int = 4, host: str | None = None) -> UdpSocket:
+    sock = UdpSocket(AF_INET if family == 4 else AF_INET6, SOCK_DGRAM)
     sock.bind((host if host is not None else LOOPBACK[family], 0))
     sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    sock.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 20)
     return sock
 
 
-def address_of(sock: socket.socket) -> bytes:
+def address_of(sock: UdpSocket) -> bytes:
     host, port = sock.getsockname()[:2]
     return pack_address(host, port)
 
@@ -83,17 +85,17 @@ class Rig:
         self.plane: Any = ReferencePlane(**options) if kind == SLOW else Plane(portable=kind == PORTABLE, **options)
         self.family = family
         self.kind = kind
-        self.sockets: list[socket.socket] = []
+        self.sockets: list[UdpSocket] = []
         self.listener_sock = self.socket()
         self.listener = self.plane.add_listener(self.listener_sock.fileno())
         self.shared = self.socket() if shared else None
-        self.relays: dict[int, socket.socket] = {}
-        self.clients: dict[int, socket.socket] = {}
+        self.relays: dict[int, UdpSocket] = {}
+        self.clients: dict[int, UdpSocket] = {}
         self.events: list[Any] = []
         if self.shared:
             self.plane.share_relay(self.shared.fileno())
 
-    def socket(self) -> socket.socket:
+    def socket(self) -> UdpSocket:
         self.sockets.append(udp(self.family))
         return self.sockets[-1]
 
@@ -102,7 +104,7 @@ class Rig:
         for sock in self.sockets:
             sock.close()
 
-    def allocate(self, number: int = 1, *, stream: bool = False, expires: float = FOREVER) -> socket.socket:
+    def allocate(self, number: int = 1, *, stream: bool = False, expires: float = FOREVER) -> UdpSocket:
         """A client's socket, whose allocation has that number."""
         client, relay = self.socket(), self.shared or self.socket()
         listener, address = (-1, b"") if stream else (self.listener, address_of(client))
@@ -110,29 +112,29 @@ class Rig:
         self.clients[number], self.relays[number] = client, relay
         return client
 
-    def permit(self, peer: socket.socket, number: int = 1, expires: float = FOREVER) -> bool:
+    def permit(self, peer: UdpSocket, number: int = 1, expires: float = FOREVER) -> bool:
         return bool(self.plane.set_permission(number, address_of(peer), expires))
 
-    def bind(self, peer: socket.socket, channel: int = 0x4000, number: int = 1, expires: float = FOREVER) -> bool:
+    def bind(self, peer: UdpSocket, channel: int = 0x4000, number: int = 1, expires: float = FOREVER) -> bool:
         return bool(self.plane.bind_channel(number, channel, address_of(peer), expires))
 
     def client_sends(self, packet: bytes, number: int = 1) -> None:
         self.clients[number].sendto(packet, self.listener_sock.getsockname())
 
-    def peer_sends(self, peer: socket.socket, data: bytes, number: int = 1) -> None:
+    def peer_sends(self, peer: UdpSocket, data: bytes, number: int = 1) -> None:
         peer.sendto(data, self.relays[number].getsockname())
 
     def settle(self) -> None:
         """Let the plane take all that was sent to it, until nothing comes any more."""
         before = -1
         while before != (before := self.plane.statistics()["received"]):
-            self.events += self.plane.run(0.02)
+            self.events += self.plane.run(0.002)
 
     def dropped(self, reason: str) -> int:
         return int(self.plane.statistics()[f"dropped_{reason}"])
 
 
-def received(sock: socket.socket) -> list[bytes]:
+def received(sock: UdpSocket) -> list[bytes]:
     """All datagrams that wait on a socket."""
     found = []
     while True:
@@ -140,3 +142,12 @@ def received(sock: socket.socket) -> list[bytes]:
             found.append(sock.recv(65536))
         except BlockingIOError:
             return found
+
+
+def ready(rig: Rig, *, channel: bool = True, number: int = 1) -> UdpSocket:
+    """A peer that allocation 1 may exchange datagrams with."""
+    rig.allocate(number)
+    peer = rig.socket()
+    assert rig.permit(peer, number)
+    assert not channel or rig.bind(peer, number=number)
+    return peer

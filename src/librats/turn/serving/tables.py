@@ -202,10 +202,12 @@ class Tables:
         )
         for relay in others:
             plane.add_relay(number, relay.fd)
-        for peer, expires in (allocation.permissions or {}).items():
-            plane.set_permission(number, peer, expires, exact=len(peer) == PACKED_SIZE)
-        for channel, (peer, expires) in (allocation.channels or {}).items():
-            plane.bind_channel(number, channel, peer, expires)
+        if allocation.permissions:
+            for peer, expires in allocation.permissions.items():
+                plane.set_permission(number, peer, expires, exact=len(peer) == PACKED_SIZE)
+        if allocation.channels:
+            for channel, (peer, expires) in allocation.channels.items():
+                plane.bind_channel(number, channel, peer, expires)
         allocation.share = 0
         self.limit(allocation)
 

@@ -1,0 +1,199 @@
+"""The relay's data plane under strain: a shared socket, floods, dead peers, full buffers, bad use."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.reference.relay_rig import (
+    BATCHED,
+    FOREVER,
+    PORTABLE,
+    SLOW,
+    Rig,
+    address_of,
+    channel_data,
+    read_data_indication,
+    ready,
+    received,
+    send_indication,
+    udp,
+)
+
+from librats._core.relay import Plane, pack_address, unpack_address
+from librats.errors import UsageError
+
+PEER = pack_address("127.0.0.1", 9)
+
+
+@pytest.fixture(params=[BATCHED, PORTABLE, SLOW])
+def shared(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    made = Rig(request.param, shared=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def quick() -> Iterator[Rig]:
+    made = Rig(BATCHED)
+    yield made
+    made.close()
+
+
+# One relay socket for all.
+
+
+def test_a_shared_socket_finds_the_allocation_by_the_peer(shared: Rig) -> None:
+    peers = {number: ready(shared, number=number) for number in range(1, 11)}
+    for number, peer in peers.items():
+        shared.client_sends(channel_data(0x4000, b"c%d" % number), number)
+        shared.peer_sends(peer, b"p%d" % number, number)
+    shared.settle()
+    for number, peer in peers.items():
+        assert received(peer) == [b"c%d" % number]
+        assert received(shared.clients[number]) == [channel_data(0x4000, b"p%d" % number)]
+    stranger = shared.socket()
+    shared.peer_sends(stranger, b"hello")
+    shared.client_sends(send_indication(address_of(stranger), b"hello"))
+    shared.settle()
+    assert received(stranger) == received(shared.clients[1]) == []
+    assert shared.dropped("no_permission") == 2
+
+
+def test_a_peer_on_a_shared_socket_belongs_to_one_allocation(shared: Rig) -> None:
+    peer = ready(shared)
+    shared.allocate(2)
+    assert not shared.permit(peer, 2)
+    assert shared.permit(peer, 1)
+    with pytest.raises(UsageError):
+        shared.plane.set_permission(2, b"\x7f\0\0\x01", FOREVER)
+    shared.client_sends(send_indication(address_of(peer), b"not mine"), 2)
+    shared.settle()
+    assert received(peer) == []
+    shared.permit(peer, 1, expires=time.monotonic() - 1)
+    assert shared.permit(peer, 2)
+    shared.peer_sends(peer, b"now yours")
+    shared.settle()
+    assert read_data_indication(received(shared.clients[2])[0])[1] == b"now yours"
+    shared.plane.remove(2)
+    shared.permit(peer, 1)
+    shared.client_sends(channel_data(0x4000, b"mine again"))
+    shared.settle()
+    assert received(peer) == [b"mine again"]
+
+
+# Bad use.
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda plane: plane.add_listener(10**6),
+        lambda plane: plane.send(5, PEER, b"", b""),
+        lambda plane: plane.send(0, b"short", b"", b""),
+        lambda plane: plane.add_allocation(1, 5, PEER, 0, FOREVER),
+        lambda plane: plane.add_allocation(1, -1, b"", 10**6, FOREVER),
+        lambda plane: plane.forward(1, b""),
+        lambda plane: plane.limit_total(-1),
+        lambda plane: plane.remove_listener(3),
+        lambda plane: Plane(batch=0),
+        lambda plane: Plane(seed=b"short"),
+        lambda plane: pack_address("localhost", 1),
+        lambda plane: pack_address("127.0.0.1\0", 1),
+        lambda plane: pack_address("127.0.0.1", 65536),
+        lambda plane: unpack_address(bytes(24)),
+    ],
+)
+def test_bad_use_is_a_usage_error(quick: Rig, use: Any) -> None:
+    with pytest.raises(UsageError):
+        use(quick.plane)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::7", "255.255.255.255"])
+def test_addresses_survive_packing(host: str) -> None:
+    assert unpack_address(pack_address(host, 54321)) == (host, 54321)
+
+
+def test_mapped_addresses_are_packed_as_what_they_stand_for() -> None:
+    assert pack_address("::ffff:192.0.2.1", 7) == pack_address("192.0.2.1", 7)
+
+
+# Robustness.
+
+
+def test_a_flooded_listener_does_not_starve_the_peers(quick: Rig) -> None:
+    peer = ready(quick)
+    flood = quick.socket()
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            flood.sendto(b"\x40\0\0\x04junk", quick.listener_sock.getsockname())
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        for i in range(50):
+            quick.peer_sends(peer, b"%d" % i)
+            quick.plane.run(0.005)
+        quick.plane.run(0.05)
+    finally:
+        stop.set()
+        thread.join()
+    assert received(quick.clients[1]) == [channel_data(0x4000, b"%d" % i) for i in range(50)]
+
+
+def test_a_dead_peers_icmp_errors_do_not_silence_the_socket(quick: Rig) -> None:
+    peer = ready(quick, channel=False)
+    dead = udp()
+    gone = address_of(dead)
+    dead.close()
+    quick.relays[1].setsockopt(socket.IPPROTO_IP, 11, 1) if hasattr(socket, "SO_REUSEPORT") else None
+    for i in range(20):
+        quick.client_sends(send_indication(gone, b"anyone?"))
+        quick.client_sends(send_indication(address_of(peer), b"%d" % i))
+        quick.peer_sends(peer, b"%d" % i)
+        quick.settle()
+    assert received(peer) == [b"%d" % i for i in range(20)]
+    assert len(received(quick.clients[1])) == 20
+
+
+def test_a_full_send_buffer_drops_and_counts(quick: Rig) -> None:
+    peer = ready(quick)
+    quick.client_sends(channel_data(0x4000, b"first"))
+    quick.settle()
+    assert received(peer) == [b"first"]
+    quick.relays[1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    for _ in range(50):
+        quick.client_sends(channel_data(0x4000, bytes(60000)))
+    quick.settle()
+    stats = quick.plane.statistics()
+    assert stats["sent"] + stats["dropped_no_room"] + stats["dropped_send_error"] == stats["to_peer"]
+
+
+def test_tables_grow_and_shrink_without_losing_any(quick: Rig) -> None:
+    plane = Plane(max_allocations=3000)
+    plane.share_relay(quick.socket().fileno())
+    relay = quick.sockets[-1].fileno()
+    listener = plane.add_listener(quick.socket().fileno())
+    numbers = [i * 2**33 + i for i in range(3000)]
+    for i, number in enumerate(numbers):
+        plane.add_allocation(number, listener, pack_address(f"10.0.{i // 256}.{i % 256}", 5), relay, FOREVER)
+        for k in range(3):
+            peer = pack_address(f"10.1.{i // 256}.{i % 256}", 1000 + k)
+            assert plane.set_permission(number, peer, FOREVER)
+            assert plane.bind_channel(number, 0x4000 + k, peer, FOREVER)
+    for number in numbers[::2]:
+        plane.remove(number)
+    for number in numbers[1::2]:
+        assert plane.traffic(number) == (0, 0, 0, 0)
+    stats = plane.statistics()
+    assert (stats["allocations"], stats["permissions"], stats["channels"]) == (1500, 4500, 4500)
+    for number in numbers[1::2]:
+        plane.remove(number)
+    assert plane.statistics()["channels"] == 0
+    plane.close()
