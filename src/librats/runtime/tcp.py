@@ -8,8 +8,8 @@ import errno
 import ipaddress
 import os
 import socket
-import sys
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any
 
