@@ -249,8 +249,6 @@ cdef int _add_octets(unsigned int type, object value, Output* out, Py_ssize_t wa
     try:
         if wanted >= 0 and view.len != wanted:
             raise _unfit(type, f"{wanted} bytes are needed, not {view.len}")
-        if view.len > 65532:
-            raise UsageError("a STUN message has at most 65,532 bytes of attributes")
         memcpy(reserve(out, view.len), view.buf, view.len)
     finally:
         PyBuffer_Release(&view)
@@ -272,7 +270,6 @@ cdef int _add_address(unsigned int type, object value, const uint8_t* mask, Outp
     else:
         raise _unfit(type, f"{value[0]!r} is neither an IPv4 nor an IPv6 address")
     address.port = <uint16_t>_number(type, value[1], 65535)
-    # Its mask lies in the output, which may have moved.
     store_address(reserve(out, 8 if address.family == FAMILY_IPV4 else 20), &address, mask)
     return 0
 
