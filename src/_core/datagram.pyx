@@ -40,6 +40,7 @@ from librats.errors import UsageError
 
 cdef enum:
     WANTED = 256  # datagrams that one call of `receive` is meant to return
+    FEWEST = 4  # messages
     MOST_PARTS = 512  # datagrams in one call of the system
     MOST_SEGMENTS = 64  # the kernel takes no more in one message: UDP_MAX_SEGMENTS
     MOST_BYTES = 65487  # payload of the longest IPv6 packet without jumbograms
@@ -121,7 +122,7 @@ cdef class BatchSocket:
         self._segments = segments
         self._choose_local = choose_local
         self._max_size = max_size
-        self._most = LIBRATS_MAX_MESSAGES
+        self._most = 2 * FEWEST
         self._targets = {}
         self.drained = True
         if self._known == NULL:
@@ -178,9 +179,11 @@ cdef class BatchSocket:
                 self._take(&arrivals[i], batch)
         finally:
             self._inbox._busy = False
-        if count:
-            # With UDP_GRO a message may hold many: ask for fewer messages then, so that one call stays short.
-            self._most = max(4, min(<int>LIBRATS_MAX_MESSAGES, <int>(WANTED * count / max(1, len(batch)))))
+        # With UDP_GRO a message may hold many: ask for fewer messages then, so that one call stays short.
+        if len(batch) > WANTED:
+            self._most = max(<int>FEWEST, <int>(WANTED * count / len(batch)))
+        elif not self.drained and len(batch) <= WANTED // 2:
+            self._most = min(<int>LIBRATS_MAX_MESSAGES, most * 2)
         return batch
 
     cdef int _take(self, librats_arrival* arrival, list batch) except -1:
@@ -394,6 +397,8 @@ cdef class BatchSocket:
                 continue
             if _no_room(result):
                 break
+            if result == -errno.ECONNREFUSED:
+                self.errors += 1  # what ICMP told about an earlier one, once: this one goes out now
             if message.parts > 1 and result in (-errno.EIO, -errno.ENOPROTOOPT, -errno.EOPNOTSUPP):
                 self._segments = False  # a device cannot do it
             alone = self._send_apart(fd, message)
@@ -416,7 +421,7 @@ cdef class BatchSocket:
                 with nogil:
                     result = librats_send(fd, &single, self._outbox.parts, 1)
                 if result == -errno.ECONNREFUSED:
-                    self.errors += 1  # an ICMP message about an earlier one, told once
+                    self.errors += 1
                 elif result < 0 and not _no_room(result) and single.flow.marks & LIBRATS_HAS_LOCAL:
                     # The address that the peer knows is gone from this host: any other is better than none.
                     single.flow.marks &= <uint8_t>~LIBRATS_HAS_LOCAL

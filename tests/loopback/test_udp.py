@@ -408,19 +408,21 @@ async def test_a_timer_fires_in_time_under_flood(endpoint: Open, until: Until) -
         *(sys.executable, "-c", FLOOD, str(a.local_address.port), str(os.getpid())), stdout=asyncio.subprocess.PIPE
     )
     busy = []
+    came = 0
     try:
         assert process.stdout is not None
         await process.stdout.readline()
         await until(lambda: heard.batches)
         for _ in range(20):
-            heard.batches.clear()
             began = time.process_time()
             await asyncio.sleep(0.005)
             busy.append(time.process_time() - began)
-            assert heard.batches
+            came += len(heard.batches)
+            heard.batches.clear()
     finally:
         process.kill()
         await process.wait()
+    assert came > 20
     # In CPU time, for the machine may do other things meanwhile: what was done beyond the time asked for was done late.
     assert max(busy) < 0.005 + 0.01
     assert sorted(busy)[10] < 0.005 + 0.003
@@ -476,12 +478,17 @@ async def test_a_closed_endpoint_is_silent_and_its_port_free(endpoint: Open, unt
     assert not heard.data
 
 
-async def test_an_endpoint_can_be_closed_by_what_it_calls(endpoint: Open, until: Until) -> None:
+async def test_an_endpoint_that_what_it_calls_has_closed_reads_no_more(endpoint: Open, until: Until) -> None:
     heard = []
+    later: list[socket.socket] = []
 
     def receive(batch: list[tuple[bytes, Origin]]) -> None:
         heard.append(batch)
         a.close()
+        later.append(udp_socket(socket.AF_INET))  # the system gives it the number that has just become free
+        later[0].bind((LOOPBACK, 0))
+        later[0].setblocking(False)
+        fill(Address(*later[0].getsockname()), 3)
 
     a, _ = await endpoint(receive=receive)
     fill(a.local_address, 500)
@@ -489,6 +496,8 @@ async def test_an_endpoint_can_be_closed_by_what_it_calls(endpoint: Open, until:
     for _ in range(20):
         await asyncio.sleep(0)
     assert len(heard) == 1
+    with later[0] as sock:
+        assert [len(sock.recv(1000)) for _ in range(3)] == [100] * 3
 
 
 async def test_there_is_room_at_once_where_nothing_was_sent(endpoint: Open) -> None:

@@ -295,7 +295,7 @@ class DatagramEndpoint:
         return all(done) and bool(done)
 
     def set_ecn(self, mark: int) -> bool:
-        """Send with an ECN field (RFC 3168): 0 not capable, 1 ECT(1), 2 ECT(0), 3 congestion experienced.
+        """Send with an ECN field (RFC 3168): 0 not capable, 1 and 2 capable, 3 congestion met.
 
         Returns:
             Whether the system can do that.

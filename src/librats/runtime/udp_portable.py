@@ -24,9 +24,7 @@ KNOWN = 4096  # addresses remembered, each way
 CONTROL = 256
 ADDRESS_SIZES = {4: 4, 6: 16}
 NO_ROOM = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, 10035, 10055})
-TOO_LONG = frozenset({errno.EMSGSIZE, 10040})
 TOLD_BY_ICMP = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ENETRESET, 10052, 10054, 10061})
-MSG_TRUNC = getattr(socket, "MSG_TRUNC", 0)
 HAS_MESSAGES = hasattr(socket.socket, "recvmsg_into")
 
 MakeOrigin = Callable[[str, int, str | None, int, bytes], Any]
@@ -76,18 +74,15 @@ class PortableSocket:
         for _ in range(MOST):
             try:
                 if HAS_MESSAGES and isinstance(sock, socket.socket):
-                    size, control, flags, name = sock.recvmsg_into([self._buffer], CONTROL)
+                    size, control, _, name = sock.recvmsg_into([self._buffer], CONTROL)
                 else:
                     size, name = sock.recvfrom_into(self._buffer)
-                    control, flags = [], 0
+                    control = []
             except OSError as error:
                 if self._is_over(error):
                     break
                 continue
-            if flags & MSG_TRUNC:
-                self.truncated += 1
-            else:
-                self._take(batch, family, self._buffer, size, control, name)
+            self._take(batch, family, self._buffer, size, control, name)
         return batch
 
     async def wait_and_receive(self, loop: asyncio.AbstractEventLoop, family: int) -> list[tuple[bytes, Any]]:
@@ -108,9 +103,7 @@ class PortableSocket:
         if error.errno in NO_ROOM or error.errno == errno.EBADF:
             self.drained = True
             return True
-        if error.errno in TOO_LONG:
-            self.truncated += 1
-        elif error.errno != errno.EINTR:
+        if error.errno != errno.EINTR:
             self.errors += 1
         return False
 

@@ -20,6 +20,7 @@ SOL_UDP = 17
 UDP_SEGMENT = 103
 UDP_GRO = 104
 SO_NO_CHECK = 11
+IP_RECVERR = 11
 MOST_SEGMENTS = 64
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the calls are Linux'")
@@ -166,17 +167,21 @@ def test_merged_ones_make_a_call_take_fewer_messages(ours: socket.socket, theirs
     while not batch.drained:
         sizes.append(len(batch.receive(4)))
     assert sum(sizes) == len(many)
+    assert max(sizes) <= 8 * MOST_SEGMENTS
     assert max(sizes[1:]) <= 256
+    for _ in range(200):
+        theirs.sendto(b"x", address(ours))
+    assert [len(batch.receive(4)) for _ in range(7)] == [4, 8, 16, 32, 64, 64, 12]
 
 
 def test_more_than_a_call_takes_is_not_drained(ours: socket.socket, theirs: socket.socket) -> None:
     batch = batch_socket(ours)
     for number in range(70):
         theirs.sendto(bytes([number]), address(ours))
-    first = batch.receive(4)
-    assert not batch.drained
-    assert [item for item, _ in first + batch.receive(4)] == [bytes([number]) for number in range(70)]
-    assert batch.drained
+    came = [item for item, _ in batch.receive(4)]
+    while not batch.drained:
+        came += [item for item, _ in batch.receive(4)]
+    assert came == [bytes([number]) for number in range(70)]
 
 
 def test_families_are_kept_apart(ours: socket.socket) -> None:
@@ -244,6 +249,22 @@ def test_an_inbox_is_not_used_twice_at_once(ours: socket.socket, theirs: socket.
     theirs.sendto(b"x", address(ours))
     assert len(batch.receive(4)) == 1
     assert other.receive(4) == []
+
+
+def test_what_icmp_told_of_an_earlier_one_is_counted_and_costs_none(ours: socket.socket, theirs: socket.socket) -> None:
+    ours.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+    with udp() as sock:
+        nobody = address(sock)
+    batch = batch_socket(ours)
+    assert batch.send(b"x", nobody)
+    assert batch.send_many([(b"a", address(theirs)), (b"b", address(theirs))]) == 2
+    assert (batch.errors, batch.refused, batch.sent) == (1, 0, 3)
+    assert batch.send(b"x", nobody)
+    assert batch.receive(4) == []
+    assert (batch.errors, batch.drained) == (2, False)
+    assert batch.receive(4) == []
+    assert batch.drained
+    assert messages(theirs) == [(b"a", 0), (b"b", 0)]
 
 
 def test_a_closed_descriptor_is_drained(ours: socket.socket) -> None:

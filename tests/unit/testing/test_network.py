@@ -238,3 +238,12 @@ def test_the_trace_tells_what_happened_to_packets() -> None:
         ]
         assert lines[0].endswith("syn 10.0.0.1:49152 10.0.0.2:80 0 262144 0 -")
         assert [event.what for event in net.trace.events[4:]] == ["note", "note", "lost", "lost"]
+
+
+async def _open_datagram() -> None:
+    await current_network().open_datagram(receive=print)
+
+
+def test_datagrams_are_refused_in_so_many_words(net: SimNetwork) -> None:
+    with pytest.raises(UsageError, match="no datagrams yet"):
+        net.run(net.host("a").run(_open_datagram()))
