@@ -40,6 +40,7 @@ STREAM_OPEN, STREAM_DATA, STREAM_WINDOW, STREAM_RESET, STREAM_STOP = range(0x10,
 PING, PONG, GO_AWAY, REKEY, HELLO, PEERS = range(0x20, 0x26)
 PADDING, UNKNOWN = 0x00, 0x7F
 SUCCESSION = 0x26
+FOLLOWS = 0x07
 
 Fields = dict[str, Any]
 
@@ -201,6 +202,7 @@ def frame_list() -> list[tuple[str, int, int, Fields]]:
         public = X25519PrivateKey.from_private_bytes(STATIC[role]).public_key().public_bytes_raw()
         raw = bytes.fromhex(ip)
         peers += bytes([len(raw)]) + raw + struct.pack(">H", port) + hashlib.sha256(public).digest()
+    followed = bytes(range(0xD0, 0xE0)) + struct.pack(">Q", 3) + bytes(range(0xE0, 0xF0)) + struct.pack(">Q", 1)
     return [
         ("hello", HELLO, 0, {"body": hello.hex()}),
         ("message-json", MESSAGE, 0, {"name": "chat", "payload": b'{"message":"hi"}'.hex()}),
@@ -229,6 +231,7 @@ def frame_list() -> list[tuple[str, int, int, Fields]]:
         ("pong", PONG, 0, {"body": "8877665544332211"}),
         ("peers-wanted", PEERS, 0, {"body": "01000020"}),
         ("peers-offered", PEERS, 0, {"body": peers.hex()}),
+        ("follows", FOLLOWS, 0, {"body": followed.hex()}),
         ("padding", PADDING, 0, {"body": "0000000000"}),
         ("unknown-type", UNKNOWN, 255, {"body": "deadbeef"}),
         ("go-away", GO_AWAY, 0, {"code": "closed", "words": "bye"}),
@@ -368,6 +371,8 @@ def refusal_cases(key: bytes) -> list[Fields]:
         "stream-window-without-credit": frame(STREAM_WINDOW, 0, struct.pack(">I", 1)),
         "error-shorter-than-its-code": frame(ERROR, 0, struct.pack(">IB", 1, 9) + b"closed"),
         "cancel-without-number": frame(CANCEL, 0, b""),
+        "follows-that-breaks-off": frame(FOLLOWS, 0, bytes(23)),
+        "follows-of-65-links": frame(FOLLOWS, 0, bytes(65 * 24)),
         "fragments-of-a-ping": frame(FRAGMENT, 1, bytes([PING, 0]) + bytes(8)),
         "fragments-of-a-message-among-replies": frame(FRAGMENT, 3, bytes([MESSAGE, 0, 0])),
         "fragments-of-nothing": frame(FRAGMENT, 1, b""),

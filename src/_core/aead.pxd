@@ -32,6 +32,19 @@ cdef class Cipher:
     cdef int seal_apart(self, uint8_t* out, const uint8_t* plaintext, size_t size, object ad) except -9
     cdef int open_apart(self, uint8_t* out, const uint8_t* ciphertext, size_t size, object ad) except -9
 
+    # One message under a key and counter that the caller keeps; what is opened has a tag at least.
+    @staticmethod
+    cdef int raw_seal(
+        uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
+        uint64_t counter, const uint8_t* key
+    ) noexcept nogil
+
+    @staticmethod
+    cdef int raw_open(
+        uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size,
+        uint64_t counter, const uint8_t* key
+    ) noexcept nogil
+
     cdef int seal_at(
         self, uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size
     ) noexcept nogil

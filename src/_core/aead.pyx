@@ -93,18 +93,6 @@ cdef int _open_with_bindings(
     return CIPHER_OK
 
 
-cdef int _raw_seal(
-    uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
-    uint64_t counter, const uint8_t* key
-) noexcept nogil:
-    cdef uint8_t nonce[12]
-    _make_nonce(nonce, counter)
-    if _seal == NULL:
-        return _seal_with_bindings(out, plaintext, size, ad, ad_size, nonce, key)
-    _seal(out, NULL, plaintext, size, ad, ad_size, NULL, nonce, key)
-    return CIPHER_OK
-
-
 @cython.final
 cdef class Cipher:
     """One direction of an encrypted conversation: a key and a message counter (Noise revision 34, 5.1).
@@ -163,6 +151,29 @@ cdef class Cipher:
             raise ValueError("the nonce does not fit 64 bits")
         self._nonce = value
 
+    @staticmethod
+    cdef int raw_seal(
+        uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
+        uint64_t counter, const uint8_t* key
+    ) noexcept nogil:
+        cdef uint8_t nonce[12]
+        _make_nonce(nonce, counter)
+        if _seal == NULL:
+            return _seal_with_bindings(out, plaintext, size, ad, ad_size, nonce, key)
+        _seal(out, NULL, plaintext, size, ad, ad_size, NULL, nonce, key)
+        return CIPHER_OK
+
+    @staticmethod
+    cdef int raw_open(
+        uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size,
+        uint64_t counter, const uint8_t* key
+    ) noexcept nogil:
+        cdef uint8_t nonce[12]
+        _make_nonce(nonce, counter)
+        if _open == NULL:
+            return _open_with_bindings(out, ciphertext, size, ad, ad_size, nonce, key)
+        return CIPHER_OK if _open(out, NULL, NULL, ciphertext, size, ad, ad_size, nonce, key) == 0 else CIPHER_FORGED
+
     cdef int seal_at(
         self, uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size
     ) noexcept nogil:
@@ -176,7 +187,7 @@ cdef class Cipher:
                 return CIPHER_FORGED
             self._nonce += 1
             return CIPHER_OK
-        result = _raw_seal(out, plaintext, size, ad, ad_size, self._nonce, self._key)
+        result = Cipher.raw_seal(out, plaintext, size, ad, ad_size, self._nonce, self._key)
         if result == CIPHER_OK:
             self._nonce += 1
         return result
@@ -190,17 +201,13 @@ cdef class Cipher:
             return CIPHER_EXHAUSTED
         if size < TAG_SIZE:
             return CIPHER_TOO_SHORT
-        _make_nonce(nonce, self._nonce)
         if size >= EVP_FROM and self._has_evp(EVP_OPENING):
+            _make_nonce(nonce, self._nonce)
             result = (
                 CIPHER_OK if evp_open(self._evp, out, ciphertext, size, ad, ad_size, nonce) else CIPHER_FORGED
             )
-        elif _open == NULL:
-            result = _open_with_bindings(out, ciphertext, size, ad, ad_size, nonce, self._key)
-        elif _open(out, NULL, NULL, ciphertext, size, ad, ad_size, nonce, self._key) == 0:
-            result = CIPHER_OK
         else:
-            result = CIPHER_FORGED
+            result = Cipher.raw_open(out, ciphertext, size, ad, ad_size, self._nonce, self._key)
         if result == CIPHER_OK:
             self._nonce += 1
         return result
@@ -223,7 +230,7 @@ cdef class Cipher:
         cdef uint8_t sealed[48]
         cdef int result
         memset(zeros, 0, sizeof(zeros))
-        result = _raw_seal(sealed, zeros, sizeof(zeros), NULL, 0, NONCE_LIMIT, self._key)
+        result = Cipher.raw_seal(sealed, zeros, sizeof(zeros), NULL, 0, NONCE_LIMIT, self._key)
         if result == CIPHER_OK:
             memcpy(self._key, sealed, KEY_SIZE)
             self._evp_direction = EVP_KEYLESS

@@ -12,6 +12,8 @@ cdef class BlockBuffer:
     cdef Py_ssize_t _start
     cdef Py_ssize_t _end
     cdef Py_ssize_t _peak
+    cdef bytes _name_bytes
+    cdef str _name
     cdef bint _was_filled
     cdef bint _lent
     cdef bint _trim_wanted
@@ -25,4 +27,5 @@ cdef class BlockBuffer:
     cdef int _read_scratch(self, Py_ssize_t count, list frames) except -1
     cdef Py_ssize_t _read_blocks(self, uint8_t* base, Py_ssize_t held, list frames) except -1
     cdef Py_ssize_t _open_blocks(self, uint8_t* base, Py_ssize_t held, uint8_t* apart, list frames) except -1
+    cdef str _name_at(self, const uint8_t* p, size_t size)
     cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1

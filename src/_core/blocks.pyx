@@ -5,9 +5,11 @@ An object belongs to one thread at a time.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove
 
 from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, OPENSSL_FROM, TAG_SIZE
 from librats._core.frame_layout cimport LENGTH_PREFIX, RELEASE_GIL_FROM
@@ -41,6 +43,8 @@ cdef class BlockBuffer:
         self._start = 0
         self._end = 0
         self._peak = 0
+        self._name_bytes = b""
+        self._name = ""
         self._was_filled = False
         self._lent = False
         self._trim_wanted = False
@@ -261,6 +265,18 @@ cdef class BlockBuffer:
             if self.error is not None:
                 break
         return at
+
+    cdef str _name_at(self, const uint8_t* p, size_t size):
+        """The name at p, or None where it is not UTF-8. Those of one type get the same object, decoded once."""
+        cdef const uint8_t* last = <const uint8_t*>PyBytes_AS_STRING(self._name_bytes)
+        if <size_t>PyBytes_GET_SIZE(self._name_bytes) == size and memcmp(last, p, size) == 0:
+            return self._name
+        try:
+            self._name = PyUnicode_DecodeUTF8(<const char*>p, size, NULL)
+        except UnicodeDecodeError:
+            return None
+        self._name_bytes = PyBytes_FromStringAndSize(<const char*>p, size)
+        return self._name
 
     cdef int _read_frames(self, const uint8_t* p, size_t size, list frames) except -1:
         raise TypeError("what a block holds is for a subclass to read")

@@ -59,6 +59,10 @@ cdef class ByteQueue:
         self._end = held
         return self._data + self._end
 
+    cdef int _put_json(self, const uint8_t* name, size_t name_size, const uint8_t* text, size_t size) except -1:
+        """Queue a JSON message; its name has at most 255 bytes."""
+        raise TypeError("what a message looks like is for a subclass to say")
+
     cdef void _taken(self, size_t size) noexcept:
         self._start += size
         self.taken += size

@@ -18,6 +18,7 @@ cdef enum:
     F_ERROR = 0x04
     F_CANCEL = 0x05
     F_FRAGMENT = 0x06
+    F_FOLLOWS = 0x07
     F_DATAGRAM = 0x08
     F_STREAM_OPEN = 0x10
     F_STREAM_DATA = 0x11
@@ -31,6 +32,9 @@ cdef enum:
     F_HELLO = 0x24
     F_PEERS = 0x25
     F_SUCCESSION = 0x26
+
+cdef enum:
+    KIND_JSON = 0
 
 cdef enum:
     FRAGMENT_LAST = 0x01

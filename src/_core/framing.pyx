@@ -19,7 +19,7 @@ from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, OPENSSL_FROM, TAG_S
 from librats._core.byte_queue cimport ByteQueue
 from librats._core.frame_layout cimport (
     F_ERROR, F_FRAGMENT, F_MESSAGE, F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, FRAGMENT_LAST, FRAGMENT_REPLY,
-    FRAME_COST, HEADER, LENGTH_PREFIX, MAX_BODY, MAX_NAME, MAX_PLAINTEXT, RELEASE_GIL_FROM,
+    FRAME_COST, HEADER, KIND_JSON, LENGTH_PREFIX, MAX_BODY, MAX_NAME, MAX_PLAINTEXT, RELEASE_GIL_FROM,
 )
 from librats._core.octets cimport load_be16, store_be16, store_be32
 
@@ -97,6 +97,16 @@ cdef class FrameQueue(ByteQueue):
             taken += piece
         return 0
 
+    cdef int _add_named(self, uint8_t flags, const uint8_t* name, size_t name_size, const uint8_t* body,
+                        size_t size) except -1:
+        cdef uint8_t head[1 + MAX_NAME]
+        head[0] = <uint8_t>name_size
+        memcpy(head + 1, name, name_size)
+        return self._add(F_MESSAGE, flags, head, 1 + name_size, body, size)
+
+    cdef int _put_json(self, const uint8_t* name, size_t name_size, const uint8_t* text, size_t size) except -1:
+        return self._add_named(KIND_JSON, name, name_size, text, size)
+
     def add(self, uint8_t kind, uint8_t flags, body not None):
         """Queue a frame whose body is at hand.
 
@@ -144,25 +154,18 @@ cdef class FrameQueue(ByteQueue):
             name: Its type, at most 255 bytes.
             payload: Any contiguous buffer.
 
-        Returns:
-            Bytes queued now, as :func:`len` tells them.
-
         Raises:
             ValueError: The name is too long.
         """
         cdef Py_buffer view
-        cdef uint8_t head[1 + MAX_NAME]
         cdef Py_ssize_t size = PyBytes_GET_SIZE(name)
         if size > MAX_NAME:
             raise ValueError("a name has at most 255 bytes")
-        head[0] = <uint8_t>size
-        memcpy(head + 1, PyBytes_AS_STRING(name), size)
         PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
         try:
-            self._add(F_MESSAGE, flags, head, 1 + size, <const uint8_t*>view.buf, view.len)
+            self._add_named(flags, <const uint8_t*>PyBytes_AS_STRING(name), size, <const uint8_t*>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
-        return self._end - self._start
 
     def add_request(self, uint8_t flags, uint32_t number, uint32_t timeout_ms, bytes name not None, payload not None):
         """Queue a request.
@@ -364,33 +367,6 @@ cdef class BlockWriter:
             self._plain += run
             queue._taken(run)
         return spent
-
-    def put_stream(self, uint32_t number, uint8_t flags, data not None, Py_ssize_t offset, Py_ssize_t size):
-        """Add one frame of stream data, as long as the room allows.
-
-        Args:
-            number: The stream.
-            flags: Frame flags, for the case that all the data fits; 0 is sent where it does not.
-            data: Any contiguous buffer.
-            offset: Where in it to start.
-            size: How many bytes to send at the most.
-
-        Returns:
-            How many bytes were taken; -1 where there was no room for a frame.
-        """
-        cdef Py_buffer view
-        cdef Py_ssize_t piece
-        cdef uint8_t* target
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            if offset < 0 or size < 0 or offset > view.len or size > view.len - offset:
-                raise ValueError("offset and size lie outside the data")
-            target = self._begin_stream(number, flags, size, &piece)
-            if target != NULL:
-                memcpy(target, <const uint8_t*>view.buf + offset, piece)
-        finally:
-            PyBuffer_Release(&view)
-        return piece
 
     def put_chunks(self, uint32_t number, uint8_t flags, chunks not None, Py_ssize_t offset, Py_ssize_t size):
         """Add one frame of stream data that lies in several pieces, as long as the room allows.

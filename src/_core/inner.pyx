@@ -9,14 +9,13 @@ An object belongs to one thread at a time.
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.blocks cimport BlockBuffer
 from librats._core.byte_queue cimport ByteQueue
-from librats._core.frame_layout cimport FRAME_COST, LENGTH_PREFIX, RELEASE_GIL_FROM
+from librats._core.frame_layout cimport FRAME_COST, KIND_JSON, LENGTH_PREFIX, RELEASE_GIL_FROM
 from librats._core.messages cimport MessageRun, new_run
 from librats._core.octets cimport load_be16, load_be32, store_be16, store_be32
 
@@ -36,9 +35,6 @@ cdef enum:
     I_PING = 5
     I_TYPED = 7
     I_PEX = 8
-
-cdef enum:
-    KIND_JSON = 0
 
 
 cdef uint16_t _channel_of(const uint8_t* name, Py_ssize_t size) noexcept nogil:
@@ -67,26 +63,34 @@ cdef class InnerQueue(ByteQueue):
                   object payload) except -1:
         """Queue one; name_size is -1 where there is no name."""
         cdef Py_buffer view
-        cdef size_t head = INNER_HEADER + (NAME_LENGTH + name_size if name_size >= 0 else 0)
-        cdef uint8_t* p
         PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
         try:
-            if head + view.len + TAG_SIZE > MAX_BLOCK:
-                raise ValueError(f"{view.len} bytes do not fit a block")
-            p = self._reserve(LENGTH_PREFIX + head + view.len)
-            store_be32(p, <uint32_t>(head + view.len))
-            p += LENGTH_PREFIX
-            p[0] = kind
-            p[1] = 0
-            store_be16(p + 2, channel)
-            if name_size >= 0:
-                store_be16(p + INNER_HEADER, <uint16_t>name_size)
-                memcpy(p + INNER_HEADER + NAME_LENGTH, name, name_size)
-            memcpy(p + head, view.buf, view.len)
-            self._end += LENGTH_PREFIX + head + view.len
+            return self._add_bytes(kind, channel, name, name_size, <const uint8_t*>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
+
+    cdef int _add_bytes(self, uint8_t kind, uint16_t channel, const uint8_t* name, Py_ssize_t name_size,
+                        const uint8_t* payload, size_t size) except -1:
+        cdef size_t head = INNER_HEADER + (NAME_LENGTH + name_size if name_size >= 0 else 0)
+        cdef uint8_t* p
+        if head + size + TAG_SIZE > MAX_BLOCK:
+            raise ValueError(f"{size} bytes do not fit a block")
+        p = self._reserve(LENGTH_PREFIX + head + size)
+        store_be32(p, <uint32_t>(head + size))
+        p += LENGTH_PREFIX
+        p[0] = kind
+        p[1] = 0
+        store_be16(p + 2, channel)
+        if name_size >= 0:
+            store_be16(p + INNER_HEADER, <uint16_t>name_size)
+            memcpy(p + INNER_HEADER + NAME_LENGTH, name, name_size)
+        if size:
+            memcpy(p + head, payload, size)
+        self._end += LENGTH_PREFIX + head + size
         return 0
+
+    cdef int _put_json(self, const uint8_t* name, size_t name_size, const uint8_t* text, size_t size) except -1:
+        return self._add_bytes(I_TYPED, 0, name, name_size, text, size)
 
     def add(self, uint8_t kind, payload not None, uint16_t channel=0):
         """Queue an inner message of any type.
@@ -108,15 +112,11 @@ cdef class InnerQueue(ByteQueue):
             name: The channel's name, UTF-8.
             payload: Any contiguous buffer.
 
-        Returns:
-            Bytes queued now.
-
         Raises:
             ValueError: It does not fit a block of 64 MiB.
         """
         cdef uint16_t channel = _channel_of(<const uint8_t*>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
         self._add(I_APP, channel, NULL, -1, payload)
-        return self._end - self._start
 
     def add_typed(self, bytes name not None, payload not None):
         """Queue a Typed message: JSON with the name of its type.
@@ -125,9 +125,6 @@ cdef class InnerQueue(ByteQueue):
             name: The type, UTF-8, at most 65,535 bytes.
             payload: The JSON text: any contiguous buffer.
 
-        Returns:
-            Bytes queued now.
-
         Raises:
             ValueError: The name is too long, or it does not fit a block of 64 MiB.
         """
@@ -135,7 +132,6 @@ cdef class InnerQueue(ByteQueue):
         if size > MAX_TYPE_NAME:
             raise ValueError("a type has at most 65,535 bytes")
         self._add(I_TYPED, 0, <const uint8_t*>PyBytes_AS_STRING(name), size, payload)
-        return self._end - self._start
 
 
 @cython.final
@@ -259,8 +255,6 @@ cdef class InnerReader(BlockBuffer):
     cdef object _channel
     cdef int _last_channel
     cdef object _last_found
-    cdef bytes _last_name_bytes
-    cdef str _last_name
     cdef MessageRun _run
     cdef readonly uint64_t skipped
     cdef readonly uint64_t others
@@ -275,8 +269,6 @@ cdef class InnerReader(BlockBuffer):
         self._channel = channel
         self._last_channel = NO_CHANNEL
         self._last_found = None
-        self._last_name_bytes = b""
-        self._last_name = ""
         self._run = None
         self.skipped = 0
         self.others = 0
@@ -324,23 +316,11 @@ cdef class InnerReader(BlockBuffer):
             return 0
         name_size = load_be16(p)
         p += NAME_LENGTH
-        name = self._name(p, name_size)
+        name = self._name_at(p, name_size)
         if name is None:
             self.skipped += 1
             return 0
         return self._deliver(KIND_JSON, name, p + name_size, size - NAME_LENGTH - name_size, frames)
-
-    cdef str _name(self, const uint8_t* p, size_t size):
-        """The name at p, or None where it is not UTF-8. A run of messages of one type decodes it once."""
-        cdef const uint8_t* last = <const uint8_t*>PyBytes_AS_STRING(self._last_name_bytes)
-        if <size_t>PyBytes_GET_SIZE(self._last_name_bytes) == size and memcmp(last, p, size) == 0:
-            return self._last_name
-        try:
-            self._last_name = PyUnicode_DecodeUTF8(<const char*>p, size, NULL)
-        except UnicodeDecodeError:
-            return None
-        self._last_name_bytes = PyBytes_FromStringAndSize(<const char*>p, size)
-        return self._last_name
 
     cdef int _deliver(self, int kind, str name, const uint8_t* payload, size_t size, list frames) except -1:
         """Add a message to the run that it continues, or begin one."""

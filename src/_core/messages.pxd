@@ -13,9 +13,8 @@ cdef class Message:
 cdef class MessageRun:
     cdef readonly int kind
     cdef readonly str name
-    cdef readonly list payloads
+    cdef list _payloads
     cdef readonly Py_ssize_t cost
-    cdef readonly Py_ssize_t longest
     cdef Py_ssize_t _overhead
 
     cdef int append(self, const uint8_t* payload, size_t size) except -1
@@ -25,8 +24,7 @@ cdef inline MessageRun new_run(int kind, str name, Py_ssize_t overhead):
     cdef MessageRun run = MessageRun.__new__(MessageRun)
     run.kind = kind
     run.name = name
-    run.payloads = []
+    run._payloads = []
     run.cost = 0
-    run.longest = 0
     run._overhead = overhead
     return run

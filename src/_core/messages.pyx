@@ -28,23 +28,20 @@ cdef class Message:
 cdef class MessageRun:
     """Messages of one kind and name that arrived back to back; at least one.
 
-    ``payloads`` are their contents in order, ``longest`` the size of the longest, and ``cost`` what they took of the
-    message window together. Iterating gives each as a :class:`Message`.
+    ``cost`` is what they took of the message window together. Iterating gives each as a :class:`Message`.
     """
 
     cdef int append(self, const uint8_t* payload, size_t size) except -1:
-        self.payloads.append(PyBytes_FromStringAndSize(<const char*>payload, size))
+        self._payloads.append(PyBytes_FromStringAndSize(<const char*>payload, size))
         self.cost += self._overhead + <Py_ssize_t>size
-        if <Py_ssize_t>size > self.longest:
-            self.longest = size
         return 0
 
     def __len__(self):
         """How many messages."""
-        return len(self.payloads)
+        return len(self._payloads)
 
     def __iter__(self):
-        return (self.message(index) for index in range(len(self.payloads)))
+        return (self.message(index) for index in range(len(self._payloads)))
 
     def message(self, Py_ssize_t index):
         """Return one of them.
@@ -56,53 +53,48 @@ cdef class MessageRun:
             IndexError: There are not so many.
         """
         cdef bytes payload
-        if not 0 <= index < len(self.payloads):
-            raise IndexError(f"message {index} of {len(self.payloads)}")
-        payload = self.payloads[index]
+        if not 0 <= index < len(self._payloads):
+            raise IndexError(f"message {index} of {len(self._payloads)}")
+        payload = self._payloads[index]
         return make_message(self.kind, self.name, payload, self._overhead + len(payload))
 
-    def cost_of(self, Py_ssize_t count):
-        """Return what the first so many of them took of the message window."""
+    def payloads(self, Py_ssize_t first, Py_ssize_t count):
+        """Return the contents of some of them.
+
+        Args:
+            first: Where they begin, from 0.
+            count: How many; fewer where the run ends before.
+        """
+        return self._payloads[max(0, first):first + count]
+
+    def json_texts(self, Py_ssize_t first, Py_ssize_t count, Py_ssize_t max_size, int max_depth):
+        """Return the contents of some of them; None where one of them is longer or nests deeper than that.
+
+        Args:
+            first: Where they begin, from 0.
+            count: How many; fewer where the run ends before.
+            max_size: Longest text that is fine, in bytes.
+            max_depth: Deepest nesting that is fine; see :func:`json_nests_deeper`.
+        """
+        cdef list texts = self.payloads(first, count)
+        cdef bytes text
+        cdef Py_ssize_t size
+        for text in texts:
+            size = PyBytes_GET_SIZE(text)
+            if size > max_size or nests_deeper(<const uint8_t*>PyBytes_AS_STRING(text), size, max_depth):
+                return None
+        return texts
+
+    def cost_of(self, Py_ssize_t first, Py_ssize_t count):
+        """Return what some of them took of the message window; see :meth:`payloads`."""
         cdef Py_ssize_t cost = 0
-        cdef Py_ssize_t index
         cdef bytes payload
-        if count == len(self.payloads):
-            return self.cost
-        for index in range(min(count, len(self.payloads))):
-            payload = self.payloads[index]
-            cost += self._overhead + len(payload)
+        for payload in self.payloads(first, count):
+            cost += self._overhead + PyBytes_GET_SIZE(payload)
         return cost
 
-    def nests_deeper(self, int limit):
-        """Whether the JSON text of one of them nests deeper than a limit; see :func:`json_nests_deeper`."""
-        cdef bytes payload
-        for payload in self.payloads:
-            if nests_deeper(<const uint8_t*>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), limit):
-                return True
-        return False
-
     def __repr__(self):
-        return f"<MessageRun {self.name!r} of {len(self.payloads)}>"
-
-
-def make_run(int kind, str name not None, payloads, Py_ssize_t overhead):
-    """Make a :class:`MessageRun`.
-
-    Args:
-        kind: What the payloads are.
-        name: Their type or channel.
-        payloads: Their contents as ``bytes``, at least one.
-        overhead: What each takes of the message window beyond its length.
-    """
-    cdef MessageRun run = new_run(kind, name, overhead)
-    cdef bytes payload
-    for payload in payloads:
-        run.payloads.append(payload)
-        run.cost += overhead + len(payload)
-        run.longest = max(run.longest, <Py_ssize_t>len(payload))
-    if not run.payloads:
-        raise ValueError("a run has at least one message")
-    return run
+        return f"<MessageRun {self.name!r} of {len(self._payloads)}>"
 
 
 def make_message(int kind, str name not None, bytes payload not None, Py_ssize_t cost):

@@ -1,179 +1,374 @@
-"""The symmetric half of a Noise handshake over SHA-256 (revision 34, 5.2), and X25519, by libsodium's own functions.
+"""Whole messages of a Noise handshake over SHA-256 (revision 34, 5.2, 5.3), and X25519, by libsodium's own functions.
 
 Like those of the cipher, the functions are taken from the libsodium that PyNaCl brings: their addresses are looked up
 while this module is imported, and checked against published vectors. :data:`AVAILABLE` tells whether they are there
 and right; where they are not, ``librats.noise`` does the same with hashlib, hmac and ``nacl.bindings``, slower.
 
-An object belongs to one thread at a time.
+An object belongs to one thread at a time. A message is written or read without the interpreter's lock.
 """
 
 import ctypes
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uintptr_t
+from libc.stdint cimport uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
 
 from librats._core import aead
 
-from librats.errors import RemoteProtocolError
+from librats.errors import HandshakeError, RemoteProtocolError
 
 cdef enum:
     HASH_SIZE = 32
+    KEY_SIZE = 32
     ON_STACK = 512
+    HMAC_STATE_WORDS = 32
+
+# Places in TOKENS.
+cdef enum:
+    TOKEN_E = 0
+    TOKEN_S = 1
+    TOKEN_EE = 2
+    TOKEN_ES = 3
+    TOKEN_SE = 4
+    TOKEN_SS = 5
+
+cdef enum:
+    STEP_OK = 0
+    STEP_LOW_ORDER = -1
+    STEP_FORGED = -2
+    STEP_NO_PSK = -3
+    STEP_NO_MEMORY = -4
 
 ctypedef int (*hash_function)(uint8_t*, const uint8_t*, unsigned long long) noexcept nogil
-ctypedef int (*hmac_function)(uint8_t*, const uint8_t*, unsigned long long, const uint8_t*) noexcept nogil
+ctypedef int (*hmac_init_function)(uint64_t*, const uint8_t*, size_t) noexcept nogil
+ctypedef int (*hmac_update_function)(uint64_t*, const uint8_t*, unsigned long long) noexcept nogil
+ctypedef int (*hmac_final_function)(uint64_t*, uint8_t*) noexcept nogil
+ctypedef size_t (*size_function)() noexcept nogil
 ctypedef int (*scalarmult_function)(uint8_t*, const uint8_t*, const uint8_t*) noexcept nogil
 ctypedef int (*base_function)(uint8_t*, const uint8_t*) noexcept nogil
+ctypedef void (*wipe_function)(void*, size_t) noexcept nogil
 
 # Written once, below, while this module is imported; read only ever after.
 cdef hash_function _sha256 = NULL
-cdef hmac_function _hmac_sha256 = NULL
+cdef hmac_init_function _hmac_init = NULL
+cdef hmac_update_function _hmac_update = NULL
+cdef hmac_final_function _hmac_final = NULL
 cdef scalarmult_function _scalarmult = NULL
 cdef base_function _scalarmult_base = NULL
+cdef wipe_function _wipe = NULL
+
+TOKENS = ("e", "s", "ee", "es", "se", "ss", "psk")
+"""The tokens of handshake messages (7.1); a program holds the place of each in here, as a byte."""
 
 
 @cython.final
-cdef class Sha256State:
-    """Chaining key, handshake hash and current cipher of a handshake whose hash function is SHA-256.
+cdef class Sha256Steps:
+    """What one side of a handshake knows, and what the tokens of its messages do to that (5.3).
 
-    It has the methods of :class:`librats.noise.symmetric_state.SymmetricState`, which describes them.
-
-    Args:
-        name: The protocol name, where the hash begins; at most 32 bytes.
+    It has the methods of :class:`librats.noise.steps.Steps`, which describes them and the arguments.
     """
 
     cdef uint8_t _hash[HASH_SIZE]
     cdef uint8_t _chaining_key[HASH_SIZE]
-    cdef Cipher _cipher
+    cdef uint8_t _key[KEY_SIZE]
+    cdef uint64_t _nonce
+    cdef bint _has_key
+    cdef bint _initiator
+    cdef uint8_t _static[KEY_SIZE]
+    cdef uint8_t _static_public[KEY_SIZE]
+    cdef uint8_t _ephemeral[KEY_SIZE]
+    cdef uint8_t _remote_static[KEY_SIZE]
+    cdef uint8_t _remote_ephemeral[KEY_SIZE]
+    cdef bint _knows_remote_static
+    cdef bytes _psks
+    cdef const uint8_t* _next_psk
+    cdef Py_ssize_t _psks_left
+    cdef bint _uses_psks
 
-    def __cinit__(self, bytes name not None):
+    def __cinit__(
+        self, bytes name not None, *, bint initiator, bytes prologue not None, bytes static, bytes static_public,
+        bytes ephemeral, bytes remote_static, bytes psks not None
+    ):
         if PyBytes_GET_SIZE(name) > HASH_SIZE:
-            raise ValueError("a name of at most 32 bytes")
-        memset(self._hash, 0, HASH_SIZE)
-        memcpy(self._hash, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+            _sha256(self._hash, <const uint8_t*>PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        else:
+            memcpy(self._hash, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))  # which was all zero
         memcpy(self._chaining_key, self._hash, HASH_SIZE)
-        self._cipher = None
+        self._initiator = initiator
+        _take_key(self._ephemeral, ephemeral)
+        self._knows_remote_static = _take_key(self._remote_static, remote_static)
+        if _take_key(self._static, static) and not _take_key(self._static_public, static_public):
+            with nogil:
+                _scalarmult_base(self._static_public, self._static)
+        self._psks = psks
+        self._next_psk = <const uint8_t*>PyBytes_AS_STRING(psks)
+        self._psks_left = PyBytes_GET_SIZE(psks) // KEY_SIZE
+        self._uses_psks = self._psks_left > 0
+        self.mix_hash(prologue)
 
     def __dealloc__(self):
-        memset(self._chaining_key, 0, HASH_SIZE)
+        if _wipe != NULL:
+            _wipe(self._chaining_key, HASH_SIZE)
+            _wipe(self._key, KEY_SIZE)
+            _wipe(self._static, KEY_SIZE)
+            _wipe(self._ephemeral, KEY_SIZE)
 
     def __repr__(self):
-        return f"<Sha256State {'no key yet' if self._cipher is None else 'keyed'}>"
+        return f"<Sha256Steps {'keyed' if self._has_key else 'no key yet'}>"
 
     @property
-    def has_key(self):
-        """True from the first mixed-in key on."""
-        return self._cipher is not None
+    def static_public(self):
+        """This side's static public key; zeros where it has none."""
+        return PyBytes_FromStringAndSize(<const char*>self._static_public, KEY_SIZE)
+
+    @property
+    def remote_static(self):
+        """The other side's static public key, or None."""
+        return PyBytes_FromStringAndSize(<const char*>self._remote_static, KEY_SIZE) if (
+            self._knows_remote_static) else None
 
     @property
     def handshake_hash(self):
         """The hash over everything so far."""
         return PyBytes_FromStringAndSize(<const char*>self._hash, HASH_SIZE)
 
-    cdef int _mix_hash(self, const uint8_t* data, size_t size) except -1:
+    def mix_hash(self, bytes data not None):
+        """Bind the data to the handshake."""
+        if self._mix_hash(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) != STEP_OK:
+            raise MemoryError()
+
+    def write(self, bytes program not None, bytes payload not None):
+        """Return the message of those tokens.
+
+        Raises:
+            HandshakeError: The other side's key has low order.
+        """
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+        cdef bytes message = PyBytes_FromStringAndSize(NULL, self._overhead(program) + size)
+        cdef uint8_t* out = <uint8_t*>PyBytes_AS_STRING(message)
+        cdef const uint8_t* tokens = <const uint8_t*>PyBytes_AS_STRING(program)
+        cdef Py_ssize_t count = PyBytes_GET_SIZE(program)
+        cdef const uint8_t* plaintext = <const uint8_t*>PyBytes_AS_STRING(payload)
+        cdef int result
+        with nogil:
+            result = self._write(out, tokens, count, plaintext, size)
+        if result != STEP_OK:
+            raise _step_error(result)
+        return message
+
+    def read(self, bytes program not None, bytes message not None):
+        """Return the payload of a message of those tokens.
+
+        Raises:
+            HandshakeError: The other side's key has low order.
+            RemoteProtocolError: It is shorter than its overhead, or does not authenticate.
+        """
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(message) - self._overhead(program)
+        cdef bytes payload
+        cdef uint8_t* out
+        cdef const uint8_t* tokens = <const uint8_t*>PyBytes_AS_STRING(program)
+        cdef Py_ssize_t count = PyBytes_GET_SIZE(program)
+        cdef const uint8_t* source = <const uint8_t*>PyBytes_AS_STRING(message)
+        cdef int result
+        if size < 0:
+            raise _step_error(STEP_FORGED)
+        payload = PyBytes_FromStringAndSize(NULL, size)
+        out = <uint8_t*>PyBytes_AS_STRING(payload)
+        with nogil:
+            result = self._read(out, tokens, count, source, size)
+        if result != STEP_OK:
+            raise _step_error(result)
+        return payload
+
+    def split(self):
+        """Return the transport ciphers: initiator to responder, responder to initiator."""
+        cdef uint8_t second[HASH_SIZE]
+        self._derive(NULL, 0, second, NULL)
+        first = Cipher((<const char*>self._chaining_key)[:HASH_SIZE])
+        other = Cipher((<const char*>second)[:HASH_SIZE])
+        _wipe(second, HASH_SIZE)
+        return first, other
+
+    cdef Py_ssize_t _overhead(self, bytes program) noexcept:
+        """Bytes that keys and tags take in a message of those tokens."""
+        cdef bint has_key = self._has_key
+        cdef Py_ssize_t size = 0
+        cdef uint8_t token
+        for token in program:
+            if token == TOKEN_E:
+                size += KEY_SIZE
+                has_key = has_key or self._uses_psks
+            elif token == TOKEN_S:
+                size += KEY_SIZE + (TAG_SIZE if has_key else 0)
+            else:
+                has_key = True
+        return size + (TAG_SIZE if has_key else 0)
+
+    cdef int _write(
+        self, uint8_t* out, const uint8_t* tokens, Py_ssize_t count, const uint8_t* payload, size_t size
+    ) noexcept nogil:
+        cdef Py_ssize_t index
+        cdef int result
+        for index in range(count):
+            if tokens[index] == TOKEN_E:
+                _scalarmult_base(out, self._ephemeral)
+                result = self._mix_ephemeral(out)
+                out += KEY_SIZE
+            elif tokens[index] == TOKEN_S:
+                result = self._encrypt_and_hash(out, self._static_public, KEY_SIZE)
+                out += KEY_SIZE + (TAG_SIZE if self._has_key else 0)
+            else:
+                result = self._mix_secret(tokens[index])
+            if result != STEP_OK:
+                return result
+        return self._encrypt_and_hash(out, payload, size)
+
+    cdef int _read(
+        self, uint8_t* out, const uint8_t* tokens, Py_ssize_t count, const uint8_t* message, size_t size
+    ) noexcept nogil:
+        cdef Py_ssize_t index
+        cdef int result
+        for index in range(count):
+            if tokens[index] == TOKEN_E:
+                memcpy(self._remote_ephemeral, message, KEY_SIZE)
+                result = self._mix_ephemeral(message)
+                message += KEY_SIZE
+            elif tokens[index] == TOKEN_S:
+                result = self._decrypt_and_hash(self._remote_static, message, KEY_SIZE)
+                self._knows_remote_static = result == STEP_OK
+                message += KEY_SIZE + (TAG_SIZE if self._has_key else 0)
+            else:
+                result = self._mix_secret(tokens[index])
+            if result != STEP_OK:
+                return result
+        return self._decrypt_and_hash(out, message, size)
+
+    cdef int _mix_ephemeral(self, const uint8_t* public_key) noexcept nogil:
+        cdef int result = self._mix_hash(public_key, KEY_SIZE)
+        if self._uses_psks:
+            # 9.2: a pre-shared key alone gives the same keys every time; the ephemeral one makes them unique.
+            self._mix_key(public_key)
+        return result
+
+    cdef int _mix_secret(self, uint8_t token) noexcept nogil:
+        cdef uint8_t secret[KEY_SIZE]
+        cdef bint initiator_ephemeral = token == TOKEN_EE or token == TOKEN_ES
+        cdef bint responder_ephemeral = token == TOKEN_EE or token == TOKEN_SE
+        cdef const uint8_t* mine = self._static
+        cdef const uint8_t* theirs = self._remote_static
+        if token > TOKEN_SS:
+            return self._mix_psk()
+        if initiator_ephemeral if self._initiator else responder_ephemeral:
+            mine = self._ephemeral
+        if responder_ephemeral if self._initiator else initiator_ephemeral:
+            theirs = self._remote_ephemeral
+        if _scalarmult(secret, mine, theirs) != 0:
+            return STEP_LOW_ORDER
+        self._mix_key(secret)
+        _wipe(secret, KEY_SIZE)
+        return STEP_OK
+
+    cdef void _mix_key(self, const uint8_t* secret) noexcept nogil:
+        self._derive(secret, KEY_SIZE, self._key, NULL)
+        self._has_key = True
+        self._nonce = 0
+
+    cdef int _mix_psk(self) noexcept nogil:
+        cdef uint8_t to_hash[HASH_SIZE]
+        cdef int result
+        if not self._psks_left:
+            return STEP_NO_PSK
+        self._psks_left -= 1
+        self._derive(self._next_psk, KEY_SIZE, to_hash, self._key)
+        self._next_psk += KEY_SIZE
+        result = self._mix_hash(to_hash, HASH_SIZE)
+        self._has_key = True
+        self._nonce = 0
+        _wipe(to_hash, HASH_SIZE)
+        return result
+
+    cdef int _mix_hash(self, const uint8_t* data, size_t size) noexcept nogil:
         cdef uint8_t stacked[ON_STACK]
         cdef uint8_t* joined = stacked
         if HASH_SIZE + size > ON_STACK:
             joined = <uint8_t*>malloc(HASH_SIZE + size)
             if joined == NULL:
-                raise MemoryError()
+                return STEP_NO_MEMORY
         memcpy(joined, self._hash, HASH_SIZE)
         if size:
             memcpy(joined + HASH_SIZE, data, size)
         _sha256(self._hash, joined, HASH_SIZE + size)
         if joined != stacked:
             free(joined)
-        return 0
+        return STEP_OK
 
-    def mix_hash(self, bytes data not None):
-        """Bind the data to the handshake."""
-        self._mix_hash(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    cdef int _encrypt_and_hash(self, uint8_t* out, const uint8_t* plaintext, size_t size) noexcept nogil:
+        if not self._has_key:
+            memcpy(out, plaintext, size)
+            return self._mix_hash(out, size)
+        Cipher.raw_seal(out, plaintext, size, self._hash, HASH_SIZE, self._nonce, self._key)
+        self._nonce += 1  # a handshake's key seals a message or two
+        return self._mix_hash(out, size + TAG_SIZE)
 
-    cdef int _derive(self, bytes secret, uint8_t* second, uint8_t* third) except -1:
-        """Set the chaining key and derive one or two keys more (4.3): HMAC as in RFC 5869, without info."""
-        cdef uint8_t extracted[HASH_SIZE]
-        cdef uint8_t step[HASH_SIZE + 1]
-        _hmac_sha256(
-            extracted, <const uint8_t*>PyBytes_AS_STRING(secret), PyBytes_GET_SIZE(secret), self._chaining_key
-        )
-        step[0] = 1
-        _hmac_sha256(self._chaining_key, step, 1, extracted)
-        memcpy(step, self._chaining_key, HASH_SIZE)
-        step[HASH_SIZE] = 2
-        _hmac_sha256(second, step, HASH_SIZE + 1, extracted)
-        if third != NULL:
-            memcpy(step, second, HASH_SIZE)
-            step[HASH_SIZE] = 3
-            _hmac_sha256(third, step, HASH_SIZE + 1, extracted)
-        memset(extracted, 0, HASH_SIZE)
-        memset(step, 0, HASH_SIZE)
-        return 0
-
-    def mix_key(self, bytes input_key_material not None):
-        """Take a shared secret in; the next message part is encrypted under what comes of it."""
-        cdef uint8_t key[HASH_SIZE]
-        self._derive(input_key_material, key, NULL)
-        self._cipher = Cipher((<const char*>key)[:HASH_SIZE])
-        memset(key, 0, HASH_SIZE)
-
-    def mix_key_and_hash(self, bytes pre_shared_key not None):
-        """Take a pre-shared key in (9.2)."""
-        cdef uint8_t to_hash[HASH_SIZE]
-        cdef uint8_t key[HASH_SIZE]
-        self._derive(pre_shared_key, to_hash, key)
-        self._mix_hash(to_hash, HASH_SIZE)
-        self._cipher = Cipher((<const char*>key)[:HASH_SIZE])
-        memset(key, 0, HASH_SIZE)
-
-    def encrypt_and_hash(self, bytes plaintext not None):
-        """Encrypt, if there is a key, and bind the result to the handshake."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(plaintext)
-        cdef bytes out
-        if self._cipher is None:
-            self.mix_hash(plaintext)
-            return plaintext
-        out = PyBytes_FromStringAndSize(NULL, size + TAG_SIZE)
-        # A handshake's key seals a message or two; its counter is never used up.
-        self._cipher.seal_at(
-            <uint8_t*>PyBytes_AS_STRING(out), <const uint8_t*>PyBytes_AS_STRING(plaintext), size, self._hash, HASH_SIZE
-        )
-        self.mix_hash(out)
-        return out
-
-    def decrypt_and_hash(self, bytes ciphertext not None):
-        """Decrypt, if there is a key, and bind what came to the handshake.
-
-        Raises:
-            RemoteProtocolError: It does not authenticate.
-        """
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(ciphertext)
-        cdef bytes out
-        if self._cipher is None:
-            self.mix_hash(ciphertext)
-            return ciphertext
-        if size < TAG_SIZE:
-            raise RemoteProtocolError("a sealed message has at least 16 bytes")
-        out = PyBytes_FromStringAndSize(NULL, size - TAG_SIZE)
-        if self._cipher.open_at(
-            <uint8_t*>PyBytes_AS_STRING(out), <const uint8_t*>PyBytes_AS_STRING(ciphertext), size, self._hash, HASH_SIZE
+    cdef int _decrypt_and_hash(self, uint8_t* out, const uint8_t* ciphertext, size_t size) noexcept nogil:
+        """Take what is, decrypted, so many bytes."""
+        if not self._has_key:
+            memcpy(out, ciphertext, size)
+            return self._mix_hash(ciphertext, size)
+        if Cipher.raw_open(
+            out, ciphertext, size + TAG_SIZE, self._hash, HASH_SIZE, self._nonce, self._key
         ) != CIPHER_OK:
-            raise RemoteProtocolError("a message does not authenticate")
-        self.mix_hash(ciphertext)
-        return out
+            return STEP_FORGED
+        self._nonce += 1
+        return self._mix_hash(ciphertext, size + TAG_SIZE)
 
-    def split(self):
-        """Return the transport ciphers: initiator to responder, responder to initiator."""
-        cdef uint8_t second[HASH_SIZE]
-        self._derive(b"", second, NULL)
-        first = Cipher((<const char*>self._chaining_key)[:HASH_SIZE])
-        other = Cipher((<const char*>second)[:HASH_SIZE])
-        memset(second, 0, HASH_SIZE)
-        return first, other
+    cdef void _derive(self, const uint8_t* secret, size_t size, uint8_t* second, uint8_t* third) noexcept nogil:
+        """Set the chaining key and derive one or two keys more (4.3): HMAC as in RFC 5869, without info."""
+        cdef uint64_t keyed[HMAC_STATE_WORDS]
+        cdef uint64_t state[HMAC_STATE_WORDS]
+        cdef uint8_t extracted[HASH_SIZE]
+        cdef uint8_t number = 1
+        _hmac_init(state, self._chaining_key, HASH_SIZE)
+        _hmac_update(state, secret, size)
+        _hmac_final(state, extracted)
+        _hmac_init(keyed, extracted, HASH_SIZE)
+        memcpy(state, keyed, sizeof(state))
+        _hmac_update(state, &number, 1)
+        _hmac_final(state, self._chaining_key)
+        _next_key(keyed, self._chaining_key, 2, second)
+        if third != NULL:
+            _next_key(keyed, second, 3, third)
+        _wipe(keyed, sizeof(keyed))
+        _wipe(extracted, HASH_SIZE)
+
+
+cdef void _next_key(const uint64_t* keyed, const uint8_t* previous, uint8_t number, uint8_t* out) noexcept nogil:
+    cdef uint64_t state[HMAC_STATE_WORDS]
+    memcpy(state, keyed, sizeof(state))
+    _hmac_update(state, previous, HASH_SIZE)
+    _hmac_update(state, &number, 1)
+    _hmac_final(state, out)
+
+
+cdef bint _take_key(uint8_t* target, bytes key) except -1:
+    if key is None:
+        return False
+    if PyBytes_GET_SIZE(key) != KEY_SIZE:
+        raise ValueError("a key has 32 bytes")
+    memcpy(target, PyBytes_AS_STRING(key), KEY_SIZE)
+    return True
+
+
+cdef object _step_error(int result):
+    if result == STEP_LOW_ORDER:
+        return HandshakeError("the public key has low order and protects nothing")
+    if result == STEP_FORGED:
+        return RemoteProtocolError("a handshake message does not authenticate")
+    return MemoryError() if result == STEP_NO_MEMORY else IndexError("no pre-shared key is left")
 
 
 def x25519_public(bytes private_key not None):
@@ -204,7 +399,7 @@ def x25519(bytes private_key not None, bytes public_key not None):
 
 def _load():
     """Take libsodium's functions out of PyNaCl's module, if they are there and give the right answers."""
-    global _sha256, _hmac_sha256, _scalarmult, _scalarmult_base
+    global _sha256, _hmac_init, _hmac_update, _hmac_final, _scalarmult, _scalarmult_base, _wipe
     if aead.BACKEND != "libsodium":
         return False
     try:
@@ -214,29 +409,35 @@ def _load():
         addresses = [
             ctypes.cast(getattr(library, name), ctypes.c_void_p).value
             for name in (
-                "crypto_hash_sha256", "crypto_auth_hmacsha256", "crypto_scalarmult_curve25519",
-                "crypto_scalarmult_curve25519_base",
+                "crypto_hash_sha256", "crypto_auth_hmacsha256_init", "crypto_auth_hmacsha256_update",
+                "crypto_auth_hmacsha256_final", "crypto_scalarmult_curve25519", "crypto_scalarmult_curve25519_base",
+                "sodium_memzero", "crypto_auth_hmacsha256_statebytes",
             )
         ]
     except (ImportError, AttributeError, OSError, TypeError):
         return False
-    if None in addresses:
+    if None in addresses or (<size_function><uintptr_t>addresses[7])() > HMAC_STATE_WORDS * sizeof(uint64_t):
         return False
     _sha256 = <hash_function><uintptr_t>addresses[0]
-    _hmac_sha256 = <hmac_function><uintptr_t>addresses[1]
-    _scalarmult = <scalarmult_function><uintptr_t>addresses[2]
-    _scalarmult_base = <base_function><uintptr_t>addresses[3]
+    _hmac_init = <hmac_init_function><uintptr_t>addresses[1]
+    _hmac_update = <hmac_update_function><uintptr_t>addresses[2]
+    _hmac_final = <hmac_final_function><uintptr_t>addresses[3]
+    _scalarmult = <scalarmult_function><uintptr_t>addresses[4]
+    _scalarmult_base = <base_function><uintptr_t>addresses[5]
+    _wipe = <wipe_function><uintptr_t>addresses[6]
     return _agrees()
 
 
 cdef bint _agrees() except -1:
     cdef uint8_t out[HASH_SIZE]
-    cdef bytes key = b"\x0b" * 20 + bytes(12)
+    cdef uint64_t state[HMAC_STATE_WORDS]
+    cdef bytes key = b"\x0b" * 20
     _sha256(out, <const uint8_t*>b"abc", 3)  # FIPS 180-4
     if (<const char*>out)[:HASH_SIZE].hex() != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad":
         return False
-    # RFC 4231, 4.2; HMAC pads its key with zeros, so 20 bytes of key and 12 of zeros are the same key.
-    _hmac_sha256(out, <const uint8_t*>b"Hi There", 8, <const uint8_t*>PyBytes_AS_STRING(key))
+    _hmac_init(state, <const uint8_t*>PyBytes_AS_STRING(key), 20)  # RFC 4231, 4.2
+    _hmac_update(state, <const uint8_t*>b"Hi There", 8)
+    _hmac_final(state, out)
     if (<const char*>out)[:HASH_SIZE].hex() != "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7":
         return False
     # RFC 7748, 6.1.

@@ -5,17 +5,15 @@ An object belongs to one thread at a time.
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeUTF8
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
 
 from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.blocks cimport BlockBuffer
 from librats._core.frame_layout cimport (
-    F_CANCEL, F_DATAGRAM, F_ERROR, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG, F_REKEY, F_REPLY,
-    F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, F_SUCCESSION, FRAGMENT_LAST,
-    FRAGMENT_REPLY, FRAME_COST, HEADER, MAX_NOISE,
+    F_CANCEL, F_DATAGRAM, F_ERROR, F_FOLLOWS, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG,
+    F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, F_SUCCESSION,
+    FRAGMENT_LAST, FRAGMENT_REPLY, FRAME_COST, HEADER, MAX_NOISE,
 )
 from librats._core.messages cimport Message, MessageRun, new_run
 from librats._core.octets cimport load_be16, load_be32
@@ -23,6 +21,10 @@ from librats._core.octets cimport load_be16, load_be32
 cdef enum:
     KIND_BITS = 0x03
     REQUEST_HEAD = 9  # number, deadline and the length of the name
+    FOLLOWED = 24  # id of a link and a count
+    MAX_FOLLOWED = 64
+
+cdef str NOT_UTF8 = "a name that is not UTF-8"
 
 
 @cython.final
@@ -42,6 +44,7 @@ cdef class BlockReader(BlockBuffer):
     go away                         code, text
     ping, pong, datagram, hello     body
     peers                           body
+    follows                         body, what it took of the window
     =============================== ==================================
 
     Unknown types are counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
@@ -55,8 +58,6 @@ cdef class BlockReader(BlockBuffer):
     cdef bytearray _parts
     cdef bytearray _reply_parts
     cdef Py_ssize_t _parts_cost
-    cdef bytes _last_name_bytes
-    cdef str _last_name
     cdef MessageRun _run
     cdef readonly uint64_t skipped
     cdef readonly uint64_t window_used
@@ -68,8 +69,6 @@ cdef class BlockReader(BlockBuffer):
         self._parts = None
         self._reply_parts = None
         self._parts_cost = 0
-        self._last_name_bytes = b""
-        self._last_name = ""
         self._run = None
         self.skipped = 0
         self.window_used = 0
@@ -105,7 +104,7 @@ cdef class BlockReader(BlockBuffer):
             if <size_t>(end - p) < length:
                 self.error = "a frame longer than its block"
                 return 0
-            if kind == F_MESSAGE or kind == F_REQUEST:
+            if kind == F_MESSAGE or kind == F_REQUEST or kind == F_FOLLOWS:
                 if self._parts is not None:
                     self.error = "a message among the fragments of another"
                     return 0
@@ -116,7 +115,13 @@ cdef class BlockReader(BlockBuffer):
                     if self.error is not None:
                         return 0
                     continue
-                self._read_request(flags, p, length, FRAME_COST + length, frames)
+                if kind == F_REQUEST:
+                    self._read_request(flags, p, length, FRAME_COST + length, frames)
+                elif length % FOLLOWED or length > MAX_FOLLOWED * FOLLOWED:
+                    self.error = "a list of links that breaks off or is too long"
+                    return 0
+                else:
+                    frames.append((F_FOLLOWS, flags, (<const char*>p)[:length], FRAME_COST + length))
             elif kind == F_STREAM_DATA:
                 if length < 4:
                     self.error = "stream data without its number"
@@ -141,19 +146,6 @@ cdef class BlockReader(BlockBuffer):
             p += length
         return 0
 
-    cdef str _name(self, const uint8_t* p, size_t size):
-        """The name at p, or None with the error set. A run of messages of one type decodes it once."""
-        cdef const uint8_t* last = <const uint8_t*>PyBytes_AS_STRING(self._last_name_bytes)
-        if <size_t>PyBytes_GET_SIZE(self._last_name_bytes) == size and memcmp(last, p, size) == 0:
-            return self._last_name
-        try:
-            self._last_name = PyUnicode_DecodeUTF8(<const char*>p, size, NULL)
-        except UnicodeDecodeError:
-            self.error = "a name that is not UTF-8"
-            return None
-        self._last_name_bytes = PyBytes_FromStringAndSize(<const char*>p, size)
-        return self._last_name
-
     cdef int _read_message(self, uint8_t flags, const uint8_t* p, size_t size, Py_ssize_t fragments_cost,
                            list frames) except -1:
         """Add a message to the run that it continues, or begin one. ``fragments_cost`` is 0 where it came whole."""
@@ -168,8 +160,9 @@ cdef class BlockReader(BlockBuffer):
         if <Py_ssize_t>payload_size > self._max_message:
             self.error = f"a message longer than {self._max_message} bytes"
             return 0
-        name = self._name(p + 1, name_size)
+        name = self._name_at(p + 1, name_size)
         if name is None:
+            self.error = NOT_UTF8
             return 0
         if fragments_cost:
             run = new_run(flags & KIND_BITS, name, fragments_cost - payload_size)
@@ -191,8 +184,9 @@ cdef class BlockReader(BlockBuffer):
             self.error = f"a message longer than {self._max_message} bytes"
             return 0
         message = Message.__new__(Message)
-        message.name = self._name(p + REQUEST_HEAD, p[REQUEST_HEAD - 1])
+        message.name = self._name_at(p + REQUEST_HEAD, p[REQUEST_HEAD - 1])
         if message.name is None:
+            self.error = NOT_UTF8
             return 0
         message.request_id = load_be32(p)
         message.timeout_ms = load_be32(p + 4)
@@ -287,8 +281,10 @@ cdef class BlockReader(BlockBuffer):
             if size < 5 or size < 5 + <size_t>p[4]:
                 self.error = "a stream shorter than its name"
                 return 0
-            name = self._name(p + 5, p[4])
-            if name is not None:
+            name = self._name_at(p + 5, p[4])
+            if name is None:
+                self.error = NOT_UTF8
+            else:
                 frames.append((kind, flags, number, load_be32(p), name))
         else:
             self._read_reason(kind, flags, number, p, size, frames)

@@ -20,7 +20,7 @@ from librats.hearing import HearingVerbs
 from librats.keeping import KeepingVerbs
 from librats.meeting import LocalMeeting
 from librats.peers.access import Access, AccessList
-from librats.peers.arguments import DEFAULT, Default, encode_text
+from librats.peers.arguments import DEFAULT, Default, check_timeout, encode_text
 from librats.peers.identity import Identity
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
@@ -310,7 +310,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
                 the local network or is in the :attr:`book`, or ``"peer-id@host:port"``.
             strategy: How to reach it.
             expect_id: The only peer id that is accepted; any other fails before this side shows its own.
-            timeout: Seconds for everything; the configured ``connect_timeout`` where it is None.
+            timeout: Seconds for everything, above 0; the configured ``connect_timeout`` where it is None.
 
         Returns:
             The peer; the one that is there already where it is connected.
@@ -319,10 +319,11 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             ConnectError: It cannot be reached; ``attempts`` tells everything that was tried.
             PeerLimitReached: ``max_peers`` are connected.
             PeerDenied: :attr:`allow` or :attr:`deny` does not let this client talk to it.
-            UsageError: The client is not running, the target makes no sense, or a peer id is expected where encryption
-                is off.
+            UsageError: The client is not running, the target or the timeout makes no sense, or a peer id is expected
+                where encryption is off.
         """
         manager = self._running()
+        check_timeout(timeout)
         try:
             strategy = ConnectionStrategy(strategy)
         except ValueError:
@@ -365,16 +366,22 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
 
         Raises:
             PeerNotConnected: There is no session with it, and it is not being dialled again.
+            UsageError: It is another client's peer, or no peer id.
         """
-        peer_id = peer.id if isinstance(peer, Peer) else peer
+        peer_id = self._own(peer).id if isinstance(peer, Peer) else peer
         was_lost = self._remembering is not None and self._remembering.leave(peer_id)
         if was_lost and peer_id not in self.peers:
             return
         await self._find(peer).close(reason)
 
+    def _own(self, peer: Peer) -> Peer:
+        if peer.inbox.handlers is not self._handlers:
+            raise UsageError(f"{peer!r} is another client's peer: give its id, or this client's own peer of that id")
+        return peer
+
     def _find(self, peer: Peer | str) -> Peer:
         if isinstance(peer, Peer):
-            return peer
+            return self._own(peer)
         found = self._running().peers.get(peer) if isinstance(peer, str) else None
         if found is None:
             check_peer_id(peer)
@@ -424,13 +431,14 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
 
         Raises:
             PeerNotConnected: ``to`` is not connected.
-            UsageError: The data has no JSON form or is over a limit, or the client is not running.
+            UsageError: The data has no JSON form or is over a limit, ``to`` is another client's peer, or the client is
+                not running.
         """
         if to is None:
             return self.try_send(type, data)
-        waiting = self._find(to).start_sending(type, data)
-        if waiting is not None:
-            await waiting
+        peer = to if isinstance(to, Peer) and to.inbox.handlers is self._handlers else self._find(to)
+        if not peer.shortcut.take(type, data):
+            await peer.send_the_long_way(type, data)
         return 1
 
     def try_send(self, type: str, data: Any = None, *, to: Peer | str | None = None) -> int:
@@ -446,7 +454,8 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
 
         Raises:
             PeerNotConnected: ``to`` is not connected.
-            UsageError: The data has no JSON form or is over a limit, or the client is not running.
+            UsageError: The data has no JSON form or is over a limit, ``to`` is another client's peer, or the client is
+                not running.
         """
         if to is not None:
             return int(self._find(to).try_send(type, data))
@@ -472,7 +481,8 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
 
         Raises:
             PeerNotConnected: ``to`` is not connected.
-            UsageError: It is no contiguous buffer, or longer than ``max_message_size``.
+            UsageError: It is no contiguous buffer, or longer than ``max_message_size``, or ``to`` is another client's
+                peer.
         """
         if to is not None:
             await self._find(to).send_bytes(data, channel=channel)
@@ -492,7 +502,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
 
         Raises:
             PeerNotConnected: ``to`` is not connected.
-            UsageError: It is longer than ``max_message_size``, or no text.
+            UsageError: It is longer than ``max_message_size``, or no text, or ``to`` is another client's peer.
         """
         if to is not None:
             await self._find(to).send_text(text, channel=channel)

@@ -215,20 +215,24 @@ class _Race:
         self._config = config
         self._expect_id = expect_id
         self._loop = asyncio.get_running_loop()
-        self._running: dict[asyncio.Task[Link], tuple[Address, float]] = {}
+        self._running: dict[asyncio.Task[Link], Address] = {}
+        self._begun: dict[Address, float] = {}
         self.attempts: list[ConnectionAttempt] = []
         self.last_error: BaseException | None = None
         self.refused_here = False
 
     async def run(self, addresses: list[Address]) -> Link | None:
         """Start the attempts one after the other, and return the first link that is ready, or None."""
+        if len(addresses) == 1:
+            return await self._run_alone(addresses[0])
         waiting = list(reversed(addresses))
         try:
             while waiting or self._running:
                 if waiting:
                     address = waiting.pop()
+                    self._begun[address] = self._loop.time()
                     task = self._loop.create_task(self._attempt(address), name=f"librats dial {address}")
-                    self._running[task] = (address, self._loop.time())
+                    self._running[task] = address
                 link = await self._first_done(self._config.attempt_delay if waiting else None)
                 if link is not None:
                     self.give_up("another address was quicker")
@@ -241,13 +245,25 @@ class _Race:
                 await asyncio.wait(tasks)
         return None
 
+    async def _run_alone(self, address: Address) -> Link | None:
+        """Make the only attempt, without a task that would take turns of the loop to be heard of."""
+        self._begun[address] = self._loop.time()
+        try:
+            link = await self._attempt(address)
+        except Exception as error:
+            self._note(address, describe(error))
+            self.last_error = error
+            return None
+        self._note(address)
+        return link
+
     async def _first_done(self, timeout: float | None) -> Link | None:
         done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         winner = None
         for task in [task for task in self._running if task in done]:
-            address, started = self._running.pop(task)
+            address = self._running.pop(task)
             error = task.exception()
-            self._note(address, started, "" if error is None else describe(error))
+            self._note(address, "" if error is None else describe(error))
             if error is None:
                 winner = winner or task.result()
             else:
@@ -256,11 +272,11 @@ class _Race:
 
     def give_up(self, why: str) -> None:
         """Note every attempt that is still running as given up."""
-        for address, started in self._running.values():
-            self._note(address, started, why)
+        for address in list(self._begun):
+            self._note(address, why)
 
-    def _note(self, address: Address, started: float, error: str) -> None:
-        duration = self._loop.time() - started
+    def _note(self, address: Address, error: str = "") -> None:
+        duration = self._loop.time() - self._begun.pop(address)
         self.attempts.append(
             ConnectionAttempt(address=address, method=ConnectionMethod.TCP, duration=duration, error=error)
         )
@@ -271,14 +287,21 @@ class _Race:
             self._manager.admission.refusals[denied.limit] += 1
             self.refused_here = True
             raise denied
-        link = self._manager.new_link(expect_id=self._expect_id)
+        made: list[Link] = []
+
+        def new_link() -> Link:
+            # Called once the connection is there: the peer gets it ready meanwhile.
+            made.append(self._manager.new_link(expect_id=self._expect_id))
+            return made[-1]
+
         try:
             async with asyncio.timeout(self._config.dial_timeout):
-                await self._network.dial_tcp(lambda: link, address)
+                await self._network.dial_tcp(new_link, address)
         except TimeoutError:
             raise HandshakeError(f"no connection within {self._config.dial_timeout:g} s") from None
+        link = made[-1]
         try:
-            await asyncio.shield(link.settled)
+            await link.settled
         except asyncio.CancelledError:
             if not self._manager.spare(link):
                 link.abort()

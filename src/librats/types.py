@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from librats.errors import UsageError
@@ -47,11 +48,7 @@ class Address(NamedTuple):
     @property
     def is_literal(self) -> bool:
         """True where the host is an IP address rather than a name."""
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return True
+        return _is_ip_address(self.host)
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -72,6 +69,15 @@ class Address(NamedTuple):
         if len(port) > len(str(_MAX_PORT)) or int(port) > _MAX_PORT:
             raise UsageError(f"not an address: {text!r}; a port is at most {_MAX_PORT}")
         return cls(host, int(port))
+
+
+@lru_cache(maxsize=256)
+def _is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class ConnectionStrategy(StrEnum):

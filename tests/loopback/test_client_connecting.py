@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,12 +25,22 @@ from librats import (
     SessionConfig,
     UsageError,
 )
+from librats.services.session import Link
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from tests.loopback.conftest import Connect, MakeClient, Pair, Until
 
+TRANSPORT = (
+    "abort",
+    "can_write_eof",
+    "close",
+    "get_extra_info",
+    "is_closing",
+    "set_write_buffer_limits",
+    "write_eof",
+)
 WAIT = 20.0
 LOOPBACK = "127.0.0.1"
 pytestmark = pytest.mark.timeout(60)
@@ -84,6 +95,25 @@ async def test_an_address_may_be_given_in_every_form(make_client: MakeClient) ->
         assert (peer.id, peer.method, peer.is_connected) == (b.peer_id, ConnectionMethod.TCP, True)
         assert peer.address.port == port
     assert a.statistics()["peers_connected"] == 1
+
+
+async def test_each_side_of_a_connect_writes_twice(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: dict[bool, list[int]] = {True: [], False: []}
+    made = Link.connection_made
+
+    def connection_made(link: Link, transport: Any) -> None:
+        def write(data: bytes) -> None:
+            written[link.initiator].append(len(data))
+            transport.write(data)
+
+        rest: Any = SimpleNamespace(**{name: getattr(transport, name) for name in TRANSPORT}, write=write)
+        made(link, rest)
+
+    monkeypatch.setattr(Link, "connection_made", connection_made)
+    alice, bob = await soon(make_client()), await soon(make_client())
+    await soon(alice.connect((LOOPBACK, bob.listen_port)))
+    # The three messages of the handshake and the two hellos; the dialler's hello goes along with its last message.
+    assert [len(written[side]) for side in (True, False)] == [2, 2]
 
 
 async def test_small_messages_do_not_wait_for_others(make_client: MakeClient, connect: Connect) -> None:

@@ -19,7 +19,7 @@ from librats._core.unframing import BlockReader
 
 KEY = bytes(range(32))
 ROUND = 256 * 1024
-KINDS = [*range(7), 8, *range(0x10, 0x15), *range(0x20, 0x26), 0x30, 0x7F, 0xFF]
+KINDS = [*range(9), *range(0x10, 0x15), *range(0x20, 0x26), 0x30, 0x7F, 0xFF]
 
 numbers = st.sampled_from([0, 1, 2, 255, 0xFFFFFFFF]) | st.integers(0, 0xFFFFFFFF)
 names = st.text(max_size=8).map(str.encode) | st.binary(max_size=4)
@@ -44,6 +44,7 @@ def bodies(draw: st.DrawFn) -> tuple[int, bytes]:
         oracle.PONG: number + number,
         oracle.GO_AWAY: bytes([len(name)]) + name + short,
         oracle.REKEY: b"",
+        oracle.FOLLOWS: (number * 6)[: len(short) % 2 * 24] * draw(st.sampled_from([1, 2, 64, 65])),
     }
     if kind in (oracle.ERROR, oracle.STREAM_RESET, oracle.STREAM_STOP):
         body = number + bytes([len(name)]) + name + short
@@ -181,7 +182,7 @@ def test_rounds_of_any_size_carry_everything_in_order_and_within_the_credit(
         writer.put_queue(control)
         spent = writer.put_queue(messages, -1 if credit is None else credit)
         while stream < len(streams):
-            taken = writer.put_stream(stream + 1, 1, streams[stream], at, len(streams[stream]) - at)
+            taken = writer.put_chunks(stream + 1, 1, [streams[stream]], at, len(streams[stream]) - at)
             if taken < 0:
                 break
             at += taken
@@ -230,6 +231,7 @@ def random_frames(source: random.Random) -> bytes:
             oracle.PING: number + number,
             oracle.PONG: number + number,
             oracle.GO_AWAY: name + tail,
+            oracle.FOLLOWS: number * 6,
         }.get(kind, number + name + tail)
         out += oracle.frame(kind, source.choice((0, 1, 2, 3, 255)), body)
     return out

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reference import framing as oracle
-from tests.unit.session.joined import KEYS, Pair, Side, errors_of, random_pieces
+from tests.unit.session.joined import KEYS, Pair, Side, errors_of, random_pieces, read_all
 
 from librats.config import MIN_MESSAGE_WINDOW, SessionConfig
 from librats.errors import ClosedError, RemoteError
@@ -196,7 +196,7 @@ class Model:
                     moved = True
                 for stream in use.streams.values():
                     stream.write_eof()
-                    data = stream.read_all(now=self.pair.now)
+                    data = read_all(stream, now=self.pair.now)
                     self.direction(stream.number, 1 - which).received += data
                     moved = moved or bool(data)
             if not moved and not any(use.side.session.wants_to_send for use in self.sides):

@@ -16,6 +16,7 @@ MESSAGE, REQUEST, REPLY, ERROR, CANCEL, FRAGMENT, DATAGRAM = 1, 2, 3, 4, 5, 6, 8
 STREAM_OPEN, STREAM_DATA, STREAM_WINDOW, STREAM_RESET, STREAM_STOP = range(0x10, 0x15)
 PING, PONG, GO_AWAY, REKEY, HELLO, PEERS = range(0x20, 0x26)
 SUCCESSION = 0x26
+FOLLOWS = 0x07
 
 MAX_BLOCK = 65535
 MAX_PLAINTEXT = MAX_BLOCK - 16
@@ -152,10 +153,10 @@ class Reader:
             return
         if kind == REKEY:
             self.sealer.rekey()
-        if (kind in (MESSAGE, REQUEST) and 0 in self._lanes) or (kind in (REPLY, ERROR) and 2 in self._lanes):
+        if (kind in (MESSAGE, REQUEST, FOLLOWS) and 0 in self._lanes) or (kind in (REPLY, ERROR) and 2 in self._lanes):
             raise Refused("in the middle of another")
         cost = 64 + len(body)
-        if kind in (MESSAGE, REQUEST):
+        if kind in (MESSAGE, REQUEST, FOLLOWS):
             self.window_used += cost
         fields = self._fields(kind, body, cost)
         if fields is None:
@@ -186,8 +187,8 @@ class Reader:
 
     def _fields(self, kind: int, body: bytes, cost: int) -> Fields | None:
         taking = _Taking(body)
-        if kind == MESSAGE:
-            return (*self._content(taking), cost)
+        if kind in (MESSAGE, FOLLOWS):
+            return (*(self._content(taking) if kind == MESSAGE else self._links(body)), cost)
         if kind == REQUEST:
             number, timeout_ms = taking.u32(), taking.u32()
             name, payload = self._content(taking)
@@ -216,6 +217,11 @@ class Reader:
         if kind in (PING, PONG, DATAGRAM, HELLO, PEERS, SUCCESSION):
             return (taking.rest(),)
         return () if kind == REKEY else None
+
+    def _links(self, body: bytes) -> tuple[bytes]:
+        if len(body) % 24 or len(body) > 64 * 24:
+            raise Refused("links")
+        return (body,)
 
     def _content(self, taking: _Taking) -> tuple[str, bytes]:
         name = taking.name()

@@ -16,7 +16,17 @@ from librats import Identity, UsageError, blocking
 # What the parts of the library call on each other, and not the application.
 INTERNAL = {
     librats.RatsClient: set[str](),
-    librats.Peer: {"drop", "inbox", "link", "links", "start_sending", "try_send_encoded", "use"},
+    librats.Peer: {
+        "drop",
+        "inbox",
+        "link",
+        "links",
+        "send_the_long_way",
+        "sent_elsewhere",
+        "shortcut",
+        "try_send_encoded",
+        "use",
+    },
     librats.Stream: {"accept", "changed", "refuse", "wait_accepted"},
     librats.MessageIterator: set[str](),
     librats.PeerBook: {

@@ -255,16 +255,43 @@ async def test_an_address_dialled_before_gives_the_peer_that_is_there() -> None:
 
 
 @pytest.mark.parametrize("turns", range(5))
-async def test_cancelling_ends_every_attempt(turns: int) -> None:
-    world = World(found=V4[:3])
+@pytest.mark.parametrize("count", [1, 3])
+async def test_cancelling_ends_every_attempt(turns: int, count: int) -> None:
+    world = World(found=V4[:count])
     task = asyncio.create_task(world.connect(Address("host", 1)))
     for _ in range(turns):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert all(link.aborted for link in world.links if not link.settled.done())
+    assert all(link.aborted for link in world.links)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_the_only_attempt_needs_no_task_and_the_next_turn_ends_it() -> None:
+    world = World()
+    tasks = []
+
+    def answer(link: FakeLink) -> None:
+        tasks.append(len(asyncio.all_tasks()))
+        world.succeeds(link)
+
+    world.answer = {V4[0]: answer}
+    connecting = asyncio.create_task(world.connect(V4[0]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert connecting.done()
+    assert tasks == [2]
+
+
+async def test_the_only_attempt_is_told_when_its_time_is_up() -> None:
+    world = World()
+    with pytest.raises(ConnectError) as raised:
+        await world.connect(V4[0], timeout=0.01)
+    assert [(attempt.address, attempt.error) for attempt in raised.value.attempts] == [
+        (V4[0], "no answer within 0.01 s")
+    ]
+    assert [link.aborted for link in world.links] == [True]
 
 
 async def test_closing_ends_every_connect_under_way() -> None:

@@ -3,20 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
+from librats._core import symmetric
 from librats._core.aead import Cipher
 from librats.errors import HandshakeError, RemoteProtocolError, UsageError
 from librats.noise import dh
-from librats.noise.cipher_state import TAG_SIZE
-from librats.noise.patterns import HandshakePattern, NoiseProtocol, Token
-from librats.noise.symmetric_state import new_state
+from librats.noise.patterns import NoiseProtocol, Token
+from librats.noise.steps import Steps, new_steps, overhead_of, program_of
 
 __all__ = ["MAX_MESSAGE_SIZE", "Handshake"]
 
-E, S, PSK = Token.E, Token.S, Token.PSK  # looking a member up in its class takes time
-
 MAX_MESSAGE_SIZE = 65535
 """Bytes that a handshake message may have at most, its keys and tags included (section 3)."""
+
+
+class _Message(NamedTuple):
+    program: bytes
+    overhead: int
+
+
+class _Plan(NamedTuple):
+    """What follows from the protocol's name and the side, for every handshake alike."""
+
+    protocol: NoiseProtocol
+    messages: tuple[_Message, ...]
+    has_static: bool
+    knows_static: bool
+    has_ephemeral: bool
+    known_keys: tuple[bool, ...]
+    """The keys that are known beforehand, the initiator's first (5.3): True for one of this side."""
+
+
+@lru_cache(maxsize=64)
+def _plan(protocol_name: str, initiator: bool) -> _Plan:
+    protocol = NoiseProtocol.parse(protocol_name)
+    pattern = protocol.pattern
+    messages = []
+    has_key = False
+    for tokens in pattern.messages:
+        overhead, has_key = overhead_of(tokens, has_key=has_key, uses_psks=pattern.psk_count > 0)
+        messages.append(_Message(program_of(tokens), overhead))
+    return _Plan(
+        protocol,
+        tuple(messages),
+        has_static=pattern.is_known(initiator=initiator) or pattern.sends(Token.S, initiator=initiator),
+        knows_static=pattern.is_known(initiator=not initiator),
+        has_ephemeral=pattern.sends(Token.E, initiator=initiator),
+        known_keys=tuple(owner == initiator for owner in (True, False) if pattern.is_known(initiator=owner)),
+    )
 
 
 class Handshake:
@@ -61,12 +97,9 @@ class Handshake:
         "_handshake_hash",
         "_index",
         "_initiator",
-        "_private_keys",
-        "_protocol",
-        "_psks",
-        "_remote_keys",
-        "_static_public",
-        "_symmetric",
+        "_plan",
+        "_remote_static",
+        "_steps",
     )
 
     def __init__(
@@ -82,42 +115,39 @@ class Handshake:
         static_public: bytes | None = None,
     ) -> None:
         """Take the keys, and bind the prologue and the keys that are known beforehand."""
-        self._protocol = NoiseProtocol.parse(protocol_name)
+        self._plan = plan = _plan(protocol_name, initiator)
         self._initiator = initiator
-        pattern = self._protocol.pattern
-        has_static = pattern.is_known(initiator=initiator) or pattern.sends(Token.S, initiator=initiator)
-        _require_key("static", static, needed=has_static)
-        _require_key("remote_static", remote_static, needed=pattern.is_known(initiator=not initiator))
-        sends_ephemeral = pattern.sends(Token.E, initiator=initiator)
-        if sends_ephemeral:
+        _require_key("static", static, needed=plan.has_static)
+        _require_key("remote_static", remote_static, needed=plan.knows_static)
+        if plan.has_ephemeral:
             _require_key("ephemeral", ephemeral, needed=True)
-        if len(psks) != pattern.psk_count or any(len(psk) != dh.KEY_SIZE for psk in psks):
-            raise UsageError(f"psks: this pattern wants {pattern.psk_count} of {dh.KEY_SIZE} bytes each")
-
-        self._static_public = static_public
-        self._private_keys: dict[str, bytes] = {}
-        self._remote_keys: dict[str, bytes] = {}
-        if static is not None:
-            self._private_keys[Token.S] = bytes(static)
-        if ephemeral is not None and sends_ephemeral:
-            self._private_keys[Token.E] = bytes(ephemeral)
-        if remote_static is not None:
-            self._remote_keys[Token.S] = bytes(remote_static)
-        self._psks = [bytes(psk) for psk in reversed(psks)]
+        psk_count = plan.protocol.pattern.psk_count
+        if len(psks) != psk_count or any(len(psk) != dh.KEY_SIZE for psk in psks):
+            raise UsageError(f"psks: this pattern wants {psk_count} of {dh.KEY_SIZE} bytes each")
         self._index = 0
         self._failed = False
         self._handshake_hash: bytes | None = None
+        self._remote_static = remote_static
         self._ciphers: tuple[Cipher, Cipher] | None = None
-        self._symmetric = new_state(protocol_name, self._protocol.digest)
-        self._symmetric.mix_hash(bytes(prologue))
-        self._mix_known_keys(pattern)
+        self._steps: Steps | symmetric.Sha256Steps | None = new_steps(
+            plan.protocol,
+            initiator=initiator,
+            prologue=bytes(prologue),
+            static=static if static is None else bytes(static),
+            static_public=static_public,
+            ephemeral=bytes(ephemeral) if ephemeral is not None and plan.has_ephemeral else None,
+            remote_static=remote_static if remote_static is None else bytes(remote_static),
+            psks=b"".join(psks),
+        )
+        for is_mine in plan.known_keys:
+            self._steps.mix_hash(self._steps.static_public if is_mine else bytes(remote_static or b""))
 
     def __repr__(self) -> str:
         """Tell the protocol, the side and how far it has come, never a key."""
         side = "initiator" if self._initiator else "responder"
-        total = len(self._protocol.pattern.messages)
+        total = len(self._plan.messages)
         state = "failed" if self._failed else "complete" if self.is_complete else f"{self._index} of {total} messages"
-        return f"<Handshake {self._protocol.name} {side}, {state}>"
+        return f"<Handshake {self._plan.protocol.name} {side}, {state}>"
 
     @property
     def is_complete(self) -> bool:
@@ -141,7 +171,7 @@ class Handshake:
         A key that came in a message is there as soon as that message has been read. Whether its owner has
         proved by then to hold it, or does so in a later message, depends on the pattern (7.7); in XX it has.
         """
-        return None if self._failed else self._remote_keys.get(S)
+        return None if self._failed else self._remote_static
 
     @property
     def handshake_hash(self) -> bytes:
@@ -164,25 +194,14 @@ class Handshake:
             UsageError: It is not this side's turn, or the message would have more than 65,535 bytes.
             HandshakeError: The other side's key has low order, or the handshake failed before.
         """
-        tokens = self._next_tokens(writing=True)
-        size = self._overhead(tokens) + len(payload)
+        steps, program, overhead = self._next(writing=True)
+        size = overhead + len(payload)
         if size > MAX_MESSAGE_SIZE:
             raise UsageError(f"a handshake message has at most {MAX_MESSAGE_SIZE} bytes, not {size}")
         self._failed = True  # until all of it is done: a half-written state must never be used again
-        symmetric = self._symmetric
-        parts: list[bytes] = []
-        for token in tokens:
-            if token is E:
-                public_key = dh.public_key(self._private_keys[token])
-                parts.append(public_key)
-                self._mix_ephemeral(public_key)
-            elif token is S:
-                parts.append(symmetric.encrypt_and_hash(self._own_static()))
-            else:
-                self._mix_secret(token)
-        parts.append(symmetric.encrypt_and_hash(bytes(payload)))
-        self._advance()
-        return b"".join(parts)
+        message = steps.write(program, bytes(payload))
+        self._advance(steps)
+        return message
 
     def read_message(self, message: bytes) -> bytes:
         """Take the other side's next message and return its payload.
@@ -192,21 +211,21 @@ class Handshake:
             HandshakeError: The message is too short or too long, was changed, or comes from someone with
                 other keys or another prologue; or the handshake failed before.
         """
-        tokens = self._next_tokens(writing=False)
+        steps, program, overhead = self._next(writing=False)
         self._failed = True  # until all of it has proved right
-        least = self._overhead(tokens)
-        if not least <= len(message) <= MAX_MESSAGE_SIZE:
+        if not overhead <= len(message) <= MAX_MESSAGE_SIZE:
             raise HandshakeError(
-                f"handshake message {self._index + 1} has {least} to {MAX_MESSAGE_SIZE} bytes, not {len(message)}"
+                f"handshake message {self._index + 1} has {overhead} to {MAX_MESSAGE_SIZE} bytes, not {len(message)}"
             )
         try:
-            payload = self._read(tokens, bytes(message))
+            payload = steps.read(program, bytes(message))
         except RemoteProtocolError as error:
             raise HandshakeError(
                 f"handshake message {self._index + 1} does not authenticate: "
                 "its sender has another prologue (protocol name and version), or other keys, or it was changed"
             ) from error
-        self._advance()
+        self._remote_static = steps.remote_static
+        self._advance(steps)
         return payload
 
     def split(self) -> tuple[Cipher | None, Cipher | None]:
@@ -224,83 +243,25 @@ class Handshake:
             raise UsageError("the ciphers of this handshake have been given out")
         from_initiator, from_responder = self._ciphers
         self._ciphers = None
-        backward = None if self._protocol.pattern.is_one_way else from_responder
+        backward = None if self._plan.protocol.pattern.is_one_way else from_responder
         return (from_initiator, backward) if self._initiator else (backward, from_initiator)
 
-    def _mix_known_keys(self, pattern: HandshakePattern) -> None:
-        # 5.3: the initiator's key comes first on both sides.
-        for owner in (True, False):
-            if pattern.is_known(initiator=owner):
-                mine = owner == self._initiator
-                self._symmetric.mix_hash(self._own_static() if mine else self._remote_keys[Token.S])
-
-    def _own_static(self) -> bytes:
-        if self._static_public is None:
-            self._static_public = dh.public_key(self._private_keys[Token.S])
-        return self._static_public
-
-    def _next_tokens(self, *, writing: bool) -> tuple[Token, ...]:
+    def _next(self, *, writing: bool) -> tuple[Steps | symmetric.Sha256Steps, bytes, int]:
         if self._failed:
             raise HandshakeError("the handshake has failed")
-        if self._handshake_hash is not None:
+        if self._steps is None:
             raise UsageError("the handshake is complete")
         if ((self._index % 2 == 0) == self._initiator) is not writing:
             raise UsageError(f"it is {'the other' if writing else 'this'} side's turn to write")
-        return self._protocol.pattern.messages[self._index]
+        return self._steps, *self._plan.messages[self._index]
 
-    def _overhead(self, tokens: tuple[Token, ...]) -> int:
-        """Tell how many bytes keys and tags take in a message of these tokens."""
-        has_key = self._symmetric.has_key
-        size = 0
-        for token in tokens:
-            if token is E:
-                size += dh.KEY_SIZE
-                has_key = has_key or self._protocol.pattern.psk_count > 0
-            elif token is S:
-                size += dh.KEY_SIZE + TAG_SIZE * has_key
-            else:
-                has_key = True
-        return size + TAG_SIZE * has_key
-
-    def _read(self, tokens: tuple[Token, ...], message: bytes) -> bytes:
-        symmetric = self._symmetric
-        offset = 0
-        for token in tokens:
-            if token is E:
-                self._remote_keys[token] = message[offset : offset + dh.KEY_SIZE]
-                offset += dh.KEY_SIZE
-                self._mix_ephemeral(self._remote_keys[token])
-            elif token is S:
-                size = dh.KEY_SIZE + TAG_SIZE * symmetric.has_key
-                self._remote_keys[token] = symmetric.decrypt_and_hash(message[offset : offset + size])
-                offset += size
-            else:
-                self._mix_secret(token)
-        return symmetric.decrypt_and_hash(message[offset:])
-
-    def _mix_ephemeral(self, public_key: bytes) -> None:
-        self._symmetric.mix_hash(public_key)
-        if self._protocol.pattern.psk_count:
-            # 9.2: a pre-shared key alone gives the same keys every time; the ephemeral one makes them unique.
-            self._symmetric.mix_key(public_key)
-
-    def _mix_secret(self, token: Token) -> None:
-        if token is PSK:
-            self._symmetric.mix_key_and_hash(self._psks.pop())
-            return
-        of_initiator, of_responder = token
-        mine, theirs = (of_initiator, of_responder) if self._initiator else (of_responder, of_initiator)
-        self._symmetric.mix_key(dh.exchange(self._private_keys[mine], self._remote_keys[theirs]))
-
-    def _advance(self) -> None:
+    def _advance(self, steps: Steps | symmetric.Sha256Steps) -> None:
         self._index += 1
         self._failed = False
-        if self._index == len(self._protocol.pattern.messages):
-            self._handshake_hash = self._symmetric.handshake_hash
-            self._ciphers = self._symmetric.split()
-            # Forward secrecy: nothing here may still lead to the transport keys.
-            self._private_keys.clear()
-            del self._symmetric
+        if self._index == len(self._plan.messages):
+            self._handshake_hash = steps.handshake_hash
+            self._ciphers = steps.split()
+            self._steps = None  # forward secrecy: nothing here may still lead to the transport keys
 
 
 def _require_key(name: str, key: bytes | None, *, needed: bool) -> None:

@@ -5,26 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from librats._core import symmetric
 from librats._core.aead import Cipher
 from librats.noise.cipher_state import CipherState
 from librats.noise.dh import KEY_SIZE
 
-__all__ = ["SymmetricState", "hkdf", "new_state"]
-
-COMPILED_NAME_SIZE = 32
-
-
-def new_state(protocol_name: str, digest: str) -> SymmetricState | symmetric.Sha256State:
-    """Return a symmetric state, compiled where there is one for that hash function.
-
-    Args:
-        protocol_name: The full name, which is where the hash begins.
-        digest: Name of the hash function as hashlib has it.
-    """
-    if digest == "sha256" and symmetric.AVAILABLE and len(protocol_name) <= COMPILED_NAME_SIZE:
-        return symmetric.Sha256State(protocol_name.encode("ascii"))
-    return SymmetricState(protocol_name, digest)
+__all__ = ["SymmetricState", "hkdf"]
 
 
 def hkdf(digest: str, chaining_key: bytes, input_key_material: bytes, outputs: int) -> tuple[bytes, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 from librats.errors import UsageError
 
-__all__ = ["DEFAULT", "Default", "encode_text"]
+__all__ = ["DEFAULT", "Default", "check_timeout", "encode_text"]
 
 
 class Default:
@@ -12,6 +14,22 @@ class Default:
 
 
 DEFAULT = Default()
+
+
+def check_timeout(timeout: object) -> None:
+    """Check that something can be waited for that many seconds; None is for ever.
+
+    Raises:
+        UsageError: It is no number, or none above 0.
+    """
+    if timeout is None:
+        return
+    try:
+        is_good = isinstance(timeout, Real) and float(timeout) > 0
+    except OverflowError:  # a whole number that is too big for a float, and would be for any clock
+        is_good = False
+    if not is_good:
+        raise UsageError(f"a timeout is a number of seconds above 0, or None, not {timeout!r}")
 
 
 def encode_text(text: str) -> bytes:

@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from librats._core.messages import Message, MessageRun
@@ -30,6 +31,9 @@ Key = tuple[int, str]
 
 DEADLINE_GRACE = 1.0
 """Seconds that a handler may run beyond the deadline of its request, unless the peer gives it up before."""
+
+DECODED_TOGETHER = 64
+"""Messages of a run that are decoded before they are handled: few enough for their values to stay in the cache."""
 
 FAILURES = (Exception, asyncio.CancelledError)
 """What a plain function may raise: the result of a cancelled future raises the second one."""
@@ -137,46 +141,61 @@ class Inbox:
         "_lanes",
         "_peer",
         "datagrams_under_way",
+        "handlers",
     )
 
     def __init__(self, peer: Peer, dispatcher: Dispatcher) -> None:
         self._peer = peer
         self._dispatcher = dispatcher
+        self.handlers = dispatcher.handlers
+        """Those that hear what the peer sends."""
         self._lanes: dict[Key, _Lane] = {}
         self._answering: dict[tuple[int, int], asyncio.Task[None]] = {}
         self.datagrams_under_way = 0
         """Async handlers of datagrams that have not finished."""
 
     def deliver_run(self, link: Link, run: MessageRun) -> None:
-        """Hand messages of one type to their handlers, together where one plain function hears them."""
-        group = self._dispatcher.handlers.get(run.kind, run.name)
-        handled = 0
-        if group.alone is not None and (run.kind, run.name) not in self._lanes:
-            values = group.decode_run(run, self._dispatcher.config)
-            if values is not None:
-                handled = self._call_with_all(link, run, group.alone, values)
-        for index in range(handled, len(run)):
-            self.deliver(link, run.message(index))
+        """Hand messages of one type to their handlers, many together where one plain function hears them."""
+        handlers, config = self._dispatcher.handlers, self._dispatcher.config
+        key = (run.kind, run.name)
+        handled, size = 0, len(run)
+        while handled < size:
+            group = handlers.get(*key)
+            end = size
+            if group.alone is not None and key not in self._lanes:
+                values = group.decode_run(run, handled, DECODED_TOGETHER, config)
+                if values is not None:
+                    handled += self._call_with_all(link, run, handled, group.alone, values)
+                    continue
+                end = min(handled + DECODED_TOGETHER, size)
+            for index in range(handled, end):
+                self.deliver(link, run.message(index))
+            handled = end
 
-    def _call_with_all(self, link: Link, run: MessageRun, handler: Callable[..., Any], values: list[Any]) -> int:
+    def _call_with_all(
+        self, link: Link, run: MessageRun, first: int, handler: Callable[..., Any], values: list[Any]
+    ) -> int:
         """Call a plain function with each value; return how many it has had when it wants to be looked at again."""
         peer, handlers = self._peer, self._dispatcher.handlers
         version = handlers.version
-        count = 0
-        for value in values:
+        left = iter(values)
+        while handlers.version == version:
             try:
-                result = handler(peer, value)
+                for value in left:
+                    result = handler(peer, value)
+                    if result is not None and inspect.isawaitable(result):
+                        count = len(values) - length_hint(left)
+                        calls = _Calls(value, (_returning(result),))
+                        self._wait_for(link, run.message(first + count - 1), (run.kind, run.name), calls)
+                        link.consumed(run.cost_of(first, count - 1))
+                        return count
+                    if handlers.version != version:
+                        break
+                break
             except FAILURES as error:  # the application's code may raise anything, and must not harm the session
                 self._dispatcher.handler_failed(peer, run.name, error)
-                result = None
-            count += 1
-            if result is not None and inspect.isawaitable(result):
-                self._wait_for(link, run.message(count - 1), (run.kind, run.name), _Calls(value, (_returning(result),)))
-                link.consumed(run.cost_of(count - 1))
-                return count
-            if handlers.version != version:
-                break
-        link.consumed(run.cost_of(count))
+        count = len(values) - length_hint(left)
+        link.consumed(run.cost_of(first, count))
         return count
 
     def deliver(self, link: Link, message: Message) -> None:

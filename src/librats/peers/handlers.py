@@ -66,7 +66,7 @@ class HandlerGroup:
         [model] = models if len(models) == 1 else [None]
         self.decode: Callable[[int, bytes, SessionConfig], Any] = decode_payload if model is None else model.decode
         """Decodes a payload for all of them, where they are not mixed."""
-        self.decode_run: Callable[[MessageRun, SessionConfig], list[Any] | None] = (
+        self.decode_run: Callable[[MessageRun, int, int, SessionConfig], list[Any] | None] = (
             decode_run if model is None else model.decode_run
         )
         """Decodes many payloads, likewise; None where one of them has to be looked at on its own."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from librats._core.messages import Message, MessageRun
+from librats._core.messages import MessageRun
 from librats.config import RatsConfig
 from librats.errors import DecodeError, HandshakeError, PeerLimitReached, RatsError
 from librats.peers.access import Access
@@ -27,11 +27,12 @@ from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import receive_buffer
 from librats.services.session import Link
 from librats.services.stream import Stream
-from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
+from librats.session.events import DatagramReceived, FollowsReceived, PeersOffered, PeersWanted
 from librats.session.frames import Kind, Reason
 from librats.session.greeting import Greeting
 from librats.session.librats2_wire import Identify
 from librats.session.opening import BlockOpening, Opening
+from librats.session.order import InOrder, Order
 from librats.session.plaintext import PlaintextOpening
 from librats.session.shared_limits import SharedLimits
 from librats.types import Address, Encryption, Entropy, PeerStats
@@ -121,6 +122,7 @@ class PeerManager:
             config, handlers, self.dispatcher, tasks, self.peers, access=access or Access(), shared=self.shared
         )
         """Who may come in."""
+        self._order: Order[Link] = Order(self._deliver, config.session.message_window)
         self._waiting: dict[Link, Peer] = {}
         self._links: dict[Link, None] = {}
         self.closing = False
@@ -225,6 +227,8 @@ class PeerManager:
         if link.peer_id in self._identities:
             link.refuse(HandshakeError("that is this client itself"), Reason.REFUSED)
             return
+        if link.order_id:
+            self._order.opened(link, link.order_id, link.peer_id)
         denied = self.admission.access.check_id(link.peer_id)
         if denied is not None:
             self._turn_away(link, denied, Reason.REFUSED, denied.limit)
@@ -401,20 +405,22 @@ class PeerManager:
         if link.initiator or old.initiator or old.own_id != link.own_id:
             self._retire(peer, loser)
         if winner is not old:
-            winner.follow(old)
+            winner.follow(peer.sent_elsewhere(winner))
             self.dispatcher.announce(PathChanged(peer, old.address, winner.address))
 
-    def messages_received(self, link: Link, run: MessageRun) -> None:
-        """Hand messages to their peer's inbox."""
-        peer = self.peers.get(link.peer_id)
-        if peer is not None:
-            peer.inbox.deliver_run(link, run)
+    def messages_received(self, link: Link, item: InOrder) -> None:
+        """Hand messages and requests to their peer's inbox, in the order in which they were sent on all its links."""
+        self._order.take(link, item)
 
-    def request_received(self, link: Link, request: Message) -> None:
-        """Hand a request to its peer's inbox."""
+    def _deliver(self, link: Link, item: InOrder) -> None:
         peer = self.peers.get(link.peer_id)
-        if peer is not None:
-            peer.inbox.deliver(link, request)
+        if isinstance(item, MessageRun):
+            if peer is not None:
+                peer.inbox.deliver_run(link, item)
+        elif isinstance(item, FollowsReceived) or not link.session.requests.is_wanted(item.request_id):
+            link.consumed(item.cost)
+        elif peer is not None:
+            peer.inbox.deliver(link, item)
 
     def request_cancelled(self, link: Link, number: int) -> None:
         """Tell the peer's inbox that an answer is no longer wanted."""
@@ -479,13 +485,14 @@ class PeerManager:
         link = sorted(others, key=lambda other: not other.retired)[-1]
         link.reinstate()
         peer.use(link)
-        link.follow(old)
+        link.follow(peer.sent_elsewhere(link))
         self.dispatcher.announce(PathChanged(peer, old.address, link.address))
         return True
 
     def link_closed(self, link: Link) -> None:
         """Take note that a connection is gone, and with the last one the peer."""
         self._links.pop(link, None)
+        self._order.closed(link)
         self.admission.handshake_over(link)
         self._waiting.pop(link, None)
         if not link.ready:
@@ -500,6 +507,7 @@ class PeerManager:
 
     def _part(self, peer: Peer, code: str, reason: str) -> None:
         """Take note that the session with a peer has ended."""
+        self._order.end(peer.id, peer.links)
         del self.peers[peer.id]
         peer.disconnected = True
         self.gone.add(peer.stats)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from librats.config import RatsConfig
 from librats.errors import ClosedError, PeerNotConnected, RemoteError, RequestTimeout, UsageError
-from librats.peers.arguments import DEFAULT, Default, encode_text
+from librats.peers.arguments import DEFAULT, Default, check_timeout, encode_text
 from librats.peers.dispatch import Inbox
 from librats.session.frames import Kind, Reason
 from librats.session.models import model_of
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Peer"]
 
 
-JSON = Kind.JSON  # looking a member up takes a tenth of sending a message
 MAX_DATAGRAM = 65000
+MAX_PAST = 16
 NO_ENCRYPTION = "none, and its id is not proven"
 NOISE = "Noise XX, 25519, ChaCha20-Poly1305"
 
@@ -45,16 +45,20 @@ class Peer:
         "_gone_counters",
         "_link",
         "_links",
+        "_past",
         "attempts",
         "disconnected",
         "hello",
         "inbox",
+        "shortcut",
     )
 
     def __init__(self, link: Link, config: RatsConfig, dispatcher: Dispatcher) -> None:
         self._config = config
         self._links: list[Link] = [link]
         self._link = link
+        self.shortcut = link.session.shortcut
+        """The short way of JSON messages, for those who send; open only now and then."""
         self.inbox = Inbox(self, dispatcher)
         self.hello: Hello | None = None
         """What the peer told about itself."""
@@ -62,6 +66,7 @@ class Peer:
         """How the connection was tried, where this side dialled."""
         self._connected_at = self._link.now()
         self._gone_counters = [0, 0, 0, 0, 0]
+        self._past: tuple[tuple[bytes, int], ...] = ()
         self.disconnected = False
         """True once the session has ended."""
 
@@ -172,17 +177,15 @@ class Peer:
             PeerNotConnected: The session has ended.
             UsageError: The data has no JSON form, or is over a limit.
         """
-        waiting = self.start_sending(type, data)
-        if waiting is not None:
-            await waiting
+        if not self.shortcut.take(type, data):
+            await self.send_the_long_way(type, data)
 
-    def start_sending(self, type: str, data: Any) -> Coroutine[Any, Any, None] | None:
-        """Queue a JSON message; returns what to await where there is no room for it yet."""
+    async def send_the_long_way(self, type: str, data: Any) -> None:
+        """Send what the shortcut does not take, or raise what speaks against it."""
         name = encode_name(type)
         payload = encode_json(data, self._config.session)
-        if not self.disconnected and self._link.post(JSON, name, payload):
-            return None
-        return self._send(JSON, name, payload)
+        if self.disconnected or not self._link.post(Kind.JSON, name, payload):
+            await self._send(Kind.JSON, name, payload)
 
     async def send_bytes(self, data: Any, *, channel: str = "") -> None:
         """Send bytes as one message.
@@ -260,7 +263,7 @@ class Peer:
         Args:
             type: Type of the request, which chooses the handlers at the other side.
             data: Anything with a JSON form, or a buffer, which arrives as bytes.
-            timeout: Seconds to wait; None for ever; the configured ``request_timeout`` where it is left out.
+            timeout: Seconds to wait, above 0; None for ever; the configured ``request_timeout`` where it is left out.
             model: What the reply is decoded into, and validated by: a msgspec Struct, a dataclass, or any other type
                 that msgspec takes. None for whatever comes.
 
@@ -275,11 +278,12 @@ class Peer:
             PeerLacks: The peer is a node of the C++ library, which has no requests.
             ValidationError: The reply is not of the model.
             DecodeError: The reply is no JSON, or over a limit of this side.
-            UsageError: The data cannot be sent, no JSON can be a value of the model, or too many requests are under
-                way.
+            UsageError: The data cannot be sent, no JSON can be a value of the model, the timeout makes no sense, or too
+                many requests are under way.
         """
         expected = None if model is None else model_of(model)
         seconds = left = self._config.request_timeout if isinstance(timeout, Default) else timeout
+        check_timeout(seconds)
         name = encode_name(type)
         payload = encode_value(data, self._config.session)
         link = self._open_link()
@@ -347,7 +351,7 @@ class Peer:
         """Measure one round trip.
 
         Args:
-            timeout: Seconds to wait, or None for ever.
+            timeout: Seconds to wait, above 0; None for ever.
 
         Returns:
             Seconds.
@@ -355,7 +359,9 @@ class Peer:
         Raises:
             RequestTimeout: No answer came in time.
             PeerNotConnected: The session has ended.
+            UsageError: The timeout makes no sense.
         """
+        check_timeout(timeout)
         try:
             async with asyncio.timeout(timeout):
                 return await self._open_link().ping()
@@ -368,7 +374,10 @@ class Peer:
         Args:
             reason: Words for the peer.
         """
-        await asyncio.gather(*(link.close(Reason.CLOSED, reason) for link in self._links))
+        if len(self._links) == 1:
+            await self._links[0].close(Reason.CLOSED, reason)  # which needs no task
+        else:
+            await asyncio.gather(*(link.close(Reason.CLOSED, reason) for link in self._links))
 
     # The links behind it, for the manager
 
@@ -387,11 +396,19 @@ class Peer:
         if link not in self._links:
             self._links.append(link)
         self._link = link
+        self.shortcut = link.session.shortcut
+
+    def sent_elsewhere(self, link: Link) -> list[tuple[bytes, int]]:
+        """Tell how much was sent on every other link; what one has sent that is gone may still be on its way."""
+        others = [(other.order_id, other.messages_in_order) for other in self._links if other is not link]
+        return [*self._past, *((name, count) for name, count in others if count)]
 
     def drop(self, link: Link) -> None:
         """Forget a link that is gone, but not its counters, nor the last one's address."""
         if link in self._links:
             self._links.remove(link)
+            if link.messages_in_order:
+                self._past = (*self._past[1 - MAX_PAST :], (link.order_id, link.messages_in_order))
             self._gone_counters = [a + b for a, b in zip(self._gone_counters, _counters(link), strict=True)]
 
 

@@ -83,14 +83,30 @@ class LinkEnding(LinkState):
     def abort(self) -> None:
         """Drop the connection at once."""
         self._closing = True
+        if self._session is not None:
+            self._session.shortcut.close()
         if self._transport is not None:
             self._transport.abort()
+
+    def _check_arrival(self, session: Session) -> None:
+        """Ask the peer, behind all messages, for an answer: a connection that is closed may lose what is on its way."""
+        self._retirement.checked = session.messages_sent
+        answer = self._waiters.pong(session.ping(now=self._loop.time()))
+        answer.add_done_callback(self._arrival_checked)
+        self.request_flush()
+
+    def _arrival_checked(self, answer: asyncio.Future[float]) -> None:
+        if answer.exception() is None:
+            self.request_flush()
 
     def _leave_if_done(self, session: Session | Librats2Session) -> None:
         """Tell the peer that a retired link is done with, and close it once the peer has said so too."""
         retirement = self._retirement
         is_done = session.is_idle and not self._waiters.any_pong
         if retirement.may_leave and not retirement.has_left and is_done:
+            if isinstance(session, Session) and retirement.checked < session.messages_sent:
+                self._check_arrival(session)
+                return
             retirement.has_left = True
             session.go_away(Reason.SUPERSEDED, "another link took over")
             self.request_flush()

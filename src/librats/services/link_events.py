@@ -12,6 +12,7 @@ from librats.services.stream import Stream
 from librats.session.events import (
     DatagramReceived,
     Event,
+    FollowsReceived,
     GoAwayReceived,
     HelloReceived,
     IdentifyReceived,
@@ -60,10 +61,8 @@ class LinkEvents(LinkState):
                 event = events.popleft()
                 if not self.admitted and type(event) not in (GoAwayReceived, SessionFailed):
                     continue  # what came from somebody who was never let in is not heard
-                if type(event) is MessageRun:
+                if type(event) is MessageRun or type(event) is Message or type(event) is FollowsReceived:
                     self._owner.messages_received(link, event)
-                elif type(event) is Message:
-                    self._owner.request_received(link, event)
                 else:
                     self._take_event(event)
         finally:
@@ -130,7 +129,8 @@ class LinkEvents(LinkState):
             self._timer.cancel()
             self._timer = None
         self._arm_timer()
-        self.settled.set_result(None)
+        if not self.settled.done():  # as it is where who waited for it has given up
+            self.settled.set_result(None)
         self._owner.link_ready(self._link, hello)
 
     def _take_go_away(self, event: GoAwayReceived) -> None:

@@ -47,9 +47,10 @@ class LinkOpening(LinkEnding):
 
     def _arm_opening_timer(self, clock: OpeningClock) -> None:
         when = clock.next_timer()
-        if self._timer is None or self._timer.when() > when:
+        if self._timer is None or self._timer_at > when:
             if self._timer is not None:
                 self._timer.cancel()
+            self._timer_at = when
             self._timer = self._loop.call_at(when, self._opening_due)
 
     def _opening_due(self) -> None:
@@ -92,8 +93,9 @@ class LinkOpening(LinkEnding):
             return
         clock.heard(opening.step, now=self._loop.time())
         self._arm_opening_timer(clock)
-        self._send_opening()
-        if opening.result is not None:
+        if opening.result is None:
+            self._send_opening()
+        else:
             self._begin_session(opening, opening.result)
 
     def _begin_handshake(self, data: bytes) -> None:

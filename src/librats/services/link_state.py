@@ -17,6 +17,7 @@ from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
 from librats.session.opening import BlockOpening, Opened, PlainOpened
 from librats.session.opening_clock import OpeningClock
+from librats.session.order import LINK_ID_SIZE
 from librats.session.shared_limits import SharedLimits
 from librats.types import Address, Entropy
 
@@ -39,9 +40,7 @@ class LinkState:
         "_connected",
         "_entropy",
         "_flush_handle",
-        "_follows",
         "_held_back",
-        "_is_full",
         "_just_consumed",
         "_loop",
         "_opening",
@@ -57,7 +56,9 @@ class LinkState:
         "_spoke_first",
         "_streams",
         "_timer",
+        "_timer_at",
         "_transport",
+        "_unsent",
         "_waiters",
         "address",
         "admitted",
@@ -123,12 +124,12 @@ class LinkState:
         self._retirement = Retirement(self._loop, self.request_flush)
         self._session: Session | Librats2Session | None = None
         self._transport: asyncio.Transport | None = None
+        self._unsent = b""  # the end of the handshake, which leaves with the session's first bytes
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._flush_handle: asyncio.Handle | None = None
-        self._follows: LinkState | None = None
         self._paused = False
         self._held_back = False
-        self._is_full = False
         self._processing = False
         self._just_consumed = 0
         self._closing = False
@@ -140,7 +141,7 @@ class LinkState:
         self.closed: asyncio.Future[None] = self._loop.create_future()
         """Done when the connection is gone."""
         self.settled: asyncio.Future[None] = self._loop.create_future()
-        """Done when both sides have let each other in, or the connection is gone."""
+        """Done when both sides have let each other in, or the connection is gone; cancelled with the one who waits."""
 
     def __repr__(self) -> str:
         """Show direction, address and peer."""
@@ -181,6 +182,17 @@ class LinkState:
     def retired(self) -> bool:
         """True once another link to the peer has taken over."""
         return self._retirement.begun
+
+    @property
+    def order_id(self) -> bytes:
+        """What both sides call the link when they tell which messages come after which; empty for librats 2 framing."""
+        opened = self.opened
+        return opened.handshake_hash[:LINK_ID_SIZE] if isinstance(opened, Opened) and opened.greeting else b""
+
+    @property
+    def messages_in_order(self) -> int:
+        """How many messages and requests were queued on it; 0 in librats 2 framing, which cannot tell of it."""
+        return self._session.messages_in_order if isinstance(self._session, Session) else 0
 
     def now(self) -> float:
         """Monotonic seconds."""

@@ -13,7 +13,7 @@ from librats.session.payloads import Payload
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from librats.services.session import Link
 
@@ -42,14 +42,20 @@ class LinkVerbs(LinkState):
             UsageError: The payload is too long for one side.
         """
         session = self._session
-        if self._is_full or session is None or session.failed is not None or not self.ready:
-            self._shared.refusals["send_high_water"] += self._is_full
+        if session is None or session.failed is not None or not self.ready or self._closing:
             return False
-        if self._closing or self._retirement.has_left:
+        if self._retirement.has_left:
             return False
-        self._is_full = session.send_message(kind, name, payload) >= self._shared.send_high_water
+        high_water = self._shared.send_high_water
+        if session.queued >= high_water:
+            self._shared.refuse("send_high_water")
+            return False
+        session.send_message(kind, name, payload)
         if self._flush_handle is None:
             self.request_flush()
+        # Until the flush, which closes it, a further one needs no more than to be queued: what lets this one go, now or
+        # when there is credit, takes it along.
+        session.shortcut.open(high_water)
         return True
 
     @property
@@ -68,7 +74,6 @@ class LinkVerbs(LinkState):
             if not self.is_open:
                 raise PeerNotConnected(f"the session ended: {self.reason[1]}")
             await self._waiters.room()
-        self._is_full = False
 
     @property
     def has_reply_room(self) -> bool:
@@ -112,45 +117,14 @@ class LinkVerbs(LinkState):
                 session.requests.cancel(number)
                 self.request_flush()
 
-    def follow(self, other: Link) -> None:
-        """Send messages only when those that were sent on another link have arrived, so that they keep their order.
+    def follow(self, links: Sequence[tuple[bytes, int]]) -> None:
+        """Let the peer handle what is sent here from now on after what was sent on other links.
 
-        Not so where one of the two waits for a link already, and would have to wait for this one: after two moves
-        within a round trip, there and back.
+        Args:
+            links: Ids of those, and how many messages and requests were queued on each.
         """
-        session, before = self._session, other.session
-        if not (isinstance(session, Session) and isinstance(before, Session) and other.is_open):
-            return
-        if self._follows is not None or other.waits_for(self) or (before.has_drained and not before.messages_sent):
-            return
-        self._follows = other
-        session.hold_messages()
-        if before.has_drained:
-            self._await_arrival(other)
-        else:
-            other._waiters.emptied().add_done_callback(lambda _: self._await_arrival(other))
-
-    def waits_for(self, other: LinkState) -> bool:
-        """Whether messages on this link wait for those on another one, or on one that waits for that."""
-        link = self._follows
-        while link is not None and link is not other:
-            link = link._follows
-        return link is other
-
-    def _await_arrival(self, other: Link) -> None:
-        """Let messages go when those that have left on another link have arrived, which an answer from there tells."""
-        if other.is_open:
-            other._waiters.pong(other.session.ping(now=self._loop.time())).add_done_callback(self._go_on)
-            other.request_flush()
-        else:
-            self._go_on(None)
-
-    def _go_on(self, arrived: asyncio.Future[float] | None) -> None:
-        self._follows = None
-        if arrived is not None:
-            arrived.exception()  # where there is one the other link is gone, and we need not wait for it
-        if isinstance(self._session, Session):
-            self._session.release_messages()
+        if links and isinstance(self._session, Session):
+            self._session.send_follows(links)
             self.request_flush()
 
     def once_taken(self, function: Callable[[], None]) -> None:

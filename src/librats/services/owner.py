@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from librats._core.messages import Message, MessageRun
     from librats.services.session import Link
     from librats.services.stream import Stream
     from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
     from librats.session.frames import Kind
     from librats.session.librats2_wire import Identify
+    from librats.session.order import InOrder
 
 __all__ = ["LinkOwner"]
 
@@ -33,11 +33,8 @@ class LinkOwner(Protocol):
     def link_ready(self, link: Link, hello: bytes) -> None:
         """The peer has admitted the link too, and tells about itself."""
 
-    def messages_received(self, link: Link, run: MessageRun) -> None:
-        """Messages of one type have arrived."""
-
-    def request_received(self, link: Link, request: Message) -> None:
-        """A request has arrived."""
+    def messages_received(self, link: Link, item: InOrder) -> None:
+        """Messages of one type, or a request, have arrived, or which others they follow."""
 
     def request_cancelled(self, link: Link, number: int) -> None:
         """The peer gave a request up."""

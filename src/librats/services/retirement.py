@@ -24,6 +24,7 @@ class Retirement:
         "_loop",
         "_timer",
         "begun",
+        "checked",
         "has_left",
         "may_leave",
         "peer_has_left",
@@ -35,6 +36,8 @@ class Retirement:
         self._timer: asyncio.TimerHandle | None = None
         self.begun = False
         """True once another link has taken over."""
+        self.checked = 0
+        """How many of our messages were sent when the peer was last asked whether they have arrived."""
         self.may_leave = False
         """True once this side may say that it is done, as soon as nothing is under way."""
         self.has_left = False

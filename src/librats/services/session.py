@@ -99,8 +99,15 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             )
         if leftover := opening.leftover:
             self._session.receive_data(leftover, now=now)
-        self._owner.link_opened(self)
+        self._unsent = opening.data_to_send()
+        self._processing = True  # what the owner has to say leaves below, in this turn of the loop
+        try:
+            self._owner.link_opened(self)
+        finally:
+            self._processing = False
         self._process()
+        if self._unsent:
+            self._flush()
 
     def eof_received(self) -> bool:
         """Take the end of the peer's bytes: the connection is closed."""
@@ -157,16 +164,20 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         session, transport = self._session, self._transport
         if session is None or transport is None or self._said_all:
             return
+        session.shortcut.close()
         now = self._loop.time()
-        while not (self._paused or transport.is_closing()) and (data := session.data_to_send(now=now)):
+        while not (self._paused or transport.is_closing()):
+            data = session.data_to_send(now=now)
+            if self._unsent:
+                data, self._unsent = self._unsent + data, b""
+            if not data:
+                break
             transport.write(data)
             if not session.wants_to_send:
                 break
         events = session.take_events()
         while events and type(events[0]) is StreamChanged and self.admitted:
             self._take_event(events.popleft())
-        if self._is_full:
-            self._is_full = not self.has_room
         if self._waiters.any_for_sending:
             self._wake_for_sending(session)
         if self._said_goodbye:
@@ -180,8 +191,6 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             self._waiters.wake_senders()
         if self._waiters.any_for_reply_room and session.replies_queued <= low_water:
             self._waiters.wake_answerers()
-        if self._waiters.any_for_emptied and isinstance(session, Session) and session.has_drained:
-            self._waiters.settle_emptied()
 
     def _end_if_all_is_said(self, session: Session | Librats2Session) -> None:
         if not session.wants_to_send and not session.queued and self._transport is not None:
@@ -206,16 +215,18 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         """Let the peer in, tell it about ourselves, and take what it sends."""
         self.admitted = True
         self.session.send_hello(hello)
-        self._loop.call_soon(self._process)  # what came while the owner made up its mind, and the hello
+        if not self._processing:
+            self._loop.call_soon(self._process)  # what came while the owner made up its mind, and the hello
 
     def _arm_timer(self) -> None:
         if self._session is None or self._transport is None or self._closing or not self.ready:
             return
         when = self._session.next_timer()
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
+        self._timer_at = when  # the handles of uvloop do not all tell
         self._timer = self._loop.call_at(when, self._on_timer)
 
     def _on_timer(self) -> None:

@@ -12,7 +12,6 @@ class Waiters:
     """The futures of one link."""
 
     __slots__ = (
-        "_emptied",
         "_loop",
         "_pongs",
         "_replies",
@@ -26,7 +25,6 @@ class Waiters:
         self._pongs: dict[bytes, asyncio.Future[float]] = {}
         self._room: list[asyncio.Future[None]] = []
         self._reply_room: list[asyncio.Future[None]] = []
-        self._emptied: list[asyncio.Future[None]] = []
 
     def reply(self, number: int) -> asyncio.Future[tuple[int, bytes]]:
         """Return the future of a request's answer: its kind and content."""
@@ -70,7 +68,7 @@ class Waiters:
     @property
     def any_for_sending(self) -> bool:
         """True where somebody waits for something to leave."""
-        return bool(self._room or self._reply_room or self._emptied)
+        return bool(self._room or self._reply_room)
 
     @property
     def any_for_room(self) -> bool:
@@ -81,22 +79,6 @@ class Waiters:
     def any_for_reply_room(self) -> bool:
         """True where somebody waits for room for replies."""
         return bool(self._reply_room)
-
-    @property
-    def any_for_emptied(self) -> bool:
-        """True where somebody waits for what is queued to leave."""
-        return bool(self._emptied)
-
-    def emptied(self) -> asyncio.Future[None]:
-        """Return a future that is done when what is queued has left, or the session is gone."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._emptied.append(future)
-        return future
-
-    def settle_emptied(self) -> None:
-        """Tell everybody that what was queued has left."""
-        waiting, self._emptied = self._emptied, []
-        _wake(waiting)
 
     async def room(self) -> None:
         """Wait until :meth:`wake_senders`."""
@@ -130,7 +112,6 @@ class Waiters:
                 future.set_exception(error)
         self.wake_senders()
         self.wake_answerers()
-        self.settle_emptied()
 
 
 def _wake(waiting: list[asyncio.Future[None]]) -> None:

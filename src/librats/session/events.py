@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DatagramReceived",
     "Event",
+    "FollowsReceived",
     "GoAwayReceived",
     "HelloReceived",
     "IdentifyReceived",
@@ -65,6 +66,17 @@ class RequestCancelled:
     """The peer no longer wants the answer to one of its requests."""
 
     request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowsReceived:
+    """What the peer sends from here on comes after what it has sent on other links."""
+
+    links: tuple[tuple[bytes, int], ...]
+    """Ids of those links, and how many messages and requests were sent on each."""
+
+    cost: int
+    """What it took of the message window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +167,7 @@ Event: TypeAlias = (
     | RequestFailed
     | RequestExpired
     | RequestCancelled
+    | FollowsReceived
     | DatagramReceived
     | HelloReceived
     | IdentifyReceived

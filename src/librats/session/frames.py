@@ -39,6 +39,7 @@ class FrameType(IntEnum):
     ERROR = 0x04
     CANCEL = 0x05
     FRAGMENT = 0x06
+    FOLLOWS = 0x07
     DATAGRAM = 0x08
     STREAM_OPEN = 0x10
     STREAM_DATA = 0x11

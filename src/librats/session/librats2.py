@@ -19,7 +19,7 @@ from librats.session.exchange import decode_exchange
 from librats.session.frames import FRAME_COST, Kind, Reason
 from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType
 from librats.session.opening import Opened, PlainOpened
-from librats.session.payloads import Payload
+from librats.session.payloads import Payload, json_shortcut
 from librats.session.round_trip import RoundTrip
 from librats.session.shared_limits import SharedLimits
 from librats.types import Entropy
@@ -99,6 +99,8 @@ class Librats2Session:
         self._reader = InnerReader(opened.receiving, config.max_message_size, channel)
         self._urgent = InnerQueue()
         self._messages = InnerQueue()
+        self.shortcut = json_shortcut(self._messages, None, config, self._max_payload)
+        """The short way of JSON messages into their queue, for the driver to open."""
         self._events: deque[Event] = deque()
         self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
         self._others = 0
@@ -116,11 +118,16 @@ class Librats2Session:
         """Pings and what they tell."""
         self.failed: SessionFailed | None = None
         """Why this side gave the session up, or None."""
-        self.messages_sent = 0
+        self._sent = 0
         self.bytes_sent = 0
         self.bytes_received = 0
 
     # What the driver asks
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages that were queued."""
+        return self._sent + self.shortcut.taken
 
     @property
     def queued(self) -> int:
@@ -274,11 +281,8 @@ class Librats2Session:
         if not self.takes(size):
             raise UsageError(f"{size} bytes are over max_message_size, or over what fits one librats 2 block")
 
-    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> int:
+    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> None:
         """Queue a message: JSON as Typed, bytes and text as App on the channel of that name.
-
-        Returns:
-            What :attr:`queued` is now.
 
         Raises:
             PeerNotConnected: The session is closed.
@@ -288,10 +292,11 @@ class Librats2Session:
             self.check_size(len(payload))
         if self.failed is not None or self._going:
             raise PeerNotConnected(self.failed.message if self.failed else "the session is closed")
-        self.messages_sent += 1
+        self._sent += 1
         if kind == Kind.JSON:
-            return self._messages.add_typed(name, payload)
-        return self._messages.add_app(name, payload)
+            self._messages.add_typed(name, payload)
+        else:
+            self._messages.add_app(name, payload)
 
     def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> NoReturn:
         """Refuse.
@@ -349,11 +354,13 @@ class Librats2Session:
     def go_away(self, code: str, message: str = "") -> None:
         """End the session: nothing more can be sent. librats 2 has no word for it, so the connection is just closed."""
         self._going = True
+        self.shortcut.close()
 
     def fail(self, code: str, message: str) -> None:
         """Give the session up at once."""
         if self.failed is None:
             self.failed = SessionFailed(code, message)
+            self.shortcut.close()
             self._messages.clear()
             self._urgent.clear()
             self._shared.end_session(self._share)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from librats._core.messages import Message, MessageRun
@@ -11,6 +11,7 @@ from librats.errors import DecodeError, PeerNotConnected, RemoteProtocolError, U
 from librats.session.events import (
     DatagramReceived,
     Event,
+    FollowsReceived,
     GoAwayReceived,
     HelloReceived,
     PongReceived,
@@ -19,6 +20,7 @@ from librats.session.events import (
 )
 from librats.session.exchange import decode_exchange
 from librats.session.frames import FRAME_COST, FrameType, Kind, Reason, reason_body
+from librats.session.order import decode_follows, encode_follows
 from librats.session.payloads import Payload
 from librats.session.shared_limits import limit_words
 from librats.session.state import SessionState
@@ -55,7 +57,6 @@ STREAM_FRAMES: dict[int, Callable[..., None]] = {
 
 KIND_BITS = 0x03
 KINDS = frozenset(Kind)
-HOLD = 1 << 48  # more than any credit
 
 MAX_HELLO = 4096
 MAX_SUCCESSIONS = 16
@@ -166,10 +167,8 @@ class Session(SessionState):
     def _take_request(self, request: Message) -> None:
         self.messages_received += 1
         self._unhandled += request.cost
-        if self.requests.arrived(request.request_id):
-            self._events.append(request)
-        else:
-            self.consumed(request.cost)
+        self.requests.arrived(request.request_id)
+        self._events.append(request)
 
     def _take_frame(self, frame: tuple[Any, ...], now: float) -> None:
         kind = frame[0]
@@ -197,6 +196,9 @@ class Session(SessionState):
         if kind == FrameType.DATAGRAM:
             if frame[1] & KIND_BITS in KINDS:
                 self._events.append(DatagramReceived(Kind(frame[1] & KIND_BITS), frame[2]))
+        elif kind == FrameType.FOLLOWS:
+            self._unhandled += frame[3]
+            self._events.append(FollowsReceived(decode_follows(frame[2]), frame[3]))
         elif kind == FrameType.PEERS:
             self._take_exchange(frame[2])
         elif kind == FrameType.HELLO:
@@ -274,16 +276,13 @@ class Session(SessionState):
                 "both sides"
             )
 
-    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> int:
+    def send_message(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> None:
         """Queue a message.
 
         Args:
             kind: What the payload is.
             name: Its type, UTF-8.
             payload: Its content.
-
-        Returns:
-            What :attr:`queued` is now.
 
         Raises:
             PeerNotConnected: The session is closed.
@@ -293,8 +292,8 @@ class Session(SessionState):
             self._check_open()
         if len(payload) > self._max_payload:
             self.check_size(len(payload))
-        self.messages_sent += 1
-        return self._messages.add_message(kind, name, payload) + len(self._replies)
+        self._sent += 1
+        self._messages.add_message(kind, name, payload)
 
     def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> int:
         """Queue a request.
@@ -320,21 +319,17 @@ class Session(SessionState):
         timeout_ms = 0 if timeout is None else round(min(max(1, timeout * 1000), UINT32_MAX))
         self._messages.add_request(payload[0], number, timeout_ms, name, payload[1])
         self.requests.started(number, timeout, now)
-        self.messages_sent += 1
+        self._sent += 1
         return number
 
-    def hold_messages(self) -> None:
-        """Keep messages and requests in their queue until :meth:`release_messages`; may be done several times."""
-        self._send_credit -= HOLD
+    def send_follows(self, links: Sequence[tuple[bytes, int]]) -> None:
+        """Tell the peer that messages and requests from here on come after those on other links.
 
-    @property
-    def has_drained(self) -> bool:
-        """True where no message waits, and none would have to."""
-        return not self.queued and self._send_credit > -HOLD // 2
-
-    def release_messages(self) -> None:
-        """Undo :meth:`hold_messages` once."""
-        self._send_credit += HOLD
+        Args:
+            links: Ids of those links, and how many messages and requests were queued on each.
+        """
+        if self.failed is None and not self._going:
+            self._messages.add(FrameType.FOLLOWS, 0, encode_follows(links))
 
     def send_reply(self, number: int, payload: Payload) -> None:
         """Queue the answer to a request; nothing happens where the peer has cancelled it.
@@ -346,13 +341,15 @@ class Session(SessionState):
             self.check_size(len(payload[1]))
         if self.failed is None and self.requests.answer(number):
             self._replies.add_id(FrameType.REPLY, payload[0], number, payload[1])
-            self.messages_sent += 1
+            self._sent += 1
+            self._answers_sent += 1
 
     def send_error(self, number: int, code: str, message: str) -> None:
         """Queue the refusal of a request; nothing happens where the peer has cancelled it."""
         if self.failed is None and self.requests.answer(number):
             self._replies.add_id(FrameType.ERROR, 0, number, reason_body(code, message))
-            self.messages_sent += 1
+            self._sent += 1
+            self._answers_sent += 1
 
     def send_datagram(self, kind: Kind, payload: bytes | bytearray | memoryview) -> None:
         """Queue an unreliable message, ahead of everything reliable.
@@ -421,6 +418,7 @@ class Session(SessionState):
         """End the session: behind what is queued the peer is told, and nothing more can be sent."""
         if not self._going and self.failed is None:
             self._going = True
+            self.shortcut.close()
             self._last_words = reason_body(code, message)
 
     def fail(self, code: str, message: str) -> None:
@@ -433,6 +431,7 @@ class Session(SessionState):
         if self.failed is not None:
             return
         self.failed = SessionFailed(code, message)
+        self.shortcut.close()
         for queue in (self._control, self._replies, self._messages):
             queue.clear()
         self.streams.fail_all(code, message)

@@ -62,10 +62,10 @@ class Model:
         except Exception as error:  # the application's __post_init__ may raise anything
             raise _invalid(f"{type(error).__name__}: {error}") from error
 
-    def decode_run(self, run: MessageRun, config: SessionConfig) -> list[Any] | None:
+    def decode_run(self, run: MessageRun, first: int, count: int, config: SessionConfig) -> list[Any] | None:
         """Decode messages together; None where one of them does not fit, so that each has to be decoded alone."""
         try:
-            return decode_run(run, config, self._decode)
+            return decode_run(run, first, count, config, self._decode)
         except Exception:  # the application's __post_init__ may raise anything; it is asked again
             return None
 

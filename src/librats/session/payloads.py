@@ -8,12 +8,23 @@ from typing import Any
 
 import msgspec
 
+from librats._core.byte_queue import ByteQueue
 from librats._core.messages import MessageRun, json_nests_deeper
+from librats._core.shortcut import Shortcut
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.session.frames import MAX_NAME, Kind
 
-__all__ = ["Payload", "as_buffer", "decode_payload", "decode_run", "encode_json", "encode_name", "encode_value"]
+__all__ = [
+    "Payload",
+    "as_buffer",
+    "decode_payload",
+    "decode_run",
+    "encode_json",
+    "encode_name",
+    "encode_value",
+    "json_shortcut",
+]
 
 PLAIN_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
 """What most applications send; none of them is a buffer."""
@@ -55,6 +66,18 @@ def encode_json(data: Any, config: SessionConfig) -> bytes:
     if len(text) > config.max_json_size or json_nests_deeper(text, config.max_json_depth):
         raise _over_a_limit(text, config)
     return text
+
+
+def json_shortcut(queue: ByteQueue, beside: ByteQueue | None, config: SessionConfig, max_payload: int) -> Shortcut:
+    """Return the short way into a queue, for values that :func:`encode_json` would take.
+
+    Args:
+        queue: Where messages wait.
+        beside: Counts as well for what is queued, where there is one.
+        config: Limits on JSON.
+        max_payload: Longest payload that both sides take, in bytes.
+    """
+    return Shortcut(queue, beside, _encode, min(config.max_json_size, max_payload), config.max_json_depth)
 
 
 def _over_a_limit(text: bytes, config: SessionConfig) -> UsageError:
@@ -141,14 +164,28 @@ def decode_payload(
 
 
 def decode_run(
-    run: MessageRun, config: SessionConfig, decode_json: Callable[[bytes], Any] = _decode
+    run: MessageRun, first: int, count: int, config: SessionConfig, decode_json: Callable[[bytes], Any] = _decode
 ) -> list[Any] | None:
-    """Decode messages of one type together; None where one of them has to be looked at on its own."""
+    """Decode messages of one type together.
+
+    Args:
+        run: The messages.
+        first: Which is the first one, from 0.
+        count: How many; fewer where the run ends before.
+        config: Limits on JSON.
+        decode_json: A msgspec decoder of some type.
+
+    Returns:
+        Their values; None where one of them has to be looked at on its own.
+    """
     if run.kind == Kind.BYTES:
-        return run.payloads
-    if run.kind != Kind.JSON or run.longest > config.max_json_size or run.nests_deeper(config.max_json_depth):
+        return run.payloads(first, count)
+    if run.kind != Kind.JSON:
+        return None
+    texts = run.json_texts(first, count, config.max_json_size, config.max_json_depth)
+    if texts is None:
         return None
     try:
-        return [decode_json(payload) for payload in run.payloads]
+        return list(map(decode_json, texts))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return None

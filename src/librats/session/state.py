@@ -12,6 +12,7 @@ from librats.session.frames import FRAME_COST
 from librats.session.greeting import Greeting
 from librats.session.opening import Opened
 from librats.session.pace import Pace
+from librats.session.payloads import json_shortcut
 from librats.session.requests import RequestTable
 from librats.session.round_trip import RoundTrip
 from librats.session.shared_limits import SharedLimits
@@ -19,6 +20,9 @@ from librats.session.stream_table import StreamTable
 from librats.types import Entropy
 
 __all__ = ["SessionState"]
+
+FIRST_PING = 0.05
+"""Seconds until the first round trip is measured: not while both sides are busy beginning."""
 
 MAX_EVENTS = 65536
 """Events other than messages that may wait for a driver that does not take them."""
@@ -28,6 +32,7 @@ class SessionState:
     """State and questions of a :class:`~librats.session.machine.Session`, which describes the arguments."""
 
     __slots__ = (
+        "_answers_sent",
         "_beyond_window",
         "_config",
         "_control",
@@ -48,6 +53,7 @@ class SessionState:
         "_rekeyed_count",
         "_replies",
         "_send_credit",
+        "_sent",
         "_share",
         "_shared",
         "_skipped",
@@ -61,9 +67,9 @@ class SessionState:
         "bytes_sent",
         "failed",
         "messages_received",
-        "messages_sent",
         "requests",
         "round_trip",
+        "shortcut",
         "streams",
     )
 
@@ -95,6 +101,8 @@ class SessionState:
 
         self._send_credit = greeting.message_window
         self._max_payload = min(config.max_message_size, greeting.max_message)
+        self.shortcut = json_shortcut(self._messages, self._replies, config, self._max_payload)
+        """The short way of JSON messages into their queue, for the driver to open."""
         self._window_granted = self._window
         self._window_seen = 0
         self._unhandled = 0
@@ -109,7 +117,7 @@ class SessionState:
         self.round_trip = RoundTrip(entropy)
         """Pings and what they tell."""
         self._last_received = now
-        self._next_ping = now
+        self._next_ping = now + min(FIRST_PING, config.ping_interval)
         self._rekeyed_at = now
         self._rekeyed_count = 0
         self.failed: SessionFailed | None = None
@@ -121,7 +129,8 @@ class SessionState:
         self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
         self._last_words: bytes | None = None
 
-        self.messages_sent = 0
+        self._sent = 0
+        self._answers_sent = 0
         self.messages_received = 0
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -129,9 +138,19 @@ class SessionState:
     # What the driver asks
 
     @property
+    def messages_sent(self) -> int:
+        """Messages, requests and replies that were queued."""
+        return self._sent + self.shortcut.taken
+
+    @property
     def queued(self) -> int:
         """Bytes of messages, requests and replies that wait for room at the network or at the peer."""
         return len(self._messages) + len(self._replies)
+
+    @property
+    def messages_in_order(self) -> int:
+        """Messages and requests queued so far, which keep their order; replies do not."""
+        return self.messages_sent - self._answers_sent
 
     @property
     def replies_queued(self) -> int:

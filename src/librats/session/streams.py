@@ -274,13 +274,6 @@ class StreamState:
         self._consume(len(data), now)
         return data
 
-    def read_all(self, *, now: float) -> bytes:
-        """Take everything that is buffered."""
-        data = b"".join(self._unread)[self._unread_offset :]
-        self._drop_unread()
-        self._consume(len(data), now)
-        return data
-
     def _consume(self, size: int, now: float) -> None:
         self.buffered -= size
         self._consumed += size

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Self, TypeVar
 
 from librats.errors import ConfigError, UsageError
+from librats.peers.arguments import check_timeout
 from librats.testing.agenda import Agenda, Appointment
 from librats.testing.entropy import SeededEntropy
 from librats.testing.hosts import SimHost, check_address
@@ -103,7 +104,13 @@ class SimNetwork:
 
         Raises:
             DeadlockError: Nothing is left to happen and the coroutine still waits, or the time is up.
+            UsageError: The timeout is not above 0.
         """
+        try:
+            check_timeout(timeout)
+        except UsageError:
+            main.close()
+            raise
         self.selector.time_limit = None if timeout is None else self.time + timeout
         try:
             return self._runner.run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -164,3 +165,29 @@ def test_the_peer_book_is_that_of_the_async_client(pair: Pair) -> None:
     assert pair.a.book["ab" * 32].favourite
     assert book.forget("ab" * 32)
     assert repr(book) == "<PeerBook of 1 peers>"
+
+
+@pytest.mark.parametrize("timeout", [-1, 0, math.nan])
+def test_a_timeout_is_above_zero(pair: Pair, timeout: float) -> None:
+    with pytest.raises(UsageError, match="above 0"):
+        pair.a.connect(("127.0.0.1", pair.b.listen_port), timeout=timeout)
+    with pytest.raises(UsageError, match="above 0"):
+        pair.a.request(pair.b_seen_by_a, "ask", timeout=timeout)
+    with pytest.raises(UsageError, match="above 0"):
+        pair.b_seen_by_a.request("ask", timeout=timeout)
+    with pytest.raises(UsageError, match="above 0"):
+        pair.b_seen_by_a.ping(timeout=timeout)
+
+
+def test_a_peer_of_another_client_is_refused(pair: Pair, new_client: NewClient) -> None:
+    with new_client() as other:
+        for client in (other, pair.b):
+            with pytest.raises(UsageError, match="another client's peer"):
+                client.send("n", to=pair.b_seen_by_a)
+            with pytest.raises(UsageError, match="another client's peer"):
+                client.request(pair.b_seen_by_a, "ask")
+            with pytest.raises(UsageError, match="another client's peer"):
+                client.disconnect(pair.b_seen_by_a)
+            # The form that the asyncio client gives out is no way around that.
+            with pytest.raises(UsageError, match="another client's peer"):
+                client.send_text("", to=pair.b_seen_by_a._peer)  # type: ignore[arg-type]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reference.runs import run_of
 
-from librats._core.messages import MessageRun, json_nests_deeper, make_message, make_run
+from librats._core.messages import MessageRun, json_nests_deeper, make_message
 
 
 def described(run: MessageRun) -> list[tuple[object, ...]]:
@@ -14,26 +15,35 @@ def described(run: MessageRun) -> list[tuple[object, ...]]:
 
 
 def test_a_run_gives_each_message_with_its_own_cost() -> None:
-    run = make_run(1, "chat", [b"one", b"", b"three"], 70)
+    run = run_of(1, "chat", [b"one", b"", b"three"])
     assert described(run) == [
-        (1, "chat", b"one", 73, 0, 0),
-        (1, "chat", b"", 70, 0, 0),
-        (1, "chat", b"three", 75, 0, 0),
+        (1, "chat", b"one", 72, 0, 0),
+        (1, "chat", b"", 69, 0, 0),
+        (1, "chat", b"three", 74, 0, 0),
     ]
-    assert (len(run), run.cost, run.longest) == (3, 218, 5)
-    assert [run.cost_of(count) for count in range(5)] == [0, 73, 143, 218, 218]
+    assert (len(run), run.cost) == (3, 215)
     assert repr(run) == "<MessageRun 'chat' of 3>"
+
+
+def test_a_run_tells_of_any_part_what_it_holds_and_costs() -> None:
+    run = run_of(1, "chat", [b"one", b"", b"three"])
+    assert [run.cost_of(0, count) for count in range(5)] == [0, 72, 141, 215, 215]
+    assert [run.cost_of(first, 2) for first in range(4)] == [141, 143, 74, 0]
+    assert [run.payloads(first, 2) for first in range(4)] == [[b"one", b""], [b"", b"three"], [b"three"], []]
+
+
+def test_texts_are_given_where_none_of_them_is_over_a_limit() -> None:
+    run = run_of(0, "x", [b"[[1]]", b"[]", b"12345678"])
+    assert run.json_texts(0, 3, 8, 2) == [b"[[1]]", b"[]", b"12345678"]
+    assert run.json_texts(0, 3, 7, 2) is run.json_texts(0, 3, 8, 1) is None
+    assert run.json_texts(1, 2, 8, 1) == [b"[]", b"12345678"]
+    assert run.json_texts(0, 2, 7, 2) == [b"[[1]]", b"[]"]
 
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_a_message_that_is_not_there_is_an_index_error(index: int) -> None:
     with pytest.raises(IndexError, match=f"message {index} of 3"):
-        make_run(0, "", [b"1", b"2", b"3"], 64).message(index)
-
-
-def test_a_run_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        make_run(0, "chat", [], 64)
+        run_of(0, "", [b"1", b"2", b"3"]).message(index)
 
 
 def test_a_message_made_by_hand_is_no_request() -> None:
@@ -43,10 +53,10 @@ def test_a_message_made_by_hand_is_no_request() -> None:
 
 
 @given(st.lists(st.text('[]{}"\\a1,', max_size=40), min_size=1, max_size=6), st.integers(0, 8))
-def test_a_run_nests_as_deep_as_its_deepest_message(texts: list[str], limit: int) -> None:
-    payloads = [text.encode() for text in texts]
-    run = make_run(0, "x", payloads, 64)
-    assert run.nests_deeper(limit) == any(json_nests_deeper(payload, limit) for payload in payloads)
+def test_a_run_nests_as_deep_as_its_deepest_message(messages: list[str], limit: int) -> None:
+    payloads = [message.encode() for message in messages]
+    texts = run_of(0, "x", payloads).json_texts(0, 6, 160, limit)
+    assert (texts is None) == any(json_nests_deeper(payload, limit) for payload in payloads)
 
 
 def depth_of(text: str) -> int:
@@ -70,3 +80,10 @@ def depth_of(text: str) -> int:
 @given(st.text('[]{}"\\ab', max_size=80), st.integers(0, 10))
 def test_nesting_is_measured_as_by_hand(text: str, limit: int) -> None:
     assert json_nests_deeper(text.encode(), limit) == (depth_of(text) > limit)
+
+
+@given(st.integers(0, 1000), st.integers(0, 600))
+def test_brackets_far_into_a_text_are_counted_too(before: int, depth: int) -> None:
+    text = b" " * before + b"[" * depth
+    assert json_nests_deeper(text, depth - 1) == (depth > 0)
+    assert not json_nests_deeper(text, depth)

@@ -9,17 +9,17 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reference.runs import run_of
 from tests.unit.peers.inbox_bench import PEER, Bench
 
-from librats._core.messages import make_run
 from librats.session.frames import Kind
 
-OVERHEAD = 70
+OVERHEAD = 64 + 1 + len("x")
 
 
 def deliver(bench: Bench, *payloads: bytes, kind: Kind = Kind.JSON, name: str = "x") -> int:
     """Deliver a run; returns what it cost."""
-    run = make_run(kind, name, payloads, OVERHEAD)
+    run = run_of(kind, name, payloads)
     bench.inbox.deliver_run(cast("Any", bench.link), run)
     return run.cost
 
@@ -75,6 +75,58 @@ async def test_a_function_removed_by_the_second_hears_no_third() -> None:
     cost = deliver(bench, b"1", b"2", b"3", b"4")
     assert bench.called == [1, 2, ("other", 3), ("other", 4)]
     assert bench.link.freed == cost
+
+
+@pytest.mark.parametrize("bad", [0, 63, 64, 150, 199])
+async def test_a_long_run_goes_on_behind_what_is_bad_in_it(bad: int) -> None:
+    bench = Bench()
+
+    def hear(peer: Any, data: Any) -> None:
+        bench.called.append(data)
+        if data == bad + 1:
+            raise ValueError(data)
+
+    bench.on(hear)
+    payloads = [str(number).encode() for number in range(202)]
+    payloads[bad] = b"bad"
+    cost = deliver(bench, *payloads)
+    assert bench.called == [number for number in range(202) if number != bad]
+    assert (bench.dispatcher.bad_payloads, bench.dispatcher.handler_errors) == (1, 1)
+    assert bench.link.freed == cost
+
+
+@pytest.mark.parametrize("last", [0, 63, 64, 65, 130])
+async def test_a_function_that_removes_itself_late_in_a_run_hears_no_more(last: int) -> None:
+    bench = Bench()
+
+    def hear(peer: Any, data: Any) -> None:
+        bench.called.append(data)
+        if data == last:
+            bench.handlers.remove(Kind.JSON, "x", hear)
+            raise ValueError(data)
+
+    bench.on(hear)
+    cost = deliver(bench, *[str(number).encode() for number in range(150)])
+    assert bench.called == list(range(last + 1))
+    assert (bench.dispatcher.unhandled, bench.dispatcher.handler_errors) == (149 - last, 1)
+    assert bench.link.freed == cost
+
+
+@pytest.mark.parametrize("waited_for", [0, 63, 64, 65, 130])
+async def test_a_long_run_waits_for_what_a_plain_function_returns(waited_for: int) -> None:
+    bench = Bench()
+
+    async def slow(data: Any) -> None:
+        await asyncio.sleep(0)
+        bench.called.append(data)
+
+    bench.on(lambda peer, data: slow(data) if data == waited_for else bench.called.append(data))
+    cost = deliver(bench, *[str(number).encode() for number in range(150)])
+    assert bench.called == list(range(waited_for))
+    await bench.idle()
+    assert bench.called == list(range(150))
+    assert bench.link.freed == cost
+    await bench.tasks.close()
 
 
 async def test_once_is_once_within_a_run() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -42,7 +42,8 @@ class FakeLink:
     refused: str = ""
     aborted: bool = False
     is_spare: bool = False
-    follows: FakeLink | None = None
+    follows: Sequence[tuple[bytes, int]] = ()
+    messages_in_order: int = 0
     speaks_librats2: bool = False
     own_id: str = ""
     told: list[bytes] = field(default_factory=list)
@@ -57,7 +58,9 @@ class FakeLink:
         counters = dict.fromkeys(
             ("bytes_sent", "bytes_received", "messages_sent", "messages_received", "frames_skipped", "queued"), 1
         )
-        return SimpleNamespace(**counters, streams=SimpleNamespace(count=0), round_trip=SimpleNamespace(smoothed=None))
+        return SimpleNamespace(
+            **counters, shortcut=None, streams=SimpleNamespace(count=0), round_trip=SimpleNamespace(smoothed=None)
+        )
 
     @property
     def is_usable(self) -> bool:
@@ -82,8 +85,12 @@ class FakeLink:
     def reinstate(self) -> None:
         self.retired = False
 
-    def follow(self, other: FakeLink) -> None:
-        self.follows = other
+    @property
+    def order_id(self) -> bytes:
+        return self.name.encode()
+
+    def follow(self, links: Sequence[tuple[bytes, int]]) -> None:
+        self.follows = links
 
     def once_taken(self, function: Callable[[], None]) -> None:
         function()
@@ -183,6 +190,31 @@ async def test_both_sides_come_to_use_the_same_link_whatever_order_they_see(seed
     for side in sides:
         assert side.counted(PeerConnected) == 1
         assert side.counted(PeerDisconnected) == 0
+
+
+async def test_the_link_in_use_follows_what_was_sent_on_every_other_one_gone_or_not() -> None:
+    side, peer_id = Side(), "f" * 64
+    links = [FakeLink(peer_id, True, name=str(number), messages_in_order=number) for number in range(4)]
+    for link in links[:3]:
+        side.is_ready(link)
+    assert [link.follows for link in links[:3]] == [(), [], [(b"1", 1)]]
+    side.closed(links[1])
+    side.is_ready(links[3])
+    assert links[3].follows == [(b"1", 1), (b"2", 2)]
+    side.closed(links[3])
+    assert side.in_use(peer_id) is links[2]
+    assert links[2].follows == [(b"1", 1), (b"3", 3)]
+
+
+async def test_of_the_links_that_are_gone_the_last_sixteen_are_followed() -> None:
+    side, peer_id = Side(), "f" * 64
+    links = [FakeLink(peer_id, True, name=str(number), messages_in_order=1) for number in range(20)]
+    side.is_ready(links[0])
+    for old, new in pairwise(links):
+        side.is_ready(new)
+        side.closed(old)
+    side.is_ready(FakeLink(peer_id, True))
+    assert [name for name, _ in side.in_use(peer_id).follows] == [str(number).encode() for number in range(3, 20)]
 
 
 async def test_of_opposite_links_that_of_the_smaller_id_lives() -> None:

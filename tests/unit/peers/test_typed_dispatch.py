@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from tests.reference.runs import run_of
 from tests.unit.peers.inbox_bench import PEER, Bench, Note
 
-from librats._core.messages import make_run
 from librats.errors import DecodeError, UsageError, ValidationError
 from librats.hearing import HearingVerbs
 from librats.peers.events import MessageRefused
@@ -216,7 +216,7 @@ async def test_a_run_of_messages_is_decoded_together_up_to_the_one_that_does_not
     bench.on(bench.heard, model=Chat)
     told = refusals(bench)
     payloads = [b'{"text":"a"}', b'{"text":"b"}', b'{"text":3}', b"{", b'{"text":"c"}']
-    run = make_run(Kind.JSON, "x", payloads, 70)
+    run = run_of(Kind.JSON, "x", payloads)
     bench.inbox.deliver_run(cast("Any", bench.link), run)
     assert bench.called == [Chat("a"), Chat("b"), Chat("c")]
     assert [type(event.error) for event in told] == [ValidationError, DecodeError]
@@ -233,7 +233,7 @@ async def test_a_model_may_raise_anything_within_a_run(bench: Bench) -> None:
                 raise KeyError("two")
 
     bench.on(bench.heard, model=Picky)
-    run = make_run(Kind.JSON, "x", [b'{"x":1}', b'{"x":2}', b'{"x":3}'], 70)
+    run = run_of(Kind.JSON, "x", [b'{"x":1}', b'{"x":2}', b'{"x":3}'])
     bench.inbox.deliver_run(cast("Any", bench.link), run)
     assert [value.x for value in bench.called] == [1, 3]
     assert bench.dispatcher.bad_payloads == 1
@@ -242,7 +242,7 @@ async def test_a_model_may_raise_anything_within_a_run(bench: Bench) -> None:
 async def test_a_run_for_handlers_of_different_types_reaches_each(bench: Bench) -> None:
     bench.on(bench.heard, model=Chat)
     bench.on(bench.heard, model=Move)
-    run = make_run(Kind.JSON, "x", [b'{"text":"a"}', b'{"x":1}'], 70)
+    run = run_of(Kind.JSON, "x", [b'{"text":"a"}', b'{"x":1}'])
     bench.inbox.deliver_run(cast("Any", bench.link), run)
     await bench.idle()
     assert bench.called == [Chat("a"), Move(1)]

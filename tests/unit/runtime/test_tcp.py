@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -168,6 +169,19 @@ async def test_a_closed_listener_takes_nobody_and_keeps_who_is_there() -> None:
         assert dialler.protocols[0].received == b"still here"
         again = await listen_tcp(Accepted(), LOCAL, listener.port)
         again.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a connection within the machine is there at once")
+async def test_a_connection_within_the_machine_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait(sock: socket.socket, name: tuple[str, int]) -> None:
+        raise AssertionError("it was waited for")
+
+    async with asyncio.timeout(WAIT), listening() as (listener, accepted):
+        monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", wait)
+        dialler = Accepted()
+        await dial_tcp(dialler, Address(LOCAL, listener.port))
+        (await dialler.protocols[0].made).close()
+        await (await accepted.arrivals.get()).ended
 
 
 async def test_dialling_where_nobody_listens_is_refused() -> None:

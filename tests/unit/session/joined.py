@@ -173,10 +173,18 @@ class Pair:
         received = bytearray()
         while True:
             self.settle()
-            data = target.read_all(now=self.now)
+            data = read_all(target, now=self.now)
             if not data and not source.queued:
                 return bytes(received)
             received += data
+
+
+def read_all(stream: StreamState, *, now: float) -> bytes:
+    """Take everything that a stream has buffered."""
+    received = bytearray()
+    while data := stream.read(stream.buffered, now=now):
+        received += data
+    return bytes(received)
 
 
 def errors_of(*sides: Side) -> list[str]:

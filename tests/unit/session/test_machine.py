@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.reference import framing as oracle
-from tests.unit.session.joined import KEYS, Pair, Side, errors_of
+from tests.unit.session.joined import KEYS, Pair, Side, errors_of, read_all
 
 from librats.config import SessionConfig
 from librats.errors import PeerNotConnected
@@ -19,6 +19,7 @@ from librats.session.events import (
 )
 from librats.session.frames import Kind, Reason
 from librats.session.machine import UNCROWDED_ROUND
+from librats.session.state import FIRST_PING
 
 # Change of key
 
@@ -32,8 +33,8 @@ def test_keys_change_by_count_in_both_directions_in_the_middle_of_streams() -> N
     there, back = bytearray(), bytearray()
     while len(there) < len(data) or len(back) < len(data):
         pair.settle()
-        there += theirs.read_all(now=pair.now)
-        back += ours.read_all(now=pair.now)
+        there += read_all(theirs, now=pair.now)
+        back += read_all(ours, now=pair.now)
     assert there == data
     assert back == data[::-1]
     for forward in (True, False):
@@ -120,9 +121,11 @@ def test_pings_without_answer_are_bounded() -> None:
     assert len(pair.a.session.round_trip._sent) == 1024
 
 
-def test_the_timer_pings_at_once_and_then_at_its_interval() -> None:
+def test_the_timer_pings_soon_and_then_at_its_interval() -> None:
     pair = Pair(SessionConfig(ping_interval=10.0, idle_timeout=30.0))
-    start = pair.now
+    pair.a.session.handle_timer(now=pair.now)
+    assert not pair.a.session.wants_to_send
+    start = pair.now = pair.now + FIRST_PING
     assert pair.a.session.next_timer() == start
     pair.a.session.handle_timer(now=pair.now)
     pair.settle()

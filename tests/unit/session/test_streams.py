@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from tests.reference import framing as oracle
-from tests.unit.session.joined import KEYS, Cut, Pair, byte_by_byte, errors_of, random_pieces, whole
+from tests.unit.session.joined import KEYS, Cut, Pair, byte_by_byte, errors_of, random_pieces, read_all, whole
 
 from librats.config import SessionConfig
 from librats.errors import ClosedError, RemoteError, UsageError
@@ -60,13 +60,13 @@ def test_half_close_works_in_both_orders(first: str) -> None:
     one.write_eof()
     one.write_eof()
     pair.settle()
-    assert (two.read_all(now=pair.now), two.at_end, one.at_end, one.dead) == (b"question", True, False, False)
+    assert (read_all(two, now=pair.now), two.at_end, one.at_end, one.dead) == (b"question", True, False, False)
     with pytest.raises(ClosedError):
         one.write(b"more")
     two.write(b"answer")
     two.write_eof()
     pair.settle()
-    assert (one.read_all(now=pair.now), one.at_end, one.dead, two.dead) == (b"answer", True, True, True)
+    assert (read_all(one, now=pair.now), one.at_end, one.dead, two.dead) == (b"answer", True, True, True)
 
 
 def test_an_empty_stream_ends_too() -> None:
@@ -91,7 +91,7 @@ def test_what_is_written_before_the_peer_agrees_waits_for_it() -> None:
     assert pair.b.of(StreamOpened)[0].stream.buffered == 0
     theirs = pair.b.accepted()
     pair.settle()
-    assert theirs.read_all(now=pair.now) == b"early"
+    assert read_all(theirs, now=pair.now) == b"early"
     assert theirs.at_end
 
 
@@ -105,7 +105,7 @@ def test_what_the_acceptor_writes_before_it_agrees_leaves_when_it_does() -> None
     assert ours.buffered == 0
     theirs.accept(pair.now)
     pair.settle()
-    assert ours.read_all(now=pair.now) == b"greeting"
+    assert read_all(ours, now=pair.now) == b"greeting"
 
 
 def test_reading_takes_any_piece_and_small_writes_are_put_together() -> None:
@@ -139,8 +139,8 @@ def test_partly_read_data_is_merged_and_read_to_the_end() -> None:
     ours.write(b"jkl")
     pair.settle()
     assert theirs.read(3, now=pair.now) == b"cde"
-    assert theirs.read_all(now=pair.now) == b"fghijkl"
-    assert theirs.read(10, now=pair.now) == theirs.read_all(now=pair.now) == b""
+    assert read_all(theirs, now=pair.now) == b"fghijkl"
+    assert theirs.read(10, now=pair.now) == read_all(theirs, now=pair.now) == b""
 
 
 def test_crumbs_take_little_memory() -> None:
@@ -153,7 +153,7 @@ def test_crumbs_take_little_memory() -> None:
     assert errors_of(pair.b) == []
     assert theirs.buffered == 80_000
     assert len(theirs._unread) <= 4
-    assert theirs.read_all(now=pair.now) == b"ab" * 40_000
+    assert read_all(theirs, now=pair.now) == b"ab" * 40_000
 
 
 # Credit
@@ -256,7 +256,7 @@ def drive(pair: Pair, ours: StreamState, theirs: StreamState, pause: float) -> N
         ours.write(bytes(2 * theirs.window))
         pair.settle()
         pair.now += pause
-        theirs.read_all(now=pair.now)
+        read_all(theirs, now=pair.now)
         pair.settle()
 
 
@@ -301,7 +301,7 @@ def test_a_reset_ends_both_directions_and_keeps_what_was_read_before() -> None:
     pair.settle()
     assert ours.dead
     assert theirs.dead
-    assert theirs.read_all(now=pair.now) == b"before"
+    assert read_all(theirs, now=pair.now) == b"before"
     assert theirs.read_error is not None
     assert isinstance(theirs.read_error.exception(), RemoteError)
     assert str(theirs.read_error.exception()) == "enough [reset]"
@@ -341,7 +341,7 @@ def test_a_reader_that_stops_makes_the_writer_end() -> None:
         ours.write(b"more")
     theirs.write(b"the other direction goes on")
     pair.settle()
-    assert ours.read_all(now=pair.now) == b"the other direction goes on"
+    assert read_all(ours, now=pair.now) == b"the other direction goes on"
     theirs.write_eof()
     pair.settle()
     assert ours.dead

@@ -36,6 +36,12 @@ def test_time_passes_only_in_the_simulation(net: SimNetwork) -> None:
     assert net.run(main()) == net.time == pytest.approx(1_000_005)
 
 
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan")])
+def test_a_run_has_some_time(net: SimNetwork, timeout: float) -> None:
+    with pytest.raises(UsageError, match="above 0"):
+        net.run(asyncio.sleep(0), timeout=timeout)
+
+
 def test_things_happen_at_their_time(net: SimNetwork) -> None:
     told: list[tuple[str, float]] = []
 
