@@ -139,6 +139,12 @@ class SimHost:
     ) -> DatagramEndpoint:
         """Refuse: the simulation has no datagrams yet.
 
+        Args:
+            host: Not looked at, nor is anything else.
+            port: Likewise.
+            receive: Likewise.
+            options: Likewise.
+
         Raises:
             UsageError: Always.
         """

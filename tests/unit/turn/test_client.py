@@ -382,6 +382,18 @@ def test_a_lifetime_asked_for_is_asked_for_from_then_on() -> None:
     assert allocation.expires > run.now + 2900
 
 
+def test_an_allocation_that_the_server_ends_is_made_again() -> None:
+    run = allocated(keep_alive=15.0)
+    refreshed = run.server._refreshed
+    run.server._refreshed = lambda *_: [(Attribute.LIFETIME, 0)]  # type: ignore[method-assign]
+    run.run(16.0)
+    run.server._refreshed = refreshed  # type: ignore[method-assign]
+    assert "ended" in run.of(TurnLost)[0].reason
+    run.server.restart()
+    run.run(60.0)
+    assert run.of(TurnAllocated)[-1].again
+
+
 def test_a_refresh_that_is_refused_is_an_error() -> None:
     run = allocated()
     run.server.fault = lambda method, _: (508, []) if method == Method.REFRESH else None

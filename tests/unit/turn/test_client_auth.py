@@ -142,6 +142,61 @@ def test_requests_under_way_together_share_a_new_nonce() -> None:
     assert run.server.methods().count(Method.CREATE_PERMISSION) == 10
 
 
+def test_a_late_challenge_does_not_bring_an_old_nonce_back() -> None:
+    run = TurnRun(ReferenceServer(USERS), login=BOB)
+    run.run(1.0)
+    run.copies = lambda _: ()
+
+    def ask(host: str) -> StunMessage:
+        run.client.create_permission([host], now=run.now)
+        run.pump()
+        return parse(run.sent[-1])
+
+    def stale(request: StunMessage, nonce: str) -> StunMessage:
+        """Answer a request, and return what is sent then."""
+        attributes = [(Attribute.ERROR_CODE, (438, "")), (Attribute.REALM, "example.org"), (Attribute.NONCE, nonce)]
+        answer = serialise(request.method, MessageClass.ERROR_RESPONSE, request.transaction_id, attributes)
+        run.client.receive_datagrams([(answer, SERVER)], now=run.now)
+        run.pump()
+        return parse(run.sent[-1])
+
+    first, second = ask("203.0.113.1"), ask("203.0.113.2")
+    assert stale(stale(first, "n1"), "n2").get(Attribute.NONCE) == "n2"
+    assert stale(second, "n1").get(Attribute.NONCE) == "n2"
+
+
+def test_a_server_with_a_new_nonce_for_each_refusal_is_understood() -> None:
+    server = ReferenceServer(USERS)
+    authenticate = server._authenticate
+
+    def refusing(message: StunMessage) -> tuple[str, bytes] | int:
+        found = authenticate(message)
+        if isinstance(found, int):
+            server.nonces += 1
+        return found
+
+    server._authenticate = refusing  # type: ignore[method-assign]
+    answers = iter([Login("bob", "old"), BOB])
+    run = TurnRun(server, logins=lambda _: next(answers))
+    run.run(2.0)
+    assert run.of(TurnAllocated)
+    assert [event.rejected for event in run.of(CredentialsWanted)] == [False, True]
+    assert len(server.requests) == 4
+
+
+def test_over_a_stream_a_forged_answer_fails_the_request_at_once() -> None:
+    run = TurnRun(ReferenceServer(USERS, reliable=True), login=BOB, reliable=True)
+    run.run(1.0)
+    run.copies = lambda _: ()
+    number = run.client.create_permission([PEER.host], now=run.now)
+    run.pump()
+    request = parse(run.sent[-1])
+    answer = serialise(request.method, MessageClass.SUCCESS_RESPONSE, request.transaction_id)
+    run.client.receive_data(answer, now=run.now)
+    run.pump()
+    assert [event.request for event in run.of(RequestFailed)] == [number]
+
+
 def test_a_server_that_always_calls_the_nonce_stale_is_given_up() -> None:
     server = ReferenceServer(USERS)
     server.nonce_limit = 0

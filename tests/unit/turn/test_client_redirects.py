@@ -50,6 +50,7 @@ def test_the_other_server_is_used_with_the_same_login() -> None:
         (OTHER, "turn.example.org"),
     ]
     assert run.servers[OTHER].methods() == [Method.ALLOCATE, Method.ALLOCATE]
+    assert run.servers[OTHER].requests[0][1].integrity_type is None  # nothing signed for somebody else's realm
 
 
 def test_after_the_other_server_was_lost_the_first_one_is_asked_again() -> None:
@@ -111,9 +112,10 @@ def test_nobody_leads_into_a_network_of_less_reach(here: Address, host: str, all
         assert caught.value.code == 300
 
 
-def test_an_ipv4_address_in_ipv6_clothes_is_seen_through() -> None:
+@pytest.mark.parametrize("here", ["2606:4700::1", "fd00::1"])
+def test_an_ipv4_address_in_ipv6_clothes_is_seen_through(here: str) -> None:
     with pytest.raises(TurnError, match="no business"):
-        Redirects().follow(Address("2606:4700::1", 3478), naming("::ffff:127.0.0.1"))
+        Redirects().follow(Address(here, 3478), naming("::ffff:127.0.0.1"))
 
 
 def test_port_0_is_nobody() -> None:

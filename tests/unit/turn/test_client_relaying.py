@@ -224,6 +224,18 @@ def test_data_of_strangers_is_dropped() -> None:
     assert run.client.counters.uninvited == 2
 
 
+def test_data_on_a_channel_that_has_ended_is_dropped() -> None:
+    run = allocated()
+    run.client.bind_channel(PEER, now=run.now)
+    run.run(1.0)
+    [(number, _)] = next(iter(run.server.allocations.values())).channels.items()
+    run.client.drop_channel(PEER)
+    run.run(601.0)
+    run.client.receive_datagrams([(channel_data(number, b"late"), SERVER)], now=run.now)
+    assert run.client.take_data() == []
+    assert run.client.counters.uninvited == 1
+
+
 def test_an_indication_with_unknown_attributes_is_dropped() -> None:
     run = allocated()
     run.client.create_permission([PEER.host], now=run.now)
