@@ -9,6 +9,7 @@ import hmac
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.number cimport PyNumber_Index
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
@@ -300,6 +301,17 @@ def parse(data, *, bint allow_classic=False):
     return message
 
 
+cdef unsigned int _type_of(object number) except? 0xDEAD:
+    cdef long type
+    try:
+        type = PyNumber_Index(number)
+    except OverflowError:
+        type = -1
+    if not 0 <= type <= 0xFFFF:
+        raise UsageError("a type is a number from 0 to 0xFFFF")
+    return <unsigned int>type
+
+
 cdef int _add_attribute(unsigned int type, object value, Output* out) except -1:
     cdef size_t at = out.size
     cdef size_t size
@@ -408,9 +420,7 @@ def serialise(
     try:
         _begin(method, message_class, transaction_id, &out)
         for number, value in attributes:
-            if not 0 <= number <= 0xFFFF:
-                raise UsageError("a type is a number from 0 to 0xFFFF")
-            _add_attribute(number, value, &out)
+            _add_attribute(_type_of(number), value, &out)
         store_be16(out.data + 2, <uint16_t>(out.size - STUN_HEADER))
         if key is not None:
             _add_integrities(integrity, key, &out)
