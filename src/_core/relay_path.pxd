@@ -26,7 +26,9 @@ cdef enum:
     GROUPS = 1024
     HEAD_ROOM = 52
     MOST_PAYLOAD = 65507
-    MOST_WAITING = 4194304  # bytes of events; what comes on top in one round is dropped
+    MOST_REQUEST = 8192
+    MOST_REQUESTS = 256  # told of one round, so that a flood of them does not hold the packets back
+    MOST_WAITING = 8388608  # bytes of events: more than the sockets of a round give
 
 cdef enum Drop:
     DROP_MALFORMED
@@ -342,6 +344,12 @@ cdef inline void tell_control(
 ) noexcept nogil:
     cdef EventHead head
     cdef uint8_t* room
+    if size > MOST_REQUEST:
+        s.dropped[<int>DROP_OVERSIZED] += 1
+        return
+    if s.event_count >= MOST_REQUESTS:
+        s.dropped[<int>DROP_EVENTS] += 1
+        return
     memset(&head, 0, sizeof(head))
     head.kind = EVENT_CONTROL
     head.listener = listener
