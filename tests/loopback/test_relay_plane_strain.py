@@ -227,6 +227,22 @@ def test_a_full_send_buffer_drops_and_counts(quick: Rig) -> None:
     assert stats["sent"] + stats["dropped_no_room"] + stats["dropped_send_error"] == stats["to_peer"]
 
 
+def test_a_channel_of_another_allocation_is_not_taken_for_the_one_that_is_over(quick: Rig) -> None:
+    old = ready(quick, channel=False)
+    quick.allocate(2)
+    other = quick.socket()
+    quick.permit(other, 2)
+    quick.bind(old, expires=time.monotonic() + 1000)
+    quick.client_sends(channel_data(0x4000, b"mine"))
+    quick.settle()
+    quick.plane.expire(time.monotonic() + 2000)
+    quick.bind(other, number=2)
+    quick.client_sends(channel_data(0x4000, b"not mine"))
+    quick.settle()
+    assert (received(old), received(other)) == ([b"mine"], [])
+    assert quick.dropped("no_channel") == 1
+
+
 def test_tables_grow_and_shrink_without_losing_any(quick: Rig) -> None:
     plane = Plane(max_allocations=3000)
     plane.share_relay(quick.socket().fileno())
