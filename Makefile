@@ -33,7 +33,7 @@ demo: $(VENV)/.installed ## Two nodes meet, talk and send a file
 test: $(VENV)/.test ## Run the tests, except those that take minutes
 	@$(PY) -m pytest -q -m "not long" $(ARGS)
 
-test-long: $(VENV)/.test ## Run the tests that take minutes
+test-long: $(VENV)/.test $(VENV)/.fuzz ## Run the tests that take minutes
 	@$(PY) -m pytest -q -m long $(ARGS)
 
 coverage: $(VENV)/.test ## Run the tests and tell which lines and branches they reach; fail below 90 %
@@ -114,6 +114,6 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml CMakeLists.txt
 	  -C build-dir=$(BUILD) -e '.[cli]'
 	@touch $@
 
-$(VENV)/.test $(VENV)/.bench $(VENV)/.lint $(VENV)/.docs $(VENV)/.dist: $(VENV)/.installed
+$(VENV)/.test $(VENV)/.fuzz $(VENV)/.bench $(VENV)/.lint $(VENV)/.docs $(VENV)/.dist: $(VENV)/.installed
 	@$(PIP) install --group $(patsubst .%,%,$(notdir $@))
 	@touch $@

@@ -311,8 +311,6 @@ cdef int _add_attribute(unsigned int type, object value, Output* out) except -1:
     reserve(out, ATTRIBUTE_HEADER)
     encode_value(type, value, mask, out)
     size = out.size - at - ATTRIBUTE_HEADER
-    if size > 0xFFFF:
-        raise UsageError("a STUN message has at most 65,532 bytes of attributes")
     store_be16(out.data + at, <uint16_t>type)
     store_be16(out.data + at + 2, <uint16_t>size)
     if size & 3:
@@ -401,7 +399,6 @@ def serialise(
     """
     cdef uint8_t stacked[ON_STACK]
     cdef Output out
-    cdef unsigned int type
     cdef size_t covered
     cdef uint8_t* to
     out.data = stacked
@@ -411,13 +408,9 @@ def serialise(
     try:
         _begin(method, message_class, transaction_id, &out)
         for number, value in attributes:
-            try:
-                type = number
-            except OverflowError:
-                type = 0x10000
-            if type > 0xFFFF:
+            if not 0 <= number <= 0xFFFF:
                 raise UsageError("a type is a number from 0 to 0xFFFF")
-            _add_attribute(type, value, &out)
+            _add_attribute(number, value, &out)
         store_be16(out.data + 2, <uint16_t>(out.size - STUN_HEADER))
         if key is not None:
             _add_integrities(integrity, key, &out)

@@ -5,6 +5,7 @@ Attributes of RFC 8489, 8656, 5780, 8445, 6062 and 8016 are known here; the valu
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.number cimport PyNumber_Index
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
@@ -212,12 +213,18 @@ cdef object _unfit(unsigned int type, str what):
 cdef uint64_t _number(unsigned int type, object value, uint64_t limit) except? 0xDEAD:
     cdef uint64_t number
     try:
-        number = value
+        number = PyNumber_Index(value)
     except (TypeError, OverflowError):
         raise _unfit(type, f"not a number from 0 to {limit}") from None
     if number > limit:
         raise _unfit(type, f"not a number from 0 to {limit}")
     return number
+
+
+cdef object _items(unsigned int type, object value):
+    if not isinstance(value, (tuple, list)):
+        raise _unfit(type, f"a tuple is needed, not {value.__class__.__name__}")
+    return value
 
 
 cdef const char* _utf8(unsigned int type, object text, Py_ssize_t* size, Py_ssize_t limit) except NULL:
@@ -242,8 +249,6 @@ cdef int _add_octets(unsigned int type, object value, Output* out, Py_ssize_t wa
     try:
         if wanted >= 0 and view.len != wanted:
             raise _unfit(type, f"{wanted} bytes are needed, not {view.len}")
-        if view.len > 65532:
-            raise UsageError("a STUN message has at most 65,532 bytes of attributes")
         memcpy(reserve(out, view.len), view.buf, view.len)
     finally:
         PyBuffer_Release(&view)
@@ -265,7 +270,6 @@ cdef int _add_address(unsigned int type, object value, const uint8_t* mask, Outp
     else:
         raise _unfit(type, f"{value[0]!r} is neither an IPv4 nor an IPv6 address")
     address.port = <uint16_t>_number(type, value[1], 65535)
-    # Its mask lies in the output, which may have moved.
     store_address(reserve(out, 8 if address.family == FAMILY_IPV4 else 20), &address, mask)
     return 0
 
@@ -352,19 +356,21 @@ cdef int encode_value(unsigned int type, object value, const uint8_t* mask, Outp
     elif form == ERROR or form == FAMILY_ERROR:
         _add_error(type, value, out)
     elif form == TYPES:
-        for item in value:
+        for item in _items(type, value):
             number = _number(type, item, 65535)
             store_be16(reserve(out, 2), <uint16_t>number)
     elif form == ALGORITHM:
         _add_algorithm(type, value, out)
     elif form == ALGORITHMS:
-        for item in value:
+        for item in _items(type, value):
             _add_algorithm(type, item, out)
     elif form == USER_HASH:
         _add_octets(type, value, out, 32)
     elif form == EIGHT_OCTETS:
         _add_octets(type, value, out, 8)
     elif form == TOP_BIT:
+        if not isinstance(value, bool):
+            raise _unfit(type, "True where the next port is to be reserved too, or False")
         reserve(out, 1)[0] = 0x80 if value else 0
     elif form == ICMP_ERROR:
         _add_icmp(type, value, out)

@@ -13,7 +13,7 @@ cdef enum:
     DATA_HEAD4 = 36  # header, XOR-PEER-ADDRESS and the head of DATA
     DATA_HEAD6 = 48
     FIRST_CHANNEL = 0x4000
-    LAST_CHANNEL = 0x4FFF
+    LAST_CHANNEL = 0x7FFF  # RFC 8656 ends at 0x4FFF; RFC 5766, which many clients follow, here
     TYPE_SEND = 0x0016
     TYPE_DATA = 0x0017
     CLASS_BITS = 0x0110

@@ -21,7 +21,7 @@ import librats
 import librats.testing
 from librats import RatsError
 
-MODULES = ("librats", "librats.blocking", "librats.testing")
+MODULES = ("librats", "librats.blocking", "librats.stun.credentials", "librats.testing")
 
 # What the parts of the library call on each other is of no interest either.
 INTERNAL = {cls.__name__: names for cls, names in BY_CLASS.items()} | {

@@ -59,6 +59,7 @@ class Reporter:
             peer_id=peer_id,
             addresses=addresses,
             tls_addresses=tls,
+            metrics=None if server.metrics_address is None else str(server.metrics_address),
             realm=server.config.realm,
             threads=server.config.threads,
         )

@@ -18,6 +18,9 @@ __all__ = ["ClientConnection", "Hub", "PeerConnection"]
 _MOST_UNSENT = 256 * 1024
 """Bytes that wait for a client before more datagrams for it are dropped."""
 
+_FIRST_CHANNEL, _LAST_CHANNEL = 0x40, 0x7F
+"""The first octet of a channel number."""
+
 
 class Hub(Protocol):
     """What connections tell."""
@@ -27,6 +30,9 @@ class Hub(Protocol):
 
     def take(self, connection: ClientConnection, frame: bytes) -> None:
         """Take a STUN message or ChannelData of a client."""
+
+    def relays_for(self, connection: ClientConnection) -> bool:
+        """Tell whether a client has an allocation."""
 
     def lost(self, connection: ClientConnection) -> None:
         """Hear that a client's connection is gone."""
@@ -130,9 +136,11 @@ class ClientConnection(_Joinable):
         if len(buffer) < 4 or self.transport is None:  # noqa: PLR2004 - where the length of a frame stands
             return False
         try:
-            size = frame_size(bytes(buffer[:4]))
+            size = _frame_size(bytes(buffer[:4]))
         except StunError:
-            self.transport.abort()
+            size = 0
+        if not size or (buffer[0] >= _FIRST_CHANNEL and not self._hub.relays_for(self)):
+            self.transport.abort()  # it speaks something else, HTTP for example, whose letters look like channels
             return False
         if len(buffer) < size:
             return False
@@ -190,3 +198,14 @@ class PeerConnection(_Joinable):
         """End."""
         self._unjoin()
         self._lost(self)
+
+
+def _frame_size(head: bytes) -> int:
+    """Return the size of the frame that begins with these four bytes; channels go as far as RFC 5766 lets them.
+
+    Raises:
+        StunError: It is neither a STUN message nor ChannelData.
+    """
+    if _FIRST_CHANNEL <= head[0] <= _LAST_CHANNEL:
+        return 4 + (int.from_bytes(head[2:], "big") + 3) // 4 * 4
+    return frame_size(head)

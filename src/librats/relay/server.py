@@ -13,6 +13,7 @@ from typing import Self
 
 from librats._core.relay import Plane
 from librats.relay.config import RelayConfig
+from librats.relay.metrics import MetricsServer
 from librats.relay.statistics import RelayStatistics, sum_statistics
 from librats.relay.stream_server import StreamServer, load_certificate, tls_context
 from librats.relay.tcp_allocations import TcpAllocations
@@ -64,9 +65,12 @@ class RelayServer:
         """Where it listens for UDP, and for TCP where it does."""
         self.tls_addresses: list[Address] = []
         """Where it listens for TLS."""
+        self.metrics_address: Address | None = None
+        """Where it serves metrics; None where it does not."""
         self._observer = observer
         self._workers: list[Worker] = []
         self._streams: StreamServer | None = None
+        self._metrics: MetricsServer | None = None
         self._tls: ssl.SSLContext | None = None
         self._listeners: list[int] = []
         self._failed = asyncio.Event()
@@ -86,8 +90,15 @@ class RelayServer:
         Raises:
             ConfigError: An address is taken or not this machine's, or a certificate cannot be used.
         """
-        config, entropy = self.config, SystemEntropy()
         self._loop = asyncio.get_running_loop()
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> None:
+        config, entropy = self.config, SystemEntropy()
         wanted = list(config.listen)
         if config.alternate is not None:
             first, other = config.listen[0], config.alternate
@@ -120,6 +131,9 @@ class RelayServer:
             )
             self._workers.append(Worker(plane, machine, self._fail))
         await self._start_streams(Mobility(key, len(opened)), entropy)
+        if config.metrics is not None:
+            self._metrics = MetricsServer(self.statistics)
+            self.metrics_address = await self._metrics.start(config.metrics)
         for worker in self._workers:
             worker.start()
 
@@ -154,10 +168,16 @@ class RelayServer:
 
     async def close(self) -> None:
         """End all allocations, and close the sockets."""
+        if self._metrics is not None:
+            self._metrics.close()
         if self._streams is not None:
             await self._streams.close()
+            self._streams.plane.close()
+            self._streams = None
         for worker in self._workers:
             worker.stop()
+            worker.plane.close()
+            worker.machine.tables.shared.close()
         for fd in self._listeners:
             os.close(fd)
         self._workers.clear()

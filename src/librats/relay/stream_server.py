@@ -133,6 +133,10 @@ class StreamServer:
         if answer is not None:
             connection.write(answer.data)
 
+    def relays_for(self, connection: ClientConnection) -> bool:
+        """Tell whether a client has an allocation."""
+        return connection.client in self.machine.tables.by_client
+
     def lost(self, connection: ClientConnection) -> None:
         """Hear that a client's connection is gone."""
         self.connections.pop(connection.client.listener, None)

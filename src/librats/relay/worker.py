@@ -61,8 +61,9 @@ class Worker:
     def stop(self) -> None:
         """End all allocations and the thread, and wait for it."""
         self._stopping = True
-        self.plane.wake()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self.plane.wake()
+            self._thread.join()
 
     def _run(self) -> None:
         try:

@@ -105,6 +105,10 @@ def long_term_key(
 def userhash(username: str, realm: str) -> bytes:
     """Return the 32 bytes of USERHASH, which hides the username from who listens (RFC 8489, 14.4).
 
+    Args:
+        username: The one that it stands for.
+        realm: The realm that the server named.
+
     Raises:
         UsageError: One of the two is empty or has characters that are not allowed.
 

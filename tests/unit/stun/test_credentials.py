@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 from typing import Any
 
 import pytest
 
 from librats.errors import UsageError
+from librats.stun import credentials
 from librats.stun.credentials import (
     PasswordAlgorithm,
     SecurityFeature,
@@ -83,3 +85,9 @@ def test_nonce_without_features_has_none(nonce: str) -> None:
 @pytest.mark.parametrize("username", ["", "ann", ":5", "12a:ann", "-5:ann", "٣:ann", "1" * 16])
 def test_other_usernames_have_no_expiry(username: str) -> None:
     assert expiry_of(username) is None
+
+
+def test_the_examples_are_right() -> None:
+    result = doctest.testmod(credentials)
+    assert result.attempted >= 10
+    assert result.failed == 0

@@ -30,6 +30,9 @@ _MOBILITY_TICKET = int(Attribute.MOBILITY_TICKET)
 _XOR_RELAYED_ADDRESS = int(Attribute.XOR_RELAYED_ADDRESS)
 _XOR_MAPPED_ADDRESS = int(Attribute.XOR_MAPPED_ADDRESS)
 _DONT_FRAGMENT = int(Attribute.DONT_FRAGMENT)
+_SELDOM = frozenset(
+    [_RESERVATION_TOKEN, _EVEN_PORT, _REQUESTED_FAMILY, _ADDITIONAL_FAMILY, _MOBILITY_TICKET, _DONT_FRAGMENT]
+)
 
 
 class Allocating:
@@ -54,21 +57,20 @@ class Allocating:
             Refused: With the code of RFC 8656, 7.2.
         """
         message, client = request.message, request.client
-        refuse_unless(client not in self._tables.by_client, ErrorCode.ALLOCATION_MISMATCH)
+        tables, shared = self._tables, self._shared
+        if client in tables.by_client:
+            raise Refused(ErrorCode.ALLOCATION_MISMATCH)
         transport = octet_in(message, _REQUESTED_TRANSPORT)
         if transport is None:
             raise Refused(ErrorCode.BAD_REQUEST)
-        refuse_unless(transport in (UDP, TCP), ErrorCode.UNSUPPORTED_TRANSPORT_PROTOCOL)
-        wanted = _Wanted(request)
-        if transport == TCP:
-            refuse_unless(client.is_stream and not wanted.is_for_datagrams and message.raw(_DONT_FRAGMENT) is None)
-        shared = self._shared
-        ticket = message.raw(_MOBILITY_TICKET)
-        if ticket is not None:
+        wanted = _Wanted(request) if _SELDOM.intersection(message.types()) else _NOTHING_SPECIAL
+        if transport != UDP:
+            self._check_tcp(request, transport, wanted)
+        if wanted.ticket is not None:
             refuse_unless(shared.settings.mobility, ErrorCode.MOBILITY_FORBIDDEN)
-            refuse_unless(not ticket)
+            refuse_unless(not wanted.ticket)
         lifetime = self._lifetime(request)
-        if shared.draining or len(self._tables.by_client) >= self._tables.capacity:
+        if shared.draining or len(tables.by_client) >= tables.capacity:
             raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
         account = None if request.login is None else request.login.account
         owner = "" if account is None else account.owner
@@ -80,14 +82,20 @@ class Allocating:
         except Refused:
             shared.quotas.give_back(owner)
             raise
-        allocation = self._tables.add(client, account, relays, lifetime=lifetime, now=request.now, transport=transport)
+        allocation = tables.add(client, account, relays, lifetime=lifetime, now=request.now, transport=transport)
         attributes: _Attributes = [(_XOR_RELAYED_ADDRESS, (relay.host, relay.port)) for relay in relays]
         attributes += extra
         attributes.append((_LIFETIME, lifetime))
         attributes.append((_XOR_MAPPED_ADDRESS, unpack_address(client.address)))
-        if ticket is not None:
+        if wanted.ticket is not None:
             attributes.append((_MOBILITY_TICKET, self._mobility.issue(allocation)))
         return attributes
+
+    @staticmethod
+    def _check_tcp(request: Request, transport: int, wanted: _Wanted) -> None:
+        """Refuse a TCP allocation where there cannot be one (RFC 6062, 5.1), and every other transport."""
+        refuse_unless(transport == TCP, ErrorCode.UNSUPPORTED_TRANSPORT_PROTOCOL)
+        refuse_unless(request.client.is_stream and not wanted.even and wanted.token is None)
 
     def _open(self, request: Request, wanted: _Wanted, transport: int) -> tuple[tuple[Relay, ...], _Attributes]:
         """Return the sockets that a request asks for, and what the answer says of them besides."""
@@ -95,7 +103,8 @@ class Allocating:
         if wanted.token is not None:
             return (self._take_reserved(wanted.token, now=request.now),), []
         family = wanted.family or IPV4
-        refuse_unless(ports.has(family), ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
+        if not ports.has(family):
+            raise Refused(ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
         if wanted.reserve:
             pair = ports.open_pair(family, near=near)
             if pair is None:
@@ -179,16 +188,27 @@ class _Wanted:
         Refused: What it asks for does not go together.
     """
 
-    __slots__ = ("additional", "even", "family", "reserve", "token")
+    __slots__ = ("additional", "even", "family", "reserve", "ticket", "token")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request | None) -> None:
+        self.token: bytes | None = None
+        self.family: int | None = None
+        self.additional: int | None = None
+        self.ticket: bytes | None = None
+        self.even = self.reserve = False
+        if request is None:
+            return
         message = request.message
+        if message.raw(_DONT_FRAGMENT) is not None:
+            # RFC 8656, 7.2: who cannot set the DF bit for some datagrams and not for others does not know it.
+            raise Refused(ErrorCode.UNKNOWN_ATTRIBUTE, (Attribute.UNKNOWN_ATTRIBUTES, (_DONT_FRAGMENT,)))
         self.token = message.raw(_RESERVATION_TOKEN)
         self.family = octet_in(message, _REQUESTED_FAMILY)
         self.additional = octet_in(message, _ADDITIONAL_FAMILY)
+        self.ticket = message.raw(_MOBILITY_TICKET)
         even = octet_in(message, _EVEN_PORT, size=1)
-        self.even = even is not None
-        self.reserve = even is not None and bool(even & _RESERVE)
+        if even is not None:
+            self.even, self.reserve = True, bool(even & _RESERVE)
         if self.token is not None:
             refuse_unless(len(self.token) == _TOKEN_SIZE and not self.even)
             refuse_unless(self.family is None and self.additional is None)
@@ -197,7 +217,5 @@ class _Wanted:
         if self.additional is not None:
             refuse_unless(self.additional == IPV6 and self.family is None and not self.reserve)
 
-    @property
-    def is_for_datagrams(self) -> bool:
-        """Whether it asks for what a TCP allocation cannot have (RFC 6062, 5.1)."""
-        return self.even or self.token is not None
+
+_NOTHING_SPECIAL = _Wanted(None)

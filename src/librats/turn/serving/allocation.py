@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from librats._core.stun import StunMessage
 from librats.stun.constants import ErrorCode
 from librats.turn.serving.answers import refuse_unless
 from librats.turn.serving.authentication import Login
@@ -84,6 +83,7 @@ class Allocation:
         "owner",
         "permissions",
         "relays",
+        "share",
         "ticket",
         "transport",
         "username",
@@ -105,6 +105,8 @@ class Allocation:
         """Packed peer and expiry by channel number."""
         self.permissions: dict[bytes, float] | None = None
         """Expiry by packed host."""
+        self.share = 0
+        """Bytes a second that it may relay, of those of its owner; 0 for any number."""
         self.ticket = 0
         """Counts moves: the mobility tickets of before are void (RFC 8016)."""
 
@@ -112,11 +114,6 @@ class Allocation:
     def families(self) -> tuple[int, ...]:
         """The families of the relayed addresses."""
         return tuple(relay.family for relay in self.relays)
-
-    def answers(self, message: StunMessage) -> bool:
-        """Tell whether a request is the one answered last, sent again because the answer was lost."""
-        answer = self.answer
-        return answer[8:20] == message.transaction_id
 
     def check_owner(self, login: Login | None) -> None:
         """Refuse a request of another user than the one who made the allocation (RFC 8656, 5).

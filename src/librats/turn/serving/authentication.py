@@ -18,6 +18,7 @@ _OFFERED = ((int(PasswordAlgorithm.MD5), b""), (int(PasswordAlgorithm.SHA256), b
 _OFFERED_RAW = bytes((0, PasswordAlgorithm.MD5, 0, 0, 0, PasswordAlgorithm.SHA256, 0, 0))
 _USERNAME, _USERHASH = int(Attribute.USERNAME), int(Attribute.USERHASH)
 _REALM, _NONCE = int(Attribute.REALM), int(Attribute.NONCE)
+_ERROR_CODE = int(Attribute.ERROR_CODE)
 _ALGORITHM, _ALGORITHMS = int(Attribute.PASSWORD_ALGORITHM), int(Attribute.PASSWORD_ALGORITHMS)
 _MD5 = int(PasswordAlgorithm.MD5)
 _CHALLENGE_SIZE = 80
@@ -63,8 +64,8 @@ class Authenticator:
         nonce = message.get(_NONCE)
         username = message.get(_USERNAME)
         hashed = message.raw(_USERHASH) if username is None else None
-        refuse_unless(nonce is not None and message.raw(_REALM) is not None)
-        refuse_unless(username is not None or hashed is not None)
+        if nonce is None or message.raw(_REALM) is None or (username is None and hashed is None):
+            raise Refused(ErrorCode.BAD_REQUEST)
         # The nonce first: it costs least, and without one that is ours nobody makes the server compute keys.
         if not self._nonces.is_fresh(nonce, host, now=now):
             raise Refused(ErrorCode.STALE_NONCE)
@@ -97,7 +98,7 @@ class Authenticator:
         """
         features = room >= _CHALLENGE_SIZE + (len(self.credentials.realm.encode()) + 3) // 4 * 4
         attributes: list[tuple[int, Any]] = [
-            (Attribute.ERROR_CODE, (code, "")),
+            (_ERROR_CODE, (code, "")),
             (_REALM, self.credentials.realm),
             (_NONCE, self._nonces.make(host, now=now, features=features)),
         ]

@@ -31,6 +31,7 @@ __all__ = ["Machine", "Streams"]
 AMPLIFICATION = 2.4
 """How many times the bytes of a datagram an answer to a stranger has at most."""
 
+_REMEMBERED, _REMEMBERED_FOR = 4096, 40.0
 _REQUEST = int(MessageClass.REQUEST)
 _SUCCESS, _ERROR = int(MessageClass.SUCCESS_RESPONSE), int(MessageClass.ERROR_RESPONSE)
 _BINDING, _ALLOCATE, _REFRESH = int(Method.BINDING), int(Method.ALLOCATE), int(Method.REFRESH)
@@ -89,6 +90,9 @@ class Machine:
         """Requests that got no answer because their source had had enough."""
         self.time_difference = 0.0
         """Unix time less monotonic time, in seconds; whoever knows sets it, and again from time to time."""
+        self._ended: dict[Client, bytes] = {}
+        """The answers that ended allocations lately."""
+        self._forget_at = 0.0
         self._authenticator = authenticator
         self._mobility = mobility
         self._corners = corners or {}
@@ -106,7 +110,7 @@ class Machine:
             _CONNECTION_BIND: self._connection_bind,
         }
 
-    def receive(self, client: Client, data: bytes, *, now: float) -> Answer | None:
+    def receive(self, client: Client, data: bytes, *, now: float) -> Answer | None:  # noqa: PLR0911 - early answers
         """Take a message from a client.
 
         Args:
@@ -121,8 +125,9 @@ class Machine:
         if message is None:
             return None
         allocation = self.tables.by_client.get(client)
-        if allocation is not None and allocation.answers(message):
-            return Answer(*client, allocation.answer)
+        answer = self._ended.get(client, b"") if allocation is None else allocation.answer
+        if answer[8:20] == message.transaction_id:  # it is sent again, as the answer was lost
+            return Answer(*client, answer)
         login = None
         try:
             if message.method == _BINDING:
@@ -131,13 +136,16 @@ class Machine:
             if handler is None:
                 raise Refused(ErrorCode.BAD_REQUEST)
             if self._authenticator is not None:
+                if message.integrity_type is None:  # what most first requests lack is asked for without a detour
+                    return self._challenge(message, client, _UNAUTHENTICATED, now=now)
                 login = self._authenticator.check(message, host_of(client.address), now=now)
             refuse_unknown(message)
             request = Request(message, client, login, now)
             attributes = handler(request)
-        except (Refused, StunError) as error:  # the latter where a value does not decode
-            refusal = error if isinstance(error, Refused) else Refused(ErrorCode.BAD_REQUEST)
+        except Refused as refusal:
             return self._refuse(message, client, refusal, login, now=now)
+        except StunError:  # a value does not decode
+            return self._refuse(message, client, Refused(ErrorCode.BAD_REQUEST), login, now=now)
         return None if attributes is None else self.succeed(request, attributes)
 
     def _read(self, data: bytes) -> StunMessage | None:
@@ -162,6 +170,10 @@ class Machine:
         allocation = self.tables.by_client.get(client)
         if allocation is not None:
             allocation.answer = data
+        elif message.method == _REFRESH:
+            if len(self._ended) >= _REMEMBERED:
+                self._ended.clear()
+            self._ended[client] = data
         return Answer(*client, data)
 
     def fail(self, request: Request, code: int) -> Answer:
@@ -173,6 +185,9 @@ class Machine:
         """End what is over. To be called about once a second."""
         self.tables.expire(now=now)
         self._allocating.forget_reservations(now=now)
+        if now >= self._forget_at:
+            self._forget_at = now + _REMEMBERED_FOR
+            self._ended.clear()
 
     def disconnect(self, client: Client) -> None:
         """End the allocation of a client whose connection is gone."""
@@ -215,7 +230,7 @@ class Machine:
         login = request.login
         if login is not None and login.account.expires is not None:
             # What was allocated before may go on: a call does not end because its credentials did.
-            refuse_unless(request.now + self.time_difference <= login.account.expires, _UNAUTHENTICATED)
+            refuse_unless(request.now + self.time_difference <= login.account.expires, ErrorCode.UNAUTHENTICATED)
         return self._allocating.allocate(request)
 
     def _refresh(self, request: Request) -> _Attributes | None:
@@ -264,10 +279,10 @@ class Machine:
         *,
         now: float,
     ) -> Answer | None:
-        if login is None and message.method != _BINDING and not self._admits(client, now=now):
-            return None
         if refusal.code in _CHALLENGES and self._authenticator is not None:
             return self._challenge(message, client, refusal.code, now=now)
+        if login is None and message.method != _BINDING and not self._admits(client, now=now):
+            return None
         return self._answer_refusal(message, client, refusal, login)
 
     def _answer_refusal(self, message: StunMessage, client: Client, refusal: Refused, login: Login | None) -> Answer:
@@ -277,9 +292,10 @@ class Machine:
         data = _respond(message, _ERROR, attributes, login)
         return Answer(*client, data)
 
-    def _challenge(self, message: StunMessage, client: Client, code: int, *, now: float) -> Answer:
+    def _challenge(self, message: StunMessage, client: Client, code: int, *, now: float) -> Answer | None:
         """Ask for credentials, with all that the server knows where the answer stays short enough."""
-        assert self._authenticator is not None  # noqa: S101 - asked by the only caller
+        if self._authenticator is None or not self._admits(client, now=now):
+            return None
         room = math.inf if client.is_stream else AMPLIFICATION * message.size
         attributes = self._authenticator.challenge(code, host_of(client.address), now=now, room=room)
         data = serialise(message.method, _ERROR, message.transaction_id, attributes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 import hmac
 
@@ -43,15 +43,15 @@ class Nonces:
         """
         prefix = _FEATURES if features else ""
         time = (int(now) & 0xFFFFFFFF).to_bytes(_TIME_SIZE, "big")
-        return prefix + base64.b64encode(time + self._tag(prefix, time, host), b"-_").decode()
+        return prefix + binascii.b2a_base64(time + self._tag(prefix, time, host), newline=False).decode()
 
     def is_fresh(self, nonce: str, host: bytes, *, now: float) -> bool:
         """Tell whether a nonce was made here for the host, and not too long ago."""
-        prefix, token = nonce[:-_TOKEN_LENGTH], nonce[-_TOKEN_LENGTH:]
+        prefix = nonce[:-_TOKEN_LENGTH]
         if prefix and prefix != _FEATURES:
             return False
         try:
-            raw = base64.b64decode(token, b"-_", validate=True)
+            raw = binascii.a2b_base64(nonce[-_TOKEN_LENGTH:])
         except ValueError:
             return False
         time, tag = raw[:_TIME_SIZE], raw[_TIME_SIZE:]

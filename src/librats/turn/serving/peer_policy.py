@@ -134,7 +134,8 @@ def embedded_addresses(address: IPAddress) -> list[ipaddress.IPv4Address]:
     number = int(address)
     low, high = number & _BITS_32, number >> 32
     carried = []
-    if high in (0, 0xFFFF, 0xFFFF << 32) or address in NAT64:
+    is_compatible = high == 0 and low > 1  # the unspecified address and the loopback are no IPv4 addresses
+    if is_compatible or high in (0xFFFF, 0xFFFF << 16) or address in NAT64:
         carried.append(low)
     if number >> 112 == 0x2002:  # noqa: PLR2004 - 6to4
         carried.append(number >> 80 & _BITS_32)

@@ -119,6 +119,11 @@ class Shared:
             return Verdict.DENIED
         return verdict
 
+    def close(self) -> None:
+        """Close what waits for clients, once no worker runs any more."""
+        while self.reserved:
+            self.ports.close(self.reserved.popitem()[1][0])
+
 
 class Tables:
     """The allocations of one worker.
@@ -197,10 +202,13 @@ class Tables:
         )
         for relay in others:
             plane.add_relay(number, relay.fd)
-        for peer, expires in (allocation.permissions or {}).items():
-            plane.set_permission(number, peer, expires, exact=len(peer) == PACKED_SIZE)
-        for channel, (peer, expires) in (allocation.channels or {}).items():
-            plane.bind_channel(number, channel, peer, expires)
+        if allocation.permissions:
+            for peer, expires in allocation.permissions.items():
+                plane.set_permission(number, peer, expires, exact=len(peer) == PACKED_SIZE)
+        if allocation.channels:
+            for channel, (peer, expires) in allocation.channels.items():
+                plane.bind_channel(number, channel, peer, expires)
+        allocation.share = 0
         self.limit(allocation)
 
     def let_go(self, allocation: Allocation) -> None:
@@ -256,14 +264,18 @@ class Tables:
         """Give an allocation its share of what its owner may relay."""
         quotas = self.shared.quotas
         bandwidth = quotas.limits.user_bandwidth
-        if bandwidth and allocation.transport == UDP:
-            self.plane.limit(allocation.number, max(bandwidth // max(quotas.held_by(allocation.owner), 1), 1))
+        share = max(bandwidth // max(quotas.held_by(allocation.owner), 1), 1) if bandwidth else 0
+        if share != allocation.share and allocation.transport == UDP:
+            allocation.share = share
+            self.plane.limit(allocation.number, share)
 
     def expire(self, *, now: float) -> None:
-        """End what is over."""
+        """End what is over, and share what users may relay among what is left."""
         for allocation in [each for each in self.by_number.values() if each.expires <= now]:
             self.release(allocation, "expired")
         self.plane.expire(now)
+        for allocation in self.by_number.values():
+            self.limit(allocation)
 
     def close(self) -> None:
         """End everything."""
