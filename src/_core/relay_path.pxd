@@ -17,7 +17,7 @@ from librats._core.relay_tables cimport (
     find_client, find_peer, find_permission, permission_at,
 )
 from librats._core.turn_layout cimport (
-    CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, LAST_CHANNEL, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
+    CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
     SendReading, is_stun_sized, padded, read_send, write_channel_head, write_data_head,
 )
 
@@ -291,7 +291,7 @@ cdef inline void take_channel_data(
     cdef uint32_t length = load_be16(p + 2)
     cdef uint32_t channel = a.last_channel
     cdef Channel* c
-    if number > LAST_CHANNEL or length + CHANNEL_HEAD > size or size - length - CHANNEL_HEAD > slack:
+    if length + CHANNEL_HEAD > size or size - length - CHANNEL_HEAD > slack:
         s.dropped[<int>DROP_MALFORMED] += 1
         return
     if not channel or channel_at(&s.tables, channel).number != number:

@@ -158,7 +158,7 @@ packets = st.one_of(
     st.builds(lambda p, seed: damaged(p, random.Random(seed)), sends, st.integers(0, 2**32)),  # noqa: S311
     st.builds(
         lambda number, data, padding: channel_data(number, data, padding=padding),
-        st.integers(0x3FFE, 0x5001),
+        st.sampled_from([0x3FFF, 0x4000, 0x4001, 0x7FFF, 0x8000]),
         st.binary(max_size=9),
         st.integers(0, 5),
     ),

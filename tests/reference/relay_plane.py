@@ -233,7 +233,7 @@ class ReferencePlane:
         channel, size = struct.unpack_from(">HH", data)
         if allocation is None:
             self.drop("no_allocation")
-        elif channel > 0x4FFF or not size + 4 <= len(data) <= size + 7:
+        elif not size + 4 <= len(data) <= size + 7:
             self.drop("malformed")
         elif allocation.channels.get(channel, (b"", now))[1] <= now:
             self.drop("no_channel")
@@ -357,7 +357,7 @@ class ReferencePlane:
 
     def bind_channel(self, number: int, channel: int, peer: bytes, expires: float) -> bool:
         allocation, now = self.find(number), time.monotonic()
-        if not 0x4000 <= channel <= 0x4FFF:
+        if not 0x4000 <= channel <= 0x7FFF:
             raise UsageError("no channel number")
         allocation.channels = {n: (p, e) for n, (p, e) in allocation.channels.items() if e > now}
         if allocation.channels.get(channel, (peer, 0.0))[0] != peer or allocation.channel_of(peer, now) not in {
