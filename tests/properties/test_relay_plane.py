@@ -103,6 +103,7 @@ def play(rig: Rig, seed: int) -> list[Any]:
     told += [[readable(peers, packet) for packet in received(client)] for client in rig.clients.values()]
     told += [(event[0], event[1], readable(peers, event[-1])) for event in rig.events]
     told += [rig.plane.traffic(number) for number in range(ALLOCATIONS)]
+    rig.plane.expire(1.0)  # when else what is over is forgotten, each plane may choose
     statistics = rig.plane.statistics()
     return [*told, {name: statistics[name] for name in COUNTED}]
 

@@ -72,6 +72,9 @@ class Allocation:
     def permits(self, peer: bytes, now: float) -> bool:
         return max(self.permissions.get(self.key(peer), now), self.permissions.get(peer, now)) > now
 
+    def clashes(self, channel: int, peer: bytes) -> bool:
+        return any((n == channel) != (bound == peer) for n, (bound, _) in self.channels.items())
+
     def socket_for(self, peer: bytes) -> socket.socket:
         family = socket.AF_INET6 if ":" in unpack_address(peer)[0] else socket.AF_INET
         return self.other if self.other is not None and self.other.family == family else self.sock
@@ -359,12 +362,10 @@ class ReferencePlane:
         allocation, now = self.find(number), time.monotonic()
         if not 0x4000 <= channel <= 0x7FFF:
             raise UsageError("no channel number")
-        allocation.channels = {n: (p, e) for n, (p, e) in allocation.channels.items() if e > now}
-        if allocation.channels.get(channel, (peer, 0.0))[0] != peer or allocation.channel_of(peer, now) not in {
-            None,
-            channel,
-        }:
-            return False
+        if allocation.clashes(channel, peer):
+            allocation.channels = {n: (p, e) for n, (p, e) in allocation.channels.items() if e > now}
+            if allocation.clashes(channel, peer):
+                return False
         allocation.channels[channel] = peer, expires
         return True
 
