@@ -327,10 +327,14 @@ async def test_a_new_certificate_is_shown_without_a_restart(start_relay: StartRe
     make_certificate(tmp_path, "afterwards")
     server.reload(server.config)
     assert b"afterwards" in await run_in_thread(shown)
+    make_certificate(tmp_path, "by itself")
+    server.renew_certificate()
+    assert b"by itself" in await run_in_thread(shown)
     file.write_text("no certificate", encoding="ascii")
+    server.renew_certificate()
     with pytest.raises(ConfigError, match="certificate"):
         server.reload(server.config)
-    assert b"afterwards" in await run_in_thread(shown)
+    assert b"by itself" in await run_in_thread(shown)
 
 
 async def test_users_peers_and_quotas_change_without_a_restart(start_relay: StartRelay) -> None:
