@@ -120,7 +120,6 @@ cdef class Plane:
 
     cdef Path _path
     cdef int _batch
-    cdef bint _joins
     cdef bint _gro
     cdef bint _running
     cdef bint _closed
@@ -142,7 +141,6 @@ cdef class Plane:
         self._closed = True
         self.portable = (switch != NULL and switch[0] == b"1") if portable is None else portable
         self._batch = batch
-        self._joins = gso
         self._gro = gro
         self._nap = nap_us
         self._max_allocations = max_allocations

@@ -66,6 +66,7 @@ enum {
     NET_SEGMENTS = 64,             /* packets joined into one message: what every kernel with UDP_SEGMENT takes */
     NET_JOINED = 65000,            /* bytes joined into one message */
     NET_PIECES = 3072,
+    NET_CAUTION = 4096,
     NET_EVENTS = 64
 };
 
@@ -592,7 +593,9 @@ typedef struct {
 
 typedef struct {
     int portable, joins, fd, count, used;
-    uint32_t segment, total, join_limit;
+    uint32_t segment, total;
+    uint32_t join_limit; /* bytes of the longest packets that are joined */
+    uint32_t cautious;   /* flushes until longer ones are tried again */
     int open; /* whether the last message may be joined by another packet */
     const net_target *target;
     net_sent *counters;
@@ -727,8 +730,9 @@ static int net_settle_refusal(net_outbox *o, int i, int *attempts) {
     }
     *attempts = 0;
     if (o->segments[i] > 1) {
-        if (e == EIO || e == ENOPROTOOPT || e == EOPNOTSUPP) o->joins = 0;
-        else if ((e == EMSGSIZE || e == EINVAL) && o->sizes[i] > 1280) o->join_limit = o->sizes[i] - 1u;
+        /* Longer than the path takes, or a device that cannot: such packets go apart for a while. Every path takes 1280. */
+        o->join_limit = (e == EMSGSIZE || e == EINVAL) && o->sizes[i] > 1280 ? o->sizes[i] - 1u : e == EMSGSIZE ? 1280 : 0;
+        o->cautious = NET_CAUTION;
         net_send_apart(o, i);
     } else {
         o->counters->failed++;
@@ -748,6 +752,7 @@ static inline ssize_t net_send_message(int fd, const struct msghdr *head) {
 static void net_flush(net_outbox *o) {
 #if NET_BATCHES
     int i = 0, attempts = 0;
+    if (o->count && o->cautious && --o->cautious == 0) o->join_limit = NET_JOINED;
     while (i < o->count) {
         int n;
         if (o->count - i == 1) n = net_send_message(o->fd, &o->heads[i].msg_hdr) < 0 ? -1 : 1;

@@ -17,7 +17,7 @@ from librats._core.relay_tables cimport (
     find_client, find_peer, find_permission, permission_at,
 )
 from librats._core.turn_layout cimport (
-    CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, LAST_CHANNEL, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
+    CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
     SendReading, is_stun_sized, padded, read_send, write_channel_head, write_data_head,
 )
 
@@ -26,7 +26,9 @@ cdef enum:
     GROUPS = 1024
     HEAD_ROOM = 52
     MOST_PAYLOAD = 65507
-    MOST_WAITING = 4194304  # bytes of events; what comes on top in one round is dropped
+    MOST_REQUEST = 8192
+    MOST_REQUESTS = 256  # told of one round, so that a flood of them does not hold the packets back
+    MOST_WAITING = 8388608  # bytes of events: more than the sockets of a round give
 
 cdef enum Drop:
     DROP_MALFORMED
@@ -289,7 +291,7 @@ cdef inline void take_channel_data(
     cdef uint32_t length = load_be16(p + 2)
     cdef uint32_t channel = a.last_channel
     cdef Channel* c
-    if number > LAST_CHANNEL or length + CHANNEL_HEAD > size or size - length - CHANNEL_HEAD > slack:
+    if length + CHANNEL_HEAD > size or size - length - CHANNEL_HEAD > slack:
         s.dropped[<int>DROP_MALFORMED] += 1
         return
     if not channel or channel_at(&s.tables, channel).number != number:
@@ -342,6 +344,12 @@ cdef inline void tell_control(
 ) noexcept nogil:
     cdef EventHead head
     cdef uint8_t* room
+    if size > MOST_REQUEST:
+        s.dropped[<int>DROP_OVERSIZED] += 1
+        return
+    if s.event_count >= MOST_REQUESTS:
+        s.dropped[<int>DROP_EVENTS] += 1
+        return
     memset(&head, 0, sizeof(head))
     head.kind = EVENT_CONTROL
     head.listener = listener

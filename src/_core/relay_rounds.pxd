@@ -2,6 +2,7 @@
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 from librats._core.relay_net cimport net_address, net_is_unspecified, net_receive, net_socket
@@ -15,6 +16,7 @@ from librats._core.relay_tables cimport Allocation, allocation_at
 cdef enum:
     ADDRESS_SIZE = 24
     MOST_ANSWERS = 262144  # bytes
+    EVENTS_ENOUGH = 1048576  # bytes
     LISTENER_TAG = 1
     ALLOCATION_TAG = 2
     SHARED_TAG = 3
@@ -33,6 +35,8 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
     cdef net_socket relay
     cdef net_socket* source
     for i in range(count):
+        if s.events_size > EVENTS_ENOUGH:
+            break  # the other sockets stay ready
         kind = <uint32_t>(tags[i] >> 60)
         index = <uint32_t>tags[i]
         wanted = batch
@@ -95,6 +99,10 @@ cdef inline list take_events(Path* s):
             events.append(("stream", head.allocation, data))
     s.events_size = 0
     s.event_count = 0
+    if s.events_room > EVENTS_ENOUGH:
+        free(s.events)
+        s.events = NULL
+        s.events_room = 0
     return events
 
 cdef inline int queue_answers(Path* s, bytearray answers) except -1:

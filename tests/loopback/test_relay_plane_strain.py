@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ from tests.reference.relay_rig import (
     SLOW,
     Rig,
     address_of,
+    attribute,
     channel_data,
+    message,
     read_data_indication,
     ready,
     received,
@@ -152,7 +155,8 @@ def test_a_dead_peers_icmp_errors_do_not_silence_the_socket(quick: Rig) -> None:
     dead = udp()
     gone = address_of(dead)
     dead.close()
-    quick.relays[1].setsockopt(socket.IPPROTO_IP, 11, 1) if hasattr(socket, "SO_REUSEPORT") else None
+    if sys.platform == "linux":
+        quick.relays[1].setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR: let the kernel tell
     for i in range(20):
         quick.client_sends(send_indication(gone, b"anyone?"))
         quick.client_sends(send_indication(address_of(peer), b"%d" % i))
@@ -160,6 +164,54 @@ def test_a_dead_peers_icmp_errors_do_not_silence_the_socket(quick: Rig) -> None:
         quick.settle()
     assert received(peer) == [b"%d" % i for i in range(20)]
     assert len(received(quick.clients[1])) == 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux joins datagrams")
+def test_packets_that_cannot_leave_joined_leave_apart(quick: Rig) -> None:
+    peer = ready(quick)
+    quick.relays[1].setsockopt(socket.SOL_SOCKET, 11, 1)  # without checksums the kernel refuses to join
+    payloads = [bytes([i]) * 172 for i in range(20)] + [b"tail"]
+    for payload in payloads:
+        quick.client_sends(channel_data(0x4000, payload))
+    quick.settle()
+    assert received(peer) == payloads
+    assert quick.plane.statistics()["sent_apart"] == 1
+    quick.client_sends(channel_data(0x4000, payloads[0]))
+    quick.client_sends(channel_data(0x4000, payloads[0]))
+    quick.settle()
+    assert quick.plane.statistics()["sent_apart"] == 1
+    assert quick.plane.statistics()["sent"] == len(payloads) + 2
+
+
+def test_a_flood_of_requests_is_told_of_in_part(quick: Rig) -> None:
+    client = quick.socket()
+    client.setsockopt(17, 103, 20) if sys.platform == "linux" else pytest.skip("only Linux joins datagrams")
+    for _ in range(10):
+        client.sendto(message(1) * 60, quick.listener_sock.getsockname())
+    events = quick.plane.run(1)
+    assert len(events) == 256
+    assert quick.dropped("events") == 600 - 256
+
+
+def test_huge_requests_are_dropped(quick: Rig) -> None:
+    client = quick.socket()
+    client.sendto(message(1, attribute(0x8022, bytes(9000))), quick.listener_sock.getsockname())
+    client.sendto(message(1, attribute(0x8022, bytes(4000))), quick.listener_sock.getsockname())
+    assert len(quick.plane.run(1)) == 1
+    assert quick.dropped("oversized") == 1
+
+
+def test_much_for_streams_comes_in_several_turns_and_none_is_lost(quick: Rig) -> None:
+    peer = quick.socket()
+    for number in range(30):
+        quick.allocate(number, stream=True)
+        quick.permit(peer, number)
+        for _ in range(3):
+            quick.peer_sends(peer, bytes(60000), number)
+    first = quick.plane.run(1)
+    assert 0 < len(first) < 90
+    quick.settle()
+    assert len(first) + len(quick.events) == 90
 
 
 def test_a_full_send_buffer_drops_and_counts(quick: Rig) -> None:
@@ -173,6 +225,22 @@ def test_a_full_send_buffer_drops_and_counts(quick: Rig) -> None:
     quick.settle()
     stats = quick.plane.statistics()
     assert stats["sent"] + stats["dropped_no_room"] + stats["dropped_send_error"] == stats["to_peer"]
+
+
+def test_a_channel_of_another_allocation_is_not_taken_for_the_one_that_is_over(quick: Rig) -> None:
+    old = ready(quick, channel=False)
+    quick.allocate(2)
+    other = quick.socket()
+    quick.permit(other, 2)
+    quick.bind(old, expires=time.monotonic() + 1000)
+    quick.client_sends(channel_data(0x4000, b"mine"))
+    quick.settle()
+    quick.plane.expire(time.monotonic() + 2000)
+    quick.bind(other, number=2)
+    quick.client_sends(channel_data(0x4000, b"not mine"))
+    quick.settle()
+    assert (received(old), received(other)) == ([b"mine"], [])
+    assert quick.dropped("no_channel") == 1
 
 
 def test_tables_grow_and_shrink_without_losing_any(quick: Rig) -> None:

@@ -72,6 +72,9 @@ class Allocation:
     def permits(self, peer: bytes, now: float) -> bool:
         return max(self.permissions.get(self.key(peer), now), self.permissions.get(peer, now)) > now
 
+    def clashes(self, channel: int, peer: bytes) -> bool:
+        return any((n == channel) != (bound == peer) for n, (bound, _) in self.channels.items())
+
     def socket_for(self, peer: bytes) -> socket.socket:
         family = socket.AF_INET6 if ":" in unpack_address(peer)[0] else socket.AF_INET
         return self.other if self.other is not None and self.other.family == family else self.sock
@@ -233,7 +236,7 @@ class ReferencePlane:
         channel, size = struct.unpack_from(">HH", data)
         if allocation is None:
             self.drop("no_allocation")
-        elif channel > 0x4FFF or not size + 4 <= len(data) <= size + 7:
+        elif not size + 4 <= len(data) <= size + 7:
             self.drop("malformed")
         elif allocation.channels.get(channel, (b"", now))[1] <= now:
             self.drop("no_channel")
@@ -357,14 +360,12 @@ class ReferencePlane:
 
     def bind_channel(self, number: int, channel: int, peer: bytes, expires: float) -> bool:
         allocation, now = self.find(number), time.monotonic()
-        if not 0x4000 <= channel <= 0x4FFF:
+        if not 0x4000 <= channel <= 0x7FFF:
             raise UsageError("no channel number")
-        allocation.channels = {n: (p, e) for n, (p, e) in allocation.channels.items() if e > now}
-        if allocation.channels.get(channel, (peer, 0.0))[0] != peer or allocation.channel_of(peer, now) not in {
-            None,
-            channel,
-        }:
-            return False
+        if allocation.clashes(channel, peer):
+            allocation.channels = {n: (p, e) for n, (p, e) in allocation.channels.items() if e > now}
+            if allocation.clashes(channel, peer):
+                return False
         allocation.channels[channel] = peer, expires
         return True
 

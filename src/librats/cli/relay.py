@@ -66,14 +66,15 @@ async def _relay(args: argparse.Namespace, output: Output) -> int:
         gc.freeze()
         gc.set_threshold(*_COLLECT_AFTER)
         reporter.ready(server, identity.peer_id)
-        stopping = _heed_signals(server, args, output)
+        stopping, at_once = _heed_signals(server, args, output)
         tasks.create(reporter.report(server, interval=args.statistics), name="report")
         if args.top:
             tasks.create(Top(server).show(), name="top")
         failing = tasks.create(server.failed(), name="watch the threads")
         draining = tasks.create(_drain(server, stopping, output), name="drain")
+        ending = tasks.create(at_once.wait(), name="end")
         try:
-            await asyncio.wait([failing, draining], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([failing, draining, ending], return_when=asyncio.FIRST_COMPLETED)
         finally:
             failed = failing.done() and not failing.cancelled()
             await tasks.close()
@@ -92,16 +93,13 @@ async def _drain(server: RelayServer, stopping: asyncio.Event, output: Output) -
             await server.drained()
 
 
-def _heed_signals(server: RelayServer, args: argparse.Namespace, output: Output) -> asyncio.Event:
-    """Drain at the first SIGTERM, end at the second; reload at SIGHUP. Returns what is set at the first."""
-    stopping = asyncio.Event()
+def _heed_signals(server: RelayServer, args: argparse.Namespace, output: Output) -> tuple[asyncio.Event, asyncio.Event]:
+    """Return what the first and the second SIGTERM set; reload at SIGHUP."""
+    stopping, at_once = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
 
     def terminate() -> None:
-        if stopping.is_set() and task is not None:
-            task.cancel()
-        stopping.set()
+        (at_once if stopping.is_set() else stopping).set()
 
     def reload() -> None:
         try:
@@ -116,4 +114,4 @@ def _heed_signals(server: RelayServer, args: argparse.Namespace, output: Output)
         loop.add_signal_handler(signal.SIGTERM, terminate)
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, reload)
-    return stopping
+    return stopping, at_once

@@ -9,9 +9,11 @@ import os
 import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 from librats._core.relay import Plane
+from librats.errors import ConfigError
 from librats.relay.config import RelayConfig
 from librats.relay.metrics import MetricsServer
 from librats.relay.statistics import RelayStatistics, sum_statistics
@@ -72,6 +74,7 @@ class RelayServer:
         self._streams: StreamServer | None = None
         self._metrics: MetricsServer | None = None
         self._tls: ssl.SSLContext | None = None
+        self._certificate_age = 0
         self._listeners: list[int] = []
         self._failed = asyncio.Event()
 
@@ -142,6 +145,7 @@ class RelayServer:
         config = self.config
         if config.certificate is not None:
             self._tls = tls_context(config.certificate, config.private_key)
+            self._certificate_age = _age(config.certificate)
         plain = [address for address in self.addresses if config.tcp]
         if not plain and not config.tls_listen:
             return
@@ -156,7 +160,9 @@ class RelayServer:
             streams=peers,
             hand_over=self._hander_over(mobility.worker),
         )
-        streams = self._streams = StreamServer(plane, machine, peers, max_connections=config.max_connections)
+        streams = self._streams = StreamServer(
+            plane, machine, peers, max_connections=config.max_connections, each_minute=self.renew_certificate
+        )
         self.tls_addresses = await streams.start(plain, list(config.tls_listen), self._tls)
 
     def _new_plane(self) -> Plane:
@@ -228,6 +234,17 @@ class RelayServer:
         self._quotas.limits = self.config.quotas
         return fixed
 
+    def renew_certificate(self) -> None:
+        """Show new connections the certificate that the file has now, where it has changed; called once a minute."""
+        config = self.config
+        if self._tls is None or config.certificate is None or _age(config.certificate) == self._certificate_age:
+            return
+        try:
+            load_certificate(self._tls, config.certificate, config.private_key)
+        except ConfigError as error:
+            logger.warning("%s; the one before stays", error)
+        self._certificate_age = _age(config.certificate)
+
     async def _own_hosts(self) -> list[str]:
         hosts = [address.host for address in self.addresses]
         if any(host in _UNSPECIFIED for host in hosts):
@@ -284,6 +301,14 @@ class RelayServer:
 
     def _fail(self) -> None:
         self._loop.call_soon_threadsafe(self._failed.set)
+
+
+def _age(file: Path) -> int:
+    """Return when a file was changed; 0 where there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _credentials(config: RelayConfig) -> Credentials:

@@ -24,7 +24,7 @@ __all__ = ["StreamServer", "load_certificate", "tls_context"]
 logger = logging.getLogger("librats.relay")
 
 _TICK = 1.0
-_SWEEP = 10
+_SWEEP, _MINUTE = 10, 60
 _STRANGER_TIMEOUT = 60.0
 """Seconds that a connection without an allocation may be silent."""
 
@@ -41,9 +41,18 @@ class StreamServer:
         machine: Answers requests.
         peers: Makes connections of TCP allocations.
         max_connections: How many clients there may be.
+        each_minute: Called once a minute.
     """
 
-    def __init__(self, plane: Plane, machine: Machine, peers: TcpAllocations, *, max_connections: int) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        machine: Machine,
+        peers: TcpAllocations,
+        *,
+        max_connections: int,
+        each_minute: Callable[[], None],
+    ) -> None:
         self.plane = plane
         self.machine = machine
         self.statistics: dict[str, int] = {}
@@ -54,6 +63,7 @@ class StreamServer:
         """Frames that were dropped because their client did not keep up."""
         self._peers = peers
         self._max_connections = max_connections
+        self._each_minute = each_minute
         self._serial = 0
         self._ticks = 0
         self._listeners: list[TcpListener] = []
@@ -169,6 +179,8 @@ class StreamServer:
         self._ticks += 1
         if self._ticks % _SWEEP == 0:
             self._close_strangers(now)
+        if self._ticks % _MINUTE == 0:
+            self._each_minute()
         self._timer = self._loop.call_later(_TICK, self._tick)
 
     def _close_strangers(self, now: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -252,10 +253,12 @@ async def test_a_client_connects_to_a_peer_through_the_relay(start_relay: StartR
             accepted.sendall(b"written before anybody reads")
             with data_connection(server.addresses[0], answer.get(Attribute.CONNECTION_ID)) as data:
                 assert data.sock.recv(100) == b"written before anybody reads"
-                data.sock.sendall(b"x" * 1_000_000)
+                sending = threading.Thread(target=data.sock.sendall, args=(b"x" * 3_000_000,))
+                sending.start()  # more than the buffers on the way hold
                 got = 0
-                while got < 1_000_000:
+                while got < 3_000_000:
                     got += len(accepted.recv(65536))
+                sending.join()
                 accepted.sendall(b"last words")
                 accepted.close()
                 assert data.sock.recv(100) == b"last words"
@@ -327,10 +330,14 @@ async def test_a_new_certificate_is_shown_without_a_restart(start_relay: StartRe
     make_certificate(tmp_path, "afterwards")
     server.reload(server.config)
     assert b"afterwards" in await run_in_thread(shown)
+    make_certificate(tmp_path, "by itself")
+    server.renew_certificate()
+    assert b"by itself" in await run_in_thread(shown)
     file.write_text("no certificate", encoding="ascii")
+    server.renew_certificate()
     with pytest.raises(ConfigError, match="certificate"):
         server.reload(server.config)
-    assert b"afterwards" in await run_in_thread(shown)
+    assert b"by itself" in await run_in_thread(shown)
 
 
 async def test_users_peers_and_quotas_change_without_a_restart(start_relay: StartRelay) -> None:
