@@ -13,6 +13,7 @@ from tests.reference.stun_server import Reply, StunServer, four_sockets, udp_soc
 
 from librats import (
     Address,
+    ClosedError,
     ConfigError,
     Identity,
     NatTraversalConfig,
@@ -142,7 +143,7 @@ async def test_answers_that_are_none_do_not_count(meddle: Callable[[Reply], list
 
 async def test_the_type_is_told_in_one_word_and_in_full(server: StunServer, dead: str) -> None:
     async with new_client(settings(dead, server.address)) as client:
-        assert client.nat.last is None
+        assert "nothing detected yet" in repr(client.nat)
         info = await client.get_nat_characteristics()
         assert info is client.nat.last
         assert await client.get_nat_characteristics() is info
@@ -254,6 +255,16 @@ async def test_stopping_ends_what_is_under_way(dead: str) -> None:
     await client.stop()
 
 
+async def test_stopping_the_client_ends_a_measurement_with_an_error(dead: str) -> None:
+    client = new_client(settings(dead, stun_timeout=60))
+    await client.start()
+    asking = [asyncio.ensure_future(client.nat.detect()), asyncio.ensure_future(client.nat.public_addresses())]
+    await asyncio.sleep(0.05)
+    await client.stop()
+    done, _ = await asyncio.wait(asking, timeout=WAIT)
+    assert [type(task.exception()) for task in done] == [ClosedError, ClosedError]
+
+
 async def test_servers_that_are_none_are_refused(plain: StunServer) -> None:
     client = new_client(settings(plain.address))
     with pytest.raises(UsageError):
@@ -270,7 +281,7 @@ def test_the_blocking_client_has_it_all(server: StunServer) -> None:
     config = RatsConfig(listen_host=LOOPBACK)
     nat = settings(server.address)
     with blocking.RatsClient(0, nat=nat, config=config, identity=Identity.generate()) as client:
-        assert client.nat.last is None
+        assert "nothing detected yet" in repr(client.nat)
         assert [address.host for address in client.nat.public_addresses()] == [LOOPBACK]
         assert client.detect_nat_type() is NatType.OPEN_INTERNET
         assert client.get_nat_characteristics() is client.nat.last
