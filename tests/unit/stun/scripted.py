@@ -104,7 +104,7 @@ class World:
     nat: Nat = field(default_factory=Nat)
     servers: Sequence[Sequence[Endpoint]] = (FOUR,)
     dead: Sequence[Endpoint] = ()
-    heeds_change: bool = True
+    heeds_change: int | None = 6
     local_ports: Sequence[int] = tuple(range(50000, 50020))
     fate: Callable[[], Sequence[float]] = lambda: (DELAY,)
     """Delays of the copies of a datagram that arrive; none where it is lost."""
@@ -150,7 +150,7 @@ class World:
                 continue
             asked = list(endpoints).index(to)
             reply = binding_reply(data, source, asked, endpoints, heeds_change=self.heeds_change)
-            if reply is not None:
+            if reply is not None and endpoints[reply[0]] not in self.dead:
                 number, answer, destination = reply
                 self._later(partial(self._come_in, machine, answer, endpoints[number], destination))
 

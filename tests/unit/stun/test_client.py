@@ -144,7 +144,7 @@ def test_a_mapped_address_of_old_servers_is_taken(client: StunClient) -> None:
         (0x0111, [attribute(0x0009, bytes([0, 0, 3, 0]) + b"Try Alternate")], 300),
         (0x0111, [], 400),
         (0x0101, [], 400),
-        (0x0101, [attribute(0x7777, b"")], 400),
+        (0x0101, [attribute(0x0001, packed(US)), attribute(0x7777, b"")], 400),
         (0x0101, [attribute(0x0020, b"\x00\x09\x00\x00\x00\x00\x00\x00")], 400),
     ],
     ids=["420", "300", "no code", "no address", "unknown attribute", "a family that is none"],
