@@ -7,8 +7,12 @@ import contextlib
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,7 @@ WHY_NOT = missing()
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
 PORT, OTHER_PORT = 3478, 3479
+AT_ONCE = 4
 NAMES = {"ei": "endpoint-independent", "ad": "address-dependent", "apd": "address-and-port-dependent"}
 PORTS = {
     "preserve": PortAllocation.PRESERVING,
@@ -82,16 +87,24 @@ def serve_with_coturn(lab: Lab) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def served_by(lab: Lab, arguments: list[str], path: Path | None = None) -> Iterator[None]:
+def serve_with_relay(lab: Lab) -> Iterator[None]:
+    arguments = [str(Path(sys.executable).with_name("librats")), "relay", "--user", "ann:secret", "--realm", "lab"]
+    arguments += ["--listen", f"{SERVER[0]}:{PORT}", "--alternate", f"{SERVER[1]}:{OTHER_PORT}"]
+    with tempfile.TemporaryDirectory() as folder, served_by(lab, [*arguments, "--data-dir", folder]):
+        yield
+
+
+@contextlib.contextmanager
+def served_by(lab: Lab, arguments: list[str]) -> Iterator[None]:
     """Run a server's program until the block ends; it has begun to serve when the block begins."""
     with lab.enter("server"):
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=path)
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with lab.socket("server", SERVER[0]) as probe:
             probe.settimeout(0.1)
             request = bytes.fromhex("000100002112a442") + bytes(12)
             for _ in range(300):
-                assert process.poll() is None
+                assert process.poll() is None, f"{arguments[0]} has ended with {process.returncode}"
                 probe.sendto(request, (SERVER[0], PORT))
                 with contextlib.suppress(TimeoutError, ConnectionError):
                     probe.recv(2048)
@@ -114,6 +127,11 @@ SERVERS = [
         id="coturn",
         marks=pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed"),
     ),
+    pytest.param(
+        serve_with_relay,
+        id="relay",
+        marks=pytest.mark.skipif(find_spec("librats.cli.relay") is None, reason="there is no `librats relay` yet"),
+    ),
 ]
 
 
@@ -130,24 +148,41 @@ def detect_behind(lab: Lab, servers: tuple[str, ...] = BOTH, **settings: object)
         return asyncio.run(detect(servers, **settings))
 
 
-@pytest.mark.parametrize("serve", SERVERS)
-@pytest.mark.parametrize("name", WORDS)
-def test_mapping_filtering_and_ports_are_told_behind_each_type(name: str, serve: Serve) -> None:
+def measured_as(name: str, serve: Serve) -> dict[str, object]:
     with Lab(name) as lab, serve(lab):
         info = detect_behind(lab)
+    is_nat_address = info.public_address is not None and info.public_address.host == PUBLIC
+    return {
+        "type": info.type,
+        "mapping": info.mapping,
+        "filtering": info.filtering,
+        "ports": (info.port_allocation, info.port_step),
+        "NAT": (info.has_nat, is_nat_address),
+        "hairpin": info.hairpin,
+        "problem": info.problem,
+    }
+
+
+def promised(name: str) -> dict[str, object]:
     chain = chain_of(name)
-    assert info.type is WORDS[name]
-    assert info.mapping == NAMES[widest([nat.mapping for nat in chain])]
-    assert info.filtering == NAMES[widest([nat.filtering for nat in chain])]
-    chosen = next((nat.ports for nat in reversed(chain) if nat.ports != "preserve"), "preserve")
-    assert info.port_allocation is PORTS[chosen]
-    assert info.port_step == (1 if chosen == "sequential" else None)
     is_nat = chain[0].kind == "nat"
-    assert info.has_nat is is_nat
-    assert info.hairpin is (chain[-1].hairpin if is_nat else None)
-    assert info.public_address is not None
-    assert not is_nat or info.public_address.host == PUBLIC
-    assert info.problem == ""
+    chosen = next((nat.ports for nat in reversed(chain) if nat.ports != "preserve"), "preserve")
+    return {
+        "type": WORDS[name],
+        "mapping": NAMES[widest([nat.mapping for nat in chain])],
+        "filtering": NAMES[widest([nat.filtering for nat in chain])],
+        "ports": (PORTS[chosen], 1 if chosen == "sequential" else None),
+        "NAT": (is_nat, is_nat),
+        "hairpin": chain[-1].hairpin if is_nat else None,
+        "problem": "",
+    }
+
+
+@pytest.mark.parametrize("serve", SERVERS)
+def test_every_type_is_told(serve: Serve) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as threads:  # most of it is waiting for what never comes
+        found = list(threads.map(lambda name: measured_as(name, serve), WORDS))
+    assert dict(zip(WORDS, found, strict=True)) == {name: promised(name) for name in WORDS}
 
 
 def test_every_type_is_looked_at() -> None:

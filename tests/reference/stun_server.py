@@ -48,9 +48,12 @@ def attributes_of(data: bytes) -> dict[int, bytes]:
 
 
 def binding_reply(
-    data: bytes, source: Endpoint, number: int, endpoints: Sequence[Endpoint], *, heeds_change: bool = True
+    data: bytes, source: Endpoint, number: int, endpoints: Sequence[Endpoint], *, heeds_change: int | None = 6
 ) -> Reply | None:
-    """Answer a Binding request that came to one of the endpoints: A1P1 alone, or A1P1, A1P2, A2P1, A2P2."""
+    """Answer a Binding request that came to one of the endpoints: A1P1 alone, or A1P1, A1P2, A2P1, A2P2.
+
+    Of CHANGE-REQUEST only the flags in ``heeds_change`` are heeded; None refuses it.
+    """
     if len(data) < 20 or struct.unpack_from("!H", data)[0] != 1 or struct.unpack_from("!I", data, 4)[0] != COOKIE:
         return None
     transaction, asked = data[8:20], attributes_of(data)
@@ -61,8 +64,10 @@ def binding_reply(
             return number, message(0x0111, transaction, attribute(0x0009, bytes([0, 0, 4, 20]) + b"Unknown")), source
         destination = (source[0], struct.unpack_from("!H", asked[0x0027])[0])
     answering = number
+    if 0x0003 in asked and heeds_change is None:
+        return number, message(0x0111, transaction, attribute(0x0009, bytes([0, 0, 4, 20]) + b"Unknown")), source
     if 0x0003 in asked and second and heeds_change:
-        flags = struct.unpack("!I", asked[0x0003])[0]
+        flags = struct.unpack("!I", asked[0x0003])[0] & heeds_change
         answering ^= (2 if flags & 4 else 0) | (1 if flags & 2 else 0)
     mask = struct.pack("!I", COOKIE) + transaction
     told = [attribute(0x0020, packed(source, mask)), attribute(0x802B, packed(endpoints[answering]))]
@@ -76,7 +81,6 @@ class StunServer:
 
     Args:
         sockets: One for a plain server, or four: A1P1, A1P2, A2P1, A2P2.
-        heeds_change: Whether it does what CHANGE-REQUEST says.
         meddle: Given each reply, returns what is sent instead.
     """
 
@@ -84,11 +88,9 @@ class StunServer:
         self,
         sockets: Sequence[socket.socket],
         *,
-        heeds_change: bool = True,
         meddle: Callable[[Reply], list[Reply]] = lambda reply: [reply],
     ) -> None:
         self._sockets = list(sockets)
-        self._heeds_change = heeds_change
         self._meddle = meddle
         self.endpoints: list[Endpoint] = [sock.getsockname()[:2] for sock in sockets]
         self.requests = 0
@@ -109,7 +111,7 @@ class StunServer:
         data, source = sock.recvfrom(2048)
         self.requests += 1
         number = self._sockets.index(sock)
-        reply = binding_reply(data, source[:2], number, self.endpoints, heeds_change=self._heeds_change)
+        reply = binding_reply(data, source[:2], number, self.endpoints)
         for answering, answer, destination in self._meddle(reply) if reply is not None else []:
             self._sockets[answering].sendto(answer, destination)
 

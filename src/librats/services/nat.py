@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from librats.config import NatTraversalConfig
-from librats.errors import UsageError
+from librats.errors import ClosedError, RatsError, UsageError
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.services.stun import AddressDiscovery, measure_behaviour, measure_lifetime
 from librats.stun.client import Answered
-from librats.stun.lifetime import DEFAULT_WAITS
+from librats.stun.lifetime import DEFAULT_WAITS, check_waits
 from librats.types import Address, NatType, NatTypeInfo
 
 __all__ = ["NatHandle"]
+
+T = TypeVar("T")
 
 MAX_HOSTS = 64
 
@@ -79,12 +82,20 @@ class NatHandle:
 
         Raises:
             UsageError: The client is not running.
+            ClosedError: It was stopped meanwhile.
             ConfigError: One of ``servers`` is no address, or this machine lets us open no socket.
         """
         settings, network = self._settings(), self._network()
         asked = settings.stun_addresses if servers is None else _addresses(servers)
         if not asked:
             return []
+        answers = await self._owned(self._first_answers(asked, settings, network))
+        found = dict.fromkeys(answer.mapped for answer in answers)
+        return sorted(found, key=lambda address: (":" in address.host) != settings.prefer_ipv6)
+
+    async def _first_answers(
+        self, asked: Sequence[Address], settings: NatTraversalConfig, network: Network
+    ) -> list[Answered]:
         discovery = AddressDiscovery(
             asked,
             network=network,
@@ -98,9 +109,13 @@ class NatHandle:
         except BaseException:
             await discovery.close()
             raise
-        self._tasks.create(_finish(discovery), name="librats waits for slow STUN servers")
-        found = dict.fromkeys(answer.mapped for answer in answers)
-        return sorted(found, key=lambda address: (":" in address.host) != settings.prefer_ipv6)
+        if discovery.is_over:
+            await discovery.close()
+        else:
+            waiting = self._tasks.create(discovery.finish(), name="librats waits for slow STUN servers")
+            # Not within the task: one that is cancelled before it has begun does nothing at all.
+            waiting.add_done_callback(lambda _: discovery.abandon())
+        return answers
 
     async def detect(
         self,
@@ -126,10 +141,24 @@ class NatHandle:
 
         Raises:
             UsageError: The client is not running, or the times do not grow.
+            ClosedError: It was stopped meanwhile.
         """
         settings, network = self._settings(), self._network()
+        if lifetime:
+            check_waits(lifetime_waits)
         if not settings.stun_servers:
             return NatTypeInfo(problem="no STUN server is configured")
+        waits = lifetime_waits if lifetime else ()
+        info = self._last = await self._owned(self._measure(settings, network, waits, progress))
+        return info
+
+    async def _measure(
+        self,
+        settings: NatTraversalConfig,
+        network: Network,
+        waits: Sequence[float],
+        progress: Callable[[float, float], Any] | None,
+    ) -> NatTypeInfo:
         info = await measure_behaviour(
             settings.stun_addresses,
             network=network,
@@ -139,10 +168,8 @@ class NatHandle:
         )
         if info.public_address is not None:
             self._note(info.public_address.host)
-        if lifetime and info.server is not None and info.type is not NatType.BLOCKED:
-            outlived, expired = await measure_lifetime(
-                info.server, network=network, waits=lifetime_waits, progress=progress
-            )
+        if waits and info.server is not None and info.type is not NatType.BLOCKED:
+            outlived, expired = await measure_lifetime(info.server, network=network, waits=waits, progress=progress)
             unknown = "" if outlived is not None else "the server cannot measure how long a public address lasts"
             info = replace(
                 info,
@@ -150,8 +177,29 @@ class NatHandle:
                 mapping_expired_after=expired,
                 problem="; ".join(filter(None, (info.problem, unknown))),
             )
-        self._last = info
         return info
+
+    async def _owned(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await something that ends when the client is stopped."""
+
+        async def outcome() -> T | RatsError:
+            try:
+                return await coroutine
+            except RatsError as error:  # told to who waits, and to nobody else
+                return error
+
+        task = self._tasks.create(outcome(), name="librats asks STUN servers")
+        try:
+            result: T | RatsError = await task
+        except asyncio.CancelledError:
+            coroutine.close()
+            current = asyncio.current_task()
+            if task.cancelled() and current is not None and not current.cancelling():
+                raise ClosedError("the client was stopped meanwhile") from None
+            raise
+        if isinstance(result, RatsError):
+            raise result
+        return result
 
     def _heard(self, answer: Answered) -> None:
         self._note(answer.mapped.host)
@@ -162,13 +210,6 @@ class NatHandle:
         if len(self._hosts) > MAX_HOSTS:
             del self._hosts[next(iter(self._hosts))]
         self._learned(host)
-
-
-async def _finish(discovery: AddressDiscovery) -> None:
-    try:
-        await discovery.finish()
-    finally:
-        await discovery.close()
 
 
 def _addresses(servers: Sequence[str | Address]) -> tuple[Address, ...]:

@@ -260,6 +260,11 @@ class AddressDiscovery:
             await self._something.wait()
         return list(self.answers)
 
+    def abandon(self) -> None:
+        """Ask no more, and let the socket go, without waiting. Idempotent."""
+        self._driver.close()
+        self._tasks.cancel()
+
     async def close(self) -> None:
         """Ask no more, and let the socket go. Idempotent."""
         self._driver.close()

@@ -11,7 +11,7 @@ from librats.stun.constants import Attribute
 from librats.stun.transaction import Retransmission
 from librats.types import Address, Entropy
 
-__all__ = ["DEFAULT_WAITS", "LifetimeDiscovery"]
+__all__ = ["DEFAULT_WAITS", "LifetimeDiscovery", "check_waits"]
 
 DEFAULT_WAITS = (10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0)
 """Seconds of silence that are tried; the usual timeouts of NATs are between them."""
@@ -20,6 +20,16 @@ PACE = Retransmission(rto=0.25, rc=5, rm=4)
 
 ENOUGH_GONE = 2
 """Mappings in a row that have to be gone before the longer ones are not waited for: one answer may have been lost."""
+
+
+def check_waits(waits: Sequence[float]) -> None:
+    """Check times of silence.
+
+    Raises:
+        UsageError: They do not grow, or there is none.
+    """
+    if not waits or not all(before < after for before, after in pairwise((0.0, *waits))):
+        raise UsageError(f"times of silence must be above 0 and grow, not {tuple(waits)!r}")
 
 
 class LifetimeDiscovery:
@@ -42,9 +52,8 @@ class LifetimeDiscovery:
     def __init__(
         self, server: Address, *, entropy: Entropy, now: float, waits: Sequence[float] = DEFAULT_WAITS
     ) -> None:
+        check_waits(waits)
         times = (0.0, *map(float, waits))
-        if len(times) == 1 or not all(before < after for before, after in pairwise(times)):
-            raise UsageError(f"times of silence must be above 0 and grow, not {tuple(waits)!r}")
         self.duration = times[-1] + PACE.duration * 2
         """Seconds that it takes at the most."""
         self._client = StunClient(entropy, pace=PACE)
