@@ -177,6 +177,7 @@ class PeerConnection(_Joinable):
         super().__init__()
         self._opened = opened
         self._lost = lost
+        self._early = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -191,8 +192,21 @@ class PeerConnection(_Joinable):
         self._opened(self, peer)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in."""
-        self.pass_on(data)
+        """Take bytes in; some loops read once though reading is paused from the start."""
+        if self.partner is not None:
+            self.pass_on(data)
+            return
+        self._early += data
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def flow(self) -> None:
+        """Pass on what came early, and read from now on; it is joined."""
+        if self._early:
+            self.pass_on(self._early)
+            self._early = b""
+        if self.transport is not None:
+            self.transport.resume_reading()
 
     def connection_lost(self, _: Exception | None) -> None:
         """End."""

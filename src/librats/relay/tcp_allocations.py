@@ -109,8 +109,7 @@ class TcpAllocations:
         waiting.timer.cancel()
         client.write(self.machine.succeed(request, [(Attribute.CONNECTION_ID, number)]).data)
         client.join(waiting.connection)
-        if waiting.connection.transport is not None:
-            waiting.connection.transport.resume_reading()
+        waiting.connection.flow()
 
     async def close(self) -> None:
         """Close everything."""
