@@ -100,6 +100,9 @@ def has_ipv6() -> bool:
     return True
 
 
+TELLING = [way for way in WAYS if way != "awaited" and (LINUX or sys.platform == "darwin")]
+"""Ways to receive that tell more of a datagram than where it is from."""
+told = pytest.mark.parametrize("way", TELLING, indirect=True)
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 HOSTS = [LOOPBACK, pytest.param("::1", marks=needs_ipv6)]
 
@@ -142,14 +145,7 @@ async def test_every_interface_means_both_families_on_one_port(endpoint: Open, u
     await until(lambda: len(at_a.data) == len(sent))
 
 
-@pytest.fixture
-def told(way: str) -> None:
-    """Skip a test where the system, or the way to receive, does not tell more of a datagram than where it is from."""
-    if way == "awaited" or not (LINUX or sys.platform == "darwin"):
-        pytest.skip("nothing but the source is told")
-
-
-@pytest.mark.usefixtures("told")
+@told
 @pytest.mark.skipif(not LINUX, reason="elsewhere the loopback has one address only")
 @pytest.mark.parametrize("asked", ["127.0.0.1", "127.0.0.2", "127.9.8.7"])
 async def test_the_answer_leaves_from_the_address_that_was_asked(endpoint: Open, until: Until, asked: str) -> None:
@@ -164,7 +160,7 @@ async def test_the_answer_leaves_from_the_address_that_was_asked(endpoint: Open,
         assert sock.recv(100) == b"it is me"
 
 
-@pytest.mark.usefixtures("told")
+@told
 @needs_ipv6
 async def test_the_local_address_is_told_over_ipv6(endpoint: Open, until: Until) -> None:
     a, at_a = await endpoint("")
@@ -184,7 +180,7 @@ async def test_an_endpoint_of_one_address_is_that_address(endpoint: Open, until:
     assert heard.origins[0].local == a.local_address
 
 
-@pytest.mark.usefixtures("told")
+@told
 async def test_an_answer_leaves_even_where_the_address_that_was_asked_is_gone(endpoint: Open, until: Until) -> None:
     server, heard = await endpoint("")
     client, at_client = await endpoint()
@@ -201,7 +197,7 @@ async def test_an_answer_leaves_even_where_the_address_that_was_asked_is_gone(en
     assert server.counters.refused == 0
 
 
-@pytest.mark.usefixtures("told")
+@told
 @pytest.mark.parametrize("host", HOSTS)
 async def test_the_ecn_field_is_told_and_set(endpoint: Open, until: Until, host: str) -> None:
     a, _ = await endpoint(host)
@@ -342,13 +338,13 @@ def fill(address: Address, count: int, data: bytes = b"x" * 100) -> None:
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux tells")
-@pytest.mark.parametrize("asked", [True, False], ids=["SO_MEMINFO", "SO_RXQ_OVFL"])
+@pytest.mark.parametrize(
+    ("way", "asked"), [*((way, True) for way in WAYS), ("batched", False)], indirect=["way"]
+)  # SO_MEMINFO, and SO_RXQ_OVFL, which only the compiled way reads
 async def test_what_the_kernel_dropped_is_counted(
-    endpoint: Open, until: Until, way: str, monkeypatch: pytest.MonkeyPatch, asked: bool
+    endpoint: Open, until: Until, monkeypatch: pytest.MonkeyPatch, asked: bool
 ) -> None:
     if not asked:
-        if way != "batched":
-            pytest.skip("only the compiled way reads it")
         monkeypatch.setattr(module, "dropped_by_kernel", lambda _sock: None)
     a, heard = await endpoint(buffer_size=8192)
     fill(a.local_address, 200)
@@ -431,7 +427,7 @@ async def test_a_timer_fires_in_time_under_flood(endpoint: Open, until: Until) -
 async def test_a_handler_that_fails_loses_its_batch_only(endpoint: Open, until: Until) -> None:
     loop = asyncio.get_running_loop()
     complaints: list[dict[str, Any]] = []
-    told = loop.get_exception_handler()
+    handler = loop.get_exception_handler()
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
     heard = []
 
@@ -445,7 +441,7 @@ async def test_a_handler_that_fails_loses_its_batch_only(endpoint: Open, until: 
     await until(lambda: complaints)
     a.send(b"good", a.local_address)
     await until(lambda: heard)
-    loop.set_exception_handler(told)
+    loop.set_exception_handler(handler)
     assert [str(context["exception"]) for context in complaints] == ["bad"]
     assert [data for data, _ in heard] == [b"good"]
 
@@ -547,7 +543,7 @@ async def test_an_origin_is_an_address(endpoint: Open, until: Until) -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "IP_ADD_MEMBERSHIP") or not LINUX, reason="only tried on Linux")
-@pytest.mark.usefixtures("told")
+@told
 async def test_who_sends_to_a_group_is_not_answered_from_the_group(endpoint: Open, until: Until) -> None:
     keep = Keep()
     a, heard = await endpoint("0.0.0.0", new_socket=keep)  # noqa: S104 - to hear a group

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -127,11 +126,7 @@ SERVERS = [
         id="coturn",
         marks=pytest.mark.skipif(shutil.which("turnserver") is None, reason="coturn is not installed"),
     ),
-    pytest.param(
-        serve_with_relay,
-        id="relay",
-        marks=pytest.mark.skipif(find_spec("librats.cli.relay") is None, reason="there is no `librats relay` yet"),
-    ),
+    pytest.param(serve_with_relay, id="relay"),
 ]
 
 
