@@ -106,7 +106,7 @@ class RelayServer:
         if config.alternate is not None:
             first, other = config.listen[0], config.alternate
             wanted += [Address(first.host, other.port), Address(other.host, first.port), other]
-        opened = open_listeners(wanted, threads=config.threads)
+        opened = open_listeners(wanted, threads=config.threads, tcp=config.tcp)
         self._listeners = [fd for place in opened for fd, _ in place]
         self.addresses = [address for _, address in opened[0]]
         own = await self._own_hosts()
@@ -167,7 +167,8 @@ class RelayServer:
 
     def _new_plane(self) -> Plane:
         config = self.config
-        plane = Plane(nap_us=config.coalescing, max_allocations=config.max_allocations)
+        seed = SystemEntropy().token_bytes(32)
+        plane = Plane(nap_us=config.coalescing, max_allocations=config.max_allocations, seed=seed)
         if config.quotas.total_bandwidth:
             plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
         return plane

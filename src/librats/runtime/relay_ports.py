@@ -24,6 +24,7 @@ logger = logging.getLogger("librats.relay")
 
 _TRIES = 64
 _NONBLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)
+_PORT_TRIES = 16
 _RECEIVE_ROOM = 4 * 1024 * 1024
 _MAX_PORT = 65535
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -209,12 +210,13 @@ class _Order:
         return None
 
 
-def open_listeners(addresses: Sequence[Address], *, threads: int) -> list[list[tuple[int, Address]]]:
+def open_listeners(addresses: Sequence[Address], *, threads: int, tcp: bool = False) -> list[list[tuple[int, Address]]]:
     """Open UDP sockets to listen on, as many on each address as there are threads.
 
     Args:
         addresses: IP addresses and ports; port 0 picks one.
         threads: How many threads share each address (SO_REUSEPORT).
+        tcp: Whether a port that is picked must be free for TCP as well.
 
     Returns:
         For each thread, a descriptor and the address it is bound to for each of the addresses.
@@ -229,6 +231,11 @@ def open_listeners(addresses: Sequence[Address], *, threads: int) -> list[list[t
             for place in opened:
                 try:
                     sock = _listening_socket(address, shared=threads > 1)
+                    for _ in range(_PORT_TRIES if tcp and not address.port else 0):
+                        if _is_free_for_tcp(Address(address.host, sock.getsockname()[1])):
+                            break
+                        sock.close()
+                        sock = _listening_socket(address, shared=threads > 1)
                 except OSError as error:
                     raise ConfigError("listen", f"cannot listen on {address}: {error.strerror}") from error
                 address = Address(wanted.host, sock.getsockname()[1])
@@ -237,6 +244,15 @@ def open_listeners(addresses: Sequence[Address], *, threads: int) -> list[list[t
                 place.append((fd, address))
         undo.pop_all()
     return opened
+
+
+def _is_free_for_tcp(address: Address) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.bind((address.host, address.port))
+        except OSError:
+            return False
+    return True
 
 
 def _listening_socket(address: Address, *, shared: bool) -> socket.socket:

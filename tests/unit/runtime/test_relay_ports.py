@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from librats._core.relay import pack_address
+from librats.runtime import relay_ports as module
 from librats.runtime.entropy import SystemEntropy
-from librats.runtime.relay_ports import RelayPortPool
+from librats.runtime.relay_ports import RelayPortPool, open_listeners
 from librats.turn.serving.allocation import IPV4, IPV6, TCP, Relay
+from librats.types import Address
 
 FIRST, LAST = 20000, 20031
 
@@ -97,3 +100,23 @@ def test_a_tcp_relay_listens(opened: Opened) -> None:
     assert relay is not None
     with socket.create_connection((relay.host, relay.port), 5):
         pass
+
+
+def test_a_port_that_is_picked_is_free_for_tcp_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[Address] = []
+
+    def is_free(address: Address) -> bool:
+        looked_at.append(address)
+        return len(looked_at) > 1
+
+    monkeypatch.setattr(module, "_is_free_for_tcp", is_free)
+    [[(fd, address)]] = open_listeners([Address("127.0.0.1", 0)], threads=1, tcp=True)
+    os.close(fd)
+    assert looked_at[-1] == address
+    assert len(looked_at) == 2
+
+
+def test_a_port_that_tcp_has_is_not_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not module._is_free_for_tcp(Address("127.0.0.1", server.getsockname()[1]))
+    assert module._is_free_for_tcp(Address("127.0.0.1", 0))
