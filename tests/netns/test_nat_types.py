@@ -211,7 +211,13 @@ def test_two_plain_servers_tell_mapping_but_not_filtering(name: str) -> None:
     assert "second address" in info.problem
 
 
-@pytest.mark.parametrize("serve", SERVERS)
+LIFETIME_SERVERS = [
+    pytest.param(*one.values, id=one.id, marks=[*one.marks, *([] if one.id == "ours" else [pytest.mark.long])])
+    for one in SERVERS
+]
+
+
+@pytest.mark.parametrize("serve", LIFETIME_SERVERS)
 def test_the_lifetime_of_a_mapping_is_between_two_silences(serve: Serve) -> None:
     with Lab("port_restricted", lifetime=3) as lab, serve(lab):
         info = detect_behind(lab, lifetime=True, lifetime_waits=(1.0, 6.0))
