@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from librats._core.relay import pack_address
 from librats._core.stun import frame_size
@@ -106,7 +106,7 @@ class ClientConnection(_Joinable):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream protocol is given
+        transport = cast("asyncio.Transport", transport)
         try:
             client, local = (pack_address(*address_of(transport.get_extra_info(n))) for n in ("peername", "sockname"))
         except (TypeError, ValueError):  # the client is gone already
@@ -181,9 +181,8 @@ class PeerConnection(_Joinable):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream protocol is given
+        self.transport = transport = cast("asyncio.Transport", transport)
         transport.pause_reading()
-        self.transport = transport
         try:
             peer = address_of(transport.get_extra_info("peername"))
         except TypeError:  # the peer is gone already
@@ -200,13 +199,17 @@ class PeerConnection(_Joinable):
         if self.transport is not None:
             self.transport.pause_reading()
 
+    def eof_received(self) -> bool:
+        """Keep an end that came early for when reading begins: it is read again then."""
+        return self.partner is None or super().eof_received()
+
     def flow(self) -> None:
-        """Pass on what came early, and read from now on; it is joined."""
-        if self._early:
-            self.pass_on(self._early)
-            self._early = b""
+        """Read from now on, and pass on what came early; it is joined."""
         if self.transport is not None:
             self.transport.resume_reading()
+        if self._early:
+            self.pass_on(self._early)  # after reading was resumed: the client may be too slow for it, and pause that
+            self._early = b""
 
     def connection_lost(self, _: Exception | None) -> None:
         """End."""

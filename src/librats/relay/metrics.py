@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import ipaddress
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from librats.errors import ConfigError
 from librats.relay.statistics import RelayStatistics
@@ -82,8 +82,7 @@ class _HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream protocol is given
-        self._transport = transport
+        self._transport = transport = cast("asyncio.Transport", transport)
         self._timer = asyncio.get_running_loop().call_later(_TIMEOUT, transport.abort)
 
     def data_received(self, data: bytes) -> None:

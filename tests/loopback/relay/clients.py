@@ -111,6 +111,13 @@ class TurnClient:
                 return b""
             self._buffer += more
 
+    def read(self, size: int) -> bytes:
+        """Return up to so many bytes of a joined connection; they may have come along with the last answer."""
+        if not self._buffer:
+            return self.sock.recv(size)
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
     def ask(self, method: Method, *attributes: tuple[int, Any]) -> StunMessage:
         """Send a request with credentials, and return the answer; credentials are got as they are asked for."""
         for _ in range(3):

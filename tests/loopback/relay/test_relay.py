@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.loopback.relay.clients import TCP, WAIT, Peer, TurnClient
+from tests.loopback.relay.clients import SHORT, TCP, WAIT, Peer, TurnClient
 from tests.loopback.relay.conftest import make_certificate
 
 from librats._core.stun import parse, serialise
@@ -249,20 +249,41 @@ async def test_a_client_connects_to_a_peer_through_the_relay(start_relay: StartR
             assert client.code(Method.CONNECT, peer) == 446
             accepted, source = listening.accept()
             assert source == relayed
-            accepted.settimeout(WAIT)
-            accepted.sendall(b"written before anybody reads")
-            with data_connection(server.addresses[0], answer.get(Attribute.CONNECTION_ID)) as data:
-                assert data.sock.recv(100) == b"written before anybody reads"
-                sending = threading.Thread(target=data.sock.sendall, args=(b"x" * 3_000_000,))
-                sending.start()  # more than the buffers on the way hold
-                got = 0
-                while got < 3_000_000:
-                    got += len(accepted.recv(65536))
-                sending.join()
-                accepted.sendall(b"last words")
-                accepted.close()
-                assert data.sock.recv(100) == b"last words"
-                assert data.sock.recv(100) == b""
+            with accepted:
+                accepted.settimeout(WAIT)
+                accepted.sendall(b"written before anybody reads")
+                with data_connection(server.addresses[0], answer.get(Attribute.CONNECTION_ID)) as data:
+                    assert data.read(100) == b"written before anybody reads"
+                    sending = threading.Thread(target=data.sock.sendall, args=(b"x" * 3_000_000,))
+                    sending.start()  # more than the buffers on the way hold
+                    got = 0
+                    while got < 3_000_000:
+                        got += len(accepted.recv(65536))
+                    sending.join()
+                    accepted.sendall(b"last words")
+                    accepted.close()
+                    assert data.read(100) == b"last words"
+                    assert data.read(100) == b""
+
+    await run_in_thread(talk)
+
+
+async def test_a_peer_may_end_its_side_before_the_client_comes(start_relay: StartRelay) -> None:
+    server = await start_relay()
+
+    def talk() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening, TurnClient(server.addresses[0], "tcp") as client:
+            client.allocate(transport=TCP)
+            answer = client.ask(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, listening.getsockname()))
+            accepted, _ = listening.accept()
+            with accepted:
+                accepted.settimeout(WAIT)
+                accepted.shutdown(socket.SHUT_WR)
+                time.sleep(SHORT)
+                with data_connection(server.addresses[0], answer.get(Attribute.CONNECTION_ID)) as data:
+                    assert data.read(1) == b""
+                    data.sock.sendall(b"out")
+                    assert accepted.recv(10) == b"out"
 
     await run_in_thread(talk)
 
@@ -282,7 +303,7 @@ async def test_a_peer_with_a_permission_connects_to_a_client(start_relay: StartR
                 assert attempt.get(Attribute.XOR_PEER_ADDRESS) == peer.getsockname()
                 with data_connection(server.addresses[0], attempt.get(Attribute.CONNECTION_ID)) as data:
                     peer.sendall(b"in")
-                    assert data.sock.recv(10) == b"in"
+                    assert data.read(10) == b"in"
                     data.sock.sendall(b"out")
                     assert peer.recv(10) == b"out"
                 assert peer.recv(10) == b""
