@@ -154,7 +154,7 @@ class TcpAllocations:
         except (OSError, TimeoutError):
             pass
         client = self.clients.get(request.client.listener)
-        if self.machine is None or client is None or peers.closed or not made:
+        if self.machine is None or client is None or peers.closed or not made or made[0].transport is None:
             peers.addresses.discard(peer)
             for connection in made:
                 connection.close()
