@@ -339,6 +339,12 @@ cdef class Cipher:
         """
         return _run_batch(self, list(ciphertexts), False)
 
+    def copy(self):
+        """Return another cipher with the same key and counter: for opening again what this one seals, never to seal."""
+        cdef Cipher other = Cipher.__new__(Cipher, (<const char*>self._key)[:KEY_SIZE])
+        other._nonce = self._nonce
+        return other
+
     def rekey(self):
         """Replace the key by the next one (Noise revision 34, 4.2 and 11.3). The counter goes on."""
         if self.rekey_at() != CIPHER_OK:

@@ -119,6 +119,18 @@ cdef class BlockBuffer:
         self._was_filled = False
         return 0
 
+    def go_on(self, Cipher cipher not None):
+        """Read on from another connection, from the beginning of a block.
+
+        Args:
+            cipher: The cipher of the receiving direction there. It must not be used by anything else from now on.
+        """
+        self._cipher = cipher
+        self._start = 0
+        self._end = 0
+        self._scratch = None
+        self._was_filled = False
+
     def trim(self):
         """Give memory back that the traffic since the last call did not need; later where the buffer is lent."""
         # A proactor loop holds the buffer while it waits for bytes.

@@ -32,6 +32,7 @@ cdef enum:
     F_HELLO = 0x24
     F_PEERS = 0x25
     F_SUCCESSION = 0x26
+    F_ACK = 0x30
 
 cdef enum:
     KIND_JSON = 0

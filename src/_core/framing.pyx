@@ -223,6 +223,7 @@ cdef class BlockWriter:
     cdef size_t _plain
     cdef bint _open
     cdef readonly uint64_t sealed
+    cdef readonly size_t packed
 
     def __cinit__(self, Cipher cipher not None):
         self._cipher = cipher
@@ -234,6 +235,7 @@ cdef class BlockWriter:
         self._plain = 0
         self._open = False
         self.sealed = 0
+        self.packed = 0
 
     def __dealloc__(self):
         free(self._apart)
@@ -250,6 +252,7 @@ cdef class BlockWriter:
         self._base = <uint8_t*>PyBytes_AS_STRING(self._out)
         self._capacity = PyBytes_GET_SIZE(self._out)
         self._size = 0
+        self.packed = 0
         self._open = False
         if self._cipher.uses_openssl(self._capacity):
             # OpenSSL seals from one buffer into another.
@@ -311,6 +314,7 @@ cdef class BlockWriter:
             )
         store_be32(block, <uint32_t>(plain + TAG_SIZE))
         self._size += LENGTH_PREFIX + plain + TAG_SIZE
+        self.packed += plain
         self._open = False
         self._plain = 0
         self.sealed += 1

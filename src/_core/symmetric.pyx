@@ -185,13 +185,16 @@ cdef class Sha256Steps:
         return payload
 
     def split(self):
-        """Return the transport ciphers: initiator to responder, responder to initiator."""
+        """Return the transport ciphers, initiator to responder and back, and the secret behind them (a third output)."""
         cdef uint8_t second[HASH_SIZE]
-        self._derive(NULL, 0, second, NULL)
+        cdef uint8_t third[HASH_SIZE]
+        self._derive(NULL, 0, second, third)
         first = Cipher((<const char*>self._chaining_key)[:HASH_SIZE])
         other = Cipher((<const char*>second)[:HASH_SIZE])
+        secret = (<const char*>third)[:HASH_SIZE]
         _wipe(second, HASH_SIZE)
-        return first, other
+        _wipe(third, HASH_SIZE)
+        return first, other, secret
 
     cdef Py_ssize_t _overhead(self, bytes program) noexcept:
         """Bytes that keys and tags take in a message of those tokens."""

@@ -11,12 +11,12 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.blocks cimport BlockBuffer
 from librats._core.frame_layout cimport (
-    F_CANCEL, F_DATAGRAM, F_ERROR, F_FOLLOWS, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG,
+    F_ACK, F_CANCEL, F_DATAGRAM, F_ERROR, F_FOLLOWS, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG,
     F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, F_SUCCESSION,
     FRAGMENT_LAST, FRAGMENT_REPLY, FRAME_COST, HEADER, MAX_NOISE,
 )
 from librats._core.messages cimport Message, MessageRun, new_run
-from librats._core.octets cimport load_be16, load_be32
+from librats._core.octets cimport load_be16, load_be32, load_be64
 
 cdef enum:
     KIND_BITS = 0x03
@@ -47,7 +47,8 @@ cdef class BlockReader(BlockBuffer):
     follows                         body, what it took of the window
     =============================== ==================================
 
-    Unknown types are counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
+    What the peer acknowledges is no frame of the list, but :attr:`acknowledged`: the newest of its counts. Unknown
+    types are counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
 
     Args:
         cipher: The cipher of the receiving direction. It must not be used by anything else from now on.
@@ -61,6 +62,7 @@ cdef class BlockReader(BlockBuffer):
     cdef MessageRun _run
     cdef readonly uint64_t skipped
     cdef readonly uint64_t window_used
+    cdef readonly uint64_t acknowledged
 
     def __cinit__(self, Cipher cipher not None, Py_ssize_t max_message):
         self._min_block = TAG_SIZE
@@ -72,6 +74,7 @@ cdef class BlockReader(BlockBuffer):
         self._run = None
         self.skipped = 0
         self.window_used = 0
+        self.acknowledged = 0
 
     @property
     def assembling(self):
@@ -249,6 +252,11 @@ cdef class BlockReader(BlockBuffer):
                 self.error = "a ping without eight bytes"
                 return 0
             frames.append((kind, flags, text[:size]))
+        elif kind == F_ACK:
+            if size != 8:
+                self.error = "an acknowledgement without eight bytes"
+            else:
+                self.acknowledged = load_be64(p)
         elif kind == F_GO_AWAY:
             self._read_reason(kind, flags, -1, p, size, frames)
         elif (kind == F_REPLY or kind == F_ERROR) and self._reply_parts is not None:

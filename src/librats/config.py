@@ -137,6 +137,9 @@ class SessionConfig:
     rekey_interval: float = 120.0
     """A direction's key is replaced after this many seconds with traffic."""
 
+    max_unacknowledged: int = 32 * MIB
+    """Bytes that may be on their way to a peer that can move to another path; they are kept until they have arrived."""
+
     close_timeout: float = 0.5
     """Seconds that closing waits for queued data to leave."""
 

@@ -16,6 +16,7 @@ class FrameQueue(ByteQueue):
 
 @final
 class BlockWriter:
+    packed: Final[int]
     sealed: Final[int]
     def __new__(cls, cipher: Cipher) -> Self: ...
     def begin(self, capacity: int) -> None: ...

@@ -93,6 +93,7 @@ class Handshake:
 
     __slots__ = (
         "_ciphers",
+        "_export_secret",
         "_failed",
         "_handshake_hash",
         "_index",
@@ -129,6 +130,7 @@ class Handshake:
         self._handshake_hash: bytes | None = None
         self._remote_static = remote_static
         self._ciphers: tuple[Cipher, Cipher] | None = None
+        self._export_secret = b""
         self._steps: Steps | symmetric.Sha256Steps | None = new_steps(
             plan.protocol,
             initiator=initiator,
@@ -183,6 +185,17 @@ class Handshake:
         if self._handshake_hash is None:
             raise UsageError("the handshake is not complete")
         return self._handshake_hash
+
+    @property
+    def export_secret(self) -> bytes:
+        """32 bytes that only these two sides know, beside the transport keys: the third output of their derivation.
+
+        Raises:
+            UsageError: The handshake is not complete.
+        """
+        if not self.is_complete:
+            raise UsageError("the handshake is not complete")
+        return self._export_secret
 
     def write_message(self, payload: bytes = b"") -> bytes:
         """Return the next message to send.
@@ -260,7 +273,8 @@ class Handshake:
         self._failed = False
         if self._index == len(self._plan.messages):
             self._handshake_hash = steps.handshake_hash
-            self._ciphers = steps.split()
+            from_initiator, from_responder, self._export_secret = steps.split()
+            self._ciphers = (from_initiator, from_responder)
             self._steps = None  # forward secrecy: nothing here may still lead to the transport keys
 
 

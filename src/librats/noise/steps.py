@@ -173,8 +173,8 @@ class Steps:
                 self._mix_secret(token)
         return self._symmetric.decrypt_and_hash(message[offset:])
 
-    def split(self) -> tuple[Cipher, Cipher]:
-        """Return the transport ciphers: initiator to responder, responder to initiator."""
+    def split(self) -> tuple[Cipher, Cipher, bytes]:
+        """Return the transport ciphers, initiator to responder and back, and the secret behind them."""
         return self._symmetric.split()
 
     def _mix_ephemeral(self, public_key: bytes) -> None:

@@ -97,7 +97,7 @@ class SymmetricState:
         self.mix_hash(ciphertext)
         return plaintext
 
-    def split(self) -> tuple[Cipher, Cipher]:
-        """Return the transport ciphers: initiator to responder, responder to initiator."""
-        first, second = hkdf(self._digest, self._chaining_key, b"", 2)
-        return Cipher(first[:KEY_SIZE]), Cipher(second[:KEY_SIZE])
+    def split(self) -> tuple[Cipher, Cipher, bytes]:
+        """Return the transport ciphers, initiator to responder and back, and the secret behind them (a third output)."""
+        first, second, third = hkdf(self._digest, self._chaining_key, b"", 3)
+        return Cipher(first[:KEY_SIZE]), Cipher(second[:KEY_SIZE]), third[:KEY_SIZE]

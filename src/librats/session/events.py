@@ -22,6 +22,7 @@ __all__ = [
     "IdentifyReceived",
     "Message",
     "MessageRun",
+    "PathStalled",
     "PeersOffered",
     "PeersWanted",
     "PongReceived",
@@ -153,6 +154,11 @@ class GoAwayReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PathStalled:
+    """What was sent has not been acknowledged for so long that the path may be dead."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionFailed:
     """This side gave the session up."""
 
@@ -178,5 +184,6 @@ Event: TypeAlias = (
     | StreamOpened
     | StreamChanged
     | GoAwayReceived
+    | PathStalled
     | SessionFailed
 )

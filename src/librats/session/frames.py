@@ -53,8 +53,8 @@ class FrameType(IntEnum):
     HELLO = 0x24
     PEERS = 0x25
     SUCCESSION = 0x26
-    # Reserved for paths and introductions; a peer skips what it does not know.
     ACK = 0x30
+    # Reserved; a peer skips what it does not know.
     PATH_CHALLENGE = 0x31
     PATH_RESPONSE = 0x32
     INTRODUCE = 0x33

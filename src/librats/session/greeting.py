@@ -10,11 +10,12 @@ Unknown tags are skipped, unknown feature bits ignored; the version in use is th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntFlag
 
 from librats.config import MIN_MESSAGE_WINDOW
 from librats.errors import DecodeError
 
-__all__ = ["MAX_GREETING", "Greeting"]
+__all__ = ["MAX_GREETING", "Feature", "Greeting"]
 
 MAX_GREETING = 256
 MAGIC = b"RATS"
@@ -28,6 +29,13 @@ TAG_AGENT = 4
 MAX_AGENT = 64
 INCARNATION_SIZE = 8
 UINT32_MAX = 0xFFFFFFFF
+
+
+class Feature(IntFlag):
+    """What a side can do; in use where both can."""
+
+    PATHS = 0x01
+    """Sessions move from one connection to another, and what is sent is acknowledged for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +55,7 @@ class Greeting:
     """Name and version of the software, at most 64 bytes; for people."""
 
     features: int = 0
-    """Feature bits; none is assigned yet."""
+    """Bits of :class:`Feature`; what is not assigned is ignored."""
 
     version: int = VERSION
     """Version of the extended framing."""

@@ -23,7 +23,7 @@ from librats.session.frames import FRAME_COST, FrameType, Kind, Reason, reason_b
 from librats.session.order import decode_follows, encode_follows
 from librats.session.payloads import Payload
 from librats.session.shared_limits import limit_words
-from librats.session.state import SessionState
+from librats.session.moving import MovingSession
 from librats.session.stream_table import StreamTable
 
 __all__ = ["ROUND_SIZE", "UNCROWDED_ROUND", "Session"]
@@ -66,7 +66,7 @@ MAX_CREDIT = 1 << 40
 UINT32_MAX = 0xFFFFFFFF
 
 
-class Session(SessionState):
+class Session(MovingSession):
     """One secure link between two of our nodes, without any input or output of its own.
 
     Args:
@@ -122,6 +122,7 @@ class Session(SessionState):
                 else:
                     work += frame[0] in WORK
                     self._take_frame(frame, now)
+            self._note_blocks(elicits=bool(frames), now=now)
         except RemoteProtocolError as error:
             self.fail(Reason.PROTOCOL_ERROR, str(error))
             return
@@ -446,10 +447,19 @@ class Session(SessionState):
         Control frames go first, then replies, messages as far as the peer's window allows, and streams in turn.
         """
         control, replies, messages = self._control, self._replies, self._messages
+        kept = self.retained
+        if kept is not None and kept.is_stale:
+            data = kept.resend(self._sending)
+            self.bytes_sent += len(data)
+            return data
         streams = self.streams.ready
         sends_messages = bool(messages) and self._send_credit > FRAME_COST
         if not (control or replies or sends_messages or streams) and (self._last_words is None or messages):
             return b""
+        if kept is not None:
+            if not self._has_room_on_the_way():
+                return self._control_to_send(now)
+            self._acknowledge_along()
         is_crowded = bool(replies) + sends_messages + bool(streams) > 1
         writer = self._writer
         if streams:
@@ -458,7 +468,8 @@ class Session(SessionState):
             waiting = len(control) + len(replies) + len(messages)
             writer.begin(min(ROUND_SIZE if is_crowded else UNCROWDED_ROUND, waiting + waiting // 1024 + MAX_OVERHEAD))
         # First of all, because a round that is full has no room for it.
-        if writer.sealed != self._rekeyed_count and self._rekey_is_due(now) and writer.put_rekey():
+        changes_key = writer.sealed != self._rekeyed_count and self._rekey_is_due(now) and writer.put_rekey()
+        if changes_key:
             self._rekeyed_at = now
             self._rekeyed_count = writer.sealed
         if control:
@@ -476,13 +487,16 @@ class Session(SessionState):
             self._control.add(FrameType.GO_AWAY, 0, self._last_words)
             self._last_words = None
             writer.put_queue(self._control)
-        data = writer.finish()
-        self.bytes_sent += len(data)
-        return data
+        return self._finish_round(begins_with_rekey=changes_key, now=now)
 
     @property
     def wants_to_send(self) -> bool:
         """True where :meth:`data_to_send` may have something."""
+        if self.retained is not None:
+            if self.retained.is_stale:
+                return True
+            if not self._has_room_on_the_way():
+                return bool(self._control)
         return bool(
             self._control
             or self._replies
@@ -501,7 +515,12 @@ class Session(SessionState):
 
     def next_timer(self) -> float:
         """When :meth:`handle_timer` wants to be called, in monotonic seconds."""
-        return min(self._next_ping, self._last_received + self._config.idle_timeout, self.requests.next_deadline())
+        return min(
+            self._next_ping,
+            self._last_received + self._config.idle_timeout,
+            self.requests.next_deadline(),
+            self._paths_timer(),
+        )
 
     def handle_timer(self, *, now: float) -> None:
         """Do what is due: pings, expired requests, a peer that fell silent."""
@@ -511,6 +530,7 @@ class Session(SessionState):
             self._lost(Reason.TIMEOUT, f"nothing was heard for {self._config.idle_timeout:g} s")
             return
         self.requests.expire(now)
+        self._handle_paths_timer(now)
         if now >= self._next_ping:
             self._next_ping = now + self._config.ping_interval
             self._trim()
@@ -519,5 +539,6 @@ class Session(SessionState):
     def _trim(self) -> None:
         """Give memory back that the traffic of late did not need."""
         self._reader.trim()
+        self._trim_retained()
         for queue in (self._control, self._replies, self._messages):
             queue.trim()

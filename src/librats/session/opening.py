@@ -10,7 +10,7 @@ from functools import lru_cache
 from librats._core.aead import Cipher
 from librats.errors import DecodeError, HandshakeError
 from librats.noise.handshake import Handshake
-from librats.session.greeting import MAX_GREETING, Greeting
+from librats.session.greeting import MAX_GREETING, Feature, Greeting
 
 __all__ = [
     "LAST_MESSAGE",
@@ -77,6 +77,9 @@ class Opened:
     greeting: Greeting | None
     """What the peer told about itself; None for a librats 2 node."""
 
+    path_secret: bytes = b""
+    """Where the keys of further paths come from; empty where one of the sides does not move to any."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainOpened:
@@ -109,6 +112,11 @@ class BlockOpening(ABC):
         """How many of the three handshake messages have passed; all where no more are waited for."""
 
     @property
+    def _is_over(self) -> bool:
+        """True where what comes next is the session's."""
+        return self.result is not None
+
+    @property
     def leftover(self) -> bytes:
         """Bytes that came behind the last handshake message: the session's first."""
         return bytes(self._incoming)
@@ -138,7 +146,7 @@ class BlockOpening(ABC):
             raise
 
     def _read_blocks(self) -> None:
-        while self.result is None and len(self._incoming) >= LENGTH_PREFIX:
+        while not self._is_over and len(self._incoming) >= LENGTH_PREFIX:
             size = int.from_bytes(self._incoming[:LENGTH_PREFIX])
             self._check_size(size)
             if len(self._incoming) < LENGTH_PREFIX + size:
@@ -156,7 +164,7 @@ class BlockOpening(ABC):
         Raises:
             HandshakeError: The handshake is not finished.
         """
-        if self.result is None:
+        if not self._is_over:
             raise HandshakeError(f"the peer hung up during the handshake: {self._hung_up}")
 
     @abstractmethod
@@ -206,6 +214,7 @@ class Opening(BlockOpening):
             static_public=public_key,
         )
         self._own_greeting = _encoded(greeting)
+        self._own_features = greeting.features
         self._expect_id = expect_id
         self._step = 0
         self._greeting: Greeting | None = None
@@ -258,6 +267,7 @@ class Opening(BlockOpening):
         sending, receiving = self._handshake.split()
         if sending is None or receiving is None or self._handshake.remote_static is None:
             raise HandshakeError("the handshake gave no keys")
+        features = self._own_features & (self._greeting.features if self._greeting is not None else 0)
         self.result = Opened(
             sending=sending,
             receiving=receiving,
@@ -265,4 +275,5 @@ class Opening(BlockOpening):
             peer_id=peer_id,
             handshake_hash=self._handshake.handshake_hash,
             greeting=self._greeting,
+            path_secret=self._handshake.export_secret if features & Feature.PATHS else b"",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from librats._core.framing import BlockWriter, FrameQueue
@@ -12,8 +13,10 @@ from librats.session.frames import FRAME_COST
 from librats.session.greeting import Greeting
 from librats.session.opening import Opened
 from librats.session.pace import Pace
+from librats.session.path_keys import PathKeys
 from librats.session.payloads import json_shortcut
 from librats.session.requests import RequestTable
+from librats.session.retained import Retained
 from librats.session.round_trip import RoundTrip
 from librats.session.shared_limits import SharedLimits
 from librats.session.stream_table import StreamTable
@@ -24,6 +27,9 @@ __all__ = ["SessionState"]
 FIRST_PING = 0.05
 """Seconds until the first round trip is measured: not while both sides are busy beginning."""
 
+KEPT_AT_LEAST = 512 * 1024
+"""Bytes that a session that can move may have on their way in any case, however short memory is."""
+
 MAX_EVENTS = 65536
 """Events other than messages that may wait for a driver that does not take them."""
 
@@ -32,6 +38,8 @@ class SessionState:
     """State and questions of a :class:`~librats.session.machine.Session`, which describes the arguments."""
 
     __slots__ = (
+        "_ack_due",
+        "_acks_queued",
         "_answers_sent",
         "_beyond_window",
         "_config",
@@ -39,6 +47,7 @@ class SessionState:
         "_events",
         "_going",
         "_last_received",
+        "_kept_room",
         "_last_words",
         "_malformed",
         "_max_events",
@@ -53,11 +62,16 @@ class SessionState:
         "_rekeyed_count",
         "_replies",
         "_send_credit",
+        "_sealed_before",
+        "_sending",
         "_sent",
         "_share",
         "_shared",
         "_skipped",
+        "_stall_told",
         "_successions_heard",
+        "_told_at",
+        "_told_blocks",
         "_unhandled",
         "_window",
         "_window_granted",
@@ -67,7 +81,9 @@ class SessionState:
         "bytes_sent",
         "failed",
         "messages_received",
+        "path_keys",
         "requests",
+        "retained",
         "round_trip",
         "shortcut",
         "streams",
@@ -92,6 +108,21 @@ class SessionState:
         self._beyond_window = 0
         self._pace = Pace(config.max_control_rate, config.max_control_rate)
         self._skipped = 0
+        self.path_keys: PathKeys | None = None
+        """Where the keys of further paths come from; None where the session stays on its first one."""
+        self.retained: Retained | None = None
+        """What was sent and not yet acknowledged, where the session can move."""
+        if opened.path_secret:
+            self.path_keys = PathKeys(opened.path_secret, initiator=initiator)
+            self.retained = Retained(opened.sending)
+        self._sending = opened.sending
+        self._sealed_before = 0
+        self._kept_room = KEPT_AT_LEAST
+        self._told_blocks = 0
+        self._told_at = 0
+        self._ack_due = math.inf
+        self._acks_queued = 0
+        self._stall_told = -math.inf
         self._writer = BlockWriter(opened.sending)
         self._reader = BlockReader(opened.receiving, config.max_message_size)
         self._control = FrameQueue()

@@ -93,7 +93,7 @@ def test_both_kinds_write_and_read_the_same(
         assert len({side.handshake_hash for sides in kinds for side in sides}) == 1
     for side in (0, 1):
         assert kinds[0][side].remote_static == kinds[1][side].remote_static == public_key(secrets[1 - side])
-    sealed = [[cipher.seal(b"x") for cipher in side.split()] for sides in kinds for side in sides]
+    sealed = [[cipher.seal(b"x") for cipher in side.split()[:2]] for sides in kinds for side in sides]
     assert sealed == [sealed[0]] * 4
 
 

@@ -1,0 +1,55 @@
+"""Keys of the paths of one session: each path has an epoch, and every epoch keys of its own."""
+
+from __future__ import annotations
+
+import hmac
+
+from librats._core.aead import Cipher
+
+__all__ = ["TOKEN_SIZE", "PathKeys"]
+
+TOKEN_SIZE = 8
+"""Bytes by which the peer finds the session that a new path belongs to."""
+
+MAX_EPOCH = 0xFFFFFFFF
+
+
+class PathKeys:
+    """Derives what the paths of a session need from the secret that its handshake left behind.
+
+    Epoch 0 is the path of the handshake. Of the later ones the side that began the handshake opens those with even
+    numbers, the other side those with odd ones, each in rising order, so that no key is ever used for two paths.
+
+    Args:
+        secret: 32 bytes that only the two sides know.
+        initiator: True on the side that began the handshake.
+    """
+
+    __slots__ = ("_initiator", "_next", "_secret", "heard", "token")
+
+    def __init__(self, secret: bytes, *, initiator: bool) -> None:
+        self._secret = secret
+        self._initiator = initiator
+        self._next = 2 if initiator else 1
+        self.heard = 0
+        """The newest epoch that the peer has opened."""
+        self.token = hmac.digest(secret, b"librats path token", "sha256")[:TOKEN_SIZE]
+        """What a new path begins with."""
+
+    def next_epoch(self) -> int:
+        """Return the number of the next path that this side opens."""
+        epoch = self._next
+        self._next += 2
+        return epoch
+
+    def accepts(self, epoch: int) -> bool:
+        """Whether the peer may open a path with that number: one of its own, and newer than all before."""
+        return self.heard < epoch <= MAX_EPOCH and bool(epoch % 2) is self._initiator
+
+    def ciphers(self, epoch: int) -> tuple[Cipher, Cipher]:
+        """Return the ciphers of an epoch, for what this side sends and for what it receives. Ask once for each."""
+        first, second = self._key(epoch, 0), self._key(epoch, 1)
+        return (Cipher(first), Cipher(second)) if self._initiator else (Cipher(second), Cipher(first))
+
+    def _key(self, epoch: int, direction: int) -> bytes:
+        return hmac.digest(self._secret, b"librats path key" + epoch.to_bytes(4) + bytes([direction]), "sha256")
