@@ -10,6 +10,7 @@ so a second run writes the same files. Both packages are in the dependency group
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import struct
 import sys
@@ -41,6 +42,7 @@ PING, PONG, GO_AWAY, REKEY, HELLO, PEERS = range(0x20, 0x26)
 PADDING, UNKNOWN = 0x00, 0x7F
 SUCCESSION = 0x26
 FOLLOWS = 0x07
+ACK = 0x30
 
 Fields = dict[str, Any]
 
@@ -123,6 +125,14 @@ def handshake_cases() -> list[Fields]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it warns of fixed ephemeral keys, which vectors need
             side.start_handshake()
+    chaining_keys: list[bytes] = []
+    hkdf = sides["initiator"].noise_protocol.hkdf
+
+    def noting_hkdf(chaining_key: bytes, *rest: Any) -> Any:
+        chaining_keys.append(chaining_key)
+        return hkdf(chaining_key, *rest)
+
+    sides["initiator"].noise_protocol.hkdf = noting_hkdf
     blocks = []
     for index, (sender, receiver) in enumerate([("initiator", "responder"), ("responder", "initiator")] * 2):
         if index == 3:  # noqa: PLR2004 - XX has three messages
@@ -145,7 +155,52 @@ def handshake_cases() -> list[Fields]:
     case["handshake_hash"] = sides["initiator"].get_handshake_hash().hex()
     case["key_from_initiator"] = state.cipher_state_encrypt.k.hex()
     case["key_from_responder"] = state.cipher_state_decrypt.k.hex()
+    case["path_secret"] = third_output(chaining_keys[-1]).hex()
     return [case]
+
+
+def third_output(chaining_key: bytes) -> bytes:
+    """Return what the derivation of the two transport keys gives as a third (Noise revision 34, 4.3)."""
+    secret = hmac.digest(chaining_key, b"", "sha256")
+    output = b""
+    for number in (1, 2, 3):
+        output = hmac.digest(secret, output + bytes([number]), "sha256")
+    return output
+
+
+def path_cases(secret: bytes) -> list[Fields]:
+    """Open a path from each side, as the first that this side opens."""
+    token = hmac.digest(secret, b"librats path token", "sha256")[:8]
+    cases = []
+    for caller, epoch, ours in (("initiator", 2, 0), ("responder", 1, 1)):
+        keys = [
+            hmac.digest(secret, b"librats path key" + struct.pack(">IB", epoch, direction), "sha256")
+            for direction in (0, 1)
+        ]
+        calling, answering = keys[ours], keys[1 - ours]
+        head = token + struct.pack(">I", epoch)
+        join = head + ChaCha20Poly1305(calling).encrypt(bytes(12), b"", b"librats path" + head)
+        challenge = bytes.fromhex("0123456789abcdef")
+        cases.append(
+            {
+                "id": f"opened-by-the-{caller}",
+                "caller": caller,
+                "epoch": epoch,
+                "token": token.hex(),
+                "key_from_initiator": keys[0].hex(),
+                "key_from_responder": keys[1].hex(),
+                "challenge": challenge.hex(),
+                "received_by_caller": 7,
+                "received_by_other": 300,
+                "blocks": [
+                    (struct.pack(">I", len(join)) + join).hex(),
+                    block(answering, 0, challenge).hex(),
+                    block(calling, 1, challenge + struct.pack(">Q", 7)).hex(),
+                    block(answering, 1, struct.pack(">Q", 300)).hex(),
+                ],
+            }
+        )
+    return cases
 
 
 def plaintext_cases(nodes: Fields) -> list[Fields]:
@@ -235,6 +290,7 @@ def frame_list() -> list[tuple[str, int, int, Fields]]:
         ("padding", PADDING, 0, {"body": "0000000000"}),
         ("unknown-type", UNKNOWN, 255, {"body": "deadbeef"}),
         ("go-away", GO_AWAY, 0, {"code": "closed", "words": "bye"}),
+        ("acknowledgement", ACK, 0, {"body": struct.pack(">Q", 0x12C).hex()}),
     ]
 
 
@@ -371,6 +427,7 @@ def refusal_cases(key: bytes) -> list[Fields]:
         "stream-window-without-credit": frame(STREAM_WINDOW, 0, struct.pack(">I", 1)),
         "error-shorter-than-its-code": frame(ERROR, 0, struct.pack(">IB", 1, 9) + b"closed"),
         "cancel-without-number": frame(CANCEL, 0, b""),
+        "acknowledgement-of-seven-bytes": frame(ACK, 0, bytes(7)),
         "follows-that-breaks-off": frame(FOLLOWS, 0, bytes(23)),
         "follows-of-65-links": frame(FOLLOWS, 0, bytes(65 * 24)),
         "fragments-of-a-ping": frame(FRAGMENT, 1, bytes([PING, 0]) + bytes(8)),
@@ -450,6 +507,11 @@ def make_sets() -> dict[str, Fields]:
         "handshake": {"source": SOURCE, "cases": handshake},
         "plaintext": {"source": SOURCE, "cases": plaintext_cases(handshake[0])},
         "greetings": {"source": SOURCE, "cases": greeting_cases()},
+        "paths": {
+            "source": SOURCE,
+            "secret": handshake[0]["path_secret"],
+            "cases": path_cases(bytes.fromhex(handshake[0]["path_secret"])),
+        },
         "successions": {"source": SOURCE, "cases": succession_cases()},
     }
     for name, cases in keyed.items():

@@ -185,7 +185,7 @@ cdef class Sha256Steps:
         return payload
 
     def split(self):
-        """Return the transport ciphers, initiator to responder and back, and the secret behind them (a third output)."""
+        """Return the transport ciphers, initiator to responder and back, and a secret beside them: the third output."""
         cdef uint8_t second[HASH_SIZE]
         cdef uint8_t third[HASH_SIZE]
         self._derive(NULL, 0, second, third)

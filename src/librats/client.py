@@ -162,6 +162,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         self._manager, self._listener = manager, listener
         self._connector = Connector(manager, network, self._config)
         manager.listening = self.addresses
+        manager.paths.dial = network.dial_tcp
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
         if self._config.peer_exchange:

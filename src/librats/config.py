@@ -140,6 +140,9 @@ class SessionConfig:
     max_unacknowledged: int = 32 * MIB
     """Bytes that may be on their way to a peer that can move to another path; they are kept until they have arrived."""
 
+    path_timeout: float = 10.0
+    """Seconds that a session outlives its connection where another one may come."""
+
     close_timeout: float = 0.5
     """Seconds that closing waits for queued data to leave."""
 

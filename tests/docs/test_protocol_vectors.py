@@ -24,7 +24,7 @@ from librats.peers import hello
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.succession import Succession, decode_chain, encode_chain
-from librats.session import frames, greeting
+from librats.session import frames, greeting, moving
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import KnownPeer, decode_exchange, encode_answer, encode_request
 from librats.session.frames import FragmentFlag, FrameType, Kind, Reason
@@ -32,6 +32,8 @@ from librats.session.greeting import Greeting
 from librats.session.librats2_wire import InnerType
 from librats.session.machine import Session
 from librats.session.opening import BARE_SIZES, Opening, PlainOpened
+from librats.session.path_keys import JOIN_SIZE, Join, PathKeys
+from librats.session.path_opening import PathAnswer, PathCall
 from librats.session.plaintext import PlaintextOpening
 from librats.types import Address
 
@@ -220,7 +222,7 @@ def expected(case: Case) -> list[tuple[Any, ...]]:
         cost = 64 + len(bytes.fromhex(case["frame"])) - 4
         numbers = fields.get("number", 0), fields.get("timeout_ms", 0)
         return [(kind, flags, *numbers, fields["name"], bytes.fromhex(fields["payload"]), cost)]
-    if kind not in set(FrameType) - {FrameType.PADDING}:
+    if kind not in set(FrameType) - {FrameType.PADDING, FrameType.ACK}:
         return []
     if kind == FrameType.FOLLOWS:
         return [(kind, flags, bytes.fromhex(fields["body"]), 64 + len(bytes.fromhex(fields["body"])))]
@@ -252,13 +254,16 @@ def test_every_frame_is_opened_and_unpacked_as_the_vector_says(case: Case) -> No
     frames = list(each(reader.feed(bytes.fromhex(case["block"]))))
     assert reader.error is None
     assert [described(frame) for frame in frames] == expected(case)
-    assert reader.skipped == (0 if expected(case) else 1)
+    if case["type"] == FrameType.ACK:
+        assert reader.acknowledged == int(case["fields"]["body"], 16)
+    else:
+        assert reader.skipped == (0 if expected(case) else 1)
 
 
 def test_every_frame_type_in_use_has_a_vector(load_vectors: LoadVectors) -> None:
     elsewhere = {FrameType.FRAGMENT, FrameType.REKEY, FrameType.SUCCESSION}
     shown = {case["type"] for case in load_vectors("protocol/frames")} | elsewhere
-    reserved = {FrameType.ACK, FrameType.PATH_CHALLENGE, FrameType.PATH_RESPONSE, FrameType.INTRODUCE}
+    reserved = {FrameType.PATH_CHALLENGE, FrameType.PATH_RESPONSE, FrameType.INTRODUCE}
     assert set(FrameType) - reserved == shown & set(FrameType)
 
 
@@ -343,6 +348,47 @@ def test_the_peer_exchange_of_the_vectors_is_what_a_node_writes(load_vectors: Lo
     )
     assert decode_exchange(offered) == PeersOffered(entries)
     assert encode_answer(entries) == offered
+
+
+# Paths
+
+
+@pytest.mark.vectors("protocol/paths")
+@pytest.mark.parametrize("whose", ["caller", "other"])
+def test_both_sides_open_a_path_with_the_blocks_of_the_vector(case: Case, whose: str) -> None:
+    secret = bytes.fromhex(read_json("paths")["secret"])
+    assert secret.hex() == read_json("handshake")["cases"][0]["path_secret"]
+    blocks = [bytes.fromhex(block) for block in case["blocks"]]
+    keys = PathKeys(secret, initiator=(case["caller"] == "initiator") == (whose == "caller"))
+    assert keys.token.hex() == case["token"]
+    if whose == "caller":
+        call = PathCall(keys)
+        assert call.data_to_send() == blocks[0]
+        call.receive_data(blocks[1])
+        call.switch(case["received_by_caller"])
+        assert call.data_to_send() == blocks[2]
+        call.receive_data(blocks[3])
+        assert call.path is not None
+        assert call.path.received == case["received_by_other"]
+    else:
+        answer = PathAnswer(keys, Join.decode(blocks[0][4:]), bytes.fromhex(case["challenge"]))
+        assert answer.data_to_send() == blocks[1]
+        answer.receive_data(blocks[2])
+        answer.switch(case["received_by_other"])
+        assert answer.data_to_send() == blocks[3]
+        assert answer.path is not None
+        assert answer.path.received == case["received_by_caller"]
+
+
+def test_the_secret_of_the_paths_comes_from_the_handshake(load_vectors: LoadVectors) -> None:
+    case = load_vectors("protocol/handshake")[0]
+    sides = {role: make_opening(case, role) for role in ("initiator", "responder")}
+    for step in case["blocks"]:
+        for role, side in sides.items():
+            if role != step["from"]:
+                side.receive_data(bytes.fromhex(step["block"]))
+    for side in sides.values():
+        assert side._handshake.export_secret.hex() == case["path_secret"]
 
 
 # Fragments, keys, refusals
@@ -530,6 +576,8 @@ def test_the_numbers_in_the_text_of_the_page_are_those_of_the_code() -> None:
         f"Nodes ping every {SESSION.ping_interval:g} seconds. "
         f"A peer from whom nothing was heard for {SESSION.idle_timeout:g} seconds",
         f"the low two bits of the flags: {Kind.JSON} JSON, {Kind.BYTES} bytes, {Kind.TEXT} text",
+        f"at most {JOIN_SIZE} bytes, fewer than any handshake message",
+        f"after {moving.ACK_BLOCKS} blocks or {moving.ACK_BYTES // 1024} KiB, and after {moving.ACK_DELAY:g} seconds",
         f"The last piece has flag {FragmentFlag.LAST:d}.",
         f"that of replies and errors (flag {FragmentFlag.REPLY_LANE:d} set)",
     ):

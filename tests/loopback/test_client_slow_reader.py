@@ -44,7 +44,11 @@ async def turns(count: int = 50) -> None:
 
 
 def stop_reading(pair: Pair) -> None:
+    """Read nothing more at the second client, nor let another connection come about, which it would read."""
     pair.to_a.link.pause()
+    for client in (pair.a, pair.b):
+        assert client._manager is not None
+        client._manager.paths.dial = None
 
 
 async def test_messages_wait_where_they_are_sent(pair: Pair) -> None:

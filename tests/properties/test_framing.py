@@ -42,6 +42,7 @@ def bodies(draw: st.DrawFn) -> tuple[int, bytes]:
         oracle.STREAM_WINDOW: number + number,
         oracle.PING: number + number,
         oracle.PONG: number + number,
+        oracle.ACK: number + number,
         oracle.GO_AWAY: bytes([len(name)]) + name + short,
         oracle.REKEY: b"",
         oracle.FOLLOWS: (number * 6)[: len(short) % 2 * 24] * draw(st.sampled_from([1, 2, 64, 65])),
@@ -79,6 +80,7 @@ def check_alike(data: bytes, cuts: list[int], max_message: int) -> tuple[BlockRe
     assert got == expected.frames
     assert (reader.error is None) == (expected.refused is None), (reader.error, expected.refused)
     assert (reader.opened, reader.skipped) == (expected.opened, expected.skipped)
+    assert reader.acknowledged == expected.acknowledged
     if expected.refused is None:
         assert reader.window_used == expected.window_used
     return reader, expected
@@ -230,6 +232,7 @@ def random_frames(source: random.Random) -> bytes:
             oracle.STREAM_WINDOW: number + number,
             oracle.PING: number + number,
             oracle.PONG: number + number,
+            oracle.ACK: number + number,
             oracle.GO_AWAY: name + tail,
             oracle.FOLLOWS: number * 6,
         }.get(kind, number + name + tail)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 MESSAGE, REQUEST, REPLY, ERROR, CANCEL, FRAGMENT, DATAGRAM = 1, 2, 3, 4, 5, 6, 8
 STREAM_OPEN, STREAM_DATA, STREAM_WINDOW, STREAM_RESET, STREAM_STOP = range(0x10, 0x15)
 PING, PONG, GO_AWAY, REKEY, HELLO, PEERS = range(0x20, 0x26)
+ACK = 0x30
 SUCCESSION = 0x26
 FOLLOWS = 0x07
 
@@ -110,6 +111,7 @@ class Reader:
     refused: str | None = None
     opened: int = 0
     skipped: int = 0
+    acknowledged: int = 0
     window_used: int = 0
     _waiting: bytes = b""
     _lanes: dict[int, bytes] = field(default_factory=dict)
@@ -153,6 +155,11 @@ class Reader:
             return
         if kind == REKEY:
             self.sealer.rekey()
+        if kind == ACK:
+            if len(body) != 8:
+                raise Refused("acknowledgement")
+            self.acknowledged = int.from_bytes(body)
+            return
         if (kind in (MESSAGE, REQUEST, FOLLOWS) and 0 in self._lanes) or (kind in (REPLY, ERROR) and 2 in self._lanes):
             raise Refused("in the middle of another")
         cost = 64 + len(body)

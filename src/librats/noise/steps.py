@@ -174,7 +174,7 @@ class Steps:
         return self._symmetric.decrypt_and_hash(message[offset:])
 
     def split(self) -> tuple[Cipher, Cipher, bytes]:
-        """Return the transport ciphers, initiator to responder and back, and the secret behind them."""
+        """Return the transport ciphers, initiator to responder and back, and a secret beside them."""
         return self._symmetric.split()
 
     def _mix_ephemeral(self, public_key: bytes) -> None:

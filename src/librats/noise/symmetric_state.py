@@ -98,6 +98,6 @@ class SymmetricState:
         return plaintext
 
     def split(self) -> tuple[Cipher, Cipher, bytes]:
-        """Return the transport ciphers, initiator to responder and back, and the secret behind them (a third output)."""
+        """Return the transport ciphers, initiator to responder and back, and a secret beside them: the third."""
         first, second, third = hkdf(self._digest, self._chaining_key, b"", 3)
         return Cipher(first[:KEY_SIZE]), Cipher(second[:KEY_SIZE]), third[:KEY_SIZE]

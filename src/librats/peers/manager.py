@@ -22,6 +22,7 @@ from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.observer import PeerObserver
+from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import receive_buffer
@@ -29,10 +30,11 @@ from librats.services.session import Link
 from librats.services.stream import Stream
 from librats.session.events import DatagramReceived, FollowsReceived, PeersOffered, PeersWanted
 from librats.session.frames import Kind, Reason
-from librats.session.greeting import Greeting
+from librats.session.greeting import Feature, Greeting
 from librats.session.librats2_wire import Identify
 from librats.session.opening import BlockOpening, Opening
 from librats.session.order import InOrder, Order
+from librats.session.path_keys import Join
 from librats.session.plaintext import PlaintextOpening
 from librats.session.shared_limits import SharedLimits
 from librats.types import Address, Encryption, Entropy, PeerStats
@@ -105,6 +107,7 @@ class PeerManager:
             message_window=self.shared.first_window,
             max_message=config.session.max_message_size,
             agent=agent,
+            features=Feature.PATHS,
         )
         self.scratch = receive_buffer()
         """Where every link receives what it need not keep."""
@@ -125,6 +128,8 @@ class PeerManager:
         self._order: Order[Link] = Order(self._deliver, config.session.message_window)
         self._waiting: dict[Link, Peer] = {}
         self._links: dict[Link, None] = {}
+        self.paths = PathKeeper(self.peers, tasks)
+        """What else than the connection at hand leads to a peer."""
         self.closing = False
         """True once nobody is let in any more."""
         self.counters = dict.fromkeys(
@@ -322,6 +327,7 @@ class PeerManager:
         if self._is_full(link):
             self._turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
             return
+        self.paths.ready(link)
         peer = self.peers.get(link.peer_id)
         if peer is None:
             peer = waiting or Peer(link, self._config, self.dispatcher)
@@ -489,9 +495,32 @@ class PeerManager:
         self.dispatcher.announce(PathChanged(peer, old.address, link.address))
         return True
 
+    # Paths
+
+    def path_joined(self, link: Link, join: Join, leftover: bytes) -> None:
+        """Give a connection to the session that it was made for."""
+        self._links.pop(link, None)
+        self.admission.handshake_over(link)
+        self.paths.joined(link.hand_over(), join, leftover)
+
+    def path_stalled(self, link: Link) -> None:
+        """Look for another path: the one at hand may be dead."""
+        self.paths.rescue(link)
+
+    def path_lost(self, link: Link, error: Exception | None) -> bool:
+        """Tell whether a session outlives its connection."""
+        return not self.closing and self.paths.lost(link, error)
+
+    def path_changed(self, link: Link, old: Address) -> None:
+        """Tell of a session that goes over another connection now."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None and peer.link is link:
+            self.dispatcher.announce(PathChanged(peer, old, link.address))
+
     def link_closed(self, link: Link) -> None:
         """Take note that a connection is gone, and with the last one the peer."""
         self._links.pop(link, None)
+        self.paths.closed(link)
         self._order.closed(link)
         self.admission.handshake_over(link)
         self._waiting.pop(link, None)

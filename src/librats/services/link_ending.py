@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from librats.errors import RatsError
 from librats.services.link_state import LinkState
@@ -17,6 +18,11 @@ class LinkEnding(LinkState):
     """Mixed into :class:`~librats.services.session.Link`."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def _connection_ended(self, exc: Exception | None) -> None:
+            """End the link: there is no connection any more."""
 
     def retire(self, *, peer_is_done: bool = False) -> None:
         """Finish what is under way on this link, then close it: another one has taken over.
@@ -47,6 +53,13 @@ class LinkEnding(LinkState):
             self._linger()
             self._flush()
 
+    def _tell_failure(self) -> None:
+        """Let the peer read why the session ends: a connection closed on what it still sends would be reset instead."""
+        self._deaf = True
+        self._said_goodbye = True
+        self._linger()
+        self._flush()
+
     def _linger(self) -> None:
         """Give the last bytes a little time: a peer that does not take them must not hold us up."""
         if self._timer is not None:
@@ -60,9 +73,9 @@ class LinkEnding(LinkState):
 
     async def close(self, code: str = Reason.CLOSED, message: str = "") -> None:
         """Send what is queued and why, and close; after ``close_timeout`` seconds without ceremony. Idempotent."""
-        if not self._closing and self._transport is not None:
+        if not self._closing and (self._transport is not None or self._grace is not None):
             self.reason = (code, "closed on this side")
-            if self._session is None:
+            if self._session is None or self._transport is None:
                 self._abort(code, message)
             else:
                 self._say_goodbye(code, message)
@@ -87,6 +100,8 @@ class LinkEnding(LinkState):
             self._session.shortcut.close()
         if self._transport is not None:
             self._transport.abort()
+        elif self._grace is not None:
+            self._connection_ended(None)
 
     def _check_arrival(self, session: Session) -> None:
         """Ask the peer, behind all messages, for an answer: a connection that is closed may lose what is on its way."""

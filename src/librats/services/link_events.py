@@ -16,6 +16,7 @@ from librats.session.events import (
     GoAwayReceived,
     HelloReceived,
     IdentifyReceived,
+    PathStalled,
     PeersOffered,
     PeersWanted,
     PongReceived,
@@ -44,6 +45,11 @@ class LinkEvents(LinkState):
     """Mixed into :class:`~librats.services.session.Link`."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def _tell_failure(self) -> None:
+            """Let the peer read why the session ends."""
 
     @property
     def _link(self) -> Link:
@@ -119,6 +125,8 @@ class LinkEvents(LinkState):
                 self._owner.succession_received(self._link, event.payload)
             case GoAwayReceived():
                 self._take_go_away(event)
+            case PathStalled():
+                self._owner.path_stalled(self._link)
             case SessionFailed():
                 self._take_failure(event)
 
@@ -145,8 +153,11 @@ class LinkEvents(LinkState):
             self._closing = True
             self.reason = (event.code, event.message)
             logger.debug("%r failed: %s", self, event.message)
-            self._flush()
-            self._close_transport()
+            if event.code in (Reason.LOST, Reason.TIMEOUT):
+                self._flush()
+                self._close_transport()
+            else:
+                self._tell_failure()
 
     def consumed(self, cost: int) -> None:
         """Take note that a message has been handled."""

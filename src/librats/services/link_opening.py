@@ -91,6 +91,9 @@ class LinkOpening(LinkEnding):
         except HandshakeError as error:
             self._fail_opening(error)
             return
+        if opening.join is not None:
+            self._owner.path_joined(cast("Link", self), opening.join, opening.leftover)
+            return
         clock.heard(opening.step, now=self._loop.time())
         self._arm_opening_timer(clock)
         if opening.result is None:

@@ -22,6 +22,7 @@ from librats.session.shared_limits import SharedLimits
 from librats.types import Address, Entropy
 
 if TYPE_CHECKING:
+    from librats.services.joining import Joining
     from librats.services.session import Link
 
 __all__ = ["LinkState"]
@@ -38,9 +39,13 @@ class LinkState:
         "_closing",
         "_config",
         "_connected",
+        "_deaf",
         "_entropy",
         "_flush_handle",
+        "_frozen",
+        "_grace",
         "_held_back",
+        "_joinings",
         "_just_consumed",
         "_loop",
         "_opening",
@@ -63,6 +68,7 @@ class LinkState:
         "address",
         "admitted",
         "closed",
+        "dialed",
         "error",
         "initiator",
         "is_spare",
@@ -101,6 +107,8 @@ class LinkState:
         """True where this side dialled."""
         self.address = UNKNOWN
         """Where the peer is, as the connection sees it."""
+        self.dialed: Address | None = None
+        """Where this side has dialled the peer last, or None."""
         self.local_address = UNKNOWN
         """This side of the connection."""
         self.own_id = own_id
@@ -129,10 +137,14 @@ class LinkState:
         self._timer_at = 0.0
         self._flush_handle: asyncio.Handle | None = None
         self._paused = False
+        self._frozen = False
+        self._joinings: dict[Joining, None] = {}
+        self._grace: asyncio.TimerHandle | None = None
         self._held_back = False
         self._processing = False
         self._just_consumed = 0
         self._closing = False
+        self._deaf = False
         self._said_goodbye = False
         self._said_all = False
         self._spoke_first = False

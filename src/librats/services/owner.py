@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from librats.session.frames import Kind
     from librats.session.librats2_wire import Identify
     from librats.session.order import InOrder
+    from librats.session.path_keys import Join
+    from librats.types import Address
 
 __all__ = ["LinkOwner"]
 
@@ -56,6 +58,18 @@ class LinkOwner(Protocol):
 
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
+
+    def path_joined(self, link: Link, join: Join, leftover: bytes) -> None:
+        """Somebody who dialled has done so for a session that is there already: find it, or close the connection."""
+
+    def path_stalled(self, link: Link) -> None:
+        """The link's connection may be dead."""
+
+    def path_lost(self, link: Link, error: Exception | None) -> bool:
+        """The link's connection is gone: tell whether another one may come."""
+
+    def path_changed(self, link: Link, old: Address) -> None:
+        """The link goes over another connection now."""
 
     def link_going(self, link: Link, code: str, message: str) -> None:
         """The peer ends the session: it will send and take nothing more."""

@@ -10,6 +10,7 @@ from librats.errors import HandshakeError, PeerNotConnected
 from librats.runtime.tcp import address_of
 from librats.services.link_events import LinkEvents
 from librats.services.link_opening import LinkOpening
+from librats.services.link_paths import WRITE_HIGH, WRITE_LOW, LinkPaths
 from librats.services.link_verbs import LinkVerbs
 from librats.session.events import StreamChanged
 from librats.session.frames import Reason
@@ -20,11 +21,9 @@ from librats.session.opening import BlockOpening, Opened, PlainOpened
 __all__ = ["Link"]
 
 OPENING_BUFFER = 2048
-WRITE_HIGH = 256 * 1024
-WRITE_LOW = 64 * 1024
 
 
-class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
+class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtocol):
     """One connection to one peer.
 
     Args:
@@ -49,6 +48,8 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         self.address = address_of(transport.get_extra_info("peername") or ("", 0))
         self.local_address = address_of(transport.get_extra_info("sockname") or ("", 0))
+        if self.initiator:
+            self.dialed = self.address
         if self._connected is not None and not self._connected(self):
             self._abort(Reason.REFUSED, "refused before the handshake")
             return
@@ -56,13 +57,15 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes from the network go."""
-        if self._session is not None:
+        if self._session is not None and not self._deaf:
             return self._session.get_buffer(self._owner.scratch)
         self._opening_buffer = self._owner.scratch or bytearray(OPENING_BUFFER)
         return memoryview(self._opening_buffer)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes from the network."""
+        if self._deaf:
+            return
         if self._session is not None:
             self._spoke_first = False
             self._session.buffer_updated(nbytes, now=self._loop.time())
@@ -119,13 +122,25 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """End, unless the session can go on over another connection."""
+        self._transport = None
+        if not self._closing and any(joining.has_switched for joining in self._joinings):
+            return  # it was left already
+        if self.can_move and self._owner.path_lost(self, exc):
+            self._wait_for_path()
+        else:
+            self._connection_ended(exc)
+
+    def _connection_ended(self, exc: Exception | None) -> None:
         """Wake everybody who waits for something from the peer."""
+        self._stop_waiting_for_path()
+        for joining in list(self._joinings):
+            joining.fail("the session ended")
         for handle in (self._timer, self._flush_handle):
             if handle is not None:
                 handle.cancel()
         self._timer = self._flush_handle = None
         self._retirement.stop()
-        self._transport = None
         if self._session is not None:
             self._session.receive_eof()
             self._process()
@@ -162,7 +177,7 @@ class Link(LinkVerbs, LinkEvents, LinkOpening, asyncio.BufferedProtocol):
             self._flush_handle = None
             self._spoke_first = False
         session, transport = self._session, self._transport
-        if session is None or transport is None or self._said_all:
+        if session is None or transport is None or self._said_all or self._frozen:
             return
         session.shortcut.close()
         now = self._loop.time()

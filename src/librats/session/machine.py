@@ -20,10 +20,10 @@ from librats.session.events import (
 )
 from librats.session.exchange import decode_exchange
 from librats.session.frames import FRAME_COST, FrameType, Kind, Reason, reason_body
+from librats.session.moving import MovingSession
 from librats.session.order import decode_follows, encode_follows
 from librats.session.payloads import Payload
 from librats.session.shared_limits import limit_words
-from librats.session.moving import MovingSession
 from librats.session.stream_table import StreamTable
 
 __all__ = ["ROUND_SIZE", "UNCROWDED_ROUND", "Session"]

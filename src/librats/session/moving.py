@@ -58,10 +58,7 @@ class MovingSession(SessionState):
             return
         if self._reader.acknowledged > self.retained.acknowledged:  # what is sent again tells old counts
             self.retained.acknowledge(self._reader.acknowledged, now=now)
-        if (
-            self._reader.opened - self._told_blocks >= ACK_BLOCKS
-            or self.bytes_received - self._told_at >= ACK_BYTES
-        ):
+        if self._reader.opened - self._told_blocks >= ACK_BLOCKS or self.bytes_received - self._told_at >= ACK_BYTES:
             self._acknowledge()
         elif elicits and self._ack_due == math.inf:
             self._ack_due = now + ACK_DELAY
@@ -152,13 +149,18 @@ class MovingSession(SessionState):
             return math.inf
         return kept.progress_at + LEAST_PATIENCE + 3 * (self.round_trip.smoothed or 0.0)
 
+    @property
+    def is_stalled(self) -> bool:
+        """True from :class:`~librats.session.events.PathStalled` on until something is acknowledged."""
+        kept = self.retained
+        return kept is not None and bool(kept.awaited) and self._stall_told >= kept.progress_at
+
     def _paths_timer(self) -> float:
         return min(self._ack_due, self._stalls_at())
 
     def _handle_paths_timer(self, now: float) -> None:
         if now >= self._ack_due:
             self._acknowledge()
-        if now >= self._stalls_at():
-            assert self.retained is not None
+        if self.retained is not None and now >= self._stalls_at():
             self._stall_told = self.retained.progress_at
             self._events.append(PathStalled())

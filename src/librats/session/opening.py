@@ -11,6 +11,7 @@ from librats._core.aead import Cipher
 from librats.errors import DecodeError, HandshakeError
 from librats.noise.handshake import Handshake
 from librats.session.greeting import MAX_GREETING, Feature, Greeting
+from librats.session.path_keys import JOIN_SIZE, Join
 
 __all__ = [
     "LAST_MESSAGE",
@@ -105,6 +106,8 @@ class BlockOpening(ABC):
         self._outgoing = bytearray()
         self.result: Opened | PlainOpened | None = None
         """The channel, once there is one."""
+        self.join: Join | None = None
+        """The session that a connection wants to belong to, where it begins none."""
 
     @property
     @abstractmethod
@@ -114,7 +117,7 @@ class BlockOpening(ABC):
     @property
     def _is_over(self) -> bool:
         """True where what comes next is the session's."""
-        return self.result is not None
+        return self.result is not None or self.join is not None
 
     @property
     def leftover(self) -> bytes:
@@ -228,10 +231,15 @@ class Opening(BlockOpening):
 
     def _check_size(self, size: int) -> None:
         bare = BARE_SIZES[self._step]
+        if size == JOIN_SIZE and self._step == 0 and not self._initiator:
+            return
         if not bare <= size <= bare + MAX_GREETING:
             raise HandshakeError(f"not a librats peer: handshake message {self._step + 1} of {size} bytes")
 
     def _read(self, block: bytes) -> None:
+        if len(block) == JOIN_SIZE:
+            self.join = Join.decode(block)
+            return
         if self._step == 0 and is_plaintext(block):
             raise HandshakeError("the peer does without encryption, which is required here")
         payload = self._handshake.read_message(block)

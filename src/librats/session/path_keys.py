@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 
 from librats._core.aead import Cipher
 
-__all__ = ["TOKEN_SIZE", "PathKeys"]
+__all__ = ["JOIN_SIZE", "TAG_SIZE", "Join", "PathKeys"]
 
 TOKEN_SIZE = 8
 """Bytes by which the peer finds the session that a new path belongs to."""
 
+TAG_SIZE = 16
+JOIN_HEAD = TOKEN_SIZE + 4
+JOIN_SIZE = JOIN_HEAD + TAG_SIZE
+"""Bytes of a path's first block: fewer than any handshake message has."""
+
 MAX_EPOCH = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """The first block of a path: which session it wants to belong to."""
+
+    token: bytes
+    epoch: int
+    tag: bytes
+
+    @classmethod
+    def decode(cls, block: bytes) -> Join:
+        """Read a block of :data:`JOIN_SIZE` bytes."""
+        return cls(block[:TOKEN_SIZE], int.from_bytes(block[TOKEN_SIZE:JOIN_HEAD]), block[JOIN_HEAD:])
 
 
 class PathKeys:

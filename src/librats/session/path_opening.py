@@ -20,30 +20,13 @@ from dataclasses import dataclass
 from librats._core.aead import Cipher
 from librats.errors import HandshakeError, RemoteProtocolError
 from librats.session.opening import BlockOpening
-from librats.session.path_keys import TOKEN_SIZE, PathKeys
+from librats.session.path_keys import TAG_SIZE, Join, PathKeys
 
-__all__ = ["JOIN_SIZE", "Join", "PathAnswer", "PathCall", "PathOpened", "PathOpening"]
+__all__ = ["PathAnswer", "PathCall", "PathOpened", "PathOpening"]
 
-TAG_SIZE = 16
-JOIN_HEAD = TOKEN_SIZE + 4
-JOIN_SIZE = JOIN_HEAD + TAG_SIZE
 CHALLENGE = 8
 COUNT = 8
 LABEL = b"librats path"
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """The first block of a path: which session it wants to belong to."""
-
-    token: bytes
-    epoch: int
-    tag: bytes
-
-    @classmethod
-    def decode(cls, block: bytes) -> Join:
-        """Read a block of :data:`JOIN_SIZE` bytes."""
-        return cls(block[:TOKEN_SIZE], int.from_bytes(block[TOKEN_SIZE:JOIN_HEAD]), block[JOIN_HEAD:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

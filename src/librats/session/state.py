@@ -46,8 +46,8 @@ class SessionState:
         "_control",
         "_events",
         "_going",
-        "_last_received",
         "_kept_room",
+        "_last_received",
         "_last_words",
         "_malformed",
         "_max_events",
@@ -61,8 +61,8 @@ class SessionState:
         "_rekeyed_at",
         "_rekeyed_count",
         "_replies",
-        "_send_credit",
         "_sealed_before",
+        "_send_credit",
         "_sending",
         "_sent",
         "_share",
@@ -89,7 +89,7 @@ class SessionState:
         "streams",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - a line for each thing that a session knows
         self,
         opened: Opened,
         greeting: Greeting,

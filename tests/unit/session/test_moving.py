@@ -16,8 +16,8 @@ from librats.session.events import Message, MessageRun, PathStalled, SessionFail
 from librats.session.frames import Kind
 from librats.session.machine import Session
 from librats.session.opening import Opened
-from librats.session.path_keys import PathKeys
-from librats.session.path_opening import JOIN_SIZE, Join, PathAnswer, PathCall
+from librats.session.path_keys import JOIN_SIZE, Join, PathKeys
+from librats.session.path_opening import PathAnswer, PathCall
 
 SECRET = bytes(range(7, 39))
 KEYS = (bytes(range(32)), bytes(range(32, 64)))
@@ -35,9 +35,7 @@ def movable(*, initiator: bool, config: SessionConfig) -> Session:
         greeting=None,
         path_secret=SECRET,
     )
-    return Session(
-        opened, greeting_of(config), initiator=initiator, config=config, entropy=CountingEntropy(), now=0.0
-    )
+    return Session(opened, greeting_of(config), initiator=initiator, config=config, entropy=CountingEntropy(), now=0.0)
 
 
 class Wire:
@@ -93,11 +91,10 @@ class Wire:
         assert len(block) == LENGTH_PREFIX + JOIN_SIZE
         answer = PathAnswer(keys[1 - caller], Join.decode(block[LENGTH_PREFIX:]), bytes(8))  # type: ignore[arg-type]
         call.receive_data(answer.data_to_send())
-        assert call.is_proven
-        assert not answer.is_proven
+        assert (call.is_proven, answer.is_proven) == (True, False)
         call.switch(self.sides[caller].blocks_received)
         answer.receive_data(call.data_to_send())
-        assert answer.is_proven
+        assert (call.is_proven, answer.is_proven) == (True, True)
         answer.switch(self.sides[1 - caller].blocks_received)
         call.receive_data(answer.data_to_send())
         assert call.path is not None

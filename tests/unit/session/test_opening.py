@@ -12,6 +12,7 @@ from librats.errors import HandshakeError
 from librats.noise import Handshake, public_key
 from librats.session.greeting import MAX_GREETING, Greeting
 from librats.session.opening import NOISE_NAME, PROLOGUE_HEAD, Opening, peer_id_of
+from librats.session.path_keys import JOIN_SIZE
 
 Case = dict[str, Any]
 
@@ -163,6 +164,9 @@ def test_every_truncation_is_detected(step: int) -> None:
             assert reader.result is None
             assert reader.data_to_send() == b""
         else:
+            if step == 0 and size == JOIN_SIZE:
+                assert reader.join is not None  # for a session that does not exist
+                continue
             pytest.fail(f"message {step + 1} cut to {size} bytes was taken")
 
 

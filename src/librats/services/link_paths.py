@@ -1,0 +1,219 @@
+"""How a link goes from one connection to another under its session, which does not notice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from librats.errors import HandshakeError, UsageError
+from librats.runtime.tcp import address_of
+from librats.services.joining import Joining, Leaving
+from librats.services.link_state import LinkState
+from librats.session.frames import Reason
+from librats.session.machine import Session
+from librats.session.path_keys import Join
+from librats.session.path_opening import PathAnswer, PathCall, PathOpened
+
+if TYPE_CHECKING:
+    from librats.services.session import Link
+
+__all__ = ["WRITE_HIGH", "WRITE_LOW", "LinkPaths"]
+
+WRITE_HIGH = 256 * 1024
+WRITE_LOW = 64 * 1024
+
+JOIN_TIMEOUT = 5.0
+"""Seconds that the opening of a path may take."""
+
+
+class LinkPaths(LinkState):
+    """Mixed into :class:`~librats.services.session.Link`."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def _process(self) -> None:
+            """Take the session's events."""
+
+        def _connection_ended(self, exc: Exception | None) -> None:
+            """End the link: there is no connection any more."""
+
+    @property
+    def path_token(self) -> bytes:
+        """By what the peer names this session when it opens a path for it; empty where it moves to none."""
+        keys = self._session.path_keys if isinstance(self._session, Session) else None
+        return keys.token if keys is not None else b""
+
+    @property
+    def can_move(self) -> bool:
+        """True where the session can go over to another path."""
+        return bool(self.path_token) and self.ready and self.is_open and not self.retired
+
+    @property
+    def has_joinings(self) -> bool:
+        """True while a path is being opened."""
+        return bool(self._joinings)
+
+    @property
+    def needs_path(self) -> bool:
+        """True where the connection at hand is gone, or nothing of what was sent has arrived for a while."""
+        session = self._session
+        if not self.can_move or not isinstance(session, Session):
+            return False
+        return self._transport is None or session.is_stalled
+
+    # Opening a path
+
+    def call_path(self) -> Joining:
+        """Return the protocol of a connection that this side makes for the session to move to.
+
+        Raises:
+            UsageError: The session does not move.
+        """
+        session = self._session
+        if not self.can_move or not isinstance(session, Session) or session.path_keys is None:
+            raise UsageError("this session stays on its path")
+        joining = Joining(cast("Link", self), PathCall(session.path_keys), timeout=JOIN_TIMEOUT)
+        self._joinings[joining] = None
+        return joining
+
+    def answer_path(self, join: Join, transport: asyncio.Transport, leftover: bytes) -> None:
+        """Go on with a connection that the peer has made for the session to move to.
+
+        Args:
+            join: How it began.
+            transport: The connection.
+            leftover: What has come behind that.
+
+        Raises:
+            HandshakeError: It is not from the peer, or an old one.
+        """
+        session = self._session
+        if not self.can_move or not isinstance(session, Session) or session.path_keys is None:
+            raise HandshakeError("that session stays on its path")
+        opening = PathAnswer(session.path_keys, join, self._entropy.token_bytes(8))
+        joining = Joining(cast("Link", self), opening, timeout=JOIN_TIMEOUT)
+        self._joinings[joining] = None
+        transport.set_protocol(joining)
+        joining.connection_made(transport)
+        if leftover:
+            joining.data_received(leftover)
+
+    def makes_way_for(self, joining: Joining) -> bool:
+        """Let a path be moved to, or not: of two that cross, that of the side which began the session goes first."""
+        rivals = [other for other in self._joinings if other is not joining and other.has_switched]
+        if rivals and self.initiator != joining.is_call:
+            return False
+        joining.has_switched = True
+        for rival in rivals:
+            rival.fail("another path was opened first")
+        return True
+
+    def _give_up_rivals(self, joining: Joining) -> None:
+        """Let every other path go that was begun before this one is moved to: the peer does, too."""
+        for other in list(self._joinings):
+            if other is not joining:
+                other.fail("the session has moved to another path")
+
+    def joining_over(self, joining: Joining) -> None:
+        """Take note that a path has been moved to, or has come to nothing."""
+        self._joinings.pop(joining, None)
+        if self._frozen and not any(other.has_switched for other in self._joinings):
+            self._thaw()
+
+    # Moving
+
+    def freeze(self) -> int:
+        """Take nothing more from the connection at hand.
+
+        Returns:
+            How many blocks have been taken so far.
+        """
+        session = cast("Session", self.session)
+        if not self._frozen:
+            self._frozen = True
+            if self._transport is not None:
+                self._transport.pause_reading()
+        return session.blocks_received
+
+    def _thaw(self) -> None:
+        """Go on with the connection at hand: there is no other."""
+        self._frozen = False
+        if self._transport is None:
+            self._connection_ended(None)
+        else:
+            self._transport.resume_reading()
+            self._flush()
+
+    def take_path(self, joining: Joining, transport: asyncio.Transport, path: PathOpened, leftover: bytes) -> None:
+        """Go over to another connection.
+
+        Args:
+            joining: How it was opened.
+            transport: The connection.
+            path: What its opening left behind.
+            leftover: Bytes that came behind it: the session's.
+
+        Raises:
+            RemoteProtocolError: The peer tells of more than it was sent.
+        """
+        session = cast("Session", self.session)
+        now = self._loop.time()
+        session.move(path, now=now)
+        self._give_up_rivals(joining)
+        old, old_address = self._transport, self.address
+        if old is not None:
+            old.set_protocol(Leaving())
+            old.abort()
+        self._frozen = False
+        self._paused = False
+        self._spoke_first = False
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        self.address = address_of(transport.get_extra_info("peername"))
+        if joining.is_call:
+            self.dialed = self.address
+        self.local_address = address_of(transport.get_extra_info("sockname"))
+        transport.set_protocol(cast("Link", self))
+        self._stop_waiting_for_path()
+        if leftover:
+            session.receive_data(leftover, now=now)
+        self._flush()
+        self._process()
+        self._arm_timer()
+        self._owner.path_changed(cast("Link", self), old_address)
+
+    # Without a path
+
+    def _wait_for_path(self) -> None:
+        """Keep the session although its connection is gone: another one may come."""
+        if self._grace is None:
+            self._grace = self._loop.call_later(self._config.path_timeout, self._no_path_came)
+
+    def _stop_waiting_for_path(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def _no_path_came(self) -> None:
+        self._grace = None
+        self.reason = (
+            Reason.LOST,
+            f"the connection was lost, and no other came within {self._config.path_timeout:g} s",
+        )
+        self._connection_ended(None)
+
+    def hand_over(self) -> asyncio.Transport:
+        """Give the connection away, which belongs to another link, and end without having begun."""
+        transport = cast("asyncio.Transport", self._transport)
+        self._transport = None
+        self._opening = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._closing = True
+        for future in (self.closed, self.settled):
+            if not future.done():
+                future.set_result(None)
+        return transport
