@@ -1,0 +1,265 @@
+"""Reliable streams on a UDP port that others share: what is not of a stream is handed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from librats._core.datagram import BatchSocket
+from librats._core.rudp import RudpTable
+from librats.runtime.rudp_transport import Happened, RudpTransport, error_of
+from librats.runtime.udp import DatagramEndpoint, Origin, Receive
+from librats.types import Address, Entropy
+
+if TYPE_CHECKING:
+    from librats._core.rudp_stream import RudpStream
+
+__all__ = ["RudpPort"]
+
+ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+
+PUNCH_TRIES = 8
+PUNCH_WAIT = 0.2
+DIAL_TRIES = 3
+DIAL_WAIT = 0.5
+
+
+class OpensDatagrams(Protocol):
+    """The part of a network that opens UDP ports."""
+
+    async def open_datagram(
+        self, host: str = "", port: int = 0, *, receive: Receive, **options: Any
+    ) -> DatagramEndpoint:
+        """Open an endpoint for datagrams."""
+
+
+class RudpPort:
+    """A UDP port with streams on it. Comes from :meth:`open`.
+
+    Args:
+        accept: Makes the protocol of a stream that somebody else opens; None where nobody may.
+        others: Called with what belongs to no stream; None drops it.
+        entropy: Where numbers and secrets come from.
+        options: For the table; see :class:`~librats._core.rudp.RudpTable`.
+    """
+
+    def __init__(
+        self, accept: ProtocolFactory | None, others: Receive | None, *, entropy: Entropy, **options: Any
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._accept = accept
+        self._others = others
+        self._table = RudpTable(entropy=entropy, accepts=accept is not None, **options)
+        self._transports: dict[int, RudpTransport] = {}
+        self._dials: dict[int, tuple[RudpStream, asyncio.Future[RudpStream]]] = {}
+        self._endpoint: DatagramEndpoint | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._sending: asyncio.Handle | None = None
+        self._in_round = False
+        self._waits_for_room = False
+
+    @classmethod
+    async def open(
+        cls,
+        network: OpensDatagrams,
+        host: str,
+        port: int,
+        *,
+        accept: ProtocolFactory | None,
+        others: Receive | None = None,
+        entropy: Entropy,
+        **options: Any,
+    ) -> RudpPort:
+        """Open a UDP port for streams.
+
+        Args:
+            network: Where to open it.
+            host: IP address; empty for every interface.
+            port: 0 picks one.
+            accept: Makes the protocol of a stream that somebody else opens.
+            others: Called with what belongs to no stream.
+            entropy: Where numbers and secrets come from.
+            options: For the table of streams.
+
+        Raises:
+            ConfigError: The address is taken, not this machine's, or not an address at all.
+        """
+        made = cls(accept, others, entropy=entropy, **options)
+        made._endpoint = await network.open_datagram(host, port, receive=made._foreign, take=made._take)
+        made._endpoint.set_dont_fragment(True)
+        return made
+
+    @property
+    def endpoint(self) -> DatagramEndpoint:
+        """The UDP port, for whoever shares it."""
+        if self._endpoint is None:
+            raise RuntimeError("the port is not open")
+        return self._endpoint
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What the streams have seen, in packets."""
+        return self._table.counters
+
+    def __len__(self) -> int:
+        """Streams, those included that are finished and hand over their last bytes."""
+        return len(self._table)
+
+    def local_address_for(self, peer: Address) -> Address:
+        """Return this side's address towards a peer, as far as the socket knows it."""
+        local = getattr(peer, "local", None)
+        if local is not None:
+            return Address(local.host, local.port)
+        is_ipv6 = ":" in peer.host
+        for address in self.endpoint.local_addresses:
+            if (":" in address.host) == is_ipv6:
+                return address
+        return self.endpoint.local_address
+
+    # Dialling
+
+    async def dial(self, factory: ProtocolFactory, address: Address, *, punch: bool = False) -> RudpTransport:
+        """Open a stream and give it to a protocol.
+
+        Args:
+            factory: Makes the protocol, once the stream is there.
+            address: An IP address and a port.
+            punch: Whether both sides dial each other at once, through NATs: more Syns, closer together.
+
+        Raises:
+            OSError: The peer refused, or did not answer.
+            UsageError: That is no address, or there are too many streams.
+        """
+        if punch:
+            stream = self._table.dial(
+                address, self._loop.time(), tries=PUNCH_TRIES, wait=PUNCH_WAIT, doubling=False
+            )
+        else:
+            stream = self._table.dial(address, self._loop.time(), tries=DIAL_TRIES, wait=DIAL_WAIT)
+        done: asyncio.Future[RudpStream] = self._loop.create_future()
+        self._dials[id(stream)] = (stream, done)
+        self.send_soon()
+        try:
+            await done
+        except BaseException:
+            stream.reset()
+            self.send_soon()
+            raise
+        finally:
+            self._dials.pop(id(stream), None)
+        return self._begin(stream, factory())
+
+    def _begin(self, stream: RudpStream, protocol: asyncio.BaseProtocol) -> RudpTransport:
+        transport = RudpTransport(self, stream, protocol)
+        self._transports[id(stream)] = transport
+        protocol.connection_made(transport)
+        if stream.readable or stream.has_ended:
+            self._loop.call_soon(transport.happened, int(Happened.READABLE))
+        return transport
+
+    def forget(self, stream: RudpStream) -> None:
+        """Tell nobody of a stream any more."""
+        self._transports.pop(id(stream), None)
+
+    # Rounds
+
+    def _take(self, batches: Any, family: int) -> list[tuple[bytes, Origin]]:
+        """Receive one batch; what belongs to streams makes no objects where the system has batches."""
+        now = self._loop.time()
+        if isinstance(batches, BatchSocket):
+            others = self._table.receive_from(batches, family, now)
+        else:
+            others = self._table.receive(batches.receive(family), now)
+        self._tell_events()
+        if batches.drained or not isinstance(batches, BatchSocket):
+            self._send()
+        return others  # type: ignore[return-value]  # they are those that came in
+
+    def _foreign(self, batch: list[tuple[bytes, Origin]]) -> None:
+        if self._others is not None:
+            self._others(batch)
+
+    def _tell_events(self) -> None:
+        self._in_round = True
+        try:
+            for stream, what in self._table.events():
+                transport = self._transports.get(id(stream))
+                if transport is not None:
+                    transport.happened(what)
+                elif what & Happened.INCOMING and self._accept is not None:
+                    self._begin(stream, self._accept())
+                elif id(stream) in self._dials:
+                    self._dial_answered(stream, what)
+        finally:
+            self._in_round = False
+
+    def _dial_answered(self, stream: RudpStream, what: int) -> None:
+        _, done = self._dials[id(stream)]
+        if done.done():
+            return
+        if what & Happened.CLOSED:
+            done.set_exception(error_of(stream.cause) or ConnectionResetError())
+        elif what & Happened.OPEN:
+            done.set_result(stream)
+
+    def send_soon(self) -> None:
+        """Send what streams have to say: now, or when the round at hand is over."""
+        if not self._in_round and self._sending is None:
+            self._sending = self._loop.call_soon(self._send_now)
+
+    def _send_now(self) -> None:
+        self._sending = None
+        self._tell_events()
+        self._send()
+
+    def _send(self) -> None:
+        endpoint = self._endpoint
+        if endpoint is None or endpoint.is_closed or self._waits_for_room:
+            return
+        if not endpoint.transmit(self._table, self._loop.time()):
+            self._waits_for_room = True
+            self._loop.create_task(self._send_when_there_is_room(), name="librats UDP room")
+        self._arm_timer()
+
+    async def _send_when_there_is_room(self) -> None:
+        await self.endpoint.wait_for_room()
+        self._waits_for_room = False
+        self._send()
+
+    def _arm_timer(self) -> None:
+        due = self._table.next_timer()
+        if due is None:
+            return
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._table.handle_timer(self._loop.time())
+        self._tell_events()
+        self._send()
+
+    # The end
+
+    async def close(self) -> None:
+        """End every stream at once and let the port go. Idempotent."""
+        for transport in list(self._transports.values()):
+            transport.abort()
+        for _, done in self._dials.values():
+            if not done.done():
+                done.set_exception(ConnectionAbortedError())
+        self._table.reset_all()
+        self._send()
+        for handle in (self._timer, self._sending):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._sending = None
+        if self._endpoint is not None:
+            self._endpoint.close()
+        await asyncio.sleep(0)
