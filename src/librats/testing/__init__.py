@@ -1,4 +1,4 @@
-"""A simulated network for tests: hosts, routers, links and a clock in one process, the same in every run with one seed."""
+"""A simulated network for tests: hosts, routers, links and a clock in one process; one seed gives one run."""
 
 from __future__ import annotations
 

@@ -113,7 +113,9 @@ class SimDatagramSocket:
             self.dropped += 1
             return
         self._held += size
-        self.queue.append(Arrived(packet.payload, packet.source, packet.destination[0], packet.ecn if self._tells_ecn else 0))
+        self.queue.append(
+            Arrived(packet.payload, packet.source, packet.destination[0], packet.ecn if self._tells_ecn else 0)
+        )
         if len(self.queue) == 1:
             self.host.selector.changed(self._fd)
 
@@ -155,7 +157,7 @@ class SimDatagramSocket:
 
     def setsockopt(self, level: int, option: int, value: Any = None, length: int = 0) -> None:
         """Heed the options that make a difference in the simulation; ignore the others."""
-        options = OPTIONS.of(self)
+        options = OPTIONS.of_family(self.family)
         if (level, option) == (socket.SOL_SOCKET, socket.SO_RCVBUF):
             self._limit = int(value)
         elif (level, option) == (socket.SOL_SOCKET, getattr(socket, "SO_REUSEPORT", None)):

@@ -305,7 +305,7 @@ class StreamEnd:
         self._send(PacketKind.SYN_ACK)
 
     def _take_question(self) -> None:
-        """Agree where both ends ask at a time (RFC 9293, 3.5); else it is a second one, as the answer is not there yet."""
+        """Agree where both ends ask at a time (RFC 9293, 3.5); else it is asked again, for want of an answer."""
         if self._state is State.CONNECTING and not self._is_asked:
             self._is_asked = True
             self.agree()

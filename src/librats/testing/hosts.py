@@ -9,7 +9,7 @@ import os
 import socket
 import zlib
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from librats.errors import UsageError
 from librats.peers.identity import Identity
@@ -56,7 +56,7 @@ class SimHost:
                 await client.start()
     """
 
-    is_router = False
+    is_router: Literal[False] = False
     routed_addresses: tuple[str, ...] = ()
 
     def __init__(self, network: SimNetwork, name: str, segment: Segment, addresses: Sequence[str], seed: int) -> None:

@@ -121,14 +121,13 @@ class Transport:
         if receiver is None or sender is None or receiver is sender:
             self.drop(journey, packet, sender, "no such address")
             return
-        when: float | None = self._agenda.now
+        when = self._agenda.now
         path = self.path(sender, receiver)
-        if interface is not None and interface.up_path is not None:
-            when = self._carry(journey, packet, interface.up_path, when, sender)
-        if when is not None:
-            when = self._carry(journey, packet, path, when, sender)
-        if when is None:
-            return
+        for each in (path,) if interface is None or interface.up_path is None else (interface.up_path, path):
+            arrives = self._carry(journey, packet, each, when, sender)
+            if arrives is None:
+                return
+            when = arrives
         if self._traces:
             self._record(sender, "sent", packet)
         journey.hops += 1

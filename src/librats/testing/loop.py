@@ -135,7 +135,7 @@ class SimLoop(BaseSelectorEventLoop):
                 raise
         return await super().create_server(protocol_factory, sock=sock, **options)
 
-    async def create_datagram_endpoint(  # type: ignore[override]
+    async def create_datagram_endpoint(
         self,
         protocol_factory: Any,
         local_addr: Any = None,

@@ -120,7 +120,7 @@ class MappingTable:
     # What goes out
 
     def outbound(self, packet: Packet, now: float) -> Mapping | None:
-        """Return the mapping that a packet goes out through, a new one where there is none; None without a free port."""
+        """Return the mapping that a packet goes out through, be it a new one; None where no port is free."""
         inner, remote = packet.source, packet.destination
         mapping = self._flow(inner, remote, now) if self._flows else None
         if mapping is None:

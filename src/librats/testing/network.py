@@ -43,7 +43,7 @@ class SimNetwork:
         jitter: Up to that many seconds more, different for each packet.
         loss: Which part of the packets is lost, 0 to 1.
         bandwidth: Bytes a second, each way between two hosts; None for no limit.
-        conditions: The others of :class:`LinkConditions`: ``burst``, ``reordering``, ``duplication``, ``queue``, ``mtu``.
+        conditions: The others of :class:`LinkConditions`, ``queue`` for example.
         trace: Whether to record every packet in :attr:`trace`.
 
     Raises:
@@ -177,9 +177,7 @@ class SimNetwork:
 
     # Hosts and routers
 
-    def host(
-        self, name: str, *, behind: SimRouter | None = None, addresses: Iterable[str] | None = None
-    ) -> SimHost:
+    def host(self, name: str, *, behind: SimRouter | None = None, addresses: Iterable[str] | None = None) -> SimHost:
         """Add a host.
 
         Args:
@@ -291,8 +289,8 @@ class SimNetwork:
             one: A host or a router.
             other: Another one, with no router in between.
             one_way: Whether only what the first one sends is meant.
-            conditions: Those of :class:`LinkConditions`; those left out are the usual ones of that place: of the network
-                as it was made, or of what lies behind a router, where a packet takes half a millisecond.
+            conditions: Those of :class:`LinkConditions`; those left out are the usual ones of that place: those of the
+                network as it was made, or of what lies behind a router, where a packet takes half a millisecond.
 
         Raises:
             ConfigError: A value makes no sense.

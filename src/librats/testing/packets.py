@@ -71,6 +71,4 @@ class Packet(NamedTuple):
 
     def translated(self, source: Address, destination: Address) -> Packet:
         """Return it with other addresses, as a NAT sends it on."""
-        return Packet(
-            self.kind, source, destination, self.sequence, self.edge, self.payload, self.whole, self.ecn
-        )
+        return Packet(self.kind, source, destination, self.sequence, self.edge, self.payload, self.whole, self.ecn)

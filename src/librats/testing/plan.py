@@ -30,7 +30,8 @@ class AddressPlan:
         router = segment.router
         if router is None:
             return self._next(segment, lambda n: (f"10.0.{n // 256}.{n % 256}", f"fd00::{n:x}"))
-        behavior, found = router.behavior, []
+        behavior = router.behavior
+        found: list[str] = []
         if behavior.ipv4 and behavior.translates:
             found += self._next(segment, lambda n: (f"192.168.{1 + n // 200}.{10 + n % 200}",))
         elif behavior.ipv4:
@@ -41,7 +42,8 @@ class AddressPlan:
 
     def for_router(self, segment: Segment, *, ipv4: bool) -> Sequence[str]:
         """Return the addresses that the outer side of a router can have in a segment."""
-        router, found = segment.router, []
+        router = segment.router
+        found: list[str] = []
         if ipv4 and router is not None and router.behavior.translates:
             found += self._next(segment, lambda n: (f"100.64.{n // 200}.{1 + n % 200}",))
         elif ipv4:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from librats.errors import UsageError
 from librats.testing.behaviors import LAST_PORT, Ipv6, RouterBehavior, Unsolicited
@@ -33,7 +33,7 @@ class SimRouter:
             alice = net.host("alice", behind=home)
     """
 
-    is_router = True
+    is_router: Literal[True] = True
 
     def __init__(
         self, network: SimNetwork, name: str, behavior: RouterBehavior, behind: Segment, addresses: Sequence[str]

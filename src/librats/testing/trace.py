@@ -25,8 +25,8 @@ class TraceEvent(NamedTuple):
     """``"sent"``, ``"lost"`` or ``"received"`` for packets; ``"note"`` for what a test noted or changed."""
 
     text: str
-    """The packet: kind, addresses, place in its stream, length, a hash of its bytes, and why it is lost; or the words of
-    a note."""
+    """The packet: kind, addresses, place in its stream, length, a hash of its bytes, and why it is lost; or the words
+    of a note."""
 
     def __str__(self) -> str:
         """Return it as a line."""
