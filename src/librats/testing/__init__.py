@@ -7,6 +7,7 @@ from librats.testing.hosts import SimHost
 from librats.testing.interfaces import SimInterface
 from librats.testing.links import BurstLoss, LinkConditions
 from librats.testing.network import SimNetwork
+from librats.testing.relays import SimRelay
 from librats.testing.routers import SimRouter
 from librats.testing.trace import Trace, TraceEvent
 from librats.testing.waiting_tasks import DeadlockError
@@ -20,6 +21,7 @@ __all__ = [
     "SimHost",
     "SimInterface",
     "SimNetwork",
+    "SimRelay",
     "SimRouter",
     "Trace",
     "TraceEvent",
