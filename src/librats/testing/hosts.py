@@ -120,17 +120,21 @@ class SimHost:
 
     def free_addresses(self, segment: Segment) -> Sequence[str]:
         """Return addresses that it may have somewhere."""
-        return self._network.plan.for_host(segment)
+        elsewhere = [
+            address
+            for interface in self.interfaces.values()
+            if interface.segment is not segment
+            for address in interface.addresses
+        ]
+        return self._network.plan.for_host(segment, besides=elsewhere)
 
     def readdressed(self) -> None:
         """Take note of other addresses of its interfaces."""
         self._sources.clear()
-        self._by_address = {
-            address: interface
-            for interface in self.interfaces.values()
-            if interface.is_up
-            for address in interface.addresses
-        }
+        self._by_address = {}
+        for interface in self.interfaces.values():
+            for address in interface.addresses if interface.is_up else ():
+                self._by_address.setdefault(address, interface)
 
     def interface_of(self, address: str) -> SimInterface | None:
         """Return the interface that is up and has an address."""

@@ -141,7 +141,7 @@ class SimInterface:
         """
         if one_way not in ("", "up", "down"):
             raise UsageError(f"up, down or nothing, not {one_way!r}")
-        chosen = LinkConditions(**({"delay": 0.0} | conditions))
+        chosen = LinkConditions(delay=0.0).changed(conditions)
         for way in ("up", "down"):
             if one_way in ("", way):
                 path: Path | None = getattr(self, f"{way}_path")

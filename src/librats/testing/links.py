@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from librats.errors import ConfigError
 from librats.testing.entropy import SeededEntropy
@@ -114,6 +116,17 @@ class LinkConditions:
             raise ConfigError("queue", "must be a number of bytes, or None")
         if not self.mtu >= MIN_MTU:
             raise ConfigError("mtu", f"must be at least {MIN_MTU} bytes")
+
+    def changed(self, changes: Mapping[str, Any]) -> LinkConditions:
+        """Return them with some values changed.
+
+        Raises:
+            ConfigError: There is no such value, or it makes no sense.
+        """
+        known = LinkConditions.__dataclass_fields__
+        for name in sorted(changes.keys() - known.keys()):
+            raise ConfigError(name, f"is not known; there is {', '.join(known)}")
+        return replace(self, **changes)
 
     def pieces(self, size: int) -> int:
         """Return into how many packets a datagram is taken apart, of that many bytes with its headers."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Self, TypeVar
 
-from librats.errors import ConfigError, UsageError
+from librats.errors import UsageError
 from librats.peers.arguments import check_timeout
 from librats.testing.agenda import Agenda, Appointment
 from librats.testing.behaviors import RouterBehavior, behaviors_of
@@ -74,9 +73,7 @@ class SimNetwork:
     ) -> None:
         self.seed = seed
         """What everything that is left to chance comes from."""
-        self._conditions = _conditions_of(
-            LinkConditions(delay=delay, jitter=jitter, loss=loss, bandwidth=bandwidth), conditions
-        )
+        usual = LinkConditions(delay=delay, jitter=jitter, loss=loss, bandwidth=bandwidth).changed(conditions)
         self.trace = Trace()
         """What happened, where recording was asked for; notes and changes in any case."""
         self.agenda = Agenda()
@@ -87,7 +84,7 @@ class SimNetwork:
         """Where everything is that is behind no router."""
         self.plan = AddressPlan()
         """Which addresses those get that ask for none."""
-        self.transport = Transport(self, self._conditions, traces=trace)
+        self.transport = Transport(self, usual, traces=trace)
         """Who carries packets."""
         self._hosts: dict[str, SimHost] = {}
         self._routers: dict[str, SimRouter] = {}
@@ -298,7 +295,7 @@ class SimNetwork:
         """
         if not any(segment in other.segments for segment in one.segments):
             raise UsageError(f"a router stands between {one.name} and {other.name}: set its links")
-        chosen = _conditions_of(self.transport.usual(one, other), conditions)
+        chosen = self.transport.usual(one, other).changed(conditions)
         for path in self._ways(one, other, one_way=one_way):
             path.change(chosen)
         self.note(f"{one.name} {'to' if one_way else 'and'} {other.name}: {chosen}")
@@ -351,10 +348,3 @@ class SimNetwork:
     def _ways(self, one: Machine, other: Machine, *, one_way: bool) -> list[Path]:
         path = self.transport.path
         return [path(one, other)] if one_way else [path(one, other), path(other, one)]
-
-
-def _conditions_of(usual: LinkConditions, changes: dict[str, Any]) -> LinkConditions:
-    known = LinkConditions.__dataclass_fields__
-    for name in sorted(changes.keys() - known.keys()):
-        raise ConfigError(name, f"is not known; there is {', '.join(known)}")
-    return replace(usual, **changes)
