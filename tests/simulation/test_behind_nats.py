@@ -13,6 +13,7 @@ from tests.simulation.conftest import PORT, Simulate, start_client
 
 from librats import ConnectError, NatTraversalConfig, TurnAllocation
 from librats.relay.config import RelayConfig
+from librats.runtime.udp import Origin
 from librats.testing import BurstLoss, SimNetwork, SimRelay
 from librats.types import Address
 
@@ -96,7 +97,10 @@ async def eventful(net: SimNetwork) -> None:
         assert await client.send("count", number) == 1
         await relayed.close()
 
-    echo = await meeting.open_datagram(port=7000, receive=lambda batch: echo.send_many(batch))
+    def answer(batch: list[tuple[bytes, Origin]]) -> None:
+        echo.send_many(batch)
+
+    echo = await meeting.open_datagram(port=7000, receive=answer)
     net.at(1.5, routers[2].restart)
     await asyncio.gather(*(live(number) for number in range(len(hosts))))
     net.note(f"{len(heard)} came back")
@@ -109,7 +113,7 @@ async def eventful(net: SimNetwork) -> None:
 def traced(seed: int) -> str:
     burst = BurstLoss(enter=0.01, leave=0.3)
     links = {"delay": 0.02, "jitter": 0.01, "reordering": 0.05, "duplication": 0.02, "bandwidth": 1e6, "queue": 30_000}
-    with SimNetwork(seed, loss=0.01, burst=burst, trace=True, **links) as net:  # type: ignore[arg-type]
+    with SimNetwork(seed, loss=0.01, burst=burst, trace=True, **links) as net:
         net.run(eventful(net), timeout=1000)
         assert len(net.trace.events) > 2000
         return net.trace.digest()

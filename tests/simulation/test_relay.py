@@ -1,4 +1,4 @@
-"""The relay and its clients behind simulated NATs: what an allocation is for, and that it outlives a change of network."""
+"""The relay and its clients behind simulated NATs: who meets there, and that an allocation outlives a new network."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ async def serve(net: SimNetwork, **settings: Any) -> SimRelay:
     return relay
 
 
-def server(transport: TurnTransport = TurnTransport.UDP, password: str = "secret") -> TurnServer:
-    return TurnServer(host="relay", port=3478, username="ann", password=password, transport=transport)
+def server(transport: TurnTransport = TurnTransport.UDP, **changes: str) -> TurnServer:
+    login: dict[str, Any] = {"username": "ann", "password": "secret"} | changes
+    return TurnServer(host="relay", port=3478, transport=transport, **login)
 
 
 class Member:

@@ -51,6 +51,7 @@ def test_nothing_gets_through_a_cut_path() -> None:
     [
         *(("delay", -1), ("delay", float("nan")), ("jitter", float("inf")), ("loss", 1.1), ("loss", -0.1)),
         *(("bandwidth", 0), ("reordering", 2), ("held_back", -1), ("duplication", -1), ("queue", -1), ("mtu", 100)),
+        ("coalescing", -1),
     ],
 )
 def test_conditions_that_make_no_sense_are_refused_by_name(field: str, value: Any) -> None:
@@ -138,6 +139,14 @@ def test_a_queue_drops_what_comes_last() -> None:
     assert [narrow.carry(500, 0.0) for _ in range(4)] == [1.5, 2.0, None, None]
     assert narrow.carry(500, 0.5) == 2.5
     assert narrow.carry(100_000, 10.0) == 111.0  # nothing waits: one packet fits always
+
+
+def test_packets_that_are_collected_arrive_together_and_none_too_early() -> None:
+    fast = path(delay=0.1, bandwidth=1e6, coalescing=0.01)
+    times = [fast.carry(1000, 0.0) for _ in range(25)]
+    assert times == pytest.approx([0.11] * 10 + [0.12] * 10 + [0.13] * 5)
+    direct = path(delay=0.1, bandwidth=1e6)
+    assert all(0 <= late - (direct.carry(1000, 0.0) or 9) < 0.01 for late in times if late is not None)
 
 
 @pytest.mark.parametrize(("size", "pieces"), [(1500, 1), (1501, 2), (2980, 2), (2981, 3), (65_535, 45)])
