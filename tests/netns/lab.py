@@ -1,9 +1,11 @@
 """A laboratory of NATs: network namespaces joined by veth pairs, with the kernel's own NAT in between. Linux, root.
 
     host -- r1 [-- r2] -- inet -- server   203.0.113.10 + 198.51.100.10 + 2001:db8:10::10
+    host2 -- 2r1 [-- 2r2] --'
 
 Nothing leaves the namespaces: none of them has a way out. The last router's public address is 203.0.113.101; "open" and
-"firewall" give the host 198.51.100.101 itself, "v6_only" gives it 2001:db8:1::11 and no IPv4.
+"firewall" give the host 198.51.100.101 itself, "v6_only" gives it 2001:db8:1::11 and no IPv4. Further hosts behind
+routers of their own have the addresses that follow, but for those of IPv6.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.netns.nat_rules import chain_of, filter_rules, nat_rules
+from tests.netns.nat_rules import Nat, chain_of, filter_rules, nat_rules
 
 SERVER = ("203.0.113.10", "198.51.100.10")
 SERVER6 = "2001:db8:10::10"
 PUBLIC = "203.0.113.101"
-PUBLIC_HOST = "198.51.100.101"
+FIRST_PUBLIC = 101
 HOST6 = "2001:db8:1::11"
 GATEWAY = "203.0.113.1"
 
@@ -98,19 +100,24 @@ class _Box:
 
 
 class Lab:
-    """A host behind routers of one type, and a server with two addresses.
+    """Hosts, each behind routers of one type, and a server with two addresses.
 
     Args:
-        nat: Name of the type.
+        nats: Name of the type for each host.
         lifetime: Seconds that the routers keep a mapping.
     """
 
-    def __init__(self, nat: str, *, lifetime: int = 120) -> None:
-        self._chain = chain_of(nat)
+    def __init__(self, *nats: str, lifetime: int = 120) -> None:
+        self._chains = [chain_of(nat) for nat in nats]
         self._lifetime = lifetime
         self._name = f"rats{os.getpid()}n{next(_numbers)}"
         self._boxes: dict[str, _Box] = {}
         self._links: list[str] = []
+
+    @staticmethod
+    def host(number: int) -> str:
+        """Return the name of a host's box, counted from 0."""
+        return "host" if number == 0 else f"host{number + 1}"
 
     def namespace(self, box: str) -> str:
         return f"{self._name}-{box}"
@@ -151,7 +158,7 @@ class Lab:
         self._boxes[b].up.append(f"link set dev {b_end} up")
 
     def _plan(self) -> None:
-        inet, server, host = self._box("inet", router=True), self._box("server"), self._box("host")
+        inet, server = self._box("inet", router=True), self._box("server")
         inet.rules = (
             "table ip guard {\n chain through {\n  type filter hook forward priority 0\n"
             "  ip saddr { 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 } drop\n }\n}\n"
@@ -165,46 +172,56 @@ class Lab:
             "default via 2001:db8:10::1 dev eth0",
         ]
         inet.routes += [f"{address}/32 dev srv" for address in SERVER]
-        inner, inner_end = "host", "eth0"
-        for number, nat in enumerate(self._chain, start=1):
-            name, is_last = f"r{number}", number == len(self._chain)
+        for number in range(len(self._chains)):
+            self._plan_side(number)
+
+    def _plan_side(self, side: int) -> None:
+        inet, host, chain = self._boxes["inet"], self._box(self.host(side)), self._chains[side]
+        public, public_host = f"203.0.113.{FIRST_PUBLIC + side}", f"198.51.100.{FIRST_PUBLIC + side}"
+        out = f"out{side}"
+        inner, inner_end = self.host(side), "eth0"
+        for number, nat in enumerate(chain, start=1):
+            name, is_last = f"{side + 1 if side else ''}r{number}", number == len(chain)
             router = self._box(name, router=True)
             self._link(inner, inner_end, name, "lan")
-            wan, gateway = (PUBLIC, GATEWAY) if is_last else (f"100.64.{number}.2", f"100.64.{number}.1")
+            wan, gateway = (public, GATEWAY) if is_last else (f"100.64.{number}.2", f"100.64.{number}.1")
             if is_last:
-                self._link(name, "wan", "inet", "out")
+                self._link(name, "wan", "inet", out)
             if nat.kind == "no_ipv4":
-                self._plan_ipv6(router, inet, host)
+                self._plan_ipv6(router, inet, host, out)
             else:
                 router.addresses.append(f"{wan}/{32 if is_last else 24} dev wan")
                 router.routes += [f"{gateway} dev wan src {wan}"] if is_last else []
                 router.routes.append(f"default via {gateway} dev wan")
-                inet.routes += [f"{wan}/32 dev out"] if is_last else []
+                inet.routes += [f"{wan}/32 dev {out}"] if is_last else []
             if nat.kind in ("route", "firewall"):
-                router.routes.append(f"{PUBLIC_HOST}/32 dev lan")
-                inet.routes.append(f"{PUBLIC_HOST}/32 via {wan} dev out onlink")
-                host.addresses.append(f"{PUBLIC_HOST}/32 dev eth0")
-                host.routes += [f"{wan} dev eth0 src {PUBLIC_HOST}", f"default via {wan} dev eth0 src {PUBLIC_HOST}"]
+                router.routes.append(f"{public_host}/32 dev lan")
+                inet.routes.append(f"{public_host}/32 via {wan} dev {out} onlink")
+                host.addresses.append(f"{public_host}/32 dev eth0")
+                host.routes += [f"{wan} dev eth0 src {public_host}", f"default via {wan} dev eth0 src {public_host}"]
             elif nat.kind == "nat":
-                lan = "192.168.1.1" if number == 1 else f"100.64.{number - 1}.1"
-                router.addresses.append(f"{lan}/24 dev lan")
-                router.rules += nat_rules(nat, wan, self._lifetime)
-                router.switches += [
-                    f"net/netfilter/nf_conntrack_udp_timeout={self._lifetime}",
-                    f"net/netfilter/nf_conntrack_udp_timeout_stream={self._lifetime}",
-                ]
-                if number == 1:
-                    host.addresses.append("192.168.1.11/24 dev eth0")
-                    host.routes.append("default via 192.168.1.1")
+                self._plan_nat(router, host, nat, wan, number)
             router.rules += filter_rules(nat)
             inner, inner_end = name, "wan"
 
+    def _plan_nat(self, router: _Box, host: _Box, nat: Nat, wan: str, number: int) -> None:
+        lan = "192.168.1.1" if number == 1 else f"100.64.{number - 1}.1"
+        router.addresses.append(f"{lan}/24 dev lan")
+        router.rules += nat_rules(nat, wan, self._lifetime)
+        router.switches += [
+            f"net/netfilter/nf_conntrack_udp_timeout={self._lifetime}",
+            f"net/netfilter/nf_conntrack_udp_timeout_stream={self._lifetime}",
+        ]
+        if number == 1:
+            host.addresses.append("192.168.1.11/24 dev eth0")
+            host.routes.append("default via 192.168.1.1")
+
     @staticmethod
-    def _plan_ipv6(router: _Box, inet: _Box, host: _Box) -> None:
+    def _plan_ipv6(router: _Box, inet: _Box, host: _Box, out: str) -> None:
         router.addresses += ["2001:db8:ff::2/64 dev wan nodad", "2001:db8:1::1/64 dev lan nodad"]
         router.routes.append("default via 2001:db8:ff::1 dev wan")
-        inet.addresses.append("2001:db8:ff::1/64 dev out nodad")
-        inet.routes.append("2001:db8:1::/64 via 2001:db8:ff::2 dev out")
+        inet.addresses.append(f"2001:db8:ff::1/64 dev {out} nodad")
+        inet.routes.append(f"2001:db8:1::/64 via 2001:db8:ff::2 dev {out}")
         host.addresses.append(f"{HOST6}/64 dev eth0 nodad")
         host.routes.append("default via 2001:db8:1::1 dev eth0")
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from librats._core.datagram import BatchSocket, Inbox, batches_work
@@ -70,6 +70,51 @@ class Origin(Address):
 Receive = Callable[[list[tuple[bytes, Origin]]], object]
 
 
+class Batches(Protocol):
+    """What an endpoint sends and receives with: compiled, portable, or simulated."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is left of what the last call looked for."""
+
+    @property
+    def received(self) -> int:
+        """Counted as :class:`DatagramCounters` has it, as are those that follow."""
+
+    @property
+    def sent(self) -> int:
+        """Likewise."""
+
+    @property
+    def refused(self) -> int:
+        """Likewise."""
+
+    @property
+    def truncated(self) -> int:
+        """Likewise."""
+
+    @property
+    def no_room(self) -> int:
+        """Likewise."""
+
+    @property
+    def errors(self) -> int:
+        """Likewise."""
+
+    @property
+    def reported_drops(self) -> int:
+        """Datagrams that found no room in the receive buffer, where the kernel tells with others."""
+
+    def receive(self, family: int) -> list[tuple[bytes, Any]]:
+        """Return what has come on the socket of a family, 4 or 6, as pairs of data and origin; never waits."""
+
+    def send(self, data: Buffer, address: Address) -> bool:
+        """Send one datagram; False where there is no room."""
+
+    def send_many(self, items: Iterable[tuple[Buffer, Address]]) -> int:
+        """Send datagrams, and return how many were dealt with before there was no room."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatagramCounters:
     """What an endpoint has seen since it was opened, in datagrams."""
@@ -118,7 +163,7 @@ class DatagramEndpoint:
         self._lost = dict.fromkeys(self._sockets, 0)
         self.is_closed = False
         """True once it is closed."""
-        self._batches: BatchSocket | PortableSocket = self._new_batches()
+        self._batches: Batches = self._new_batches()
 
     def __repr__(self) -> str:
         """Show where it listens."""
@@ -135,8 +180,18 @@ class DatagramEndpoint:
         """True where one call of the system carries many datagrams."""
         return isinstance(self._batches, BatchSocket)
 
-    def _new_batches(self) -> BatchSocket | PortableSocket:
+    def _new_batches(self) -> Batches:
         sockets = self._sockets.values()
+        simulated = getattr(next(iter(sockets)), "new_batches", None)
+        if simulated is not None:
+            batches: Batches = simulated(
+                sockets,
+                origin_type=Origin,
+                make_origin=self._new_origin,
+                choose_local=self._choose_local,
+                max_size=self._max_size,
+            )
+            return batches
         if os.environ.get("LIBRATS_PORTABLE") == "1" or not all(
             isinstance(sock, socket.socket) and batches_work(sock.fileno()) for sock in sockets
         ):

@@ -76,7 +76,11 @@ class SocketOptions:
 
     def of(self, sock: socket.socket) -> FamilyOptions:
         """Return those of a socket's family."""
-        return self.ipv6 if sock.family == socket.AF_INET6 else self.ipv4
+        return self.of_family(sock.family)
+
+    def of_family(self, family: int) -> FamilyOptions:
+        """Return those of an address family."""
+        return self.ipv6 if family == socket.AF_INET6 else self.ipv4
 
 
 _IP, _IPV6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6

@@ -12,17 +12,11 @@ __all__ = ["Agenda", "Appointment"]
 class Appointment:
     """One call that is due at a time."""
 
-    __slots__ = ("args", "function", "number", "when")
+    __slots__ = ("args", "function")
 
-    def __init__(self, when: float, number: int, function: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self.when = when
-        self.number = number
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
         self.function: Callable[..., object] | None = function
         self.args = args
-
-    def __lt__(self, other: Appointment) -> bool:
-        """Earlier first; of two at one time, the one that was made first."""
-        return (self.when, self.number) < (other.when, other.number)
 
     def cancel(self) -> None:
         """Call it off."""
@@ -36,14 +30,15 @@ class Agenda:
     def __init__(self) -> None:
         self.now = 0.0
         """Virtual seconds since the simulation began."""
-        self._heap: list[Appointment] = []
+        # Earlier first; of two at one time, the one that was made first: numbers differ, so no appointment is compared.
+        self._heap: list[tuple[float, int, Appointment]] = []
         self._made = 0
 
     def at(self, when: float, function: Callable[..., object], *args: Any) -> Appointment:
         """Call a function at a time; now where that is past."""
         self._made += 1
-        appointment = Appointment(max(when, self.now), self._made, function, args)
-        heapq.heappush(self._heap, appointment)
+        appointment = Appointment(function, args)
+        heapq.heappush(self._heap, (when if when > self.now else self.now, self._made, appointment))
         return appointment
 
     def after(self, delay: float, function: Callable[..., object], *args: Any) -> Appointment:
@@ -53,14 +48,14 @@ class Agenda:
     def next_time(self) -> float | None:
         """Return when the next call is due; None where nothing is left."""
         heap = self._heap
-        while heap and heap[0].function is None:
+        while heap and heap[0][2].function is None:
             heapq.heappop(heap)
-        return heap[0].when if heap else None
+        return heap[0][0] if heap else None
 
     def run_due(self) -> None:
         """Make every call that is due by now, also those that these calls add."""
-        heap = self._heap
-        while heap and heap[0].when <= self.now:
-            appointment = heapq.heappop(heap)
+        heap, now = self._heap, self.now
+        while heap and heap[0][0] <= now:
+            appointment = heapq.heappop(heap)[2]
             if appointment.function is not None:
                 appointment.function(*appointment.args)

@@ -63,6 +63,8 @@ class StreamEnd:
         """Called where it may have become readable or writable."""
         self._listening = listening
         self._state = State.CONNECTING if listening is None else State.ACCEPTING
+        self._is_asked = False
+        """Whether the other end asked for this connection, too, while this one did: both become open, none listens."""
         self._asked_at = 0.0
         self._timeout = SYN_TIMEOUT
         self._error = 0
@@ -257,7 +259,7 @@ class StreamEnd:
         if packet.kind is PacketKind.SYN:
             return self._state is State.CONNECTING
         if packet.kind is PacketKind.SYN_ACK:
-            return self._state is State.ACCEPTING
+            return self._state is State.ACCEPTING or (self._is_asked and self._state is State.CONNECTING)
         return self._state is State.OPEN and packet.sequence >= self._acked
 
     def _acknowledge(self, tries: int = 0) -> None:
@@ -284,8 +286,8 @@ class StreamEnd:
     def take(self, packet: Packet) -> None:
         """Take a packet from the other end."""
         match packet.kind:
-            case PacketKind.SYN:  # a second one, because our answer is not there yet
-                pass
+            case PacketKind.SYN:
+                self._take_question()
             case PacketKind.SYN_ACK:
                 self._take_agreement(packet)
             case PacketKind.ACK:
@@ -302,13 +304,23 @@ class StreamEnd:
         """Agree to what the other side asked for."""
         self._send(PacketKind.SYN_ACK)
 
+    def _take_question(self) -> None:
+        """Agree where both ends ask at a time (RFC 9293, 3.5); else it is asked again, for want of an answer."""
+        if self._state is State.CONNECTING and not self._is_asked:
+            self._is_asked = True
+            self.agree()
+        elif self._is_asked and self._state is State.OPEN:
+            self._acknowledge()
+
     def _take_agreement(self, packet: Packet) -> None:
         if self._state is State.CONNECTING:
             self._open(packet.edge)
             self._acknowledge()
 
     def _become_open(self, edge: int) -> None:
-        if self._state is State.ACCEPTING:
+        if self._is_asked and self._state is State.CONNECTING:
+            self._open(edge)
+        elif self._state is State.ACCEPTING:
             self._open(edge)
             if self._listening is None or not self._listening.enqueue(self):
                 self.reset()

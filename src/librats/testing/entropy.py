@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 
 __all__ = ["SeededEntropy"]
 
 BLOCK = 64
-MANTISSA = 53
+STEP = 2.0**-53
+WORDS = struct.Struct("<64Q")
 
 
 class SeededEntropy:
@@ -26,6 +28,7 @@ class SeededEntropy:
         self._key = hashlib.blake2b(repr((seed, labels)).encode()).digest()
         self._counter = 0
         self._left = b""
+        self._words: list[int] = []
 
     def token_bytes(self, size: int) -> bytes:
         """Return that many bytes."""
@@ -46,5 +49,15 @@ class SeededEntropy:
 
     def uniform(self, low: float, high: float) -> float:
         """Return a float between the two."""
-        part: float = (int.from_bytes(self.token_bytes(8), "little") >> (64 - MANTISSA)) / (1 << MANTISSA)
-        return low + (high - low) * part
+        words = self._words or self._more_words()
+        return low + (high - low) * (words.pop() >> 11) * STEP
+
+    def chance(self, part: float) -> bool:
+        """Return True in that part of the cases, 0 to 1."""
+        words = self._words or self._more_words()
+        return (words.pop() >> 11) * STEP < part
+
+    def _more_words(self) -> list[int]:
+        """Draw many numbers at once: what a link asks for with every packet has to cost little."""
+        self._words = list(WORDS.unpack(self.token_bytes(WORDS.size)))
+        return self._words

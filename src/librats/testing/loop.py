@@ -27,9 +27,8 @@ RESOLUTION = 1e-9
 class SimLoop(BaseSelectorEventLoop):
     """Runs coroutines in virtual time.
 
-    Everything that asyncio offers over TCP works in it, on simulated sockets; blocking calls that are handed to
-    threads are made at once, in the loop's own thread. Real sockets, datagrams, pipes, subprocesses and signals are
-    not there.
+    Everything that asyncio offers over TCP and UDP works in it, on simulated sockets; blocking calls that are handed to
+    threads are made at once, in the loop's own thread. Real sockets, pipes, subprocesses and signals are not there.
 
     Args:
         network: The simulation that it belongs to.
@@ -136,6 +135,36 @@ class SimLoop(BaseSelectorEventLoop):
                 raise
         return await super().create_server(protocol_factory, sock=sock, **options)
 
-    async def create_datagram_endpoint(self, *args: Any, **options: Any) -> Any:
-        """Refuse: the simulation has no datagrams yet."""
-        raise UsageError("the simulated network carries streams only, no datagrams yet")
+    async def create_datagram_endpoint(
+        self,
+        protocol_factory: Any,
+        local_addr: Any = None,
+        remote_addr: Any = None,
+        *,
+        family: int = 0,
+        sock: Any = None,
+        reuse_port: bool | None = None,
+        **options: Any,
+    ) -> tuple[Any, Any]:
+        """Open an endpoint for datagrams on the current host."""
+        if sock is None:
+            here = current_host()
+            places = []
+            for place in (local_addr, remote_addr):
+                found = None if place is None else await self.getaddrinfo(*place, family=family)
+                family = family if found is None else found[0][0]
+                places.append(None if found is None else found[0][4])
+            sock = here.datagram_socket(family or socket.AF_INET)
+            try:
+                if reuse_port:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                local, remote = places
+                everywhere = ("::" if sock.family == socket.AF_INET6 else "0.0.0.0", 0)  # noqa: S104 - as asyncio does
+                sock.bind(local or everywhere)
+                if remote is not None:
+                    sock.connect(remote)
+                return await super().create_datagram_endpoint(protocol_factory, sock=sock)
+            except BaseException:
+                sock.close()
+                raise
+        return await super().create_datagram_endpoint(protocol_factory, sock=sock)

@@ -1,4 +1,4 @@
-"""The simulated network: hosts, what lies between them, virtual time, and how a test runs in it."""
+"""The simulated network: hosts, routers, what lies between them, virtual time, and how a test runs in it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import socket
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Self, TypeVar
 
-from librats.errors import ConfigError, UsageError
+from librats.errors import UsageError
 from librats.peers.arguments import check_timeout
 from librats.testing.agenda import Agenda, Appointment
+from librats.testing.behaviors import RouterBehavior, behaviors_of
 from librats.testing.entropy import SeededEntropy
-from librats.testing.hosts import SimHost, check_address
+from librats.testing.hosts import SimHost
+from librats.testing.interfaces import Segment
+from librats.testing.journeys import Transport
 from librats.testing.links import LinkConditions, Path
 from librats.testing.loop import SimLoop
-from librats.testing.packets import Packet
+from librats.testing.plan import AddressPlan
+from librats.testing.routers import SimRouter
 from librats.testing.selecting import SimSelector
 from librats.testing.trace import Trace
 from librats.testing.waiting_tasks import DeadlockError, describe_tasks
@@ -23,22 +27,22 @@ __all__ = ["SimNetwork"]
 
 T = TypeVar("T")
 
-LOOPBACK_DELAY = 0.00001
-MAX_HOSTS = 65_000
+Machine = SimHost | SimRouter
 
 
 class SimNetwork:
-    """A network in one process: hosts, links and a clock, simulated. The same seed gives the same run.
+    """A network in one process: hosts, routers, links and a clock, simulated. The same seed gives the same run.
 
     Any number of clients run in it, :class:`~librats.RatsClient` as it is, in virtual time: an hour of waiting takes no
     longer than what happens in it.
 
     Args:
         seed: Decides everything that is left to chance: losses, delays, keys.
-        delay: Seconds that a packet takes from host to host, one way.
+        delay: Seconds that a packet takes through the internet, one way.
         jitter: Up to that many seconds more, different for each packet.
         loss: Which part of the packets is lost, 0 to 1.
         bandwidth: Bytes a second, each way between two hosts; None for no limit.
+        conditions: The others of :class:`LinkConditions`, ``queue`` for example.
         trace: Whether to record every packet in :attr:`trace`.
 
     Raises:
@@ -65,20 +69,25 @@ class SimNetwork:
         loss: float = 0.0,
         bandwidth: float | None = None,
         trace: bool = False,
+        **conditions: Any,
     ) -> None:
         self.seed = seed
         """What everything that is left to chance comes from."""
-        self._conditions = LinkConditions(delay=delay, jitter=jitter, loss=loss, bandwidth=bandwidth)
+        usual = LinkConditions(delay=delay, jitter=jitter, loss=loss, bandwidth=bandwidth).changed(conditions)
         self.trace = Trace()
         """What happened, where recording was asked for; notes and changes in any case."""
-        self._traces_packets = trace
         self.agenda = Agenda()
         """The clock."""
         self.selector = SimSelector(self.agenda, self._stuck)
         """Who tells the loop about sockets."""
+        self.internet = Segment(None)
+        """Where everything is that is behind no router."""
+        self.plan = AddressPlan()
+        """Which addresses those get that ask for none."""
+        self.transport = Transport(self, usual, traces=trace)
+        """Who carries packets."""
         self._hosts: dict[str, SimHost] = {}
-        self._by_address: dict[str, SimHost] = {}
-        self._paths: dict[tuple[SimHost, SimHost], Path] = {}
+        self._routers: dict[str, SimRouter] = {}
         self.loop = SimLoop(self)
         """The event loop."""
         self._runner = asyncio.Runner(loop_factory=lambda: self.loop)
@@ -163,109 +172,167 @@ class SimNetwork:
             f"{problem} at {self.time:.6f} virtual seconds, and these tasks wait:\n{describe_tasks(self.loop)}"
         )
 
-    # Hosts
+    # Hosts and routers
 
-    def host(self, name: str, *, addresses: Iterable[str] | None = None) -> SimHost:
+    def host(self, name: str, *, behind: SimRouter | None = None, addresses: Iterable[str] | None = None) -> SimHost:
         """Add a host.
 
         Args:
-            name: Its name, by which it can be reached.
+            name: Its name, by which it can be reached from where its addresses can be.
+            behind: The router at whose inner side it is; None for the internet.
             addresses: Its IPv4 and IPv6 addresses; one of each where it is None.
 
         Raises:
             UsageError: There is one of that name or with such an address, or an address cannot be one.
         """
-        if not name or name in self._hosts or name == "localhost":
-            raise UsageError(f"there can be no host of the name {name!r}, or there is one already")
-        if addresses is None:
-            addresses = self._free_addresses()
-        try:
-            checked = [check_address(address) for address in addresses]
-        except ValueError as error:
-            raise UsageError(f"host {name}: {error}") from None
-        for address in checked:
-            if address in self._by_address:
-                raise UsageError(f"host {name}: {self._by_address[address].name} has the address {address}")
-        host = self._hosts[name] = SimHost(self, name, checked, self.seed)
-        self._by_address.update(dict.fromkeys(checked, host))
+        self._check_name(name)
+        segment = self.internet if behind is None else behind.inside
+        chosen = self.plan.for_host(segment) if addresses is None else tuple(addresses)
+        host = self._hosts[name] = SimHost(self, name, segment, chosen, self.seed)
         return host
 
-    def _free_addresses(self) -> Sequence[str]:
-        for number in range(1, MAX_HOSTS):
-            pair = (f"10.0.{number // 256}.{number % 256}", f"fd00::{number:x}")
-            if self._by_address.keys().isdisjoint(pair):
-                return pair
-        raise UsageError(f"a simulation has at most {MAX_HOSTS} hosts with addresses of its own choice")
+    def router(
+        self,
+        name: str,
+        kind: str | RouterBehavior = "port_restricted",
+        *,
+        behind: SimRouter | None = None,
+        addresses: Iterable[str] = (),
+    ) -> SimRouter:
+        """Add a router: a NAT, a firewall, or several of them in a row.
+
+        Args:
+            name: Its name.
+            kind: A name of :data:`ROUTER_TYPES`, several of them from the hosts outwards joined with ``+``, or a
+                behavior of your own.
+            behind: The router that it is behind, as those of homes are behind a carrier's; None for the internet.
+            addresses: Those of its outer side; free ones where there are none.
+
+        Returns:
+            The router; of several the one next to the hosts, whose :attr:`SimRouter.outer` is the next one. The outer
+            ones have names of their own: ``"home.2"``, ``"home.3"``.
+
+        Raises:
+            UsageError: There is no such kind, or the name or an address is taken.
+
+        Example:
+            >>> with SimNetwork() as net:
+            ...     home = net.router("home", "port_restricted", behind=net.router("carrier", "full_cone"))
+            ...     print(home.address, home.outer.address)
+            100.64.0.2 203.0.113.101
+        """
+        behaviors = behaviors_of(kind)
+        segment = self.internet if behind is None else behind.inside
+        outermost = len(behaviors)
+        for number in range(outermost, 0, -1):
+            each = name if number == 1 else f"{name}.{number}"
+            self._check_name(each)
+            wanted = tuple(addresses) if number == outermost else ()
+            router = self._routers[each] = SimRouter(self, each, behaviors[number - 1], segment, wanted)
+            segment = router.inside
+        return router
+
+    def _check_name(self, name: str) -> None:
+        if not name or name in self._hosts or name in self._routers or name == "localhost":
+            raise UsageError(f"there can be no host of the name {name!r}, or there is one already")
 
     @property
     def hosts(self) -> list[SimHost]:
         """Every host, in the order in which they were added."""
         return list(self._hosts.values())
 
-    def addresses_of(self, name: str) -> Sequence[str]:
-        """Return the addresses behind a name; an address is returned as it is.
+    @property
+    def routers(self) -> list[SimRouter]:
+        """Every router, in the order in which they were added."""
+        return list(self._routers.values())
+
+    def entropy_for(self, *labels: str) -> SeededEntropy:
+        """Return a source of random values of its own."""
+        return SeededEntropy(self.seed, *labels)
+
+    def addresses_of(self, name: str, *, asked_by: SimHost) -> Sequence[str]:
+        """Return the addresses behind a name that a host can reach; an address is returned as it is.
 
         Raises:
-            OSError: No host has that name.
+            OSError: No host has that name, or none of its addresses can be reached.
         """
-        host = self._hosts.get(name)
-        if host is not None:
-            return host.addresses
-        try:
-            socket.inet_pton(socket.AF_INET6 if ":" in name else socket.AF_INET, name)
-        except OSError:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
-        return [name]
+        machine = self._hosts.get(name) or self._routers.get(name)
+        if machine is None:
+            try:
+                socket.inet_pton(socket.AF_INET6 if ":" in name else socket.AF_INET, name)
+            except OSError:
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
+            return [name]
+        interfaces = [machine.outside] if isinstance(machine, SimRouter) else machine.interfaces.values()
+        near = [*asked_by.segments, self.internet]
+        # What several places have an address of is reached in the nearest of them.
+        found = [
+            address
+            for interface in interfaces
+            for address in interface.addresses
+            if any(segment.members.get(address) is not None for segment in near)
+            and (interface.segment in near or self.internet.members.get(address) is not None)
+        ]
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return found
 
     # What lies between them
 
-    def set_link(self, one: SimHost, other: SimHost, *, one_way: bool = False, **conditions: Any) -> None:
-        """Change how packets travel between two hosts, from now on.
+    def set_link(self, one: Machine, other: Machine, *, one_way: bool = False, **conditions: Any) -> None:
+        """Change how packets travel between two machines, from now on.
 
         Args:
-            one: A host.
-            other: Another one.
+            one: A host or a router.
+            other: Another one, with no router in between.
             one_way: Whether only what the first one sends is meant.
-            conditions: ``delay``, ``jitter``, ``loss`` and ``bandwidth``; those left out are that of the network.
+            conditions: Those of :class:`LinkConditions`; those left out are the usual ones of that place: those of the
+                network as it was made, or of what lies behind a router, where a packet takes half a millisecond.
 
         Raises:
             ConfigError: A value makes no sense.
+            UsageError: A router stands in between.
         """
-        default = self._conditions
-        known = {name: getattr(default, name) for name in LinkConditions.__dataclass_fields__}
-        for name in conditions.keys() - known.keys():
-            raise ConfigError(name, f"is not known; there is {', '.join(known)}")
-        chosen = LinkConditions(**(known | conditions))
+        if not any(segment in other.segments for segment in one.segments):
+            raise UsageError(f"a router stands between {one.name} and {other.name}: set its links")
+        chosen = self.transport.usual(one, other).changed(conditions)
         for path in self._ways(one, other, one_way=one_way):
-            path.conditions = chosen
+            path.change(chosen)
         self.note(f"{one.name} {'to' if one_way else 'and'} {other.name}: {chosen}")
 
-    def cut(self, one: SimHost, other: SimHost, *, one_way: bool = False) -> None:
-        """Let nothing through between two hosts, until :meth:`mend` or :meth:`heal`. Nobody is told.
+    def cut(self, one: Machine, other: Machine, *, one_way: bool = False) -> None:
+        """Let nothing through between two machines, until :meth:`mend` or :meth:`heal`. Nobody is told.
 
         Args:
-            one: A host.
+            one: A host or a router. Of two hosts nothing gets through whatever lies between them; of a router, what
+                goes from it to its neighbour directly.
             other: Another one.
             one_way: Whether only what the first one sends to the other is meant.
         """
         for path in self._ways(one, other, one_way=one_way):
             path.is_cut = True
+        self.transport.severed[one, other] = None
+        if not one_way:
+            self.transport.severed[other, one] = None
         self.note(f"{one.name} {'to' if one_way else 'and'} {other.name}: cut")
 
-    def mend(self, one: SimHost, other: SimHost, *, one_way: bool = False) -> None:
-        """Let packets through again between two hosts.
+    def mend(self, one: Machine, other: Machine, *, one_way: bool = False) -> None:
+        """Let packets through again between two machines.
 
         Args:
-            one: A host.
+            one: A host or a router.
             other: Another one.
             one_way: Whether only what the first one sends to the other is meant.
         """
         for path in self._ways(one, other, one_way=one_way):
             path.is_cut = False
+        self.transport.severed.pop((one, other), None)
+        if not one_way:
+            self.transport.severed.pop((other, one), None)
         self.note(f"{one.name} {'to' if one_way else 'and'} {other.name}: mended")
 
-    def partition(self, *groups: Iterable[SimHost]) -> None:
-        """Let nothing through between groups of hosts; what is in no group reaches all. Nobody is told."""
+    def partition(self, *groups: Iterable[Machine]) -> None:
+        """Let nothing through between groups of machines; what is in no group reaches all. Nobody is told."""
         parts = [list(group) for group in groups]
         for index, part in enumerate(parts):
             for other in parts[index + 1 :]:
@@ -275,47 +342,9 @@ class SimNetwork:
 
     def heal(self) -> None:
         """Let packets through everywhere again."""
-        for path in self._paths.values():
-            path.is_cut = False
+        self.transport.heal()
         self.note("healed")
 
-    def _ways(self, one: SimHost, other: SimHost, *, one_way: bool) -> list[Path]:
-        return [self._path(one, other)] if one_way else [self._path(one, other), self._path(other, one)]
-
-    def _path(self, source: SimHost, target: SimHost) -> Path:
-        path = self._paths.get((source, target))
-        if path is None:
-            conditions = LinkConditions(delay=LOOPBACK_DELAY) if source is target else self._conditions
-            entropy = SeededEntropy(self.seed, "path", source.name, target.name)
-            path = self._paths[source, target] = Path(conditions, entropy)
-        return path
-
-    def transmit(self, source: SimHost, packet: Packet, lost: Callable[[], None]) -> None:
-        """Carry a packet from a host to where it is addressed to; a function is called where it does not arrive."""
-        target = source if _is_loopback(packet.destination.host) else self._by_address.get(packet.destination.host)
-        path = None if target is None else self._path(source, target)
-        when = path.carry(packet.size, self.time) if path is not None else None
-        if when is None or target is None or path is None or not (source.is_up or source is target):
-            self._drop(source, packet, lost)
-            return
-        if self._traces_packets:
-            self.trace.packet(self.time, source.name, "sent", packet)
-        self.agenda.at(when, self._arrive, source, target, path, packet, lost)
-
-    def _drop(self, where: SimHost, packet: Packet, lost: Callable[[], None]) -> None:
-        if self._traces_packets:
-            self.trace.packet(self.time, where.name, "lost", packet)
-        lost()
-
-    def _arrive(self, source: SimHost, target: SimHost, path: Path, packet: Packet, lost: Callable[[], None]) -> None:
-        if path.is_cut or not (target.is_up or source is target):
-            self._drop(target, packet, lost)
-            return
-        if self._traces_packets:
-            self.trace.packet(self.time, target.name, "received", packet)
-        if not target.receive(packet):
-            self._drop(target, packet, lost)
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "::1" or host.startswith("127.")
+    def _ways(self, one: Machine, other: Machine, *, one_way: bool) -> list[Path]:
+        path = self.transport.path
+        return [path(one, other)] if one_way else [path(one, other), path(other, one)]

@@ -7,14 +7,18 @@ from typing import NamedTuple
 
 from librats.types import Address
 
-__all__ = ["Packet", "PacketKind"]
+__all__ = ["IPV4_HEADER", "IPV6_HEADER", "UDP_HEADER", "Packet", "PacketKind"]
 
-HEADER_SIZE = 52
+TCP_HEADERS = 52
 """Bytes of the IP and TCP headers of a packet, which take their time on the wire."""
+
+IPV4_HEADER = 20
+IPV6_HEADER = 40
+UDP_HEADER = 8
 
 
 class PacketKind(StrEnum):
-    """What a packet of a stream is for."""
+    """What a packet is for."""
 
     SYN = "syn"
     """Asks for a connection."""
@@ -34,9 +38,12 @@ class PacketKind(StrEnum):
     RST = "rst"
     """Breaks the connection."""
 
+    UDP = "udp"
+    """A datagram; the others belong to streams."""
+
 
 class Packet(NamedTuple):
-    """One packet of a stream."""
+    """One packet."""
 
     kind: PacketKind
     source: Address
@@ -49,7 +56,19 @@ class Packet(NamedTuple):
 
     payload: bytes = b""
 
+    whole: bool = False
+    """Whether it may not be taken into pieces on the way (a datagram's don't-fragment bit)."""
+
+    ecn: int = 0
+    """The ECN field of a datagram."""
+
     @property
     def size(self) -> int:
         """Bytes on the wire."""
-        return HEADER_SIZE + len(self.payload)
+        if self.kind is not PacketKind.UDP:
+            return TCP_HEADERS + len(self.payload)
+        return len(self.payload) + UDP_HEADER + (IPV6_HEADER if ":" in self.destination[0] else IPV4_HEADER)
+
+    def translated(self, source: Address, destination: Address) -> Packet:
+        """Return it with other addresses, as a NAT sends it on."""
+        return Packet(self.kind, source, destination, self.sequence, self.edge, self.payload, self.whole, self.ecn)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import selectors
 from collections.abc import Callable, Mapping
 from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from librats.errors import UsageError
 from librats.testing.agenda import Agenda
-
-if TYPE_CHECKING:
-    from librats.testing.sockets import SimSocket
 
 __all__ = ["SimSelector"]
 
@@ -20,6 +17,18 @@ FIRST_FD = 1_000_000
 
 MAX_TURNS = 1_000_000
 """Turns of the loop at one point of time; more of them mean that time will never go on."""
+
+
+class Watched(Protocol):
+    """A simulated socket."""
+
+    @property
+    def is_readable(self) -> bool:
+        """True where reading would not block."""
+
+    @property
+    def is_writable(self) -> bool:
+        """True where writing would not block."""
 
 
 class SimSelector(selectors.BaseSelector):
@@ -33,7 +42,7 @@ class SimSelector(selectors.BaseSelector):
     def __init__(self, agenda: Agenda, stuck: Callable[[str], Exception]) -> None:
         self._agenda = agenda
         self._stuck = stuck
-        self._sockets: dict[int, SimSocket] = {}
+        self._sockets: dict[int, Watched] = {}
         self._keys: dict[int, SelectorKey] = {}
         self._ready: dict[int, None] = {}
         self._next_fd = FIRST_FD
@@ -43,7 +52,7 @@ class SimSelector(selectors.BaseSelector):
 
     # Sockets
 
-    def open(self, sock: SimSocket) -> int:
+    def open(self, sock: Watched) -> int:
         """Give a socket its number."""
         self._next_fd += 1
         self._sockets[self._next_fd] = sock
@@ -54,7 +63,7 @@ class SimSelector(selectors.BaseSelector):
         del self._sockets[fd]
         self._ready.pop(fd, None)
 
-    def sockets(self) -> list[SimSocket]:
+    def sockets(self) -> list[Watched]:
         """Return the sockets that are open."""
         return list(self._sockets.values())
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from librats.testing.ends import StreamEnd
+from librats.testing.ports import EVERYWHERE
 from librats.types import Address
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class SimSocket:
         self._local: Address | None = None
         self._end: StreamEnd | None = None
         self._listening: Listening | None = None
+        self._shares = False
 
     def __repr__(self) -> str:
         """Show host, number and addresses."""
@@ -123,7 +125,9 @@ class SimSocket:
         return 0.0
 
     def setsockopt(self, level: int, option: int, value: Any = None, length: int = 0) -> None:
-        """Do nothing: the simulation knows no options."""
+        """Heed SO_REUSEPORT: sockets that all have it may have one address; ignore the others."""
+        if (level, option) == (socket.SOL_SOCKET, getattr(socket, "SO_REUSEPORT", None)):
+            self._shares = bool(value)
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> int:
         """Return the error that is pending, where it is that what is asked for, else 0."""
@@ -135,7 +139,7 @@ class SimSocket:
         """Return this side's address."""
         if self._end is not None:
             return self._name(self._end.local)
-        any_host = "::" if self.family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - a name, nothing is bound
+        any_host = EVERYWHERE[6 if self.family == socket.AF_INET6 else 4]
         return self._name(self._local or Address(any_host, 0))
 
     def getpeername(self) -> tuple[Any, ...]:
@@ -166,12 +170,12 @@ class SimSocket:
         Raises:
             OSError: It is in use, or not the host's.
         """
-        self._local = self._open_host().reserve(self._address(name))
+        self._local = self._open_host().reserve(self._address(name), shared=self._shares)
 
     def listen(self, backlog: int = 128) -> None:
         """Take connections."""
         if self._local is None:
-            self.bind(("::" if self.family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104 - that of a listener
+            self.bind((EVERYWHERE[6 if self.family == socket.AF_INET6 else 4], 0))
         if self._listening is None and self._local is not None:
             self._listening = Listening(self, backlog)
             self._host.listen(self._local, self._listening)
@@ -264,7 +268,8 @@ class SimSocket:
             return
         self._host.selector.close_socket(self._fd)
         self._fd = -1
-        if self._listening is not None:
+        if self._listening is not None and self._local is not None:
+            self._host.listen_no_more(self._local, self._listening)
             self._listening.close()
         if self._local is not None:
             self._host.release(self._local)

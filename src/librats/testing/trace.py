@@ -19,13 +19,14 @@ class TraceEvent(NamedTuple):
     """Virtual seconds since the simulation began."""
 
     host: str
-    """Name of the host where it happened; empty for the network as a whole."""
+    """Name of the host or router where it happened; empty for the network as a whole."""
 
     what: str
     """``"sent"``, ``"lost"`` or ``"received"`` for packets; ``"note"`` for what a test noted or changed."""
 
     text: str
-    """The packet: kind, addresses, place in its stream, length, and a hash of its bytes; or the words of a note."""
+    """The packet: kind, addresses, place in its stream, length, a hash of its bytes, and why it is lost; or the words
+    of a note."""
 
     def __str__(self) -> str:
         """Return it as a line."""
@@ -43,12 +44,12 @@ class Trace:
         """Take note of something."""
         self.events.append(TraceEvent(time, host, what, text))
 
-    def packet(self, time: float, host: str, what: str, packet: Packet) -> None:
-        """Take note of a packet."""
+    def packet(self, time: float, host: str, what: str, packet: Packet, why: str = "") -> None:
+        """Take note of a packet, and of why it is lost."""
         digest = hashlib.blake2b(packet.payload, digest_size=DIGEST_SIZE).hexdigest() if packet.payload else "-"
         text = (
             f"{packet.kind} {packet.source} {packet.destination} "
-            f"{packet.sequence} {packet.edge} {len(packet.payload)} {digest}"
+            f"{packet.sequence} {packet.edge} {len(packet.payload)} {digest}{why and f' {why}'}"
         )
         self.events.append(TraceEvent(time, host, what, text))
 

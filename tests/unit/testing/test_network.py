@@ -175,7 +175,7 @@ def test_blocking_calls_are_made_at_once_and_in_no_thread(net: SimNetwork) -> No
     net.run(main())
 
 
-def test_real_sockets_and_datagrams_are_refused(net: SimNetwork) -> None:
+def test_real_sockets_are_refused(net: SimNetwork) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
@@ -183,8 +183,6 @@ def test_real_sockets_and_datagrams_are_refused(net: SimNetwork) -> None:
             ours.setblocking(False)
             with pytest.raises(UsageError, match="real sockets"):
                 await loop.sock_recv(ours, 10)
-        with net.host("a"), pytest.raises(UsageError, match="datagrams"):
-            await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("0.0.0.0", 0))  # noqa: S104 - refused
 
     net.run(main())
 
@@ -244,12 +242,3 @@ def test_the_trace_tells_what_happened_to_packets() -> None:
         ]
         assert lines[0].endswith("syn 10.0.0.1:49152 10.0.0.2:80 0 262144 0 -")
         assert [event.what for event in net.trace.events[4:]] == ["note", "note", "lost", "lost"]
-
-
-async def _open_datagram() -> None:
-    await current_network().open_datagram(receive=print)
-
-
-def test_datagrams_are_refused_in_so_many_words(net: SimNetwork) -> None:
-    with pytest.raises(UsageError, match="no datagrams yet"):
-        net.run(net.host("a").run(_open_datagram()))
