@@ -87,7 +87,7 @@ class RudpPort:
             ConfigError: The address is taken, not this machine's, or not an address at all.
         """
         made = cls(accept, others, entropy=entropy, **options)
-        made._endpoint = await network.open_datagram(host, port, receive=made._foreign, take=made._take)
+        made._endpoint = await network.open_datagram(host, port, receive=made._foreign, streams=made)
         made._endpoint.set_dont_fragment(True)
         return made
 
@@ -165,17 +165,21 @@ class RudpPort:
 
     # Rounds
 
-    def _take(self, batches: Any, family: int) -> list[tuple[bytes, Origin]]:
-        """Receive one batch; what belongs to streams makes no objects where the system has batches."""
-        now = self._loop.time()
-        if isinstance(batches, BatchSocket):
-            others = self._table.receive_from(batches, family, now)
-        else:
-            others = self._table.receive(batches.receive(family), now)
+    def receive(self, items: list[tuple[bytes, Any]]) -> list[tuple[bytes, Any]]:
+        """Take of what has come what belongs to streams, and return the rest."""
+        others = self._table.receive(items, self._loop.time())
+        self._round()
+        return others
+
+    def receive_from(self, batches: BatchSocket, family: int) -> list[tuple[bytes, Any]]:
+        """Receive from the socket of a family, without an object for what belongs to streams."""
+        others = self._table.receive_from(batches, family, self._loop.time())
+        self._round()
+        return others
+
+    def _round(self) -> None:
         self._tell_events()
-        if batches.drained or not isinstance(batches, BatchSocket):
-            self._send()
-        return others  # type: ignore[return-value]  # they are those that came in
+        self._send()
 
     def _foreign(self, batch: list[tuple[bytes, Origin]]) -> None:
         if self._others is not None:
@@ -211,8 +215,7 @@ class RudpPort:
 
     def _send_now(self) -> None:
         self._sending = None
-        self._tell_events()
-        self._send()
+        self._round()
 
     def _send(self) -> None:
         endpoint = self._endpoint
@@ -242,8 +245,7 @@ class RudpPort:
     def _on_timer(self) -> None:
         self._timer = None
         self._table.handle_timer(self._loop.time())
-        self._tell_events()
-        self._send()
+        self._round()
 
     # The end
 

@@ -36,7 +36,9 @@ from librats.types import Address
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["DatagramCounters", "DatagramEndpoint", "Origin", "Receive", "open_datagram"]
+    from librats._core.rudp import RudpTable
+
+__all__ = ["DatagramCounters", "DatagramEndpoint", "Origin", "Receive", "Streams", "open_datagram"]
 
 MAX_SIZE = 65535
 BUFFER_SIZE = 1 << 20
@@ -115,6 +117,16 @@ class Batches(Protocol):
         """Send datagrams, and return how many were dealt with before there was no room."""
 
 
+class Streams(Protocol):
+    """Who shares an endpoint with ``receive``: they take what is theirs, and return the rest."""
+
+    def receive(self, items: list[tuple[bytes, Any]]) -> list[tuple[bytes, Any]]:
+        """Take of what has come."""
+
+    def receive_from(self, batches: BatchSocket, family: int) -> list[tuple[bytes, Any]]:
+        """Receive from the socket of a family, without an object for what is theirs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatagramCounters:
     """What an endpoint has seen since it was opened, in datagrams."""
@@ -147,11 +159,21 @@ class DatagramEndpoint:
     It never raises for what the network does, and goes on receiving whatever happens, until it is closed.
     """
 
-    def __init__(self, sockets: Sequence[socket.socket], receive: Receive, *, pktinfo: bool, max_size: int) -> None:
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        receive: Receive,
+        *,
+        pktinfo: bool,
+        max_size: int,
+        streams: Streams | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         # uvloop's time stands still within a turn; that of a simulation has to decide there, or runs would differ.
         self._clock = time.perf_counter if isinstance(sockets[0], socket.socket) else self._loop.time
         self._receive = receive
+        self._streams = streams
+        self._unsent: list[tuple[bytes, Address]] = []
         self._sockets = {IPV6 if sock.family == socket.AF_INET6 else IPV4: sock for sock in sockets}
         self.local_addresses: list[Address] = [address_of(sock.getsockname()) for sock in sockets]
         """Where it listens, one for each family; ``0.0.0.0`` and ``::`` mean every interface."""
@@ -248,11 +270,18 @@ class DatagramEndpoint:
         batches = self._batches
         until = self._clock() + SLICE
         for _ in range(MOST_ROUNDS):
-            batch = batches.receive(family)
+            batch = self._take(batches, family)
             if batch:
                 self._receive(batch)
             if self.is_closed or batches.drained or self._clock() > until:
                 return
+
+    def _take(self, batches: Batches, family: int) -> list[tuple[bytes, Any]]:
+        if self._streams is None:
+            return batches.receive(family)
+        if isinstance(batches, BatchSocket):
+            return self._streams.receive_from(batches, family)
+        return self._streams.receive(batches.receive(family))
 
     async def _keep_receiving(self, family: int) -> None:
         """Receive on a loop that does not tell when a socket is readable, and go on after any error."""
@@ -263,6 +292,8 @@ class DatagramEndpoint:
             failures = batches.errors
             batch = await batches.wait_and_receive(self._loop, family)
             try:
+                if self._streams is not None:
+                    batch = self._streams.receive(batch)
                 if batch:
                     self._receive(batch)
             except Exception as error:
@@ -330,6 +361,29 @@ class DatagramEndpoint:
         with contextlib.suppress(NotImplementedError):
             self._loop.remove_writer(fd)
         future.set_result(None)
+
+    def transmit(self, table: RudpTable, now: float) -> bool:
+        """Send what the streams of a table have to say.
+
+        Args:
+            table: The streams.
+            now: Seconds, of the clock that the table knows.
+
+        Returns:
+            False where the kernel has no room now; the rest goes first the next time.
+        """
+        if self.is_closed:
+            return True
+        if isinstance(self._batches, BatchSocket):
+            return table.transmit_through(self._batches, now)
+        while True:
+            items, self._unsent = self._unsent or table.transmit(now), []
+            if not items:
+                return True
+            sent = self._batches.send_many(items)
+            if sent < len(items):
+                self._unsent = items[sent:]
+                return False
 
     # Options
 
@@ -419,6 +473,7 @@ async def open_datagram(
     max_size: int = MAX_SIZE,
     buffer_size: int = BUFFER_SIZE,
     new_socket: SocketFactory = udp_socket,
+    streams: Streams | None = None,
 ) -> DatagramEndpoint:
     """Open an endpoint for datagrams.
 
@@ -433,6 +488,7 @@ async def open_datagram(
         max_size: Bytes; longer datagrams are dropped and counted.
         buffer_size: Bytes of the kernel's buffers, each way; it may give less.
         new_socket: Makes a UDP socket of an address family; the system's where it is left out.
+        streams: Who takes of what has come before ``receive`` is called with the rest.
 
     Raises:
         ConfigError: The address is taken, not this machine's, or not an address at all.
@@ -457,7 +513,7 @@ async def open_datagram(
         buffer_size=buffer_size,
     )
     try:
-        endpoint = DatagramEndpoint(sockets, receive, pktinfo=pktinfo, max_size=max_size)
+        endpoint = DatagramEndpoint(sockets, receive, pktinfo=pktinfo, max_size=max_size, streams=streams)
         endpoint.start()
     except BaseException:
         for sock in sockets:
