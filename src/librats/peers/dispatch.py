@@ -7,9 +7,9 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from operator import length_hint
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from librats._core.handing import Handing
 from librats._core.messages import Message, MessageRun
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
@@ -176,27 +176,23 @@ class Inbox:
         self, link: Link, run: MessageRun, first: int, handler: Callable[..., Any], values: list[Any]
     ) -> int:
         """Call a plain function with each value; return how many it has had when it wants to be looked at again."""
-        peer, handlers = self._peer, self._dispatcher.handlers
-        version = handlers.version
-        left = iter(values)
-        while handlers.version == version:
+        peer = self._peer
+        handing = Handing(values, self._dispatcher.handlers.changes)
+        while True:
             try:
-                for value in left:
-                    result = handler(peer, value)
-                    if result is not None and inspect.isawaitable(result):
-                        count = len(values) - length_hint(left)
-                        calls = _Calls(value, (_returning(result),))
-                        self._wait_for(link, run.message(first + count - 1), (run.kind, run.name), calls)
-                        link.consumed(run.cost_of(first, count - 1))
-                        return count
-                    if handlers.version != version:
-                        break
-                break
+                result = handing.go_on(handler, peer)
             except FAILURES as error:  # the application's code may raise anything, and must not harm the session
                 self._dispatcher.handler_failed(peer, run.name, error)
-        count = len(values) - length_hint(left)
-        link.consumed(run.cost_of(first, count))
-        return count
+                continue
+            if result is None:
+                link.consumed(run.cost_of(first, handing.handled))
+                return handing.handled
+            if inspect.isawaitable(result):
+                last = handing.handled - 1
+                calls = _Calls(values[last], (_returning(result),))
+                self._wait_for(link, run.message(first + last), (run.kind, run.name), calls)
+                link.consumed(run.cost_of(first, last))
+                return handing.handled
 
     def deliver(self, link: Link, message: Message) -> None:
         """Hand a message to its handlers, now where they are plain functions and nothing is before it."""

@@ -164,7 +164,7 @@ def decode_payload(
 
 
 def decode_run(
-    run: MessageRun, first: int, count: int, config: SessionConfig, decode_json: Callable[[bytes], Any] = _decode
+    run: MessageRun, first: int, count: int, config: SessionConfig, decode_array: Callable[[bytes], Any] = _decode
 ) -> list[Any] | None:
     """Decode messages of one type together.
 
@@ -173,19 +173,18 @@ def decode_run(
         first: Which is the first one, from 0.
         count: How many; fewer where the run ends before.
         config: Limits on JSON.
-        decode_json: A msgspec decoder of some type.
+        decode_array: A msgspec decoder of lists of some type.
 
     Returns:
         Their values; None where one of them has to be looked at on its own.
     """
     if run.kind == Kind.BYTES:
         return run.payloads(first, count)
-    if run.kind != Kind.JSON:
-        return None
-    texts = run.json_texts(first, count, config.max_json_size, config.max_json_depth)
-    if texts is None:
+    array = run.json_array(first, count, config.max_json_size, config.max_json_depth)
+    if array is None:
         return None
     try:
-        return list(map(decode_json, texts))
+        values: list[Any] = decode_array(array)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return None
+    return values if len(values) == min(count, len(run) - first) else None
