@@ -16,6 +16,7 @@ from librats.errors import DecodeError, UsageError
 from librats.session.frames import MAX_NAME, Kind
 
 __all__ = [
+    "PLAIN_TYPES",
     "Payload",
     "as_buffer",
     "decode_payload",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 PLAIN_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
-"""What most applications send; none of them is a buffer."""
+"""What most applications send and return; none of them is a buffer, or can be awaited."""
 
 Payload = tuple[Kind, bytes | bytearray | memoryview]
 
