@@ -16,7 +16,7 @@ from librats._core.aead cimport CIPHER_EXHAUSTED, CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.blocks cimport BlockBuffer
 from librats._core.byte_queue cimport ByteQueue
 from librats._core.frame_layout cimport FRAME_COST, KIND_JSON, LENGTH_PREFIX, RELEASE_GIL_FROM
-from librats._core.messages cimport MessageRun, new_run
+from librats._core.messages cimport PACKED_UP_TO, MessageRun, new_run
 from librats._core.octets cimport load_be16, load_be32, store_be16, store_be32
 
 from librats.errors import LocalProtocolError
@@ -325,11 +325,12 @@ cdef class InnerReader(BlockBuffer):
     cdef int _deliver(self, int kind, str name, const uint8_t* payload, size_t size, list frames) except -1:
         """Add a message to the run that it continues, or begin one."""
         cdef MessageRun run = self._run
+        cdef bint packed = kind == KIND_JSON and size <= PACKED_UP_TO
         if <Py_ssize_t>size > self._max_message:
             self.error = f"a message longer than {self._max_message} bytes"
             return 0
-        if run is None or run.name is not name or run.kind != kind:
-            run = self._run = new_run(kind, name, FRAME_COST)
+        if run is None or run.name is not name or run.kind != kind or (run._payloads is None) != packed:
+            run = self._run = new_run(kind, name, FRAME_COST, packed)
             frames.append(run)
         run.append(payload, size)
         self.messages += 1

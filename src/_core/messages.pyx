@@ -6,8 +6,13 @@ An object belongs to one thread at a time.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
 
-from librats._core.json_depth cimport nests_deeper
+from librats._core.json_depth cimport is_closed_json, nests_deeper
+
+cdef enum:
+    COMMA = 44
 
 
 @cython.final
@@ -31,17 +36,58 @@ cdef class MessageRun:
     ``cost`` is what they took of the message window together. Iterating gives each as a :class:`Message`.
     """
 
+    def __dealloc__(self):
+        free(self._texts)
+        free(self._ends)
+
     cdef int append(self, const uint8_t* payload, size_t size) except -1:
-        self._payloads.append(PyBytes_FromStringAndSize(<const char*>payload, size))
+        if self._payloads is None:
+            self._pack(payload, size)
+        else:
+            self._payloads.append(PyBytes_FromStringAndSize(<const char*>payload, size))
+        self._count += 1
         self.cost += self._overhead + <Py_ssize_t>size
         return 0
 
+    cdef int _pack(self, const uint8_t* text, size_t size) except -1:
+        """Add a text behind the others, with a comma before it, as in an array."""
+        cdef void* grown
+        cdef size_t wanted = self._size + 1 + size
+        if wanted > self._room:
+            wanted = max(wanted, 2 * self._room)
+            grown = realloc(self._texts, wanted)
+            if grown == NULL:
+                raise MemoryError()
+            self._texts = <uint8_t*>grown
+            self._room = wanted
+        if self._count == self._places:
+            grown = realloc(self._ends, max(8, 2 * self._places) * sizeof(size_t))
+            if grown == NULL:
+                raise MemoryError()
+            self._ends = <size_t*>grown
+            self._places = max(8, 2 * self._places)
+        self._texts[self._size] = COMMA
+        memcpy(self._texts + self._size + 1, text, size)
+        self._size += 1 + size
+        self._ends[self._count] = self._size
+        return 0
+
+    cdef size_t _start(self, Py_ssize_t index) noexcept:
+        return 1 if index == 0 else self._ends[index - 1] + 1
+
+    cdef bytes _payload(self, Py_ssize_t index):
+        cdef size_t start
+        if self._payloads is not None:
+            return self._payloads[index]
+        start = self._start(index)
+        return PyBytes_FromStringAndSize(<const char*>self._texts + start, self._ends[index] - start)
+
     def __len__(self):
         """How many messages."""
-        return len(self._payloads)
+        return self._count
 
     def __iter__(self):
-        return (self.message(index) for index in range(len(self._payloads)))
+        return (self.message(index) for index in range(self._count))
 
     def message(self, Py_ssize_t index):
         """Return one of them.
@@ -53,9 +99,9 @@ cdef class MessageRun:
             IndexError: There are not so many.
         """
         cdef bytes payload
-        if not 0 <= index < len(self._payloads):
-            raise IndexError(f"message {index} of {len(self._payloads)}")
-        payload = self._payloads[index]
+        if not 0 <= index < self._count:
+            raise IndexError(f"message {index} of {self._count}")
+        payload = self._payload(index)
         return make_message(self.kind, self.name, payload, self._overhead + len(payload))
 
     def payloads(self, Py_ssize_t first, Py_ssize_t count):
@@ -65,36 +111,60 @@ cdef class MessageRun:
             first: Where they begin, from 0.
             count: How many; fewer where the run ends before.
         """
-        return self._payloads[max(0, first):first + count]
+        cdef Py_ssize_t index
+        return [self._payload(index) for index in range(max(0, first), min(first + count, self._count))]
 
-    def json_texts(self, Py_ssize_t first, Py_ssize_t count, Py_ssize_t max_size, int max_depth):
-        """Return the contents of some of them; None where one of them is longer or nests deeper than that.
+    def json_array(self, Py_ssize_t first, Py_ssize_t count, Py_ssize_t max_size, int max_depth):
+        """Return some of them as the elements of one JSON array, for all of them to be decoded together.
+
+        Where the array is valid JSON and has as many elements as there are messages, each message is valid JSON and
+        the element in its place: no message leaves a string or a bracket open, or closes one that it did not open.
 
         Args:
             first: Where they begin, from 0.
             count: How many; fewer where the run ends before.
             max_size: Longest text that is fine, in bytes.
             max_depth: Deepest nesting that is fine; see :func:`json_nests_deeper`.
+
+        Returns:
+            The array; None where there is none of them, one is longer or nests deeper than that or is not complete, or
+            they are no small JSON messages.
         """
-        cdef list texts = self.payloads(first, count)
-        cdef bytes text
-        cdef Py_ssize_t size
-        for text in texts:
-            size = PyBytes_GET_SIZE(text)
-            if size > max_size or nests_deeper(<const uint8_t*>PyBytes_AS_STRING(text), size, max_depth):
+        cdef Py_ssize_t last = min(first + count, self._count) - 1
+        cdef Py_ssize_t index
+        cdef size_t start, size
+        cdef bytes array
+        if self._payloads is not None or first < 0 or first > last:
+            return None
+        for index in range(first, last + 1):
+            start = self._start(index)
+            size = self._ends[index] - start
+            if <Py_ssize_t>size > max_size or not is_closed_json(self._texts + start, size, max_depth):
                 return None
-        return texts
+        start = self._start(first)
+        size = self._ends[last] - start
+        array = PyBytes_FromStringAndSize(NULL, size + 2)
+        PyBytes_AS_STRING(array)[0] = b"["
+        memcpy(PyBytes_AS_STRING(array) + 1, self._texts + start, size)
+        PyBytes_AS_STRING(array)[size + 1] = b"]"
+        return array
 
     def cost_of(self, Py_ssize_t first, Py_ssize_t count):
         """Return what some of them took of the message window; see :meth:`payloads`."""
+        cdef Py_ssize_t end = min(first + count, self._count)
         cdef Py_ssize_t cost = 0
-        cdef bytes payload
-        for payload in self.payloads(first, count):
-            cost += self._overhead + PyBytes_GET_SIZE(payload)
+        cdef Py_ssize_t index
+        first = max(0, first)
+        if first >= end:
+            return 0
+        if self._payloads is None:
+            return (end - first) * (self._overhead - 1) + 1 + <Py_ssize_t>(self._ends[end - 1] - self._start(first))
+        for index in range(first, end):
+            cost += self._overhead + PyBytes_GET_SIZE(<bytes>self._payloads[index])
         return cost
 
     def __repr__(self):
-        return f"<MessageRun {self.name!r} of {len(self._payloads)}>"
+        return f"<MessageRun {self.name!r} of {self._count}>"
 
 
 def make_message(int kind, str name not None, bytes payload not None, Py_ssize_t cost):

@@ -57,11 +57,19 @@ cdef class Shortcut:
         """Take nothing until :meth:`open`."""
         self._room = 0
 
-    cdef bint _has_room(self) noexcept:
+    cdef size_t _queued(self) noexcept:
         cdef size_t queued = self._queue._end - self._queue._start
         if self._beside is not None:
             queued += self._beside._end - self._beside._start
-        return queued < self._room
+        return queued
+
+    cdef bint _has_room(self) noexcept:
+        return self._queued() < self._room
+
+    @property
+    def queued(self):
+        """Bytes that wait in the queue, and beside it."""
+        return self._queued()
 
     def take(self, name, value):
         """Queue a message.

@@ -13,7 +13,7 @@ from librats._core.blocks cimport BlockBuffer
 from librats._core.frame_layout cimport (
     F_ACK, F_CANCEL, F_DATAGRAM, F_ERROR, F_FOLLOWS, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG,
     F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, F_SUCCESSION,
-    FRAGMENT_LAST, FRAGMENT_REPLY, FRAME_COST, HEADER, MAX_NOISE,
+    FRAGMENT_LAST, FRAGMENT_REPLY, FRAME_COST, HEADER, KIND_JSON, MAX_NOISE,
 )
 from librats._core.messages cimport Message, MessageRun, new_run
 from librats._core.octets cimport load_be16, load_be32, load_be64
@@ -168,10 +168,12 @@ cdef class BlockReader(BlockBuffer):
             self.error = NOT_UTF8
             return 0
         if fragments_cost:
-            run = new_run(flags & KIND_BITS, name, fragments_cost - payload_size)
+            run = new_run(flags & KIND_BITS, name, fragments_cost - payload_size, False)
             frames.append(run)
         elif run is None or run.name is not name or run.kind != flags & KIND_BITS:
-            run = self._run = new_run(flags & KIND_BITS, name, FRAME_COST + 1 + name_size)
+            run = self._run = new_run(
+                flags & KIND_BITS, name, FRAME_COST + 1 + name_size, (flags & KIND_BITS) == KIND_JSON
+            )
             frames.append(run)
         run.append(p + 1 + name_size, payload_size)
         return 0

@@ -6,6 +6,8 @@ from librats._core.byte_queue import ByteQueue
 @final
 class Shortcut:
     taken: Final[int]
+    @property
+    def queued(self) -> int: ...
     def __new__(
         cls, queue: ByteQueue, beside: ByteQueue | None, encode: Callable[[Any], bytes], max_size: int, max_depth: int
     ) -> Self: ...

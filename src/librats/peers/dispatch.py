@@ -7,17 +7,17 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from operator import length_hint
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from librats._core.handing import Handing
 from librats._core.messages import Message, MessageRun
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.peers.events import HandlerFailed, MessageRefused
-from librats.peers.handlers import NOBODY, HandlerTable, Registration
+from librats.peers.handlers import NOBODY, HandlerGroup, HandlerTable, Registration
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Kind, Reason
-from librats.session.payloads import decode_payload, encode_value
+from librats.session.payloads import PLAIN_TYPES, decode_payload, encode_value
 
 if TYPE_CHECKING:
     from librats.peers.peer import Peer
@@ -176,27 +176,23 @@ class Inbox:
         self, link: Link, run: MessageRun, first: int, handler: Callable[..., Any], values: list[Any]
     ) -> int:
         """Call a plain function with each value; return how many it has had when it wants to be looked at again."""
-        peer, handlers = self._peer, self._dispatcher.handlers
-        version = handlers.version
-        left = iter(values)
-        while handlers.version == version:
+        peer = self._peer
+        handing = Handing(values, self._dispatcher.handlers.changes)
+        while True:
             try:
-                for value in left:
-                    result = handler(peer, value)
-                    if result is not None and inspect.isawaitable(result):
-                        count = len(values) - length_hint(left)
-                        calls = _Calls(value, (_returning(result),))
-                        self._wait_for(link, run.message(first + count - 1), (run.kind, run.name), calls)
-                        link.consumed(run.cost_of(first, count - 1))
-                        return count
-                    if handlers.version != version:
-                        break
-                break
+                result = handing.go_on(handler, peer)
             except FAILURES as error:  # the application's code may raise anything, and must not harm the session
                 self._dispatcher.handler_failed(peer, run.name, error)
-        count = len(values) - length_hint(left)
-        link.consumed(run.cost_of(first, count))
-        return count
+                continue
+            if result is None:
+                link.consumed(run.cost_of(first, handing.handled))
+                return handing.handled
+            if type(result) not in PLAIN_TYPES and inspect.isawaitable(result):
+                last = handing.handled - 1
+                calls = _Calls(values[last], (_returning(result),))
+                self._wait_for(link, run.message(first + last), (run.kind, run.name), calls)
+                link.consumed(run.cost_of(first, last))
+                return handing.handled
 
     def deliver(self, link: Link, message: Message) -> None:
         """Hand a message to its handlers, now where they are plain functions and nothing is before it."""
@@ -208,7 +204,7 @@ class Inbox:
             group = self._dispatcher.handlers.get(kind, name)
             # Small requests may ask for big answers: they wait where answers are not read.
             if group.plain and not (message.request_id and not link.has_reply_room):
-                self._call_now(link, message, (kind, name))
+                self._call_now(link, message, (kind, name), group)
                 return
             lane = _Lane(self._dispatcher.config.max_concurrent_handlers if group.side_by_side else 1)
             self._lanes[kind, name] = lane
@@ -253,8 +249,7 @@ class Inbox:
 
     # Plain functions
 
-    def _call_now(self, link: Link, message: Message, key: Key) -> None:
-        group = self._dispatcher.handlers.get(*key)
+    def _call_now(self, link: Link, message: Message, key: Key, group: HandlerGroup) -> None:
         if group is NOBODY:
             self._nobody(link, message)
             return
@@ -276,7 +271,7 @@ class Inbox:
                 continue
             if value is None:
                 continue
-            if inspect.isawaitable(value):
+            if type(value) not in PLAIN_TYPES and inspect.isawaitable(value):
                 # A plain function that returns an awaitable: it is waited for, and those behind it come after it.
                 left = (_returning(value), *group.registrations[index + 1 :])
                 self._wait_for(link, message, key, _Calls(data, left, result, failure))

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from librats._core.handing import Changes
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.peers.annotations import annotated_model, check_parameters
@@ -110,8 +111,8 @@ class HandlerTable:
         self._channels: dict[int, tuple[Kind, str]] = {}
         self._streams: dict[str, StreamHandler] = {}
         self._lists: dict[str | type, tuple[Registration, ...]] = {}
-        self.version = 0
-        """Another number after every change to the handlers of messages."""
+        self.changes = Changes()
+        """The changes to the handlers of messages."""
 
     # Messages, bytes and text, by their kind and name
 
@@ -148,7 +149,7 @@ class HandlerTable:
         return handler
 
     def _set(self, kind: int, name: str, registrations: tuple[Registration, ...]) -> None:
-        self.version += 1
+        self.changes.add()
         if registrations:
             self._messages[kind][name] = HandlerGroup(registrations)
         else:

@@ -420,7 +420,7 @@ class PeerManager:
 
     def _deliver(self, link: Link, item: InOrder) -> None:
         peer = self.peers.get(link.peer_id)
-        if isinstance(item, MessageRun):
+        if type(item) is MessageRun:
             if peer is not None:
                 peer.inbox.deliver_run(link, item)
         elif isinstance(item, FollowsReceived) or not link.session.requests.is_wanted(item.request_id):

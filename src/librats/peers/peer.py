@@ -282,13 +282,16 @@ class Peer:
                 many requests are under way.
         """
         expected = None if model is None else model_of(model)
-        seconds = left = self._config.request_timeout if isinstance(timeout, Default) else timeout
-        check_timeout(seconds)
+        if isinstance(timeout, Default):
+            seconds = left = self._config.request_timeout
+        else:
+            seconds = left = timeout
+            check_timeout(seconds)
         name = encode_name(type)
         payload = encode_value(data, self._config.session)
-        link = self._open_link()
-        if not link.has_room:
-            link, left = await self._room_for_request(link, type, seconds)
+        link = self._link
+        if self.disconnected or not link.takes_requests:
+            link, left = await self._room_for_request(self._open_link(), type, seconds)
         try:
             kind, reply = await link.request(payload, name, left)
         except (RequestTimeout, RemoteError) as error:
@@ -301,6 +304,8 @@ class Peer:
 
     async def _room_for_request(self, link: Link, type: str, seconds: float | None) -> tuple[Link, float | None]:
         """Wait for room; return the link that has it, and how many seconds are left."""
+        if link.has_room:
+            return link, seconds
         deadline = None if seconds is None else link.now() + seconds
         while not link.has_room:
             try:

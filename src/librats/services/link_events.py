@@ -55,7 +55,7 @@ class LinkEvents(LinkState):
     def _link(self) -> Link:
         return cast("Link", self)
 
-    def _process(self) -> None:
+    def _process(self, now: float | None = None) -> None:
         session = self._session
         if session is None:
             return
@@ -69,6 +69,8 @@ class LinkEvents(LinkState):
                     continue  # what came from somebody who was never let in is not heard
                 if type(event) is MessageRun or type(event) is Message or type(event) is FollowsReceived:
                     self._owner.messages_received(link, event)
+                elif type(event) is ReplyReceived:
+                    self._waiters.settle_reply(event.request_id, (event.kind, event.payload))
                 else:
                     self._take_event(event)
         finally:
@@ -78,8 +80,8 @@ class LinkEvents(LinkState):
             self._just_consumed = 0
         if session.wants_pause != self._held_back:
             self._hold_back(session)
-        if session.wants_to_send or self.retired:
-            self._flush()
+        if session.wants_to_send or self._retirement.begun:
+            self._flush(now)
 
     def _hold_back(self, session: Session | Librats2Session) -> None:
         """Stop taking from the network while the session cannot hold its peer back in another way."""
@@ -99,8 +101,6 @@ class LinkEvents(LinkState):
                     stream.changed()
                     if event.stream.dead:
                         del self._streams[event.stream.number]
-            case ReplyReceived():
-                self._waiters.settle_reply(event.request_id, (event.kind, event.payload))
             case RequestFailed():
                 self._waiters.settle_reply(event.request_id, RemoteError(event.code, event.message))
             case RequestExpired():

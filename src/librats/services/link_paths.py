@@ -33,7 +33,7 @@ class LinkPaths(LinkState):
 
     if TYPE_CHECKING:
 
-        def _process(self) -> None:
+        def _process(self, now: float | None = None) -> None:
             """Take the session's events."""
 
         def _connection_ended(self, exc: Exception | None) -> None:

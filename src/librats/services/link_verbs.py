@@ -32,6 +32,18 @@ class LinkVerbs(LinkState):
         """True where less than the high-water mark is queued."""
         return self._session is not None and self._session.queued < self._shared.send_high_water
 
+    @property
+    def takes_requests(self) -> bool:
+        """True where a request can be queued at once."""
+        session = self._session
+        return (
+            session is not None
+            and session.failed is None
+            and self.ready
+            and not (self._closing or self._retirement.has_left)
+            and session.shortcut.queued < self._shared.send_high_water
+        )
+
     def post(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> bool:
         """Queue a message, where that can be done at once.
 
@@ -78,7 +90,8 @@ class LinkVerbs(LinkState):
     @property
     def has_reply_room(self) -> bool:
         """True where less than the high-water mark of replies waits for the network."""
-        return self._session is not None and self._session.replies_queued < self._shared.send_high_water
+        session = self._session
+        return session is not None and session.replies_queued < self._shared.send_high_water
 
     async def wait_for_reply_room(self) -> None:
         """Wait until the network has taken most of our replies, or the session has ended.
@@ -106,16 +119,19 @@ class LinkVerbs(LinkState):
             PeerNotConnected: The session ended first.
         """
         session = self.session
-        number = session.send_request(payload, name, timeout=timeout, now=self._loop.time())
+        now = self._loop.time()
+        number = session.send_request(payload, name, timeout=timeout, now=now)
         answer = self._waiters.reply(number)
-        self.flush_first()
-        self._arm_timer()
+        self.flush_first(now)
+        if timeout is not None and (self._timer is None or self._timer_at > now + timeout):
+            self._arm_timer()
         try:
             return await answer
-        finally:
+        except BaseException:
             if self._waiters.forget_reply(number):
                 session.requests.cancel(number)
                 self.request_flush()
+            raise
 
     def follow(self, links: Sequence[tuple[bytes, int]]) -> None:
         """Let the peer handle what is sent here from now on after what was sent on other links.

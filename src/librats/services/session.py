@@ -21,6 +21,8 @@ from librats.session.opening import BlockOpening, Opened, PlainOpened
 __all__ = ["Link"]
 
 OPENING_BUFFER = 2048
+SMALL_ROUND = 16 * 1024
+"""A round of fewer bytes has left nothing behind that could be sent now."""
 
 
 class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtocol):
@@ -68,8 +70,9 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             return
         if self._session is not None:
             self._spoke_first = False
-            self._session.buffer_updated(nbytes, now=self._loop.time())
-            self._process()
+            now = self._loop.time()
+            self._session.buffer_updated(nbytes, now=now)
+            self._process(now)
         elif self._opening is not None and self._opening_buffer is not None:
             data = bytes(memoryview(self._opening_buffer)[:nbytes])
             self._opening_buffer = None
@@ -163,15 +166,15 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
         if self._flush_handle is None and not (self._paused or self._processing) and self._transport is not None:
             self._flush_handle = self._loop.call_soon(self._flush)
 
-    def flush_first(self) -> None:
+    def flush_first(self, now: float) -> None:
         """Send what is queued at once, the first time since anything has come; from then on together with the rest."""
         if self._spoke_first:
             self.request_flush()
         elif self._flush_handle is None and not self._processing:
             self._spoke_first = True
-            self._flush()
+            self._flush(now)
 
-    def _flush(self) -> None:
+    def _flush(self, now: float | None = None) -> None:
         if self._flush_handle is not None:
             self._flush_handle.cancel()
             self._flush_handle = None
@@ -180,7 +183,8 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
         if session is None or transport is None or self._said_all or self._frozen:
             return
         session.shortcut.close()
-        now = self._loop.time()
+        if now is None:
+            now = self._loop.time()
         while not (self._paused or transport.is_closing()):
             data = session.data_to_send(now=now)
             if self._unsent:
@@ -188,23 +192,24 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             if not data:
                 break
             transport.write(data)
-            if not session.wants_to_send:
+            if len(data) < SMALL_ROUND or not session.wants_to_send:
                 break
-        events = session.take_events()
-        while events and type(events[0]) is StreamChanged and self.admitted:
-            self._take_event(events.popleft())
-        if self._waiters.any_for_sending:
+        if self._streams:
+            events = session.take_events()
+            while events and type(events[0]) is StreamChanged and self.admitted:
+                self._take_event(events.popleft())
+        if self._waiters.senders or self._waiters.answerers:
             self._wake_for_sending(session)
         if self._said_goodbye:
             self._end_if_all_is_said(session)
-        elif self.retired and not self._closing:
+        elif self._retirement.begun and not self._closing:
             self._leave_if_done(session)
 
     def _wake_for_sending(self, session: Session | Librats2Session) -> None:
         low_water = self._shared.send_low_water
-        if self._waiters.any_for_room and session.queued <= low_water:
+        if self._waiters.senders and session.queued <= low_water:
             self._waiters.wake_senders()
-        if self._waiters.any_for_reply_room and session.replies_queued <= low_water:
+        if self._waiters.answerers and session.replies_queued <= low_water:
             self._waiters.wake_answerers()
 
     def _end_if_all_is_said(self, session: Session | Librats2Session) -> None:

@@ -15,16 +15,18 @@ class Waiters:
         "_loop",
         "_pongs",
         "_replies",
-        "_reply_room",
-        "_room",
+        "answerers",
+        "senders",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
         self._pongs: dict[bytes, asyncio.Future[float]] = {}
-        self._room: list[asyncio.Future[None]] = []
-        self._reply_room: list[asyncio.Future[None]] = []
+        self.senders: list[asyncio.Future[None]] = []
+        """Those who wait for room."""
+        self.answerers: list[asyncio.Future[None]] = []
+        """Those who wait for room for replies."""
 
     def reply(self, number: int) -> asyncio.Future[tuple[int, bytes]]:
         """Return the future of a request's answer: its kind and content."""
@@ -65,28 +67,13 @@ class Waiters:
         """True where a ping has not been answered."""
         return bool(self._pongs)
 
-    @property
-    def any_for_sending(self) -> bool:
-        """True where somebody waits for something to leave."""
-        return bool(self._room or self._reply_room)
-
-    @property
-    def any_for_room(self) -> bool:
-        """True where somebody waits for room."""
-        return bool(self._room)
-
-    @property
-    def any_for_reply_room(self) -> bool:
-        """True where somebody waits for room for replies."""
-        return bool(self._reply_room)
-
     async def room(self) -> None:
         """Wait until :meth:`wake_senders`."""
-        await self._wait(self._room)
+        await self._wait(self.senders)
 
     async def reply_room(self) -> None:
         """Wait until :meth:`wake_answerers`."""
-        await self._wait(self._reply_room)
+        await self._wait(self.answerers)
 
     async def _wait(self, waiting: list[asyncio.Future[None]]) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
@@ -98,11 +85,11 @@ class Waiters:
 
     def wake_senders(self) -> None:
         """Wake everybody who waits for room; each looks for itself whether there is any."""
-        _wake(self._room)
+        _wake(self.senders)
 
     def wake_answerers(self) -> None:
         """Wake everybody who waits for room for replies, likewise."""
-        _wake(self._reply_room)
+        _wake(self.answerers)
 
     def fail(self, error: Exception) -> None:
         """Wake everybody: the session is gone."""

@@ -118,7 +118,13 @@ class Session(MovingSession):
                     self._unhandled += frame.cost
                     self._events.append(frame)
                 elif type(frame) is Message:
-                    self._take_request(frame)
+                    self.messages_received += 1
+                    self._unhandled += frame.cost
+                    self.requests.arrived(frame.request_id)
+                    self._events.append(frame)
+                elif frame[0] == FrameType.REPLY:
+                    self.messages_received += 1
+                    self.requests.replied(frame[2], frame[1], frame[3])
                 else:
                     work += frame[0] in WORK
                     self._take_frame(frame, now)
@@ -130,22 +136,26 @@ class Session(MovingSession):
 
     def _check_limits(self, work: int, now: float) -> None:
         """Give a peer up that breaks the protocol or asks too much; ``work`` is how many frames made work."""
-        self._skipped = self._reader.skipped
-        if self._reader.error is not None:
-            self.fail(Reason.PROTOCOL_ERROR, self._reader.error)
+        reader = self._reader
+        self._skipped = reader.skipped
+        if reader.error is not None:
+            self.fail(Reason.PROTOCOL_ERROR, reader.error)
         elif work and self._pace.wait(work, now=now) is None:
             what = f"more than {self._config.max_control_rate:g} control frames a second"
             self._refuse("max_control_rate", limit_words(what, self._config, "max_control_rate"))
-        elif self._reader.window_used > self._window_granted:
+        elif reader.window_used > self._window_granted:
             self.fail(Reason.PROTOCOL_ERROR, "more messages than the window allows")
         elif len(self._control) > MAX_CONTROL:
             self.fail(Reason.LIMIT, "the peer asks without reading the answers")
         elif len(self._events) > self._max_events:
             self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
-        elif self._reader.window_used != self._window_seen:
-            self._window_seen = self._reader.window_used
-            if self._has_memory() and self._reader.assembling:  # of parts of a message nobody can be done with one
-                self._grant_messages()
+        elif reader.window_used != self._window_seen:
+            self._window_seen = reader.window_used
+            if reader.assembling:
+                if self._has_memory():  # of parts of a message nobody can be done with one
+                    self._grant_messages()
+            elif self._beyond_window or self._window_granted - reader.window_used + self._unhandled > self._window:
+                self._has_memory()
 
     def _refuse(self, limit: str, words: str) -> None:
         self._shared.refuse(limit)
@@ -165,20 +175,11 @@ class Session(MovingSession):
         self._beyond_window = beyond
         return True
 
-    def _take_request(self, request: Message) -> None:
-        self.messages_received += 1
-        self._unhandled += request.cost
-        self.requests.arrived(request.request_id)
-        self._events.append(request)
-
     def _take_frame(self, frame: tuple[Any, ...], now: float) -> None:
         kind = frame[0]
         take = STREAM_FRAMES.get(kind)
         if take is not None:
             take(self.streams, *frame[1:])
-        elif kind == FrameType.REPLY:
-            self.messages_received += 1
-            self.requests.replied(frame[2], frame[1], frame[3])
         elif kind == FrameType.ERROR:
             self.messages_received += 1
             self.requests.refused(*frame[2:])
@@ -316,10 +317,7 @@ class Session(MovingSession):
             self._check_open()
         if len(payload[1]) > self._max_payload:
             self.check_size(len(payload[1]))
-        number = self.requests.next_number()
-        timeout_ms = 0 if timeout is None else round(min(max(1, timeout * 1000), UINT32_MAX))
-        self._messages.add_request(payload[0], number, timeout_ms, name, payload[1])
-        self.requests.started(number, timeout, now)
+        number = self.requests.send(payload, name, timeout, now)
         self._sent += 1
         return number
 
@@ -449,9 +447,7 @@ class Session(MovingSession):
         control, replies, messages = self._control, self._replies, self._messages
         kept = self.retained
         if kept is not None and kept.is_stale:
-            data = kept.resend(self._sending)
-            self.bytes_sent += len(data)
-            return data
+            return self._again_to_send(kept, UNCROWDED_ROUND) + (b"" if kept.is_stale else self.data_to_send(now=now))
         streams = self.streams.ready
         sends_messages = bool(messages) and self._send_credit > FRAME_COST
         if not (control or replies or sends_messages or streams) and (self._last_words is None or messages):
@@ -468,7 +464,9 @@ class Session(MovingSession):
             waiting = len(control) + len(replies) + len(messages)
             writer.begin(min(ROUND_SIZE if is_crowded else UNCROWDED_ROUND, waiting + waiting // 1024 + MAX_OVERHEAD))
         # First of all, because a round that is full has no room for it.
-        changes_key = writer.sealed != self._rekeyed_count and self._rekey_is_due(now) and writer.put_rekey()
+        sealed = writer.sealed - self._rekeyed_count
+        is_due = sealed >= self._config.rekey_messages or now - self._rekeyed_at >= self._config.rekey_interval
+        changes_key = sealed > 0 and is_due and writer.put_rekey()
         if changes_key:
             self._rekeyed_at = now
             self._rekeyed_count = writer.sealed
@@ -480,7 +478,8 @@ class Session(MovingSession):
         if sends_messages:
             credit = min(self._send_credit, CROWDED_SHARE) if is_crowded else self._send_credit
             self._send_credit -= writer.put_queue(messages, credit)
-            self.requests.tell_cancelled()
+            if self.requests.early:
+                self.requests.tell_cancelled()
         if streams:
             self.streams.put(writer)
         if self._last_words is not None and not (messages or replies or self._control or self.streams.ready):
@@ -503,12 +502,6 @@ class Session(MovingSession):
             or (self._messages and self._send_credit > FRAME_COST)
             or self.streams.ready
             or (self._last_words is not None and not self.queued)
-        )
-
-    def _rekey_is_due(self, now: float) -> bool:
-        sealed = self._writer.sealed - self._rekeyed_count
-        return sealed >= self._config.rekey_messages or (
-            sealed > 0 and now - self._rekeyed_at >= self._config.rekey_interval
         )
 
     # Time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -31,18 +32,23 @@ class Model:
         UsageError: No JSON can be a value of the type.
     """
 
-    __slots__ = ("_decode", "type")
+    __slots__ = ("_decode", "_decode_array", "type")
 
     def __init__(self, type: Any) -> None:
         self.type = type
         """The type."""
+        self._decode_array: Callable[[bytes], Any] | None
         try:
-            unknown = _type_without_json_form(msgspec.inspect.type_info(type), set())
+            parts = list(_types_within(msgspec.inspect.type_info(type), set()))
             self._decode = msgspec.json.Decoder(type).decode
+            self._decode_array = msgspec.json.Decoder(list[type]).decode
         except (TypeError, ValueError, NameError) as error:
             raise UsageError(f"{_name(type)} cannot be a model: {error}") from error
-        if unknown is not None:
-            raise UsageError(f"{_name(type)} cannot be a model: {_name(unknown)} has no JSON form")
+        for part in parts:
+            if isinstance(part, msgspec.inspect.CustomType):
+                raise UsageError(f"{_name(type)} cannot be a model: {_name(part.cls)} has no JSON form")
+        if any(isinstance(part, msgspec.inspect.RawType) for part in parts):
+            self._decode_array = None  # a raw value keeps the text that it is in, which is not to be that of others
 
     def decode(self, kind: int, payload: bytes, config: SessionConfig) -> Any:
         """Decode what arrived.
@@ -64,8 +70,10 @@ class Model:
 
     def decode_run(self, run: MessageRun, first: int, count: int, config: SessionConfig) -> list[Any] | None:
         """Decode messages together; None where one of them does not fit, so that each has to be decoded alone."""
+        if self._decode_array is None or run.kind != Kind.JSON:
+            return None
         try:
-            return decode_run(run, first, count, config, self._decode)
+            return decode_run(run, first, count, config, self._decode_array)
         except Exception:  # the application's __post_init__ may raise anything; it is asked again
             return None
 
@@ -81,20 +89,20 @@ def _name(type: Any) -> str:
     return str(getattr(type, "__name__", type))
 
 
-def _type_without_json_form(info: Any, seen: set[int]) -> Any:
-    """Return a type within a type that no JSON can be decoded into; None where there is none."""
-    if isinstance(info, msgspec.inspect.CustomType):
-        return info.cls
+def _types_within(info: Any, seen: set[int]) -> Iterator[Any]:
+    """Yield what msgspec tells of a type, and of every type within it."""
     if isinstance(info, msgspec.inspect.Field | msgspec.inspect.Type):
         if id(info) in seen:
-            return None
+            return
         seen.add(id(info))
+        yield info
         parts = [getattr(info, name) for name in info.__struct_fields__]
     elif isinstance(info, tuple):
         parts = list(info)
     else:
-        return None
-    return next((found for part in parts if (found := _type_without_json_form(part, seen)) is not None), None)
+        return
+    for part in parts:
+        yield from _types_within(part, seen)
 
 
 @lru_cache(maxsize=256)

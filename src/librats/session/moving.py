@@ -9,6 +9,7 @@ from librats.errors import UsageError
 from librats.session.events import PathStalled
 from librats.session.frames import FrameType
 from librats.session.path_opening import PathOpened
+from librats.session.retained import Retained
 from librats.session.state import KEPT_AT_LEAST, SessionState
 
 __all__ = ["MovingSession"]
@@ -88,6 +89,14 @@ class MovingSession(SessionState):
         grown = self._share.take_some(wanted) if wanted > 0 else 0
         self._kept_room += grown
         return grown > 0
+
+    def _again_to_send(self, kept: Retained, most: int) -> bytes:
+        """Return what has to be sent again on another path, about as many bytes as are told, oldest first."""
+        data = b""
+        while kept.is_stale and len(data) < most:
+            data += kept.resend(self._sending)
+        self.bytes_sent += len(data)
+        return data
 
     def _control_to_send(self, now: float) -> bytes:
         """Return only control frames: acknowledgements have to leave, else two sides would wait for each other."""

@@ -93,7 +93,11 @@ class Order(Generic[L]):
         elif type(item) is FollowsReceived and self._has_to_wait(line, item):
             self._held[line] = deque([item])
         else:
-            self._hand_on(line, item)
+            self._deliver(line.link, item)
+            if type(item) is Message:
+                line.count += 1
+            elif type(item) is MessageRun:
+                line.count += len(item)
             if line.waiting:
                 self._advance(line)
 

@@ -16,6 +16,7 @@ from librats.errors import DecodeError, UsageError
 from librats.session.frames import MAX_NAME, Kind
 
 __all__ = [
+    "PLAIN_TYPES",
     "Payload",
     "as_buffer",
     "decode_payload",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 PLAIN_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
-"""What most applications send; none of them is a buffer."""
+"""What most applications send and return; none of them is a buffer, or can be awaited."""
 
 Payload = tuple[Kind, bytes | bytearray | memoryview]
 
@@ -164,7 +165,7 @@ def decode_payload(
 
 
 def decode_run(
-    run: MessageRun, first: int, count: int, config: SessionConfig, decode_json: Callable[[bytes], Any] = _decode
+    run: MessageRun, first: int, count: int, config: SessionConfig, decode_array: Callable[[bytes], Any] = _decode
 ) -> list[Any] | None:
     """Decode messages of one type together.
 
@@ -173,19 +174,18 @@ def decode_run(
         first: Which is the first one, from 0.
         count: How many; fewer where the run ends before.
         config: Limits on JSON.
-        decode_json: A msgspec decoder of some type.
+        decode_array: A msgspec decoder of lists of some type.
 
     Returns:
         Their values; None where one of them has to be looked at on its own.
     """
     if run.kind == Kind.BYTES:
         return run.payloads(first, count)
-    if run.kind != Kind.JSON:
-        return None
-    texts = run.json_texts(first, count, config.max_json_size, config.max_json_depth)
-    if texts is None:
+    array = run.json_array(first, count, config.max_json_size, config.max_json_depth)
+    if array is None:
         return None
     try:
-        return list(map(decode_json, texts))
+        values: list[Any] = decode_array(array)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return None
+    return values if len(values) == min(count, len(run) - first) else None

@@ -10,12 +10,13 @@ from librats.config import SessionConfig
 from librats.errors import RemoteProtocolError, UsageError
 from librats.session.events import Event, ReplyReceived, RequestCancelled, RequestExpired, RequestFailed
 from librats.session.frames import FrameType, Kind, Reason, reason_body
+from librats.session.payloads import Payload
 from librats.session.shared_limits import SharedLimits, limit_words
 
 __all__ = ["RequestTable"]
 
 NEVER = float("inf")
-LAST_NUMBER = 0xFFFFFFFF
+LAST_NUMBER = UINT32_MAX = 0xFFFFFFFF
 
 KINDS = {int(kind): kind for kind in Kind}
 
@@ -38,7 +39,6 @@ class RequestTable:
         "_config",
         "_control",
         "_deadlines",
-        "_early",
         "_events",
         "_last_number",
         "_limit",
@@ -46,6 +46,7 @@ class RequestTable:
         "_ours",
         "_shared",
         "_theirs",
+        "early",
     )
 
     def __init__(
@@ -64,7 +65,8 @@ class RequestTable:
         self._shared = shared
         self._last_number = 0
         self._ours: dict[int, int] = {}
-        self._early: dict[int, int] = {}
+        self.early: dict[int, int] = {}
+        """Those of ours that were given up before they had left."""
         self._theirs: dict[int, None] = {}
         self._deadlines: list[tuple[float, int]] = []
 
@@ -80,8 +82,14 @@ class RequestTable:
 
     # Ours
 
-    def next_number(self) -> int:
-        """Return the number for a new request of ours.
+    def send(self, payload: Payload, name: bytes, timeout: float | None, now: float) -> int:
+        """Queue a new request of ours, and return its number.
+
+        Args:
+            payload: Kind and content.
+            name: Its type, UTF-8.
+            timeout: How many seconds it has; None for no end of them.
+            now: Monotonic seconds.
 
         Raises:
             UsageError: ``max_requests`` of ours are under way.
@@ -93,11 +101,10 @@ class RequestTable:
         number = self._last_number
         while True:
             number = 1 if number == LAST_NUMBER else number + 1
-            if number not in self._ours and number not in self._early:
-                return number
-
-    def started(self, number: int, timeout: float | None, now: float) -> None:
-        """Take note that a request of ours has just been queued, and how many seconds it has."""
+            if number not in self._ours and number not in self.early:
+                break
+        timeout_ms = 0 if timeout is None else round(min(max(1, timeout * 1000), UINT32_MAX))
+        self._messages.add_request(payload[0], number, timeout_ms, name, payload[1])
         self._last_number = number
         self._ours[number] = self._messages.taken + len(self._messages)
         if timeout is not None:
@@ -105,19 +112,20 @@ class RequestTable:
                 self._deadlines = [entry for entry in self._deadlines if entry[1] in self._ours]
                 heapq.heapify(self._deadlines)
             heapq.heappush(self._deadlines, (now + timeout, number))
+        return number
 
     def cancel(self, number: int) -> None:
         """Give one of our requests up and tell the peer."""
         position = self._ours.pop(number, None)
         if position is not None:
-            self._early[number] = position
+            self.early[number] = position
             self.tell_cancelled()
 
     def tell_cancelled(self) -> None:
         """Tell the peer of requests given up, once they have left: it would not know what is cancelled before."""
-        if self._early:
-            for number in [n for n, position in self._early.items() if position <= self._messages.taken]:
-                del self._early[number]
+        if self.early:
+            for number in [n for n, position in self.early.items() if position <= self._messages.taken]:
+                del self.early[number]
                 self._control.add_id(FrameType.CANCEL, 0, number, b"")
 
     def replied(self, number: int, flags: int, payload: bytes) -> None:

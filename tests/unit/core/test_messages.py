@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,12 +33,82 @@ def test_a_run_tells_of_any_part_what_it_holds_and_costs() -> None:
     assert [run.payloads(first, 2) for first in range(4)] == [[b"one", b""], [b"", b"three"], [b"three"], []]
 
 
-def test_texts_are_given_where_none_of_them_is_over_a_limit() -> None:
+def test_texts_are_put_together_where_none_of_them_is_over_a_limit() -> None:
     run = run_of(0, "x", [b"[[1]]", b"[]", b"12345678"])
-    assert run.json_texts(0, 3, 8, 2) == [b"[[1]]", b"[]", b"12345678"]
-    assert run.json_texts(0, 3, 7, 2) is run.json_texts(0, 3, 8, 1) is None
-    assert run.json_texts(1, 2, 8, 1) == [b"[]", b"12345678"]
-    assert run.json_texts(0, 2, 7, 2) == [b"[[1]]", b"[]"]
+    assert run.json_array(0, 3, 8, 2) == b"[[[1]],[],12345678]"
+    assert run.json_array(0, 3, 7, 2) is run.json_array(0, 3, 8, 1) is None
+    assert run.json_array(1, 2, 8, 1) == run.json_array(1, 9, 8, 1) == b"[[],12345678]"
+    assert run.json_array(0, 2, 7, 2) == b"[[[1]],[]]"
+    assert run.json_array(3, 1, 8, 2) is run.json_array(0, 0, 8, 2) is run.json_array(-1, 2, 8, 2) is None
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_only_json_is_put_together(kind: int) -> None:
+    assert run_of(kind, "x", [b"1"]).json_array(0, 1, 8, 2) is None
+
+
+def test_a_packed_run_gives_each_message_and_what_any_part_costs() -> None:
+    run = run_of(0, "chat", [b"one", b"", b"three"])
+    assert described(run) == [(0, "chat", b"one", 72, 0, 0), (0, "chat", b"", 69, 0, 0), (0, "chat", b"three", 74, 0, 0)]
+    assert [run.cost_of(0, count) for count in range(5)] == [0, 72, 141, 215, 215]
+    assert [run.cost_of(first, 2) for first in range(4)] == [141, 143, 74, 0]
+    assert [run.payloads(first, 2) for first in range(4)] == [[b"one", b""], [b"", b"three"], [b"three"], []]
+
+
+PIECES = st.lists(
+    st.sampled_from(["{", "}", "[", "]", '"', "\\", '\\"', ",", ":", "1", "{}", '"a":', "[1]", "a" * 20]), max_size=12
+).map("".join)
+"""Texts some of which only make sense together."""
+
+
+@given(st.lists(PIECES | st.just('{"text":"what is said most often"}'), min_size=1, max_size=5))
+def test_an_array_of_as_many_elements_has_each_message_in_its_place(messages: list[str]) -> None:
+    payloads = [message.encode() for message in messages]
+    array = run_of(0, "x", payloads).json_array(0, len(payloads), 1000, 100)
+    try:
+        values = msgspec.json.decode(array) if array is not None else []
+    except msgspec.DecodeError:
+        return
+    if len(values) == len(payloads):
+        assert values == [msgspec.json.decode(payload) for payload in payloads]
+
+
+@pytest.mark.parametrize(
+    "messages", [["[1", "2]", "3,4"], ['"a', 'b"', "1,2"], ['{"a":[{}', "{}]}", "{},{}"], ['{"a":"}', '{"}', "{},{}"]]
+)
+def test_messages_that_complete_each_other_are_not_put_together(messages: list[str]) -> None:
+    array = ",".join(messages)
+    assert len(msgspec.json.decode(f"[{array}]")) == len(messages)
+    assert run_of(0, "x", [message.encode() for message in messages]).json_array(0, 9, 1000, 100) is None
+
+
+@pytest.mark.parametrize("size", range(40))
+def test_a_flat_object_of_any_length_is_closed(size: int) -> None:
+    text = b'{"k":"' + b"v" * size + b'"}'
+    assert run_of(0, "x", [text]).json_array(0, 1, 100, 1) == b"[" + text + b"]"
+    for place in range(1, len(text) - 1):
+        for mark in b'{"[}]\\':
+            damaged = bytearray(text)
+            damaged[place] = mark
+            array = run_of(0, "x", [bytes(damaged)]).json_array(0, 1, 100, 1)
+            assert (array is not None) == is_closed(damaged.decode())
+
+
+def is_closed(text: str) -> bool:
+    """Whether a text ends outside strings, at the depth at which it begins, never deeper than 1."""
+    depth = 0
+    in_string = escaped = False
+    for character in text:
+        if in_string:
+            in_string = escaped or character != '"'
+            escaped = character == "\\" and not escaped
+        elif character == '"':
+            in_string = True
+        else:
+            depth += (character in "[{") - (character in "]}")
+            if depth > 1:
+                return False
+    return depth == 0 and not in_string
 
 
 @pytest.mark.parametrize("index", [-1, 3])
@@ -53,10 +124,10 @@ def test_a_message_made_by_hand_is_no_request() -> None:
 
 
 @given(st.lists(st.text('[]{}"\\a1,', max_size=40), min_size=1, max_size=6), st.integers(0, 8))
-def test_a_run_nests_as_deep_as_its_deepest_message(messages: list[str], limit: int) -> None:
+def test_no_message_that_nests_too_deep_is_put_together_with_others(messages: list[str], limit: int) -> None:
     payloads = [message.encode() for message in messages]
-    texts = run_of(0, "x", payloads).json_texts(0, 6, 160, limit)
-    assert (texts is None) == any(json_nests_deeper(payload, limit) for payload in payloads)
+    if any(json_nests_deeper(payload, limit) for payload in payloads):
+        assert run_of(0, "x", payloads).json_array(0, 6, 160, limit) is None
 
 
 def depth_of(text: str) -> int:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reference.runs import run_of
 
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError, ValidationError
@@ -243,3 +244,24 @@ def test_whatever_json_comes_is_a_value_or_a_documented_error(value: Any) -> Non
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b'{"lines":[{"text":' + tail))
 def test_whatever_bytes_come_only_a_decode_error_escapes(payload: bytes) -> None:
     assert isinstance(decoded_or_error(payload), Page | DecodeError)
+
+
+def test_messages_are_decoded_together_into_values_of_the_type() -> None:
+    run = run_of(Kind.JSON, "x", [b'{"text":"a"}', b'{"text":"b","size":2}'])
+    assert Model(Line).decode_run(run, 0, 64, CONFIG) == [Line("a"), Line("b", 2)]
+    assert Model(Line).decode_run(run, 1, 64, CONFIG) == [Line("b", 2)]
+
+
+def test_messages_that_fit_only_together_are_looked_at_apart() -> None:
+    run = run_of(Kind.JSON, "x", [b"[1", b"2]", b"[3],[4]"])
+    assert Model(list[int]).decode_run(run, 0, 64, CONFIG) is None
+    assert Model(list[int]).decode_run(run_of(Kind.JSON, "x", [b"[3],[4]"]), 0, 64, CONFIG) is None
+
+
+def test_a_raw_value_does_not_keep_the_messages_beside_it() -> None:
+    class Kept(msgspec.Struct):
+        part: msgspec.Raw
+
+    run = run_of(Kind.JSON, "x", [b'{"part":1}', b'{"part":2}'])
+    assert Model(Kept).decode_run(run, 0, 64, CONFIG) is None
+    assert Model(list[Kept]).decode_run(run, 0, 64, CONFIG) is None
