@@ -133,9 +133,7 @@ class RudpPort:
             UsageError: That is no address, or there are too many streams.
         """
         if punch:
-            stream = self._table.dial(
-                address, self._loop.time(), tries=PUNCH_TRIES, wait=PUNCH_WAIT, doubling=False
-            )
+            stream = self._table.dial(address, self._loop.time(), tries=PUNCH_TRIES, wait=PUNCH_WAIT, doubling=False)
         else:
             stream = self._table.dial(address, self._loop.time(), tries=DIAL_TRIES, wait=DIAL_WAIT)
         done: asyncio.Future[RudpStream] = self._loop.create_future()
