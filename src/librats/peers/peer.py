@@ -292,12 +292,16 @@ class Peer:
         link = self._link
         if self.disconnected or not link.takes_requests:
             link, left = await self._room_for_request(self._open_link(), type, seconds)
+        number, answer = link.request(payload, name, left)
         try:
-            kind, reply = await link.request(payload, name, left)
+            kind, reply = await answer
         except (RequestTimeout, RemoteError) as error:
             if seconds is None or (isinstance(error, RemoteError) and error.code != Reason.TIMEOUT):
                 raise
             raise RequestTimeout(f"no reply to {type!r} from peer {self.id[:8]} within {seconds:g} s") from None
+        except BaseException:
+            link.give_up(number)
+            raise
         if expected is not None:
             return expected.decode(kind, reply, self._config.session)
         return decode_payload(kind, reply, self._config.session)
