@@ -59,7 +59,7 @@ class NoRequests:
     """Stands for the requests of a peer that has none."""
 
     count = most = 0
-    theirs: Mapping[int, None] = {}  # noqa: RUF012 - nobody puts anything in
+    theirs: Mapping[int, None] = {}
     """None of the peer's."""
 
     def cancel(self, number: int) -> None:

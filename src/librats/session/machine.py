@@ -94,14 +94,13 @@ class Session(SessionState):
             frames: What the reader has made of them, where it has already.
         """
         self.bytes_received += count
-        if frames is None:
-            frames = self._reader.received(count)
+        taken: list[Any] = self._reader.received(count) if frames is None else frames
         if self.failed is not None:
             return
         self._last_received = self.streams.now = now
         work = 0
         try:
-            for frame in frames:
+            for frame in taken:
                 if type(frame) is MessageRun:
                     self.messages_received += len(frame)
                     self._unhandled += frame.cost
@@ -128,10 +127,8 @@ class Session(SessionState):
         if reader.window_used != self._window_seen and self.failed is None:
             self._window_seen = reader.window_used
             self._check_window()
-        if len(self._control) > MAX_CONTROL:
-            self.fail(Reason.LIMIT, "the peer asks without reading the answers")
-        elif len(self._events) > self._max_events:
-            self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
+        if len(self._control) > MAX_CONTROL or len(self._events) > self._max_events:
+            self._give_up_on_queues()
 
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Take bytes from the network."""
@@ -147,6 +144,12 @@ class Session(SessionState):
         if self._pace.wait(work, now=now) is None:
             what = f"more than {self._config.max_control_rate:g} control frames a second"
             self._refuse("max_control_rate", limit_words(what, self._config, "max_control_rate"))
+
+    def _give_up_on_queues(self) -> None:
+        if len(self._control) > MAX_CONTROL:
+            self.fail(Reason.LIMIT, "the peer asks without reading the answers")
+        else:
+            self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
 
     def _check_window(self) -> None:
         """Give a peer up that has sent more than it may; account for what goes beyond its window."""

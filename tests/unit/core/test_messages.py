@@ -49,7 +49,11 @@ def test_only_json_is_put_together(kind: int) -> None:
 
 def test_a_packed_run_gives_each_message_and_what_any_part_costs() -> None:
     run = run_of(0, "chat", [b"one", b"", b"three"])
-    assert described(run) == [(0, "chat", b"one", 72, 0, 0), (0, "chat", b"", 69, 0, 0), (0, "chat", b"three", 74, 0, 0)]
+    assert described(run) == [
+        (0, "chat", b"one", 72, 0, 0),
+        (0, "chat", b"", 69, 0, 0),
+        (0, "chat", b"three", 74, 0, 0),
+    ]
     assert [run.cost_of(0, count) for count in range(5)] == [0, 72, 141, 215, 215]
     assert [run.cost_of(first, 2) for first in range(4)] == [141, 143, 74, 0]
     assert [run.payloads(first, 2) for first in range(4)] == [[b"one", b""], [b"", b"three"], [b"three"], []]
