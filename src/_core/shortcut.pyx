@@ -104,3 +104,26 @@ cdef class Shortcut:
         self._queue._put_json(<const uint8_t*>name_text, name_size, text, size)
         self.taken += 1
         return True
+
+
+def encode_within(encode not None, value, Py_ssize_t max_size, int max_depth):
+    """Return a value's JSON text; None where that is over a limit, or there is none.
+
+    Args:
+        encode: Returns a value's JSON text as ``bytes``, or raises.
+        value: What is encoded.
+        max_size: Longest text that is fine, in bytes.
+        max_depth: Deepest nesting that is fine.
+    """
+    cdef object encoded
+    cdef Py_ssize_t size
+    try:
+        encoded = encode(value)
+    except Exception:
+        return None
+    if not PyBytes_CheckExact(encoded):
+        return None
+    size = PyBytes_GET_SIZE(encoded)
+    if size > max_size or nests_deeper(<const uint8_t*>PyBytes_AS_STRING(encoded), size, max_depth):
+        return None
+    return encoded

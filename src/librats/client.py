@@ -563,7 +563,8 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         model: Any = None,
     ) -> Any:
         """Send a request and wait for what the peer's handler returns; see :meth:`librats.Peer.request`."""
-        return await self._find(to).request(type, data, timeout=timeout, model=model)
+        peer = to if isinstance(to, Peer) and to.inbox.handlers is self._handlers else self._find(to)
+        return await peer.request(type, data, timeout=timeout, model=model)
 
     async def open_stream(self, to: Peer | str, protocol: str) -> Stream:
         """Open a stream and wait until the peer has agreed to it; see :meth:`librats.Peer.open_stream`."""

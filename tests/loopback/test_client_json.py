@@ -90,7 +90,8 @@ async def test_what_is_taken_in_our_framing(pair: Pair, payload: bytes, value: A
     assert pair.to_b.try_send_encoded(Kind.JSON, b"odd", payload)
     assert await soon(heard.get()) == expected(payload, value)
     pair.b.on("ask", lambda peer, data: data)
-    kind, answer = await soon(pair.to_b.link.request((Kind.JSON, payload), b"ask", 10.0))
+    _, coming = pair.to_b.link.request((Kind.JSON, payload), b"ask", 10.0)
+    kind, answer = await soon(coming)
     assert (kind, bool(answer)) == (Kind.JSON, True)
 
 
@@ -104,8 +105,9 @@ async def test_what_is_refused_in_our_framing_is_counted_and_told_and_the_sessio
     await soon(pair.to_b.send("end"))
     assert await soon(heard.get()) == "end"
     assert pair.b.statistics()["bad_payloads"] == 1
+    _, coming = pair.to_b.link.request((Kind.JSON, payload), b"ask", 10.0)
     with pytest.raises(RemoteError) as refused:
-        await soon(pair.to_b.link.request((Kind.JSON, payload), b"ask", 10.0))
+        await soon(coming)
     assert refused.value.code == "bad_data"
     assert words in refused.value.message
     assert heard.empty()

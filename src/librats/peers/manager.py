@@ -423,7 +423,7 @@ class PeerManager:
         if type(item) is MessageRun:
             if peer is not None:
                 peer.inbox.deliver_run(link, item)
-        elif isinstance(item, FollowsReceived) or not link.session.requests.is_wanted(item.request_id):
+        elif isinstance(item, FollowsReceived) or not link.is_wanted(item.request_id):
             link.consumed(item.cost)
         elif peer is not None:
             peer.inbox.deliver(link, item)

@@ -282,30 +282,36 @@ class Peer:
                 many requests are under way.
         """
         expected = None if model is None else model_of(model)
+        seconds: float | None
         if isinstance(timeout, Default):
-            seconds = left = self._config.request_timeout
+            seconds = self._config.request_timeout
         else:
-            seconds = left = timeout
+            seconds = timeout
             check_timeout(seconds)
+        left = seconds
         name = encode_name(type)
         payload = encode_value(data, self._config.session)
         link = self._link
         if self.disconnected or not link.takes_requests:
-            link, left = await self._room_for_request(self._open_link(), type, seconds)
+            link = self._open_link()
+            if not link.has_room:
+                link, left = await self._room_for_request(link, type, seconds)
+        number, answer = link.request(payload, name, left)
         try:
-            kind, reply = await link.request(payload, name, left)
+            kind, reply = await answer
         except (RequestTimeout, RemoteError) as error:
             if seconds is None or (isinstance(error, RemoteError) and error.code != Reason.TIMEOUT):
                 raise
             raise RequestTimeout(f"no reply to {type!r} from peer {self.id[:8]} within {seconds:g} s") from None
+        except BaseException:
+            link.give_up(number)
+            raise
         if expected is not None:
             return expected.decode(kind, reply, self._config.session)
         return decode_payload(kind, reply, self._config.session)
 
     async def _room_for_request(self, link: Link, type: str, seconds: float | None) -> tuple[Link, float | None]:
         """Wait for room; return the link that has it, and how many seconds are left."""
-        if link.has_room:
-            return link, seconds
         deadline = None if seconds is None else link.now() + seconds
         while not link.has_room:
             try:

@@ -60,7 +60,7 @@ class LinkEvents(LinkState):
         if session is None:
             return
         link: Link = self  # type: ignore[assignment]  # nothing else is one
-        events = session.take_events()
+        events = session.take_events() if session.streams.changed else session.events
         self._processing = True
         try:
             while events and (self.admitted or session.failed is not None):

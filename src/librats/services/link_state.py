@@ -221,9 +221,6 @@ class LinkState:
         def resume(self) -> None:
             """Go on taking from the network."""
 
-        def flush_first(self, now: float) -> None:
-            """Send what is queued at once, or with the rest."""
-
         def _flush(self, now: float | None = None) -> None:
             """Send what is queued."""
 

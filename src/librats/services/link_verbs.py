@@ -107,31 +107,42 @@ class LinkVerbs(LinkState):
             self._session.send_succession(payload)
             self.request_flush()
 
-    async def request(self, payload: Payload, name: bytes, timeout: float | None) -> tuple[int, bytes]:
-        """Send a request and wait for its answer.
+    def request(
+        self, payload: Payload, name: bytes, timeout: float | None
+    ) -> tuple[int, asyncio.Future[tuple[int, bytes]]]:
+        """Send a request; whoever does not wait for its answer to the end tells :meth:`give_up`.
 
         Returns:
-            Kind and content of the answer.
+            Its number, and the answer to come: kind and content; or a RequestTimeout where the deadline passed, of
+            which the peer is told, a RemoteError where the peer refused or its handler failed, or PeerNotConnected
+            where the session ended first.
 
         Raises:
-            RequestTimeout: The deadline passed; the peer is told.
-            RemoteError: The peer refused, or its handler failed.
-            PeerNotConnected: The session ended first.
+            PeerNotConnected: The session is closed.
+            UsageError: It is too long for one side, or too many requests wait for their answers.
         """
-        session = self.session
+        session = self._session or self.session
         now = self._loop.time()
         number = session.send_request(payload, name, timeout=timeout, now=now)
         answer = self._waiters.reply(number)
-        self.flush_first(now)
+        if self._spoke_first or self._flush_handle is not None or self._processing:
+            self.request_flush()
+        else:  # the first since anything has come leaves at once, what follows together
+            self._spoke_first = True
+            self._flush(now)
         if timeout is not None and (self._timer is None or self._timer_at > now + timeout):
             self._arm_timer()
-        try:
-            return await answer
-        except BaseException:
-            if self._waiters.forget_reply(number):
-                session.requests.cancel(number)
-                self.request_flush()
-            raise
+        return number, answer
+
+    def give_up(self, number: int) -> None:
+        """Wait no more for the answer to a request; where it has not come, the peer is told."""
+        if self._waiters.forget_reply(number):
+            self.session.requests.cancel(number)
+            self.request_flush()
+
+    def is_wanted(self, number: int) -> bool:
+        """Whether the peer still waits for the answer to one of its requests."""
+        return self._session is not None and number in self._session.requests.theirs
 
     def follow(self, links: Sequence[tuple[bytes, int]]) -> None:
         """Let the peer handle what is sent here from now on after what was sent on other links.

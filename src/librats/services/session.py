@@ -166,14 +166,6 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
         if self._flush_handle is None and not (self._paused or self._processing) and self._transport is not None:
             self._flush_handle = self._loop.call_soon(self._flush)
 
-    def flush_first(self, now: float) -> None:
-        """Send what is queued at once, the first time since anything has come; from then on together with the rest."""
-        if self._spoke_first:
-            self.request_flush()
-        elif self._flush_handle is None and not self._processing:
-            self._spoke_first = True
-            self._flush(now)
-
     def _flush(self, now: float | None = None) -> None:
         if self._flush_handle is not None:
             self._flush_handle.cancel()

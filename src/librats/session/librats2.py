@@ -7,7 +7,7 @@ It has the verbs of :class:`librats.session.machine.Session`. What librats 2 has
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from librats._core.inner import InnerQueue, InnerReader, InnerWriter
@@ -40,7 +40,7 @@ NEVER = float("inf")
 class NoStreams:
     """Stands for the streams of a peer that has none."""
 
-    count = incoming = outgoing = windows = 0
+    count = incoming = outgoing = windows = changed = 0
     sending = False
 
     def open(self, name: bytes) -> NoReturn:
@@ -59,6 +59,8 @@ class NoRequests:
     """Stands for the requests of a peer that has none."""
 
     count = most = 0
+    theirs: Mapping[int, None] = {}
+    """None of the peer's."""
 
     def cancel(self, number: int) -> None:
         """Do nothing: no request is under way."""
@@ -102,6 +104,8 @@ class Librats2Session:
         self.shortcut = json_shortcut(self._messages, None, config, self._max_payload)
         """The short way of JSON messages into their queue, for the driver to open."""
         self._events: deque[Event] = deque()
+        self.events = self._events
+        """What has not been told yet."""
         self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
         self._others = 0
         self._consumed = 0

@@ -45,6 +45,7 @@ CROWDED_SHARE = 96 * 1024
 """Most bytes that replies, and messages, take of a round where others wait too. It holds the longest frame."""
 
 DATA = frozenset({FrameType.STREAM_DATA, FrameType.DATAGRAM, FrameType.REPLY, FrameType.ERROR})
+REPLY = int(FrameType.REPLY)
 WORK = frozenset(FrameType) - DATA
 """Frames that make work without carrying data, of which a peer may send only so many per second."""
 STREAM_FRAMES: dict[int, Callable[..., None]] = {
@@ -84,35 +85,22 @@ class Session(MovingSession):
 
     # Bytes in
 
-    def get_buffer(self, scratch: bytearray | None = None) -> memoryview:
-        """Where the driver writes the next bytes from the network.
+    def buffer_updated(self, count: int, *, now: float, frames: list[Any] | None = None) -> None:
+        """Take the bytes that were written to what :attr:`get_buffer` returned.
 
         Args:
-            scratch: A buffer that nobody else uses until :meth:`buffer_updated`, for where nothing is held.
+            count: How many.
+            now: Monotonic seconds.
+            frames: What the reader has made of them, where it has already.
         """
-        return self._reader.get_buffer(scratch)
-
-    def buffer_updated(self, count: int, *, now: float) -> None:
-        """Take the bytes that were written to :meth:`get_buffer`."""
         self.bytes_received += count
-        self._take(self._reader.received(count), now)
-
-    def receive_data(self, data: bytes, *, now: float) -> None:
-        """Take bytes from the network."""
-        self.bytes_received += len(data)
-        self._take(self._reader.feed(data), now)
-
-    def receive_eof(self) -> None:
-        """Take the end of the peer's bytes: the link is gone."""
-        self._lost(Reason.LOST, "the connection was lost")
-
-    def _take(self, frames: list[Any], now: float) -> None:
+        taken: list[Any] = self._reader.received(count) if frames is None else frames
         if self.failed is not None:
             return
         self._last_received = self.streams.now = now
         work = 0
         try:
-            for frame in frames:
+            for frame in taken:
                 if type(frame) is MessageRun:
                     self.messages_received += len(frame)
                     self._unhandled += frame.cost
@@ -122,7 +110,7 @@ class Session(MovingSession):
                     self._unhandled += frame.cost
                     self.requests.arrived(frame.request_id)
                     self._events.append(frame)
-                elif frame[0] == FrameType.REPLY:
+                elif frame[0] == REPLY:
                     self.messages_received += 1
                     self.requests.replied(frame[2], frame[1], frame[3])
                 else:
@@ -132,30 +120,48 @@ class Session(MovingSession):
         except RemoteProtocolError as error:
             self.fail(Reason.PROTOCOL_ERROR, str(error))
             return
-        self._check_limits(work + self._reader.skipped - self._skipped, now)
-
-    def _check_limits(self, work: int, now: float) -> None:
-        """Give a peer up that breaks the protocol or asks too much; ``work`` is how many frames made work."""
         reader = self._reader
-        self._skipped = reader.skipped
         if reader.error is not None:
             self.fail(Reason.PROTOCOL_ERROR, reader.error)
-        elif work and self._pace.wait(work, now=now) is None:
+        elif work or reader.skipped != self._skipped:
+            self._check_work(work + reader.skipped - self._skipped, now)
+        if reader.window_used != self._window_seen and self.failed is None:
+            self._window_seen = reader.window_used
+            self._check_window()
+        if len(self._control) > MAX_CONTROL or len(self._events) > self._max_events:
+            self._give_up_on_queues()
+
+    def receive_data(self, data: bytes, *, now: float) -> None:
+        """Take bytes from the network."""
+        self.buffer_updated(len(data), now=now, frames=self._reader.feed(data))
+
+    def receive_eof(self) -> None:
+        """Take the end of the peer's bytes: the link is gone."""
+        self._lost(Reason.LOST, "the connection was lost")
+
+    def _check_work(self, work: int, now: float) -> None:
+        """Give a peer up that asks too much; ``work`` is how many frames made work."""
+        self._skipped = self._reader.skipped
+        if self._pace.wait(work, now=now) is None:
             what = f"more than {self._config.max_control_rate:g} control frames a second"
             self._refuse("max_control_rate", limit_words(what, self._config, "max_control_rate"))
-        elif reader.window_used > self._window_granted:
-            self.fail(Reason.PROTOCOL_ERROR, "more messages than the window allows")
-        elif len(self._control) > MAX_CONTROL:
+
+    def _give_up_on_queues(self) -> None:
+        if len(self._control) > MAX_CONTROL:
             self.fail(Reason.LIMIT, "the peer asks without reading the answers")
-        elif len(self._events) > self._max_events:
+        else:
             self.fail(Reason.LIMIT, "the peer sends more than can be taken in")
-        elif reader.window_used != self._window_seen:
-            self._window_seen = reader.window_used
-            if reader.assembling:
-                if self._has_memory():  # of parts of a message nobody can be done with one
-                    self._grant_messages()
-            elif self._beyond_window or self._window_granted - reader.window_used + self._unhandled > self._window:
-                self._has_memory()
+
+    def _check_window(self) -> None:
+        """Give a peer up that has sent more than it may; account for what goes beyond its window."""
+        reader = self._reader
+        if reader.window_used > self._window_granted:
+            self.fail(Reason.PROTOCOL_ERROR, "more messages than the window allows")
+        elif reader.assembling:
+            if self._has_memory():  # of parts of a message nobody can be done with one
+                self._grant_messages()
+        elif self._beyond_window or self._window_granted - reader.window_used + self._unhandled > self._window:
+            self._has_memory()
 
     def _refuse(self, limit: str, words: str) -> None:
         self._shared.refuse(limit)
@@ -251,7 +257,7 @@ class Session(MovingSession):
         return self._events.popleft() if self._events else None
 
     def take_events(self) -> deque[Event]:
-        """Return the queue of events; the caller empties it."""
+        """Return the queue of events, :attr:`events`, with what streams have to tell; the caller empties it."""
         if self.streams.changed:
             self.streams.flush_changes()
         return self._events
@@ -338,8 +344,10 @@ class Session(MovingSession):
         """
         if len(payload[1]) > self._max_payload:
             self.check_size(len(payload[1]))
-        if self.failed is None and self.requests.answer(number):
-            self._replies.add_id(FrameType.REPLY, payload[0], number, payload[1])
+        theirs = self.requests.theirs
+        if self.failed is None and number in theirs:
+            del theirs[number]
+            self._replies.add_id(REPLY, payload[0], number, payload[1])
             self._sent += 1
             self._answers_sent += 1
 
@@ -379,7 +387,10 @@ class Session(MovingSession):
     def consumed(self, cost: int) -> None:
         """Take note that handlers have finished a message: the peer may send that much more."""
         self._unhandled -= cost
-        if not self._beyond_window or self._has_memory():
+        if self._beyond_window and not self._has_memory():
+            return
+        # What was used is what may be granted at the most.
+        if self._reader.window_used + self._window - self._window_granted >= self._window // 4:
             self._grant_messages()
 
     def _grant_messages(self) -> None:
@@ -474,7 +485,8 @@ class Session(MovingSession):
             writer.put_queue(control)
         if replies:
             writer.put_queue(replies, CROWDED_SHARE if is_crowded else -1)
-            self._grant_messages()
+            if self._reader.window_used + self._window - self._window_granted >= self._window // 4:
+                self._grant_messages()
         if sends_messages:
             credit = min(self._send_credit, CROWDED_SHARE) if is_crowded else self._send_credit
             self._send_credit -= writer.put_queue(messages, credit)

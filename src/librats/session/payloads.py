@@ -10,7 +10,7 @@ import msgspec
 
 from librats._core.byte_queue import ByteQueue
 from librats._core.messages import MessageRun, json_nests_deeper
-from librats._core.shortcut import Shortcut
+from librats._core.shortcut import Shortcut, encode_within
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.session.frames import MAX_NAME, Kind
@@ -115,7 +115,10 @@ def encode_value(data: Any, config: SessionConfig) -> Payload:
     Raises:
         UsageError: It has no JSON form, is no contiguous buffer, or is over a limit.
     """
-    if type(data) in PLAIN_TYPES or not _is_buffer(data):
+    if type(data) in PLAIN_TYPES:
+        text = encode_within(_encode, data, config.max_json_size, config.max_json_depth)
+        return Kind.JSON, encode_json(data, config) if text is None else text
+    if not _is_buffer(data):
         return Kind.JSON, encode_json(data, config)
     view = as_buffer(data)
     if len(view) > config.max_message_size:

@@ -45,8 +45,8 @@ class RequestTable:
         "_messages",
         "_ours",
         "_shared",
-        "_theirs",
         "early",
+        "theirs",
     )
 
     def __init__(
@@ -67,18 +67,19 @@ class RequestTable:
         self._ours: dict[int, int] = {}
         self.early: dict[int, int] = {}
         """Those of ours that were given up before they had left."""
-        self._theirs: dict[int, None] = {}
+        self.theirs: dict[int, None] = {}
+        """Those of the peer's that wait for our answers."""
         self._deadlines: list[tuple[float, int]] = []
 
     @property
     def count(self) -> int:
         """Requests under way, ours and the peer's."""
-        return len(self._ours) + len(self._theirs)
+        return len(self._ours) + len(self.theirs)
 
     @property
     def most(self) -> int:
         """Requests under way in the direction that has more of them."""
-        return max(len(self._ours), len(self._theirs))
+        return max(len(self._ours), len(self.theirs))
 
     # Ours
 
@@ -162,29 +163,29 @@ class RequestTable:
         Raises:
             RemoteProtocolError: One of that number is under way.
         """
-        if number in self._theirs:
+        if number in self.theirs:
             raise RemoteProtocolError(f"request {number} was sent twice")
-        if len(self._theirs) >= self._limit:
+        if len(self.theirs) >= self._limit:
             self._shared.refuse("max_requests")
-            text = limit_words(f"{len(self._theirs)} requests are under way", self._config, "max_requests")
+            text = limit_words(f"{len(self.theirs)} requests are under way", self._config, "max_requests")
             self._control.add_id(FrameType.ERROR, 0, number, reason_body(Reason.LIMIT, text))
             return False
-        self._theirs[number] = None
+        self.theirs[number] = None
         return True
 
     def is_wanted(self, number: int) -> bool:
         """Whether the peer still waits for the answer to one of its requests."""
-        return number in self._theirs
+        return number in self.theirs
 
     def answer(self, number: int) -> bool:
         """Take note that we answer a request of the peer's; False where it does not want that any more."""
-        if number in self._theirs:
-            del self._theirs[number]
+        if number in self.theirs:
+            del self.theirs[number]
             return True
         return False
 
     def cancelled(self, number: int) -> None:
         """Take note that the peer gave a request up."""
-        if number in self._theirs:
-            del self._theirs[number]
+        if number in self.theirs:
+            del self.theirs[number]
             self._events.append(RequestCancelled(number))

@@ -79,7 +79,9 @@ class SessionState:
         "_writer",
         "bytes_received",
         "bytes_sent",
+        "events",
         "failed",
+        "get_buffer",
         "messages_received",
         "path_keys",
         "requests",
@@ -125,10 +127,15 @@ class SessionState:
         self._stall_told = -math.inf
         self._writer = BlockWriter(opened.sending)
         self._reader = BlockReader(opened.receiving, config.max_message_size)
+        self.get_buffer = self._reader.get_buffer
+        """Where the driver writes the next bytes from the network: told a buffer that nobody else uses until
+        ``buffer_updated``, that one, where nothing is held."""
         self._control = FrameQueue()
         self._replies = FrameQueue(replies=True)
         self._messages = FrameQueue()
         self._events: deque[Event] = deque()
+        self.events = self._events
+        """What has not been told yet, but for changes of streams; ``take_events`` adds those."""
 
         self._send_credit = greeting.message_window
         self._max_payload = min(config.max_message_size, greeting.max_message)
