@@ -8,12 +8,12 @@ from librats._core.batches cimport librats_flow
 from librats._core.rudp_probe cimport next_size, probe_wanted
 from librats._core.rudp_receive cimport ack_settled, compat_sack, compat_window, window_read, write_ack
 from librats._core.rudp_send cimport (
-    chain_remove, compat_window_allows, launched, loss_time_come, new_sent, pace_allows, sent_at, timeout_come,
+    chain_remove, compat_window_allows, drop_done, launched, loss_time_come, new_sent, pace_allows, sent_at, timeout_come,
     timeout_of, weight, window_allows
 )
 from librats._core.rudp_state cimport (
     BASE_DATAGRAM, CAUSE_FINISHED, CAUSE_IDLE, CAUSE_LOCAL, CAUSE_LOST, CAUSE_NO_ANSWER, CAUSE_NONE, CAUSE_RESET, COMPAT_PAYLOAD,
-    COMPAT_WINDOW, DONE, NEVER, OPEN, OPENING, TOLD_CLOSED, Conn, Sent, ring_drop, ring_get, same_peer, scrap_drop
+    COMPAT_WINDOW, DONE, NEVER, OPEN, OPENING, REPLACED, TOLD_CLOSED, Conn, Sent, ring_drop, ring_get, same_peer, scrap_drop
 )
 from librats._core.rudp_table cimport Mux, close_conn, heap_sift, remove, tell, touch
 from librats._core.rudp_tag cimport must_tag, write_tag
@@ -114,7 +114,8 @@ cdef inline uint32_t next_numbered(Conn* c, double now, uint8_t* out) noexcept n
     cdef Sent* s
     cdef bint acks
     if number:
-        if window_allows(c, weight(sent_at(c, number))) and pace_allows(c, now):
+        # The packets that the head holds up may have come, and only its repair lets the peer say so.
+        if (number == c.first or window_allows(c, weight(sent_at(c, number)))) and pace_allows(c, now):
             chain_remove(c, &c.lost, number)
             return write_numbered(c, number, now, out)
         return next_ack(c, now, out)
@@ -287,9 +288,7 @@ cdef inline bint delivered_already(Conn* c, uint64_t number) noexcept nogil:
     if s.offset + s.size > c.out_start or (s.fin and not c.fin_acked):
         return False
     chain_remove(c, &c.lost, number)
-    s.place = DONE
-    while c.first != c.next and sent_at(c, c.first).place == DONE:
-        c.first += 1
+    s.place = REPLACED
     return True
 
 
@@ -343,15 +342,14 @@ cdef inline uint32_t write_data(
         c.out_next += count
     elif count == ready:
         chain_remove(c, &c.lost, old)
-        sent_at(c, old).place = DONE
+        sent_at(c, old).place = REPLACED
     else:
         again = sent_at(c, old)
         again.size -= <uint32_t>(offset + count - again.offset)
         again.offset = offset + count
     at = seal_extended(c, out, at + count, tagged)
     launched(c, c.next, now)
-    while sent_at(c, c.first).place == DONE:
-        c.first += 1
+    drop_done(c, now)
     return at
 
 
@@ -378,6 +376,7 @@ cdef inline uint32_t write_probe(Conn* c, double now, uint8_t* out) noexcept nog
     cdef uint32_t size = write_ping(c, now, out, c.probe_size)
     if size:
         c.probe_number = number
+        c.probe_losses = c.losses
     return size
 
 
@@ -464,6 +463,7 @@ cdef inline void tidy(Conn* c, double now) noexcept nogil:
         ring_drop(&c.out)
     if c.in_start == c.in_far:
         ring_drop(&c.in_)
+    drop_done(c, now)
     if c.first == c.next:
         free(c.sent)
         c.sent = NULL

@@ -9,16 +9,20 @@ from librats._core.rudp_control cimport control_segment
 from librats._core.rudp_state cimport BASE_DATAGRAM, NEVER, Conn
 
 cdef enum:
-    PROBE_TRIES = 2
+    PROBE_TRIES = 3
     STEP = 32  # bytes: a search ends where the next size is not farther than that
     WORTH = 65536  # bytes that a connection has sent before it is probed
-    SHRINK_AFTER = 2
+    SHRINK_AFTER = 3
 
 cdef extern from *:
     """
     #define RUDP_PROBE_AGAIN 600.0
+    #define RUDP_PROBE_PAUSE 0.5
+    #define RUDP_SHRINK_TIME 0.5
     """
     double PROBE_AGAIN "RUDP_PROBE_AGAIN"
+    double PROBE_PAUSE "RUDP_PROBE_PAUSE"
+    double SHRINK_TIME "RUDP_SHRINK_TIME"
 
 
 cdef inline uint32_t next_size(const Conn* c) noexcept nogil:
@@ -41,7 +45,7 @@ cdef inline uint32_t next_size(const Conn* c) noexcept nogil:
 cdef inline bint probe_wanted(const Conn* c, double now) noexcept nogil:
     return (
         c.extended and c.probe_due <= now and c.probe_number == 0 and c.sent_bytes >= WORTH
-        and c.datagram < c.datagram_most
+        and c.datagram < c.datagram_most and c.newest_acked >= c.recover
     )
 
 
@@ -50,6 +54,7 @@ cdef inline void probe_acked(Conn* c, double now) noexcept nogil:
     c.probe_tries = 0
     if c.probe_size > c.datagram:
         c.datagram = c.probe_size
+        c.long_at = now
         control_segment(&c.control, c.datagram)
     c.probe_due = now if next_size(c) else later(c, now)
 
@@ -62,8 +67,11 @@ cdef inline double later(Conn* c, double now) noexcept nogil:
 
 cdef inline void probe_lost(Conn* c, double now) noexcept nogil:
     c.probe_number = 0
-    c.probe_tries += 1
     c.probe_due = now
+    if c.losses > c.probe_losses + 1:
+        c.probe_due = now + PROBE_PAUSE  # others were lost with it, of sizes that do get through
+        return
+    c.probe_tries += 1
     if c.probe_tries >= PROBE_TRIES and c.probe_size > c.datagram:
         c.probe_tries = 0
         c.probe_failed = c.probe_size
@@ -73,7 +81,6 @@ cdef inline void probe_lost(Conn* c, double now) noexcept nogil:
 
 cdef inline void size_suspected(Conn* c, double now) noexcept nogil:
     """Long packets are lost again and again: the path may carry less than it did (RFC 8899, 4.3)."""
-    c.shrinks = 0
     if c.extended and c.datagram > BASE_DATAGRAM:
         c.datagram = BASE_DATAGRAM
         c.control.segment = BASE_DATAGRAM

@@ -308,6 +308,7 @@ cdef inline void take_scrap(Conn* c, const Packet* p) noexcept nogil:
 cdef inline uint32_t write_ack(Conn* c, uint8_t* out, uint32_t room, double now) noexcept nogil:
     """Write the acknowledgement of one of our packets; 0 where there is nothing to acknowledge, or no room."""
     cdef int i = c.number_count - 1
+    cdef int lowest = 0
     cdef uint32_t ranges = 0
     cdef uint64_t gap, length
     cdef double waited
@@ -322,7 +323,9 @@ cdef inline uint32_t write_ack(Conn* c, uint8_t* out, uint32_t room, double now)
     length = c.numbers[i].last - c.numbers[i].first
     store_be16(out + 14, <uint16_t>min(length, <uint64_t>65535))
     room -= EXTENDED_ACK
-    while i > 0 and length <= 65535 and room >= EXTENDED_RANGE:
+    while lowest < i and c.numbers[lowest].told >= NUMBER_TELLS:
+        lowest += 1
+    while i > lowest and length <= 65535 and room >= EXTENDED_RANGE:
         i -= 1
         gap = c.numbers[i + 1].first - c.numbers[i].last - 1
         length = c.numbers[i].last - c.numbers[i].first
@@ -333,8 +336,6 @@ cdef inline uint32_t write_ack(Conn* c, uint8_t* out, uint32_t room, double now)
         c.numbers[i].told += 1
         ranges += 1
         room -= EXTENDED_RANGE
-    while c.number_count > 1 and c.numbers[0].told >= NUMBER_TELLS:
-        forget_numbers(c)
     return EXTENDED_ACK + EXTENDED_RANGE * ranges
 
 

@@ -7,9 +7,9 @@ from libc.string cimport memset
 
 from librats._core.octets cimport load_be16
 from librats._core.rudp_control cimport MODEL, Sample, control_acked, control_idle, control_timeout
-from librats._core.rudp_probe cimport SHRINK_AFTER, probe_acked, probe_lost, size_suspected
+from librats._core.rudp_probe cimport SHRINK_AFTER, SHRINK_TIME, probe_acked, probe_lost, size_suspected
 from librats._core.rudp_state cimport (
-    BASE_DATAGRAM, CAUSE_LOST, COMPAT_WINDOW, DONE, FLYING, LOST, NEVER, TOLD_WRITABLE, Chain, Conn, Sent, widened
+    BASE_DATAGRAM, CAUSE_LOST, COMPAT_WINDOW, DONE, FLYING, LOST, NEVER, REPLACED, TOLD_WRITABLE, Chain, Conn, Sent, widened
 )
 from librats._core.rudp_wire cimport (
     BODY_DATA, BODY_FIN, BODY_NONE, BODY_PING, DELAY_UNIT, EXTENDED_RANGE, FLAG_SACK, Packet
@@ -70,6 +70,24 @@ cdef inline void chain_remove(Conn* c, Chain* chain, uint64_t number) noexcept n
         sent_at(c, s.after).before = s.before
     else:
         chain.last = s.before
+
+
+cdef inline void chain_sort_in(Conn* c, Chain* chain, uint64_t number) noexcept nogil:
+    """Add a packet to a chain that is in the order of the numbers; it belongs near the end."""
+    cdef uint64_t before = chain.last
+    cdef Sent* s = sent_at(c, number)
+    while before > number:
+        before = sent_at(c, before).before
+    s.before = before
+    s.after = sent_at(c, before).after if before else chain.first
+    if before:
+        sent_at(c, before).after = number
+    else:
+        chain.first = number
+    if s.after:
+        sent_at(c, s.after).before = number
+    else:
+        chain.last = number
 
 
 cdef inline Sent* new_sent(Conn* c) noexcept nogil:
@@ -164,15 +182,14 @@ cdef inline void given_up(Conn* c, uint64_t number, Sample* sample, double now) 
     c.losses += 1
     if s.body == BODY_DATA or s.body == BODY_FIN:
         s.place = LOST
-        chain_add(c, &c.lost, number)
+        chain_sort_in(c, &c.lost, number)
     else:
         s.place = DONE
     if c.probe_number == number:
         probe_lost(c, now)
         return  # longer than the path takes: it says nothing of congestion
     if s.size > BASE_DATAGRAM:
-        c.shrinks += 1
-        if s.sends > SHRINK_AFTER and c.shrinks > SHRINK_AFTER:
+        if s.sends >= SHRINK_AFTER and now - c.long_at > max(4 * c.srtt, SHRINK_TIME):
             size_suspected(c, now)
     sample.lost += weight(s)
     if s.order > c.recover:
@@ -189,10 +206,16 @@ cdef inline void arrived_there(Conn* c, uint64_t number, double now, Sample* sam
         chain_remove(c, &c.flying, number)
         c.flight -= weight(s)
     else:
-        # It was not lost but late: wait longer from now on.
-        chain_remove(c, &c.lost, number)
+        if s.place == LOST:
+            chain_remove(c, &c.lost, number)
         if not s.probing and c.newest_acked > s.order:
+            # It was not lost but late: wait longer from now on (RFC 8985, 6.2).
             c.reorder = <uint32_t>min(max(c.newest_acked - s.order + 1, <uint64_t>c.reorder), <uint64_t>MOST_REORDER)
+            c.patience = min(c.patience + 0.25, 2.0)
+            c.late += 1
+        if s.place == REPLACED:
+            s.place = DONE
+            return
     s.place = DONE
     c.delivered += weight(s)
     c.delivered_at = now
@@ -200,17 +223,27 @@ cdef inline void arrived_there(Conn* c, uint64_t number, double now, Sample* sam
     if s.fin:
         c.fin_acked = True
     if s.size > BASE_DATAGRAM:
-        c.shrinks = 0
+        c.long_at = now
     if number == c.probe_number:
         probe_acked(c, now)
-    if s.order > newest[0]:
+    if s.order > newest[0] and (c.extended or s.sends == 1):
+        # Of what librats 2 sent again, nobody knows which of the two came.
         newest[0] = s.order
         sample.delivered_before = s.delivered
         sample.limited = s.limited
         sample.rate = max(s.sent_at - s.first_sent_at, now - s.delivered_at)
         c.first_sent_at = s.sent_at
-        if c.extended or s.sends == 1:
-            sample.rtt = now - s.sent_at
+        sample.rtt = now - s.sent_at
+
+
+cdef inline void drop_done(Conn* c, double now) noexcept nogil:
+    """Forget the oldest packets that are done with, and those replaced that are not to be heard of any more."""
+    cdef Sent* s
+    while c.first != c.next:
+        s = sent_at(c, c.first)
+        if s.place != DONE and (s.place != REPLACED or now - s.sent_at < 2 * c.srtt):
+            return
+        c.first += 1
 
 
 cdef inline void ack_begun(Conn* c, Sample* sample, double now) noexcept nogil:
@@ -226,8 +259,7 @@ cdef inline void ack_done(Conn* c, Sample* sample, uint64_t newest, double delay
     sample.rate = 0
     if newest > c.newest_acked:
         c.newest_acked = newest
-    while c.first != c.next and sent_at(c, c.first).place == DONE:
-        c.first += 1
+    drop_done(c, now)
     if sample.acked > 0:
         if sample.rtt > 0:
             # Keep the delay of the peer out of it, unless that would give less than the least seen.
@@ -242,6 +274,8 @@ cdef inline void ack_done(Conn* c, Sample* sample, uint64_t newest, double delay
         if c.limited_until and c.delivered > c.limited_until:
             c.limited_until = 0
     find_lost(c, sample, now)
+    if not c.extended:
+        find_lost_again(c, sample, now)
     sample.in_recovery = c.newest_acked < c.recover
     sample.srtt = c.srtt
     sample.least_rtt = c.least_rtt
@@ -267,7 +301,7 @@ cdef inline uint64_t out_room(const Conn* c) noexcept nogil:
 
 cdef inline void find_lost(Conn* c, Sample* sample, double now) noexcept nogil:
     """RFC 9002, 6.1: what was sent well before something that has come."""
-    cdef double late = max(1.125 * max(c.srtt, c.latest_rtt), 0.001)
+    cdef double late = max(c.patience * max(c.srtt, c.latest_rtt), 0.001)
     cdef uint64_t number = c.flying.first
     cdef uint64_t after
     cdef Sent* s
@@ -282,6 +316,16 @@ cdef inline void find_lost(Conn* c, Sample* sample, double now) noexcept nogil:
             return
         given_up(c, number, sample, now)
         number = after
+
+
+cdef inline void find_lost_again(Conn* c, Sample* sample, double now) noexcept nogil:
+    """The hole at the head, sent again longer ago than its acknowledgement takes: in librats 2 nothing else tells."""
+    cdef Sent* s
+    if c.first == c.next or c.newest_acked == 0:
+        return
+    s = sent_at(c, c.first)
+    if s.place == FLYING and s.sends > 1 and now - s.sent_at > 1.25 * max(c.srtt, c.latest_rtt) + 0.01:
+        given_up(c, c.first, sample, now)
 
 
 cdef inline void loss_time_come(Conn* c, double now) noexcept nogil:
@@ -313,13 +357,12 @@ cdef inline void timeout_come(Conn* c, double now) noexcept nogil:
             c.flight -= weight(s)
             s.place = LOST
             s.probing = True
-            chain_add(c, &c.lost, number)
+            chain_sort_in(c, &c.lost, number)
         return
     ack_begun(c, &sample, now)
     while c.flying.first:
         given_up(c, c.flying.first, &sample, now)
-    while c.first != c.next and sent_at(c, c.first).place == DONE:
-        c.first += 1
+    drop_done(c, now)
     if c.lost.first == 0:
         c.pings = 1
     c.loss_at = NEVER
@@ -382,7 +425,7 @@ cdef inline bint acked_by_numbers(Conn* c, const Packet* p, double now) noexcept
     low = high - min(<uint64_t>p.first_range, high)
     for i in range(-1, p.ranges):
         if i >= 0:
-            if low <= <uint64_t>load_be16(p.more + EXTENDED_RANGE * i) + 1 + c.first:
+            if low < <uint64_t>load_be16(p.more + EXTENDED_RANGE * i) + 1 + c.first:
                 break
             high = low - 1 - load_be16(p.more + EXTENDED_RANGE * i)
             low = high - min(<uint64_t>load_be16(p.more + EXTENDED_RANGE * i + 2), high)

@@ -45,6 +45,7 @@ cdef enum:
     FLYING = 1
     LOST = 2
     DONE = 3
+    REPLACED = 4  # taken for lost, and its bytes went out under another number
 
 cdef enum:
     COMPAT_PAYLOAD = 1200
@@ -204,6 +205,7 @@ cdef struct Conn:
     uint64_t limited_until
     uint64_t recover
     uint32_t reorder
+    double patience
     uint8_t window_full
     uint8_t force
     # Time.
@@ -281,10 +283,12 @@ cdef struct Conn:
     uint32_t probe_failed
     uint64_t probe_number
     int probe_tries
-    int shrinks
+    uint64_t probe_losses
+    double long_at
     double probe_due
     uint64_t retransmitted
     uint64_t losses
+    uint64_t late
     uint64_t sent_bytes
     uint64_t received_bytes
 

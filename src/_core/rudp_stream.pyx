@@ -122,6 +122,7 @@ cdef class RudpStream:
             "packets_sent": c.packets_out,
             "packets_received": c.packets_in,
             "packets_lost": c.losses,
+            "packets_late": c.late,
             "packets_repeated": c.retransmitted,
             "packets_forged": c.forged,
             "rtt": c.srtt,

@@ -292,6 +292,7 @@ cdef inline Conn* new_conn(
     c.told_limit = COMPAT_WINDOW
     c.tuned_at = now
     c.reorder = REORDER
+    c.patience = 1.125
     c.datagram = BASE_DATAGRAM
     c.datagram_most = m.settings.datagram_most
     c.probe_failed = 65536
