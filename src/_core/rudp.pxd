@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from librats._core.batches cimport librats_flow
+from librats._core.rudp_batches cimport Out
 from librats._core.rudp_state cimport Conn
 from librats._core.rudp_stream cimport RudpStream
 from librats._core.rudp_table cimport Mux
@@ -8,12 +9,6 @@ from librats._core.rudp_table cimport Mux
 cdef enum:
     MOST_OUT = 512  # packets that wait to be handed over
     ARENA = 327680
-
-
-cdef struct Out:
-    librats_flow flow
-    uint32_t start
-    uint32_t size
 
 
 cdef class RudpTable:

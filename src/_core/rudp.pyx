@@ -12,15 +12,15 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 import ipaddress
 
 from librats._core.batches cimport (
-    LIBRATS_HAS_LOCAL, LIBRATS_MAX_MESSAGES, librats_arrival, librats_arrivals, librats_flow, librats_inbox, librats_message,
-    librats_receive
+    LIBRATS_MAX_MESSAGES, librats_arrival, librats_arrivals, librats_flow, librats_inbox, librats_receive
 )
 from librats._core.datagram cimport BatchSocket
+from librats._core.rudp_batches cimport SOME_FOREIGN, Out, gather, same_bytes, take_arrival
 from librats._core.rudp_control cimport CUBIC, MODEL, YIELDING
 from librats._core.rudp_input cimport arrived
 from librats._core.rudp_output cimport after_round, give_up, next_packet, rearm, time_come
@@ -32,30 +32,17 @@ from librats._core.rudp_stream cimport RudpStream
 from librats._core.rudp_table cimport (
     SECRET_LIFE, Mux, find, free_conn, heap_sift, new_conn, next_told, next_touched, noise, sweep, touch
 )
-from librats._core.rudp_wire cimport is_ours
 
+from librats._core.rudp_packets import is_packet
 from librats.errors import UsageError
 from librats.types import Address
 
 cdef enum:
     KNOWN = 4096  # addresses remembered
-    MOST_SEGMENTS = 64
-    MOST_BYTES = 65487
-    MOST_PARTS = 512
     VISIT = 64  # packets of one connection before the next one has its turn
     MOST_ROUND = 4194304  # bytes that one call of `transmit` returns
 
-cdef enum:
-    NONE_FOREIGN = 0
-    ALL_FOREIGN = 1
-    SOME_FOREIGN = 2
-
 CONTROLS = {"model": MODEL, "cubic": CUBIC, "yielding": YIELDING}
-
-
-def is_packet(data: bytes) -> bool:
-    """Whether a datagram is of this protocol, by its first byte: 0x10 to 0x16."""
-    return len(data) > 0 and is_ours(<const uint8_t*>PyBytes_AS_STRING(<bytes>data), <uint32_t>len(data))
 
 
 @cython.final
@@ -369,7 +356,10 @@ cdef class RudpTable:
                     if self._out_count == 0:
                         return True
                     rounds += 1
-                parts = gather(socket, self._arena, self._out + self._out_at, self._out_count - self._out_at)
+                parts = gather(
+                    socket._outbox, socket._segments, self._arena, self._out + self._out_at,
+                    self._out_count - self._out_at
+                )
                 gone = socket._flush(parts >> 16)
                 self._out_at += gone
                 self._mux.counts.sent += gone
@@ -439,9 +429,11 @@ cdef class RudpTable:
             raise UsageError("the table was not made")
         if now - self._mux.secret_at >= SECRET_LIFE:
             # A cookie is good for one life of a secret to two.
-            secret = self._entropy.token_bytes(16)
+            secret = self._entropy.token_bytes(32)
             memcpy(self._mux.secrets + 16, self._mux.secrets, 16)
             memcpy(self._mux.secrets, PyBytes_AS_STRING(secret), 16)
+            if now - self._mux.secret_at >= 2 * SECRET_LIFE:
+                memcpy(self._mux.secrets + 16, PyBytes_AS_STRING(secret) + 16, 16)
             self._mux.secret_at = now
         return 0
 
@@ -480,8 +472,6 @@ cdef class RudpTable:
         return address
 
 
-# Addresses and batches.
-
 cdef bytes packed_flow(object address):
     """An address as the batches of datagrams have it; where it came from one, with the local end."""
     cdef librats_flow flow
@@ -503,63 +493,3 @@ cdef bytes packed_flow(object address):
     flow.family = 4 if len(raw) == 4 else 6
     flow.port = port
     return PyBytes_FromStringAndSize(<const char*>&flow, sizeof(flow))
-
-
-cdef inline bint same_bytes(const librats_flow* a, const librats_flow* b) noexcept nogil:
-    return memcmp(a, b, sizeof(librats_flow)) == 0
-
-
-cdef int take_arrival(Mux* m, librats_arrival* arrival, double now, uint64_t* taken) noexcept nogil:
-    """Take what one message of the kernel holds; tell whether some of it is of another protocol."""
-    cdef uint32_t step = arrival.segment if 0 < arrival.segment < arrival.size else arrival.size
-    cdef uint32_t at = 0
-    cdef uint32_t size
-    cdef int ours = 0
-    cdef int others = 0
-    cdef librats_flow flow = arrival.flow
-    if arrival.truncated or arrival.size == 0:
-        return ALL_FOREIGN
-    flow.marks &= LIBRATS_HAS_LOCAL
-    while at < arrival.size:
-        size = min(step, arrival.size - at)
-        if arrived(m, arrival.data + at, size, &flow, now):
-            ours += 1
-        else:
-            others += 1
-        at += size
-    taken[0] += ours
-    return NONE_FOREIGN if others == 0 else (ALL_FOREIGN if ours == 0 else SOME_FOREIGN)
-
-
-cdef int gather(BatchSocket socket, uint8_t* arena, Out* out, int count) noexcept:
-    """Fill the outbox of a socket with packets of one family; return how many messages << 16 | packets."""
-    cdef librats_message* message = NULL
-    cdef bint open = False
-    cdef size_t run = 0
-    cdef int messages = 0
-    cdef int n = 0
-    while n < count and n < MOST_PARTS:
-        if message != NULL and out[n].flow.family != message.flow.family:
-            break
-        socket._outbox.parts[n].data = arena + out[n].start
-        socket._outbox.parts[n].size = out[n].size
-        if (
-            open and out[n].size <= message.segment and message.parts < MOST_SEGMENTS
-            and run + out[n].size <= MOST_BYTES and same_bytes(&out[n].flow, &message.flow)
-        ):
-            message.parts += 1
-            run += out[n].size
-            open = out[n].size == message.segment
-        else:
-            if messages == LIBRATS_MAX_MESSAGES:
-                break
-            message = &socket._outbox.messages[messages]
-            messages += 1
-            message.flow = out[n].flow
-            message.first = <uint32_t>n
-            message.parts = 1
-            message.segment = out[n].size
-            run = out[n].size
-            open = socket._segments and run <= MOST_BYTES // 2
-        n += 1
-    return messages << 16 | n

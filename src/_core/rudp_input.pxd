@@ -249,6 +249,8 @@ cdef inline void take_extended(
         c.forged += 1
         m.counts.forged += 1
         return
+    if c.dialer and not c.heard_extended:
+        c.pings = 1  # so that what proves our address to the peer arrives for certain
     c.heard_extended = True
     heard(m, c, p, now)
     if has_come(c, number):
@@ -337,6 +339,8 @@ cdef inline void ask_way(Mux* m, Conn* c, const librats_flow* flow) noexcept nog
 
 cdef inline void peer_moved(Mux* m, Conn* c, const librats_flow* flow, double now) noexcept nogil:
     """The newest packet came from elsewhere: ask there, once for each packet at most, before anything else goes."""
+    if c.asked or (c.has_left and same_peer(&c.left, flow)):
+        return  # it may go on sending from where it is after we have chosen another way to it
     if c.challenge_out and same_peer(&c.candidate, flow) and now - c.asked_at < CHALLENGE_SPACING:
         return
     c.asked_at = now
@@ -348,6 +352,9 @@ cdef inline void moved(Mux* m, Conn* c, double now) noexcept nogil:
     c.challenge_out = False
     c.challenge_due = NEVER
     c.challenges_left = 0
+    c.has_left = c.asked
+    c.left = c.flow
+    c.asked = False
     if same_peer(&c.flow, &c.candidate):
         return
     c.flow = c.candidate

@@ -47,7 +47,8 @@ cdef inline uint32_t next_packet(Mux* m, Conn* c, double now, uint8_t* out, libr
         return 0
     to[0] = c.flow
     if c.reset_wanted:
-        size = write_reset(c, now, out)
+        if c.proven or c.packets_out < c.packets_in:
+            size = write_reset(c, now, out)
         remove(m, c)
         return size
     if c.state == OPENING:
@@ -82,7 +83,6 @@ cdef inline void give_up(Mux* m, Conn* c) noexcept nogil:
 
 cdef inline uint32_t write_reset(Conn* c, double now, uint8_t* out) noexcept nogil:
     cdef uint32_t size
-    c.reset_wanted = False
     if not c.agreed:
         return write_packet(out, RESET, 0, 0, c.send_id, 0, 0, 0)
     size = begin_extended(c, 0, BODY_RESET, now, out, False)
@@ -277,6 +277,8 @@ cdef inline uint32_t next_small(Conn* c, double now, uint8_t* out) noexcept nogi
     if not ack_wanted(c, now):
         return 0
     c.announce_due = NEVER
+    if not c.proven:
+        return write_ping(c, now, out, 0)  # who acknowledges this is where it says
     size = begin_extended(c, 0, BODY_NONE, now, out, True)
     ack_settled(c)
     return untracked(c, out, size, must_tag(c, BODY_NONE, 0))
@@ -448,6 +450,7 @@ cdef inline void time_come(Mux* m, Conn* c, double now) noexcept nogil:
     if c.challenge_due <= now:
         c.challenge_due = NEVER
         c.challenge_wanted = c.challenges_left > 0
+        c.asked = c.challenge_wanted
     if now >= c.spoke_at + m.settings.keep_alive:
         if not c.extended or c.proven:
             c.pings = 1

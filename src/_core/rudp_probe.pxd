@@ -45,7 +45,7 @@ cdef inline uint32_t next_size(const Conn* c) noexcept nogil:
 cdef inline bint probe_wanted(const Conn* c, double now) noexcept nogil:
     return (
         c.extended and c.probe_due <= now and c.probe_number == 0 and c.sent_bytes >= WORTH
-        and c.datagram < c.datagram_most and c.newest_acked >= c.recover
+        and c.datagram < c.datagram_most and c.agreed == c.has_key and c.newest_acked >= c.recover
     )
 
 

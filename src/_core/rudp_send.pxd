@@ -153,8 +153,8 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
     if c.timeouts < TAIL_PROBES:
         probe = FIRST_TIMEOUT
         if c.has_rtt:
-            probe = max(c.srtt + max(4 * c.rttvar, 0.00375) + PEER_ACK_DELAY, LEAST_PROBE)
-        return min(probe * (1 << c.timeouts), whole)
+            probe = c.srtt + max(4 * c.rttvar, 0.00375) + PEER_ACK_DELAY
+        return min(max(probe * (1 << c.timeouts), LEAST_PROBE), whole)
     for i in range(c.timeouts - TAIL_PROBES):
         whole = min(whole * 2, MOST_TIMEOUT)
     return whole
@@ -345,6 +345,8 @@ cdef inline void timeout_come(Conn* c, double now) noexcept nogil:
         return
     c.timer_at = now + timeout_of(c)
     c.force = True
+    if c.has_key and not c.agreed:
+        c.pings = 1  # the peer may have agreed, and drop what has no tag
     if c.timeouts <= TAIL_PROBES:
         if c.lost.first == 0:
             while number and sent_at(c, number).body != BODY_DATA and sent_at(c, number).body != BODY_FIN:

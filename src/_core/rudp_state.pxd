@@ -276,6 +276,9 @@ cdef struct Conn:
     double challenge_due
     double asked_at
     librats_flow candidate
+    uint8_t asked
+    uint8_t has_left
+    librats_flow left
     # How much a packet may hold.
     uint32_t datagram
     uint32_t datagram_most

@@ -329,6 +329,7 @@ cdef class RudpStream:
             return
         ask_way(self._mux, self._conn, <const librats_flow*>PyBytes_AS_STRING(packed))
         self._conn.challenges_left = CHALLENGE_TRIES
+        self._conn.asked = True
 
     def renumber(self, number: int, peer_number: int, offset: int = 0, peer_offset: int = 0):
         """Go on with other numbers and offsets, for tests of what happens when they pass 2**32; with nothing under way.

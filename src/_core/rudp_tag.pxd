@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from librats._core.octets cimport store_be32
 from librats._core.rudp_state cimport Conn
-from librats._core.rudp_wire cimport BODY_DATA, BODY_DATAGRAM, TAG
+from librats._core.rudp_wire cimport BODY_DATA, BODY_DATAGRAM, BODY_PING, TAG
 from librats._core.shorthash cimport short_hash, short_hash_wide
 
 
@@ -59,6 +59,6 @@ cdef inline bint must_tag(const Conn* c, uint8_t body, uint64_t offset) noexcept
     Until the peer is known to have the key, what was written before it was agreed goes without, and so do
     acknowledgements: the peer may need them to come to the key.
     """
-    if not c.has_key:
-        return False
-    return c.agreed or body == BODY_DATAGRAM or (body == BODY_DATA and offset >= c.mark)
+    if not c.has_key or c.agreed:
+        return c.has_key
+    return body == BODY_DATAGRAM or body == BODY_PING or (body == BODY_DATA and offset >= c.mark)
