@@ -16,7 +16,7 @@ from librats._core.rudp_state cimport (
     COMPAT_WINDOW, DONE, NEVER, OPEN, OPENING, REPLACED, TOLD_CLOSED, Conn, Sent, ring_drop, ring_get, same_peer, scrap_drop
 )
 from librats._core.rudp_table cimport Mux, close_conn, heap_sift, remove, tell, touch
-from librats._core.rudp_tag cimport must_tag, write_tag
+from librats._core.rudp_tag cimport drop_contexts, must_tag, write_tag
 from librats._core.rudp_wire cimport (
     ACK, BODY_CHALLENGE, BODY_DATA, BODY_DATAGRAM, BODY_FIN, BODY_NONE, BODY_PING, BODY_RESET, BODY_RESPONSE, COOKIE, DATA,
     EXTENDED_ACK, EXTENDED_HEADER, FIN, FLAG_ACK, FLAG_EXTENDED, FLAG_FIN, FLAG_TAG, HEADER, RESET, SYN, TAG, WITH_SACK,
@@ -203,8 +203,7 @@ cdef inline uint32_t seal_extended(Conn* c, uint8_t* out, uint32_t size, bint ta
     if not tagged:
         return size
     out[1] |= FLAG_TAG
-    write_tag(c, out, size, c.next)
-    return size + TAG
+    return size + TAG if write_tag(c, out, size, c.next) else 0
 
 
 cdef inline uint32_t untracked(Conn* c, uint8_t* out, uint32_t size, bint tagged) noexcept nogil:
@@ -462,6 +461,7 @@ cdef inline void time_come(Mux* m, Conn* c, double now) noexcept nogil:
 cdef inline void tidy(Conn* c, double now) noexcept nogil:
     """Give back memory that is not in use."""
     c.tidy_due = NEVER
+    drop_contexts(c)
     if c.out_start == c.out_end:
         ring_drop(&c.out)
     if c.in_start == c.in_far:

@@ -256,12 +256,10 @@ cdef struct Conn:
     # The tag.
     uint8_t has_key
     uint8_t agreed
-    uint8_t key_out[16]
-    uint8_t key_in[16]
-    uint8_t epoch_key_out[16]
-    uint8_t epoch_key_in[16]
-    uint32_t epoch_out
-    uint32_t epoch_in
+    uint8_t key_out[32]
+    uint8_t key_in[32]
+    void* long_out
+    void* long_in
     uint64_t mark
     Early* early
     int early_count

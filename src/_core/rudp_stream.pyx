@@ -15,13 +15,12 @@ from librats._core.rudp_state cimport (
     CLOSED, OPEN, OPENING, TOLD_READABLE, Conn, ring_get, ring_hold, ring_put, scrap_add, scrap_drop
 )
 from librats._core.rudp_table cimport Mux, bury, free_conn, noise, tell, touch
-from librats._core.rudp_tag cimport key_of_epoch
 from librats._core.rudp_wire cimport EXTENDED_HEADER, TAG
 
 from librats.errors import UsageError
 
 cdef enum:
-    KEY_SIZE = 16
+    KEY_SIZE = 32
     MOST_SCRAPS_OUT = 65536
 
 CONTROL_NAMES = {MODEL: "model", CUBIC: "cubic", YIELDING: "yielding"}
@@ -287,8 +286,8 @@ cdef class RudpStream:
         it wrote its last message, the other right after it read that, and before either writes anything more.
 
         Args:
-            sending: 16 bytes.
-            receiving: 16 bytes.
+            sending: 32 bytes.
+            receiving: 32 bytes.
             now: Seconds.
 
         Raises:
@@ -296,17 +295,13 @@ cdef class RudpStream:
         """
         cdef Conn* c = self._conn
         if len(sending) != KEY_SIZE or len(receiving) != KEY_SIZE:
-            raise UsageError("a key has 16 bytes")
+            raise UsageError("a key has 32 bytes")
         if c.has_key or not c.extended:
             raise UsageError("the stream has a key" if c.has_key else "the peer takes no tags")
         if c.removed:
             return
         memcpy(c.key_out, PyBytes_AS_STRING(sending), KEY_SIZE)
         memcpy(c.key_in, PyBytes_AS_STRING(receiving), KEY_SIZE)
-        c.epoch_out = <uint32_t>(c.next >> 32)
-        c.epoch_in = <uint32_t>(c.largest >> 32)
-        key_of_epoch(c.epoch_key_out, c.key_out, c.epoch_out)
-        key_of_epoch(c.epoch_key_in, c.key_in, c.epoch_in)
         c.mark = c.out_end
         c.has_key = True
         take_early(self._mux, c, now)

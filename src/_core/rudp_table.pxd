@@ -12,6 +12,7 @@ from librats._core.rudp_state cimport (
     BASE_DATAGRAM, CLOSED, COMPAT_WINDOW, NEVER, OPENING, TOLD_CLOSED, Conn, Early, ring_drop, scrap_drop
 )
 from librats._core.rudp_send cimport REORDER
+from librats._core.rudp_tag cimport forget_keys
 from librats._core.shorthash cimport short_hash
 
 cdef enum:
@@ -385,6 +386,7 @@ cdef inline void free_conn(Conn* c) noexcept nogil:
     drop_sending(c)
     drop_held(c)
     drop_early(c)
+    forget_keys(c)
     ring_drop(&c.in_)
     while c.scraps_in.first != NULL:
         scrap_drop(&c.scraps_in)

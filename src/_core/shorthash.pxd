@@ -4,4 +4,3 @@ cdef enum:
     SHORT_KEY = 16
 
 cdef uint64_t short_hash(const uint8_t* data, size_t size, const uint8_t* key) noexcept nogil
-cdef void short_hash_wide(const uint8_t* data, size_t size, const uint8_t* key, uint8_t* out) noexcept nogil

@@ -1,4 +1,4 @@
-"""SipHash-2-4, the keyed hash for short tags, cookies and tables, as libsodium has it.
+"""SipHash-2-4, the keyed hash for cookies and for numbers that nobody guesses, as libsodium has it.
 
 The functions are called through the addresses that PyNaCl's cffi module holds, like those of
 :mod:`librats._core.aead`; where they are missing, or ``LIBRATS_AEAD=bindings`` asks for it, ``nacl.bindings`` is.
@@ -17,37 +17,23 @@ ctypedef int (*hash_function)(uint8_t*, const uint8_t*, unsigned long long, cons
 
 # Written once, below, while this module is imported; read only ever after.
 cdef hash_function _hash = NULL
-cdef hash_function _wide = NULL
 
 
 cdef uint64_t short_hash(const uint8_t* data, size_t size, const uint8_t* key) noexcept nogil:
     """The 64 bits of SipHash-2-4, its first byte the highest; the key has 16 bytes."""
     cdef uint8_t out[8]
     if _hash == NULL:
-        _with_bindings(data, size, key, out, 8)
+        _with_bindings(data, size, key, out)
     else:
         _hash(out, data, size, key)
     return <uint64_t>load_be32(out) << 32 | load_be32(out + 4)
 
 
-cdef void short_hash_wide(const uint8_t* data, size_t size, const uint8_t* key, uint8_t* out) noexcept nogil:
-    """The 128 bits of SipHash-2-4-128; ``out`` takes 16 bytes, and may be the key."""
-    cdef uint8_t wide[16]
-    if _wide == NULL:
-        _with_bindings(data, size, key, wide, 16)
-    else:
-        _wide(wide, data, size, key)
-    memcpy(out, wide, 16)
-
-
-cdef void _with_bindings(
-    const uint8_t* data, size_t size, const uint8_t* key, uint8_t* out, int width
-) noexcept with gil:
-    cdef object call = (
-        nacl.bindings.crypto_shorthash_siphash24 if width == 8 else nacl.bindings.crypto_shorthash_siphashx24
+cdef void _with_bindings(const uint8_t* data, size_t size, const uint8_t* key, uint8_t* out) noexcept with gil:
+    cdef bytes found = nacl.bindings.crypto_shorthash_siphash24(
+        (<const char*>data)[:size] if size else b"", (<const char*>key)[:SHORT_KEY]
     )
-    cdef bytes found = call((<const char*>data)[:size] if size else b"", (<const char*>key)[:SHORT_KEY])
-    memcpy(out, PyBytes_AS_STRING(found), width)
+    memcpy(out, PyBytes_AS_STRING(found), 8)
 
 
 def siphash(data: bytes, key: bytes) -> bytes:
@@ -75,22 +61,19 @@ def siphash(data: bytes, key: bytes) -> bytes:
 
 def _load_libsodium():
     """Take libsodium's functions from PyNaCl, if they are there and give the right answers."""
-    global _hash, _wide
+    global _hash
     if BACKEND != "libsodium":
         return False
     try:
         from nacl._sodium import ffi, lib
 
-        narrow = int(ffi.cast("uintptr_t", ffi.addressof(lib, "crypto_shorthash_siphash24")))
-        wide = int(ffi.cast("uintptr_t", ffi.addressof(lib, "crypto_shorthash_siphashx24")))
+        address = int(ffi.cast("uintptr_t", ffi.addressof(lib, "crypto_shorthash_siphash24")))
     except (ImportError, AttributeError, TypeError):
         return False
-    _hash = <hash_function><uintptr_t>narrow
-    _wide = <hash_function><uintptr_t>wide
+    _hash = <hash_function><uintptr_t>address
     # The vector of the paper "SipHash: a fast short-input PRF", appendix A.
     if siphash(bytes(range(15)), bytes(range(16))) != bytes.fromhex("e545be4961ca29a1"):
         _hash = NULL
-        _wide = NULL
         return False
     return True
 

@@ -6,8 +6,8 @@ import pytest
 from tests.simulation.joined_tables import FILLER, MOVED, End, World
 from tests.unit.core.test_rudp_streams import KEY, OTHER_KEY, Pair
 
+from librats._core.aead import Cipher
 from librats._core.rudp_packets import parse, serialise
-from librats._core.shorthash import siphash
 from librats.errors import UsageError
 from librats.rudp.constants import Body, CloseCause, PacketKind
 from librats.types import Address
@@ -28,17 +28,9 @@ def test_once_agreed_every_packet_carries_its_tag() -> None:
     for end in (pair.a, pair.b):
         assert end.sent
         assert all(packet["tag"] is not None for packet in sent_by(end))
-    epoch_key = siphash_wide(KEY)
     for _, data in pair.a.sent:
-        assert len(epoch_key) == 16
-        assert data[-8:] == siphash(data[:-8], epoch_key)
-
-
-def siphash_wide(key: bytes) -> bytes:
-    """The key of the first 2**32 numbers: SipHash-2-4-128 of four zero bytes."""
-    import nacl.bindings  # noqa: PLC0415 - for this check only
-
-    return nacl.bindings.crypto_shorthash_siphashx24(bytes(4), key)
+        number = int.from_bytes(data[8:12])  # its upper half is 0 yet
+        assert data[-8:] == Cipher(KEY, number).seal(b"", data[:-8])[:8]
 
 
 def test_what_is_not_tagged_or_changed_on_the_way_changes_nothing() -> None:
@@ -171,10 +163,10 @@ def test_packets_that_come_before_the_key_are_kept() -> None:
     assert pair.far.is_agreed
 
 
-def test_a_key_is_given_once_and_has_sixteen_bytes() -> None:
+def test_a_key_is_given_once_and_has_thirty_two_bytes() -> None:
     pair = Pair()
     with pytest.raises(UsageError):
-        pair.near.set_key(KEY[:15], OTHER_KEY, 0.0)
+        pair.near.set_key(KEY[:31], OTHER_KEY, 0.0)
     pair.near.set_key(KEY, OTHER_KEY, pair.world.now)
     with pytest.raises(UsageError):
         pair.near.set_key(KEY, OTHER_KEY, pair.world.now)

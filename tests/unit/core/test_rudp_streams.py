@@ -29,7 +29,7 @@ from librats.rudp.config import DialTries, RudpConfig
 from librats.rudp.constants import CloseCause, CongestionControl, PacketKind, StreamEvent
 from librats.types import Address
 
-KEY, OTHER_KEY = bytes(range(16)), bytes(range(16, 32))
+KEY, OTHER_KEY = bytes(range(32)), bytes(range(32, 64))
 BOTH = pytest.mark.parametrize("extended", [True, False], ids=["ours", "librats2"])
 
 
