@@ -1,0 +1,3 @@
+HASH_BACKEND: str
+
+def siphash(data: bytes, key: bytes) -> bytes: ...
