@@ -22,15 +22,15 @@ from librats.meeting import LocalMeeting
 from librats.peers.access import Access, AccessList
 from librats.peers.arguments import DEFAULT, Default, check_timeout, encode_text
 from librats.peers.identity import Identity
-from librats.peers.manager import PeerManager
+from librats.peers.manager import TRANSPORT_TCP, TRANSPORT_UDP, PeerManager
 from librats.peers.peer import Peer
 from librats.peers.statistics import client_statistics
 from librats.peers.succession import encode_chain
 from librats.remembering import Remembering
+from librats.runtime.listening import Listening, listen
 from librats.runtime.network import Network, current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
-from librats.runtime.tcp import TcpListener
 from librats.services.nat import NatHandle
 from librats.services.stream import Stream
 from librats.session.frames import Kind
@@ -100,7 +100,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         self._nat = NatHandle(lambda: self._config.nat, self._running_network, self._tasks, self._access.learn_own)
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None
-        self._listener: TcpListener | None = None
+        self._listener: Listening | None = None
         self._meeting: LocalMeeting | None = None
         self._remembering: Remembering | None = None
         self._network: Network | None = None
@@ -158,11 +158,19 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             access=self._access,
         )
         self._interfaces = await network.interface_addresses()
-        listener = await network.listen_tcp(manager.incoming_link, self._config.listen_host, self._wanted_port)
+        listener = await listen(
+            network,
+            manager.incoming_link,
+            self._config.listen_host,
+            self._wanted_port,
+            transports=self._config.transports,
+        )
         self._manager, self._listener = manager, listener
-        self._connector = Connector(manager, network, self._config)
+        self._connector = Connector(manager, network, self._config, listener.udp)
         manager.listening = self.addresses
-        manager.paths.dial = network.dial_tcp
+        manager.transports = (TRANSPORT_TCP if listener.takes_tcp else 0) | (TRANSPORT_UDP if listener.udp else 0)
+        manager.paths.dial = self._connector.dial
+        manager.paths.methods = self._connector.methods
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
         if self._config.peer_exchange:
@@ -192,7 +200,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             manager.closing = True
             self._access.changed = None
             if self._listener is not None:
-                self._listener.close()
+                self._listener.stop_accepting()
             for iterator in list(self._iterators.values()):
                 iterator.close()
             if self._meeting is not None:
@@ -206,9 +214,12 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
                     await self._connector.close()
                 await manager.close()
             finally:
+                listener = self._listener
                 self._manager = self._connector = self._listener = None
                 try:
                     await self._tasks.close()
+                    if listener is not None:
+                        await listener.close()
                     if remembering is not None:
                         await remembering.close()
                 finally:

@@ -346,6 +346,10 @@ class RatsConfig:
     deny: tuple[str, ...] = ()
     """Peer ids and networks that are not talked to; see :attr:`librats.RatsClient.deny`."""
 
+    transports: tuple[str, ...] = ("tcp", "udp")
+    """What is listened on and dialled over, ``"tcp"`` and ``"udp"`` on the same port; the first is tried first, and the
+    other one where it has not worked after ``attempt_delay`` (TCP first) or after 1.2 seconds (UDP first)."""
+
     connect_timeout: float = 30.0
     """Seconds that ``connect`` tries, over all addresses."""
 
@@ -380,6 +384,9 @@ class RatsConfig:
             entries = getattr(self, name)
             texts = isinstance(entries, tuple) and all(isinstance(entry, str) for entry in entries)
             _require(texts, name, f"must be a tuple of texts, not {entries!r}")
+        named = isinstance(self.transports, tuple) and set(self.transports) <= {"tcp", "udp"}
+        once = named and 0 < len(self.transports) == len(set(self.transports))
+        _require(once, "transports", f"must name tcp, udp or both, not {self.transports!r}")
         _require_one_of(self, "encryption", Encryption)
         _require(isinstance(self.session, SessionConfig), "session", "must be a SessionConfig")
         _require(isinstance(self.reconnect, ReconnectConfig), "reconnect", "must be a ReconnectConfig")

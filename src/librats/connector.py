@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
@@ -15,6 +16,7 @@ from librats.errors import ConnectError, HandshakeError, PeerDenied, PeerLimitRe
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.runtime.network import Network
+from librats.runtime.rudp import RudpPort
 from librats.services.session import Link
 from librats.session.exchange import KnownPeer
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, Encryption
@@ -24,6 +26,10 @@ __all__ = ["Connector", "Target", "check_peer_id"]
 logger = logging.getLogger("librats.connector")
 
 MAX_ADDRESSES = 16
+UDP_FIRST_DELAY = 1.2
+"""Seconds until TCP is tried where UDP is tried first, as in librats 2 (LIBRATS2 wire, section 9.5)."""
+AFTER_REFUSAL = 0.1
+"""Seconds that a host which has refused TCP gets to answer over UDP, beyond a few round trips."""
 PEER_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -90,12 +96,18 @@ class Connector:
         manager: Where links become peers.
         network: The network to dial on.
         config: Timing and limits.
+        udp: The port from which to dial over UDP; None where that is not done.
     """
 
-    def __init__(self, manager: PeerManager, network: Network, config: RatsConfig) -> None:
+    def __init__(self, manager: PeerManager, network: Network, config: RatsConfig, udp: RudpPort | None = None) -> None:
         self._manager = manager
         self._network = network
         self._config = config
+        self._udp = udp
+        self.methods = tuple(
+            ConnectionMethod(name) for name in config.transports if udp is not None or name != ConnectionMethod.UDP
+        )
+        """How connections are made, the one that is tried first first."""
         self._under_way: dict[asyncio.Timeout, asyncio.Future[None]] = {}
         self._closed = False
 
@@ -107,6 +119,19 @@ class Connector:
                 deadline.reschedule(asyncio.get_running_loop().time())
         if self._under_way:
             await asyncio.wait(self._under_way.values())
+
+    async def dial(
+        self, factory: Callable[[], asyncio.BaseProtocol], address: Address, method: ConnectionMethod
+    ) -> None:
+        """Connect to one address, and give the connection to a protocol.
+
+        Raises:
+            OSError: The connection was refused or did not come about.
+        """
+        if method is ConnectionMethod.UDP and self._udp is not None:
+            await self._udp.dial(factory, address)
+        else:
+            await self._network.dial_tcp(factory, address)
 
     async def connect(
         self,
@@ -142,7 +167,7 @@ class Connector:
         if not self._manager.admission.has_place_for(expect_id or ""):
             self._manager.admission.refusals["max_peers"] += 1
             raise self._manager.admission.limit_reached()
-        race = _Race(self._manager, self._network, self._config, expect_id)
+        race = _Race(self, self._manager, self._config, expect_id)
         seconds = self._config.connect_timeout if timeout is None else timeout
         deadline = asyncio.timeout(seconds)
         done = self._under_way[deadline] = asyncio.get_running_loop().create_future()
@@ -206,64 +231,133 @@ def _interleaved(addresses: list[Address]) -> list[Address]:
     return [a for a in chain.from_iterable(zip_longest(first, second)) if a is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """One attempt of a race."""
+
+    start: float
+    """Seconds after the race's beginning, where nothing that runs has failed until then."""
+
+    address: Address
+    method: ConnectionMethod
+
+
 class _Race:
     """Attempts to reach one peer, of which the first to finish its handshake wins."""
 
-    def __init__(self, manager: PeerManager, network: Network, config: RatsConfig, expect_id: str | None) -> None:
+    def __init__(self, connector: Connector, manager: PeerManager, config: RatsConfig, expect_id: str | None) -> None:
+        self._connector = connector
         self._manager = manager
-        self._network = network
         self._config = config
         self._expect_id = expect_id
         self._loop = asyncio.get_running_loop()
-        self._running: dict[asyncio.Task[Link], Address] = {}
-        self._begun: dict[Address, float] = {}
+        self._running: dict[asyncio.Task[Link], _Try] = {}
+        self._begun: dict[_Try, float] = {}
+        self._refused: dict[str, float] = {}
         self.attempts: list[ConnectionAttempt] = []
         self.last_error: BaseException | None = None
         self.refused_here = False
 
+    def _plan(self, addresses: list[Address]) -> list[_Try]:
+        """Lay the attempts out in time: addresses as RFC 8305, section 5 has it, and at each one way after the other."""
+        methods = self._connector.methods
+        pause = UDP_FIRST_DELAY if methods[0] is ConnectionMethod.UDP else self._config.attempt_delay
+        tries = [
+            _Try(place * self._config.attempt_delay + turn * pause, address, method)
+            for place, address in enumerate(addresses)
+            for turn, method in enumerate(methods)
+        ]
+        return sorted(tries, key=lambda one: one.start)
+
     async def run(self, addresses: list[Address]) -> Link | None:
         """Start the attempts one after the other, and return the first link that is ready, or None."""
-        if len(addresses) == 1:
-            return await self._run_alone(addresses[0])
-        waiting = list(reversed(addresses))
+        first, *others = self._plan(addresses)
+        return await self._run_first(first, others)
+
+    async def _run_first(self, first: _Try, others: list[_Try]) -> Link | None:
+        """Make the first attempt in the task at hand, since another one would take turns of the loop to be heard of.
+
+        The others have a task of their own from when on their time has come.
+        """
+        rest: asyncio.Task[Link | None] | None = None
+        me = asyncio.current_task()
+        has_lost = False
+
+        def begin_others() -> None:
+            nonlocal rest
+            rest = self._loop.create_task(self._run_others(others), name="librats dial race")
+            rest.add_done_callback(others_done)
+
+        def others_done(task: asyncio.Task[Link | None]) -> None:
+            nonlocal has_lost
+            if me is not None and first in self._begun and not task.cancelled() and task.exception() is None:
+                has_lost = task.result() is not None
+                if has_lost:
+                    me.cancel()
+
+        self._begun[first] = self._loop.time()
+        timer = self._loop.call_later(others[0].start - first.start, begin_others) if others else None
+        try:
+            link = await self._attempt(first)
+        except asyncio.CancelledError:
+            if rest is None or not has_lost or me is None or me.uncancel() > 0:
+                await self._stop(rest)
+                raise
+            self._note(first, "another way was quicker")
+            return rest.result()
+        except Exception as error:
+            self._note(first, describe(error))
+            self.last_error = error
+        else:
+            self._note(first)
+            await self._stop(rest)
+            return link
+        finally:
+            if timer is not None:
+                timer.cancel()
+        try:
+            return await (rest if rest is not None else self._run_others(others))
+        except asyncio.CancelledError:
+            await self._stop(rest)
+            raise
+
+    @staticmethod
+    async def _stop(task: asyncio.Task[Link | None] | None) -> None:
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run_others(self, tries: list[_Try]) -> Link | None:
+        waiting = list(reversed(tries))
         try:
             while waiting or self._running:
+                at_hand = None
                 if waiting:
-                    address = waiting.pop()
-                    self._begun[address] = self._loop.time()
-                    task = self._loop.create_task(self._attempt(address), name=f"librats dial {address}")
-                    self._running[task] = address
-                link = await self._first_done(self._config.attempt_delay if waiting else None)
+                    at_hand = waiting.pop()
+                    self._begun[at_hand] = self._loop.time()
+                    task = self._loop.create_task(self._attempt(at_hand), name=f"librats dial {at_hand.address}")
+                    self._running[task] = at_hand
+                pause = waiting[-1].start - at_hand.start if waiting and at_hand is not None else None
+                link = await self._first_done(pause)
                 if link is not None:
-                    self.give_up("another address was quicker")
                     return link
         finally:
             tasks = list(self._running)
-            for task in tasks:
+            for task, one in list(self._running.items()):
                 task.cancel()
+                if one in self._begun:
+                    self._note(one, "another address was quicker")
             if tasks:
                 await asyncio.wait(tasks)
         return None
-
-    async def _run_alone(self, address: Address) -> Link | None:
-        """Make the only attempt, without a task that would take turns of the loop to be heard of."""
-        self._begun[address] = self._loop.time()
-        try:
-            link = await self._attempt(address)
-        except Exception as error:
-            self._note(address, describe(error))
-            self.last_error = error
-            return None
-        self._note(address)
-        return link
 
     async def _first_done(self, timeout: float | None) -> Link | None:
         done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         winner = None
         for task in [task for task in self._running if task in done]:
-            address = self._running.pop(task)
+            one = self._running.pop(task)
             error = task.exception()
-            self._note(address, "" if error is None else describe(error))
+            self._note(one, "" if error is None else describe(error))
             if error is None:
                 winner = winner or task.result()
             else:
@@ -272,17 +366,15 @@ class _Race:
 
     def give_up(self, why: str) -> None:
         """Note every attempt that is still running as given up."""
-        for address in list(self._begun):
-            self._note(address, why)
+        for one in list(self._begun):
+            self._note(one, why)
 
-    def _note(self, address: Address, error: str = "") -> None:
-        duration = self._loop.time() - self._begun.pop(address)
-        self.attempts.append(
-            ConnectionAttempt(address=address, method=ConnectionMethod.TCP, duration=duration, error=error)
-        )
+    def _note(self, one: _Try, error: str = "") -> None:
+        duration = self._loop.time() - self._begun.pop(one)
+        self.attempts.append(ConnectionAttempt(address=one.address, method=one.method, duration=duration, error=error))
 
-    async def _attempt(self, address: Address) -> Link:
-        denied = self._manager.admission.access.check_dial(address.host)
+    async def _attempt(self, one: _Try) -> Link:
+        denied = self._manager.admission.access.check_dial(one.address.host)
         if denied is not None:
             self._manager.admission.refusals[denied.limit] += 1
             self.refused_here = True
@@ -294,11 +386,15 @@ class _Race:
             made.append(self._manager.new_link(expect_id=self._expect_id))
             return made[-1]
 
+        seconds = self._patience(one)
         try:
-            async with asyncio.timeout(self._config.dial_timeout):
-                await self._network.dial_tcp(new_link, address)
+            async with asyncio.timeout(seconds):
+                await self._connector.dial(new_link, one.address, one.method)
         except TimeoutError:
-            raise HandshakeError(f"no connection within {self._config.dial_timeout:g} s") from None
+            raise HandshakeError(f"no connection within {seconds:g} s") from None
+        except ConnectionRefusedError:
+            self._refused[one.address.host] = self._loop.time() - self._begun[one]
+            raise
         link = made[-1]
         try:
             await link.settled
@@ -310,6 +406,13 @@ class _Race:
             self.refused_here = link.refused_here
             raise link.error or HandshakeError(link.reason[1])
         return link
+
+    def _patience(self, one: _Try) -> float:
+        """Return how long a connection may take; not long over UDP where the host has refused TCP already."""
+        refusal = self._refused.get(one.address.host)
+        if refusal is None or one.method is not ConnectionMethod.UDP:
+            return self._config.dial_timeout
+        return min(self._config.dial_timeout, AFTER_REFUSAL + 4 * refusal)
 
 
 def describe(error: BaseException) -> str:

@@ -124,6 +124,9 @@ class ConnectionMethod(StrEnum):
     TCP = "tcp"
     """Straight over TCP."""
 
+    UDP = "udp"
+    """Straight over UDP."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionAttempt:

@@ -37,14 +37,16 @@ from librats.session.order import InOrder, Order
 from librats.session.path_keys import Join
 from librats.session.plaintext import PlaintextOpening
 from librats.session.shared_limits import SharedLimits
-from librats.types import Address, Encryption, Entropy, PeerStats
+from librats.types import Address, ConnectionMethod, Encryption, Entropy, PeerStats
 
-__all__ = ["PeerManager"]
+__all__ = ["TRANSPORT_TCP", "TRANSPORT_UDP", "PeerManager"]
 
 logger = logging.getLogger("librats.peers")
 
 KEY_SIZE = 32
 TRANSPORT_TCP = 0x01
+TRANSPORT_UDP = 0x02
+"""What librats 2's identify says of how a node is reached (LIBRATS2 wire, section 5)."""
 MAX_KNOWN_ADDRESSES = 32
 
 
@@ -117,6 +119,8 @@ class PeerManager:
         """Who hears of sessions before the application does."""
         self.successions = b""
         """What each peer is told of the identities that we had before."""
+        self.transports = TRANSPORT_TCP
+        """What a librats 2 node is told of how we are reached."""
         self.listening: list[Address] = []
         """Where we take connections."""
         self.peers: dict[str, Peer] = {}
@@ -288,8 +292,8 @@ class PeerManager:
         return Identify(
             listen_port=self.listening[0].port if self.listening else 0,
             addresses=tuple(self.listening),
-            observed=Address(link.address.host, 0),
-            transports=TRANSPORT_TCP,
+            observed=link.address if link.method is ConnectionMethod.UDP else Address(link.address.host, 0),
+            transports=self.transports,
         ).encode()
 
     def identified(self, link: Link, identify: Identify) -> None:
@@ -399,6 +403,8 @@ class PeerManager:
         if old.own_id != link.own_id:
             # The peer takes them for links to two peers and leaves the choice to us: that of who we are now.
             winner, loser = link, old
+        elif link.speaks_librats2 and old.initiator == link.initiator and old.method is not link.method:
+            winner, loser = (link, old) if link.method is ConnectionMethod.UDP else (old, link)
         elif old.initiator == link.initiator:
             # The newest wins. Both sides may not see them in the same order, so only the one that dialled retires the
             # other; where the connection died behind our back, its silence ends it.

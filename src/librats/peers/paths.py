@@ -13,19 +13,23 @@ from librats.runtime.tasks import TaskSet
 from librats.services.joining import Joining, Leaving
 from librats.services.session import Link
 from librats.session.path_keys import Join
-from librats.types import Address
+from librats.types import Address, ConnectionMethod
 
 __all__ = ["Dial", "PathKeeper"]
 
 logger = logging.getLogger("librats.peers")
 
-Dial = Callable[[Callable[[], asyncio.BaseProtocol], Address], Awaitable[None]]
-"""Connects to an address and gives the connection to a protocol."""
+Dial = Callable[[Callable[[], asyncio.BaseProtocol], Address, ConnectionMethod], Awaitable[None]]
+"""Connects to an address, in that way, and gives the connection to a protocol."""
+
+Way = tuple[Address, ConnectionMethod]
 
 DIAL_TIMEOUT = 3.0
 RETRY_DELAY = 0.5
 MAX_RETRY_DELAY = 8.0
 MAX_CANDIDATES = 8
+STAGGER = 0.1
+"""Seconds between the starts of two tries."""
 UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - nothing listens there
 
 
@@ -44,6 +48,8 @@ class PathKeeper:
         self._rescues: set[Link] = set()
         self.dial: Dial | None = None
         """How connections are made; None where this side only waits for those of the peer."""
+        self.methods: tuple[ConnectionMethod, ...] = (ConnectionMethod.TCP,)
+        """How connections can be made."""
         self.moved = 0
         """How often a session has moved."""
 
@@ -101,16 +107,43 @@ class PathKeeper:
             self._rescues.discard(link)
 
     async def _move_anywhere(self, link: Link) -> bool:
-        """Try each address in turn, as long as there is need; tell whether one of them worked."""
-        for address in self._candidates(link):
-            if link.needs_path:
-                with contextlib.suppress(RatsError, OSError):
-                    await self.move(link, address)
+        """Try every way at about the same time; tell whether one of them worked."""
+        running: set[asyncio.Task[bool]] = set()
+        ways = self._candidates(link)
+        try:
+            while (ways or running) and link.needs_path:
+                if ways:
+                    way = ways.pop(0)
+                    task = asyncio.get_running_loop().create_task(self._tries(link, way), name=f"librats path {way[0]}")
+                    running.add(task)
+                elif not running:
+                    break
+                done, running = await asyncio.wait(
+                    running, timeout=STAGGER if ways else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                if any(task.result() for task in done):
                     return True
+        finally:
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
         return False
 
-    async def move(self, link: Link, address: Address) -> None:
+    async def _tries(self, link: Link, way: Way) -> bool:
+        try:
+            await self.move(link, *way)
+        except (RatsError, OSError):
+            return False
+        return True
+
+    async def move(self, link: Link, address: Address, method: ConnectionMethod = ConnectionMethod.TCP) -> None:
         """Open a path to an address and go over to it.
+
+        Args:
+            link: The session's link.
+            address: Where the peer is.
+            method: How to get there.
 
         Raises:
             HandshakeError: The peer is not there, or does not want to.
@@ -122,7 +155,7 @@ class PathKeeper:
         joining: Joining = link.call_path()
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
-                await self.dial(lambda: joining, address)
+                await self.dial(lambda: joining, address, method)
                 await joining.done
         except TimeoutError:
             joining.fail(f"no connection within {DIAL_TIMEOUT:g} s")
@@ -132,8 +165,8 @@ class PathKeeper:
             raise
         self.moved += 1
 
-    def _candidates(self, link: Link) -> list[Address]:
-        """Where the peer may be, what is known best first."""
+    def _candidates(self, link: Link) -> list[Way]:
+        """How the peer may be reached, the way at hand last where it has stalled."""
         found = [] if link.dialed is None else [link.dialed]
         peer = self._peers.get(link.peer_id)
         if peer is not None and peer.hello is not None:
@@ -141,4 +174,6 @@ class PathKeeper:
                 with contextlib.suppress(RatsError):
                     address = Address.parse(text)
                     found.append(Address(link.address.host, address.port) if address.host in UNSPECIFIED else address)
-        return list(dict.fromkeys(found))[:MAX_CANDIDATES]
+        addresses = list(dict.fromkeys(found))[:MAX_CANDIDATES]
+        methods = sorted(self.methods, key=lambda method: method is link.method)
+        return [(address, method) for address in addresses for method in methods]

@@ -90,7 +90,7 @@ class Peer:
     @property
     def method(self) -> ConnectionMethod:
         """How the peer is reached."""
-        return ConnectionMethod.TCP
+        return self._link.method
 
     @property
     def is_connected(self) -> bool:

@@ -24,6 +24,9 @@ PUNCH_WAIT = 0.2
 DIAL_TRIES = 3
 DIAL_WAIT = 0.5
 
+FIRST_BYTE_TIMEOUT = 5.0
+"""Seconds after which a stream that somebody else has opened, and has sent nothing on, is given up."""
+
 
 class OpensDatagrams(Protocol):
     """The part of a network that opens UDP ports."""
@@ -53,6 +56,7 @@ class RudpPort:
         self._table = RudpTable(entropy=entropy, accepts=accept is not None, **options)
         self._transports: dict[int, RudpTransport] = {}
         self._dials: dict[int, tuple[RudpStream, asyncio.Future[RudpStream]]] = {}
+        self._silent: dict[int, tuple[RudpStream, float]] = {}
         self._endpoint: DatagramEndpoint | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -189,13 +193,41 @@ class RudpPort:
             for stream, what in self._table.events():
                 transport = self._transports.get(id(stream))
                 if transport is not None:
-                    transport.happened(what)
-                elif what & Happened.INCOMING and self._accept is not None:
-                    self._begin(stream, self._accept())
+                    self._tell(transport, what)
                 elif id(stream) in self._dials:
                     self._dial_answered(stream, what)
+                else:
+                    self._incoming(stream, what)
         finally:
             self._in_round = False
+
+    def _tell(self, transport: RudpTransport, what: int) -> None:
+        try:
+            transport.happened(what)
+        except Exception as error:  # of the protocol's; as with every transport of asyncio it ends the connection
+            context = {"message": "a protocol over UDP failed", "exception": error, "transport": transport}
+            self._loop.call_exception_handler(context)
+            transport.abort()
+
+    def _incoming(self, stream: RudpStream, what: int) -> None:
+        """Take a stream that somebody else has opened: it is worth a protocol once something has come on it."""
+        if what & Happened.CLOSED:
+            self._silent.pop(id(stream), None)
+        elif stream.readable or stream.has_ended:
+            self._silent.pop(id(stream), None)
+            if self._accept is not None:
+                self._begin(stream, self._accept())
+        elif id(stream) not in self._silent:
+            self._silent[id(stream)] = (stream, self._loop.time() + FIRST_BYTE_TIMEOUT)
+
+    def _part_with_silent(self) -> None:
+        now = self._loop.time()
+        while self._silent:
+            key, (stream, until) = next(iter(self._silent.items()))
+            if until > now:
+                break
+            del self._silent[key]
+            stream.reset()
 
     def _dial_answered(self, stream: RudpStream, what: int) -> None:
         _, done = self._dials[id(stream)]
@@ -231,6 +263,9 @@ class RudpPort:
 
     def _arm_timer(self) -> None:
         due = self._table.next_timer()
+        if self._silent:
+            until = next(iter(self._silent.values()))[1]
+            due = until if due is None else min(due, until)
         if due is None:
             return
         if self._timer is not None:
@@ -243,6 +278,7 @@ class RudpPort:
     def _on_timer(self) -> None:
         self._timer = None
         self._table.handle_timer(self._loop.time())
+        self._part_with_silent()
         self._round()
 
     # The end
@@ -254,6 +290,7 @@ class RudpPort:
         for _, done in self._dials.values():
             if not done.done():
                 done.set_exception(ConnectionAbortedError())
+        self._silent.clear()
         self._table.reset_all()
         self._send()
         for handle in (self._timer, self._sending):

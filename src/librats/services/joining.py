@@ -81,6 +81,7 @@ class Joining(asyncio.BufferedProtocol):
 
     def _move(self, path: PathOpened, transport: asyncio.Transport) -> None:
         self._timer.cancel()
+        self._link.tag_packets(transport, self._opening.epoch)
         self._link.take_path(self, transport, path, self._opening.leftover)
         self.done.set_result(None)
         self._link.joining_over(self)

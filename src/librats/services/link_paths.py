@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from librats.errors import HandshakeError, UsageError
+from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tcp import address_of
 from librats.services.joining import Joining, Leaving
 from librats.services.link_state import LinkState
@@ -13,17 +14,23 @@ from librats.session.frames import Reason
 from librats.session.machine import Session
 from librats.session.path_keys import Join
 from librats.session.path_opening import PathAnswer, PathCall, PathOpened
+from librats.types import ConnectionMethod
 
 if TYPE_CHECKING:
     from librats.services.session import Link
 
-__all__ = ["WRITE_HIGH", "WRITE_LOW", "LinkPaths"]
+__all__ = ["WRITE_HIGH", "WRITE_LOW", "LinkPaths", "method_of"]
 
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
 
 JOIN_TIMEOUT = 5.0
 """Seconds that the opening of a path may take."""
+
+
+def method_of(transport: asyncio.BaseTransport) -> ConnectionMethod:
+    """Return how a connection leads to the peer."""
+    return ConnectionMethod.UDP if isinstance(transport, RudpTransport) else ConnectionMethod.TCP
 
 
 class LinkPaths(LinkState):
@@ -103,7 +110,7 @@ class LinkPaths(LinkState):
     def makes_way_for(self, joining: Joining) -> bool:
         """Let a path be moved to, or not: of two that cross, that of the side which began the session goes first."""
         rivals = [other for other in self._joinings if other is not joining and other.has_switched]
-        if rivals and self.initiator != joining.is_call:
+        if rivals and (self.initiator != joining.is_call or rivals[0].is_call == joining.is_call):
             return False
         joining.has_switched = True
         for rival in rivals:
@@ -172,6 +179,7 @@ class LinkPaths(LinkState):
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         self.address = address_of(transport.get_extra_info("peername"))
+        self.method = method_of(transport)
         if joining.is_call:
             self.dialed = self.address
         self.local_address = address_of(transport.get_extra_info("sockname"))
@@ -183,6 +191,12 @@ class LinkPaths(LinkState):
         self._process()
         self._arm_timer()
         self._owner.path_changed(cast("Link", self), old_address)
+
+    def tag_packets(self, transport: asyncio.Transport, epoch: int) -> None:
+        """Let nobody else meddle with the packets of a path over UDP."""
+        session = self._session
+        if isinstance(transport, RudpTransport) and isinstance(session, Session) and session.path_keys is not None:
+            transport.set_key(*session.path_keys.tag_keys(epoch))
 
     # Without a path
 

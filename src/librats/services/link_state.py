@@ -19,7 +19,7 @@ from librats.session.opening import BlockOpening, Opened, PlainOpened
 from librats.session.opening_clock import OpeningClock
 from librats.session.order import LINK_ID_SIZE
 from librats.session.shared_limits import SharedLimits
-from librats.types import Address, Entropy
+from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
     from librats.services.joining import Joining
@@ -73,6 +73,7 @@ class LinkState:
         "initiator",
         "is_spare",
         "local_address",
+        "method",
         "opened",
         "own_id",
         "peer_id",
@@ -109,6 +110,8 @@ class LinkState:
         """Where the peer is, as the connection sees it."""
         self.dialed: Address | None = None
         """Where this side has dialled the peer last, or None."""
+        self.method = ConnectionMethod.TCP
+        """How the connection leads to the peer."""
         self.local_address = UNKNOWN
         """This side of the connection."""
         self.own_id = own_id

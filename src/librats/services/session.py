@@ -10,13 +10,14 @@ from librats.errors import HandshakeError, PeerNotConnected
 from librats.runtime.tcp import address_of
 from librats.services.link_events import LinkEvents
 from librats.services.link_opening import LinkOpening
-from librats.services.link_paths import WRITE_HIGH, WRITE_LOW, LinkPaths
+from librats.services.link_paths import WRITE_HIGH, WRITE_LOW, LinkPaths, method_of
 from librats.services.link_verbs import LinkVerbs
 from librats.session.events import StreamChanged
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
 from librats.session.opening import BlockOpening, Opened, PlainOpened
+from librats.types import ConnectionMethod
 
 __all__ = ["Link"]
 
@@ -48,6 +49,7 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
         # uvloop's transports have the methods, but not the class.
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        self.method = method_of(transport)
         self.address = address_of(transport.get_extra_info("peername") or ("", 0))
         self.local_address = address_of(transport.get_extra_info("sockname") or ("", 0))
         if self.initiator:
@@ -106,6 +108,11 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
         if leftover := opening.leftover:
             self._session.receive_data(leftover, now=now)
         self._unsent = opening.data_to_send()
+        if self.method is not ConnectionMethod.TCP and self._transport is not None:
+            # The last message of the handshake goes without a tag, everything behind it with one.
+            self._transport.write(self._unsent)
+            self._unsent = b""
+            self.tag_packets(self._transport, 0)
         self._processing = True  # what the owner has to say leaves below, in this turn of the loop
         try:
             self._owner.link_opened(self)

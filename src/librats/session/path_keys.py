@@ -71,5 +71,13 @@ class PathKeys:
         first, second = self._key(epoch, 0), self._key(epoch, 1)
         return (Cipher(first), Cipher(second)) if self._initiator else (Cipher(second), Cipher(first))
 
+    def tag_keys(self, epoch: int) -> tuple[bytes, bytes]:
+        """Return the keys of the tags of an epoch's packets where it goes over UDP: of what is sent and received."""
+        first, second = (
+            hmac.digest(self._secret, b"librats packet tag" + epoch.to_bytes(4) + bytes([direction]), "sha256")
+            for direction in (0, 1)
+        )
+        return (first, second) if self._initiator else (second, first)
+
     def _key(self, epoch: int, direction: int) -> bytes:
         return hmac.digest(self._secret, b"librats path key" + epoch.to_bytes(4) + bytes([direction]), "sha256")

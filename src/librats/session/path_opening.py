@@ -52,8 +52,10 @@ class PathOpening(BlockOpening):
     _hung_up = "it does not know the session any more, or takes no other path"
     _sizes: tuple[int, ...]
 
-    def __init__(self, sending: Cipher, receiving: Cipher) -> None:
+    def __init__(self, epoch: int, sending: Cipher, receiving: Cipher) -> None:
         super().__init__()
+        self.epoch = epoch
+        """The path's number."""
         self._sending = sending
         self._receiving = receiving
         self._step = 0
@@ -107,7 +109,7 @@ class PathCall(PathOpening):
 
     def __init__(self, keys: PathKeys) -> None:
         epoch = keys.next_epoch()
-        super().__init__(*keys.ciphers(epoch))
+        super().__init__(epoch, *keys.ciphers(epoch))
         head = keys.token + epoch.to_bytes(4)
         self._write_block(head + self._sending.seal(b"", LABEL + head))
         self._challenge = b""
@@ -151,7 +153,7 @@ class PathAnswer(PathOpening):
     def __init__(self, keys: PathKeys, join: Join, challenge: bytes) -> None:
         if not keys.accepts(join.epoch):
             raise HandshakeError(f"path {join.epoch} is not the peer's to open any more")
-        super().__init__(*keys.ciphers(join.epoch))
+        super().__init__(join.epoch, *keys.ciphers(join.epoch))
         head = join.token + join.epoch.to_bytes(4)
         try:
             self._receiving.open(join.tag, LABEL + head)
