@@ -15,7 +15,7 @@ from librats._core.byte_queue import ByteQueue
 from librats._core.framing import BlockWriter, FrameQueue
 from librats._core.inner import InnerQueue, InnerReader, InnerWriter
 from librats._core.messages import json_nests_deeper
-from librats._core.shortcut import Shortcut
+from librats._core.shortcut import Shortcut, encode_within
 from librats._core.unframing import BlockReader
 
 KEY = bytes(32)
@@ -114,3 +114,28 @@ def test_a_value_that_closes_it_while_it_is_encoded_is_not_taken() -> None:
     shortcut.open(ROOM)
     assert not shortcut.take("x", 1)
     assert len(queue) == 0
+
+
+def test_it_tells_how_much_waits_in_both_queues() -> None:
+    queue, beside = FrameQueue(), FrameQueue(replies=True)
+    shortcut = opened(queue, beside)
+    assert shortcut.queued == 0
+    assert shortcut.take("x", 1)
+    beside.add(0x20, 0, b"12345678")
+    assert shortcut.queued == len(queue) + len(beside) > len(queue)
+
+
+@given(values)
+def test_a_value_within_the_limits_is_encoded(value: Any) -> None:
+    text = encode(value)
+    fits = len(text) <= MAX_SIZE and not json_nests_deeper(text, MAX_DEPTH)
+    assert encode_within(encode, value, MAX_SIZE, MAX_DEPTH) == (text if fits else None)
+
+
+@pytest.mark.parametrize("form", [bytearray(b"1"), "1", None])
+def test_only_bytes_are_a_text(form: object) -> None:
+    assert encode_within(lambda value: form, 1, MAX_SIZE, MAX_DEPTH) is None  # type: ignore[arg-type, return-value]
+
+
+def test_what_cannot_be_encoded_has_no_text() -> None:
+    assert encode_within(encode, object(), MAX_SIZE, MAX_DEPTH) is None

@@ -105,7 +105,9 @@ class _Way(asyncio.Transport):
     def release(self) -> None:
         """Give the other side what was kept and everything that comes, as soon as it is written."""
         self._holding = False
-        self.feed_held()
+        held, self._held = self._held, []
+        for data in held:  # behind what was written before it was held, and may be under way yet
+            self._loop.call_soon(self._feed, data)
 
     def _feed(self, data: bytes) -> None:
         target = self._target
