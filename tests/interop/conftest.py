@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
+
 from tests.interop.coturn import TURNSERVER
 
-collect_ignore = [] if TURNSERVER else ["test_coturn.py"]
+NEEDED = {
+    "test_coturn.py": TURNSERVER,
+    "test_relay_uclient.py": shutil.which("turnutils_uclient"),
+    "test_relay_aioice.py": importlib.util.find_spec("aioice"),
+    "test_relay_aiortc.py": importlib.util.find_spec("aiortc"),
+}
+
+collect_ignore = [name for name, found in NEEDED.items() if not found]

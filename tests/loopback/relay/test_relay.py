@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.loopback.relay.clients import SHORT, TCP, WAIT, Peer, TurnClient
-from tests.loopback.relay.conftest import make_certificate
+from tests.reference.certificates import make_certificate
 
 from librats._core.stun import parse, serialise
 from librats.errors import ConfigError
@@ -231,9 +231,9 @@ async def test_connections_are_limited(start_relay: StartRelay) -> None:
 # TCP allocations, RFC 6062.
 
 
-def data_connection(server: Address, number: int) -> TurnClient:
+def data_connection(server: Address, number: int, transport: str = "tcp") -> TurnClient:
     """Return a connection that is joined with a peer's."""
-    client = TurnClient(server, "tcp")
+    client = TurnClient(server, transport)
     assert client.code(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, number)) == 0
     return client
 
@@ -266,6 +266,27 @@ async def test_a_client_connects_to_a_peer_through_the_relay(start_relay: StartR
                     assert data.read(100) == b""
 
     await run_in_thread(talk)
+
+
+async def test_the_end_of_a_tls_client_is_passed_on(
+    start_relay: StartRelay, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await start_relay(tls_listen=(Address("127.0.0.1", 0),), certificate=make_certificate(tmp_path))
+
+    def talk() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening, TurnClient(server.addresses[0], "tcp") as client:
+            client.allocate(transport=TCP)
+            answer = client.ask(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, listening.getsockname()))
+            accepted, _ = listening.accept()
+            with accepted:
+                accepted.settimeout(WAIT)
+                with data_connection(server.tls_addresses[0], answer.get(Attribute.CONNECTION_ID), "tls") as data:
+                    data.sock.sendall(b"last words")
+                assert accepted.recv(100) == b"last words"
+                assert accepted.recv(100) == b""
+
+    await run_in_thread(talk)
+    assert not caplog.records
 
 
 async def test_a_peer_may_end_its_side_before_the_client_comes(start_relay: StartRelay) -> None:
