@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from librats.errors import ConfigError, StoreError, UsageError
+from librats.turn.serving.alternates import Alternate
 from librats.turn.serving.peer_policy import IPNetwork, parse_network
 from librats.turn.serving.quotas import QuotaLimits
 from librats.turn.serving.tables import Settings
 from librats.types import Address
 
-__all__ = ["RelayConfig", "make_relay_config", "parse_listen", "parse_metrics", "parse_user", "read_relay_config"]
+__all__ = [
+    "RelayConfig",
+    "make_relay_config",
+    "parse_alternate",
+    "parse_listen",
+    "parse_metrics",
+    "parse_user",
+    "read_relay_config",
+]
 
 DEFAULT_PORT = 3478
 DEFAULT_TLS_PORT = 5349
@@ -45,6 +54,12 @@ class RelayConfig:
     alternate: Address | None = None
     """A second address of this machine, of another host and another port than the first of `listen`: with it, clients
     can find out how their NATs behave (RFC 5780)."""
+
+    try_alternate: tuple[Alternate, ...] = ()
+    """Other relays, to which clients over UDP and TCP are sent while this one drains or is full."""
+
+    try_alternate_tls: tuple[Alternate, ...] = ()
+    """Other relays, to which clients over TLS are sent while this one drains or is full."""
 
     relay_hosts: tuple[str, ...] = ()
     """The IP addresses to relay from; those it listens on where empty."""
@@ -201,6 +216,23 @@ def parse_listen(text: str, port: int = DEFAULT_PORT) -> tuple[Address, ...]:
     return (address,)
 
 
+def parse_alternate(text: str) -> Alternate:
+    """Read another relay: ``HOST:PORT``, or ``DOMAIN=HOST:PORT`` with the name that its certificate has.
+
+    Raises:
+        UsageError: It is neither, or HOST is no IP address.
+
+    Example:
+        >>> parse_alternate("relay.example.org=192.0.2.1:5349")
+        Alternate(address=Address(host='192.0.2.1', port=5349), domain='relay.example.org')
+    """
+    domain, _, place = text.strip().rpartition("=")
+    address = Address.parse(place)
+    if not address.is_literal or not address.port:
+        raise UsageError(f"not an IP address and port to send clients to: {place!r}")
+    return Alternate(address, domain)
+
+
 def parse_user(text: str) -> tuple[str, str]:
     """Read ``NAME:PASSWORD``.
 
@@ -282,6 +314,10 @@ def _port_range(value: Any) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def _alternates(value: Any) -> tuple[Alternate, ...]:
+    return tuple(parse_alternate(text) for text in _strings(value))
+
+
 def _networks(value: Any) -> tuple[IPNetwork, ...]:
     return tuple(parse_network(text) for text in _strings(value))
 
@@ -302,6 +338,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "certificate": lambda value: Path(_text(value)),
     "private_key": lambda value: Path(_text(value)),
     "alternate": lambda value: Address.parse(_text(value)),
+    "try_alternate": _alternates,
+    "try_alternate_tls": _alternates,
     "relay_hosts": _strings,
     "external_hosts": _texts_by_name,
     "relay_ports": _port_range,

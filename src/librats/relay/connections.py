@@ -117,6 +117,11 @@ class ClientConnection(_Joinable):
         if not self._hub.admit(self):
             transport.abort()
 
+    @property
+    def is_encrypted(self) -> bool:
+        """True where it is one of TLS."""
+        return self.transport is not None and self.transport.get_extra_info("sslcontext") is not None
+
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""
         if self.partner is not None:

@@ -24,6 +24,7 @@ from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
 from librats.runtime.relay_ports import RelayPortPool, open_listeners
 from librats.turn.serving.allocation import Observer
+from librats.turn.serving.alternates import Alternates
 from librats.turn.serving.answers import Refused
 from librats.turn.serving.authentication import Authenticator
 from librats.turn.serving.binding import Corner
@@ -115,7 +116,13 @@ class RelayServer:
         )
         self._own = [*own, *ports.hosts]
         self._quotas = Quotas(config.quotas, threading.Lock())
-        self._shared = Shared(settings=config.settings, policy=self._policy(config), quotas=self._quotas, ports=ports)
+        self._shared = Shared(
+            settings=config.settings,
+            policy=self._policy(config),
+            quotas=self._quotas,
+            ports=ports,
+            alternates=Alternates(config.try_alternate, config.try_alternate_tls),
+        )
         self._authenticator = None
         if not config.no_auth:
             nonces = Nonces(entropy=entropy, lifetime=config.nonce_lifetime)
@@ -232,6 +239,7 @@ class RelayServer:
             self._authenticator.credentials = _credentials(self.config)
         self._shared.policy = self._policy(self.config)
         self._shared.settings = self.config.settings
+        self._shared.alternates = Alternates(self.config.try_alternate, self.config.try_alternate_tls)
         self._quotas.limits = self.config.quotas
         return fixed
 

@@ -148,6 +148,7 @@ async def test_top_is_shown_on_standard_error(start: Start) -> None:
         (["--user", "a:b", "--tls", "127.0.0.1:0"], "tls_listen: needs a certificate"),
         (["--user", "a:b", "--certificate", "/nowhere.pem"], "certificate: cannot use"),
         (["--user", "a:b", "--alternate", "127.0.0.2:1"], "alternate"),
+        (["--user", "a:b", "--try-alternate", "relay.example.org:3478"], "not an IP address and port"),
         (["--user", "a:b", "--config", "/nowhere.toml"], "nowhere.toml"),
         (["--user", "a:b", "--listen", "192.0.2.1:1"], "cannot listen on 192.0.2.1:1"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 from librats._core.relay import unpack_address
 from librats.stun.constants import Attribute, ErrorCode
 from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP, Relay
-from librats.turn.serving.answers import Refused, number_in, octet_in, refuse_unless
+from librats.turn.serving.answers import Full, Refused, number_in, octet_in, refuse_unless
 from librats.turn.serving.mobility import Mobility
 from librats.turn.serving.request import Request
 from librats.turn.serving.tables import Shared, Tables
@@ -71,12 +71,12 @@ class Allocating:
             refuse_unless(not wanted.ticket)
         lifetime = self._lifetime(request)
         if shared.draining or len(tables.by_client) >= tables.capacity:
-            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+            raise Full
         account = None if request.login is None else request.login.account
         owner = "" if account is None else account.owner
         held = shared.quotas.take(owner)
         if held <= 0:
-            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY if held else ErrorCode.ALLOCATION_QUOTA_REACHED)
+            raise Full if held else Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
         try:
             relays, extra = self._open(request, wanted, transport)
         except Refused:
@@ -108,11 +108,11 @@ class Allocating:
         if wanted.reserve:
             pair = ports.open_pair(family, near=near)
             if pair is None:
-                raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+                raise Full
             return pair[:1], [(_RESERVATION_TOKEN, self._reserve(pair[1], now=request.now))]
         first = ports.open(family, near=near, even=wanted.even, transport=transport)
         if first is None:
-            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+            raise Full
         if wanted.additional is None:
             return (first,), []
         second = ports.open(wanted.additional, near=near, transport=transport) if ports.has(IPV6) else None

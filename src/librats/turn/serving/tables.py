@@ -7,6 +7,7 @@ from typing import Protocol
 
 from librats._core.relay import pack_address
 from librats.turn.serving.allocation import IPV4, IPV6, UDP, Allocation, Client, Observer, Relay, RelayPorts
+from librats.turn.serving.alternates import Alternates
 from librats.turn.serving.credentials import Account
 from librats.turn.serving.peer_policy import PeerPolicy, Verdict
 from librats.turn.serving.quotas import Quotas
@@ -111,6 +112,8 @@ class Shared:
     """Relays that wait for their client, and until when, by token."""
     draining: bool = False
     """Whether nothing new is allocated any more."""
+    alternates: Alternates = field(default_factory=Alternates)
+    """Where clients are sent for whom there is no room."""
 
     def judge(self, host: str, port: int) -> Verdict:
         """Tell whether a peer may be talked to; on the relay's own hosts, only what it relays from may."""
