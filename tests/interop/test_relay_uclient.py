@@ -32,6 +32,7 @@ LONG = {
     "udp with padding": ["-D"],
     "udp with more requests than it needs": ["-G"],
     "udp by indications, alone": ["-s", "-c"],
+    "udp by indications that ask not to be fragmented": ["-g", "-s"],
     "ipv4, as asked for": ["-X"],
     "client to client": ["-y"],
     "client to client by indications": ["-y", "-s"],

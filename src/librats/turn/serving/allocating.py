@@ -66,6 +66,9 @@ class Allocating:
         wanted = _Wanted(request) if _SELDOM.intersection(message.types()) else _NOTHING_SPECIAL
         if transport != UDP:
             self._check_tcp(request, transport, wanted)
+        if wanted.whole and not tables.plane.can_keep_whole:
+            # RFC 8656, 7.2: who cannot set the DF bit for some datagrams and not for others does not know it.
+            raise Refused(ErrorCode.UNKNOWN_ATTRIBUTE, (Attribute.UNKNOWN_ATTRIBUTES, (_DONT_FRAGMENT,)))
         if wanted.ticket is not None:
             refuse_unless(shared.settings.mobility, ErrorCode.MOBILITY_FORBIDDEN)
             refuse_unless(not wanted.ticket)
@@ -95,7 +98,7 @@ class Allocating:
     def _check_tcp(request: Request, transport: int, wanted: _Wanted) -> None:
         """Refuse a TCP allocation where there cannot be one (RFC 6062, 5.1), and every other transport."""
         refuse_unless(transport == TCP, ErrorCode.UNSUPPORTED_TRANSPORT_PROTOCOL)
-        refuse_unless(request.client.is_stream and not wanted.even and wanted.token is None)
+        refuse_unless(request.client.is_stream and not (wanted.even or wanted.whole) and wanted.token is None)
 
     def _open(self, request: Request, wanted: _Wanted, transport: int) -> tuple[tuple[Relay, ...], _Attributes]:
         """Return the sockets that a request asks for, and what the answer says of them besides."""
@@ -188,20 +191,18 @@ class _Wanted:
         Refused: What it asks for does not go together.
     """
 
-    __slots__ = ("additional", "even", "family", "reserve", "ticket", "token")
+    __slots__ = ("additional", "even", "family", "reserve", "ticket", "token", "whole")
 
     def __init__(self, request: Request | None) -> None:
         self.token: bytes | None = None
         self.family: int | None = None
         self.additional: int | None = None
         self.ticket: bytes | None = None
-        self.even = self.reserve = False
+        self.even = self.reserve = self.whole = False
         if request is None:
             return
         message = request.message
-        if message.raw(_DONT_FRAGMENT) is not None:
-            # RFC 8656, 7.2: who cannot set the DF bit for some datagrams and not for others does not know it.
-            raise Refused(ErrorCode.UNKNOWN_ATTRIBUTE, (Attribute.UNKNOWN_ATTRIBUTES, (_DONT_FRAGMENT,)))
+        self.whole = message.raw(_DONT_FRAGMENT) is not None
         self.token = message.raw(_RESERVATION_TOKEN)
         self.family = octet_in(message, _REQUESTED_FAMILY)
         self.additional = octet_in(message, _ADDITIONAL_FAMILY)

@@ -23,6 +23,10 @@ _IPV4_MARK = pack_address("0.0.0.0", 0)[:2]  # noqa: S104 - only for its family
 class DataPlane(Protocol):
     """What the tables tell the compiled data plane, :class:`librats._core.relay.Plane`."""
 
+    @property
+    def can_keep_whole(self) -> bool:
+        """Whether it can keep single datagrams from being fragmented."""
+
     def add_allocation(
         self, number: int, listener: int, client: bytes, relay_fd: int, expires: float, local: bytes
     ) -> None:
