@@ -6,9 +6,11 @@ import importlib.util
 import shutil
 
 from tests.interop.coturn import TURNSERVER
+from tests.interop.redis_server import REDIS
 
 NEEDED = {
     "test_coturn.py": TURNSERVER,
+    "test_relay_fleet.py": REDIS,
     "test_relay_uclient.py": shutil.which("turnutils_uclient"),
     "test_relay_aioice.py": importlib.util.find_spec("aioice"),
     "test_relay_aiortc.py": importlib.util.find_spec("aiortc"),

@@ -31,7 +31,7 @@ STATISTICS_INTERVAL = 60.0
 _FIELDS = (
     *("listen", "tcp", "tls_listen", "certificate", "private_key", "alternate", "relay_hosts", "external_hosts"),
     *("relay_ports", "users", "secrets", "realm", "no_auth", "allow_peers", "deny_peers", "threads", "coalescing"),
-    *("drain_timeout", "metrics", "try_alternate", "try_alternate_tls"),
+    *("drain_timeout", "metrics", "try_alternate", "try_alternate_tls", "fleet"),
 )
 _QUOTAS = {
     "total_allocations": ("N", "allocations of all users together"),
@@ -141,6 +141,12 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         type=int,
         choices=(0, 50, 200),
         help="microseconds to wait for more packets while few come: saves CPU, costs latency (default: 0)",
+    )
+    group.add_argument(
+        "--fleet",
+        metavar="URL",
+        help="share the limits by user with the other relays of the realm through a Redis or Valkey server, "
+        "redis://HOST:PORT (default: off)",
     )
     _add_repeated(
         group,

@@ -28,6 +28,7 @@ __all__ = [
 
 DEFAULT_PORT = 3478
 DEFAULT_TLS_PORT = 5349
+_FLEET_SCHEMES = ("redis://", "rediss://", "unix://")
 _LAST_PORT = 65535
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a public server
 
@@ -112,6 +113,9 @@ class RelayConfig:
     metrics: Address | None = None
     """Where to serve ``/metrics`` and ``/health``; None for nowhere."""
 
+    fleet: str | None = field(default=None, repr=False)
+    """The URL of a Redis or Valkey server, through which relays of one realm share the quotas by user; None: none."""
+
     drain_timeout: float = 3600.0
     """Seconds that it waits, once told to stop, for the allocations there are."""
 
@@ -133,6 +137,8 @@ class RelayConfig:
         _require(not (self.no_auth and (self.users or self.secrets)), "no_auth", "goes without users and secrets")
         _require(self.coalescing >= 0, "coalescing", "must not be negative")
         _require(self.certificate is not None or not self.tls_listen, "tls_listen", "needs a certificate")
+        known = self.fleet is None or self.fleet.startswith(_FLEET_SCHEMES)
+        _require(known, "fleet", f"must begin with one of {', '.join(_FLEET_SCHEMES)}")
         if self.alternate is not None:
             self._check_alternate(self.alternate)
 
@@ -355,5 +361,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "max_allocations": _whole,
     "max_connections": _whole,
     "metrics": lambda value: parse_metrics(_text(value)),
+    "fleet": _text,
     "drain_timeout": _seconds,
 }

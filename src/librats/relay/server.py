@@ -15,14 +15,16 @@ from typing import Self
 from librats._core.relay import Plane
 from librats.errors import ConfigError
 from librats.relay.config import RelayConfig
+from librats.relay.fleet import Fleet
 from librats.relay.metrics import MetricsServer
-from librats.relay.statistics import RelayStatistics, sum_statistics
+from librats.relay.statistics import FleetStatistics, RelayStatistics, sum_statistics
 from librats.relay.stream_server import StreamServer, load_certificate, tls_context
 from librats.relay.tcp_allocations import TcpAllocations
 from librats.relay.worker import Worker
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
 from librats.runtime.relay_ports import RelayPortPool, open_listeners
+from librats.runtime.tasks import TaskSet
 from librats.turn.serving.allocation import Observer
 from librats.turn.serving.alternates import Alternates
 from librats.turn.serving.answers import Refused
@@ -74,6 +76,8 @@ class RelayServer:
         self._workers: list[Worker] = []
         self._streams: StreamServer | None = None
         self._metrics: MetricsServer | None = None
+        self._fleet: Fleet | None = None
+        self._tasks = TaskSet()
         self._tls: ssl.SSLContext | None = None
         self._certificate_age = 0
         self._listeners: list[int] = []
@@ -141,6 +145,9 @@ class RelayServer:
             )
             self._workers.append(Worker(plane, machine, self._fail))
         await self._start_streams(Mobility(key, len(opened)), entropy)
+        if config.fleet is not None:
+            self._fleet = Fleet(config.fleet, config.realm, self._quotas, entropy=entropy)
+            self._tasks.create(self._fleet.run(), name="keep count with the fleet")
         if config.metrics is not None:
             self._metrics = MetricsServer(self.statistics)
             self.metrics_address = await self._metrics.start(config.metrics)
@@ -184,6 +191,10 @@ class RelayServer:
         """End all allocations, and close the sockets."""
         if self._metrics is not None:
             self._metrics.close()
+        await self._tasks.close()
+        if self._fleet is not None:
+            await self._fleet.close()
+            self._fleet = None
         if self._streams is not None:
             await self._streams.close()
             self._streams.plane.close()
@@ -220,6 +231,7 @@ class RelayServer:
             users=self._quotas.by_owner(),
             connections=0 if self._streams is None else len(self._streams.connections),
             draining=self._shared.draining,
+            fleet=None if self._fleet is None else FleetStatistics(self._fleet.relays, self._fleet.failures),
         )
 
     def reload(self, config: RelayConfig) -> list[str]:
@@ -327,5 +339,5 @@ def _credentials(config: RelayConfig) -> Credentials:
 # What is bound to sockets and tables that were made at the start.
 _FIXED = (
     *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
-    *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics"),
+    *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
 )
