@@ -31,7 +31,7 @@ STATISTICS_INTERVAL = 60.0
 _FIELDS = (
     *("listen", "tcp", "tls_listen", "certificate", "private_key", "alternate", "relay_hosts", "external_hosts"),
     *("relay_ports", "users", "secrets", "realm", "no_auth", "allow_peers", "deny_peers", "threads", "coalescing"),
-    *("drain_timeout", "metrics", "try_alternate", "try_alternate_tls", "fleet"),
+    *("drain_timeout", "metrics", "try_alternate", "try_alternate_tls", "fleet", "shared_relay_socket"),
 )
 _QUOTAS = {
     "total_allocations": ("N", "allocations of all users together"),
@@ -105,6 +105,13 @@ def _add_addresses(group: argparse._ArgumentGroup) -> None:
         action=_Hosts,
         metavar="HOST=OUTSIDE",
         help="tell clients OUTSIDE instead of the relay address HOST; may be repeated",
+    )
+    group.add_argument(
+        "--shared-relay-socket",
+        action="store_true",
+        default=None,
+        help="relay for all clients of a thread from one port, and tell them apart by their peers: "
+        "a peer can be one client's at a time",
     )
     group.add_argument("--relay-ports", metavar="FIRST-LAST", help="ports to relay from (default: 10240-65535)")
 

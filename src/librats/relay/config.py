@@ -71,6 +71,10 @@ class RelayConfig:
     relay_ports: tuple[int, int] = (10240, _LAST_PORT)
     """The first and the last port to relay from."""
 
+    shared_relay_socket: bool = False
+    """Whether all allocations of a thread relay from one port of each host, and are told apart by their peers'
+    addresses and ports: no descriptor for each, and one allocation for a peer at a time."""
+
     realm: str = "rats"
     """The realm. A short one leaves room for SHA-256 in the answers to strangers."""
 
@@ -349,6 +353,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "relay_hosts": _strings,
     "external_hosts": _texts_by_name,
     "relay_ports": _port_range,
+    "shared_relay_socket": _switch,
     "realm": _text,
     "users": _texts_by_name,
     "secrets": _strings,

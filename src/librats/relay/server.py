@@ -24,6 +24,7 @@ from librats.relay.worker import Worker
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
 from librats.runtime.relay_ports import RelayPortPool, open_listeners
+from librats.runtime.shared_relays import SharedRelays
 from librats.runtime.tasks import TaskSet
 from librats.turn.serving.allocation import Observer
 from librats.turn.serving.alternates import Alternates
@@ -81,6 +82,7 @@ class RelayServer:
         self._tls: ssl.SSLContext | None = None
         self._certificate_age = 0
         self._listeners: list[int] = []
+        self._relays: list[SharedRelays] = []
         self._failed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -119,6 +121,7 @@ class RelayServer:
             self._relay_hosts(own), config.relay_ports, outside=dict(config.external_hosts), entropy=entropy
         )
         self._own = [*own, *ports.hosts]
+        self._ports = ports
         self._quotas = Quotas(config.quotas, threading.Lock())
         self._shared = Shared(
             settings=config.settings,
@@ -136,7 +139,7 @@ class RelayServer:
             plane = self._new_plane()
             listeners = [plane.add_listener(fd) for fd, _ in place]
             machine = Machine(
-                Tables(plane, self._shared, self._observer, capacity=config.max_allocations),
+                self._new_tables(plane),
                 self._authenticator,
                 Mobility(key, number),
                 entropy=entropy,
@@ -165,9 +168,8 @@ class RelayServer:
             return
         plane = self._new_plane()
         peers = TcpAllocations(entropy=entropy)
-        tables = Tables(plane, self._shared, self._observer, capacity=config.max_allocations, streams=peers)
         machine = peers.machine = Machine(
-            tables,
+            self._new_tables(plane, peers),
             self._authenticator,
             mobility,
             entropy=entropy,
@@ -187,6 +189,16 @@ class RelayServer:
             plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
         return plane
 
+    def _new_tables(self, plane: Plane, streams: TcpAllocations | None = None) -> Tables:
+        ports = None
+        if self.config.shared_relay_socket:
+            ports = SharedRelays(self._ports)
+            self._relays.append(ports)
+            for relay in ports.relays:
+                plane.share_relay(relay.fd)
+        capacity = self.config.max_allocations
+        return Tables(plane, self._shared, self._observer, capacity=capacity, streams=streams, ports=ports)
+
     async def close(self) -> None:
         """End all allocations, and close the sockets."""
         if self._metrics is not None:
@@ -203,6 +215,9 @@ class RelayServer:
             worker.stop()
             worker.plane.close()
             worker.machine.tables.shared.close()
+        for relays in self._relays:
+            relays.close_all()
+        self._relays.clear()
         for fd in self._listeners:
             os.close(fd)
         self._workers.clear()
@@ -295,8 +310,13 @@ class RelayServer:
             d: Corner(both, first, (d, c, b, a)),
         }
 
-    def _hander_over(self, here: int) -> Callable[[Ticket, Request], None]:
-        """Return the function that fetches an allocation from another thread for a client that has moved here."""
+    def _hander_over(self, here: int) -> Callable[[Ticket, Request], None] | None:
+        """Return the function that fetches an allocation from another thread for a client that has moved here.
+
+        There is none where each thread has relay sockets of its own that all its allocations share.
+        """
+        if self.config.shared_relay_socket:
+            return None
 
         def hand_over(ticket: Ticket, request: Request) -> None:
             there, taker = self._place(ticket.worker), self._place(here)
@@ -339,5 +359,6 @@ def _credentials(config: RelayConfig) -> Credentials:
 # What is bound to sockets and tables that were made at the start.
 _FIXED = (
     *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
+    "shared_relay_socket",
     *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
 )

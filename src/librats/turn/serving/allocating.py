@@ -102,7 +102,7 @@ class Allocating:
 
     def _open(self, request: Request, wanted: _Wanted, transport: int) -> tuple[tuple[Relay, ...], _Attributes]:
         """Return the sockets that a request asks for, and what the answer says of them besides."""
-        ports, near = self._shared.ports, request.client.local
+        ports, near = self._tables.ports, request.client.local
         if wanted.token is not None:
             return (self._take_reserved(wanted.token, now=request.now),), []
         family = wanted.family or IPV4
@@ -118,10 +118,11 @@ class Allocating:
             raise Full
         if wanted.additional is None:
             return (first,), []
-        second = ports.open(wanted.additional, near=near, transport=transport) if ports.has(IPV6) else None
+        can = ports.has(IPV6) and not self._tables.shares_relays
+        second = ports.open(wanted.additional, near=near, transport=transport) if can else None
         if second is not None:
             return (first, second), []
-        code = ErrorCode.INSUFFICIENT_CAPACITY if ports.has(IPV6) else ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED
+        code = ErrorCode.INSUFFICIENT_CAPACITY if can else ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED
         return (first,), [(Attribute.ADDRESS_ERROR_CODE, (wanted.additional, int(code), ""))]
 
     def refresh(self, request: Request) -> _Attributes:
