@@ -18,7 +18,7 @@ import pytest
 import librats
 
 PACKAGE = Path(__file__).parents[1] / "src" / "librats"
-SLOW_IMPORTS = frozenset({"ifaddr", "numpy", "rich", "zeroconf"})
+SLOW_IMPORTS = frozenset({"ifaddr", "numpy", "redis", "rich", "typing_extensions", "zeroconf"})
 
 
 def reexported_modules(init: str) -> list[str]:
