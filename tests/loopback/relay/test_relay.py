@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.loopback.relay.clients import SHORT, TCP, WAIT, Peer, TurnClient
+from tests.loopback.relay.clients import SHORT, TCP, UDP, WAIT, Peer, TurnClient
 from tests.reference.certificates import make_certificate
 
 from librats._core.stun import parse, serialise
@@ -90,6 +90,40 @@ async def test_one_allocation_relays_over_both_families(start_relay: StartRelay)
                 assert peer.receive() == b"out"
                 peer.send(b"back", address)
                 assert client.channel() == (0x4000 + number, b"back")
+
+    await run_in_thread(talk)
+
+
+async def test_a_pair_of_ports_is_had_by_two_clients(start_relay: StartRelay) -> None:
+    server = await start_relay(threads=2, settings=Settings(reservation_lifetime=0.5))
+
+    def talk() -> None:
+        where = server.addresses[0]
+        with TurnClient(where) as rtp, TurnClient(where, "tcp") as rtcp, TurnClient(where) as late, Peer() as peer:
+            answer = rtp.ask(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, UDP), (Attribute.EVEN_PORT, True))
+            host, port = answer.get(Attribute.XOR_RELAYED_ADDRESS)
+            token = (Attribute.RESERVATION_TOKEN, answer.get(Attribute.RESERVATION_TOKEN))
+            assert port % 2 == 0
+            assert rtcp.allocate(token) == (host, port + 1)
+            assert late.code(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, UDP), token) == 508
+            for client in (rtp, rtcp):
+                assert client.bind(0x4000, peer.address) == 0
+                client.send_channel(0x4000, b"out")
+                assert peer.receive() == b"out"
+            # One for which nobody comes is closed.
+            answer = late.ask(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, UDP), (Attribute.EVEN_PORT, True))
+            _, port = answer.get(Attribute.XOR_RELAYED_ADDRESS)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                with pytest.raises(OSError, match="in use"):
+                    sock.bind((host, port + 1))
+                deadline = time.monotonic() + WAIT
+                while True:
+                    try:
+                        sock.bind((host, port + 1))
+                        break
+                    except OSError:
+                        assert time.monotonic() < deadline
+                        time.sleep(0.05)
 
     await run_in_thread(talk)
 
