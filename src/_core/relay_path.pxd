@@ -9,8 +9,8 @@ from libc.string cimport memcpy, memset
 
 from librats._core.octets cimport load_be16
 from librats._core.relay_net cimport (
-    NET_CAN_KEEP_WHOLE, net_address, net_aim, net_datagram, net_flush, net_inbox, net_is_unspecified, net_outbox, net_piece, net_poller,
-    net_put, net_put_whole, net_same, net_sent, net_set_piece, net_socket, net_target,
+    NET_CAN_KEEP_WHOLE, net_address, net_aim, net_datagram, net_flush, net_inbox, net_is_unspecified, net_outbox,
+    net_piece, net_poller, net_put, net_put_whole, net_same, net_sent, net_set_piece, net_socket, net_target,
 )
 from librats._core.relay_tables cimport (
     SHARED_OWNER, Allocation, Bucket, Channel, Permission, Tables, allocation_at, channel_at, find_channel,
@@ -246,7 +246,8 @@ cdef inline uint32_t permission_for(
 # From clients.
 
 cdef inline void to_peer(
-    Path* s, uint32_t index, Allocation* a, uint32_t channel, const net_address* peer, uint8_t* data, uint32_t size, bint whole
+    Path* s, uint32_t index, Allocation* a, uint32_t channel, const net_address* peer, uint8_t* data, uint32_t size,
+    bint whole,
 ) noexcept nogil:
     cdef Channel* c = NULL
     cdef Permission* p

@@ -166,6 +166,7 @@ async def test_top_is_shown_on_standard_error(start: Start) -> None:
         (["--user", "a:b", "--certificate", "/nowhere.pem"], "certificate: cannot use"),
         (["--user", "a:b", "--alternate", "127.0.0.2:1"], "alternate"),
         (["--user", "a:b", "--try-alternate", "relay.example.org:3478"], "not an IP address and port"),
+        (["--user", "a:b", "--shared-relay-socket", "--relay-host", "192.0.2.1"], "cannot relay from 192.0.2.1"),
         (["--user", "a:b", "--fleet", "http://127.0.0.1"], "fleet: must begin with"),
         (["--user", "a:b", "--fleet", "redis://127.0.0.1:x"], "fleet: "),
         (["--user", "a:b", "--config", "/nowhere.toml"], "nowhere.toml"),
