@@ -115,7 +115,7 @@ class RelayPortPool:
                         raise ConfigError("relay_hosts", f"cannot relay from {ports.host}")
                     undo.callback(self.close, relay)
                     opened.append(relay)
-                    with socket.socket(fileno=os.dup(relay.fd)) as sock:
+                    with socket.socket(fileno=socket.dup(relay.fd)) as sock:
                         _make_room(sock, _RECEIVE_ROOM)
             undo.pop_all()
         return opened
