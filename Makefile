@@ -30,13 +30,13 @@ help: ## Show this list
 demo: $(VENV)/.installed ## Two nodes meet, talk and send a file
 	@$(BIN)/librats demo
 
-test: $(VENV)/.test ## Run the tests, except those that take minutes
+test: $(VENV)/.test $(VENV)/.interop ## Run the tests, except those that take minutes
 	@$(PY) -m pytest -q -m "not long" $(ARGS)
 
-test-long: $(VENV)/.test $(VENV)/.fuzz ## Run the tests that take minutes
+test-long: $(VENV)/.test $(VENV)/.interop $(VENV)/.fuzz ## Run the tests that take minutes
 	@$(PY) -m pytest -q -m long $(ARGS)
 
-coverage: $(VENV)/.test ## Run the tests and tell which lines and branches they reach; fail below 90 %
+coverage: $(VENV)/.test $(VENV)/.interop ## Run the tests and tell which lines and branches they reach; fail below 90 %
 	@rm -f .coverage .coverage.*
 	@$(PY) -m coverage run -m pytest -q -m "not long" $(ARGS)
 	@$(PY) -m coverage combine --quiet
@@ -114,6 +114,6 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml CMakeLists.txt
 	  -C build-dir=$(BUILD) -e '.[cli]'
 	@touch $@
 
-$(VENV)/.test $(VENV)/.fuzz $(VENV)/.bench $(VENV)/.lint $(VENV)/.docs $(VENV)/.dist: $(VENV)/.installed
+$(VENV)/.test $(VENV)/.interop $(VENV)/.fuzz $(VENV)/.bench $(VENV)/.lint $(VENV)/.docs $(VENV)/.dist: $(VENV)/.installed
 	@$(PIP) install --group $(patsubst .%,%,$(notdir $@))
 	@touch $@

@@ -18,7 +18,8 @@ import pytest
 import librats
 
 PACKAGE = Path(__file__).parents[1] / "src" / "librats"
-SLOW_IMPORTS = frozenset({"ifaddr", "numpy", "rich", "zeroconf"})
+SLOW_IMPORTS = frozenset({"ifaddr", "numpy", "redis", "rich", "zeroconf"})
+OPTIONAL = ["cryptography", "prometheus_client", "redis", "rich", "typing_extensions", "uvloop"]
 
 
 def reexported_modules(init: str) -> list[str]:
@@ -145,3 +146,12 @@ def test_importing_librats_loads_nothing_slow_or_optional(tmp_path: Path) -> Non
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert "librats" in loaded
     assert loaded & SLOW_IMPORTS == set()
+
+
+@pytest.mark.parametrize("module", ["librats", "librats.cli", "librats.relay.server"])
+def test_what_is_no_dependency_need_not_be_there(tmp_path: Path, module: str) -> None:
+    script = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL})); import {module}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

@@ -14,9 +14,9 @@ from libc.string cimport memcpy, memset
 
 from librats._core.octets cimport load_be16, store_be16
 from librats._core.relay_net cimport (
-    NET_EVENTS, net_address, net_close_inbox, net_close_poller, net_nap, net_now, net_open_inbox, net_open_outbox,
-    net_open_poller, net_prepare, net_read_host, net_set_host6, net_socket, net_unwatch, net_wait, net_wake, net_watch,
-    net_write_host,
+    NET_CAN_KEEP_WHOLE, NET_EVENTS, net_address, net_close_inbox, net_close_poller, net_nap, net_now, net_open_inbox,
+    net_open_outbox, net_open_poller, net_prepare, net_read_host, net_set_host6, net_socket, net_unwatch, net_wait,
+    net_wake, net_watch, net_write_host,
 )
 from librats._core.relay_path cimport (
     CHANNEL_HEAD, DROP_MALFORMED, DROP_NO_ALLOCATION, GROUPS, HEAD_ROOM, PACKETS, Group, Packet, Path, send_queued,
@@ -162,6 +162,11 @@ cdef class Plane:
             raise OSError("the system gives no more descriptors")
         self._closed = False
         self.portable = s.poller.portable
+
+    @property
+    def can_keep_whole(self):
+        """Whether the system sends single datagrams so that they are not fragmented, as DONT-FRAGMENT asks for."""
+        return bool(NET_CAN_KEEP_WHOLE)
 
     def close(self):
         """Give the plane's own descriptors back; the sockets are the caller's. Other calls are errors after that."""

@@ -51,6 +51,26 @@ typedef struct pollfd net_pollfd;
 #define NET_BATCHES 0
 #endif
 
+/* The options that keep datagrams in one piece, whatever the system believes of the path, and their value. */
+#ifdef _WIN32
+#define NET_WHOLE4 IP_DONTFRAGMENT
+#define NET_WHOLE6 IPV6_DONTFRAG
+#define NET_WHOLE_VALUE 1
+#elif defined(IP_MTU_DISCOVER) && defined(IP_PMTUDISC_PROBE) && defined(IPV6_MTU_DISCOVER)
+#define NET_WHOLE4 IP_MTU_DISCOVER
+#define NET_WHOLE6 IPV6_MTU_DISCOVER
+#define NET_WHOLE_VALUE IP_PMTUDISC_PROBE
+#elif defined(IP_DONTFRAG) && defined(IPV6_DONTFRAG)
+#define NET_WHOLE4 IP_DONTFRAG
+#define NET_WHOLE6 IPV6_DONTFRAG
+#define NET_WHOLE_VALUE 1
+#endif
+#ifdef NET_WHOLE4
+#define NET_CAN_KEEP_WHOLE 1
+#else
+#define NET_CAN_KEEP_WHOLE 0
+#endif
+
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
 #endif
@@ -810,6 +830,26 @@ static inline void net_put(net_outbox *o, const net_target *t, net_piece *pieces
 #else
     (void)size;
     net_count_one(o, net_send_one(o, t, pieces, count));
+#endif
+}
+
+/* Sends a packet at once, after those that wait, such that it arrives in one piece or not at all. */
+static void net_put_whole(net_outbox *o, const net_target *t, net_piece *pieces, int count) {
+#if NET_CAN_KEEP_WHOLE
+    int level = t->family == 4 ? IPPROTO_IP : IPPROTO_IPV6, name = t->family == 4 ? NET_WHOLE4 : NET_WHOLE6;
+    int whole = NET_WHOLE_VALUE, before = 0;
+    socklen_t size = sizeof before;
+    net_flush(o);
+    if (getsockopt(t->fd, level, name, (char *)&before, &size) != 0
+        || setsockopt(t->fd, level, name, (const char *)&whole, sizeof whole) != 0) {
+        o->counters->failed++;
+        return;
+    }
+    net_count_one(o, net_send_one(o, t, pieces, count));
+    setsockopt(t->fd, level, name, (const char *)&before, sizeof before);
+#else
+    (void)t, (void)pieces, (void)count;
+    o->counters->failed++;
 #endif
 }
 

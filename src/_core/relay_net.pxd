@@ -8,6 +8,7 @@ cdef extern from "relay_net.h" nogil:
         NET_HEADROOM
         NET_ROOM
         NET_EVENTS
+        NET_CAN_KEEP_WHOLE
 
     ctypedef struct net_address:
         uint16_t family
@@ -77,6 +78,7 @@ cdef extern from "relay_net.h" nogil:
     bint net_aim(net_target* t, int fd, int family, const net_address* to, const net_address* source) noexcept
     net_outbox* net_open_outbox(int portable, int joins, net_sent* counters) noexcept
     void net_put(net_outbox* o, const net_target* t, net_piece* pieces, int count, uint32_t size) noexcept
+    void net_put_whole(net_outbox* o, const net_target* t, net_piece* pieces, int count) noexcept
     void net_flush(net_outbox* o) noexcept
     int net_read_host(net_address* a, const char* text) noexcept
     void net_write_host(const net_address* a, char* text, size_t room) noexcept

@@ -9,8 +9,8 @@ from libc.string cimport memcpy, memset
 
 from librats._core.octets cimport load_be16
 from librats._core.relay_net cimport (
-    net_address, net_aim, net_datagram, net_flush, net_inbox, net_is_unspecified, net_outbox, net_piece, net_poller,
-    net_put, net_same, net_sent, net_set_piece, net_socket, net_target,
+    NET_CAN_KEEP_WHOLE, net_address, net_aim, net_datagram, net_flush, net_inbox, net_is_unspecified, net_outbox,
+    net_piece, net_poller, net_put, net_put_whole, net_same, net_sent, net_set_piece, net_socket, net_target,
 )
 from librats._core.relay_tables cimport (
     SHARED_OWNER, Allocation, Bucket, Channel, Permission, Tables, allocation_at, channel_at, find_channel,
@@ -54,7 +54,8 @@ cdef struct Packet:
     uint32_t next
     uint32_t head  # 1 + the number of a head that stands apart from the data; 0: none
     uint16_t head_size
-    uint16_t padding
+    uint8_t padding
+    uint8_t whole  # never to be fragmented
 
 
 cdef struct Group:
@@ -137,7 +138,10 @@ cdef inline void send_queued(Path* s) noexcept nogil:
             if p.padding:
                 net_set_piece(&pieces[n], zeros, p.padding)
                 n += 1
-            net_put(s.outbox, &g.target, pieces, n, p.head_size + p.size + p.padding)
+            if p.whole:
+                net_put_whole(s.outbox, &g.target, pieces, n)
+            else:
+                net_put(s.outbox, &g.target, pieces, n, p.head_size + p.size + p.padding)
             at = p.next
     net_flush(s.outbox)
     s.group_count = 0
@@ -154,6 +158,7 @@ cdef inline Packet* queue_packet(Path* s, uint32_t group) noexcept nogil:
     p.head = 0
     p.head_size = 0
     p.padding = 0
+    p.whole = 0
     if g.first:
         s.packets[g.last].next = s.packet_count
     else:
@@ -241,7 +246,8 @@ cdef inline uint32_t permission_for(
 # From clients.
 
 cdef inline void to_peer(
-    Path* s, uint32_t index, Allocation* a, uint32_t channel, const net_address* peer, uint8_t* data, uint32_t size
+    Path* s, uint32_t index, Allocation* a, uint32_t channel, const net_address* peer, uint8_t* data, uint32_t size,
+    bint whole,
 ) noexcept nogil:
     cdef Channel* c = NULL
     cdef Permission* p
@@ -277,6 +283,7 @@ cdef inline void to_peer(
     packet = queue_packet(s, group)
     packet.data = data
     packet.size = size
+    packet.whole = whole
     a.to_peer += 1
     a.to_peer_bytes += size
     s.to_peer += 1
@@ -301,7 +308,7 @@ cdef inline void take_channel_data(
         return
     a.last_channel = channel
     c = channel_at(&s.tables, channel)
-    to_peer(s, index, a, channel, &c.peer, p + CHANNEL_HEAD, length)
+    to_peer(s, index, a, channel, &c.peer, p + CHANNEL_HEAD, length, False)
 
 
 cdef inline void take_send(Path* s, uint32_t index, Allocation* a, uint8_t* p, uint32_t size) noexcept nogil:
@@ -309,8 +316,8 @@ cdef inline void take_send(Path* s, uint32_t index, Allocation* a, uint8_t* p, u
     cdef const uint8_t* data
     cdef uint32_t length = 0
     cdef SendReading reading = read_send(p, size, &peer, &data, &length)
-    if reading == SEND_SOUND:
-        to_peer(s, index, a, 0, &peer, <uint8_t*>data, length)
+    if reading == SEND_SOUND or (reading == SEND_DONT_FRAGMENT and NET_CAN_KEEP_WHOLE):
+        to_peer(s, index, a, 0, &peer, <uint8_t*>data, length, reading == SEND_DONT_FRAGMENT)
     elif reading == SEND_DONT_FRAGMENT:
         s.dropped[<int>DROP_DONT_FRAGMENT] += 1
     else:
@@ -480,7 +487,7 @@ cdef inline void to_client(
         used = write_channel_head(head, c.number, size)
     else:
         used = write_data_head(head, peer, size, s.transaction)
-        packet.padding = <uint16_t>(padded(size) - size)
+        packet.padding = <uint8_t>(padded(size) - size)
     packet.head = s.head_count
     packet.head_size = <uint16_t>used
 

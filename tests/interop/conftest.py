@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from tests.interop.coturn import TURNSERVER
+import importlib.util
+import shutil
 
-collect_ignore = [] if TURNSERVER else ["test_coturn.py"]
+from tests.interop.coturn import TURNSERVER
+from tests.interop.redis_server import REDIS
+
+NEEDED = {
+    "test_coturn.py": TURNSERVER,
+    "test_relay_fleet.py": REDIS,
+    "test_relay_uclient.py": shutil.which("turnutils_uclient"),
+    "test_relay_aioice.py": importlib.util.find_spec("aioice"),
+    "test_relay_aiortc.py": importlib.util.find_spec("aiortc"),
+}
+
+collect_ignore = [name for name, found in NEEDED.items() if not found]

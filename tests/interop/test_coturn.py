@@ -10,10 +10,11 @@ import hmac
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.interop.coturn import Coturn, make_certificate
+from tests.interop.coturn import Coturn
+from tests.reference.certificates import make_certificate
+from tests.reference.turn_talk import SECONDS, Events, Heard, exchange, peer_on
 
 from librats import (
     Address,
@@ -27,11 +28,9 @@ from librats import (
     TurnServer,
     TurnTcpAllocation,
 )
-from librats.runtime.network import current_network
 
 pytestmark = pytest.mark.interop
 
-SECONDS = 30.0
 USER = ("--lt-cred-mech", "--user=bob:secret")
 TRANSPORTS = ["udp", "tcp", "tls"]
 
@@ -52,61 +51,6 @@ async def coturn(tmp_path: Path) -> AsyncIterator[StartCoturn]:
     yield start
     for server in started:
         await server.kill()
-
-
-class Heard:
-    """What a receive callback was called with."""
-
-    def __init__(self) -> None:
-        self.datagrams: list[tuple[bytes, Address]] = []
-        self._came = asyncio.Event()
-
-    def __call__(self, batch: list[tuple[bytes, Any]]) -> None:
-        self.datagrams += [(data, Address(*source)) for data, source in batch]
-        self._came.set()
-
-    async def until(self, count: int) -> list[tuple[bytes, Address]]:
-        async with asyncio.timeout(SECONDS):
-            while len(self.datagrams) < count:
-                self._came.clear()
-                await self._came.wait()
-        return self.datagrams
-
-
-class Events:
-    def __init__(self) -> None:
-        self.seen: list[object] = []
-        self._came = asyncio.Event()
-
-    def __call__(self, event: object) -> None:
-        self.seen.append(event)
-        self._came.set()
-
-    async def until(self, kind: type, count: int = 1) -> None:
-        async with asyncio.timeout(SECONDS):
-            while sum(isinstance(event, kind) for event in self.seen) < count:
-                self._came.clear()
-                await self._came.wait()
-
-
-async def exchange(relay: TurnAllocation, heard: Heard, host: str = "127.0.0.1", rounds: int = 20) -> None:
-    """Send datagrams of many sizes to a peer on loopback, which sends them back, and compare."""
-    echoed = Heard()
-    peer = await current_network().open_datagram(host, receive=echoed)
-    try:
-        before = len(heard.datagrams)
-        sent = [bytes([number]) * (1 + 61 * number) for number in range(rounds)]
-        for data in sent:
-            assert relay.send(data, peer.local_address)
-            await echoed.until(len(echoed.datagrams) + 1)
-        assert [data for data, _ in echoed.datagrams] == sent
-        assert {source for _, source in echoed.datagrams} <= set(relay.relayed_addresses)
-        for data, source in echoed.datagrams:
-            assert peer.send(data, source)
-            await heard.until(len(heard.datagrams) + 1)
-        assert heard.datagrams[before:] == [(data, peer.local_address) for data in sent]
-    finally:
-        peer.close()
 
 
 @pytest.mark.parametrize("channels", [True, False], ids=["channels", "send"])
@@ -152,14 +96,11 @@ async def test_half_of_a_dual_allocation_is_used_where_coturn_gives_no_more(cotu
 
 async def test_a_burst_goes_through_a_bound_channel(coturn: StartCoturn) -> None:
     server = await coturn()
-    echoed = Heard()
-    peer = await current_network().open_datagram("127.0.0.1", receive=echoed)
-    async with await TurnAllocation.open(server.server()) as relay:
+    async with await TurnAllocation.open(server.server()) as relay, peer_on() as (echoed, peer):
         await relay.bind_channel(peer.local_address)
         data = [number.to_bytes(4, "big") * 40 for number in range(100)]
         assert relay.send_many([(item, peer.local_address) for item in data]) == 100
         assert [item for item, _ in await echoed.until(100)] == data
-    peer.close()
 
 
 async def test_a_wrong_password_and_a_forbidden_peer_are_told(coturn: StartCoturn) -> None:
@@ -208,10 +149,8 @@ async def test_nonces_become_stale(coturn: StartCoturn) -> None:
 async def test_a_killed_server_leaves_a_gap_and_no_error(coturn: StartCoturn, transport: str) -> None:
     server = await coturn()
     heard, events = Heard(), Events()
-    echoed = Heard()
-    peer = await current_network().open_datagram("127.0.0.1", receive=echoed)
     relay = await TurnAllocation.open(server.server(transport), receive=heard, on_event=events, keep_alive=0.5)
-    async with relay:
+    async with relay, peer_on() as (_, peer):
         await relay.bind_channel(peer.local_address)
         await server.kill()
         await asyncio.sleep(1.0)
@@ -225,7 +164,6 @@ async def test_a_killed_server_leaves_a_gap_and_no_error(coturn: StartCoturn, tr
                 await asyncio.sleep(0.05)
         assert heard.datagrams[0] == (b"are you there?", peer.local_address)
         await exchange(relay, heard, rounds=3)
-    peer.close()
 
 
 async def test_an_allocation_moves_to_another_port(coturn: StartCoturn) -> None:
@@ -290,7 +228,7 @@ async def test_another_server_is_followed(coturn: StartCoturn) -> None:
 
 async def test_a_certificate_of_somebody_else_is_refused(coturn: StartCoturn, tmp_path: Path) -> None:
     server = await coturn()
-    other, _ = make_certificate(tmp_path)
+    other = make_certificate(tmp_path)
     for ca_file in (other, None):
         config = TurnServer(
             host=server.host,

@@ -271,12 +271,15 @@ def test_optional_attributes_of_a_send_indication_are_passed_over(rig: Rig) -> N
     assert received(peer) == [b"odd"]
 
 
-def test_dont_fragment_is_refused(rig: Rig) -> None:
+def test_what_must_not_be_fragmented_is_forwarded_in_order(rig: Rig) -> None:
     peer = ready(rig)
-    rig.client_sends(send_indication(address_of(peer), b"whole", attribute(0x1A, b"")))
+    for number in range(6):
+        more = [attribute(0x1A, b"")] if number % 3 == 1 else []
+        rig.client_sends(send_indication(address_of(peer), b"%d" % number, *more))
     rig.settle()
-    assert received(peer) == []
-    assert rig.dropped("dont_fragment") == 1
+    assert received(peer) == [b"0", b"1", b"2", b"3", b"4", b"5"]
+    assert rig.plane.traffic(1)[0] == 6
+    assert rig.dropped("dont_fragment") == 0
 
 
 def test_a_stranger_cannot_use_an_allocation(rig: Rig) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.reference.turn_server import ReferenceServer
+from tests.reference.turn_talk import Heard, eventually, peer_on
 from tests.reference.turn_udp import TurnServerThread
 
 from librats import (
@@ -28,9 +28,7 @@ from librats import (
     TurnTcpAllocation,
     UsageError,
 )
-from librats.runtime.network import SystemNetwork, current_network
-
-SECONDS = 30.0
+from librats.runtime.network import SystemNetwork
 
 
 def config(thread: TurnServerThread, **fields: Any) -> TurnServer:
@@ -45,44 +43,9 @@ def thread() -> Iterator[TurnServerThread]:
         yield running
 
 
-class Peer:
-    """A datagram endpoint on loopback that keeps what comes."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[bytes, Address]] = []
-        self._came = asyncio.Event()
-
-    def receive(self, batch: list[tuple[bytes, Any]]) -> None:
-        self.heard += [(data, Address(*source)) for data, source in batch]
-        self._came.set()
-
-    async def until(self, count: int) -> list[tuple[bytes, Address]]:
-        async with asyncio.timeout(SECONDS):
-            while len(self.heard) < count:
-                self._came.clear()
-                await self._came.wait()
-        return self.heard
-
-
-@contextlib.asynccontextmanager
-async def peer_on(host: str) -> AsyncIterator[tuple[Peer, Any]]:
-    peer = Peer()
-    endpoint = await current_network().open_datagram(host, receive=peer.receive)
-    try:
-        yield peer, endpoint
-    finally:
-        endpoint.close()
-
-
-async def eventually(condition: Any) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 - there is no event for whatever a test waits for
-            await asyncio.sleep(0.01)
-
-
 async def test_both_families_are_relayed_together(thread: TurnServerThread) -> None:
-    ours = Peer()
-    async with await TurnAllocation.open(config(thread), receive=ours.receive, family="dual") as relay:
+    ours = Heard()
+    async with await TurnAllocation.open(config(thread), receive=ours, family="dual") as relay:
         assert [address.host for address in relay.local_addresses] == ["127.0.0.1", "::1"]
         for number, host in enumerate(("127.0.0.1", "::1")):
             async with peer_on(host) as (theirs, endpoint):
@@ -104,8 +67,8 @@ async def test_an_allocation_is_used_like_an_endpoint(thread: TurnServerThread) 
 
 async def test_a_gap_is_told_and_closes_by_itself(thread: TurnServerThread) -> None:
     events: list[object] = []
-    ours = Peer()
-    relay = await TurnAllocation.open(config(thread), receive=ours.receive, on_event=events.append, keep_alive=0.2)
+    ours = Heard()
+    relay = await TurnAllocation.open(config(thread), receive=ours, on_event=events.append, keep_alive=0.2)
     async with relay, peer_on("127.0.0.1") as (_, endpoint):
         await relay.create_permission("127.0.0.1")
         before = relay.relayed_address
@@ -118,8 +81,8 @@ async def test_a_gap_is_told_and_closes_by_itself(thread: TurnServerThread) -> N
 
 async def test_a_move_keeps_the_relayed_address(thread: TurnServerThread) -> None:
     events: list[object] = []
-    ours = Peer()
-    relay = await TurnAllocation.open(config(thread), receive=ours.receive, on_event=events.append, mobility=True)
+    ours = Heard()
+    relay = await TurnAllocation.open(config(thread), receive=ours, on_event=events.append, mobility=True)
     async with relay, peer_on("127.0.0.1") as (_, endpoint):
         await relay.create_permission("127.0.0.1")
         before, [client] = relay.relayed_address, thread.server.allocations
@@ -239,9 +202,10 @@ async def test_a_callback_that_fails_harms_nothing(thread: TurnServerThread) -> 
 
     async with await TurnAllocation.open(config(thread), receive=receive) as relay, peer_on("127.0.0.1") as (_, peer):
         await relay.create_permission("127.0.0.1")
-        for number in (1, 2):
-            peer.send(b"x", relay.relayed_address)
-            await eventually(lambda number=number: len(heard) == number)
+        peer.send(b"x", relay.relayed_address)
+        await eventually(lambda: len(heard) == 1)
+        peer.send(b"x", relay.relayed_address)
+        await eventually(lambda: len(heard) == 2)
         assert relay.is_allocated
     assert [str(problem["exception"]) for problem in problems] == ["not mine"] * 2
 

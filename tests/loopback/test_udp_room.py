@@ -1,28 +1,11 @@
-"""Endpoints in a network namespace, with several addresses, and a link on which nobody answers.
-
-Datagrams to a neighbour that does not answer wait for its link address in the kernel, and fill the send buffer.
-"""
+"""Endpoints in a network namespace, with several addresses, and a link on which nobody answers."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 
 import pytest
-
-SETUP = """
-ip link set lo up
-ip address add 10.99.0.7/32 dev lo
-ip address add fd00::1/128 dev lo
-ip address add fd00::2/128 dev lo
-ip link add left type veth peer name right
-ip address add 10.99.0.1/24 dev left
-ip link set left mtu 1500 up
-ip link set right up
-exec "$0" "$@"
-"""
+from tests.reference.namespaces import in_namespace, why_no_namespace
 
 FULL = """
 import asyncio, sys
@@ -97,23 +80,11 @@ asyncio.run(main())
 """
 
 
-def in_namespace(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["unshare", "--map-root-user", "--net", "sh", "-ec", SETUP, *command],  # noqa: S607 - wherever it is
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module", autouse=True)
 def namespaces() -> None:
     """Skip where no namespace can be had."""
-    if sys.platform != "linux" or not (shutil.which("unshare") and shutil.which("ip")):
-        pytest.skip("needs Linux, unshare and ip")
-    if in_namespace("true").returncode:
-        pytest.skip("network namespaces are not allowed here")
+    if why_not := why_no_namespace():
+        pytest.skip(why_not)
 
 
 @pytest.mark.parametrize("portable", ["0", "1"])

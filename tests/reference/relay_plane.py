@@ -126,7 +126,7 @@ def parse_send(message: bytes) -> tuple[str, bytes, bytes]:
     peer = xor_address(first[0x12], message) if 0x12 in first else None
     if peer is None or 0x13 not in first:
         return "malformed", b"", b""
-    return ("dont_fragment" if 0x1A in first else "sound"), peer, first[0x13]
+    return "sound", peer, first[0x13]
 
 
 def data_indication(peer: bytes, data: bytes) -> bytes:
@@ -142,7 +142,7 @@ def data_indication(peer: bytes, data: bytes) -> bytes:
 
 
 class ReferencePlane:
-    """The data plane by ``select``, one packet at a time."""
+    """The data plane by ``select``, one packet at a time, where systems can do what DONT-FRAGMENT asks for."""
 
     def __init__(self, *, max_allocations: int = 100_000, **_ignored: object) -> None:
         self.listeners: list[socket.socket] = []

@@ -14,6 +14,7 @@ from librats.relay.config import (
     DEFAULT_TLS_PORT,
     RelayConfig,
     make_relay_config,
+    parse_alternate,
     parse_listen,
     parse_metrics,
     parse_user,
@@ -30,7 +31,7 @@ STATISTICS_INTERVAL = 60.0
 _FIELDS = (
     *("listen", "tcp", "tls_listen", "certificate", "private_key", "alternate", "relay_hosts", "external_hosts"),
     *("relay_ports", "users", "secrets", "realm", "no_auth", "allow_peers", "deny_peers", "threads", "coalescing"),
-    *("drain_timeout", "metrics"),
+    *("drain_timeout", "metrics", "try_alternate", "try_alternate_tls", "fleet", "shared_relay_socket"),
 )
 _QUOTAS = {
     "total_allocations": ("N", "allocations of all users together"),
@@ -105,6 +106,13 @@ def _add_addresses(group: argparse._ArgumentGroup) -> None:
         metavar="HOST=OUTSIDE",
         help="tell clients OUTSIDE instead of the relay address HOST; may be repeated",
     )
+    group.add_argument(
+        "--shared-relay-socket",
+        action="store_true",
+        default=None,
+        help="relay for all clients of a thread from one port, and tell them apart by their peers: "
+        "a peer can be one client's at a time",
+    )
     group.add_argument("--relay-ports", metavar="FIRST-LAST", help="ports to relay from (default: 10240-65535)")
 
 
@@ -140,6 +148,28 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         type=int,
         choices=(0, 50, 200),
         help="microseconds to wait for more packets while few come: saves CPU, costs latency (default: 0)",
+    )
+    group.add_argument(
+        "--fleet",
+        metavar="URL",
+        help="share the limits by user with the other relays of the realm through a Redis or Valkey server, "
+        "redis://HOST:PORT (default: off)",
+    )
+    _add_repeated(
+        group,
+        "--try-alternate",
+        parse_alternate,
+        "HOST:PORT",
+        "another relay, to which clients over UDP and TCP are sent while this one drains or is full",
+        dest="try_alternate",
+    )
+    _add_repeated(
+        group,
+        "--try-alternate-tls",
+        parse_alternate,
+        "DOMAIN=HOST:PORT",
+        "the same for clients over TLS, with the name that the other relay's certificate has",
+        dest="try_alternate_tls",
     )
     group.add_argument(
         "--drain-timeout",

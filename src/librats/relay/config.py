@@ -10,15 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from librats.errors import ConfigError, StoreError, UsageError
+from librats.turn.serving.alternates import Alternate
 from librats.turn.serving.peer_policy import IPNetwork, parse_network
 from librats.turn.serving.quotas import QuotaLimits
 from librats.turn.serving.tables import Settings
 from librats.types import Address
 
-__all__ = ["RelayConfig", "make_relay_config", "parse_listen", "parse_metrics", "parse_user", "read_relay_config"]
+__all__ = [
+    "RelayConfig",
+    "make_relay_config",
+    "parse_alternate",
+    "parse_listen",
+    "parse_metrics",
+    "parse_user",
+    "read_relay_config",
+]
 
 DEFAULT_PORT = 3478
 DEFAULT_TLS_PORT = 5349
+_FLEET_SCHEMES = ("redis://", "rediss://", "unix://")
 _LAST_PORT = 65535
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a public server
 
@@ -46,6 +56,12 @@ class RelayConfig:
     """A second address of this machine, of another host and another port than the first of `listen`: with it, clients
     can find out how their NATs behave (RFC 5780)."""
 
+    try_alternate: tuple[Alternate, ...] = ()
+    """Other relays, to which clients over UDP and TCP are sent while this one drains or is full."""
+
+    try_alternate_tls: tuple[Alternate, ...] = ()
+    """Other relays, to which clients over TLS are sent while this one drains or is full."""
+
     relay_hosts: tuple[str, ...] = ()
     """The IP addresses to relay from; those it listens on where empty."""
 
@@ -54,6 +70,10 @@ class RelayConfig:
 
     relay_ports: tuple[int, int] = (10240, _LAST_PORT)
     """The first and the last port to relay from."""
+
+    shared_relay_socket: bool = False
+    """Whether all allocations of a thread relay from one port of each host, and are told apart by their peers'
+    addresses and ports: no descriptor for each, and one allocation for a peer at a time."""
 
     realm: str = "rats"
     """The realm. A short one leaves room for SHA-256 in the answers to strangers."""
@@ -97,6 +117,9 @@ class RelayConfig:
     metrics: Address | None = None
     """Where to serve ``/metrics`` and ``/health``; None for nowhere."""
 
+    fleet: str | None = field(default=None, repr=False)
+    """The URL of a Redis or Valkey server, through which relays of one realm share the quotas by user; None: none."""
+
     drain_timeout: float = 3600.0
     """Seconds that it waits, once told to stop, for the allocations there are."""
 
@@ -118,6 +141,8 @@ class RelayConfig:
         _require(not (self.no_auth and (self.users or self.secrets)), "no_auth", "goes without users and secrets")
         _require(self.coalescing >= 0, "coalescing", "must not be negative")
         _require(self.certificate is not None or not self.tls_listen, "tls_listen", "needs a certificate")
+        known = self.fleet is None or self.fleet.startswith(_FLEET_SCHEMES)
+        _require(known, "fleet", f"must begin with one of {', '.join(_FLEET_SCHEMES)}")
         if self.alternate is not None:
             self._check_alternate(self.alternate)
 
@@ -201,6 +226,23 @@ def parse_listen(text: str, port: int = DEFAULT_PORT) -> tuple[Address, ...]:
     return (address,)
 
 
+def parse_alternate(text: str) -> Alternate:
+    """Read another relay: ``HOST:PORT``, or ``DOMAIN=HOST:PORT`` with the name that its certificate has.
+
+    Raises:
+        UsageError: It is neither, or HOST is no IP address.
+
+    Example:
+        >>> parse_alternate("relay.example.org=192.0.2.1:5349")
+        Alternate(address=Address(host='192.0.2.1', port=5349), domain='relay.example.org')
+    """
+    domain, _, place = text.strip().rpartition("=")
+    address = Address.parse(place)
+    if not address.is_literal or not address.port:
+        raise UsageError(f"not an IP address and port to send clients to: {place!r}")
+    return Alternate(address, domain)
+
+
 def parse_user(text: str) -> tuple[str, str]:
     """Read ``NAME:PASSWORD``.
 
@@ -282,6 +324,10 @@ def _port_range(value: Any) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def _alternates(value: Any) -> tuple[Alternate, ...]:
+    return tuple(parse_alternate(text) for text in _strings(value))
+
+
 def _networks(value: Any) -> tuple[IPNetwork, ...]:
     return tuple(parse_network(text) for text in _strings(value))
 
@@ -302,9 +348,12 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "certificate": lambda value: Path(_text(value)),
     "private_key": lambda value: Path(_text(value)),
     "alternate": lambda value: Address.parse(_text(value)),
+    "try_alternate": _alternates,
+    "try_alternate_tls": _alternates,
     "relay_hosts": _strings,
     "external_hosts": _texts_by_name,
     "relay_ports": _port_range,
+    "shared_relay_socket": _switch,
     "realm": _text,
     "users": _texts_by_name,
     "secrets": _strings,
@@ -317,5 +366,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "max_allocations": _whole,
     "max_connections": _whole,
     "metrics": lambda value: parse_metrics(_text(value)),
+    "fleet": _text,
     "drain_timeout": _seconds,
 }

@@ -71,7 +71,7 @@ class _Joinable(asyncio.Protocol):
         if partner is None or partner.transport is None or not partner.transport.can_write_eof():
             return False
         partner.transport.write_eof()
-        return True
+        return self.transport is not None and self.transport.can_write_eof()  # TLS ends both directions at once
 
     def close(self) -> None:
         """Close once what is written has left."""
@@ -116,6 +116,11 @@ class ClientConnection(_Joinable):
         self.transport = transport
         if not self._hub.admit(self):
             transport.abort()
+
+    @property
+    def is_encrypted(self) -> bool:
+        """True where it is one of TLS."""
+        return self.transport is not None and self.transport.get_extra_info("sslcontext") is not None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""

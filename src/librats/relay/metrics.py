@@ -157,6 +157,10 @@ class _Collector:
         yield GaugeMetricFamily("librats_relay_draining", "Whether nothing new is allocated.", int(now.draining))
         yield CounterMetricFamily("librats_relay_malformed", "Messages that were none.", now.malformed)
         yield CounterMetricFamily("librats_relay_unanswered", "Requests over the limit of a source.", now.unanswered)
+        if now.fleet is not None:
+            relays, failures = now.fleet
+            yield GaugeMetricFamily("librats_relay_fleet_relays", "Relays of the fleet that are there.", relays)
+            yield CounterMetricFamily("librats_relay_fleet_failures", "Exchanges that did not come about.", failures)
         answers = CounterMetricFamily("librats_relay_answers", "Answers; code 0 is success.", labels=["method", "code"])
         for (method, code), count in sorted(now.answers.items()):
             answers.add_metric([method, str(code)], count)

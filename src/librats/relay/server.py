@@ -15,15 +15,19 @@ from typing import Self
 from librats._core.relay import Plane
 from librats.errors import ConfigError
 from librats.relay.config import RelayConfig
+from librats.relay.fleet import Fleet
 from librats.relay.metrics import MetricsServer
-from librats.relay.statistics import RelayStatistics, sum_statistics
+from librats.relay.statistics import FleetStatistics, RelayStatistics, sum_statistics
 from librats.relay.stream_server import StreamServer, load_certificate, tls_context
 from librats.relay.tcp_allocations import TcpAllocations
 from librats.relay.worker import Worker
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
 from librats.runtime.relay_ports import RelayPortPool, open_listeners
+from librats.runtime.shared_relays import SharedRelays
+from librats.runtime.tasks import TaskSet
 from librats.turn.serving.allocation import Observer
+from librats.turn.serving.alternates import Alternates
 from librats.turn.serving.answers import Refused
 from librats.turn.serving.authentication import Authenticator
 from librats.turn.serving.binding import Corner
@@ -73,9 +77,12 @@ class RelayServer:
         self._workers: list[Worker] = []
         self._streams: StreamServer | None = None
         self._metrics: MetricsServer | None = None
+        self._fleet: Fleet | None = None
+        self._tasks = TaskSet()
         self._tls: ssl.SSLContext | None = None
         self._certificate_age = 0
         self._listeners: list[int] = []
+        self._relays: list[SharedRelays] = []
         self._failed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -114,8 +121,15 @@ class RelayServer:
             self._relay_hosts(own), config.relay_ports, outside=dict(config.external_hosts), entropy=entropy
         )
         self._own = [*own, *ports.hosts]
+        self._ports = ports
         self._quotas = Quotas(config.quotas, threading.Lock())
-        self._shared = Shared(settings=config.settings, policy=self._policy(config), quotas=self._quotas, ports=ports)
+        self._shared = Shared(
+            settings=config.settings,
+            policy=self._policy(config),
+            quotas=self._quotas,
+            ports=ports,
+            alternates=Alternates(config.try_alternate, config.try_alternate_tls),
+        )
         self._authenticator = None
         if not config.no_auth:
             nonces = Nonces(entropy=entropy, lifetime=config.nonce_lifetime)
@@ -125,7 +139,7 @@ class RelayServer:
             plane = self._new_plane()
             listeners = [plane.add_listener(fd) for fd, _ in place]
             machine = Machine(
-                Tables(plane, self._shared, self._observer, capacity=config.max_allocations),
+                self._new_tables(plane),
                 self._authenticator,
                 Mobility(key, number),
                 entropy=entropy,
@@ -134,6 +148,9 @@ class RelayServer:
             )
             self._workers.append(Worker(plane, machine, self._fail))
         await self._start_streams(Mobility(key, len(opened)), entropy)
+        if config.fleet is not None:
+            self._fleet = Fleet(config.fleet, config.realm, self._quotas, entropy=entropy)
+            self._tasks.create(self._fleet.run(), name="keep count with the fleet")
         if config.metrics is not None:
             self._metrics = MetricsServer(self.statistics)
             self.metrics_address = await self._metrics.start(config.metrics)
@@ -151,9 +168,8 @@ class RelayServer:
             return
         plane = self._new_plane()
         peers = TcpAllocations(entropy=entropy)
-        tables = Tables(plane, self._shared, self._observer, capacity=config.max_allocations, streams=peers)
         machine = peers.machine = Machine(
-            tables,
+            self._new_tables(plane, peers),
             self._authenticator,
             mobility,
             entropy=entropy,
@@ -173,10 +189,24 @@ class RelayServer:
             plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
         return plane
 
+    def _new_tables(self, plane: Plane, streams: TcpAllocations | None = None) -> Tables:
+        ports = None
+        if self.config.shared_relay_socket:
+            ports = SharedRelays(self._ports)
+            self._relays.append(ports)
+            for relay in ports.relays:
+                plane.share_relay(relay.fd)
+        capacity = self.config.max_allocations
+        return Tables(plane, self._shared, self._observer, capacity=capacity, streams=streams, ports=ports)
+
     async def close(self) -> None:
         """End all allocations, and close the sockets."""
         if self._metrics is not None:
             self._metrics.close()
+        await self._tasks.close()
+        if self._fleet is not None:
+            await self._fleet.close()
+            self._fleet = None
         if self._streams is not None:
             await self._streams.close()
             self._streams.plane.close()
@@ -185,6 +215,9 @@ class RelayServer:
             worker.stop()
             worker.plane.close()
             worker.machine.tables.shared.close()
+        for relays in self._relays:
+            relays.close_all()
+        self._relays.clear()
         for fd in self._listeners:
             os.close(fd)
         self._workers.clear()
@@ -213,6 +246,7 @@ class RelayServer:
             users=self._quotas.by_owner(),
             connections=0 if self._streams is None else len(self._streams.connections),
             draining=self._shared.draining,
+            fleet=None if self._fleet is None else FleetStatistics(self._fleet.relays, self._fleet.failures),
         )
 
     def reload(self, config: RelayConfig) -> list[str]:
@@ -232,6 +266,7 @@ class RelayServer:
             self._authenticator.credentials = _credentials(self.config)
         self._shared.policy = self._policy(self.config)
         self._shared.settings = self.config.settings
+        self._shared.alternates = Alternates(self.config.try_alternate, self.config.try_alternate_tls)
         self._quotas.limits = self.config.quotas
         return fixed
 
@@ -275,8 +310,13 @@ class RelayServer:
             d: Corner(both, first, (d, c, b, a)),
         }
 
-    def _hander_over(self, here: int) -> Callable[[Ticket, Request], None]:
-        """Return the function that fetches an allocation from another thread for a client that has moved here."""
+    def _hander_over(self, here: int) -> Callable[[Ticket, Request], None] | None:
+        """Return the function that fetches an allocation from another thread for a client that has moved here.
+
+        There is none where each thread has relay sockets of its own that all its allocations share.
+        """
+        if self.config.shared_relay_socket:
+            return None
 
         def hand_over(ticket: Ticket, request: Request) -> None:
             there, taker = self._place(ticket.worker), self._place(here)
@@ -319,5 +359,6 @@ def _credentials(config: RelayConfig) -> Credentials:
 # What is bound to sockets and tables that were made at the start.
 _FIXED = (
     *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
-    *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics"),
+    "shared_relay_socket",
+    *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
 )

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from librats.stun.constants import REASONS, Method
 from librats.turn.serving.machine import Machine
 
-__all__ = ["RelayStatistics", "sum_statistics"]
+__all__ = ["FleetStatistics", "RelayStatistics", "sum_statistics"]
+
+
+class FleetStatistics(NamedTuple):
+    """The fleet as a relay sees it."""
+
+    relays: int
+    """Relays that are there, this one among them."""
+
+    failures: int
+    """Times that the server, through which they share quotas, did not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +50,9 @@ class RelayStatistics:
 
     plane: dict[str, int]
     """What the data planes counted: see :meth:`librats._core.relay.Plane.statistics`."""
+
+    fleet: FleetStatistics | None = None
+    """The fleet; None where it belongs to none."""
 
     @property
     def packets(self) -> int:
@@ -71,6 +85,7 @@ class RelayStatistics:
             },
             "malformed": self.malformed,
             "unanswered": self.unanswered,
+            **({} if self.fleet is None else {"fleet": self.fleet._asdict()}),
         }
 
 
@@ -81,6 +96,7 @@ def sum_statistics(
     users: dict[str, int],
     connections: int,
     draining: bool,
+    fleet: FleetStatistics | None = None,
 ) -> RelayStatistics:
     """Return the sum over several threads."""
     plane: Counter[str] = Counter()
@@ -102,6 +118,7 @@ def sum_statistics(
         malformed=malformed,
         unanswered=unanswered,
         plane=dict(plane),
+        fleet=fleet,
     )
 
 

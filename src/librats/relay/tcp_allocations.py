@@ -12,7 +12,7 @@ from librats.relay.connections import ClientConnection, PeerConnection
 from librats.runtime.relay_tcp import accept_on, connect_from
 from librats.runtime.tasks import TaskSet
 from librats.stun.constants import Attribute, ErrorCode, MessageClass, Method
-from librats.turn.serving.allocation import Allocation
+from librats.turn.serving.allocation import Allocation, Client
 from librats.turn.serving.answers import Refused, refuse_unless
 from librats.turn.serving.machine import Machine
 from librats.turn.serving.request import Request
@@ -110,6 +110,11 @@ class TcpAllocations:
         client.write(self.machine.succeed(request, [(Attribute.CONNECTION_ID, number)]).data)
         client.join(waiting.connection)
         waiting.connection.flow()
+
+    def is_encrypted(self, client: Client) -> bool:
+        """Tell whether a client is connected by TLS."""
+        connection = self.clients.get(client.listener)
+        return connection is not None and connection.is_encrypted
 
     async def close(self) -> None:
         """Close everything."""

@@ -79,13 +79,9 @@ class RelayPortPool:
             transport: 17 for UDP; 6 for TCP, and the socket listens.
         """
         for ports in self._ordered(family, near):
-            for _ in range(_TRIES):
-                port = ports.take(even=even)
-                if port is None:
-                    break
-                opened = self._bind(ports, port, family, transport)
-                if opened is not None:
-                    return opened
+            opened = self._open_on(ports, family, even=even, transport=transport)
+            if opened is not None:
+                return opened
         return None
 
     def open_pair(self, family: int, *, near: bytes) -> tuple[Relay, Relay] | None:
@@ -104,12 +100,42 @@ class RelayPortPool:
                 self.close(first)
         return None
 
+    def open_each(self) -> list[Relay]:
+        """Open a UDP socket on each host, with room for the datagrams of many allocations.
+
+        Raises:
+            ConfigError: A host has no port left, or is not this machine's.
+        """
+        opened: list[Relay] = []
+        with contextlib.ExitStack() as undo:
+            for family, blocks in self._blocks.items():
+                for ports in blocks:
+                    relay = self._open_on(ports, family, even=False, transport=UDP)
+                    if relay is None:
+                        raise ConfigError("relay_hosts", f"cannot relay from {ports.host}")
+                    undo.callback(self.close, relay)
+                    opened.append(relay)
+                    with socket.socket(fileno=socket.dup(relay.fd)) as sock:
+                        _make_room(sock, _RECEIVE_ROOM)
+            undo.pop_all()
+        return opened
+
     def close(self, relay: Relay) -> None:
         """Close a socket, and let its port be used again."""
         os.close(relay.fd)
         for ports in self._blocks[relay.family]:
             if ports.host == relay.bound_host:
                 ports.give_back(relay.port)
+
+    def _open_on(self, ports: _Ports, family: int, *, even: bool, transport: int) -> Relay | None:
+        for _ in range(_TRIES):
+            port = ports.take(even=even)
+            if port is None:
+                break
+            opened = self._bind(ports, port, family, transport)
+            if opened is not None:
+                return opened
+        return None
 
     def _ordered(self, family: int, near: bytes) -> Iterable[_Ports]:
         blocks = self._blocks[family]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Self
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING, Self
 
 from librats.config import TurnServer
 from librats.errors import ConfigError
 from librats.services.turn_keeping import TurnEvent, TurnKeeper
 from librats.turn.client_settings import ClientSettings
 from librats.types import Address
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["TurnAllocation"]
 

@@ -232,7 +232,13 @@ class Relaying:
                 for host in hosts:
                     self._refused(host, error, now)
 
-        attributes = [(Attribute.XOR_PEER_ADDRESS, (host, 0)) for host in hosts]
+        # The port does not matter to most servers, but to those whose allocations share a port.
+        ports = {channel.peer.host: channel.peer.port for channel in self._channels if channel.wanted}
+        for host in hosts:
+            permission = self._permissions.get(host)
+            if host not in ports and permission is not None and permission.waiting:
+                ports[host] = permission.waiting[0][1].port
+        attributes = [(Attribute.XOR_PEER_ADDRESS, (host, ports.get(host, 0))) for host in hosts]
         if self._requester is not None:
             self._requester.send(Request(Method.CREATE_PERMISSION, attributes, done, failed), now)
 

@@ -127,6 +127,23 @@ async def test_metrics_and_health_are_served_to_this_machine(start: Start) -> No
     assert (await command.finish()).status == 0
 
 
+async def test_a_relay_whose_fleet_cannot_be_asked_relays_and_says_so(start: Start) -> None:
+    pytest.importorskip("redis")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ("--user", "bob:secret", "--user-allocations", "1", "--fleet", f"redis://127.0.0.1:{port}")
+    command = await start(*RELAY, *options, "--statistics", "0.2")
+    ready = await command.event()
+    with client_of(ready) as client, client_of(ready) as second:
+        await run_in_thread(client.allocate)
+        assert await run_in_thread(lambda: second.code(Method.ALLOCATE, TRANSPORT)) == 486
+        while (fleet := (await command.event_named("statistics"))["fleet"])["failures"] == 0:
+            pass
+        assert fleet["relays"] == 1
+    done = await command.stop()
+    assert done.stderr.count("does not answer") == 1
+
+
 async def test_top_is_shown_on_standard_error(start: Start) -> None:
     command = await start("relay", "--listen", "127.0.0.1:0", "--user", "bob:secret", "--top")
     assert command.process.stderr is not None
@@ -148,6 +165,10 @@ async def test_top_is_shown_on_standard_error(start: Start) -> None:
         (["--user", "a:b", "--tls", "127.0.0.1:0"], "tls_listen: needs a certificate"),
         (["--user", "a:b", "--certificate", "/nowhere.pem"], "certificate: cannot use"),
         (["--user", "a:b", "--alternate", "127.0.0.2:1"], "alternate"),
+        (["--user", "a:b", "--try-alternate", "relay.example.org:3478"], "not an IP address and port"),
+        (["--user", "a:b", "--shared-relay-socket", "--relay-host", "192.0.2.1"], "cannot relay from 192.0.2.1"),
+        (["--user", "a:b", "--fleet", "http://127.0.0.1"], "fleet: must begin with"),
+        (["--user", "a:b", "--fleet", "redis://127.0.0.1:x"], "fleet: "),
         (["--user", "a:b", "--config", "/nowhere.toml"], "nowhere.toml"),
         (["--user", "a:b", "--listen", "192.0.2.1:1"], "cannot listen on 192.0.2.1:1"),
     ],

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.loopback.relay.clients import SHORT, TCP, WAIT, Peer, TurnClient
-from tests.loopback.relay.conftest import make_certificate
+from tests.loopback.relay.clients import SHORT, TCP, UDP, WAIT, Peer, TurnClient
+from tests.reference.certificates import make_certificate
 
 from librats._core.stun import parse, serialise
 from librats.errors import ConfigError
@@ -90,6 +90,40 @@ async def test_one_allocation_relays_over_both_families(start_relay: StartRelay)
                 assert peer.receive() == b"out"
                 peer.send(b"back", address)
                 assert client.channel() == (0x4000 + number, b"back")
+
+    await run_in_thread(talk)
+
+
+async def test_a_pair_of_ports_is_had_by_two_clients(start_relay: StartRelay) -> None:
+    server = await start_relay(threads=2, settings=Settings(reservation_lifetime=0.5))
+
+    def talk() -> None:
+        where = server.addresses[0]
+        with TurnClient(where) as rtp, TurnClient(where, "tcp") as rtcp, TurnClient(where) as late, Peer() as peer:
+            answer = rtp.ask(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, UDP), (Attribute.EVEN_PORT, True))
+            host, port = answer.get(Attribute.XOR_RELAYED_ADDRESS)
+            token = (Attribute.RESERVATION_TOKEN, answer.get(Attribute.RESERVATION_TOKEN))
+            assert port % 2 == 0
+            assert rtcp.allocate(token) == (host, port + 1)
+            assert late.code(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, UDP), token) == 508
+            for client in (rtp, rtcp):
+                assert client.bind(0x4000, peer.address) == 0
+                client.send_channel(0x4000, b"out")
+                assert peer.receive() == b"out"
+            # One for which nobody comes is closed.
+            answer = late.ask(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, UDP), (Attribute.EVEN_PORT, True))
+            _, port = answer.get(Attribute.XOR_RELAYED_ADDRESS)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                with pytest.raises(OSError, match="in use"):
+                    sock.bind((host, port + 1))
+                deadline = time.monotonic() + WAIT
+                while True:
+                    try:
+                        sock.bind((host, port + 1))
+                        break
+                    except OSError:
+                        assert time.monotonic() < deadline
+                        time.sleep(0.05)
 
     await run_in_thread(talk)
 
@@ -231,9 +265,9 @@ async def test_connections_are_limited(start_relay: StartRelay) -> None:
 # TCP allocations, RFC 6062.
 
 
-def data_connection(server: Address, number: int) -> TurnClient:
+def data_connection(server: Address, number: int, transport: str = "tcp") -> TurnClient:
     """Return a connection that is joined with a peer's."""
-    client = TurnClient(server, "tcp")
+    client = TurnClient(server, transport)
     assert client.code(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, number)) == 0
     return client
 
@@ -266,6 +300,27 @@ async def test_a_client_connects_to_a_peer_through_the_relay(start_relay: StartR
                     assert data.read(100) == b""
 
     await run_in_thread(talk)
+
+
+async def test_the_end_of_a_tls_client_is_passed_on(
+    start_relay: StartRelay, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await start_relay(tls_listen=(Address("127.0.0.1", 0),), certificate=make_certificate(tmp_path))
+
+    def talk() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening, TurnClient(server.addresses[0], "tcp") as client:
+            client.allocate(transport=TCP)
+            answer = client.ask(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, listening.getsockname()))
+            accepted, _ = listening.accept()
+            with accepted:
+                accepted.settimeout(WAIT)
+                with data_connection(server.tls_addresses[0], answer.get(Attribute.CONNECTION_ID), "tls") as data:
+                    data.sock.sendall(b"last words")
+                assert accepted.recv(100) == b"last words"
+                assert accepted.recv(100) == b""
+
+    await run_in_thread(talk)
+    assert not caplog.records
 
 
 async def test_a_peer_may_end_its_side_before_the_client_comes(start_relay: StartRelay) -> None:

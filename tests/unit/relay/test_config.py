@@ -16,6 +16,7 @@ from librats.relay.config import (
     parse_user,
     read_relay_config,
 )
+from librats.turn.serving.alternates import Alternate
 from librats.turn.serving.peer_policy import parse_network
 from librats.types import Address
 
@@ -28,6 +29,8 @@ external_hosts = {"10.0.0.1" = "192.0.2.1"}
 relay_ports = [20000, 30000]
 allow_peers = ["10.0.0.0/8", "::1"]
 nonce_lifetime = 60
+try_alternate = ["192.0.2.2:3478", "[2001:db8::2]:3478"]
+try_alternate_tls = "two.example.org=192.0.2.2:5349"
 metrics = "9641"
 
 [users]
@@ -55,6 +58,8 @@ def test_a_file_says_everything(tmp_path: Path) -> None:
     )
     assert config.tls_listen == (Address("0.0.0.0", 5349), Address("::", 5349))  # noqa: S104
     assert config.secrets == ("one",)
+    assert config.try_alternate == (Alternate(Address("192.0.2.2", 3478)), Alternate(Address("2001:db8::2", 3478)))
+    assert config.try_alternate_tls == (Alternate(Address("192.0.2.2", 5349), "two.example.org"),)
     assert config.allow_peers == (parse_network("10.0.0.0/8"), parse_network("::1"))
     assert (config.relay_ports, config.nonce_lifetime) == ((20000, 30000), 60.0)
     assert config.metrics == Address("127.0.0.1", 9641)

@@ -7,7 +7,7 @@ from typing import Any
 from librats._core.relay import unpack_address
 from librats.stun.constants import Attribute, ErrorCode
 from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP, Relay
-from librats.turn.serving.answers import Refused, number_in, octet_in, refuse_unless
+from librats.turn.serving.answers import Full, Refused, number_in, octet_in, refuse_unless
 from librats.turn.serving.mobility import Mobility
 from librats.turn.serving.request import Request
 from librats.turn.serving.tables import Shared, Tables
@@ -66,17 +66,20 @@ class Allocating:
         wanted = _Wanted(request) if _SELDOM.intersection(message.types()) else _NOTHING_SPECIAL
         if transport != UDP:
             self._check_tcp(request, transport, wanted)
+        if wanted.whole and not tables.plane.can_keep_whole:
+            # RFC 8656, 7.2: who cannot set the DF bit for some datagrams and not for others does not know it.
+            raise Refused(ErrorCode.UNKNOWN_ATTRIBUTE, (Attribute.UNKNOWN_ATTRIBUTES, (_DONT_FRAGMENT,)))
         if wanted.ticket is not None:
             refuse_unless(shared.settings.mobility, ErrorCode.MOBILITY_FORBIDDEN)
             refuse_unless(not wanted.ticket)
         lifetime = self._lifetime(request)
         if shared.draining or len(tables.by_client) >= tables.capacity:
-            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+            raise Full
         account = None if request.login is None else request.login.account
         owner = "" if account is None else account.owner
         held = shared.quotas.take(owner)
         if held <= 0:
-            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY if held else ErrorCode.ALLOCATION_QUOTA_REACHED)
+            raise Full if held else Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
         try:
             relays, extra = self._open(request, wanted, transport)
         except Refused:
@@ -95,11 +98,11 @@ class Allocating:
     def _check_tcp(request: Request, transport: int, wanted: _Wanted) -> None:
         """Refuse a TCP allocation where there cannot be one (RFC 6062, 5.1), and every other transport."""
         refuse_unless(transport == TCP, ErrorCode.UNSUPPORTED_TRANSPORT_PROTOCOL)
-        refuse_unless(request.client.is_stream and not wanted.even and wanted.token is None)
+        refuse_unless(request.client.is_stream and not (wanted.even or wanted.whole) and wanted.token is None)
 
     def _open(self, request: Request, wanted: _Wanted, transport: int) -> tuple[tuple[Relay, ...], _Attributes]:
         """Return the sockets that a request asks for, and what the answer says of them besides."""
-        ports, near = self._shared.ports, request.client.local
+        ports, near = self._tables.ports, request.client.local
         if wanted.token is not None:
             return (self._take_reserved(wanted.token, now=request.now),), []
         family = wanted.family or IPV4
@@ -108,17 +111,18 @@ class Allocating:
         if wanted.reserve:
             pair = ports.open_pair(family, near=near)
             if pair is None:
-                raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+                raise Full
             return pair[:1], [(_RESERVATION_TOKEN, self._reserve(pair[1], now=request.now))]
         first = ports.open(family, near=near, even=wanted.even, transport=transport)
         if first is None:
-            raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
+            raise Full
         if wanted.additional is None:
             return (first,), []
-        second = ports.open(wanted.additional, near=near, transport=transport) if ports.has(IPV6) else None
+        can = ports.has(IPV6) and not self._tables.shares_relays
+        second = ports.open(wanted.additional, near=near, transport=transport) if can else None
         if second is not None:
             return (first, second), []
-        code = ErrorCode.INSUFFICIENT_CAPACITY if ports.has(IPV6) else ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED
+        code = ErrorCode.INSUFFICIENT_CAPACITY if can else ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED
         return (first,), [(Attribute.ADDRESS_ERROR_CODE, (wanted.additional, int(code), ""))]
 
     def refresh(self, request: Request) -> _Attributes:
@@ -188,20 +192,18 @@ class _Wanted:
         Refused: What it asks for does not go together.
     """
 
-    __slots__ = ("additional", "even", "family", "reserve", "ticket", "token")
+    __slots__ = ("additional", "even", "family", "reserve", "ticket", "token", "whole")
 
     def __init__(self, request: Request | None) -> None:
         self.token: bytes | None = None
         self.family: int | None = None
         self.additional: int | None = None
         self.ticket: bytes | None = None
-        self.even = self.reserve = False
+        self.even = self.reserve = self.whole = False
         if request is None:
             return
         message = request.message
-        if message.raw(_DONT_FRAGMENT) is not None:
-            # RFC 8656, 7.2: who cannot set the DF bit for some datagrams and not for others does not know it.
-            raise Refused(ErrorCode.UNKNOWN_ATTRIBUTE, (Attribute.UNKNOWN_ATTRIBUTES, (_DONT_FRAGMENT,)))
+        self.whole = message.raw(_DONT_FRAGMENT) is not None
         self.token = message.raw(_RESERVATION_TOKEN)
         self.family = octet_in(message, _REQUESTED_FAMILY)
         self.additional = octet_in(message, _ADDITIONAL_FAMILY)

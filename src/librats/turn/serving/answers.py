@@ -7,7 +7,7 @@ from typing import Any
 from librats._core.stun import StunMessage
 from librats.stun.constants import Attribute, ErrorCode
 
-__all__ = ["Refused", "number_in", "octet_in", "refuse_unknown", "refuse_unless"]
+__all__ = ["Full", "Refused", "number_in", "octet_in", "refuse_unknown", "refuse_unless"]
 
 
 class Refused(Exception):
@@ -22,6 +22,13 @@ class Refused(Exception):
         super().__init__(code)
         self.code = code
         self.attributes = attributes
+
+
+class Full(Refused):
+    """A request gets no allocation here, and would get one from a server that has more room."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.INSUFFICIENT_CAPACITY)
 
 
 def refuse_unless(condition: object, code: int = ErrorCode.BAD_REQUEST) -> None:

@@ -16,14 +16,14 @@ from librats.errors import StunError
 from librats.stun.constants import REASONS, Attribute, ErrorCode, MessageClass, Method
 from librats.turn.serving.allocating import Allocating
 from librats.turn.serving.allocation import TCP, Allocation, Client
-from librats.turn.serving.answers import Refused, refuse_unknown, refuse_unless
+from librats.turn.serving.answers import Full, Refused, refuse_unknown, refuse_unless
 from librats.turn.serving.authentication import Authenticator, Login
 from librats.turn.serving.binding import Corner, answer_binding
 from librats.turn.serving.mobility import Mobility, Ticket
 from librats.turn.serving.permitting import Permitting
 from librats.turn.serving.request import Answer, Request
 from librats.turn.serving.source_limit import SourceLimit
-from librats.turn.serving.tables import Tables, host_of
+from librats.turn.serving.tables import Tables, family_of, host_of
 from librats.types import Entropy
 
 __all__ = ["Machine", "Streams"]
@@ -53,6 +53,9 @@ class Streams(Protocol):
 
     def bind(self, request: Request) -> None:
         """Join the client's connection, on which the request came, with the peer's."""
+
+    def is_encrypted(self, client: Client) -> bool:
+        """Tell whether a client is connected by TLS."""
 
 
 class Machine:
@@ -231,7 +234,18 @@ class Machine:
         if login is not None and login.account.expires is not None:
             # What was allocated before may go on: a call does not end because its credentials did.
             refuse_unless(request.now + self.time_difference <= login.account.expires, ErrorCode.UNAUTHENTICATED)
-        return self._allocating.allocate(request)
+        try:
+            return self._allocating.allocate(request)
+        except Full:
+            other = self._name_another(request.client)
+            if not other:
+                raise
+            raise Refused(ErrorCode.TRY_ALTERNATE, *other) from None
+
+    def _name_another(self, client: Client) -> _Attributes:
+        """Return the attributes that name another server for a client; none where there is none."""
+        encrypted = client.is_stream and self._streams is not None and self._streams.is_encrypted(client)
+        return self.tables.shared.alternates.name(family_of(client.address), encrypted=encrypted)
 
     def _refresh(self, request: Request) -> _Attributes | None:
         raw = request.message.raw(_MOBILITY_TICKET)

@@ -87,16 +87,22 @@ class Permitting:
         return allocation
 
     def check_peer(self, allocation: Allocation, host: str, port: int) -> bytes:
-        """Return what a permission for a peer is for: its packed host, or its packed address if that is ours, too.
+        """Return what a permission for a peer is for: its packed host, or its packed address.
+
+        The latter where it is an address of ours, or where the allocation shares its relay socket.
 
         Raises:
-            Refused: 443 or 403 where the allocation cannot, or must not, talk to it.
+            Refused: 443 or 403 where the allocation cannot, or must not, talk to it; 400 where the port is missing
+                that an allocation with a shared relay socket needs.
         """
         family = IPV6 if ":" in host else IPV4
         refuse_unless(family in allocation.families, ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
         verdict = self._tables.shared.judge(host, port)
         refuse_unless(verdict is not Verdict.DENIED, ErrorCode.FORBIDDEN)
         packed = pack_address(host, port)
+        if self._tables.has_shared_relay(allocation):
+            refuse_unless(port)
+            return packed
         return packed if verdict is Verdict.OWN else host_of(packed)
 
     def _permit(self, allocation: Allocation, peers: list[bytes], *, now: float) -> None:
@@ -110,8 +116,22 @@ class Permitting:
         new = len({peer for peer in peers if peer not in permissions})
         refuse_unless(len(permissions) + new <= settings.max_permissions, ErrorCode.INSUFFICIENT_CAPACITY)
         expires = now + settings.permission_lifetime
-        for peer in peers:
-            permissions[peer] = expires
-            if allocation.transport == UDP:
-                exact = len(peer) == PACKED_SIZE
-                self._tables.plane.set_permission(allocation.number, peer, expires, exact=exact)
+        if allocation.transport == UDP:
+            self._tell_plane(allocation, permissions, peers, expires)
+        permissions.update(dict.fromkeys(peers, expires))
+
+    def _tell_plane(
+        self, allocation: Allocation, permissions: dict[bytes, float], peers: list[bytes], expires: float
+    ) -> None:
+        """Make permissions on the data plane.
+
+        Raises:
+            Refused: 508 where one is another allocation's on the same relay socket; none is made then.
+        """
+        set_permission, number = self._tables.plane.set_permission, allocation.number
+        for count, peer in enumerate(peers):
+            exact = len(peer) == PACKED_SIZE
+            if not set_permission(number, peer, expires, exact=exact):
+                for made in peers[:count]:
+                    set_permission(number, made, permissions.get(made, 0.0), exact=exact)
+                raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)

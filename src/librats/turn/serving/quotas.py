@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -16,13 +17,13 @@ class QuotaLimits:
     """Allocations of everybody together."""
 
     user_allocations: int = 0
-    """Allocations of one user."""
+    """Allocations of one user, at all relays of a fleet."""
 
     total_bandwidth: int = 0
     """Bytes a second that are relayed, both directions and everybody together."""
 
     user_bandwidth: int = 0
-    """Bytes a second that are relayed for one user, both directions together."""
+    """Bytes a second that are relayed for one user, both directions together, at all relays of a fleet."""
 
 
 class Quotas:
@@ -37,6 +38,8 @@ class Quotas:
         self.limits = limits
         self.total = 0
         """Allocations there are."""
+        self.elsewhere: Mapping[str, int] = {}
+        """What owners have at other relays with which the quotas by user are shared; replaced as a whole."""
         self._lock = lock
         self._held: dict[str, int] = {}
 
@@ -44,13 +47,13 @@ class Quotas:
         """Count one more allocation.
 
         Returns:
-            How many the owner has with it; 0 where that is one too many for the owner; -1 where there are too many
+            How many the owner has here with it; 0 where that is one too many for the owner; -1 where there are too many
             of all.
         """
         limits = self.limits
         with self._lock:
             held = self._held.get(owner, 0) + 1
-            if limits.user_allocations and held > limits.user_allocations:
+            if limits.user_allocations and held + self.elsewhere.get(owner, 0) > limits.user_allocations:
                 return 0
             if limits.total_allocations and self.total >= limits.total_allocations:
                 return -1
@@ -69,10 +72,10 @@ class Quotas:
                 del self._held[owner]
 
     def held_by(self, owner: str) -> int:
-        """Return how many allocations an owner has."""
-        return self._held.get(owner, 0)
+        """Return how many allocations an owner has, here and elsewhere."""
+        return self._held.get(owner, 0) + self.elsewhere.get(owner, 0)
 
     def by_owner(self) -> dict[str, int]:
-        """Return how many allocations each owner has."""
+        """Return how many allocations each owner has here."""
         with self._lock:
             return dict(self._held)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from librats._core.relay import pack_address
 from librats.turn.serving.allocation import IPV4, IPV6, UDP, Allocation, Client, Observer, Relay, RelayPorts
+from librats.turn.serving.alternates import Alternates
 from librats.turn.serving.credentials import Account
 from librats.turn.serving.peer_policy import PeerPolicy, Verdict
 from librats.turn.serving.quotas import Quotas
@@ -21,6 +22,10 @@ _IPV4_MARK = pack_address("0.0.0.0", 0)[:2]  # noqa: S104 - only for its family
 
 class DataPlane(Protocol):
     """What the tables tell the compiled data plane, :class:`librats._core.relay.Plane`."""
+
+    @property
+    def can_keep_whole(self) -> bool:
+        """Whether it can keep single datagrams from being fragmented."""
 
     def add_allocation(
         self, number: int, listener: int, client: bytes, relay_fd: int, expires: float, local: bytes
@@ -111,6 +116,8 @@ class Shared:
     """Relays that wait for their client, and until when, by token."""
     draining: bool = False
     """Whether nothing new is allocated any more."""
+    alternates: Alternates = field(default_factory=Alternates)
+    """Where clients are sent for whom there is no room."""
 
     def judge(self, host: str, port: int) -> Verdict:
         """Tell whether a peer may be talked to; on the relay's own hosts, only what it relays from may."""
@@ -134,6 +141,8 @@ class Tables:
         observer: Is told what comes and goes.
         capacity: How many there may be.
         streams: Accepts the connections of TCP allocations.
+        ports: Opens the sockets of allocations. They all share these, of which each is found by its peers' addresses
+            and ports; None where each has its own, of ``shared.ports``.
     """
 
     def __init__(
@@ -144,10 +153,15 @@ class Tables:
         *,
         capacity: int = 100_000,
         streams: StreamRelays | None = None,
+        ports: RelayPorts | None = None,
     ) -> None:
         self.capacity = capacity
         self.plane = plane
         self.shared = shared
+        self.ports = ports or shared.ports
+        """Opens the sockets of allocations."""
+        self.shares_relays = ports is not None
+        """Whether UDP allocations have no relay socket of their own."""
         self.by_client: dict[Client, Allocation] = {}
         self.by_number: dict[int, Allocation] = {}
         self._observer = observer
@@ -179,11 +193,16 @@ class Tables:
         allocation.lifetime = lifetime
         allocation.expires = now + lifetime
         self.adopt(allocation)
-        for relay in relays:
-            self.shared.live.add((relay.host, relay.port))
+        if not self.has_shared_relay(allocation):  # whose port does not tell which of them is meant
+            for relay in relays:
+                self.shared.live.add((relay.host, relay.port))
         if self._observer is not None:
             self._observer.allocated(allocation)
         return allocation
+
+    def has_shared_relay(self, allocation: Allocation) -> bool:
+        """Tell whether an allocation is found by its peers' addresses and ports, as it shares its relay socket."""
+        return self.shares_relays and allocation.transport == UDP
 
     def adopt(self, allocation: Allocation) -> None:
         """Take an allocation in, be it new or another worker's until now."""
@@ -234,7 +253,7 @@ class Tables:
         shared = self.shared
         for relay in allocation.relays:
             shared.live.discard((relay.host, relay.port))
-            shared.ports.close(relay)
+            self.ports.close(relay)
         shared.quotas.give_back(allocation.owner)
 
     def refresh(self, allocation: Allocation, lifetime: int, *, now: float) -> None:
@@ -250,7 +269,7 @@ class Tables:
         for relay in allocation.relays:
             if relay.family == family:
                 self.shared.live.discard((relay.host, relay.port))
-                self.shared.ports.close(relay)
+                self.ports.close(relay)
         allocation.relays = tuple(relay for relay in allocation.relays if relay.family != family)
         allocation.permissions = {
             peer: expires for peer, expires in (allocation.permissions or {}).items() if _peer_family(peer) != family

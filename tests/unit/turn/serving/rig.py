@@ -82,6 +82,7 @@ class NotingPlane:
     """Notes what it is told."""
 
     def __init__(self) -> None:
+        self.can_keep_whole = True
         self.heard: list[tuple[Any, ...]] = []
         self.allocations: set[int] = set()
 

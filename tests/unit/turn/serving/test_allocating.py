@@ -61,12 +61,29 @@ def test_the_lifetime_is_kept_within_bounds(wanted: int, granted: int) -> None:
         (400, [TRANSPORT, (Attribute.RESERVATION_TOKEN, bytes(8)), (Attribute.EVEN_PORT, False)]),
         (400, [TRANSPORT, (Attribute.RESERVATION_TOKEN, bytes(8)), V6]),
         (508, [TRANSPORT, (Attribute.RESERVATION_TOKEN, bytes(8))]),
-        (420, [TRANSPORT, (Attribute.DONT_FRAGMENT, True)]),
         (400, [TRANSPORT, (Attribute.MOBILITY_TICKET, b"x")]),
     ],
 )
 def test_what_does_not_go_together_is_refused(code: int, attributes: list[tuple[int, Any]]) -> None:
     assert refused(*attributes) == code
+
+
+def test_dont_fragment_is_refused_where_the_system_cannot_set_it() -> None:
+    rig = Rig()
+    assert code_of(rig.client(6000).allocate((Attribute.DONT_FRAGMENT, True))) == 0
+    rig.plane.can_keep_whole = False
+    answer = rig.client(6001).allocate((Attribute.DONT_FRAGMENT, True))
+    assert code_of(answer) == 420
+    assert answer.get(Attribute.UNKNOWN_ATTRIBUTES) == (Attribute.DONT_FRAGMENT,)
+
+
+@pytest.mark.parametrize(
+    "more", [(Attribute.DONT_FRAGMENT, True), (Attribute.EVEN_PORT, False), (Attribute.RESERVATION_TOKEN, bytes(8))]
+)
+def test_a_tcp_allocation_goes_without_what_is_for_datagrams(more: tuple[int, Any]) -> None:
+    rig = Rig()
+    assert rig.stream().code(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, TCP), more) == 400
+    assert rig.stream().code(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, TCP)) == 0
 
 
 def test_a_second_allocation_of_a_client_is_a_mismatch() -> None:

@@ -11,7 +11,7 @@ from tests.unit.turn.serving.rig import OUTSIDE, PEER, PEER6, Caller, Rig
 from librats._core.relay import pack_address
 from librats.errors import UsageError
 from librats.stun.constants import Attribute, ErrorCode, Method
-from librats.turn.serving.allocation import TCP, Allocation
+from librats.turn.serving.allocation import TCP, Allocation, Client
 from librats.turn.serving.peer_policy import PeerPolicy, Verdict, embedded_addresses, parse_network
 from librats.turn.serving.request import Request
 
@@ -95,6 +95,9 @@ class NoStreams:
 
     def connect(self, request: Request, allocation: Allocation, peer: tuple[str, int]) -> None:
         self.asked.append(peer)
+
+    def is_encrypted(self, client: Client) -> bool:
+        return False
 
     def bind(self, request: Request) -> None:
         raise AssertionError
