@@ -337,13 +337,13 @@ def test_a_port_that_listens_can_be_dialled_from(net: SimNetwork) -> None:
         host = net.host("host")
         there, seen = await served(net.host("there"))
         with host:
-            listening = host.socket(socket.AF_INET)
-            dialling = host.socket(socket.AF_INET)
+            listening = host.stack.socket(socket.AF_INET)
+            dialling = host.stack.socket(socket.AF_INET)
             for sock in (listening, dialling):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 sock.bind(("0.0.0.0", 7000))  # noqa: S104 - a simulated host
             listening.listen()
-            with host.socket(socket.AF_INET) as other, pytest.raises(OSError, match="in use"):
+            with host.stack.socket(socket.AF_INET) as other, pytest.raises(OSError, match="in use"):
                 other.bind(("0.0.0.0", 7000))  # noqa: S104 - likewise
         await asyncio.get_running_loop().sock_connect(dialling, ("10.0.0.2", PORT))
         await asyncio.sleep(1)
