@@ -309,8 +309,6 @@ class StreamEnd:
         if self._state is State.CONNECTING and not self._is_asked:
             self._is_asked = True
             self.agree()
-        elif self._is_asked and self._state is State.OPEN:
-            self._acknowledge()
 
     def _take_agreement(self, packet: Packet) -> None:
         if self._state is State.CONNECTING:

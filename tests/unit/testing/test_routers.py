@@ -106,7 +106,7 @@ def test_names_lead_where_they_can_be_reached(net: SimNetwork) -> None:
         assert await hosts_of("dave", alice) == list(dave.addresses)
         assert await hosts_of("eve", dave) == list(eve.addresses)
         assert [":" in address for address in eve.addresses] == [True]
-        closed = net.router("closed", RouterBehavior(ipv6="none"))  # type: ignore[arg-type]
+        closed = net.router("closed", RouterBehavior(ipv6="none"))
         net.host("hermit", behind=closed)
         with pytest.raises(socket.gaierror):
             await dave.resolve(Address("hermit", 1))
@@ -148,6 +148,26 @@ def test_a_firewall_passes_addresses_as_they_are(net: SimNetwork) -> None:
         ears[1].endpoint.send(b"asked", ears[1].origins[0])
         await asyncio.sleep(1)
         assert ears[0].data == [b"asked"]
+        for ear in ears:
+            ear.endpoint.close()
+
+    net.run(main())
+
+
+@pytest.mark.parametrize("family", [0, 1])
+def test_a_router_that_blocks_udp_does_so_both_ways(net: SimNetwork, family: int) -> None:
+    async def main() -> None:
+        behavior = RouterBehavior(translates=False, filtering="endpoint-independent", udp=False, ipv6="open")
+        router = net.router("deaf", behavior)
+        host, other = net.host("host", behind=router), net.host("other")
+        ears = [await ear_on(host), await ear_on(other)]
+        server, _ = await served(host)
+        assert await greeted(other, host.addresses[family], PORT) == "hello"
+        for ear, there in ((ears[0], other), (ears[1], host)):
+            ear.endpoint.send(b"x", Address(there.addresses[family], PORT))
+        await asyncio.sleep(1)
+        assert [ear.data for ear in ears] == [[], []]
+        server.close()
         for ear in ears:
             ear.endpoint.close()
 
@@ -301,6 +321,33 @@ def test_connections_that_are_asked_for_on_both_sides_come_about(
         assert second == (b"I am 0", (tops[0].address, 5000))
         await asyncio.sleep(100)
         assert [host.connections for host in hosts] == [0, 0]
+
+    net.run(main(), timeout=1000)
+
+
+@pytest.mark.parametrize("one_way", [True, False])
+def test_they_come_about_though_the_agreement_is_lost(net: SimNetwork, one_way: bool) -> None:
+    """Both questions arrive after 50 ms, and the answers to them would after 100, but for the cut."""
+
+    async def main() -> None:
+        a, b = net.host("a"), net.host("b")
+        net.set_link(a, b, delay=0.05)
+        net.at(0.07, lambda: net.cut(a, b, one_way=one_way))
+        net.at(0.1005, net.heal)
+
+        async def dial(here: SimHost, there: SimHost) -> bytes:
+            with here:
+                reader, writer = await asyncio.open_connection(
+                    there.addresses[0], PORT, local_addr=(here.addresses[0], PORT)
+                )
+            writer.write(here.name.encode())
+            await asyncio.sleep(20)
+            said = await reader.read(10)
+            writer.close()
+            return said
+
+        assert list(await asyncio.gather(dial(a, b), dial(b, a))) == [b"b", b"a"]
+        await asyncio.sleep(100)
 
     net.run(main(), timeout=1000)
 
