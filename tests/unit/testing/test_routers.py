@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.unit.testing.test_datagrams import Ear, ear_on
+from tests.unit.testing.test_datagrams import Ear, ear_on, needs_sharing
 
 from librats.errors import UsageError
 from librats.testing import RouterBehavior, SimHost, SimNetwork, SimRouter
@@ -377,6 +377,7 @@ def test_they_come_about_over_bad_links_too(seed: int) -> None:
         net.run(main(net), timeout=10_000)
 
 
+@needs_sharing
 def test_a_port_that_listens_can_be_dialled_from(net: SimNetwork) -> None:
     """As a punch over TCP needs it: one public address for what goes out and what comes in."""
 
