@@ -25,8 +25,10 @@ MODULES = ("librats", "librats.blocking", "librats.stun.credentials", "librats.t
 
 # What the parts of the library call on each other is of no interest either.
 INTERNAL = {cls.__name__: names for cls, names in BY_CLASS.items()} | {
-    "SimNetwork": {"transmit"},
-    "SimHost": {"listen_tcp", "dial_tcp", "lookup", "listen", "new_end", "send"},
+    "SimNetwork": {"addresses_of", "entropy_for"},
+    "SimHost": {"listen_tcp", "dial_tcp", "open_datagram", "lookup"},
+    "SimRelay": {"admit", "take", "relays_for", "lost"},
+    "SimRouter": {"from_inside", "from_outside"},
     "Trace": {"add", "packet"},
 }
 
@@ -62,7 +64,10 @@ class Verb(NamedTuple):
 
 
 # Nobody but librats makes these, so their constructors are of no interest.
-MADE_BY_LIBRATS = {"AccessList", "IdentityLock", "MessageIterator", "NatHandle", "Peer", "SimHost", "Stream"}
+MADE_BY_LIBRATS = {
+    *("AccessList", "IdentityLock", "MessageIterator", "NatHandle", "Peer", "Stream"),
+    *("SimHost", "SimInterface", "SimRouter"),
+}
 
 
 def public_names(module: str) -> list[str]:

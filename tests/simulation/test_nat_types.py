@@ -160,6 +160,34 @@ async def usual_matrix(net: SimNetwork) -> dict[tuple[str, str], bool]:
     return {(USUAL[a], USUAL[b]): done for (a, b), done in zip(pairs, through, strict=True)}
 
 
+@pytest.mark.parametrize(("kind", "early"), [("bare_masquerade", False), ("port_restricted", True)])
+def test_a_punch_that_comes_early_spoils_the_answer_where_the_router_takes_it(
+    simulate: Simulate, kind: str, early: bool
+) -> None:
+    async def scenario(net: SimNetwork) -> bool:
+        hosts = [
+            net.host(f"host{n}", behind=net.router(f"router{n}", name)) for n, name in enumerate(("openwrt", kind))
+        ]
+        heard: list[list[bytes]] = [[], []]
+
+        def opener(host: SimHost, into: list[bytes]) -> Any:
+            return host.open_datagram(port=7000, receive=lambda batch: into.extend(data for data, _ in batch))
+
+        ends = [await opener(host, into) for host, into in zip(hosts, heard, strict=True)]
+        outside = [Address(router.address, 7000) for router in net.routers]
+        ends[0].send(b"early", outside[1])
+        await asyncio.sleep(1)
+        for _ in range(3):
+            ends[1].send(b"answer", outside[0])
+            ends[0].send(b"again", outside[1])
+            await asyncio.sleep(1)
+        for end in ends:
+            end.close()
+        return b"answer" in heard[0] and b"again" in heard[1]
+
+    assert simulate(scenario) is early
+
+
 def test_plain_punches_get_through_where_they_do_in_life(simulate: Simulate) -> None:
     """What the kernel does is recorded here, so that it is checked where there is no laboratory, too."""
     strict = {"port_restricted", "double_nat", "symmetric"}

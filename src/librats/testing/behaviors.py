@@ -43,7 +43,7 @@ class Ipv6(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterBehavior:
-    """What a router does with packets.
+    """What a router does with packets. The values of enumerations may be given as text.
 
     Raises:
         ConfigError: A value makes no sense.
@@ -57,22 +57,22 @@ class RouterBehavior:
     """Whether it is a NAT for IPv4. One that is none passes on the addresses of the hosts behind it, and where its
     filtering is not endpoint-independent, it is a stateful firewall."""
 
-    mapping: MappingBehavior = MappingBehavior.ENDPOINT_INDEPENDENT
+    mapping: MappingBehavior | str = MappingBehavior.ENDPOINT_INDEPENDENT
     """Whether a socket has the same public address towards everybody."""
 
-    filtering: FilteringBehavior = FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT
+    filtering: FilteringBehavior | str = FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT
     """From whom packets are let in."""
 
-    tcp_filtering: FilteringBehavior | None = None
+    tcp_filtering: FilteringBehavior | str | None = None
     """From whom those of TCP are; None for the same."""
 
-    ports: PortAllocation = PortAllocation.PRESERVING
+    ports: PortAllocation | str = PortAllocation.PRESERVING
     """How it chooses public ports. One that is taken cannot be preserved: a random one stands in."""
 
     hairpin: bool = False
     """Whether hosts behind it reach each other at their public addresses."""
 
-    unsolicited: Unsolicited = Unsolicited.DROP
+    unsolicited: Unsolicited | str = Unsolicited.DROP
     """What it does with packets that belong to nothing."""
 
     udp: bool = True
@@ -84,8 +84,9 @@ class RouterBehavior:
     ipv4: bool = True
     """Whether it passes IPv4 at all."""
 
-    ipv6: Ipv6 = Ipv6.FIREWALL
-    """What it does with IPv6."""
+    ipv6: Ipv6 | str = Ipv6.FIREWALL
+    """What it does with IPv6: ``"open"`` passes everything, ``"firewall"`` lets in what belongs to something that went
+    out, ``"none"`` passes nothing."""
 
     udp_timeout: float = 120.0
     """Seconds after which a mapping of UDP is gone that carries nothing; RFC 4787 asks for at least these."""

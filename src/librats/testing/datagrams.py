@@ -23,8 +23,8 @@ from librats.types import Address
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from librats.testing.hosts import SimHost
     from librats.testing.packets import Packet
+    from librats.testing.stack import HostStack
 
 __all__ = ["SimBatches", "SimDatagramSocket"]
 
@@ -49,16 +49,15 @@ class SimDatagramSocket:
     """A UDP socket of a simulated host, always non-blocking.
 
     Args:
-        host: Whose it is.
+        stack: The host's, whose it is.
         family: ``AF_INET`` or ``AF_INET6``.
     """
 
     type = socket.SOCK_DGRAM
     proto = socket.IPPROTO_UDP
 
-    def __init__(self, host: SimHost, family: int) -> None:
-        self.host = host
-        """Whose it is."""
+    def __init__(self, stack: HostStack, family: int) -> None:
+        self._stack = stack
         self.family = socket.AddressFamily(family)
         self.local: Address | None = None
         """Where it is bound."""
@@ -72,7 +71,7 @@ class SimDatagramSocket:
         """Datagrams that found no room."""
         self.queue: deque[Arrived] = deque()
         """What waits to be read."""
-        self._fd = host.selector.open(self)
+        self._fd = stack.selector.open(self)
         self._remote: Address | None = None
         self._error = 0
         self._shares = False
@@ -82,7 +81,7 @@ class SimDatagramSocket:
 
     def __repr__(self) -> str:
         """Show host, number and address."""
-        return f"<SimDatagramSocket {self._fd} of {self.host.name}: {self.local or 'not bound'}>"
+        return f"<SimDatagramSocket {self._fd} of {self._stack.name}: {self.local or 'not bound'}>"
 
     def __enter__(self) -> Self:
         """Return the socket."""
@@ -117,14 +116,14 @@ class SimDatagramSocket:
             Arrived(packet.payload, packet.source, packet.destination[0], packet.ecn if self._tells_ecn else 0)
         )
         if len(self.queue) == 1:
-            self.host.selector.changed(self._fd)
+            self._stack.selector.changed(self._fd)
 
     def take_icmp(self, remote: Address, error: int) -> None:
         """Hear that a datagram was in vain; only who is connected is told, as everywhere else."""
         self.told += 1
         if remote == self._remote:
             self._error = error
-            self.host.selector.changed(self._fd)
+            self._stack.selector.changed(self._fd)
 
     def next(self) -> Arrived | None:
         """Return the next datagram; None where there is none."""
@@ -133,7 +132,7 @@ class SimDatagramSocket:
         arrived = self.queue.popleft()
         self._held -= len(arrived.data)
         if not self.queue:
-            self.host.selector.changed(self._fd)
+            self._stack.selector.changed(self._fd)
         return arrived
 
     def new_batches(self, sockets: Iterable[SimDatagramSocket], **options: Any) -> SimBatches:
@@ -213,7 +212,7 @@ class SimDatagramSocket:
         """
         if self._fd < 0 or self.local is not None:
             raise _os_error(errno.EBADF if self._fd < 0 else errno.EINVAL)
-        self.local = self.host.bind_datagrams(self, self._address(name), shared=self._shares)
+        self.local = self._stack.bind_datagrams(self, self._address(name), shared=self._shares)
 
     def connect(self, name: tuple[Any, ...]) -> None:
         """Send to, and hear, one address only."""
@@ -247,7 +246,7 @@ class SimDatagramSocket:
             raise _os_error(errno.EBADF)
         if self.local is None:
             self.bind((EVERYWHERE[self._version], 0))
-        self.host.send_datagram(self, payload, remote, local)
+        self._stack.send_datagram(self, payload, remote, local)
 
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, tuple[Any, ...]]:
         """Return the next datagram, and where it came from.
@@ -268,7 +267,7 @@ class SimDatagramSocket:
     def _take_error(self) -> int:
         error, self._error = self._error, 0
         if error:
-            self.host.selector.changed(self._fd)
+            self._stack.selector.changed(self._fd)
         return error
 
     def _raise_error(self) -> None:
@@ -282,11 +281,11 @@ class SimDatagramSocket:
         """Let it go. Idempotent."""
         if self._fd < 0:
             return
-        self.host.selector.close_socket(self._fd)
+        self._stack.selector.close_socket(self._fd)
         self._fd = -1
         self.queue.clear()
         if self.local is not None:
-            self.host.release_datagrams(self, self.local)
+            self._stack.release_datagrams(self, self.local)
 
 
 class SimBatches:

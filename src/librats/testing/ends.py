@@ -18,8 +18,8 @@ from librats.testing.packets import Packet, PacketKind
 from librats.types import Address
 
 if TYPE_CHECKING:
-    from librats.testing.hosts import SimHost
     from librats.testing.sockets import Listening
+    from librats.testing.stack import HostStack
 
 __all__ = ["StreamEnd"]
 
@@ -48,15 +48,15 @@ class StreamEnd:
     """One end of a connection.
 
     Args:
-        host: Where it is.
+        stack: That of the host where it is.
         local: This end's address.
         remote: The other end's.
         listening: The socket that was dialled; None on the side that dials.
     """
 
-    def __init__(self, host: SimHost, local: Address, remote: Address, listening: Listening | None = None) -> None:
-        self._host = host
-        self._agenda = host.agenda
+    def __init__(self, stack: HostStack, local: Address, remote: Address, listening: Listening | None = None) -> None:
+        self._stack = stack
+        self._agenda = stack.agenda
         self.local = local
         self.remote = remote
         self.changed: Callable[[], None] = _nobody
@@ -185,7 +185,7 @@ class StreamEnd:
     def reset(self) -> None:
         """Break the connection."""
         if self._state in (State.OPEN, State.ACCEPTING):
-            self._host.send_once(Packet(PacketKind.RST, self.local, self.remote))
+            self._stack.send_once(Packet(PacketKind.RST, self.local, self.remote))
         self._vanish()
 
     def _retire_orphan(self) -> None:
@@ -201,7 +201,7 @@ class StreamEnd:
             self._state = State.GONE
             self._unsent.clear()
             self._early.clear()
-            self._host.forget(self)
+            self._stack.forget(self)
 
     def _fail(self, error: int) -> None:
         self._error = error
@@ -238,7 +238,7 @@ class StreamEnd:
         if self._state is not State.OPEN:
             self._asked_at = self._agenda.now
         packet = Packet(kind, self.local, self.remote, sequence, self._told_edge, payload)
-        self._host.send(packet, partial(self._lost, packet, tries))
+        self._stack.send(packet, partial(self._lost, packet, tries))
 
     def _lost(self, packet: Packet, tries: int) -> None:
         """Send a packet again later; give the connection up where that was in vain many times."""
@@ -266,7 +266,7 @@ class StreamEnd:
         if self._state is State.OPEN:
             self._told_edge = self._expected + self._room
             packet = Packet(PacketKind.ACK, self.local, self.remote, self._expected, self._told_edge)
-            self._host.send(packet, partial(self._ack_lost, tries))
+            self._stack.send(packet, partial(self._ack_lost, tries))
 
     @property
     def _room(self) -> int:
@@ -309,8 +309,6 @@ class StreamEnd:
         if self._state is State.CONNECTING and not self._is_asked:
             self._is_asked = True
             self.agree()
-        elif self._is_asked and self._state is State.OPEN:
-            self._acknowledge()
 
     def _take_agreement(self, packet: Packet) -> None:
         if self._state is State.CONNECTING:

@@ -49,8 +49,12 @@ class SeededEntropy:
 
     def uniform(self, low: float, high: float) -> float:
         """Return a float between the two."""
+        return low + (high - low) * (int.from_bytes(self.token_bytes(8), "little") >> 11) * STEP
+
+    def fraction(self) -> float:
+        """Return a float from 0 up to, not including, 1."""
         words = self._words or self._more_words()
-        return low + (high - low) * (words.pop() >> 11) * STEP
+        return (words.pop() >> 11) * STEP
 
     def chance(self, part: float) -> bool:
         """Return True in that part of the cases, 0 to 1."""

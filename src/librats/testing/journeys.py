@@ -94,13 +94,13 @@ class Transport:
     def send(self, host: SimHost, packet: Packet, lost: Callable[[], None]) -> None:
         """Carry a packet from a host to where it is addressed to; a function is called where it does not arrive."""
         journey = Journey(host, packet, self._agenda.now, lost)
-        if host.owns(packet.destination.host):
+        if host.stack.owns(packet.destination.host):
             path = self.path(host, host)
             if self._traces:
                 self._record(host, "sent", packet)
             self._agenda.after(path.conditions.delay, self._deliver, journey, packet, host)
             return
-        interface = host.interface_of(packet.source.host)
+        interface = host.stack.interface_of(packet.source.host)
         if interface is None or not interface.is_up or not host.is_up:
             self.drop(journey, packet, host, "no way out")
             return
@@ -198,9 +198,9 @@ class Transport:
         if self._traces:
             self._record(host, "received", packet)
         if packet.kind is not UDP:
-            if not host.receive(packet):
+            if not host.stack.receive(packet):
                 self.drop(journey, packet, host, "no room")
-        elif not host.receive_datagram(packet):
+        elif not host.stack.receive_datagram(packet):
             self.refuse(journey, packet, host, None)
 
     # What does not arrive
@@ -235,7 +235,7 @@ class Transport:
         """Let the host that sent a datagram know by ICMP that it was in vain, as long after as it took to get here."""
         if journey.origin is not None and journey.packet.kind is UDP:
             now = self._agenda.now
-            self._agenda.at(2 * now - journey.began, journey.origin.take_icmp, journey.packet, error)
+            self._agenda.at(2 * now - journey.began, journey.origin.stack.take_icmp, journey.packet, error)
 
     def _record(self, where: SimHost | SimRouter, what: str, packet: Packet) -> None:
         self._trace.packet(self._agenda.now, where.name, what, packet)

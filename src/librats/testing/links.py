@@ -190,7 +190,7 @@ class Path:
             return None
         when += conditions.delay
         if conditions.jitter:
-            when += self._entropy.uniform(0, conditions.jitter)
+            when += conditions.jitter * self._entropy.fraction()
         if conditions.reordering and self._entropy.chance(conditions.reordering):
             when += conditions.held_back
         if conditions.coalescing:
@@ -202,7 +202,7 @@ class Path:
         conditions = self.conditions
         if not conditions.duplication or not self._entropy.chance(conditions.duplication):
             return None
-        return when + (self._entropy.uniform(0, conditions.jitter) if conditions.jitter else 0.0)
+        return when + conditions.jitter * self._entropy.fraction()
 
     def _is_lost(self, pieces: int) -> bool:
         loss, burst, chance = self.conditions.loss, self.conditions.burst, self._entropy.chance

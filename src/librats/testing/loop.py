@@ -98,7 +98,7 @@ class SimLoop(BaseSelectorEventLoop):
         here = current_host()
         problem: OSError | None = None
         for version, _, _, _, sockaddr in await self.getaddrinfo(host, port, family=family):
-            sock = here.socket(version)
+            sock = here.stack.socket(version)
             try:
                 if local is not None:
                     sock.bind(local)
@@ -126,7 +126,7 @@ class SimLoop(BaseSelectorEventLoop):
             [(_, _, _, _, sockaddr), *_] = await self.getaddrinfo(name, port, family=family)
             for option in ("reuse_address", "reuse_port", "flags"):
                 options.pop(option, None)
-            sock = current_host().socket(family)
+            sock = current_host().stack.socket(family)
             try:
                 sock.bind(sockaddr)
                 return await super().create_server(protocol_factory, sock=sock, **options)
@@ -154,7 +154,7 @@ class SimLoop(BaseSelectorEventLoop):
                 found = None if place is None else await self.getaddrinfo(*place, family=family)
                 family = family if found is None else found[0][0]
                 places.append(None if found is None else found[0][4])
-            sock = here.datagram_socket(family or socket.AF_INET)
+            sock = here.stack.datagram_socket(family or socket.AF_INET)
             try:
                 if reuse_port:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

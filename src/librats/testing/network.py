@@ -42,8 +42,8 @@ class SimNetwork:
         jitter: Up to that many seconds more, different for each packet.
         loss: Which part of the packets is lost, 0 to 1.
         bandwidth: Bytes a second, each way between two hosts; None for no limit.
-        conditions: The others of :class:`LinkConditions`, ``queue`` for example.
         trace: Whether to record every packet in :attr:`trace`.
+        conditions: The others of :class:`LinkConditions`, ``queue`` for example.
 
     Raises:
         ConfigError: A value makes no sense.

@@ -17,6 +17,7 @@ from librats.types import Address
 __all__ = ["SimPlane"]
 
 FIRST_CHANNEL, FIRST_NEITHER = 0x40, 0x80
+HEADER = 20
 LEAST_BURST = 65_536.0
 MAX_DATAGRAM = 65_507
 DROPS = (
@@ -89,7 +90,7 @@ class SimPlane:
         self._relaying: dict[int, Relaying] = {}
         self._by_client: dict[tuple[int, bytes], Relaying] = {}
         self._counters = dict.fromkeys(("received", "to_peer", "to_client", "to_peer_bytes", "to_client_bytes"), 0)
-        self._counters |= {f"dropped_{why}": 0 for why in DROPS}
+        self._counters |= {"ignored": 0} | {f"dropped_{why}": 0 for why in DROPS}
         self._rate = Rate()
 
     def listen(self, sock: SimDatagramSocket) -> int:
@@ -139,8 +140,10 @@ class SimPlane:
                 self._drop("no_allocation")
             else:
                 self.forward(relaying.number, data)
+        elif len(data) != HEADER + int.from_bytes(data[2:4], "big"):
+            self._drop("malformed")
         elif data[0] & 1 or data[1] & 0x10:
-            self._drop("malformed")  # a response, or an indication that is for nobody here
+            self._counters["ignored"] += 1  # a response, or an indication that is for nobody here
         else:
             self._control(Client(listener, source, pack_address(arrived.local, port)), data)
 

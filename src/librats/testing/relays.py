@@ -73,7 +73,7 @@ class RelayPorts:
         if not self._hosts[family] or not first <= port <= last:
             return None
         host = self._hosts[family][0]
-        sock: SimDatagramSocket = self._host.datagram_socket(_socket_family(host))
+        sock: SimDatagramSocket = self._host.stack.datagram_socket(_socket_family(host))
         try:
             sock.bind((host, port))
         except OSError:
@@ -188,7 +188,7 @@ class SimRelay:
             first, other = config.listen[0], config.alternate
             wanted += [Address(first.host, other.port), Address(other.host, first.port), other]
         for address in wanted:
-            sock: SimDatagramSocket = host.datagram_socket(_socket_family(address.host))
+            sock: SimDatagramSocket = host.stack.datagram_socket(_socket_family(address.host))
             try:
                 sock.bind(tuple(address))
             except OSError as error:

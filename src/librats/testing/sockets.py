@@ -15,7 +15,7 @@ from librats.testing.ports import EVERYWHERE
 from librats.types import Address
 
 if TYPE_CHECKING:
-    from librats.testing.hosts import SimHost
+    from librats.testing.stack import HostStack
 
 __all__ = ["Listening", "SimSocket"]
 
@@ -62,17 +62,17 @@ class SimSocket:
     """A TCP socket of a simulated host, always non-blocking.
 
     Args:
-        host: Whose it is.
+        stack: The host's, whose it is.
         family: ``AF_INET`` or ``AF_INET6``.
     """
 
     type = socket.SOCK_STREAM
     proto = socket.IPPROTO_TCP
 
-    def __init__(self, host: SimHost, family: int) -> None:
-        self._host = host
+    def __init__(self, stack: HostStack, family: int) -> None:
+        self._stack = stack
         self.family = socket.AddressFamily(family)
-        self._fd = host.selector.open(self)
+        self._fd = stack.selector.open(self)
         self._local: Address | None = None
         self._end: StreamEnd | None = None
         self._listening: Listening | None = None
@@ -81,7 +81,7 @@ class SimSocket:
     def __repr__(self) -> str:
         """Show host, number and addresses."""
         where = self._end and f"{self._end.local} to {self._end.remote}"
-        return f"<SimSocket {self._fd} of {self._host.name}: {where or self._local or 'not bound'}>"
+        return f"<SimSocket {self._fd} of {self._stack.name}: {where or self._local or 'not bound'}>"
 
     def __enter__(self) -> Self:
         """Return the socket."""
@@ -107,7 +107,7 @@ class SimSocket:
 
     def changed(self) -> None:
         """Tell the selector that the socket may have become readable or writable."""
-        self._host.selector.changed(self._fd)
+        self._stack.selector.changed(self._fd)
 
     # Names and options
 
@@ -153,10 +153,10 @@ class SimSocket:
 
     # Connecting
 
-    def _open_host(self) -> SimHost:
+    def _open_stack(self) -> HostStack:
         if self._fd < 0:
             raise _os_error(errno.EBADF)
-        return self._host
+        return self._stack
 
     def _address(self, name: tuple[Any, ...]) -> Address:
         ip = ipaddress.ip_address(str(name[0]).partition("%")[0])
@@ -170,7 +170,7 @@ class SimSocket:
         Raises:
             OSError: It is in use, or not the host's.
         """
-        self._local = self._open_host().reserve(self._address(name), shared=self._shares)
+        self._local = self._open_stack().reserve(self._address(name), shared=self._shares)
 
     def listen(self, backlog: int = 128) -> None:
         """Take connections."""
@@ -178,7 +178,7 @@ class SimSocket:
             self.bind((EVERYWHERE[6 if self.family == socket.AF_INET6 else 4], 0))
         if self._listening is None and self._local is not None:
             self._listening = Listening(self, backlog)
-            self._host.listen(self._local, self._listening)
+            self._stack.listen(self._local, self._listening)
 
     def accept(self) -> tuple[SimSocket, tuple[Any, ...]]:
         """Return the next connection, and the other side's address.
@@ -192,7 +192,7 @@ class SimSocket:
             raise _os_error(errno.EAGAIN)
         end = self._listening.queue.popleft()
         self.changed()
-        accepted = SimSocket(self._host, self.family)
+        accepted = SimSocket(self._stack, self.family)
         accepted._attach(end)
         return accepted, self._name(end.remote)
 
@@ -203,11 +203,11 @@ class SimSocket:
             BlockingIOError: It has begun.
             OSError: There is no way to that address.
         """
-        host = self._open_host()
+        stack = self._open_stack()
         if self._end is not None:
             raise _os_error(errno.EISCONN if self._end.is_open else errno.EALREADY)
         remote = self._address(name)
-        end = host.new_end(remote, self._local)
+        end = stack.new_end(remote, self._local)
         self._attach(end)
         end.connect()
         raise _os_error(errno.EINPROGRESS)
@@ -266,13 +266,13 @@ class SimSocket:
         """Let it go. Idempotent."""
         if self._fd < 0:
             return
-        self._host.selector.close_socket(self._fd)
+        self._stack.selector.close_socket(self._fd)
         self._fd = -1
         if self._listening is not None and self._local is not None:
-            self._host.listen_no_more(self._local, self._listening)
+            self._stack.listen_no_more(self._local, self._listening)
             self._listening.close()
         if self._local is not None:
-            self._host.release(self._local)
+            self._stack.release(self._local)
         if self._end is not None:
             self._end.close()
 

@@ -18,6 +18,8 @@ from librats.types import Address
 PORT = 9000
 SIX = socket.AF_INET6
 
+needs_sharing = pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="this system cannot share a port")
+
 
 class Ear:
     """An endpoint, and what it has heard."""
@@ -125,6 +127,7 @@ def test_a_port_is_taken_once_for_each_transport(net: SimNetwork) -> None:
     net.run(main())
 
 
+@needs_sharing
 def test_a_shared_port_shares_what_comes(net: SimNetwork) -> None:
     async def main() -> None:
         host, other = net.host("a"), net.host("b")

@@ -84,6 +84,8 @@ def test_what_is_bound_to_an_address_that_is_gone_reaches_nobody(net: SimNetwork
         bound, free = await ear_on(a, "10.0.0.1"), await ear_on(a, port=PORT + 1)
         at_b = await ear_on(b)
         await asyncio.sleep(0)
+        at_b.endpoint.send(b"on its way", Address("10.0.0.1", PORT + 1))
+        await asyncio.sleep(0.005)
         a.interfaces["eth0"].readdress("10.9.9.9")
         assert a.addresses == ("10.9.9.9",)
         for ear in (bound, free):

@@ -52,3 +52,58 @@ def test_a_test_that_leaves_something_behind_fails(pytester: pytest.Pytester) ->
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*left behind: task forgotten, <SimSocket * of a: *"])
+
+
+def test_simulations_run_with_as_many_seeds_as_are_wanted(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+        import pytest
+
+        SEEN = []
+
+        def test_plain(sim_network):
+            SEEN.append(sim_network.seed)
+
+        @pytest.mark.sim_network(seeds=3, delay=0.1)
+        def test_marked(sim_network):
+            SEEN.append(sim_network.seed)
+
+        @pytest.mark.sim_network(seed=7)
+        def test_fixed(sim_network):
+            assert sim_network.seed == 7
+
+        def test_last():
+            assert SEEN == [40, 41, 40, 41, 42]
+        """
+    )
+    result = pytester.runpytest_subprocess("--sim-seed=40", "--sim-seeds=2", "-W", "error", "-v")
+    result.assert_outcomes(passed=7)
+    result.stdout.fnmatch_lines(["*test_marked?seed42? PASSED*"])
+
+
+def test_the_packets_of_a_test_that_fails_are_kept(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(
+        """
+        import asyncio
+        import pytest
+
+        async def ping(net):
+            a = await net.host("a").open_datagram(port=1, receive=print)
+            a.send(b"ping", a.local_address._replace(host="127.0.0.1"))
+            await asyncio.sleep(1)
+            a.close()
+
+        @pytest.mark.parametrize("fails", [True, False])
+        def test_pings(sim_network, fails):
+            sim_network.run(ping(sim_network))
+            assert not fails
+        """
+    )
+    result = pytester.runpytest_subprocess("--sim-trace=traces")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*simulated packets*", "*2 lines in traces*"])
+    [kept] = (pytester.path / "traces").iterdir()
+    assert kept.name.endswith("test-pings-True-.txt")
+    assert kept.read_text(encoding="utf-8").startswith("0.0 a sent udp 127.0.0.1:1 127.0.0.1:1 0 0 4 ")

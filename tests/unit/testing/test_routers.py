@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.unit.testing.test_datagrams import Ear, ear_on
+from tests.unit.testing.test_datagrams import Ear, ear_on, needs_sharing
 
 from librats.errors import UsageError
 from librats.testing import RouterBehavior, SimHost, SimNetwork, SimRouter
@@ -106,7 +106,7 @@ def test_names_lead_where_they_can_be_reached(net: SimNetwork) -> None:
         assert await hosts_of("dave", alice) == list(dave.addresses)
         assert await hosts_of("eve", dave) == list(eve.addresses)
         assert [":" in address for address in eve.addresses] == [True]
-        closed = net.router("closed", RouterBehavior(ipv6="none"))  # type: ignore[arg-type]
+        closed = net.router("closed", RouterBehavior(ipv6="none"))
         net.host("hermit", behind=closed)
         with pytest.raises(socket.gaierror):
             await dave.resolve(Address("hermit", 1))
@@ -148,6 +148,26 @@ def test_a_firewall_passes_addresses_as_they_are(net: SimNetwork) -> None:
         ears[1].endpoint.send(b"asked", ears[1].origins[0])
         await asyncio.sleep(1)
         assert ears[0].data == [b"asked"]
+        for ear in ears:
+            ear.endpoint.close()
+
+    net.run(main())
+
+
+@pytest.mark.parametrize("family", [0, 1])
+def test_a_router_that_blocks_udp_does_so_both_ways(net: SimNetwork, family: int) -> None:
+    async def main() -> None:
+        behavior = RouterBehavior(translates=False, filtering="endpoint-independent", udp=False, ipv6="open")
+        router = net.router("deaf", behavior)
+        host, other = net.host("host", behind=router), net.host("other")
+        ears = [await ear_on(host), await ear_on(other)]
+        server, _ = await served(host)
+        assert await greeted(other, host.addresses[family], PORT) == "hello"
+        for ear, there in ((ears[0], other), (ears[1], host)):
+            ear.endpoint.send(b"x", Address(there.addresses[family], PORT))
+        await asyncio.sleep(1)
+        assert [ear.data for ear in ears] == [[], []]
+        server.close()
         for ear in ears:
             ear.endpoint.close()
 
@@ -305,6 +325,33 @@ def test_connections_that_are_asked_for_on_both_sides_come_about(
     net.run(main(), timeout=1000)
 
 
+@pytest.mark.parametrize("one_way", [True, False])
+def test_they_come_about_though_the_agreement_is_lost(net: SimNetwork, one_way: bool) -> None:
+    """Both questions arrive after 50 ms, and the answers to them would after 100, but for the cut."""
+
+    async def main() -> None:
+        a, b = net.host("a"), net.host("b")
+        net.set_link(a, b, delay=0.05)
+        net.at(0.07, lambda: net.cut(a, b, one_way=one_way))
+        net.at(0.1005, net.heal)
+
+        async def dial(here: SimHost, there: SimHost) -> bytes:
+            with here:
+                reader, writer = await asyncio.open_connection(
+                    there.addresses[0], PORT, local_addr=(here.addresses[0], PORT)
+                )
+            writer.write(here.name.encode())
+            await asyncio.sleep(20)
+            said = await reader.read(10)
+            writer.close()
+            return said
+
+        assert list(await asyncio.gather(dial(a, b), dial(b, a))) == [b"b", b"a"]
+        await asyncio.sleep(100)
+
+    net.run(main(), timeout=1000)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_they_come_about_over_bad_links_too(seed: int) -> None:
     async def main(net: SimNetwork) -> None:
@@ -330,6 +377,7 @@ def test_they_come_about_over_bad_links_too(seed: int) -> None:
         net.run(main(net), timeout=10_000)
 
 
+@needs_sharing
 def test_a_port_that_listens_can_be_dialled_from(net: SimNetwork) -> None:
     """As a punch over TCP needs it: one public address for what goes out and what comes in."""
 
@@ -337,13 +385,13 @@ def test_a_port_that_listens_can_be_dialled_from(net: SimNetwork) -> None:
         host = net.host("host")
         there, seen = await served(net.host("there"))
         with host:
-            listening = host.socket(socket.AF_INET)
-            dialling = host.socket(socket.AF_INET)
+            listening = host.stack.socket(socket.AF_INET)
+            dialling = host.stack.socket(socket.AF_INET)
             for sock in (listening, dialling):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 sock.bind(("0.0.0.0", 7000))  # noqa: S104 - a simulated host
             listening.listen()
-            with host.socket(socket.AF_INET) as other, pytest.raises(OSError, match="in use"):
+            with host.stack.socket(socket.AF_INET) as other, pytest.raises(OSError, match="in use"):
                 other.bind(("0.0.0.0", 7000))  # noqa: S104 - likewise
         await asyncio.get_running_loop().sock_connect(dialling, ("10.0.0.2", PORT))
         await asyncio.sleep(1)

@@ -324,10 +324,10 @@ def test_connections_that_nobody_accepts_are_refused_once_the_backlog_is_full(ne
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        sock = b.socket(2)
+        sock = b.stack.socket(2)
         sock.bind(("0.0.0.0", PORT))  # noqa: S104 - simulated
         sock.listen(3)
-        callers = [a.socket(2) for _ in range(5)]
+        callers = [a.stack.socket(2) for _ in range(5)]
         dials = [asyncio.create_task(loop.sock_connect(caller, (b.addresses[0], PORT))) for caller in callers]
         await asyncio.sleep(1)
         # As with Linux: one that is over the backlog is dropped in silence, and asks again later.
