@@ -373,8 +373,9 @@ cdef class RudpTable:
     # Time
 
     def next_timer(self):
-        """When :meth:`handle_timer` or :meth:`transmit` is wanted next; 0 for at once, None for never."""
-        if self._mux.dirty != NULL or self._mux.replies_wanted or self._out_at < self._out_count:
+        """When another round is wanted, though nothing comes: 0 for at once, None for never."""
+        cdef Mux* m = &self._mux
+        if m.dirty != NULL or m.told != NULL or m.replies_wanted or self._out_at < self._out_count:
             return 0.0
         if self._mux.heap_count == 0:
             return None
