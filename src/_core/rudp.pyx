@@ -1,4 +1,4 @@
-"""Reliable streams over datagrams, many on one socket, as a pure machine: no socket, no clock, no randomness of its own.
+"""Reliable streams over datagrams, many on one socket, as a pure machine without socket, clock or randomness of its own.
 
 The packets are those of librats 2. Between two of ours, which find out by a flag in the Syn, they carry more: a number
 for each transmission, ranges of acknowledgement, larger windows, larger packets, unreliable datagrams, a keyed tag.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.simulation.joined_tables import FILLER, MOVED, End, World
+from tests.simulation.joined_tables import FILLER, MOVED, End
 from tests.unit.core.test_rudp_streams import KEY, OTHER_KEY, Pair
 
 from librats._core.aead import Cipher
@@ -44,7 +44,11 @@ def test_what_is_not_tagged_or_changed_on_the_way_changes_nothing() -> None:
     number, conn_id = fields["number"], fields["conn_id"]
     bare = bytes([tagged[0], tagged[1] & ~4]) + tagged[2:-8]
     forged = [
-        *(tagged[:at] + bytes([tagged[at] ^ 1]) + tagged[at + 1 :] for at in range(len(tagged)) if at not in (0, 4, 5, 6, 7)),
+        *(
+            tagged[:at] + bytes([tagged[at] ^ 1]) + tagged[at + 1 :]
+            for at in range(len(tagged))
+            if at not in (0, 4, 5, 6, 7)
+        ),
         bare,
         *(
             serialise(kind, conn_id=conn_id, number=number, ack=number, window=0)

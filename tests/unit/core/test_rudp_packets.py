@@ -63,7 +63,9 @@ def ours(flags: int, ranges: int, body: int, rest: bytes) -> bytes:
 
 
 def test_a_packet_of_ours_is_read() -> None:
-    found = parse(ours(7, 1, Body.DATA, ACK + bytes.fromhex("00010003") + bytes.fromhex("00000064") + b"hello" + bytes(8)))
+    found = parse(
+        ours(7, 1, Body.DATA, ACK + bytes.fromhex("00010003") + bytes.fromhex("00000064") + b"hello" + bytes(8))
+    )
     assert found["ack"] == {"heard": 100, "room": 65535, "largest": 9, "delay": 10, "first": 2, "ranges": [(1, 3)]}
     assert (found["offset"], found["payload"], found["fin"], found["tag"]) == (100, b"hello", True, bytes(8))
     assert (found["conn_id"], found["number"]) == (0x11223344, 7)

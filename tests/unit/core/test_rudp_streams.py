@@ -99,7 +99,12 @@ def test_a_stream_opens_carries_bytes_both_ways_and_ends(extended: bool) -> None
 
 def test_the_names_of_what_is_told_are_those_of_the_machine() -> None:
     assert [StreamEvent.INCOMING, StreamEvent.OPEN, StreamEvent.READABLE, StreamEvent.WRITABLE] == [1, 2, 4, 8]
-    assert [StreamEvent.END, StreamEvent.CLOSED, StreamEvent.MOVED, StreamEvent.DATAGRAM] == [END, CLOSED, MOVED, DATAGRAM]
+    assert [StreamEvent.END, StreamEvent.CLOSED, StreamEvent.MOVED, StreamEvent.DATAGRAM] == [
+        END,
+        CLOSED,
+        MOVED,
+        DATAGRAM,
+    ]
 
 
 @BOTH
