@@ -1,4 +1,4 @@
-"""Reliable streams over datagrams, many on one socket, as a pure machine: no socket, no clock, no randomness of its own.
+"""Reliable streams over datagrams, many on one socket, as a pure machine without socket, clock or randomness of its own.
 
 The packets are those of librats 2. Between two of ours, which find out by a flag in the Syn, they carry more: a number
 for each transmission, ranges of acknowledgement, larger windows, larger packets, unreliable datagrams, a keyed tag.
@@ -373,8 +373,9 @@ cdef class RudpTable:
     # Time
 
     def next_timer(self):
-        """When :meth:`handle_timer` or :meth:`transmit` is wanted next; 0 for at once, None for never."""
-        if self._mux.dirty != NULL or self._mux.replies_wanted or self._out_at < self._out_count:
+        """When another round is wanted, though nothing comes: 0 for at once, None for never."""
+        cdef Mux* m = &self._mux
+        if m.dirty != NULL or m.told != NULL or m.replies_wanted or self._out_at < self._out_count:
             return 0.0
         if self._mux.heap_count == 0:
             return None

@@ -38,7 +38,9 @@ cdef extern from *:
     double CHALLENGE_SPACING "RUDP_CHALLENGE_SPACING"
 
 
-cdef inline bint arrived(Mux* m, const uint8_t* data, uint32_t size, const librats_flow* flow, double now) noexcept nogil:
+cdef inline bint arrived(
+    Mux* m, const uint8_t* data, uint32_t size, const librats_flow* flow, double now
+) noexcept nogil:
     """Take a datagram; False where it is not of this protocol."""
     cdef Packet p
     cdef Conn* c

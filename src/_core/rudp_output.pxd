@@ -483,7 +483,7 @@ cdef inline void after_round(Mux* m, Conn* c, double now) noexcept nogil:
             c.reset_wanted = True
             touch(m, c)
         c.linger_due = now + m.settings.linger
-    if c.fin_acked and c.end_told and not c.was_told:
+    if c.fin_acked and c.out_start == c.out_end and c.end_told and not c.was_told:
         c.was_told = True
         c.cause = CAUSE_FINISHED
         c.events |= TOLD_CLOSED

@@ -147,7 +147,7 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
     """Seconds of silence until the next probe of the tail (RFC 8985, 7.2), or the timeout (RFC 6298, 2)."""
     cdef double whole = FIRST_TIMEOUT
     cdef double probe
-    cdef int i
+    cdef int _
     if c.has_rtt:
         whole = min(max(c.srtt + 4 * c.rttvar, LEAST_TIMEOUT), MOST_TIMEOUT)
     if c.timeouts < TAIL_PROBES:
@@ -155,7 +155,7 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
         if c.has_rtt:
             probe = c.srtt + max(4 * c.rttvar, 0.00375) + PEER_ACK_DELAY
         return min(max(probe * (1 << c.timeouts), LEAST_PROBE), whole)
-    for i in range(c.timeouts - TAIL_PROBES):
+    for _ in range(c.timeouts - TAIL_PROBES):
         whole = min(whole * 2, MOST_TIMEOUT)
     return whole
 

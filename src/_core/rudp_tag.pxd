@@ -15,7 +15,7 @@ from librats._core.rudp_state cimport Conn
 from librats._core.rudp_wire cimport BODY_DATA, BODY_DATAGRAM, BODY_PING, TAG
 
 cdef enum:
-    LONG_FROM = 512  # bytes from which on OpenSSL is quicker
+    LONG_FROM = 2048  # bytes from which on OpenSSL is quicker
 
 
 cdef inline bint make_tag(

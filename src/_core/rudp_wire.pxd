@@ -170,7 +170,9 @@ cdef inline uint32_t write_packet(
     return WITH_SACK
 
 
-cdef inline void write_extended(uint8_t* out, uint8_t flags, uint8_t body, uint32_t conn_id, uint32_t number) noexcept nogil:
+cdef inline void write_extended(
+    uint8_t* out, uint8_t flags, uint8_t body, uint32_t conn_id, uint32_t number
+) noexcept nogil:
     """Write the first twelve bytes of one of our packets."""
     out[0] = <uint8_t>(FIRST_BYTE | EXTENDED)
     out[1] = flags
