@@ -259,7 +259,7 @@ class _Race:
         self.refused_here = False
 
     def _plan(self, addresses: list[Address]) -> list[_Try]:
-        """Lay the attempts out in time: addresses as RFC 8305, section 5 has it, and at each one way after the other."""
+        """Lay the attempts out in time: addresses as in RFC 8305, section 5, at each one way after the other."""
         methods = self._connector.methods
         pause = UDP_FIRST_DELAY if methods[0] is ConnectionMethod.UDP else self._config.attempt_delay
         tries = [

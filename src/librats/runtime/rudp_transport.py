@@ -45,7 +45,7 @@ CAUSES = {
     8: (ConnectionAbortedError, errno.ECONNABORTED),
     9: (OSError, errno.ENOBUFS),
 }
-"""Errors by the number of the cause for which a stream has ended; without one where it was finished, or given up here."""
+"""Errors by the number of the cause for which a stream has ended; none where it was finished, or given up here."""
 
 
 def error_of(cause: int) -> OSError | None:

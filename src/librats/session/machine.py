@@ -456,17 +456,15 @@ class Session(MovingSession):
         Control frames go first, then replies, messages as far as the peer's window allows, and streams in turn.
         """
         control, replies, messages = self._control, self._replies, self._messages
-        kept = self.retained
-        if kept is not None and kept.is_stale:
-            return self._again_to_send(kept, UNCROWDED_ROUND) + (b"" if kept.is_stale else self.data_to_send(now=now))
+        if self.retained is not None:
+            instead = self._instead_of_round(self.retained, UNCROWDED_ROUND, now)
+            if instead is not None:
+                return instead
         streams = self.streams.ready
         sends_messages = bool(messages) and self._send_credit > FRAME_COST
         if not (control or replies or sends_messages or streams) and (self._last_words is None or messages):
             return b""
-        if kept is not None:
-            if not self._has_room_on_the_way():
-                return self._control_to_send(now)
-            self._acknowledge_along()
+        self._acknowledge_along()
         is_crowded = bool(replies) + sends_messages + bool(streams) > 1
         writer = self._writer
         if streams:
@@ -494,11 +492,16 @@ class Session(MovingSession):
                 self.requests.tell_cancelled()
         if streams:
             self.streams.put(writer)
-        if self._last_words is not None and not (messages or replies or self._control or self.streams.ready):
-            self._control.add(FrameType.GO_AWAY, 0, self._last_words)
-            self._last_words = None
-            writer.put_queue(self._control)
+        if self._last_words is not None:
+            self._put_last_words()
         return self._finish_round(begins_with_rekey=changes_key, now=now)
+
+    def _put_last_words(self) -> None:
+        """Say goodbye where nothing is left to be said before."""
+        if not (self._messages or self._replies or self._control or self.streams.ready):
+            self._control.add(FrameType.GO_AWAY, 0, self._last_words or b"")
+            self._last_words = None
+            self._writer.put_queue(self._control)
 
     @property
     def wants_to_send(self) -> bool:

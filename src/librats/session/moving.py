@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from librats._core.framing import BlockWriter
 from librats.errors import UsageError
@@ -21,9 +22,6 @@ ACK_ALONG = 8
 ACK_DELAY = 0.2
 """Seconds until what was received is acknowledged in any case."""
 
-MAX_KEPT_ROUNDS = 4096
-"""Rounds that may wait for their acknowledgement, however small they are."""
-
 ACK_FRAME = 12
 """Bytes of an acknowledgement, frame header included."""
 
@@ -38,6 +36,11 @@ class MovingSession(SessionState):
     """The part of a :class:`~librats.session.machine.Session` that lets it move; does nothing where it does not."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def data_to_send(self, *, now: float) -> bytes:
+            """Return the next blocks for the network."""
 
     @property
     def blocks_received(self) -> int:
@@ -73,7 +76,7 @@ class MovingSession(SessionState):
 
     def _acknowledge_along(self) -> None:
         """Acknowledge with what is about to leave, where that is worth it."""
-        if self._reader.opened - self._told_blocks >= ACK_ALONG:
+        if self.retained is not None and self._reader.opened - self._told_blocks >= ACK_ALONG:
             self._acknowledge()
 
     def _has_room_on_the_way(self) -> bool:
@@ -81,8 +84,6 @@ class MovingSession(SessionState):
         kept = self.retained
         if kept is None:
             return True
-        if kept.rounds >= MAX_KEPT_ROUNDS:
-            return False
         if kept.size < self._kept_room:
             return True
         wanted = min(self._kept_room, self._config.max_unacknowledged - self._kept_room)
@@ -90,16 +91,20 @@ class MovingSession(SessionState):
         self._kept_room += grown
         return grown > 0
 
-    def _again_to_send(self, kept: Retained, most: int) -> bytes:
-        """Return what has to be sent again on another path, about as many bytes as are told, oldest first."""
-        data = b""
-        while kept.is_stale and len(data) < most:
-            data += kept.resend(self._sending)
-        self.bytes_sent += len(data)
-        return data
+    def _instead_of_round(self, kept: Retained, most: int, now: float) -> bytes | None:
+        """Return what leaves where nothing new may yet; None where it may.
 
-    def _control_to_send(self, now: float) -> bytes:
-        """Return only control frames: acknowledgements have to leave, else two sides would wait for each other."""
+        That is what has to be sent again on another path, about as many bytes as are told; or, where as much is on its
+        way as may be, only control frames: acknowledgements have to leave, else two sides would wait for each other.
+        """
+        if kept.is_stale:
+            data = b""
+            while kept.is_stale and len(data) < most:
+                data += kept.resend(self._sending)
+            self.bytes_sent += len(data)
+            return data if kept.is_stale else data + self.data_to_send(now=now)
+        if self._has_room_on_the_way():
+            return None
         if not self._control:
             return b""
         self._writer.begin(min(len(self._control) + ROUND_OVERHEAD, CONTROL_ROUND))

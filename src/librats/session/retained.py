@@ -11,6 +11,8 @@ from librats.errors import RemoteProtocolError
 __all__ = ["Retained"]
 
 LENGTH_PREFIX = 4
+ROUND_COST = 160
+"""Bytes that keeping a round takes beyond its own."""
 
 
 class _Epoch:
@@ -71,11 +73,6 @@ class Retained:
         """When the peer last acknowledged something new, or something was sent while nothing was awaited."""
 
     @property
-    def rounds(self) -> int:
-        """How many times something left that is kept."""
-        return len(self._sent or ()) + len(self._stale or ())
-
-    @property
     def is_stale(self) -> bool:
         """True while something has to be sent again before anything new."""
         return bool(self._stale)
@@ -98,7 +95,7 @@ class Retained:
         count = sealed - self.sealed
         self._sent.append(_Round(self.sealed, count, data, begins_with_rekey, elicits, self._epoch))
         self.sealed = sealed
-        self.size += len(data)
+        self.size += len(data) + ROUND_COST
 
     def acknowledge(self, received: int, *, now: float) -> None:
         """Let go of what has arrived.
@@ -119,7 +116,7 @@ class Retained:
         for rounds in (self._sent, self._stale):
             while rounds and rounds[0].end <= received:
                 done = rounds.popleft()
-                self.size -= len(done.data)
+                self.size -= len(done.data) + ROUND_COST
                 self.awaited -= done.elicits
                 if done.begins_with_rekey:
                     done.epoch.cipher.rekey()
