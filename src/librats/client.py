@@ -216,10 +216,10 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             finally:
                 listener = self._listener
                 self._manager = self._connector = self._listener = None
+                if listener is not None:
+                    listener.close()
                 try:
                     await self._tasks.close()
-                    if listener is not None:
-                        await listener.close()
                     if remembering is not None:
                         await remembering.close()
                 finally:

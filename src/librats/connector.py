@@ -254,6 +254,7 @@ class _Race:
         self._running: dict[asyncio.Task[Link], _Try] = {}
         self._begun: dict[_Try, float] = {}
         self._refused: dict[str, float] = {}
+        self._reached: set[Address] = set()
         self.attempts: list[ConnectionAttempt] = []
         self.last_error: BaseException | None = None
         self.refused_here = False
@@ -330,8 +331,12 @@ class _Race:
     async def _run_others(self, tries: list[_Try]) -> Link | None:
         waiting = list(reversed(tries))
         try:
-            while waiting or self._running:
+            while True:
                 at_hand = None
+                # Whoever was reached in one way and did not become a peer would not in another.
+                waiting = [one for one in waiting if one.address not in self._reached]
+                if not (waiting or self._running):
+                    return None
                 if waiting:
                     at_hand = waiting.pop()
                     self._begun[at_hand] = self._loop.time()
@@ -346,10 +351,9 @@ class _Race:
             for task, one in list(self._running.items()):
                 task.cancel()
                 if one in self._begun:
-                    self._note(one, "another address was quicker")
+                    self._note(one, "another way was quicker")
             if tasks:
                 await asyncio.wait(tasks)
-        return None
 
     async def _first_done(self, timeout: float | None) -> Link | None:
         done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -378,6 +382,7 @@ class _Race:
         if denied is not None:
             self._manager.admission.refusals[denied.limit] += 1
             self.refused_here = True
+            self._reached.add(one.address)
             raise denied
         made: list[Link] = []
 
@@ -404,6 +409,7 @@ class _Race:
             raise
         if link.error is not None or not link.ready:
             self.refused_here = link.refused_here
+            self._reached.add(one.address)
             raise link.error or HandshakeError(link.reason[1])
         return link
 

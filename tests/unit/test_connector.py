@@ -179,8 +179,8 @@ async def test_slow_attempts_run_on_while_others_start_and_end_when_one_wins() -
     assert [link.aborted for link in world.links] == [False, True, True]
     assert [(attempt.address, attempt.error) for attempt in peer.attempts] == [
         (V4[0], ""),
-        (V4[1], "another address was quicker"),
-        (V4[2], "another address was quicker"),
+        (V4[1], "another way was quicker"),
+        (V4[2], "another way was quicker"),
     ]
 
 

@@ -53,11 +53,11 @@ class Listening:
         if self._tcp is not None:
             self._tcp.close()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let everything go; what goes over UDP ends. Idempotent."""
         self.stop_accepting()
         if self.udp is not None:
-            await self.udp.close()
+            self.udp.close()
 
 
 async def listen(

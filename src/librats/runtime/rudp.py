@@ -283,7 +283,7 @@ class RudpPort:
 
     # The end
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End every stream at once and let the port go. Idempotent."""
         for transport in list(self._transports.values()):
             transport.abort()
@@ -299,4 +299,3 @@ class RudpPort:
         self._timer = self._sending = None
         if self._endpoint is not None:
             self._endpoint.close()
-        await asyncio.sleep(0)

@@ -233,7 +233,10 @@ class RudpTransport(asyncio.Transport):
         stream, self._stream = self._stream, None
         if stream is not None:
             self._port.forget(stream)
-            self._loop.call_soon(self._protocol.connection_lost, error)
+            self._loop.call_soon(self._tell_end, error)
+
+    def _tell_end(self, error: OSError | None) -> None:
+        self._protocol.connection_lost(error)  # who that is may have changed since
 
     def happened(self, what: int) -> None:
         """Take what the table tells of the stream."""
