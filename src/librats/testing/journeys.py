@@ -122,11 +122,15 @@ class Transport:
             return
         when = self._agenda.now
         path = self.path(sender, receiver, segment)
-        for each in (path,) if interface is None or interface.up_path is None else (interface.up_path, path):
-            arrives = self._carry(journey, packet, each, when, sender)
-            if arrives is None:
+        if interface is not None and interface.up_path is not None:
+            leaves = self._carry(journey, packet, interface.up_path, when, sender)
+            if leaves is None:
                 return
-            when = arrives
+            when = leaves
+        arrives = self._carry(journey, packet, path, when, sender)
+        if arrives is None:
+            return
+        when = arrives
         if self._traces:
             self._record(sender, "sent", packet)
         journey.hops += 1
