@@ -203,8 +203,8 @@ class SimNetwork:
 
         Args:
             name: Its name.
-            kind: A name of :data:`ROUTER_TYPES`, several of them from the hosts outwards joined with ``+``, or a
-                behavior of your own.
+            kind: A name, ``"symmetric"`` for example (an unknown one is refused with a list of them), several from the
+                hosts outwards joined with ``+``, or a behavior of your own.
             behind: The router that it is behind, as those of homes are behind a carrier's; None for the internet.
             addresses: Those of its outer side; free ones where there are none.
 
