@@ -87,12 +87,13 @@ async def eventful(net: SimNetwork) -> None:
                 "turn:ann:secret@relay" + ("?transport=tcp" if number % 2 else ""),
                 receive=lambda batch: heard.extend(data for data, _ in batch),
                 mobility=True,
+                timeout=100,
             )
         for _ in range(20):
             relayed.send(bytes([number]) * 500, Address(meeting.addresses[0], 7000))
             await asyncio.sleep(0.1)
         if number == 0:
-            net.hosts[1].interfaces["eth0"].move(routers[5])
+            host.interfaces["eth0"].move(routers[5])
             await relayed.move()
         assert await client.send("count", number) == 1
         await relayed.close()
@@ -111,7 +112,7 @@ async def eventful(net: SimNetwork) -> None:
 
 
 def traced(seed: int) -> str:
-    burst = BurstLoss(enter=0.01, leave=0.3)
+    burst = BurstLoss(enter=0.01, leave=0.7)
     links = {"delay": 0.02, "jitter": 0.01, "reordering": 0.05, "duplication": 0.02, "bandwidth": 1e6, "queue": 30_000}
     with SimNetwork(seed, loss=0.01, burst=burst, trace=True, **links) as net:
         net.run(eventful(net), timeout=1000)

@@ -14,7 +14,8 @@ from tests.simulation.conftest import Simulate
 from librats import NatTraversalConfig, NatType, NatTypeInfo, PortAllocation, RatsClient, RatsConfig
 from librats.relay.config import RelayConfig
 from librats.runtime.udp import DatagramEndpoint, Receive
-from librats.testing import ROUTER_TYPES, SimHost, SimNetwork, SimRelay
+from librats.testing import SimHost, SimNetwork, SimRelay
+from librats.testing.behaviors import ROUTER_TYPES
 from librats.types import Address
 
 SERVER = ("203.0.113.10", "198.51.100.10", "2001:db8:10::10")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from librats.testing.behaviors import ROUTER_TYPES, RouterBehavior, Unsolicited
+from librats.testing.behaviors import RouterBehavior, Unsolicited
 from librats.testing.hosts import SimHost
 from librats.testing.interfaces import SimInterface
 from librats.testing.links import BurstLoss, LinkConditions
@@ -13,7 +13,6 @@ from librats.testing.trace import Trace, TraceEvent
 from librats.testing.waiting_tasks import DeadlockError
 
 __all__ = [
-    "ROUTER_TYPES",
     "BurstLoss",
     "DeadlockError",
     "LinkConditions",

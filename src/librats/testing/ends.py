@@ -84,6 +84,8 @@ class StreamEnd:
         self._ended = False
         self._deaf = False
         self._ack_is_due = False
+        self._rests = False
+        """Whether all is done, and only what comes late or twice is acknowledged still."""
 
     # What the socket asks
 
@@ -192,6 +194,8 @@ class StreamEnd:
         if self._orphan and self._end_sent and self._acked == self._next and self._state is State.OPEN:
             if self._ended:
                 self._vanish()
+                self._rests = True
+                self._stack.lay_to_rest(self)
             else:
                 self._agenda.after(ORPHAN_TIME, self._vanish)
 
@@ -263,7 +267,7 @@ class StreamEnd:
         return self._state is State.OPEN and packet.sequence >= self._acked
 
     def _acknowledge(self, tries: int = 0) -> None:
-        if self._state is State.OPEN:
+        if self._state is State.OPEN or self._rests:
             self._told_edge = self._expected + self._room
             packet = Packet(PacketKind.ACK, self.local, self.remote, self._expected, self._told_edge)
             self._stack.send(packet, partial(self._ack_lost, tries))
@@ -285,6 +289,10 @@ class StreamEnd:
 
     def take(self, packet: Packet) -> None:
         """Take a packet from the other end."""
+        if self._rests:
+            if packet.kind in (PacketKind.DATA, PacketKind.FIN):
+                self._acknowledge()
+            return
         match packet.kind:
             case PacketKind.SYN:
                 self._take_question()
@@ -340,10 +348,10 @@ class StreamEnd:
     def _take_data(self, packet: Packet) -> None:
         if self._state is not State.OPEN:
             return
-        if packet.payload and self._orphan:
-            self.reset()  # nobody is there to read it
-            return
         if packet.sequence >= self._expected:
+            if packet.payload and self._orphan:
+                self.reset()  # nobody is there to read it
+                return
             self._early[packet.sequence] = packet
             while (following := self._early.pop(self._expected, None)) is not None:
                 if following.kind is PacketKind.FIN:

@@ -61,27 +61,26 @@ class Transport:
         self._conditions = conditions
         self._lan = LinkConditions(delay=LAN_DELAY)
         self._traces = traces
-        self._paths: dict[tuple[SimHost | SimRouter, SimHost | SimRouter], Path] = {}
+        self._paths: dict[tuple[SimHost | SimRouter, SimHost | SimRouter, Segment | None], Path] = {}
         self.severed: dict[tuple[SimHost | SimRouter, SimHost | SimRouter], None] = {}
         """Machines between which nothing gets through, whatever lies between them."""
 
     # Paths
 
-    def path(self, source: SimHost | SimRouter, target: SimHost | SimRouter) -> Path:
-        """Return what lies between two machines, in one direction."""
-        path = self._paths.get((source, target))
+    def path(self, source: SimHost | SimRouter, target: SimHost | SimRouter, segment: Segment | None) -> Path:
+        """Return what lies between two machines in a segment, or within one machine, in one direction."""
+        path = self._paths.get((source, target, segment))
         if path is None:
-            entropy = SeededEntropy(self._network.seed, "path", source.name, target.name)
-            path = self._paths[source, target] = Path(self.usual(source, target), entropy)
+            place = "" if segment is None or segment.router is None else segment.router.name
+            entropy = SeededEntropy(self._network.seed, "path", source.name, target.name, place)
+            path = self._paths[source, target, segment] = Path(self.usual(segment), entropy)
         return path
 
-    def usual(self, source: SimHost | SimRouter, target: SimHost | SimRouter) -> LinkConditions:
-        """Return the conditions between two machines where none were set."""
-        if source is target:
+    def usual(self, segment: Segment | None) -> LinkConditions:
+        """Return the conditions where none were set: in a segment, or within a machine."""
+        if segment is None:
             return LinkConditions(delay=LOOPBACK_DELAY, mtu=65_536)
-        # A router's outer side comes first among its segments, and it is there that it meets its equals.
-        shared = next((segment for segment in source.segments if segment in target.segments), None)
-        return self._conditions if shared is None or shared.is_internet else self._lan
+        return self._conditions if segment.is_internet else self._lan
 
     def heal(self) -> None:
         """Let packets through everywhere."""
@@ -95,7 +94,7 @@ class Transport:
         """Carry a packet from a host to where it is addressed to; a function is called where it does not arrive."""
         journey = Journey(host, packet, self._agenda.now, lost)
         if host.stack.owns(packet.destination.host):
-            path = self.path(host, host)
+            path = self.path(host, host, None)
             if self._traces:
                 self._record(host, "sent", packet)
             self._agenda.after(path.conditions.delay, self._deliver, journey, packet, host)
@@ -122,12 +121,16 @@ class Transport:
             self.drop(journey, packet, sender, "no such address")
             return
         when = self._agenda.now
-        path = self.path(sender, receiver)
-        for each in (path,) if interface is None or interface.up_path is None else (interface.up_path, path):
-            arrives = self._carry(journey, packet, each, when, sender)
-            if arrives is None:
+        path = self.path(sender, receiver, segment)
+        if interface is not None and interface.up_path is not None:
+            leaves = self._carry(journey, packet, interface.up_path, when, sender)
+            if leaves is None:
                 return
-            when = arrives
+            when = leaves
+        arrives = self._carry(journey, packet, path, when, sender)
+        if arrives is None:
+            return
+        when = arrives
         if self._traces:
             self._record(sender, "sent", packet)
         journey.hops += 1

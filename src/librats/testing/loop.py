@@ -37,7 +37,7 @@ class SimLoop(BaseSelectorEventLoop):
     librats_inline_calls = True
 
     def __init__(self, network: SimNetwork) -> None:
-        self._network = network
+        self._agenda = network.agenda
         super().__init__(network.selector)
         self._clock_resolution = RESOLUTION
 
@@ -48,7 +48,7 @@ class SimLoop(BaseSelectorEventLoop):
 
     def time(self) -> float:
         """Virtual seconds since the simulation began."""
-        return self._network.time
+        return self._agenda.now
 
     # A loop in virtual time never sleeps: nobody needs to wake it.
 

@@ -203,8 +203,8 @@ class SimNetwork:
 
         Args:
             name: Its name.
-            kind: A name of :data:`ROUTER_TYPES`, several of them from the hosts outwards joined with ``+``, or a
-                behavior of your own.
+            kind: A name, ``"symmetric"`` for example (an unknown one is refused with a list of them), several from the
+                hosts outwards joined with ``+``, or a behavior of your own.
             behind: The router that it is behind, as those of homes are behind a carrier's; None for the internet.
             addresses: Those of its outer side; free ones where there are none.
 
@@ -284,7 +284,7 @@ class SimNetwork:
 
         Args:
             one: A host or a router.
-            other: Another one, with no router in between.
+            other: Another one, with no router in between at the moment.
             one_way: Whether only what the first one sends is meant.
             conditions: Those of :class:`LinkConditions`; those left out are the usual ones of that place: those of the
                 network as it was made, or of what lies behind a router, where a packet takes half a millisecond.
@@ -293,11 +293,13 @@ class SimNetwork:
             ConfigError: A value makes no sense.
             UsageError: A router stands in between.
         """
-        if not any(segment in other.segments for segment in one.segments):
+        places = self._places(one, other)
+        if not places:
             raise UsageError(f"a router stands between {one.name} and {other.name}: set its links")
-        chosen = self.transport.usual(one, other).changed(conditions)
-        for path in self._ways(one, other, one_way=one_way):
-            path.change(chosen)
+        for place in places:
+            chosen = self.transport.usual(place).changed(conditions)
+            for path in self._ways(one, other, place, one_way=one_way):
+                path.change(chosen)
         self.note(f"{one.name} {'to' if one_way else 'and'} {other.name}: {chosen}")
 
     def cut(self, one: Machine, other: Machine, *, one_way: bool = False) -> None:
@@ -309,8 +311,9 @@ class SimNetwork:
             other: Another one.
             one_way: Whether only what the first one sends to the other is meant.
         """
-        for path in self._ways(one, other, one_way=one_way):
-            path.is_cut = True
+        for place in self._places(one, other):
+            for path in self._ways(one, other, place, one_way=one_way):
+                path.is_cut = True
         self.transport.severed[one, other] = None
         if not one_way:
             self.transport.severed[other, one] = None
@@ -324,8 +327,9 @@ class SimNetwork:
             other: Another one.
             one_way: Whether only what the first one sends to the other is meant.
         """
-        for path in self._ways(one, other, one_way=one_way):
-            path.is_cut = False
+        for place in self._places(one, other):
+            for path in self._ways(one, other, place, one_way=one_way):
+                path.is_cut = False
         self.transport.severed.pop((one, other), None)
         if not one_way:
             self.transport.severed.pop((other, one), None)
@@ -345,6 +349,11 @@ class SimNetwork:
         self.transport.heal()
         self.note("healed")
 
-    def _ways(self, one: Machine, other: Machine, *, one_way: bool) -> list[Path]:
+    @staticmethod
+    def _places(one: Machine, other: Machine) -> list[Segment | None]:
+        """Return where two machines are neighbours; None stands for within one machine."""
+        return [None] if one is other else [segment for segment in one.segments if segment in other.segments]
+
+    def _ways(self, one: Machine, other: Machine, place: Segment | None, *, one_way: bool) -> list[Path]:
         path = self.transport.path
-        return [path(one, other)] if one_way else [path(one, other), path(other, one)]
+        return [path(one, other, place)] if one_way else [path(one, other, place), path(other, one, place)]

@@ -153,7 +153,8 @@ class SimSelector(selectors.BaseSelector):
                 break
         self._count_turn(started)
         keys = self._keys
-        return [(key, self._mask(key)) for key in [keys[fd] for fd in self._ready]]
+        mask = self._mask
+        return [(key, mask(key)) for fd in self._ready for key in (keys[fd],)]
 
     def _move_to(self, when: float) -> None:
         limit = self.time_limit

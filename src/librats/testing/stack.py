@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "HostStack"]
 
 LOOPBACK = ("127.0.0.1", "::1")
+REST_TIME = 60.0
 MAX_DATAGRAM = {4: 65_507, 6: 65_527}
 
 
@@ -44,6 +45,7 @@ class HostStack:
         """The name of the host."""
         self._listening: dict[Address, Listening] = {}
         self._ends: dict[tuple[Address, Address], StreamEnd] = {}
+        self._resting: dict[tuple[Address, Address], StreamEnd] = {}
         self._datagrams: dict[Address, list[SimDatagramSocket]] = {}
         self._tcp_ports = PortBook(lambda port: any(local.port == port for local, _ in self._ends))
         self._udp_ports = PortBook(lambda _: False)
@@ -166,6 +168,16 @@ class HostStack:
         near = (address for address in fitting if remote in self._by_address[address].segment.members)
         return next(near, fitting[0])
 
+    def lay_to_rest(self, end: StreamEnd) -> None:
+        """Keep the end of a connection that is over for what comes late or twice, as TCP's TIME-WAIT does."""
+        key = end.local, end.remote
+        self._resting[key] = end
+        self.agenda.after(REST_TIME, self._wake, key, end)
+
+    def _wake(self, key: tuple[Address, Address], end: StreamEnd) -> None:
+        if self._resting.get(key) is end:
+            del self._resting[key]
+
     def forget(self, end: StreamEnd) -> None:
         """Let go of a connection."""
         self._ends.pop((end.local, end.remote), None)
@@ -236,7 +248,10 @@ class HostStack:
 
     def receive(self, packet: Packet) -> bool:
         """Take a packet; False where it is dropped."""
-        end = self._ends.get((packet.destination, packet.source))
+        key = packet.destination, packet.source
+        end = self._ends.get(key)
+        if end is None and packet.kind is not PacketKind.SYN and self._resting:
+            end = self._resting.get(key)
         if end is not None:
             end.take(packet)
             return True

@@ -276,3 +276,27 @@ def test_datagrams_may_come_twice_and_out_of_order() -> None:
     first = list(dict.fromkeys(heard))
     overtaken = sum(later < earlier for earlier, later in itertools.pairwise(first))
     assert 60 < overtaken < 130
+
+
+def test_neighbours_in_two_networks_have_a_link_in_each(net: SimNetwork) -> None:
+    async def main() -> None:
+        lan = net.router("lan")
+        ears = []
+        for name in ("a", "b"):
+            net.host(name).add_interface("eth1", behind=lan)
+            ears.append(await ear_on(net.hosts[-1]))
+        for host, slow in (("10.0.0.2", True), ("192.168.1.12", False)):
+            ears[0].endpoint.send(b"x", Address(host, PORT))
+            await asyncio.sleep(0.001)
+            assert bool(ears[1].data) is not slow
+            await asyncio.sleep(1)
+            ears[1].batches.clear()
+        net.set_link(net.hosts[0], net.hosts[0], delay=5)
+        ears[0].endpoint.send(b"to myself", Address("127.0.0.1", PORT))
+        await asyncio.sleep(4.9)
+        assert ears[0].data == []
+        await asyncio.sleep(0.2)
+        assert ears[0].data == [b"to myself"]
+        close(*ears)
+
+    net.run(main())

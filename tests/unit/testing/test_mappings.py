@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from librats.errors import ConfigError, UsageError
-from librats.testing import ROUTER_TYPES, RouterBehavior, Unsolicited
-from librats.testing.behaviors import behaviors_of
+from librats.testing import RouterBehavior, Unsolicited
+from librats.testing.behaviors import ROUTER_TYPES, behaviors_of
 from librats.testing.entropy import SeededEntropy
 from librats.testing.mappings import MappingTable
 from librats.testing.packets import Packet, PacketKind

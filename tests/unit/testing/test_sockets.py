@@ -12,6 +12,8 @@ import pytest
 
 from librats.testing import DeadlockError, SimHost, SimNetwork
 from librats.testing.ends import BUFFER, CONNECT_TIMEOUT, SEGMENT
+from librats.testing.packets import Packet, PacketKind
+from librats.types import Address
 
 PORT = 7000
 
@@ -449,3 +451,50 @@ def test_waiting_for_bytes_that_never_come_is_a_deadlock_that_is_told(net: SimNe
 
     with pytest.raises(DeadlockError, match=r"(?s)deadlock.*StreamReader\._wait_for_data"):
         net.run(wait_in_vain())
+
+
+async def one_word(net: SimNetwork) -> Any:
+    """Let one side say a word and end, and the other one end too; return where the connection was."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read() == b"word"
+        await closed(writer)
+
+    server = await listening(net.hosts[1], serve)
+    with net.hosts[0]:
+        reader, writer = await asyncio.open_connection("b", PORT)
+    writer.write(b"word")
+    writer.write_eof()
+    assert await reader.read() == b""
+    name = writer.get_extra_info("sockname")
+    await closed(writer)
+    server.close()
+    return name
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_end_is_forgotten_though_the_last_acknowledgement_is_lost(seed: int) -> None:
+    with SimNetwork(seed, loss=0.3) as net:
+        a, b = net.host("a"), net.host("b")
+        net.run(one_word(net))
+        net.run(asyncio.sleep(2000))
+        assert (a.connections, b.connections) == (0, 0)
+
+
+def test_what_comes_twice_after_the_end_is_acknowledged_and_breaks_nothing() -> None:
+    with SimNetwork(trace=True) as net:
+        net.host("a"), net.host("b")
+
+        async def main() -> None:
+            source, target = Address(*await one_word(net)), Address(net.hosts[1].addresses[0], PORT)
+            for wait in (1, 100):
+                await asyncio.sleep(wait)
+                net.note("once more")
+                for kind in (PacketKind.DATA, PacketKind.FIN, PacketKind.ACK):
+                    net.hosts[0].stack.send_once(Packet(kind, source, target, 0, 0, b"word" * (kind == "data")))
+            await asyncio.sleep(1)
+
+        net.run(main())
+        _, early, late = str(net.trace).split("once more")
+        assert (early.count(" rst "), early.count("b sent ack")) == (0, 2)
+        assert late.count("b sent rst") == 3
