@@ -29,7 +29,6 @@ from librats._core.batches cimport (
     librats_interface,
     librats_message,
     librats_mixed,
-    librats_part,
     librats_read_host,
     librats_receive,
     librats_send,
@@ -47,16 +46,6 @@ cdef enum:
     KNOWN = 4096  # addresses remembered, each way; a power of 2
     HOST_SIZE = 64
 
-ctypedef struct Known:
-    librats_flow flow
-    PyObject* origin
-
-ctypedef struct Outbox:
-    librats_message messages[64]  # LIBRATS_MAX_MESSAGES
-    librats_part parts[512]  # MOST_PARTS
-    PyObject* held[512]
-    Py_buffer views[512]
-
 
 def batches_work(fd: int) -> bool:
     """Whether the system has the calls, and allows them on this socket."""
@@ -66,9 +55,6 @@ def batches_work(fd: int) -> bool:
 @cython.final
 cdef class Inbox:
     """Memory that datagrams are received into; all sockets of one thread may share one."""
-
-    cdef librats_inbox* _memory
-    cdef bint _busy
 
     def __cinit__(self):
         self._memory = librats_inbox_new()
@@ -82,29 +68,6 @@ cdef class Inbox:
 @cython.final
 cdef class BatchSocket:
     """A UDP socket of each family, or of one, non-blocking and not connected; -1 where there is none."""
-
-    cdef int _fd4
-    cdef int _fd6
-    cdef object _make_origin
-    cdef type _origin_type
-    cdef Inbox _inbox
-    cdef bint _segments
-    cdef bint _choose_local
-    cdef uint32_t _max_size
-    cdef int _most
-    cdef Known* _known
-    cdef Outbox* _outbox
-    cdef dict _targets
-    cdef bint _sending
-    cdef uint32_t _dropped4
-    cdef uint32_t _dropped6
-    cdef readonly bint drained
-    cdef readonly unsigned long long received
-    cdef readonly unsigned long long sent
-    cdef readonly unsigned long long refused
-    cdef readonly unsigned long long truncated
-    cdef readonly unsigned long long no_room
-    cdef readonly unsigned long long errors
 
     def __cinit__(self, *args, **kwargs):
         self._known = NULL
@@ -169,10 +132,7 @@ cdef class BatchSocket:
             count = librats_receive(fd, memory, most, dropped)
         try:
             if count < 0:
-                # What an earlier datagram met (RFC 1122, 4.1.3.3) is told once, and says nothing of the next.
-                self.drained = count == -errno.EAGAIN or count == -errno.EBADF
-                if not self.drained and count != -errno.EINTR:
-                    self.errors += 1
+                self._failed(count)
                 return batch
             self.drained = count < most
             for i in range(count):
@@ -185,6 +145,12 @@ cdef class BatchSocket:
         elif not self.drained and len(batch) <= WANTED // 2:
             self._most = min(<int>LIBRATS_MAX_MESSAGES, most * 2)
         return batch
+
+    cdef void _failed(self, int error) noexcept:
+        # What an earlier datagram met (RFC 1122, 4.1.3.3) is told once, and says nothing of the next.
+        self.drained = error == -errno.EAGAIN or error == -errno.EBADF
+        if not self.drained and error != -errno.EINTR:
+            self.errors += 1
 
     cdef int _take(self, librats_arrival* arrival, list batch) except -1:
         cdef object origin
