@@ -1,0 +1,28 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from librats._core.batches cimport librats_flow
+from librats._core.rudp_batches cimport Out
+from librats._core.rudp_state cimport Conn
+from librats._core.rudp_stream cimport RudpStream
+from librats._core.rudp_table cimport Mux
+
+cdef enum:
+    MOST_OUT = 512  # packets that wait to be handed over
+    ARENA = 327680
+
+
+cdef class RudpTable:
+    cdef Mux _mux
+    cdef object _entropy
+    cdef uint8_t* _arena
+    cdef Out* _out
+    cdef int _out_count
+    cdef int _out_at
+    cdef dict _flows
+    cdef dict _addresses
+
+    cdef int _begin(self, double now) except -1
+    cdef const librats_flow* _flow_of(self, object address) except NULL
+    cdef object _address_of(self, const librats_flow* flow)
+    cdef void _fill(self, double now) noexcept nogil
+    cdef RudpStream _introduce(self, Conn* conn)

@@ -1,0 +1,495 @@
+"""What is on its way: packets sent, acknowledged and lost; round trips (RFC 6298), timeouts, pacing. Header only."""
+
+from libc.math cimport fabs
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from librats._core.octets cimport load_be16
+from librats._core.rudp_control cimport MODEL, Sample, control_acked, control_idle, control_timeout
+from librats._core.rudp_probe cimport SHRINK_AFTER, SHRINK_TIME, probe_acked, probe_lost, size_suspected
+from librats._core.rudp_state cimport (
+    BASE_DATAGRAM, CAUSE_LOST, COMPAT_WINDOW, DONE, FLYING, LOST, NEVER, REPLACED, TOLD_WRITABLE, Chain, Conn, Sent,
+    widened
+)
+from librats._core.rudp_wire cimport (
+    BODY_DATA, BODY_FIN, BODY_NONE, BODY_PING, DELAY_UNIT, EXTENDED_RANGE, FLAG_SACK, Packet
+)
+
+cdef enum:
+    REORDER = 3
+    MOST_REORDER = 300
+    MOST_TIMEOUTS = 12
+    TAIL_PROBES = 2
+    PACKET_COST = 24  # what a packet weighs beside its payload
+
+cdef extern from *:
+    """
+    #define RUDP_FIRST_TIMEOUT 0.5
+    #define RUDP_LEAST_TIMEOUT 0.1
+    #define RUDP_MOST_TIMEOUT 6.0
+    #define RUDP_LEAST_PROBE 0.03
+    #define RUDP_PEER_ACK_DELAY 0.02
+    #define RUDP_PACE_QUANTUM 0.002
+    """
+    double FIRST_TIMEOUT "RUDP_FIRST_TIMEOUT"
+    double LEAST_TIMEOUT "RUDP_LEAST_TIMEOUT"
+    double MOST_TIMEOUT "RUDP_MOST_TIMEOUT"
+    double LEAST_PROBE "RUDP_LEAST_PROBE"
+    double PEER_ACK_DELAY "RUDP_PEER_ACK_DELAY"
+    double PACE_QUANTUM "RUDP_PACE_QUANTUM"
+
+
+cdef inline Sent* sent_at(const Conn* c, uint64_t number) noexcept nogil:
+    return &c.sent[number & (c.sent_room - 1)]
+
+
+cdef inline uint32_t weight(const Sent* s) noexcept nogil:
+    return s.size + PACKET_COST
+
+
+# Chains of packets, in the order in which they were sent or found lost.
+
+cdef inline void chain_add(Conn* c, Chain* chain, uint64_t number) noexcept nogil:
+    cdef Sent* s = sent_at(c, number)
+    s.before = chain.last
+    s.after = 0
+    if chain.last:
+        sent_at(c, chain.last).after = number
+    else:
+        chain.first = number
+    chain.last = number
+
+
+cdef inline void chain_remove(Conn* c, Chain* chain, uint64_t number) noexcept nogil:
+    cdef Sent* s = sent_at(c, number)
+    if s.before:
+        sent_at(c, s.before).after = s.after
+    else:
+        chain.first = s.after
+    if s.after:
+        sent_at(c, s.after).before = s.before
+    else:
+        chain.last = s.before
+
+
+cdef inline void chain_sort_in(Conn* c, Chain* chain, uint64_t number) noexcept nogil:
+    """Add a packet to a chain that is in the order of the numbers; it belongs near the end."""
+    cdef uint64_t before = chain.last
+    cdef Sent* s = sent_at(c, number)
+    while before > number:
+        before = sent_at(c, before).before
+    s.before = before
+    s.after = sent_at(c, before).after if before else chain.first
+    if before:
+        sent_at(c, before).after = number
+    else:
+        chain.first = number
+    if s.after:
+        sent_at(c, s.after).before = number
+    else:
+        chain.last = number
+
+
+cdef inline Sent* new_sent(Conn* c) noexcept nogil:
+    """The entry of the next number; NULL where there is no memory. The number is used up by `launched`."""
+    cdef Sent* grown
+    cdef Sent* s
+    cdef uint64_t room, number
+    if c.next - c.first >= c.sent_room:
+        room = c.sent_room * 2 if c.sent_room else 16
+        grown = <Sent*>calloc(room, sizeof(Sent))
+        if grown == NULL:
+            return NULL
+        number = c.first
+        while number != c.next:
+            grown[number & (room - 1)] = c.sent[number & (c.sent_room - 1)]
+            number += 1
+        free(c.sent)
+        c.sent = grown
+        c.sent_room = room
+    s = sent_at(c, c.next)
+    memset(s, 0, sizeof(Sent))
+    return s
+
+
+cdef inline void launched(Conn* c, uint64_t number, double now) noexcept nogil:
+    """A packet goes out, for the first time or again."""
+    cdef Sent* s = sent_at(c, number)
+    if number == c.next:
+        c.next += 1
+    if c.flying.first == 0:
+        if s.body != BODY_PING and c.order and now - c.launched_at > timeout_of(c):
+            control_idle(&c.control, now - c.launched_at, timeout_of(c))
+        c.first_sent_at = now
+        c.delivered_at = now
+    c.launched_at = now
+    c.order += 1
+    s.order = c.order
+    s.place = FLYING
+    s.sends += 1
+    s.sent_at = now
+    s.delivered = c.delivered
+    s.delivered_at = c.delivered_at
+    s.first_sent_at = c.first_sent_at
+    s.limited = c.limited_until != 0
+    chain_add(c, &c.flying, number)
+    c.flight += weight(s)
+    c.tokens -= weight(s)
+    c.sent_bytes += s.size
+    c.force = False
+    if s.sends > 1 or s.probing:
+        c.retransmitted += 1
+    if c.timer_at >= NEVER:
+        c.timer_at = now + timeout_of(c)
+
+
+cdef inline double timeout_of(const Conn* c) noexcept nogil:
+    """Seconds of silence until the next probe of the tail (RFC 8985, 7.2), or the timeout (RFC 6298, 2)."""
+    cdef double whole = FIRST_TIMEOUT
+    cdef double probe
+    cdef int _
+    if c.has_rtt:
+        whole = min(max(c.srtt + 4 * c.rttvar, LEAST_TIMEOUT), MOST_TIMEOUT)
+    if c.timeouts < TAIL_PROBES:
+        probe = FIRST_TIMEOUT
+        if c.has_rtt:
+            probe = c.srtt + max(4 * c.rttvar, 0.00375) + PEER_ACK_DELAY
+        return min(max(probe * (1 << c.timeouts), LEAST_PROBE), whole)
+    for _ in range(c.timeouts - TAIL_PROBES):
+        whole = min(whole * 2, MOST_TIMEOUT)
+    return whole
+
+
+cdef inline void note_rtt(Conn* c, double rtt) noexcept nogil:
+    rtt = max(rtt, 1e-6)
+    c.latest_rtt = rtt
+    if not c.has_rtt:
+        c.has_rtt = True
+        c.srtt = rtt
+        c.rttvar = rtt / 2
+        c.least_rtt = rtt
+        return
+    c.least_rtt = min(c.least_rtt, rtt)
+    c.rttvar = 0.75 * c.rttvar + 0.25 * fabs(c.srtt - rtt)
+    c.srtt = 0.875 * c.srtt + 0.125 * rtt
+
+
+cdef inline void given_up(Conn* c, uint64_t number, Sample* sample, double now) noexcept nogil:
+    """A packet on its way is taken for lost."""
+    cdef Sent* s = sent_at(c, number)
+    chain_remove(c, &c.flying, number)
+    c.flight -= weight(s)
+    c.losses += 1
+    if s.body == BODY_DATA or s.body == BODY_FIN:
+        s.place = LOST
+        chain_sort_in(c, &c.lost, number)
+    else:
+        s.place = DONE
+    if c.probe_number == number:
+        probe_lost(c, now)
+        return  # longer than the path takes: it says nothing of congestion
+    if s.size > BASE_DATAGRAM:
+        if s.sends >= SHRINK_AFTER and now - c.long_at > max(4 * c.srtt, SHRINK_TIME):
+            size_suspected(c, now)
+    sample.lost += weight(s)
+    if s.order > c.recover:
+        c.recover = c.order
+        sample.new_loss = True
+
+
+cdef inline void arrived_there(Conn* c, uint64_t number, double now, Sample* sample, uint64_t* newest) noexcept nogil:
+    """The peer has told that a packet came."""
+    cdef Sent* s = sent_at(c, number)
+    if s.place == DONE:
+        return
+    if s.place == FLYING:
+        chain_remove(c, &c.flying, number)
+        c.flight -= weight(s)
+    else:
+        if s.place == LOST:
+            chain_remove(c, &c.lost, number)
+        if not s.probing and c.newest_acked > s.order:
+            # It was not lost but late: wait longer from now on (RFC 8985, 6.2).
+            c.reorder = <uint32_t>min(max(c.newest_acked - s.order + 1, <uint64_t>c.reorder), <uint64_t>MOST_REORDER)
+            c.patience = min(c.patience + 0.25, 2.0)
+            c.late += 1
+        if s.place == REPLACED:
+            s.place = DONE
+            return
+    s.place = DONE
+    c.delivered += weight(s)
+    c.delivered_at = now
+    sample.acked += weight(s)
+    if s.fin:
+        c.fin_acked = True
+    if s.size > BASE_DATAGRAM:
+        c.long_at = now
+    if number == c.probe_number:
+        probe_acked(c, now)
+    if s.order > newest[0] and (c.extended or s.sends == 1):
+        # Of what librats 2 sent again, nobody knows which of the two came.
+        newest[0] = s.order
+        sample.delivered_before = s.delivered
+        sample.limited = s.limited
+        sample.rate = max(s.sent_at - s.first_sent_at, now - s.delivered_at)
+        c.first_sent_at = s.sent_at
+        sample.rtt = now - s.sent_at
+
+
+cdef inline void drop_done(Conn* c, double now) noexcept nogil:
+    """Forget the oldest packets that are done with, and those replaced that are not to be heard of any more."""
+    cdef Sent* s
+    while c.first != c.next:
+        s = sent_at(c, c.first)
+        if s.place != DONE and (s.place != REPLACED or now - s.sent_at < 2 * c.srtt):
+            return
+        c.first += 1
+
+
+cdef inline void ack_begun(Conn* c, Sample* sample, double now) noexcept nogil:
+    memset(sample, 0, sizeof(Sample))
+    sample.now = now
+    sample.flight_before = c.flight
+
+
+cdef inline void ack_done(Conn* c, Sample* sample, uint64_t newest, double delay) noexcept nogil:
+    """Draw the conclusions of one acknowledgement: round trip, losses, rate, window, timer."""
+    cdef double now = sample.now
+    cdef double interval = sample.rate
+    sample.rate = 0
+    if newest > c.newest_acked:
+        c.newest_acked = newest
+    drop_done(c, now)
+    if sample.acked > 0:
+        if sample.rtt > 0:
+            # Keep the delay of the peer out of it, unless that would give less than the least seen.
+            if c.has_rtt and sample.rtt - delay >= c.least_rtt:
+                sample.rtt -= delay
+            note_rtt(c, sample.rtt)
+        if c.timeouts > TAIL_PROBES:
+            c.recover = c.order
+        c.timeouts = 0
+        if interval > 0 and interval >= 0.9 * c.least_rtt:
+            sample.rate = (c.delivered - sample.delivered_before) / interval
+        if c.limited_until and c.delivered > c.limited_until:
+            c.limited_until = 0
+    find_lost(c, sample, now)
+    if not c.extended:
+        find_lost_again(c, sample, now)
+    sample.in_recovery = c.newest_acked < c.recover
+    sample.srtt = c.srtt
+    sample.least_rtt = c.least_rtt
+    sample.flight = c.flight
+    sample.delivered = c.delivered
+    sample.full = c.window_full or sample.flight_before * 2 >= c.control.window
+    if sample.acked > 0 or sample.lost > 0:
+        control_acked(&c.control, sample)
+        c.window_full = False
+        c.timer_at = now + timeout_of(c) if c.flying.first or c.lost.first else NEVER
+    if c.wants_room and (c.out_end - c.out_start) * 2 <= out_room(c):
+        c.wants_room = False
+        c.events |= TOLD_WRITABLE
+
+
+cdef inline uint64_t out_room(const Conn* c) noexcept nogil:
+    """Bytes that the application may have written and the peer not acknowledged: twice the window, within limits."""
+    cdef double wanted = 2 * c.control.window
+    if c.control.kind == MODEL:
+        wanted *= 1.5
+    return <uint64_t>min(max(wanted, 262144.0), <double>c.out_most)
+
+
+cdef inline void find_lost(Conn* c, Sample* sample, double now) noexcept nogil:
+    """RFC 9002, 6.1: what was sent well before something that has come."""
+    cdef double late = max(c.patience * max(c.srtt, c.latest_rtt), 0.001)
+    cdef uint64_t number = c.flying.first
+    cdef uint64_t after
+    cdef Sent* s
+    c.loss_at = NEVER
+    while number:
+        s = sent_at(c, number)
+        after = s.after
+        if s.order >= c.newest_acked:
+            return
+        if s.order + c.reorder > c.newest_acked and s.sent_at + late > now:
+            c.loss_at = s.sent_at + late
+            return
+        given_up(c, number, sample, now)
+        number = after
+
+
+cdef inline void find_lost_again(Conn* c, Sample* sample, double now) noexcept nogil:
+    """The hole at the head, sent again longer ago than its acknowledgement takes: in librats 2 nothing else tells."""
+    cdef Sent* s
+    if c.first == c.next or c.newest_acked == 0:
+        return
+    s = sent_at(c, c.first)
+    if s.place == FLYING and s.sends > 1 and now - s.sent_at > 1.25 * max(c.srtt, c.latest_rtt) + 0.01:
+        given_up(c, c.first, sample, now)
+
+
+cdef inline void loss_time_come(Conn* c, double now) noexcept nogil:
+    cdef Sample sample
+    ack_begun(c, &sample, now)
+    ack_done(c, &sample, 0, 0)
+
+
+cdef inline void timeout_come(Conn* c, double now) noexcept nogil:
+    """Nothing was heard for too long: ask by the last packet first, and take all for lost when that did not help."""
+    cdef Sample sample
+    cdef uint64_t number = c.flying.last
+    cdef Sent* s
+    c.timeouts += 1
+    if c.timeouts > MOST_TIMEOUTS:
+        c.cause = CAUSE_LOST
+        return
+    c.timer_at = now + timeout_of(c)
+    c.force = True
+    if c.has_key and not c.agreed:
+        c.pings = 1  # the peer may have agreed, and drop what has no tag
+    if c.timeouts <= TAIL_PROBES:
+        if c.lost.first == 0:
+            while number and sent_at(c, number).body != BODY_DATA and sent_at(c, number).body != BODY_FIN:
+                number = sent_at(c, number).before
+            if number == 0:
+                c.pings = 1
+                return
+            s = sent_at(c, number)
+            chain_remove(c, &c.flying, number)
+            c.flight -= weight(s)
+            s.place = LOST
+            s.probing = True
+            chain_sort_in(c, &c.lost, number)
+        return
+    ack_begun(c, &sample, now)
+    while c.flying.first:
+        given_up(c, c.flying.first, &sample, now)
+    drop_done(c, now)
+    if c.lost.first == 0:
+        c.pings = 1
+    c.loss_at = NEVER
+    c.recover = c.order
+    control_timeout(&c.control, now)
+    if c.timeouts > TAIL_PROBES + 1:
+        size_suspected(c, now)
+
+
+# Acknowledgements.
+
+cdef inline bint acked_by_sequence(Conn* c, const Packet* p, double now) noexcept nogil:
+    """Take the acknowledgement of a packet of librats 2; False where it is old or acknowledges what was never sent."""
+    cdef uint64_t ack = widened(p.ack, c.first - 1)
+    cdef uint64_t newest = 0
+    cdef uint64_t number
+    cdef Sample sample
+    cdef uint32_t i
+    if <long long>(ack - (c.first - 1)) < 0 or <long long>(ack - c.next) >= 0:
+        return False
+    c.peer_window = p.window
+    ack_begun(c, &sample, now)
+    number = c.first
+    while number <= ack:
+        arrived_there(c, number, now, &sample, &newest)
+        number += 1
+    if p.flags & FLAG_SACK:
+        for i in range(32):
+            number = ack + 2 + i
+            if p.sack >> i & 1 and number < c.next:
+                arrived_there(c, number, now, &sample, &newest)
+    if sample.acked > 0:
+        c.proven = True
+    number = c.first
+    while number != c.next and sent_at(c, number).place == DONE:
+        if sent_at(c, number).body == BODY_DATA:
+            c.out_start = sent_at(c, number).offset + sent_at(c, number).size
+        number += 1
+    ack_done(c, &sample, newest, 0)
+    return True
+
+
+cdef inline bint acked_by_numbers(Conn* c, const Packet* p, double now) noexcept nogil:
+    """Take the acknowledgement of one of our packets; False where it speaks of what was never sent."""
+    cdef uint64_t largest = widened(p.largest, c.next)
+    cdef uint64_t heard = widened(p.heard, c.out_start)
+    cdef uint64_t limit = heard + p.room
+    cdef uint64_t newest = 0
+    cdef uint64_t low, high
+    cdef Sample sample
+    cdef int i
+    if largest >= c.next or <long long>(heard - c.out_next) > 0:
+        return False
+    ack_begun(c, &sample, now)
+    if <long long>(heard - c.out_start) > 0:
+        c.out_start = heard
+    if <long long>(limit - c.out_limit) > 0:
+        c.out_limit = limit
+    high = largest
+    low = high - min(<uint64_t>p.first_range, high)
+    for i in range(-1, p.ranges):
+        if i >= 0:
+            if low < <uint64_t>load_be16(p.more + EXTENDED_RANGE * i) + 1 + c.first:
+                break
+            high = low - 1 - load_be16(p.more + EXTENDED_RANGE * i)
+            low = high - min(<uint64_t>load_be16(p.more + EXTENDED_RANGE * i + 2), high)
+        if high < c.first:
+            break
+        acked_run(c, max(low, c.first), high, now, &sample, &newest)
+    if sample.acked > 0:
+        c.proven = True
+    ack_done(c, &sample, newest, <double>p.delay * DELAY_UNIT / 1e6)
+    return True
+
+
+cdef inline void acked_run(
+    Conn* c, uint64_t low, uint64_t high, double now, Sample* sample, uint64_t* newest
+) noexcept nogil:
+    """Take a run of numbers: those on their way and those given up, found by their chains."""
+    cdef uint64_t number, before
+    # Both chains are in ascending order here: go from the end that is nearer.
+    number = c.flying.first
+    if number and high - low < 64:
+        number = low
+        while number <= high:
+            arrived_there(c, number, now, sample, newest)
+            number += 1
+        return
+    while number and number <= high:
+        before = sent_at(c, number).after
+        if number >= low:
+            arrived_there(c, number, now, sample, newest)
+        number = before
+    number = c.lost.first
+    while number and number <= high:
+        before = sent_at(c, number).after
+        if number >= low:
+            arrived_there(c, number, now, sample, newest)
+        number = before
+
+
+# What may go now.
+
+cdef inline bint window_allows(Conn* c, uint32_t size) noexcept nogil:
+    if c.force or c.flight == 0 or c.flight + size <= c.control.window:
+        return True
+    c.window_full = True
+    return False
+
+
+cdef inline bint pace_allows(Conn* c, double now) noexcept nogil:
+    cdef double rate = c.control.rate
+    cdef double burst
+    if c.force or rate <= 0:
+        return True
+    burst = max(rate * PACE_QUANTUM, 10 * c.control.segment)
+    c.tokens = min(c.tokens + rate * max(now - c.tokens_at, 0), burst)
+    c.tokens_at = now
+    if c.tokens > 0 or c.flight == 0:
+        return True
+    c.pace_due = now + (-c.tokens + 2 * c.control.segment) / rate
+    return False
+
+
+cdef inline bint compat_window_allows(const Conn* c) noexcept nogil:
+    cdef uint64_t out = c.next - c.first
+    return out < c.peer_window and out < COMPAT_WINDOW
