@@ -49,7 +49,7 @@ def test_one_input(data: bytes) -> None:
     agreed = server.streams[1]
     before = (agreed.readable, agreed.is_open)
     fresh = rudp.RudpTable(entropy=Seeded("fuzz"), cookie_after=2)
-    at = 0
+    at = heard = said = 0
     while at < len(data):
         size = data[at]
         datagram = data[at + 1 : at + 1 + size]
@@ -62,7 +62,9 @@ def test_one_input(data: bytes) -> None:
         fresh.receive([(datagram, STRANGER)], world.now)
         answers = fresh.transmit(world.now)
         assert len(answers) <= 1
-        assert all(len(answer) * 4 <= len(datagram) * 5 for answer, _ in answers)
+        heard += len(datagram)
+        said += sum(len(answer) for answer, _ in answers)
+        assert said * 4 <= heard * 5
     assert (agreed.readable, agreed.is_open) == before
     server.table.handle_timer(world.now + 50)
     server.table.transmit(world.now + 50)

@@ -354,6 +354,12 @@ def test_answers_to_strangers_are_limited() -> None:
     assert len(table.transmit(0.021)) == 1
 
 
+def test_who_sends_less_than_a_reset_gets_none() -> None:
+    table = RudpTable(entropy=Seeded(1))
+    table.receive([(bytes.fromhex("160000031122334400000001"), Address("203.0.113.1", 1))], 0.0)
+    assert table.transmit(0.0) == []
+
+
 def test_an_unproven_address_gets_one_packet_for_one() -> None:
     table = RudpTable(entropy=Seeded(1))
     source = Address("203.0.113.9", 9)
