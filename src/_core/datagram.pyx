@@ -29,7 +29,6 @@ from librats._core.batches cimport (
     librats_interface,
     librats_message,
     librats_mixed,
-    librats_part,
     librats_read_host,
     librats_receive,
     librats_send,

@@ -1,4 +1,4 @@
-"""Reliable streams over datagrams, many on one socket, as a pure machine without socket, clock or randomness of its own.
+"""Reliable streams over datagrams, many on one socket, as a pure machine: no socket, no clock, no randomness.
 
 The packets are those of librats 2. Between two of ours, which find out by a flag in the Syn, they carry more: a number
 for each transmission, ranges of acknowledgement, larger windows, larger packets, unreliable datagrams, a keyed tag.
@@ -23,7 +23,7 @@ from librats._core.datagram cimport BatchSocket
 from librats._core.rudp_batches cimport SOME_FOREIGN, Out, gather, same_bytes, take_arrival
 from librats._core.rudp_control cimport CUBIC, MODEL, YIELDING
 from librats._core.rudp_input cimport arrived
-from librats._core.rudp_output cimport after_round, give_up, next_packet, rearm, time_come
+from librats._core.rudp_output cimport next_packet
 from librats._core.rudp_receive cimport window_read
 from librats._core.rudp_state cimport (
     BASE_DATAGRAM, MOST_DATAGRAM, NEVER, OPEN, OPENING, TOLD_INCOMING, Conn
@@ -32,6 +32,7 @@ from librats._core.rudp_stream cimport RudpStream
 from librats._core.rudp_table cimport (
     SECRET_LIFE, Mux, find, free_conn, heap_sift, new_conn, next_told, next_touched, noise, sweep, touch
 )
+from librats._core.rudp_timers cimport after_round, give_up, rearm, time_come
 
 from librats._core.rudp_packets import is_packet
 from librats.errors import UsageError
@@ -75,7 +76,7 @@ cdef class RudpTable:
         self._out = NULL
 
     def __init__(
-        self, *, entropy, control: str = "model", max_streams: int = 8192, cookie_after: int = 1024,
+        self, entropy, *, control: str = "model", max_streams: int = 8192, cookie_after: int = 1024,
         send_buffer: int = 1 << 26, receive_buffer: int = 1 << 26, receive_window: int = 1 << 20,
         max_datagram: int = MOST_DATAGRAM, extended: bool = True, accepts: bool = True, idle_timeout: float = 45.0,
         keep_alive: float = 10.0, linger: float = 5.0
@@ -481,7 +482,7 @@ cdef bytes packed_flow(object address):
     if len(known) == sizeof(librats_flow):
         return known
     try:
-        host, port = address[0], address[1]
+        host, port = address[:2]
         name, _, zone = host.partition("%")
         raw = ipaddress.ip_address(name).packed
         if not 0 < port < 65536:

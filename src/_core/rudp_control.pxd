@@ -359,6 +359,8 @@ cdef inline void model_losses(Control* c, const Sample* s, double path) noexcept
         return
     if c.round_acked + c.round_lost >= 30 * c.segment:
         share = c.round_lost / (c.round_acked + c.round_lost)
+        if c.state == STARTUP and share > 0.15:
+            c.flat_rounds = 3  # no path loses that many by itself: its queue is full
         if c.filled and share > 2 * c.usual_loss + 0.04:
             c.ceiling = max(0.9 * min(c.ceiling, s.flight_before), 0.9 * path)
         elif c.ceiling < 1e17:

@@ -22,7 +22,7 @@ from librats._core.rudp_table cimport (
 from librats._core.rudp_tag cimport check_tag
 from librats._core.rudp_wire cimport (
     ACK, BODY_CHALLENGE, BODY_DATA, BODY_DATAGRAM, BODY_NONE, BODY_PING, BODY_RESET, BODY_RESPONSE, COOKIE, DATA,
-    EXTENDED, FIN, FLAG_ACK, FLAG_EXTENDED, FLAG_FIN, FLAG_TAG, Packet, RESET, RETRY, SYN, is_ours, read_packet,
+    EXTENDED, FIN, FLAG_ACK, HEADER, FLAG_EXTENDED, FLAG_FIN, FLAG_TAG, Packet, RESET, RETRY, SYN, is_ours, read_packet,
     write_packet
 )
 
@@ -73,7 +73,8 @@ cdef inline void stranger(Mux* m, const Packet* p, const librats_flow* flow, dou
         return
     if p.kind != RESET:
         m.counts.unknown += 1
-        send_reset(m, flow, p.conn_id, now)
+        if p.whole >= HEADER:  # nobody is to get more than came in his name
+            send_reset(m, flow, p.conn_id, now)
         return
     # A Reset for a connection that the peer does not know comes back under the number that it is sent with.
     for i in range(2):

@@ -1,25 +1,24 @@
-"""What goes out: the next packet of a connection, and what its timers ask for. Header only."""
+"""What goes out: the next packet of a connection. Header only."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from librats._core.batches cimport librats_flow
 from librats._core.rudp_probe cimport next_size, probe_wanted
-from librats._core.rudp_receive cimport ack_settled, compat_sack, compat_window, window_read, write_ack
+from librats._core.rudp_receive cimport ack_settled, compat_sack, compat_window, write_ack
 from librats._core.rudp_send cimport (
-    chain_remove, compat_window_allows, drop_done, launched, loss_time_come, new_sent, pace_allows, sent_at, timeout_come,
-    timeout_of, weight, window_allows
+    chain_remove, compat_window_allows, drop_done, launched, new_sent, pace_allows, sent_at, timeout_of, weight,
+    window_allows
 )
 from librats._core.rudp_state cimport (
-    BASE_DATAGRAM, CAUSE_FINISHED, CAUSE_IDLE, CAUSE_LOCAL, CAUSE_LOST, CAUSE_NO_ANSWER, CAUSE_NONE, CAUSE_RESET, COMPAT_PAYLOAD,
-    COMPAT_WINDOW, DONE, NEVER, OPEN, OPENING, REPLACED, TOLD_CLOSED, Conn, Sent, ring_drop, ring_get, same_peer, scrap_drop
+    BASE_DATAGRAM, COMPAT_PAYLOAD, COMPAT_WINDOW, DONE, MOST_SENT, NEVER, OPENING, REPLACED, Conn, Sent, ring_get,
+    scrap_drop
 )
-from librats._core.rudp_table cimport Mux, close_conn, heap_sift, remove, tell, touch
-from librats._core.rudp_tag cimport drop_contexts, must_tag, write_tag
+from librats._core.rudp_table cimport Mux, remove
+from librats._core.rudp_tag cimport must_tag, write_tag
 from librats._core.rudp_wire cimport (
-    ACK, BODY_CHALLENGE, BODY_DATA, BODY_DATAGRAM, BODY_FIN, BODY_NONE, BODY_PING, BODY_RESET, BODY_RESPONSE, COOKIE, DATA,
-    EXTENDED_ACK, EXTENDED_HEADER, FIN, FLAG_ACK, FLAG_EXTENDED, FLAG_FIN, FLAG_TAG, HEADER, RESET, SYN, TAG, WITH_SACK,
+    ACK, BODY_CHALLENGE, BODY_DATA, BODY_DATAGRAM, BODY_FIN, BODY_NONE, BODY_PING, BODY_RESET, BODY_RESPONSE, COOKIE,
+    DATA, EXTENDED_ACK, EXTENDED_HEADER, FIN, FLAG_ACK, FLAG_EXTENDED, FLAG_FIN, FLAG_TAG, RESET, SYN, TAG,
     write_extended, write_packet
 )
 
@@ -30,14 +29,8 @@ cdef enum:
 cdef extern from *:
     """
     #define RUDP_CHALLENGE_WAIT 0.3
-    #define RUDP_FINISHED_LINGER 1.0
-    #define RUDP_TIDY_AFTER 2.0
-    #define RUDP_BLOCKED_WAIT 0.5
     """
     double CHALLENGE_WAIT "RUDP_CHALLENGE_WAIT"
-    double FINISHED_LINGER "RUDP_FINISHED_LINGER"
-    double TIDY_AFTER "RUDP_TIDY_AFTER"
-    double BLOCKED_WAIT "RUDP_BLOCKED_WAIT"
 
 
 cdef inline uint32_t next_packet(Mux* m, Conn* c, double now, uint8_t* out, librats_flow* to) noexcept nogil:
@@ -68,17 +61,6 @@ cdef inline uint32_t next_packet(Mux* m, Conn* c, double now, uint8_t* out, libr
         c.bytes_out += size
         c.spoke_at = now
     return size
-
-
-cdef inline void give_up(Mux* m, Conn* c) noexcept nogil:
-    """End a connection at once: a Reset goes out with the next round, and nothing is heard of it any more."""
-    if c.removed:
-        return
-    if not c.was_told:
-        c.was_told = True
-        c.cause = CAUSE_LOCAL
-    c.reset_wanted = True
-    touch(m, c)
 
 
 cdef inline uint32_t write_reset(Conn* c, double now, uint8_t* out) noexcept nogil:
@@ -112,7 +94,6 @@ cdef inline uint32_t next_numbered(Conn* c, double now, uint8_t* out) noexcept n
     cdef uint64_t number = c.lost.first
     cdef uint64_t ready = c.out_end - c.out_next
     cdef Sent* s
-    cdef bint acks
     if number:
         # The packets that the head holds up may have come, and only its repair lets the peer say so.
         if (number == c.first or window_allows(c, weight(sent_at(c, number)))) and pace_allows(c, now):
@@ -186,7 +167,9 @@ cdef inline bint may_send(const Conn* c, uint32_t size) noexcept nogil:
     return c.proven or c.bytes_out + size <= c.bytes_in + c.bytes_in / 4
 
 
-cdef inline uint32_t begin_extended(Conn* c, uint8_t flags, uint8_t body, double now, uint8_t* out, bint acks) noexcept nogil:
+cdef inline uint32_t begin_extended(
+    Conn* c, uint8_t flags, uint8_t body, double now, uint8_t* out, bint acks
+) noexcept nogil:
     """Write the header, and the acknowledgement where one is owed or asked for; return their size."""
     cdef uint32_t size = 0
     write_extended(out, flags, body, c.send_id, <uint32_t>c.next)
@@ -245,7 +228,7 @@ cdef inline uint32_t next_way(Conn* c, double now, uint8_t* out, librats_flow* t
 cdef inline uint32_t next_extended(Mux* m, Conn* c, double now, uint8_t* out) noexcept nogil:
     cdef uint64_t ready = min(c.out_end, c.out_limit) - c.out_next if c.out_next < c.out_limit else 0
     cdef bint fin = c.fin_wanted and not c.fin_sent and c.out_next + ready == c.out_end
-    if not may_send(c, c.datagram):
+    if not may_send(c, c.datagram) or c.next - c.first >= MOST_SENT:
         return next_small(c, now, out)
     if c.pad_wanted:
         c.pad_wanted = False
@@ -401,100 +384,3 @@ cdef inline uint32_t write_scrap(Conn* c, double now, uint8_t* out) noexcept nog
     size = seal_extended(c, out, size + count, tagged)
     launched(c, c.next, now)
     return size
-
-
-# Timers.
-
-cdef inline double due_of(const Mux* m, const Conn* c) noexcept nogil:
-    """When a connection is to be looked at next."""
-    cdef double due = c.heard_at + m.settings.idle_timeout
-    if c.state == OPENING:
-        return min(due, c.syn_due)
-    due = min(due, c.spoke_at + m.settings.keep_alive)
-    due = min(min(due, c.ack_due if c.proven else NEVER), min(c.announce_due, c.timer_at))
-    due = min(min(due, c.loss_at), min(c.pace_due, c.challenge_due))
-    return min(min(due, c.linger_due), min(c.suspect_due, c.tidy_due))
-
-
-cdef inline void rearm(Mux* m, Conn* c) noexcept nogil:
-    if c.heap_at >= 0:
-        c.due = due_of(m, c)
-        heap_sift(m, c.heap_at, c)
-
-
-cdef inline void time_come(Mux* m, Conn* c, double now) noexcept nogil:
-    """Do what a connection's timers ask for; what is to be sent goes out with the next round."""
-    if now >= c.heard_at + m.settings.idle_timeout:
-        close_conn(m, c, CAUSE_IDLE)
-        return
-    if c.state == OPENING:
-        if c.syn_due <= now and c.syns_left == 0:
-            close_conn(m, c, CAUSE_NO_ANSWER)
-        return
-    if c.linger_due <= now:
-        close_conn(m, c, CAUSE_FINISHED)
-        return
-    if c.suspect_due <= now:
-        close_conn(m, c, CAUSE_RESET)
-        return
-    if c.timer_at <= now:
-        timeout_come(c, now)
-        if c.cause == CAUSE_LOST and not c.was_told:
-            close_conn(m, c, CAUSE_LOST)
-            return
-    if c.loss_at <= now:
-        loss_time_come(c, now)
-    if c.pace_due <= now:
-        c.pace_due = NEVER
-    if c.challenge_due <= now:
-        c.challenge_due = NEVER
-        c.challenge_wanted = c.challenges_left > 0
-        c.asked = c.challenge_wanted
-    if now >= c.spoke_at + m.settings.keep_alive:
-        if not c.extended or c.proven:
-            c.pings = 1
-        c.spoke_at = now
-    if c.tidy_due <= now:
-        tidy(c, now)
-
-
-cdef inline void tidy(Conn* c, double now) noexcept nogil:
-    """Give back memory that is not in use."""
-    c.tidy_due = NEVER
-    drop_contexts(c)
-    if c.out_start == c.out_end:
-        ring_drop(&c.out)
-    if c.in_start == c.in_far:
-        ring_drop(&c.in_)
-    drop_done(c, now)
-    if c.first == c.next:
-        free(c.sent)
-        c.sent = NULL
-        c.sent_room = 0
-
-
-cdef inline void after_round(Mux* m, Conn* c, double now) noexcept nogil:
-    """When nothing more of a connection goes now: wait for the next thing."""
-    if c.removed:
-        return
-    window_blocked(c, now)
-    if c.introduced and c.stream == NULL and c.linger_due >= NEVER:
-        if not c.fin_wanted:
-            c.reset_wanted = True
-            touch(m, c)
-        c.linger_due = now + m.settings.linger
-    if c.fin_acked and c.out_start == c.out_end and c.end_told and not c.was_told:
-        c.was_told = True
-        c.cause = CAUSE_FINISHED
-        c.events |= TOLD_CLOSED
-        c.linger_due = min(c.linger_due, now + max(FINISHED_LINGER, 3 * timeout_of(c)))
-    if c.tidy_due >= NEVER and (c.out.size or c.in_.size or c.sent_room):
-        c.tidy_due = now + TIDY_AFTER
-    tell(m, c)
-    rearm(m, c)
-
-
-cdef inline void window_blocked(Conn* c, double now) noexcept nogil:
-    """Where the peer's window is shut and nothing is on its way, ask from time to time whether it is."""
-    if c.extended and c.timer_at >= NEVER and c.out_end > c.out_next and c.out_next >= c.out_limit:
-        c.timer_at = now + max(timeout_of(c), BLOCKED_WAIT)

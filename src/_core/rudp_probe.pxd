@@ -26,7 +26,7 @@ cdef extern from *:
 
 
 cdef inline uint32_t next_size(const Conn* c) noexcept nogil:
-    """The next size to try; 0 where the search is over. Usual ones first: Ethernet by IPv6 and IPv4, jumbo, loopback."""
+    """The next size to try, usual ones first; 0 where the search is over."""
     cdef uint32_t[6] usual = [1372, 1452, 1472, 8932, 16336, 32720]
     cdef uint32_t top = min(c.datagram_most, c.probe_failed - 1)
     cdef int i

@@ -9,7 +9,8 @@ from librats._core.octets cimport load_be16
 from librats._core.rudp_control cimport MODEL, Sample, control_acked, control_idle, control_timeout
 from librats._core.rudp_probe cimport SHRINK_AFTER, SHRINK_TIME, probe_acked, probe_lost, size_suspected
 from librats._core.rudp_state cimport (
-    BASE_DATAGRAM, CAUSE_LOST, COMPAT_WINDOW, DONE, FLYING, LOST, NEVER, REPLACED, TOLD_WRITABLE, Chain, Conn, Sent, widened
+    BASE_DATAGRAM, CAUSE_LOST, COMPAT_WINDOW, DONE, FLYING, LOST, NEVER, REPLACED, TOLD_WRITABLE, Chain, Conn, Sent,
+    widened
 )
 from librats._core.rudp_wire cimport (
     BODY_DATA, BODY_FIN, BODY_NONE, BODY_PING, DELAY_UNIT, EXTENDED_RANGE, FLAG_SACK, Packet

@@ -55,7 +55,7 @@ cdef enum:
     MOST_NUMBERS = 64
     MOST_AHEAD = 4096
     MOST_EARLY = 32
-    NO_OFFSET = 0
+    MOST_SENT = 131072  # packets that are remembered until they are acknowledged
 
 cdef extern from *:
     """

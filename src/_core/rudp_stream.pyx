@@ -9,12 +9,13 @@ from libc.string cimport memcpy
 from librats._core.batches cimport librats_flow
 from librats._core.rudp_control cimport CUBIC, MODEL, YIELDING, control_begin, model_rate
 from librats._core.rudp_input cimport ask_way, take_early
-from librats._core.rudp_output cimport CHALLENGE_TRIES, give_up
+from librats._core.rudp_output cimport CHALLENGE_TRIES
 from librats._core.rudp_send cimport out_room
 from librats._core.rudp_state cimport (
     CLOSED, OPEN, OPENING, Conn, ring_get, ring_hold, ring_put, scrap_add, scrap_drop
 )
 from librats._core.rudp_table cimport bury, noise, tell, touch
+from librats._core.rudp_timers cimport give_up
 from librats._core.rudp_wire cimport EXTENDED_HEADER, TAG
 
 from librats.errors import UsageError

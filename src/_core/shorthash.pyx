@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
-from librats._core.aead import BACKEND
+from librats._core import aead
 from librats._core.octets cimport load_be32
 
 ctypedef int (*hash_function)(uint8_t*, const uint8_t*, unsigned long long, const uint8_t*) noexcept nogil
@@ -62,7 +62,7 @@ def siphash(data: bytes, key: bytes) -> bytes:
 def _load_libsodium():
     """Take libsodium's functions from PyNaCl, if they are there and give the right answers."""
     global _hash
-    if BACKEND != "libsodium":
+    if aead.BACKEND != "libsodium":
         return False
     try:
         from nacl._sodium import ffi, lib

@@ -6,6 +6,7 @@ is raised, nobody gets more than one packet for one, and what was agreed under a
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -48,22 +49,22 @@ def test_one_input(data: bytes) -> None:
     agreed = server.streams[1]
     before = (agreed.readable, agreed.is_open)
     fresh = rudp.RudpTable(entropy=Seeded("fuzz"), cookie_after=2)
-    at = 0
+    at = heard = said = 0
     while at < len(data):
         size = data[at]
         datagram = data[at + 1 : at + 1 + size]
         at += 1 + size
-        try:
+        with contextlib.suppress(DecodeError):
             parse(datagram)
-        except DecodeError:
-            pass
         for source in (STRANGER, Address("10.0.1.0", 4000), Address("10.0.1.1", 4000), Address("10.0.1.2", 4000)):
             server.table.receive([(datagram, source)], world.now)
             assert len([1 for _, target in server.table.transmit(world.now) if target == STRANGER]) <= 1
         fresh.receive([(datagram, STRANGER)], world.now)
         answers = fresh.transmit(world.now)
         assert len(answers) <= 1
-        assert all(len(answer) * 4 <= len(datagram) * 5 for answer, _ in answers)
+        heard += len(datagram)
+        said += sum(len(answer) for answer, _ in answers)
+        assert said * 4 <= heard * 5
     assert (agreed.readable, agreed.is_open) == before
     server.table.handle_timer(world.now + 50)
     server.table.transmit(world.now + 50)

@@ -108,7 +108,7 @@ def test_bytes_and_what_is_not_ours_come_through(batched: bool) -> None:
 def test_two_thousand_streams_share_a_socket() -> None:
     a, b = Host(batched=False), Host(batched=False)
     now = time.monotonic()
-    dialled = []
+    dialled: list[RudpStream] = []
     until = now + SECONDS
     while len(dialled) < 2000:
         for _ in range(100):

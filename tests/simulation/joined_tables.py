@@ -18,14 +18,25 @@ IP_AND_UDP = 28
 FILLER = bytes(range(256)) * 4096
 
 
+def chances(seed: object) -> random.Random:
+    """Return what is drawn alike each time."""
+    return random.Random(str(seed))  # noqa: S311 - no secret
+
+
 class Seeded:
     """Entropy that is the same every time."""
 
     def __init__(self, seed: object) -> None:
-        self._random = random.Random(str(seed))
+        self._random = chances(seed)
 
     def token_bytes(self, size: int) -> bytes:
         return self._random.randbytes(size)
+
+    def randbelow(self, limit: int) -> int:
+        return self._random.randrange(limit)
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._random.uniform(low, high)
 
 
 @dataclass
@@ -45,7 +56,7 @@ class Link:
 
     copied: float = 0.0
     mtu: int = 1 << 16
-    random: random.Random = field(default_factory=lambda: random.Random(0))
+    random: random.Random = field(default_factory=lambda: chances(0))
     free_at: float = 0.0
     dropped: int = 0
     carried: int = 0
@@ -133,7 +144,7 @@ class World:
 
     def __init__(self, seed: object = 0) -> None:
         self.seed = seed
-        self.random = random.Random(str(seed))
+        self.random = chances(seed)
         self.now = 1000.0
         self.ends: dict[Address, End] = {}
         self._agenda: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
@@ -148,7 +159,7 @@ class World:
         return self.ends[address]
 
     def link(self, **options: Any) -> Link:
-        return Link(self, random=random.Random(self.random.random()), **options)
+        return Link(self, random=chances(self.random.random()), **options)
 
     def join(self, a: End, b: End, *, there: Link | None = None, back: Link | None = None, **options: Any) -> None:
         """Join two ends by links of their own, or by some that are shared."""
@@ -183,8 +194,16 @@ class Pump:
         self.stream = sender.dial(receiver, **options)
         self.far: RudpStream | None = None
         earlier, heard = sender.on_event, receiver.on_event
-        sender.on_event = lambda stream, bits: (earlier(stream, bits), self._fill(stream))
-        receiver.on_event = lambda stream, bits: (heard(stream, bits), self._drain(stream))
+
+        def fill(stream: RudpStream, bits: int) -> None:
+            earlier(stream, bits)
+            self._fill(stream)
+
+        def drain(stream: RudpStream, bits: int) -> None:
+            heard(stream, bits)
+            self._drain(stream)
+
+        sender.on_event, receiver.on_event = fill, drain
 
     def _fill(self, stream: RudpStream) -> None:
         while stream is self.stream and self.left and stream.is_open:

@@ -1,4 +1,4 @@
-"""What a stream makes of a path: how much of its rate, beside whom, at what loss; in virtual time, the same every time."""
+"""What a stream makes of a path: how much of its rate, beside whom, at what loss; in virtual time, seeded."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ CONTROLS: dict[str, int]
 class RudpTable:
     def __init__(
         self,
-        *,
         entropy: _Secrets,
+        *,
         control: str = "model",
         max_streams: int = 8192,
         cookie_after: int = 1024,

@@ -4,8 +4,11 @@ from typing_extensions import Buffer
 
 from librats.types import Address
 
+CONTROL_NAMES: dict[int, str]
+
 @final
 class RudpStream:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def number(self) -> int: ...
     @property

@@ -33,6 +33,10 @@ def test_once_agreed_every_packet_carries_its_tag() -> None:
         assert data[-8:] == Cipher(KEY, number).seal(b"", data[:-8])[:8]
 
 
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
 def test_what_is_not_tagged_or_changed_on_the_way_changes_nothing() -> None:
     pair = Pair()
     pair.agree()
@@ -44,11 +48,7 @@ def test_what_is_not_tagged_or_changed_on_the_way_changes_nothing() -> None:
     number, conn_id = fields["number"], fields["conn_id"]
     bare = bytes([tagged[0], tagged[1] & ~4]) + tagged[2:-8]
     forged = [
-        *(
-            tagged[:at] + bytes([tagged[at] ^ 1]) + tagged[at + 1 :]
-            for at in range(len(tagged))
-            if at not in (0, 4, 5, 6, 7)
-        ),
+        *(flipped(tagged, at) for at in range(len(tagged)) if at not in (0, 4, 5, 6, 7)),
         bare,
         *(
             serialise(kind, conn_id=conn_id, number=number, ack=number, window=0)

@@ -41,7 +41,7 @@ class Node:
 
     def wait(self, seconds: float) -> list[tuple[float, dict[str, Any]]]:
         """Let time go by, timer after timer; return what went out, and when."""
-        found = []
+        found: list[tuple[float, dict[str, Any]]] = []
         stop = self.now + seconds
         while True:
             due = self.table.next_timer()
