@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from librats.stun.constants import REASONS, Method
-from librats.turn.serving.machine import Machine
 
 __all__ = ["RelayStatistics", "sum_statistics"]
 
@@ -74,8 +74,24 @@ class RelayStatistics:
         }
 
 
+class Answering(Protocol):
+    """What answers requests, and counts that."""
+
+    @property
+    def answers(self) -> Mapping[tuple[int, int], int]:
+        """How many answers were given, by method and error code."""
+
+    @property
+    def malformed(self) -> int:
+        """Messages that were none."""
+
+    @property
+    def unanswered(self) -> int:
+        """Requests of sources that had had enough."""
+
+
 def sum_statistics(
-    machines: Iterable[Machine],
+    answering: Iterable[Answering],
     planes: Iterable[dict[str, int]],
     *,
     users: dict[str, int],
@@ -88,10 +104,10 @@ def sum_statistics(
         plane.update(counted)
     answers: Counter[tuple[str, int]] = Counter()
     malformed = unanswered = 0
-    for machine in machines:
-        malformed += machine.malformed
-        unanswered += machine.unanswered
-        for (method, code), count in list(machine.answers.items()):
+    for each in answering:
+        malformed += each.malformed
+        unanswered += each.unanswered
+        for (method, code), count in list(each.answers.items()):
             answers[_name(method), int(code)] += count
     return RelayStatistics(
         allocations=sum(users.values()),

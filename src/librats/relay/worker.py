@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from librats._core.gate import Gate
 from librats._core.relay import Plane
 from librats.turn.serving.allocation import Client
 from librats.turn.serving.machine import Machine
@@ -27,12 +28,14 @@ class Worker:
 
     Args:
         plane: The data plane, with its listeners.
-        machine: Answers requests.
+        gate: What answers strangers, in the data plane.
+        machine: Answers all others.
         failed: Called from the thread where it ends by an exception.
     """
 
-    def __init__(self, plane: Plane, machine: Machine, failed: Callable[[], None]) -> None:
+    def __init__(self, plane: Plane, gate: Gate, machine: Machine, failed: Callable[[], None]) -> None:
         self.plane = plane
+        self.gate = gate
         self.machine = machine
         self.statistics: dict[str, int] = {}
         """What the data plane counted, as of the last second."""
@@ -82,7 +85,7 @@ class Worker:
             now = monotonic()
             for event in events:
                 if event[0] == "control":
-                    answer = receive(Client(*event[1:4]), event[4], now=now)
+                    answer = receive(Client(*event[1:4]), event[4], now=now, login=event[5])
                     if answer is not None:
                         send(*answer)
             while mailbox:
