@@ -157,6 +157,7 @@ class _Collector:
         yield GaugeMetricFamily("librats_relay_draining", "Whether nothing new is allocated.", int(now.draining))
         yield CounterMetricFamily("librats_relay_malformed", "Messages that were none.", now.malformed)
         yield CounterMetricFamily("librats_relay_unanswered", "Requests over the limit of a source.", now.unanswered)
+        yield CounterMetricFamily("librats_relay_failures", "Requests dropped by unexpected errors.", now.failures)
         answers = CounterMetricFamily("librats_relay_answers", "Answers; code 0 is success.", labels=["method", "code"])
         for (method, code), count in sorted(now.answers.items()):
             answers.add_metric([method, str(code)], count)

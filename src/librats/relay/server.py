@@ -218,6 +218,7 @@ class RelayServer:
             [place.statistics for place in places],
             users=self._quotas.by_owner(),
             connections=0 if self._streams is None else len(self._streams.connections),
+            failures=sum(place.failures.count for place in places),
             draining=self._shared.draining,
         )
 

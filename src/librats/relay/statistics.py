@@ -37,6 +37,9 @@ class RelayStatistics:
     unanswered: int
     """Requests without credentials that got no answer because their source had had enough."""
 
+    failures: int
+    """Requests that were dropped because of an error that nobody foresaw; the log has them."""
+
     plane: dict[str, int]
     """What the data planes counted: see :meth:`librats._core.relay.Plane.statistics`."""
 
@@ -71,6 +74,7 @@ class RelayStatistics:
             },
             "malformed": self.malformed,
             "unanswered": self.unanswered,
+            "failures": self.failures,
         }
 
 
@@ -96,6 +100,7 @@ def sum_statistics(
     *,
     users: dict[str, int],
     connections: int,
+    failures: int,
     draining: bool,
 ) -> RelayStatistics:
     """Return the sum over several threads."""
@@ -113,6 +118,7 @@ def sum_statistics(
         allocations=sum(users.values()),
         users=users,
         connections=connections,
+        failures=failures,
         draining=draining,
         answers=dict(answers),
         malformed=malformed,

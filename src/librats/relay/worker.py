@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from librats._core.gate import Gate
 from librats._core.relay import Plane
+from librats.relay.failures import Failures
 from librats.turn.serving.allocation import Client
 from librats.turn.serving.machine import Machine
 from librats.turn.serving.request import Answer
@@ -39,6 +40,8 @@ class Worker:
         self.machine = machine
         self.statistics: dict[str, int] = {}
         """What the data plane counted, as of the last second."""
+        self.failures = Failures()
+        """What was dropped because of errors that nobody foresaw."""
         self._failed = failed
         self._mailbox: deque[Callable[[float], None]] = deque()
         self._stopping = False
@@ -85,11 +88,19 @@ class Worker:
             now = monotonic()
             for event in events:
                 if event[0] == "control":
-                    answer = receive(Client(*event[1:4]), event[4], now=now, login=event[5])
+                    try:
+                        answer = receive(Client(*event[1:4]), event[4], now=now, login=event[5])
+                    except Exception:  # noqa: BLE001 - one request is not worth the other clients
+                        self.failures.note("a request", now=now)
+                        continue
                     if answer is not None:
                         send(*answer)
             while mailbox:
-                mailbox.popleft()(now)
+                task = mailbox.popleft()
+                try:
+                    task(now)
+                except Exception:  # noqa: BLE001
+                    self.failures.note("what another thread asked for", now=now)
             if now >= tick:
                 machine.time_difference = time.time() - now
                 machine.handle_timer(now=now)

@@ -79,7 +79,7 @@ class Allocating:
             raise Refused(ErrorCode.INSUFFICIENT_CAPACITY if held else ErrorCode.ALLOCATION_QUOTA_REACHED)
         try:
             relays, extra = self._open(request, wanted, transport)
-        except Refused:
+        except BaseException:
             shared.quotas.give_back(owner)
             raise
         allocation = tables.add(client, account, relays, lifetime=lifetime, now=request.now, transport=transport)

@@ -164,7 +164,7 @@ class Tables:
         now: float,
         transport: int = UDP,
     ) -> Allocation:
-        """Make an allocation, whose quota is counted already.
+        """Make an allocation, whose quota is counted already; if that fails, neither quota nor sockets stay taken.
 
         Args:
             client: Whose it is.
@@ -178,7 +178,11 @@ class Tables:
         allocation.transport = transport
         allocation.lifetime = lifetime
         allocation.expires = now + lifetime
-        self.adopt(allocation)
+        try:
+            self.adopt(allocation)
+        except BaseException:
+            self._undo(allocation)
+            raise
         for relay in relays:
             self.shared.live.add((relay.host, relay.port))
         if self._observer is not None:
@@ -190,8 +194,8 @@ class Tables:
         number = allocation.number = self._next_number
         self._next_number += 1
         client = allocation.client
-        self.by_client[client] = self.by_number[number] = allocation
         if allocation.transport != UDP:
+            self.by_client[client] = self.by_number[number] = allocation
             if self._streams is not None:
                 self._streams.opened(allocation)
             return
@@ -200,6 +204,7 @@ class Tables:
         plane.add_allocation(
             number, max(client.listener, -1), client.address, first.fd, allocation.expires, client.local
         )
+        self.by_client[client] = self.by_number[number] = allocation
         for relay in others:
             plane.add_relay(number, relay.fd)
         if allocation.permissions:
@@ -230,7 +235,12 @@ class Tables:
         if self._observer is not None:
             traffic = self.plane.traffic(allocation.number) if allocation.transport == UDP else (0, 0, 0, 0)
             self._observer.released(allocation, reason, traffic)
-        self.let_go(allocation)
+        self._undo(allocation)
+
+    def _undo(self, allocation: Allocation) -> None:
+        """Take an allocation out as far as it is in, and close its sockets."""
+        if self.by_number.get(allocation.number) is allocation:
+            self.let_go(allocation)
         shared = self.shared
         for relay in allocation.relays:
             shared.live.discard((relay.host, relay.port))
