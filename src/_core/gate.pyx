@@ -11,18 +11,24 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
-from librats._core.integrity cimport SHA1_SIZE, crc32, equal_bytes, hmac_sha1
+from librats._core.gate_rules cimport (
+    ALLOCATE, MOST_UNKNOWN, is_flawed, is_text, is_turn_method, method_of, unknown_types,
+)
+from librats._core.gate_state cimport (
+    FEATURES_SIZE, GATE_CODES, GATE_METHODS, MOST_USERS, NONCE_KEY_SIZE, SLOTS, SOURCES, TOKEN, GateState, KnownUser,
+    admits, answers_to, features_text, find_user, forget_users, hash_name, is_fresh, write_token,
+)
+from librats._core.integrity cimport SHA1_SIZE, SHA256_SIZE, crc32, hmac_sha1
 from librats._core.octets cimport load_be16, load_be32, store_be16, store_be32
 from librats._core.stun_index cimport (
-    FINGERPRINT_XOR, NOWHERE, REQUIRED_BELOW, StunIndex, fingerprint_fits, index_message, next_counted, sha1_fits,
+    FINGERPRINT_XOR, NOWHERE, StunIndex, fingerprint_fits, index_message, next_counted, sha1_fits,
 )
 from librats._core.stun_layout cimport (
     A_FINGERPRINT, A_MESSAGE_INTEGRITY, A_XOR_MAPPED_ADDRESS, ATTRIBUTE_HEADER, BINDING_REQUEST, COOKIE, FAMILY_IPV4,
     FAMILY_IPV6, STUN_HEADER, IpAddress, StunAttribute, padded_size, store_address, store_header, store_padding,
 )
-from librats._core.stun_values cimport UNKNOWN, form_of
 
 from librats.errors import UsageError
 
@@ -36,26 +42,15 @@ cdef enum:
     A_REALM = 0x0014
     A_NONCE = 0x0015
     A_PASSWORD_ALGORITHM = 0x001D
+    A_USERHASH = 0x001E
     A_PASSWORD_ALGORITHMS = 0x8002
     KEY_SIZE = 16
-    NONCE_KEY_SIZE = 32
-    TOKEN = 16  # characters of a nonce behind the features
-    FEATURES_SIZE = 13
-    TAG_SIZE = 8
     MOST_TEXT = 763
     MOST_USERNAME = 512
-    MOST_UNKNOWN = 64
-    SOURCES = 65536
-    MOST_USERS = 4096
-    SLOTS = 16384
     CHALLENGE_SIZE = 80  # bytes of a challenge that offers everything, but for the realm
 
-cdef const char* ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-cdef const char* FEATURES = b"obMatJos2wAAA"
-cdef const char* OFFERED = b"\0\1\0\0\0\2\0\0"  # MD5 and SHA-256
-cdef const char* UNKNOWN_REASON = b"Unknown Attribute"
 cdef int CODES[GATE_CODES]
-CODES[:] = [0, 400, 401, 420, 438]
+CODES[:] = [0, 400, 401, 420, 437, 438, 443]
 
 
 cdef inline int index_of_code(int code) noexcept nogil:
@@ -63,148 +58,17 @@ cdef inline int index_of_code(int code) noexcept nogil:
         return 0
     if code == 400:
         return 1
-    return 2 if code == 401 else 3 if code == 420 else 4
+    if code == 401:
+        return 2
+    return 3 if code == 420 else 4 if code == 437 else 5 if code == 438 else 6
 
 
-cdef inline int method_of(unsigned int kind) noexcept nogil:
-    return (kind & 0xF) | (kind >> 1 & 0x70) | (kind >> 2 & 0xF80)
-
-
-cdef inline bint is_turn_method(int method) noexcept nogil:
-    """Whether a client may ask for it and has to say who it is; Binding is not among them."""
-    return method == 3 or method == 4 or 8 <= method <= 11
-
-
-# Sources.
-
-cdef bint admits(GateState* g, const uint8_t* source, size_t size, double now) noexcept nogil:
-    """Count an answer to a source network of up to 8 bytes; False where it has had enough."""
-    cdef uint32_t words[2]
-    cdef uint64_t cell
-    if not g.source_answers:
-        return True
-    if now >= g.sources_until:
-        memset(g.sources, 0, SOURCES * sizeof(uint16_t))
-        g.sources_until = now + 1.0
-    memset(words, 0, 8)
-    memcpy(words, source, min(size, 8))
-    cell = (g.seeds[0] * words[0] + g.seeds[1] * words[1] + g.seeds[2] * (size + 1) + g.seeds[3]) >> 48
-    if g.sources[cell] >= g.source_answers:
-        return False
-    g.sources[cell] += 1
-    return True
-
-
-cdef bint answers_to(GateState* g, const IpAddress* client, double now) noexcept nogil:
-    """Whether a stranger is answered: the loopback always is."""
-    cdef size_t i
-    if client.family == FAMILY_IPV4:
-        if client.host[0] == 127 or admits(g, client.host, 4, now):
-            return True
-    else:
-        i = 0
-        while i < 15 and client.host[i] == 0:
-            i += 1
-        if (i == 15 and client.host[15] == 1) or admits(g, client.host, 8, now):
-            return True
-    g.unanswered += 1
-    return False
-
-
-# Nonces.
-
-cdef void write_token(
-    GateState* g, const IpAddress* client, uint32_t time, bint features, uint8_t* out
-) noexcept nogil:
-    """Write the 16 characters of a nonce that stand behind the features: the time, and a tag over all of it."""
-    cdef uint8_t raw[4 + SHA1_SIZE]
-    cdef uint8_t head[FEATURES_SIZE + 4]
-    cdef size_t used = 0, i
-    cdef uint32_t three
-    store_be32(raw, time)
-    if features:
-        memcpy(head, FEATURES, FEATURES_SIZE)
-        used = FEATURES_SIZE
-    memcpy(head + used, raw, 4)
-    hmac_sha1(
-        g.nonce_key, NONCE_KEY_SIZE, head, used + 4, client.host, 4 if client.family == FAMILY_IPV4 else 16, raw + 4
-    )
-    for i in range(0, 4 + TAG_SIZE, 3):
-        three = <uint32_t>raw[i] << 16 | <uint32_t>raw[i + 1] << 8 | raw[i + 2]
-        out[0] = ALPHABET[three >> 18]
-        out[1] = ALPHABET[three >> 12 & 63]
-        out[2] = ALPHABET[three >> 6 & 63]
-        out[3] = ALPHABET[three & 63]
-        out += 4
-
-
-cdef inline int digit_of(uint8_t character) noexcept nogil:
-    if 65 <= character <= 90:
-        return character - 65
-    if 97 <= character <= 122:
-        return character - 71
-    if 48 <= character <= 57:
-        return character + 4
-    return 62 if character == 43 else 63 if character == 47 else -1
-
-
-cdef bint is_fresh(
-    GateState* g, const IpAddress* client, const StunAttribute* nonce, double now, bint* features
-) noexcept nogil:
-    """Whether a nonce was made here for the client's host, and not too long ago."""
-    cdef uint8_t wanted[TOKEN]
-    cdef const uint8_t* token = nonce.value
-    cdef uint64_t bits = 0
-    cdef int digit, i
-    cdef uint32_t time
-    features[0] = nonce.size == FEATURES_SIZE + TOKEN
-    if features[0]:
-        if memcmp(token, FEATURES, FEATURES_SIZE) != 0:
-            return False
-        token += FEATURES_SIZE
-    elif nonce.size != TOKEN:
-        return False
-    for i in range(6):
-        digit = digit_of(token[i])
-        if digit < 0:
-            return False
-        bits = bits << 6 | <uint64_t>digit
-    time = <uint32_t>(bits >> 4)
-    write_token(g, client, time, features[0], wanted)
-    return equal_bytes(wanted, token, TOKEN) and <uint32_t>(<uint32_t><uint64_t>now - time) <= g.nonce_lifetime
-
-
-# Users.
-
-cdef uint64_t hash_name(GateState* g, const uint8_t* name, size_t size) noexcept nogil:
-    cdef uint64_t hashed = g.seeds[0]
-    cdef size_t i
-    for i in range(size):
-        hashed = (hashed + name[i]) * (g.seeds[1] | 1)
-        hashed ^= hashed >> 29
-    return hashed * (g.seeds[2] | 1)
-
-
-cdef uint32_t find_user(GateState* g, const uint8_t* name, size_t size) noexcept nogil:
-    """The number of a user; 0 where the name is not known here."""
-    cdef uint64_t hashed = hash_name(g, name, size)
-    cdef uint32_t at = <uint32_t>(hashed >> 40) % SLOTS
-    cdef KnownUser* user
-    while g.slots[at]:
-        user = &g.users[g.slots[at]]
-        if user.hashed == hashed and user.name_size == size and memcmp(user.name, name, size) == 0:
-            return g.slots[at]
-        at = (at + 1) % SLOTS
-    return 0
-
-
-cdef void forget_users(GateState* g) noexcept:
-    cdef uint32_t i
-    for i in range(1, g.user_count + 1):
-        free(g.users[i].name)
-    memset(g.users, 0, (MOST_USERS + 1) * sizeof(KnownUser))
-    memset(g.slots, 0, SLOTS * sizeof(uint32_t))
-    g.user_count = 0
+cdef inline const char* reason_of(int code) noexcept nogil:
+    if code == 400:
+        return b"Bad Request"
+    if code == 420:
+        return b"Unknown Attribute"
+    return b"Allocation Mismatch" if code == 437 else b"Peer Address Family Mismatch"
 
 
 # Answers.
@@ -277,32 +141,12 @@ cdef Verdict challenge(
     add_bytes(out, size, A_REALM, g.realm, <uint16_t>g.realm_size)
     to = add(out, size, A_NONCE, FEATURES_SIZE + TOKEN if features else TOKEN)
     if features:
-        memcpy(to, FEATURES, FEATURES_SIZE)
+        memcpy(to, features_text(), FEATURES_SIZE)
         to += FEATURES_SIZE
     write_token(g, client, <uint32_t><uint64_t>now, features, to)
     if features:
-        add_bytes(out, size, A_PASSWORD_ALGORITHMS, OFFERED, 8)
+        add_bytes(out, size, A_PASSWORD_ALGORITHMS, <const char*>b"\0\1\0\0\0\2\0\0", 8)
     return ANSWERED
-
-
-cdef int unknown_types(const StunIndex* index, uint8_t* types) noexcept nogil:
-    """Write the types that have to be understood and are not, each once; their number, -1 where they are too many."""
-    cdef size_t at = STUN_HEADER
-    cdef StunAttribute found
-    cdef int count = 0, i
-    while next_counted(index, &at, &found):
-        if found.type >= REQUIRED_BELOW or form_of(found.type) != UNKNOWN:
-            continue
-        i = 0
-        while i < count and load_be16(types + 2 * i) != found.type:
-            i += 1
-        if i < count:
-            continue
-        if count == MOST_UNKNOWN:
-            return -1
-        store_be16(types + 2 * count, found.type)
-        count += 1
-    return count
 
 
 cdef Verdict bind(
@@ -330,28 +174,56 @@ cdef Verdict bind(
     return ANSWERED
 
 
-cdef inline bint is_text(const StunAttribute* found, size_t most) noexcept nogil:
-    """Whether a value is text for certain: ASCII, and no longer than the attribute may be."""
-    cdef uint8_t all = 0
-    cdef size_t i
-    for i in range(found.size):
-        all |= found.value[i]
-    return found.size <= most and all < 0x80
+cdef void sign(const StunIndex* index, const KnownUser* user, uint8_t* out, uint32_t* size) noexcept nogil:
+    """End an answer with what protects it."""
+    cdef uint32_t covered = size[0]
+    cdef uint8_t* to = add(out, size, A_MESSAGE_INTEGRITY, SHA1_SIZE)
+    hmac_sha1(user.key, KEY_SIZE, out, STUN_HEADER, out + STUN_HEADER, covered - STUN_HEADER, to)
+    if index.fingerprint != NOWHERE:
+        add_fingerprint(out, size)
+
+
+cdef void refuse_known(
+    GateState* g, const StunIndex* index, uint32_t user, int code, uint8_t* out, uint32_t* size
+) noexcept nogil:
+    """Refuse a request of a known user with a code that this module knows."""
+    begin_error(g, index, code, reason_of(code), out, size)
+    sign(index, &g.users[user], out, size)
+
+
+cdef Verdict take_known(
+    GateState* g, const StunIndex* index, uint32_t number, bint allocated, uint8_t* out, uint32_t* size,
+    uint32_t* known
+) noexcept nogil:
+    """Refuse what a known user must not ask for in this form; pass on the rest."""
+    cdef uint8_t types[2 * MOST_UNKNOWN]
+    cdef int unknown = unknown_types(index, types)
+    cdef int method = method_of(load_be16(index.data))
+    if unknown < 0:
+        return PASSED_ON
+    if unknown:
+        begin_error(g, index, 420, reason_of(420), out, size)
+        add_bytes(out, size, A_UNKNOWN_ATTRIBUTES, types, <uint16_t>(2 * unknown))
+        sign(index, &g.users[number], out, size)
+    elif method == ALLOCATE and allocated:
+        refuse_known(g, index, number, 437, out, size)
+    elif is_flawed(method, index):
+        refuse_known(g, index, number, 400, out, size)
+    else:
+        known[0] = number
+        return PASSED_ON
+    return ANSWERED
 
 
 cdef Verdict take_signed(
-    GateState* g, const IpAddress* client, const StunIndex* index, double now, uint8_t* out, uint32_t* size,
-    uint32_t* known
+    GateState* g, const IpAddress* client, const StunIndex* index, bint allocated, double now, uint8_t* out,
+    uint32_t* size, uint32_t* known
 ) noexcept nogil:
     """Check the credentials of a request (RFC 8489, 9.2.4)."""
-    cdef uint8_t types[2 * MOST_UNKNOWN]
     cdef StunAttribute found, nonce, username
     cdef size_t at = STUN_HEADER
-    cdef bint realm = False, algorithms = False, features
-    cdef int unknown
+    cdef bint hidden = False, realm = False, algorithms = False, features
     cdef uint32_t number
-    cdef KnownUser* user
-    cdef uint8_t* to
     nonce.value = username.value = NULL
     while next_counted(index, &at, &found):
         if found.type == A_NONCE:
@@ -360,75 +232,66 @@ cdef Verdict take_signed(
         elif found.type == A_USERNAME:
             if username.value == NULL:
                 username = found
+        elif found.type == A_USERHASH:
+            hidden = True
         elif found.type == A_REALM:
             realm = True
         elif found.type == A_PASSWORD_ALGORITHM or found.type == A_PASSWORD_ALGORITHMS:
             algorithms = True
-    if username.value == NULL or index.integrity_sha256 != NOWHERE:
-        return PASSED_ON
-    if nonce.value == NULL or not realm:
+    if nonce.value == NULL or not realm or not is_text(&nonce, MOST_TEXT):
         return refuse(g, client, index, 400, now, out, size)
-    if not is_text(&nonce, MOST_TEXT) or not is_text(&username, MOST_USERNAME):
-        return PASSED_ON
+    if not (hidden if username.value == NULL else is_text(&username, MOST_USERNAME)):
+        return refuse(g, client, index, 400, now, out, size)
     if not is_fresh(g, client, &nonce, now, &features):
         return challenge(g, client, index, 438, now, out, size)
-    if algorithms and features:
+    if username.value == NULL or (algorithms and features):
         return PASSED_ON
     number = find_user(g, username.value, username.size)
     if not number:
         return PASSED_ON
-    user = &g.users[number]
-    if not sha1_fits(index, user.key, KEY_SIZE):
-        return challenge(g, client, index, 401, now, out, size) if user.sole else PASSED_ON
-    unknown = unknown_types(index, types)
-    if unknown <= 0:
-        known[0] = number
+    at = index.integrity_sha256
+    if at != NOWHERE and load_be16(index.data + at + 2) == SHA256_SIZE:
         return PASSED_ON
-    begin_error(g, index, 420, UNKNOWN_REASON, out, size)
-    add_bytes(out, size, A_UNKNOWN_ATTRIBUTES, types, <uint16_t>(2 * unknown))
-    at = size[0]
-    to = add(out, size, A_MESSAGE_INTEGRITY, SHA1_SIZE)
-    hmac_sha1(user.key, KEY_SIZE, out, STUN_HEADER, out + STUN_HEADER, at - STUN_HEADER, to)
-    if index.fingerprint != NOWHERE:
-        add_fingerprint(out, size)
-    return ANSWERED
+    if at != NOWHERE or not sha1_fits(index, g.users[number].key, KEY_SIZE):
+        return challenge(g, client, index, 401, now, out, size) if g.users[number].sole else PASSED_ON
+    return take_known(g, index, number, allocated, out, size, known)
 
 
 cdef Verdict judge(
-    GateState* g, const IpAddress* client, const uint8_t* data, size_t size, double now, uint8_t* out,
-    uint32_t* out_size, uint32_t* known
+    GateState* g, const IpAddress* client, StunIndex* index, const uint8_t* data, size_t size, bint allocated,
+    double now, uint8_t* out, uint32_t* out_size, uint32_t* known
 ) noexcept nogil:
-    """Answer a datagram, or tell who has to.
+    """Answer a datagram, or tell who has to; the index is written here.
 
-    ``out`` has room for GATE_ROOM bytes. Where the datagram is passed on, ``known`` is the number of the user who sent
-    it; 0 where that is to be found out.
+    ``allocated`` tells whether the client has an allocation that this cannot be the request for, sent again; ``out``
+    has room for GATE_ROOM bytes. Where the datagram is passed on, ``known`` is the number of the user who sent it; 0
+    where that is to be found out.
     """
-    cdef StunIndex index
     cdef unsigned int kind
     cdef int method
     known[0] = 0
     if (
         size < STUN_HEADER or data[0] & 0xC0 or data[3] & 3 or load_be32(data + 4) != COOKIE
-        or STUN_HEADER + <size_t>load_be16(data + 2) != size or index_message(&index, data, size)
+        or STUN_HEADER + <size_t>load_be16(data + 2) != size or index_message(index, data, size)
     ):
         g.malformed += 1
         return DROPPED
     kind = load_be16(data)
     if kind & CLASS_BITS:
         return DROPPED
-    if index.fingerprint != NOWHERE and not fingerprint_fits(&index):
+    if index.fingerprint != NOWHERE and not fingerprint_fits(index):
         g.malformed += 1
         return DROPPED
     method = method_of(kind)
     if method == 1:
-        return bind(g, client, &index, now, out, out_size) if g.binding else PASSED_ON
+        return bind(g, client, index, now, out, out_size) if g.binding else PASSED_ON
     if not is_turn_method(method):
-        return refuse(g, client, &index, 400, now, out, out_size)
+        return refuse(g, client, index, 400, now, out, out_size)
     if not g.asks:
         return PASSED_ON
     if index.integrity == NOWHERE and index.integrity_sha256 == NOWHERE:
-        return challenge(g, client, &index, 401, now, out, out_size)
-    return take_signed(g, client, &index, now, out, out_size, known)
+        return challenge(g, client, index, 401, now, out, out_size)
+    return take_signed(g, client, index, allocated, now, out, out_size, known)
 
 
 @cython.final
@@ -535,7 +398,7 @@ cdef class Gate:
         """
         return admits(&self.state, <const uint8_t*>PyBytes_AS_STRING(source), PyBytes_GET_SIZE(source), now)
 
-    def judge(self, bytes host not None, int port, bytes data not None, *, double now):
+    def judge(self, bytes host not None, int port, bytes data not None, *, double now, bint allocated=False):
         """Answer a datagram, or tell who has to.
 
         Args:
@@ -543,12 +406,14 @@ cdef class Gate:
             port: The port.
             data: The datagram.
             now: Monotonic seconds.
+            allocated: Whether the sender has an allocation, and this is no request that is sent again.
 
         Returns:
             ``("answered", answer, None)``, ``("dropped", b"", None)``, or ``("passed on", b"", user)`` with what
             :meth:`remember` was told of the user who sent it.
         """
         cdef IpAddress client
+        cdef StunIndex index
         cdef uint8_t out[GATE_ROOM]
         cdef uint32_t size = 0, known = 0
         cdef Verdict verdict
@@ -559,8 +424,8 @@ cdef class Gate:
         client.port = <uint16_t>port
         memcpy(client.host, PyBytes_AS_STRING(host), PyBytes_GET_SIZE(host))
         verdict = judge(
-            &self.state, &client, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), now, out, &size,
-            &known,
+            &self.state, &client, &index, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), allocated,
+            now, out, &size, &known,
         )
         if verdict == ANSWERED:
             return "answered", PyBytes_FromStringAndSize(<char*>out, size), None

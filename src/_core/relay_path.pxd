@@ -193,7 +193,7 @@ cdef inline void from_client(Path* s, int listener, const net_datagram* d) noexc
         else:
             kind = load_be16(p)
             if kind & CLASS_BITS == 0:
-                take_request(s, listener, d, p, size)
+                take_request(s, listener, index, d, p, size)
             elif kind != TYPE_SEND:
                 s.dropped[<int>DROP_IGNORED] += 1
             elif a != NULL:

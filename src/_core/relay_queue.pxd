@@ -5,16 +5,24 @@ Packets of one receiver are gathered over all that a round received, and leave t
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
-from librats._core.gate cimport ANSWERED, DROPPED, GATE_ROOM, GateState, Verdict, judge
+from librats._core.gate cimport ANSWERED, GATE_ROOM, PASSED_ON, Verdict, judge, refuse_known
+from librats._core.gate_state cimport GateState
 from librats._core.octets cimport load_be16
 from librats._core.relay_net cimport (
     net_address, net_aim, net_datagram, net_flush, net_inbox, net_is_unspecified, net_outbox, net_piece, net_poller,
-    net_put, net_sent, net_set_piece, net_socket, net_target,
+    net_put, net_same, net_sent, net_set_piece, net_socket, net_target,
 )
-from librats._core.relay_tables cimport Bucket, Tables
-from librats._core.stun_layout cimport FAMILY_IPV4, FAMILY_IPV6, IpAddress
+from librats._core.relay_tables cimport (
+    Allocation, Bucket, Tables, allocation_at, channel_at, find_channel, find_peer,
+)
+from librats._core.stun_index cimport StunIndex, find_counted
+from librats._core.stun_layout cimport FAMILY_IPV4, FAMILY_IPV6, IpAddress, StunAttribute
+from librats._core.turn_layout cimport (
+    ATTRIBUTE_CHANNEL, ATTRIBUTE_FAMILY, ATTRIBUTE_MOBILITY, ATTRIBUTE_PEER, TYPE_CHANNEL_BIND, TYPE_REFRESH,
+    read_xor_address,
+)
 
 cdef enum:
     PACKETS = 2048
@@ -243,13 +251,41 @@ cdef inline void queue_reply(Path* s, int listener, const net_datagram* d, uint3
     s.replies_used += size
 
 
+cdef inline int refusal_of(Path* s, uint32_t at, Allocation* a, const StunIndex* index) noexcept nogil:
+    """Why an allocation cannot take a request that is sound by itself; 0 where Python has to look."""
+    cdef unsigned int kind = load_be16(index.data)
+    cdef StunAttribute found
+    cdef net_address peer
+    cdef uint32_t channel
+    if kind == TYPE_REFRESH:
+        if find_counted(index, ATTRIBUTE_MOBILITY, &found) or not find_counted(index, ATTRIBUTE_FAMILY, &found):
+            return 0
+        kind = 4 if found.value[0] == FAMILY_IPV4 else 6 if found.value[0] == FAMILY_IPV6 else 0
+        return 0 if kind and (kind == <unsigned int>a.family or kind == <unsigned int>a.other_family) else 443
+    if kind != TYPE_CHANNEL_BIND or not find_counted(index, ATTRIBUTE_PEER, &found):
+        return 0
+    if not read_xor_address(found.value, found.size, index.data, &peer):
+        return 0
+    if not find_counted(index, ATTRIBUTE_CHANNEL, &found):
+        return 0
+    channel = find_channel(&s.tables, at, load_be16(found.value))
+    if channel and channel_at(&s.tables, channel).expires > s.now:
+        return 0 if net_same(&channel_at(&s.tables, channel).peer, &peer) else 400
+    channel = find_peer(&s.tables, at, &peer)
+    return 400 if channel and channel_at(&s.tables, channel).expires > s.now else 0
+
+
 cdef inline void take_request(
-    Path* s, int listener, const net_datagram* d, const uint8_t* p, uint32_t size
+    Path* s, int listener, uint32_t at, const net_datagram* d, const uint8_t* p, uint32_t size
 ) noexcept nogil:
-    """Answer a request that came to a listener, or tell Python of it."""
+    """Answer a request that came to a listener, or tell Python of it; ``at`` is the sender's allocation, or 0."""
+    cdef Allocation* a = allocation_at(&s.tables, at) if at else NULL
     cdef IpAddress client
+    cdef StunIndex index
     cdef Verdict verdict
     cdef uint32_t user = 0, answer = 0
+    cdef int code
+    cdef bint other
     if size > MOST_REQUEST:
         s.dropped[<int>DROP_OVERSIZED] += 1
         return
@@ -260,9 +296,21 @@ cdef inline void take_request(
         client.family = FAMILY_IPV4 if d.source.family == 4 else FAMILY_IPV6
         client.port = load_be16(<const uint8_t*>&d.source.port)
         memcpy(client.host, d.source.host, 16)
-        verdict = judge(s.gate, &client, p, size, s.now, s.replies + s.replies_used, &answer, &user)
+        # What Python has answered lately, and may have been lost, is its own to answer again.
+        other = a != NULL and a.asked and memcmp(p + 8, a.transaction, 12) != 0
+        verdict = judge(
+            s.gate, &client, &index, p, size, other, s.now, s.replies + s.replies_used, &answer, &user
+        )
+        if verdict == PASSED_ON and user and other:
+            code = refusal_of(s, at, a, &index)
+            if code:
+                refuse_known(s.gate, &index, user, code, s.replies + s.replies_used, &answer)
+                verdict = ANSWERED
         if verdict == ANSWERED:
             queue_reply(s, listener, d, answer)
-        if verdict == ANSWERED or verdict == DROPPED:
+        if verdict != PASSED_ON:
             return
+    if a != NULL:
+        a.asked = 1
+        memcpy(a.transaction, p + 8, 12)
     tell_control(s, listener, d, p, size, user)

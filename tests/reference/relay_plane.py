@@ -29,7 +29,7 @@ DROPS = [
     "events",
 ]
 
-Event = tuple[str, int, bytes, bytes, bytes] | tuple[str, int, bytes]
+Event = tuple[str, int, bytes, bytes, bytes, None] | tuple[str, int, bytes]
 
 
 @dataclass

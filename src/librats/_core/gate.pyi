@@ -4,8 +4,8 @@ __pyx_capi__: dict[str, object]
 
 @final
 class Gate:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         realm: str | None,
         nonce_key: bytes,
@@ -14,12 +14,12 @@ class Gate:
         source_answers: int = ...,
         binding: bool = ...,
         seed: bytes,
-    ) -> None: ...
+    ) -> Gate: ...
     def remember(self, username: str, key: bytes, user: Any, *, sole: bool) -> None: ...
     def forget(self) -> None: ...
     def admits(self, source: bytes, *, now: float) -> bool: ...
     def judge(
-        self, host: bytes, port: int, data: bytes, *, now: float
+        self, host: bytes, port: int, data: bytes, *, now: float, allocated: bool = False
     ) -> tuple[Literal["answered", "dropped", "passed on"], bytes, Any]: ...
     @property
     def malformed(self) -> int: ...

@@ -124,9 +124,7 @@ class RelayServer:
             self._authenticator = Authenticator(_credentials(config), nonces)
         key = entropy.token_bytes(32)
         for number, place in enumerate(opened):
-            gate = new_gate(
-                config.settings, self._authenticator, binding=config.alternate is None, entropy=entropy
-            )
+            gate = new_gate(config.settings, self._authenticator, binding=config.alternate is None, entropy=entropy)
             plane = self._new_plane(gate)
             listeners = [plane.add_listener(fd) for fd, _ in place]
             machine = Machine(
@@ -238,7 +236,7 @@ class RelayServer:
         if self._authenticator is not None:
             self._authenticator.credentials = _credentials(self.config)
             for worker in self._workers:
-                worker.post(lambda _, gate=worker.gate: gate.forget())
+                worker.post(worker.forget_users)
         self._shared.policy = self._policy(self.config)
         self._shared.settings = self.config.settings
         self._quotas.limits = self.config.quotas

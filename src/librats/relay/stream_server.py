@@ -145,7 +145,7 @@ class StreamServer:
         now = time.monotonic()
         try:
             answer = self.machine.receive(connection.client, frame, now=now)
-        except Exception:  # noqa: BLE001 - one request is not worth the connection
+        except Exception:  # one request is not worth the connection
             self.failures.note("a request", now=now)
             return
         if answer is not None:

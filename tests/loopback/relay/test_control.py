@@ -162,3 +162,68 @@ async def test_who_is_known_has_to_prove_it_again_once_passwords_change(start_re
             assert client.code(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, 17)) == 401
 
     await run_in_thread(talk)
+
+
+async def test_what_an_allocation_cannot_take_is_refused_without_python(start_relay: StartRelay) -> None:
+    server = await start_relay(tcp=False)
+    gate = server._workers[0].gate
+    allocate = (Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, 17))
+
+    def talk() -> None:
+        with TurnClient(server.addresses[0]) as client, Peer() as first, Peer() as second:
+            client.ask(*allocate)
+            assert client.bind(0x4001, first.address) == 0
+            assert gate.answers == {(3, 401): 1}
+            assert client.bind(0x4001, second.address) == 400
+            assert client.bind(0x4002, first.address) == 400
+            assert client.code(Method.REFRESH, (Attribute.REQUESTED_ADDRESS_FAMILY, 2)) == 443
+            assert client.code(*allocate) == 437
+            assert client.code(Method.CHANNEL_BIND, (Attribute.CHANNEL_NUMBER, 0x4003)) == 400
+            assert gate.answers == {(3, 401): 1, (9, 400): 3, (4, 443): 1, (3, 437): 1}
+            assert client.bind(0x4001, first.address) == 0
+            assert client.bind(0x4002, second.address) == 0
+            assert client.code(Method.REFRESH, (Attribute.REQUESTED_ADDRESS_FAMILY, 1)) == 0
+            assert sum(gate.answers.values()) == 6
+
+    await run_in_thread(talk)
+
+
+async def test_a_request_that_is_sent_again_gets_the_answer_of_before(start_relay: StartRelay) -> None:
+    server = await start_relay(tcp=False)
+
+    def talk() -> None:
+        with TurnClient(server.addresses[0]) as client, Peer() as peer:
+            sent: list[bytes] = []
+            send = client.sock.sendall
+            heard: list[bytes] = []
+            client.sock = Recorder(client.sock, sent, heard)  # type: ignore[assignment]
+            client.allocate()
+            send(sent[-1])
+            assert client.receive() == heard[-2]
+            assert client.bind(0x4001, peer.address) == 0
+            send(sent[-1])
+            assert client.receive() == heard[-2]
+            assert client.refresh(0) == 0
+            send(sent[-1])
+            assert client.receive() == heard[-2]
+            client.allocate()
+
+    await run_in_thread(talk)
+
+
+class Recorder:
+    """A socket that keeps what goes and comes."""
+
+    def __init__(self, sock: socket.socket, sent: list[bytes], heard: list[bytes]) -> None:
+        self._sock, self._sent, self._heard = sock, sent, heard
+
+    def sendall(self, data: bytes) -> None:
+        self._sent.append(data)
+        self._sock.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        self._heard.append(self._sock.recv(size))
+        return self._heard[-1]
+
+    def close(self) -> None:
+        self._sock.close()

@@ -128,12 +128,12 @@ class Allocating:
             Refused: With the code of RFC 8656, 8.2 or of RFC 8016, 3.2.2.
         """
         message = request.message
+        lifetime = self._lifetime(request, may_end=True)
+        family = octet_in(message, _REQUESTED_FAMILY)
         allocation = self._tables.by_client.get(request.client)
         if allocation is None:
             raise Refused(ErrorCode.ALLOCATION_MISMATCH)
         allocation.check_owner(request.login)
-        lifetime = self._lifetime(request, may_end=True)
-        family = octet_in(message, _REQUESTED_FAMILY)
         if family is not None:
             refuse_unless(family in allocation.families, ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
         attributes: _Attributes = [(_LIFETIME, lifetime)]

@@ -130,7 +130,7 @@ class Machine:
         Returns:
             What to send; None where there is no answer, or where it comes later.
         """
-        message = self._read(data)
+        message = self._read(data) if login is None else parse(data)
         if message is None:
             return None
         try:
@@ -144,7 +144,7 @@ class Machine:
                         return self._challenge(message, client, _UNAUTHENTICATED, now=now)
                     login = self._authenticator.check(message, host_of(client.address), now=now)
                     self._introduce(login)
-            refuse_unknown(message)
+                refuse_unknown(message)
             allocation = self.tables.by_client.get(client)
             answer = self._ended.get(client, b"") if allocation is None else allocation.answer
             if answer[8:20] == message.transaction_id:  # it is sent again, as the answer was lost
@@ -179,13 +179,14 @@ class Machine:
 
     def succeed(self, request: Request, attributes: _Attributes) -> Answer:
         """Return a success response, and remember it for the case that it is lost on the way."""
-        message, client, login = request.message, request.client, request.login
+        message, client, login, _ = request
         data = _respond(message, _SUCCESS, attributes, login)
-        self._count(message.method, 0)
+        method = message.method
+        self._count(method, 0)
         allocation = self.tables.by_client.get(client)
         if allocation is not None:
             allocation.answer = data
-        elif message.method == _REFRESH:
+        elif method == _REFRESH:
             if len(self._ended) >= _REMEMBERED:
                 self._ended.clear()
             self._ended[client] = data
@@ -331,23 +332,23 @@ class Machine:
 
     def _count(self, method: int, code: int) -> None:
         key = method, code
-        self.answers[key] = self.answers.get(key, 0) + 1
+        try:
+            self.answers[key] += 1
+        except KeyError:
+            self.answers[key] = 1
 
 
 _LOOPBACK_HOST = host_of(_LOOPBACK)
 
 
 def _respond(message: StunMessage, class_: int, attributes: _Attributes, login: Login | None) -> bytes:
-    if login is None:
-        return serialise(
-            message.method, class_, message.transaction_id, attributes, fingerprint=message.has_fingerprint
-        )
+    key, integrity = (None, _SHA1) if login is None else login[1:]
     return serialise(
         message.method,
         class_,
         message.transaction_id,
         attributes,
-        key=login.key,
-        integrity=login.integrity,
+        key=key,
+        integrity=integrity,
         fingerprint=message.has_fingerprint,
     )

@@ -200,12 +200,11 @@ class Tables:
                 self._streams.opened(allocation)
             return
         plane = self.plane
-        first, *others = allocation.relays
-        plane.add_allocation(
-            number, max(client.listener, -1), client.address, first.fd, allocation.expires, client.local
-        )
+        listener, address, local = client
+        relays = allocation.relays
+        plane.add_allocation(number, max(listener, -1), address, relays[0].fd, allocation.expires, local)
         self.by_client[client] = self.by_number[number] = allocation
-        for relay in others:
+        for relay in relays[1:]:
             plane.add_relay(number, relay.fd)
         if allocation.permissions:
             for peer, expires in allocation.permissions.items():
@@ -274,6 +273,8 @@ class Tables:
         """Give an allocation its share of what its owner may relay."""
         quotas = self.shared.quotas
         bandwidth = quotas.limits.user_bandwidth
+        if not bandwidth and not allocation.share:
+            return
         share = max(bandwidth // max(quotas.held_by(allocation.owner), 1), 1) if bandwidth else 0
         if share != allocation.share and allocation.transport == UDP:
             allocation.share = share
