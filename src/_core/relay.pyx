@@ -9,18 +9,19 @@ A :class:`Plane` belongs to one thread at a time; only :meth:`Plane.wake` may be
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, getenv, realloc
+from libc.stdlib cimport calloc, free, getenv, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from librats._core.gate cimport Gate
 from librats._core.octets cimport load_be16, store_be16
 from librats._core.relay_net cimport (
     NET_CAN_KEEP_WHOLE, NET_EVENTS, net_address, net_close_inbox, net_close_poller, net_nap, net_now, net_open_inbox,
     net_open_outbox, net_open_poller, net_prepare, net_read_host, net_set_host6, net_socket, net_unwatch, net_wait,
     net_wake, net_watch, net_write_host,
 )
-from librats._core.relay_path cimport (
-    CHANNEL_HEAD, DROP_MALFORMED, DROP_NO_ALLOCATION, GROUPS, HEAD_ROOM, PACKETS, Group, Packet, Path, send_queued,
-    take_channel_data, take_send,
+from librats._core.relay_path cimport take_channel_data, take_send
+from librats._core.relay_queue cimport (
+    DROP_MALFORMED, DROP_NO_ALLOCATION, GROUPS, HEAD_ROOM, PACKETS, REPLIES_ROOM, Group, Packet, Path, send_queued,
 )
 from librats._core.relay_tables cimport (
     CHANGED, NO_MEMORY, Allocation, Bucket, Change, Channel, Permission, allocation_at, bind, drop_allocation,
@@ -31,11 +32,13 @@ from librats._core.relay_rounds cimport (
     ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, forward_ready,
     queue_answers, read_statistics, tag_of, take_events,
 )
-from librats._core.turn_layout cimport FIRST_CHANNEL, LAST_CHANNEL, TYPE_SEND, is_stun_sized
+from librats._core.turn_layout cimport CHANNEL_HEAD, FIRST_CHANNEL, LAST_CHANNEL, TYPE_SEND, is_stun_sized
 
 import hashlib
 
 from librats.errors import UsageError
+
+cdef list NOBODY = [None]
 
 
 def pack_address(str host not None, int port):
@@ -116,6 +119,7 @@ cdef class Plane:
         max_allocations: Most allocations at a time.
         portable: Use nothing but poll, recvfrom and sendto. None: as ``LIBRATS_PORTABLE`` says.
         seed: Secret random bytes for the hash tables. None: drawn from the secret of Python's own string hash.
+        gate: Answers strangers. None: all their requests come out of :meth:`run`.
     """
 
     cdef Path _path
@@ -129,10 +133,11 @@ cdef class Plane:
     cdef uint32_t _max_allocations
     cdef readonly bint portable
     cdef bytearray _answers
+    cdef Gate _gate
 
     def __cinit__(
         self, *, int batch=64, bint gso=True, bint gro=True, int nap_us=0, max_allocations=100_000, portable=None,
-        bytes seed=None,
+        bytes seed=None, Gate gate=None,
     ):
         cdef const char* switch = getenv("LIBRATS_PORTABLE")
         cdef Path* s = &self._path
@@ -145,6 +150,9 @@ cdef class Plane:
         self._nap = nap_us
         self._max_allocations = max_allocations
         self._answers = bytearray()
+        self._gate = gate
+        if gate is not None:
+            s.gate = &gate.state
         seed_tables(s, seed)
         s.tables.allocations.size = sizeof(Allocation)
         s.tables.permissions.size = sizeof(Permission)
@@ -152,8 +160,9 @@ cdef class Plane:
         s.packets = <Packet*>calloc(PACKETS, sizeof(Packet))
         s.groups = <Group*>calloc(GROUPS, sizeof(Group))
         s.heads = <uint8_t*>calloc(PACKETS, HEAD_ROOM)
+        s.replies = <uint8_t*>malloc(REPLIES_ROOM)
         s.outbox = net_open_outbox(self.portable, gso, &s.sent)
-        if s.packets == NULL or s.groups == NULL or s.heads == NULL or s.outbox == NULL:
+        if s.replies == NULL or s.packets == NULL or s.groups == NULL or s.heads == NULL or s.outbox == NULL:
             raise MemoryError
         if net_open_inbox(&s.inbox, batch, self.portable) != 0:
             raise MemoryError
@@ -185,6 +194,7 @@ cdef class Plane:
         free(s.packets)
         free(s.groups)
         free(s.heads)
+        free(s.replies)
         free(s.outbox)
         free(s.events)
         free(s.listeners)
@@ -262,9 +272,9 @@ cdef class Plane:
         """Forward until something for Python came, :meth:`wake` was called or ``timeout`` seconds passed.
 
         Returns:
-            Events, oldest first: ``("control", listener, client, local, data)``, a request that came to a listener,
-            with the packed addresses it came from and to; ``("stream", allocation, data)``, bytes to write to the
-            stream of an allocation's client.
+            Events, oldest first: ``("control", listener, client, local, data, user)``, a request that came to a
+            listener, with the packed addresses it came from and to, and who sent it where the gate knows that;
+            ``("stream", allocation, data)``, bytes to write to the stream of an allocation's client.
         """
         cdef bint more = True
         cdef double deadline
@@ -280,7 +290,7 @@ cdef class Plane:
                     more = self._round(deadline)
         finally:
             self._running = False
-        return take_events(&self._path)
+        return take_events(&self._path, NOBODY if self._gate is None else self._gate.known)
 
     cdef bint _round(self, double deadline) noexcept nogil:
         """Wait for datagrams and forward them; whether to go on."""

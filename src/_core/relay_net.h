@@ -221,13 +221,16 @@ static inline int net_would_block(void) {
 static int net_prepare(net_socket *s, int fd, int gro, int tell_local) {
     struct sockaddr_storage name;
     socklen_t size = sizeof name;
-    int kind = 0;
+    int kind = 0, is_udp = 0;
     socklen_t kind_size = sizeof kind;
     int one = 1;
     memset(&name, 0, sizeof name);
     s->fd = fd;
     if (getsockname(fd, (struct sockaddr *)&name, &size) != 0) return -1;
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, (char *)&kind, &kind_size) != 0 || kind != SOCK_DGRAM) return -1;
+#if NET_BATCHES
+    is_udp = gro && setsockopt(fd, NET_SOL_UDP, NET_UDP_GRO, &one, sizeof one) == 0; /* no other socket takes it */
+#endif
+    if (!is_udp && (getsockopt(fd, SOL_SOCKET, SO_TYPE, (char *)&kind, &kind_size) != 0 || kind != SOCK_DGRAM)) return -1;
     if (name.ss_family != AF_INET && name.ss_family != AF_INET6) return -1;
     s->family = name.ss_family == AF_INET ? 4 : 6;
     net_from_name(&s->bound, &name);
@@ -243,7 +246,9 @@ static int net_prepare(net_socket *s, int fd, int gro, int tell_local) {
     s->wildcard = 0;
     (void)gro, (void)one;
 #else
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+#if !NET_BATCHES
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) | O_NONBLOCK); /* elsewhere, each call says so */
+#endif
     if (s->wildcard) {
         int told = -1;
 #ifdef IP_PKTINFO
@@ -254,11 +259,7 @@ static int net_prepare(net_socket *s, int fd, int gro, int tell_local) {
 #endif
         s->wildcard = told == 0;
     }
-#if NET_BATCHES
-    if (gro) setsockopt(fd, NET_SOL_UDP, NET_UDP_GRO, &one, sizeof one);
-#else
     (void)gro;
-#endif
 #endif
     return 0;
 }

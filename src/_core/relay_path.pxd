@@ -1,189 +1,25 @@
-"""The relay's path from received datagrams to queued ones, and to events for Python. Header only.
+"""The relay's path from received datagrams to queued ones, and to events for Python. Header only."""
 
-Packets of one receiver are gathered over all that a round received, and leave together.
-"""
-
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport realloc
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from librats._core.octets cimport load_be16
 from librats._core.relay_net cimport (
-    NET_CAN_KEEP_WHOLE, net_address, net_aim, net_datagram, net_flush, net_inbox, net_is_unspecified, net_outbox,
-    net_piece, net_poller, net_put, net_put_whole, net_same, net_sent, net_set_piece, net_socket, net_target,
+    NET_CAN_KEEP_WHOLE, net_address, net_datagram, net_is_unspecified, net_same, net_socket,
+)
+from librats._core.relay_queue cimport (
+    DROP_DONT_FRAGMENT, DROP_IGNORED, DROP_MALFORMED, DROP_NO_ALLOCATION, DROP_NO_CHANNEL, DROP_NO_PERMISSION,
+    DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_STREAM, HEAD_ROOM, MOST_PAYLOAD, EventHead, Packet, Path,
+    add_event, make_room, open_group, queue_packet, take_request,
 )
 from librats._core.relay_tables cimport (
-    SHARED_OWNER, Allocation, Bucket, Channel, Permission, Tables, allocation_at, channel_at, find_channel,
-    find_client, find_peer, find_permission, permission_at,
+    SHARED_OWNER, Allocation, Bucket, Channel, Permission, allocation_at, channel_at, find_channel, find_client,
+    find_peer, find_permission, permission_at,
 )
 from librats._core.turn_layout cimport (
     CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
     SendReading, is_stun_sized, padded, read_send, write_channel_head, write_data_head,
 )
-
-cdef enum:
-    PACKETS = 2048
-    GROUPS = 1024
-    HEAD_ROOM = 52
-    MOST_PAYLOAD = 65507
-    MOST_REQUEST = 8192
-    MOST_REQUESTS = 256  # told of one round, so that a flood of them does not hold the packets back
-    MOST_WAITING = 8388608  # bytes of events: more than the sockets of a round give
-
-cdef enum Drop:
-    DROP_MALFORMED
-    DROP_NO_ALLOCATION
-    DROP_NO_CHANNEL
-    DROP_NO_PERMISSION
-    DROP_DONT_FRAGMENT
-    DROP_OVER_LIMIT
-    DROP_OVERSIZED
-    DROP_UNREACHABLE
-    DROP_EVENTS
-    DROP_IGNORED
-    DROPS
-
-cdef enum EventKind:
-    EVENT_CONTROL
-    EVENT_STREAM
-
-
-cdef struct Packet:
-    uint8_t* data
-    uint32_t size
-    uint32_t next
-    uint32_t head  # 1 + the number of a head that stands apart from the data; 0: none
-    uint16_t head_size
-    uint8_t padding
-    uint8_t whole  # never to be fragmented
-
-
-cdef struct Group:
-    # Packets for one receiver.
-    net_target target
-    const void* owner
-    net_address peer
-    uint32_t first
-    uint32_t last
-
-
-cdef struct EventHead:
-    int kind
-    int listener
-    uint64_t allocation
-    net_address client
-    net_address local
-    uint32_t size
-
-
-cdef struct Path:
-    Tables tables
-    net_poller poller
-    net_inbox inbox
-    net_outbox* outbox
-    net_sent sent
-    net_socket* listeners
-    int listener_count
-    net_socket* shared
-    int shared_count
-    double now
-    Bucket bucket
-    # Queued packets. Number 0 of each is unused.
-    Packet* packets
-    uint32_t packet_count
-    Group* groups
-    uint32_t group_count
-    uint8_t* heads
-    uint32_t head_count
-    # The sender found last.
-    net_address last_client
-    net_address last_local
-    int last_listener
-    uint32_t last_allocation
-    # Events for Python.
-    uint8_t* events
-    size_t events_size
-    size_t events_room
-    uint32_t event_count
-    uint64_t transaction
-    uint64_t received
-    uint64_t received_messages
-    uint64_t to_peer
-    uint64_t to_peer_bytes
-    uint64_t to_client
-    uint64_t to_client_bytes
-    uint64_t dropped[10]
-
-
-cdef inline void send_queued(Path* s) noexcept nogil:
-    """Send what is queued, receiver after receiver."""
-    cdef net_piece pieces[3]
-    cdef uint8_t zeros[4]
-    cdef Group* g
-    cdef Packet* p
-    cdef uint32_t i, at
-    cdef int n
-    memset(zeros, 0, 4)
-    for i in range(1, s.group_count + 1):
-        g = &s.groups[i]
-        at = g.first
-        while at:
-            p = &s.packets[at]
-            n = 0
-            if p.head:
-                net_set_piece(&pieces[0], s.heads + <size_t>(p.head - 1) * HEAD_ROOM, p.head_size)
-                n = 1
-            net_set_piece(&pieces[n], p.data, p.size)
-            n += 1
-            if p.padding:
-                net_set_piece(&pieces[n], zeros, p.padding)
-                n += 1
-            if p.whole:
-                net_put_whole(s.outbox, &g.target, pieces, n)
-            else:
-                net_put(s.outbox, &g.target, pieces, n, p.head_size + p.size + p.padding)
-            at = p.next
-    net_flush(s.outbox)
-    s.group_count = 0
-    s.packet_count = 0
-    s.head_count = 0
-
-
-cdef inline Packet* queue_packet(Path* s, uint32_t group) noexcept nogil:
-    cdef Group* g = &s.groups[group]
-    cdef Packet* p
-    s.packet_count += 1
-    p = &s.packets[s.packet_count]
-    p.next = 0
-    p.head = 0
-    p.head_size = 0
-    p.padding = 0
-    p.whole = 0
-    if g.first:
-        s.packets[g.last].next = s.packet_count
-    else:
-        g.first = s.packet_count
-    g.last = s.packet_count
-    return p
-
-
-cdef inline uint32_t open_group(
-    Path* s, const void* owner, const net_address* to, int fd, int family, const net_address* source
-) noexcept nogil:
-    """A receiver's group; 0 where the socket cannot reach it."""
-    cdef Group* g = &s.groups[s.group_count + 1]
-    if not net_aim(&g.target, fd, family, to, source):
-        return 0
-    s.group_count += 1
-    g.owner = owner
-    g.peer = to[0]
-    g.first = 0
-    return s.group_count
-
-
-cdef inline void make_room(Path* s) noexcept nogil:
-    if s.packet_count == PACKETS - 1 or s.group_count == GROUPS - 1:
-        send_queued(s)
 
 
 cdef inline bint bucket_allows(Bucket* b, double now, uint32_t size) noexcept nogil:
@@ -324,50 +160,6 @@ cdef inline void take_send(Path* s, uint32_t index, Allocation* a, uint8_t* p, u
         s.dropped[<int>DROP_MALFORMED] += 1
 
 
-cdef inline uint8_t* add_event(Path* s, const EventHead* head) noexcept nogil:
-    """Room for an event's ``head.size`` bytes; NULL where too much waits already."""
-    cdef size_t wanted = s.events_size + sizeof(EventHead) + head.size
-    cdef size_t room
-    cdef uint8_t* events
-    if wanted > s.events_room:
-        room = s.events_room * 2 if s.events_room else 16384
-        while room < wanted:
-            room *= 2
-        events = <uint8_t*>realloc(s.events, room) if room <= MOST_WAITING else NULL
-        if events == NULL:
-            s.dropped[<int>DROP_EVENTS] += 1
-            return NULL
-        s.events = events
-        s.events_room = room
-    memcpy(s.events + s.events_size, head, sizeof(EventHead))
-    events = s.events + s.events_size + sizeof(EventHead)
-    s.events_size = wanted
-    s.event_count += 1
-    return events
-
-
-cdef inline void tell_control(
-    Path* s, int listener, const net_datagram* d, const uint8_t* p, uint32_t size
-) noexcept nogil:
-    cdef EventHead head
-    cdef uint8_t* room
-    if size > MOST_REQUEST:
-        s.dropped[<int>DROP_OVERSIZED] += 1
-        return
-    if s.event_count >= MOST_REQUESTS:
-        s.dropped[<int>DROP_EVENTS] += 1
-        return
-    memset(&head, 0, sizeof(head))
-    head.kind = EVENT_CONTROL
-    head.listener = listener
-    head.client = d.source
-    head.local = d.local
-    head.size = size
-    room = add_event(s, &head)
-    if room != NULL:
-        memcpy(room, p, size)
-
-
 cdef inline uint32_t allocation_of(Path* s, int listener, const net_datagram* d) noexcept nogil:
     """The allocation of a datagram's sender that is in force; 0: none."""
     cdef net_address anywhere
@@ -405,7 +197,7 @@ cdef inline void from_client(Path* s, int listener, const net_datagram* d) noexc
         else:
             kind = load_be16(p)
             if kind & CLASS_BITS == 0:
-                tell_control(s, listener, d, p, size)
+                take_request(s, listener, index, d, p, size)
             elif kind != TYPE_SEND:
                 s.dropped[<int>DROP_IGNORED] += 1
             elif a != NULL:

@@ -6,10 +6,11 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 from librats._core.relay_net cimport net_address, net_is_unspecified, net_receive, net_socket
-from librats._core.relay_path cimport (
+from librats._core.relay_path cimport from_client, from_peer
+from librats._core.relay_queue cimport (
     DROP_DONT_FRAGMENT, DROP_EVENTS, DROP_IGNORED, DROP_MALFORMED, DROP_NO_ALLOCATION, DROP_NO_CHANNEL,
     DROP_NO_PERMISSION, DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_CONTROL, GROUPS, EventHead, Packet,
-    Path, from_client, from_peer, open_group, queue_packet, send_queued,
+    Path, open_group, queue_packet, send_queued,
 )
 from librats._core.relay_tables cimport Allocation, allocation_at
 
@@ -46,7 +47,6 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
             source = &s.shared[index]
         else:
             a = allocation_at(&s.tables, index)
-            a = allocation_at(&s.tables, index)
             if not a.live or tag_of(kind, a.generation, index) != tags[i]:
                 continue
             relay.fd = a.other_fd if kind == OTHER_TAG else a.fd
@@ -80,7 +80,8 @@ cdef struct Answer:
     net_address local
 
 
-cdef inline list take_events(Path* s):
+cdef inline list take_events(Path* s, list users):
+    """Take the events out; ``users`` are those that the gate knows by number."""
     cdef list events = []
     cdef EventHead head
     cdef size_t at = 0
@@ -93,7 +94,7 @@ cdef inline list take_events(Path* s):
         if head.kind == EVENT_CONTROL:
             events.append((
                 "control", head.listener, PyBytes_FromStringAndSize(<char*>&head.client, ADDRESS_SIZE),
-                PyBytes_FromStringAndSize(<char*>&head.local, ADDRESS_SIZE), data,
+                PyBytes_FromStringAndSize(<char*>&head.local, ADDRESS_SIZE), data, users[head.user],
             ))
         else:
             events.append(("stream", head.allocation, data))

@@ -3,7 +3,7 @@
 Tables and pools are sized by what is in them. Items never move, and have indexes that begin with 1; 0 is none.
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
@@ -84,6 +84,8 @@ cdef struct Allocation:
     uint32_t channels
     uint32_t last_channel
     uint32_t group
+    uint32_t asked  # whether a request was passed on since it was made
+    uint8_t transaction[12]  # of the last of them
     uint64_t to_peer
     uint64_t to_peer_bytes
     uint64_t to_client
@@ -254,91 +256,72 @@ cdef inline Channel* channel_at(const Tables* t, uint32_t index) noexcept nogil:
     return <Channel*>pool_at(&t.channels, index)
 
 
+cdef inline uint32_t next_hit(const Table* table, uint32_t hashed, uint32_t* at) noexcept nogil:
+    """The next item whose hash is this; begin with ``at`` the hash itself. 0: there are no more."""
+    cdef uint64_t slot
+    if table.slots == NULL:
+        return 0
+    while True:
+        slot = table.slots[at[0] & table.mask]
+        at[0] += 1
+        if not slot:
+            return 0
+        if <uint32_t>(slot >> 32) == hashed:
+            return <uint32_t>slot
+
+
 cdef inline uint32_t find_client(
     const Tables* t, const net_address* client, int listener, const net_address* local
 ) noexcept nogil:
     """The allocation of a 5-tuple, by the address that its client sends to."""
-    cdef uint32_t hashed, at, index
+    cdef uint32_t hashed = hash_client(t, client, listener, local)
+    cdef uint32_t at = hashed
+    cdef uint32_t index = next_hit(&t.by_client, hashed, &at)
     cdef Allocation* a
-    if t.by_client.slots == NULL:
-        return 0
-    hashed = hash_client(t, client, listener, local)
-    at = hashed & t.by_client.mask
-    while t.by_client.slots[at]:
-        if <uint32_t>(t.by_client.slots[at] >> 32) == hashed:
-            index = <uint32_t>t.by_client.slots[at]
-            a = allocation_at(t, index)
-            if a.listener == listener and net_same(&a.client, client) and net_same_host(&a.local, local):
-                return index
-        at = (at + 1) & t.by_client.mask
-    return 0
+    while index:
+        a = allocation_at(t, index)
+        if a.listener == listener and net_same(&a.client, client) and net_same_host(&a.local, local):
+            break
+        index = next_hit(&t.by_client, hashed, &at)
+    return index
 
 
 cdef inline uint32_t find_number(const Tables* t, uint64_t number) noexcept nogil:
-    cdef uint32_t hashed, at, index
-    if t.by_number.slots == NULL:
-        return 0
-    hashed = hash_number(t, number)
-    at = hashed & t.by_number.mask
-    while t.by_number.slots[at]:
-        index = <uint32_t>t.by_number.slots[at]
-        if <uint32_t>(t.by_number.slots[at] >> 32) == hashed and allocation_at(t, index).number == number:
-            return index
-        at = (at + 1) & t.by_number.mask
-    return 0
+    cdef uint32_t hashed = hash_number(t, number)
+    cdef uint32_t at = hashed
+    cdef uint32_t index = next_hit(&t.by_number, hashed, &at)
+    while index and allocation_at(t, index).number != number:
+        index = next_hit(&t.by_number, hashed, &at)
+    return index
 
 
 cdef inline uint32_t find_permission(const Tables* t, uint32_t owner, const net_address* peer) noexcept nogil:
     """The permission for a peer, whose port is 0 but on a shared socket."""
-    cdef uint32_t hashed, at, index
-    cdef Permission* p
-    if t.by_host.slots == NULL:
-        return 0
-    hashed = hash_peer(t, owner, peer)
-    at = hashed & t.by_host.mask
-    while t.by_host.slots[at]:
-        if <uint32_t>(t.by_host.slots[at] >> 32) == hashed:
-            index = <uint32_t>t.by_host.slots[at]
-            p = permission_at(t, index)
-            if p.owner == owner and net_same(&p.peer, peer):
-                return index
-        at = (at + 1) & t.by_host.mask
-    return 0
+    cdef uint32_t hashed = hash_peer(t, owner, peer)
+    cdef uint32_t at = hashed
+    cdef uint32_t index = next_hit(&t.by_host, hashed, &at)
+    while index and not (permission_at(t, index).owner == owner and net_same(&permission_at(t, index).peer, peer)):
+        index = next_hit(&t.by_host, hashed, &at)
+    return index
 
 
 cdef inline uint32_t find_channel(const Tables* t, uint32_t allocation, uint16_t number) noexcept nogil:
-    cdef uint32_t hashed, at, index
-    cdef Channel* c
-    if t.by_channel.slots == NULL:
-        return 0
-    hashed = hash_channel(t, allocation, number)
-    at = hashed & t.by_channel.mask
-    while t.by_channel.slots[at]:
-        if <uint32_t>(t.by_channel.slots[at] >> 32) == hashed:
-            index = <uint32_t>t.by_channel.slots[at]
-            c = channel_at(t, index)
-            if c.allocation == allocation and c.number == number:
-                return index
-        at = (at + 1) & t.by_channel.mask
-    return 0
+    cdef uint32_t hashed = hash_channel(t, allocation, number)
+    cdef uint32_t at = hashed
+    cdef uint32_t index = next_hit(&t.by_channel, hashed, &at)
+    while index and not (channel_at(t, index).allocation == allocation and channel_at(t, index).number == number):
+        index = next_hit(&t.by_channel, hashed, &at)
+    return index
 
 
 cdef inline uint32_t find_peer(const Tables* t, uint32_t allocation, const net_address* peer) noexcept nogil:
     """The channel bound to a peer."""
-    cdef uint32_t hashed, at, index
-    cdef Channel* c
-    if t.by_peer.slots == NULL:
-        return 0
-    hashed = hash_peer(t, allocation, peer)
-    at = hashed & t.by_peer.mask
-    while t.by_peer.slots[at]:
-        if <uint32_t>(t.by_peer.slots[at] >> 32) == hashed:
-            index = <uint32_t>t.by_peer.slots[at]
-            c = channel_at(t, index)
-            if c.allocation == allocation and net_same(&c.peer, peer):
-                return index
-        at = (at + 1) & t.by_peer.mask
-    return 0
+    cdef uint32_t hashed = hash_peer(t, allocation, peer)
+    cdef uint32_t at = hashed
+    cdef uint32_t index = next_hit(&t.by_peer, hashed, &at)
+    while index and not (channel_at(t, index).allocation == allocation and net_same(&channel_at(t, index).peer, peer)):
+        index = next_hit(&t.by_peer, hashed, &at)
+    return index
 
 
 # Removing.

@@ -16,10 +16,14 @@ from libc.string cimport memcpy, memset
 
 from librats._core.integrity cimport SHA1_SIZE, SHA256_SIZE, crc32, equal_bytes, hmac_sha1
 from librats._core.octets cimport load_be16, load_be32, store_be16, store_be32
+from librats._core.stun_index cimport (
+    FINGERPRINT_XOR, NOWHERE, REQUIRED_BELOW, StunIndex, find_counted, fingerprint_fits, guarded_head, index_message,
+    next_counted, sha1_fits,
+)
 from librats._core.stun_layout cimport (
     A_FINGERPRINT, A_MESSAGE_INTEGRITY, A_MESSAGE_INTEGRITY_SHA256, ATTRIBUTE_HEADER, CHANNEL_HEADER, COOKIE,
     FIRST_CHANNEL, LAST_CHANNEL, STUN_HEADER, TRANSACTION_ID, StunAttribute, is_channel_data, is_stun_header,
-    next_attribute, padded_size, store_channel_header, store_padding,
+    padded_size, store_channel_header, store_padding,
 )
 from librats._core.stun_values cimport UNKNOWN, Output, decode_value, encode_value, form_of, reserve
 
@@ -28,9 +32,6 @@ from librats.errors import StunError, UsageError
 MAGIC_COOKIE = COOKIE
 
 cdef enum:
-    NOWHERE = 0
-    REQUIRED_BELOW = 0x8000
-    FINGERPRINT_XOR = 0x5354554E
     ON_STACK = 1024
     MAX_CHANNEL_DATA = 65535
     CLASSIC_TRANSACTION_ID = 16
@@ -48,77 +49,46 @@ cdef class StunMessage:
     cdef readonly int message_class
     cdef readonly bint is_classic
     cdef bytes _bytes
-    cdef const uint8_t* _data
-    cdef size_t _size
-    # Where the ordinary attributes end, and where those are that may follow (RFC 8489, 14.5 to 14.7).
-    cdef size_t _ordinary_end
-    cdef size_t _integrity
-    cdef size_t _integrity_sha256
-    cdef size_t _fingerprint
+    cdef StunIndex _index
 
     def __init__(self, *args, **kwargs):
         raise TypeError("messages come from parse()")
 
     def __repr__(self):
-        return f"<StunMessage method=0x{self.method:03X} class={self.message_class} size={self._size}>"
+        return f"<StunMessage method=0x{self.method:03X} class={self.message_class} size={self._index.size}>"
 
     @property
     def size(self):
         """Bytes of the message, header and all."""
-        return self._size
+        return self._index.size
 
     @property
     def transaction_id(self):
         """The transaction id: 12 bytes; 16 where the message is classic."""
         cdef size_t at = 4 if self.is_classic else 8
-        return PyBytes_FromStringAndSize(<const char*>self._data + at, STUN_HEADER - at)
+        return PyBytes_FromStringAndSize(<const char*>self._index.data + at, STUN_HEADER - at)
 
     @property
     def has_fingerprint(self):
         """Whether there is a FINGERPRINT, right or wrong."""
-        return self._fingerprint != NOWHERE
+        return self._index.fingerprint != NOWHERE
 
     @property
     def integrity_type(self):
         """The attribute that check_integrity looks at: 0x001C, 0x0008 or None."""
-        if self._integrity_sha256 != NOWHERE:
+        if self._index.integrity_sha256 != NOWHERE:
             return A_MESSAGE_INTEGRITY_SHA256
-        return A_MESSAGE_INTEGRITY if self._integrity != NOWHERE else None
-
-    cdef bint _next(self, size_t* at, StunAttribute* found) noexcept:
-        """Take the next attribute that counts; begin with ``STUN_HEADER``."""
-        cdef size_t here = at[0]
-        if here >= self._ordinary_end:
-            if self._integrity >= here and self._integrity != NOWHERE:
-                here = self._integrity
-            elif self._integrity_sha256 >= here and self._integrity_sha256 != NOWHERE:
-                here = self._integrity_sha256
-            elif self._fingerprint >= here and self._fingerprint != NOWHERE:
-                here = self._fingerprint
-            else:
-                return False
-        found.type = load_be16(self._data + here)
-        found.size = load_be16(self._data + here + 2)
-        found.value = self._data + here + ATTRIBUTE_HEADER
-        at[0] = here + ATTRIBUTE_HEADER + padded_size(found.size)
-        return True
-
-    cdef bint _find(self, int type, StunAttribute* found) noexcept:
-        cdef size_t at = STUN_HEADER
-        while self._next(&at, found):
-            if found.type == type:
-                return True
-        return False
+        return A_MESSAGE_INTEGRITY if self._index.integrity != NOWHERE else None
 
     cdef object _decoded(self, const StunAttribute* found):
-        return decode_value(found.type, found.value, found.size, self._data + 4)
+        return decode_value(found.type, found.value, found.size, self._index.data + 4)
 
     def types(self):
         """Return the types of the attributes in their order; what must be ignored behind the integrity is left out."""
         cdef size_t at = STUN_HEADER
         cdef StunAttribute found
         cdef list types = []
-        while self._next(&at, &found):
+        while next_counted(&self._index, &at, &found):
             types.append(found.type)
         return types
 
@@ -129,7 +99,7 @@ cdef class StunMessage:
             StunError: The value is malformed; with code 400.
         """
         cdef StunAttribute found
-        return self._decoded(&found) if self._find(type, &found) else None
+        return self._decoded(&found) if find_counted(&self._index, type, &found) else None
 
     def get_all(self, int type):
         """Return every value of that type, decoded.
@@ -140,7 +110,7 @@ cdef class StunMessage:
         cdef size_t at = STUN_HEADER
         cdef StunAttribute found
         cdef list values = []
-        while self._next(&at, &found):
+        while next_counted(&self._index, &at, &found):
             if found.type == type:
                 values.append(self._decoded(&found))
         return values
@@ -148,7 +118,7 @@ cdef class StunMessage:
     def raw(self, int type):
         """Return the bytes of the first value of that type, padding left out, or None."""
         cdef StunAttribute found
-        if not self._find(type, &found):
+        if not find_counted(&self._index, type, &found):
             return None
         return PyBytes_FromStringAndSize(<const char*>found.value, found.size)
 
@@ -161,7 +131,7 @@ cdef class StunMessage:
         cdef size_t at = STUN_HEADER
         cdef StunAttribute found
         cdef list values = []
-        while self._next(&at, &found):
+        while next_counted(&self._index, &at, &found):
             values.append((found.type, self._decoded(&found)))
         return values
 
@@ -170,7 +140,7 @@ cdef class StunMessage:
         cdef size_t at = STUN_HEADER
         cdef StunAttribute found
         cdef dict unknown = None
-        while self._next(&at, &found):
+        while next_counted(&self._index, &at, &found):
             if found.type < REQUIRED_BELOW and form_of(found.type) == UNKNOWN:
                 if unknown is None:
                     unknown = {}
@@ -179,10 +149,7 @@ cdef class StunMessage:
 
     def check_fingerprint(self):
         """Whether a FINGERPRINT ends the message, and is right."""
-        cdef size_t at = self._fingerprint
-        if at == NOWHERE or at + 8 != self._size or load_be16(self._data + at + 2) != 4:
-            return False
-        return load_be32(self._data + at + 4) == crc32(0, self._data, at) ^ <uint32_t>FINGERPRINT_XOR
+        return fingerprint_fits(&self._index)
 
     def check_integrity(self, bytes key not None):
         """Whether the message is of one who has the key.
@@ -197,28 +164,21 @@ cdef class StunMessage:
         Returns:
             False where neither is there, or what is there is wrong; always for a classic message.
         """
-        cdef size_t at = self._integrity
+        cdef const StunIndex* index = &self._index
+        cdef size_t at = index.integrity_sha256
         cdef uint8_t head[STUN_HEADER]
-        cdef uint8_t wanted[SHA1_SIZE]
-        cdef uint16_t size = SHA1_SIZE
         cdef bytes digest
-        if self._integrity_sha256 != NOWHERE:
-            at = self._integrity_sha256
-            size = SHA256_SIZE
-        if at == NOWHERE or self.is_classic or load_be16(self._data + at + 2) != size:
+        if self.is_classic:
             return False
-        memcpy(head, self._data, STUN_HEADER)
-        store_be16(head + 2, <uint16_t>(at + ATTRIBUTE_HEADER + size - STUN_HEADER))
-        if size == SHA256_SIZE:
-            digest = _hmac_sha256(key, head, self._data + STUN_HEADER, at - STUN_HEADER)
-            return equal_bytes(
-                <const uint8_t*>PyBytes_AS_STRING(digest), self._data + at + ATTRIBUTE_HEADER, SHA256_SIZE
-            )
-        hmac_sha1(
-            <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), head, STUN_HEADER,
-            self._data + STUN_HEADER, at - STUN_HEADER, wanted
+        if at == NOWHERE:
+            return sha1_fits(index, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        if load_be16(index.data + at + 2) != SHA256_SIZE:
+            return False
+        guarded_head(index, at, SHA256_SIZE, head)
+        digest = _hmac_sha256(key, head, index.data + STUN_HEADER, at - STUN_HEADER)
+        return equal_bytes(
+            <const uint8_t*>PyBytes_AS_STRING(digest), index.data + at + ATTRIBUTE_HEADER, SHA256_SIZE
         )
-        return equal_bytes(wanted, self._data + at + ATTRIBUTE_HEADER, SHA1_SIZE)
 
 
 cdef bytes _hmac_sha256(bytes key, const uint8_t* head, const uint8_t* rest, size_t rest_size):
@@ -239,33 +199,6 @@ cdef bytes _as_bytes(object data):
         PyBuffer_Release(&view)
 
 
-cdef int _index(StunMessage message) except -1:
-    """Walk the attributes: none may run past the end. What follows the integrity and may not is ignored."""
-    cdef const uint8_t* data = message._data
-    cdef size_t at = STUN_HEADER, here = STUN_HEADER
-    cdef StunAttribute found
-    cdef int step = next_attribute(data, message._size, &at, &found)
-    cdef int guards = 0  # 1 behind MESSAGE-INTEGRITY, 2 behind -SHA256, 3 behind FINGERPRINT
-    message._ordinary_end = message._size
-    while step == 1:
-        if found.type == A_MESSAGE_INTEGRITY and guards < 1:
-            guards = 1
-            message._integrity = here
-        elif found.type == A_MESSAGE_INTEGRITY_SHA256 and guards < 2:
-            guards = 2
-            message._integrity_sha256 = here
-        elif found.type == A_FINGERPRINT and guards < 3:
-            guards = 3
-            message._fingerprint = here
-        if guards and message._ordinary_end == message._size:
-            message._ordinary_end = here
-        here = at
-        step = next_attribute(data, message._size, &at, &found)
-    if step:
-        raise _malformed(f"an attribute runs past the end, at byte {here}")
-    return 0
-
-
 def parse(data, *, bint allow_classic=False):
     """Read a message: its header, and where its attributes begin and end.
 
@@ -279,6 +212,7 @@ def parse(data, *, bint allow_classic=False):
     cdef bytes held = _as_bytes(data)
     cdef const uint8_t* head = <const uint8_t*>PyBytes_AS_STRING(held)
     cdef size_t size = PyBytes_GET_SIZE(held)
+    cdef size_t flaw
     cdef unsigned int kind
     cdef StunMessage message
     if size < STUN_HEADER:
@@ -295,9 +229,9 @@ def parse(data, *, bint allow_classic=False):
     message.message_class = (kind >> 4 & 1) | (kind >> 7 & 2)
     message.is_classic = load_be32(head + 4) != COOKIE
     message._bytes = held
-    message._data = head
-    message._size = size
-    _index(message)
+    flaw = index_message(&message._index, head, size)
+    if flaw:
+        raise _malformed(f"an attribute runs past the end, at byte {flaw}")
     return message
 
 

@@ -362,7 +362,7 @@ def test_requests_come_to_python_and_answers_go_back(rig: Rig) -> None:
     request = message(0x0003, attribute(0x19, b"\x11\0\0\0"))
     client.sendto(request, rig.listener_sock.getsockname())
     rig.settle()
-    ((kind, listener, source, local, data),) = rig.events
+    ((kind, listener, source, local, data, _),) = rig.events
     assert (kind, listener, source, data) == ("control", rig.listener, address_of(client), request)
     assert unpack_address(local)[1] == rig.listener_sock.getsockname()[1]
     for i in range(200):
@@ -380,7 +380,7 @@ def test_a_listener_for_all_addresses_answers_from_the_one_asked(
     server, client, relay, peer = udp(family, bound), udp(family), udp(family), udp(family)
     listener = plane.add_listener(server.fileno())
     client.sendto(message(3), (asked, server.getsockname()[1]))
-    ((_, _, source, local, _),) = plane.run(5)
+    ((_, _, source, local, _, _),) = plane.run(5)
     assert unpack_address(local) == (asked, server.getsockname()[1])
     plane.send(listener, source, local, b"answer")
     plane.run(0)

@@ -101,11 +101,16 @@ def play(rig: Rig, seed: int) -> list[Any]:
             rig.settle()
     told += [received(peer) for peer in peers]
     told += [[readable(peers, packet) for packet in received(client)] for client in rig.clients.values()]
-    told += [(event[0], event[1], readable(peers, event[-1])) for event in rig.events]
+    told += [(event[0], event[1], readable(peers, data_of(event))) for event in rig.events]
     told += [rig.plane.traffic(number) for number in range(ALLOCATIONS)]
     rig.plane.expire(1.0)  # when else what is over is forgotten, each plane may choose
     statistics = rig.plane.statistics()
     return [*told, {name: statistics[name] for name in COUNTED}]
+
+
+def data_of(event: tuple[Any, ...]) -> bytes:
+    found: bytes = event[4] if event[0] == "control" else event[2]
+    return found
 
 
 def readable(peers: list[socket.socket], packet: bytes) -> object:

@@ -29,7 +29,7 @@ DROPS = [
     "events",
 ]
 
-Event = tuple[str, int, bytes, bytes, bytes] | tuple[str, int, bytes]
+Event = tuple[str, int, bytes, bytes, bytes, None] | tuple[str, int, bytes]
 
 
 @dataclass
@@ -226,7 +226,7 @@ class ReferencePlane:
             self.drop("malformed")
         elif struct.unpack_from(">H", data)[0] & 0x0110 == 0:
             local = packed(self.listeners[listener].getsockname())
-            self.events.append(("control", listener, source, local, data))
+            self.events.append(("control", listener, source, local, data, None))
         elif data[:2] != b"\0\x16":
             self.counters["ignored"] += 1
         else:

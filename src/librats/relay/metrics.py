@@ -161,6 +161,7 @@ class _Collector:
             relays, failures = now.fleet
             yield GaugeMetricFamily("librats_relay_fleet_relays", "Relays of the fleet that are there.", relays)
             yield CounterMetricFamily("librats_relay_fleet_failures", "Exchanges that did not come about.", failures)
+        yield CounterMetricFamily("librats_relay_failures", "Requests dropped by unexpected errors.", now.failures)
         answers = CounterMetricFamily("librats_relay_answers", "Answers; code 0 is success.", labels=["method", "code"])
         for (method, code), count in sorted(now.answers.items()):
             answers.add_metric([method, str(code)], count)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from librats._core.gate import Gate
 from librats._core.relay import Plane
 from librats.errors import ConfigError
 from librats.relay.config import RelayConfig
@@ -38,6 +39,7 @@ from librats.turn.serving.nonces import Nonces
 from librats.turn.serving.peer_policy import PeerPolicy
 from librats.turn.serving.quotas import Quotas
 from librats.turn.serving.request import Request
+from librats.turn.serving.strangers import new_gate
 from librats.turn.serving.tables import Shared, Tables
 from librats.types import Address, Entropy
 
@@ -136,7 +138,8 @@ class RelayServer:
             self._authenticator = Authenticator(_credentials(config), nonces)
         key = entropy.token_bytes(32)
         for number, place in enumerate(opened):
-            plane = self._new_plane()
+            gate = new_gate(config.settings, self._authenticator, binding=config.alternate is None, entropy=entropy)
+            plane = self._new_plane(gate)
             listeners = [plane.add_listener(fd) for fd, _ in place]
             machine = Machine(
                 self._new_tables(plane),
@@ -145,8 +148,9 @@ class RelayServer:
                 entropy=entropy,
                 corners=self._corners(listeners),
                 hand_over=self._hander_over(number),
+                gate=gate,
             )
-            self._workers.append(Worker(plane, machine, self._fail))
+            self._workers.append(Worker(plane, gate, machine, self._fail))
         await self._start_streams(Mobility(key, len(opened)), entropy)
         if config.fleet is not None:
             self._fleet = Fleet(config.fleet, config.realm, self._quotas, entropy=entropy)
@@ -181,10 +185,10 @@ class RelayServer:
         )
         self.tls_addresses = await streams.start(plain, list(config.tls_listen), self._tls)
 
-    def _new_plane(self) -> Plane:
+    def _new_plane(self, gate: Gate | None = None) -> Plane:
         config = self.config
         seed = SystemEntropy().token_bytes(32)
-        plane = Plane(nap_us=config.coalescing, max_allocations=config.max_allocations, seed=seed)
+        plane = Plane(nap_us=config.coalescing, max_allocations=config.max_allocations, seed=seed, gate=gate)
         if config.quotas.total_bandwidth:
             plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
         return plane
@@ -241,10 +245,11 @@ class RelayServer:
         """Return what it did; traffic as of the last second."""
         places: list[Worker | StreamServer] = [*self._workers, *([] if self._streams is None else [self._streams])]
         return sum_statistics(
-            [place.machine for place in places],
+            [*(place.machine for place in places), *(worker.gate for worker in self._workers)],
             [place.statistics for place in places],
             users=self._quotas.by_owner(),
             connections=0 if self._streams is None else len(self._streams.connections),
+            failures=sum(place.failures.count for place in places),
             draining=self._shared.draining,
             fleet=None if self._fleet is None else FleetStatistics(self._fleet.relays, self._fleet.failures),
         )
@@ -264,6 +269,8 @@ class RelayServer:
         self.config = dataclasses.replace(config, **kept)
         if self._authenticator is not None:
             self._authenticator.credentials = _credentials(self.config)
+            for worker in self._workers:
+                worker.post(worker.forget_users)
         self._shared.policy = self._policy(self.config)
         self._shared.settings = self.config.settings
         self._shared.alternates = Alternates(self.config.try_alternate, self.config.try_alternate_tls)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from librats.stun.constants import REASONS, Method
-from librats.turn.serving.machine import Machine
 
 __all__ = ["FleetStatistics", "RelayStatistics", "sum_statistics"]
 
@@ -48,6 +47,9 @@ class RelayStatistics:
     unanswered: int
     """Requests without credentials that got no answer because their source had had enough."""
 
+    failures: int
+    """Requests that were dropped because of an error that nobody foresaw; the log has them."""
+
     plane: dict[str, int]
     """What the data planes counted: see :meth:`librats._core.relay.Plane.statistics`."""
 
@@ -85,16 +87,34 @@ class RelayStatistics:
             },
             "malformed": self.malformed,
             "unanswered": self.unanswered,
+            "failures": self.failures,
             **({} if self.fleet is None else {"fleet": self.fleet._asdict()}),
         }
 
 
+class Answering(Protocol):
+    """What answers requests, and counts that."""
+
+    @property
+    def answers(self) -> Mapping[tuple[int, int], int]:
+        """How many answers were given, by method and error code."""
+
+    @property
+    def malformed(self) -> int:
+        """Messages that were none."""
+
+    @property
+    def unanswered(self) -> int:
+        """Requests of sources that had had enough."""
+
+
 def sum_statistics(
-    machines: Iterable[Machine],
+    answering: Iterable[Answering],
     planes: Iterable[dict[str, int]],
     *,
     users: dict[str, int],
     connections: int,
+    failures: int,
     draining: bool,
     fleet: FleetStatistics | None = None,
 ) -> RelayStatistics:
@@ -104,15 +124,16 @@ def sum_statistics(
         plane.update(counted)
     answers: Counter[tuple[str, int]] = Counter()
     malformed = unanswered = 0
-    for machine in machines:
-        malformed += machine.malformed
-        unanswered += machine.unanswered
-        for (method, code), count in list(machine.answers.items()):
+    for each in answering:
+        malformed += each.malformed
+        unanswered += each.unanswered
+        for (method, code), count in list(each.answers.items()):
             answers[_name(method), int(code)] += count
     return RelayStatistics(
         allocations=sum(users.values()),
         users=users,
         connections=connections,
+        failures=failures,
         draining=draining,
         answers=dict(answers),
         malformed=malformed,

@@ -12,6 +12,7 @@ from pathlib import Path
 from librats._core.relay import Plane
 from librats.errors import ConfigError
 from librats.relay.connections import ClientConnection
+from librats.relay.failures import Failures
 from librats.relay.tcp_allocations import TcpAllocations
 from librats.runtime.tcp import TcpListener, listen_tcp
 from librats.turn.serving.allocation import UDP
@@ -59,6 +60,8 @@ class StreamServer:
         """What the data plane counted, as of the last second."""
         self.connections = peers.clients
         """Clients' connections, by the listener number that they are known by."""
+        self.failures = Failures()
+        """What was dropped because of errors that nobody foresaw."""
         self.unread = 0
         """Frames that were dropped because their client did not keep up."""
         self._peers = peers
@@ -139,7 +142,12 @@ class StreamServer:
             if allocation is not None and allocation.transport == UDP:
                 self.plane.forward(allocation.number, frame)
             return
-        answer = self.machine.receive(connection.client, frame, now=time.monotonic())
+        now = time.monotonic()
+        try:
+            answer = self.machine.receive(connection.client, frame, now=now)
+        except Exception:  # one request is not worth the connection
+            self.failures.note("a request", now=now)
+            return
         if answer is not None:
             connection.write(answer.data)
 

@@ -8,7 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from librats._core.gate import Gate
 from librats._core.relay import Plane
+from librats.relay.failures import Failures
 from librats.turn.serving.allocation import Client
 from librats.turn.serving.machine import Machine
 from librats.turn.serving.request import Answer
@@ -27,15 +29,19 @@ class Worker:
 
     Args:
         plane: The data plane, with its listeners.
-        machine: Answers requests.
+        gate: What answers strangers, in the data plane.
+        machine: Answers all others.
         failed: Called from the thread where it ends by an exception.
     """
 
-    def __init__(self, plane: Plane, machine: Machine, failed: Callable[[], None]) -> None:
+    def __init__(self, plane: Plane, gate: Gate, machine: Machine, failed: Callable[[], None]) -> None:
         self.plane = plane
+        self.gate = gate
         self.machine = machine
         self.statistics: dict[str, int] = {}
         """What the data plane counted, as of the last second."""
+        self.failures = Failures()
+        """What was dropped because of errors that nobody foresaw."""
         self._failed = failed
         self._mailbox: deque[Callable[[float], None]] = deque()
         self._stopping = False
@@ -58,6 +64,10 @@ class Worker:
         """Send an answer that comes late. Only from this thread."""
         self.plane.send(*answer)
 
+    def forget_users(self, _: float) -> None:
+        """Let everybody prove anew who they are. To be posted (:meth:`post`) where passwords have changed."""
+        self.gate.forget()
+
     def stop(self) -> None:
         """End all allocations and the thread, and wait for it."""
         self._stopping = True
@@ -75,18 +85,26 @@ class Worker:
     def _serve(self) -> None:
         plane, machine, mailbox = self.plane, self.machine, self._mailbox
         receive, send = machine.receive, plane.send
-        monotonic = time.monotonic
+        monotonic, new_tuple = time.monotonic, tuple.__new__
         tick = 0.0
         while not self._stopping:
             events = plane.run(max(tick - monotonic(), 0.0))
             now = monotonic()
             for event in events:
                 if event[0] == "control":
-                    answer = receive(Client(*event[1:4]), event[4], now=now)
+                    try:
+                        answer = receive(new_tuple(Client, event[1:4]), event[4], now=now, login=event[5])
+                    except Exception:  # one request is not worth the other clients
+                        self.failures.note("a request", now=now)
+                        continue
                     if answer is not None:
                         send(*answer)
             while mailbox:
-                mailbox.popleft()(now)
+                task = mailbox.popleft()
+                try:
+                    task(now)
+                except Exception:
+                    self.failures.note("what another thread asked for", now=now)
             if now >= tick:
                 machine.time_difference = time.time() - now
                 machine.handle_timer(now=now)

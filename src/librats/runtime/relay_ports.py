@@ -10,8 +10,10 @@ import os
 import socket
 import threading
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
+from librats._core.bound_socket import OPENS_BOUND, open_bound
 from librats._core.relay import unpack_address
 from librats.errors import ConfigError
 from librats.runtime.relay_tcp import share_port
@@ -149,7 +151,10 @@ class RelayPortPool:
 
     def _bind(self, ports: _Ports, port: int, family: int, transport: int) -> Relay | None:
         try:
-            fd = _bound_socket(ports.host, port, family, transport)
+            if transport == UDP and ports.packed:
+                fd = open_bound(ports.packed, port)
+            else:
+                fd = _bound_socket(ports.host, port, family, transport)
         except OSError as error:
             ports.give_back(port)
             if error.errno in _OUT_OF_DESCRIPTORS:
@@ -167,6 +172,8 @@ class _Ports:
 
     def __init__(self, host: str, ports: tuple[int, int], entropy: Entropy) -> None:
         self.host = host
+        self.packed = ip_address(host).packed if OPENS_BOUND and "%" not in host else b""
+        """The host's bytes, where sockets are opened with them."""
         self._lock = threading.Lock()
         self._taken = bytearray(_MAX_PORT + 2)
         first, last = ports

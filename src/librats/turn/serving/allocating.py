@@ -82,7 +82,7 @@ class Allocating:
             raise Full if held else Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
         try:
             relays, extra = self._open(request, wanted, transport)
-        except Refused:
+        except BaseException:
             shared.quotas.give_back(owner)
             raise
         allocation = tables.add(client, account, relays, lifetime=lifetime, now=request.now, transport=transport)
@@ -132,12 +132,12 @@ class Allocating:
             Refused: With the code of RFC 8656, 8.2 or of RFC 8016, 3.2.2.
         """
         message = request.message
+        lifetime = self._lifetime(request, may_end=True)
+        family = octet_in(message, _REQUESTED_FAMILY)
         allocation = self._tables.by_client.get(request.client)
         if allocation is None:
             raise Refused(ErrorCode.ALLOCATION_MISMATCH)
         allocation.check_owner(request.login)
-        lifetime = self._lifetime(request, may_end=True)
-        family = octet_in(message, _REQUESTED_FAMILY)
         if family is not None:
             refuse_unless(family in allocation.families, ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
         attributes: _Attributes = [(_LIFETIME, lifetime)]

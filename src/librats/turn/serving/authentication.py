@@ -45,7 +45,7 @@ class Authenticator:
 
     def __init__(self, credentials: Credentials, nonces: Nonces) -> None:
         self.credentials = credentials
-        self._nonces = nonces
+        self.nonces = nonces
 
     def check(self, message: StunMessage, host: bytes, *, now: float) -> Login:
         """Return who sent a request.
@@ -67,7 +67,7 @@ class Authenticator:
         if nonce is None or message.raw(_REALM) is None or (username is None and hashed is None):
             raise Refused(ErrorCode.BAD_REQUEST)
         # The nonce first: it costs least, and without one that is ours nobody makes the server compute keys.
-        if not self._nonces.is_fresh(nonce, host, now=now):
+        if not self.nonces.is_fresh(nonce, host, now=now):
             raise Refused(ErrorCode.STALE_NONCE)
         algorithm = self._algorithm(message, nonce)
         credentials = self.credentials
@@ -100,7 +100,7 @@ class Authenticator:
         attributes: list[tuple[int, Any]] = [
             (_ERROR_CODE, (code, "")),
             (_REALM, self.credentials.realm),
-            (_NONCE, self._nonces.make(host, now=now, features=features)),
+            (_NONCE, self.nonces.make(host, now=now, features=features)),
         ]
         if features:
             attributes.append((_ALGORITHMS, _OFFERED))
@@ -111,7 +111,7 @@ class Authenticator:
 
         Without the cookie in the nonce nothing was offered, so neither attribute means anything (RFC 8489, 9.2.4).
         """
-        if not self._nonces.tells_algorithms(nonce):
+        if not self.nonces.tells_algorithms(nonce):
             return _MD5
         chosen, offered = message.get(_ALGORITHM), message.raw(_ALGORITHMS)
         if chosen is None and offered is None:

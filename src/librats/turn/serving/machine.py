@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from librats._core.gate import Gate
 from librats._core.relay import pack_address
 from librats._core.stun import StunMessage, parse, serialise
 from librats.errors import StunError
@@ -41,6 +42,7 @@ _MOBILITY_TICKET = int(Attribute.MOBILITY_TICKET)
 _UNAUTHENTICATED, _STALE_NONCE = int(ErrorCode.UNAUTHENTICATED), int(ErrorCode.STALE_NONCE)
 _CHALLENGES = (_UNAUTHENTICATED, _STALE_NONCE)
 _SHA1 = int(Attribute.MESSAGE_INTEGRITY)
+_MD5_SIZE = 16
 _LOOPBACK = pack_address("::1", 0)
 _Attributes = list[tuple[int, Any]]
 
@@ -71,6 +73,8 @@ class Machine:
         hand_over: Called with a worker's number, a ticket and the request that brought it, where the allocation
             that is to be moved is another worker's. That worker gives it up (:meth:`give_up`), and this one takes
             it over (:meth:`take_over`).
+        gate: Answers strangers before their requests come here (:func:`~librats.turn.serving.strangers.new_gate`), and
+            is told who has proven who they are.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Machine:
         corners: dict[int, Corner] | None = None,
         streams: Streams | None = None,
         hand_over: Callable[[Ticket, Request], None] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.tables = tables
         self.answers: dict[tuple[int, int], int] = {}
@@ -101,7 +106,8 @@ class Machine:
         self._corners = corners or {}
         self._streams = streams
         self._hand_over = hand_over
-        self._sources = SourceLimit(tables.shared.settings.source_answers)
+        self._gate = gate
+        self._sources = gate or SourceLimit(tables.shared.settings.source_answers)
         self._allocating = Allocating(tables, mobility, entropy=entropy)
         self._permitting = Permitting(tables)
         self._handlers: dict[int, Callable[[Request], _Attributes | None]] = {
@@ -113,43 +119,52 @@ class Machine:
             _CONNECTION_BIND: self._connection_bind,
         }
 
-    def receive(self, client: Client, data: bytes, *, now: float) -> Answer | None:  # noqa: PLR0911 - early answers
+    def receive(  # noqa: PLR0911 - early answers
+        self, client: Client, data: bytes, *, now: float, login: Login | None = None
+    ) -> Answer | None:
         """Take a message from a client.
 
         Args:
             client: Who sent it.
             data: The message.
             now: Monotonic seconds.
+            login: The user who sent it, where the gate has checked that.
 
         Returns:
             What to send; None where there is no answer, or where it comes later.
         """
-        message = self._read(data)
+        message = self._read(data) if login is None else parse(data)
         if message is None:
             return None
-        allocation = self.tables.by_client.get(client)
-        answer = self._ended.get(client, b"") if allocation is None else allocation.answer
-        if answer[8:20] == message.transaction_id:  # it is sent again, as the answer was lost
-            return Answer(*client, answer)
-        login = None
         try:
-            if message.method == _BINDING:
-                return self._bind(message, client, now=now)
-            handler = self._handlers.get(message.method)
-            if handler is None:
-                raise Refused(ErrorCode.BAD_REQUEST)
-            if self._authenticator is not None:
-                if message.integrity_type is None:  # what most first requests lack is asked for without a detour
-                    return self._challenge(message, client, _UNAUTHENTICATED, now=now)
-                login = self._authenticator.check(message, host_of(client.address), now=now)
-            refuse_unknown(message)
+            if login is None:
+                if message.method == _BINDING:
+                    return self._bind(message, client, now=now)
+                if message.method not in self._handlers:
+                    raise Refused(ErrorCode.BAD_REQUEST)
+                if self._authenticator is not None:
+                    if message.integrity_type is None:  # what most first requests lack is asked for without a detour
+                        return self._challenge(message, client, _UNAUTHENTICATED, now=now)
+                    login = self._authenticator.check(message, host_of(client.address), now=now)
+                    self._introduce(login)
+                refuse_unknown(message)
+            allocation = self.tables.by_client.get(client)
+            answer = self._ended.get(client, b"") if allocation is None else allocation.answer
+            if answer[8:20] == message.transaction_id:  # it is sent again, as the answer was lost
+                return Answer(*client, answer)
             request = Request(message, client, login, now)
-            attributes = handler(request)
+            attributes = self._handlers[message.method](request)
         except Refused as refusal:
             return self._refuse(message, client, refusal, login, now=now)
         except StunError:  # a value does not decode
             return self._refuse(message, client, Refused(ErrorCode.BAD_REQUEST), login, now=now)
         return None if attributes is None else self.succeed(request, attributes)
+
+    def _introduce(self, login: Login) -> None:
+        """Let the gate know a user by what most requests are protected with."""
+        if self._gate is not None and login.integrity == _SHA1 and len(login.key) == _MD5_SIZE:
+            account = login.account
+            self._gate.remember(account.username, login.key, login, sole=len(account.keys) == 1)
 
     def _read(self, data: bytes) -> StunMessage | None:
         """Return a request; None where it is something else."""
@@ -167,13 +182,14 @@ class Machine:
 
     def succeed(self, request: Request, attributes: _Attributes) -> Answer:
         """Return a success response, and remember it for the case that it is lost on the way."""
-        message, client, login = request.message, request.client, request.login
+        message, client, login, _ = request
         data = _respond(message, _SUCCESS, attributes, login)
-        self._count(message.method, 0)
+        method = message.method
+        self._count(method, 0)
         allocation = self.tables.by_client.get(client)
         if allocation is not None:
             allocation.answer = data
-        elif message.method == _REFRESH:
+        elif method == _REFRESH:
             if len(self._ended) >= _REMEMBERED:
                 self._ended.clear()
             self._ended[client] = data
@@ -330,23 +346,23 @@ class Machine:
 
     def _count(self, method: int, code: int) -> None:
         key = method, code
-        self.answers[key] = self.answers.get(key, 0) + 1
+        try:
+            self.answers[key] += 1
+        except KeyError:
+            self.answers[key] = 1
 
 
 _LOOPBACK_HOST = host_of(_LOOPBACK)
 
 
 def _respond(message: StunMessage, class_: int, attributes: _Attributes, login: Login | None) -> bytes:
-    if login is None:
-        return serialise(
-            message.method, class_, message.transaction_id, attributes, fingerprint=message.has_fingerprint
-        )
+    key, integrity = (None, _SHA1) if login is None else login[1:]
     return serialise(
         message.method,
         class_,
         message.transaction_id,
         attributes,
-        key=login.key,
-        integrity=login.integrity,
+        key=key,
+        integrity=integrity,
         fingerprint=message.has_fingerprint,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import hashlib
 import hmac
 
 from librats.stun.credentials import NONCE_COOKIE, SecurityFeature, nonce_with_features
@@ -21,8 +20,9 @@ _FEATURES = nonce_with_features(SecurityFeature.PASSWORD_ALGORITHMS | SecurityFe
 class Nonces:
     """Makes nonces, and tells those it made for a host within the last while from all others.
 
-    A nonce is the time in seconds and a keyed BLAKE2b over time, features and host, 16 characters; where the answer
-    has room, RFC 8489's cookie and the server's security features stand before it, covered by the hash too.
+    A nonce is the time in seconds and 8 bytes of an HMAC-SHA-1 over features, time and host, 16 characters; where the
+    answer has room, RFC 8489's cookie and the server's security features stand before it, covered by the hash too.
+    :class:`librats._core.gate.Gate` makes and checks the same.
 
     Args:
         entropy: Where the key comes from: a server that starts again recognises none of the old ones.
@@ -30,8 +30,10 @@ class Nonces:
     """
 
     def __init__(self, *, entropy: Entropy, lifetime: float = 3600.0) -> None:
-        self._key = entropy.token_bytes(_KEY_SIZE)
-        self._lifetime = int(lifetime)
+        self.key = entropy.token_bytes(_KEY_SIZE)
+        """What the nonces are made with."""
+        self.lifetime = int(lifetime)
+        """Seconds for which a nonce is good."""
 
     def make(self, host: bytes, *, now: float, features: bool) -> str:
         """Return a nonce.
@@ -42,8 +44,7 @@ class Nonces:
             features: Whether to say that the server knows password algorithms and user name hashes.
         """
         prefix = _FEATURES if features else ""
-        time = (int(now) & 0xFFFFFFFF).to_bytes(_TIME_SIZE, "big")
-        return prefix + binascii.b2a_base64(time + self._tag(prefix, time, host), newline=False).decode()
+        return prefix + self._token(prefix, (int(now) & 0xFFFFFFFF).to_bytes(_TIME_SIZE, "big"), host)
 
     def is_fresh(self, nonce: str, host: bytes, *, now: float) -> bool:
         """Tell whether a nonce was made here for the host, and not too long ago."""
@@ -54,16 +55,17 @@ class Nonces:
             raw = binascii.a2b_base64(nonce[-_TOKEN_LENGTH:])
         except ValueError:
             return False
-        time, tag = raw[:_TIME_SIZE], raw[_TIME_SIZE:]
-        if not hmac.compare_digest(tag, self._tag(prefix, time, host)):
+        time = raw[:_TIME_SIZE]
+        if not hmac.compare_digest(nonce[-_TOKEN_LENGTH:], self._token(prefix, time, host)):
             return False
         age = (int(now) - int.from_bytes(time, "big")) & 0xFFFFFFFF
-        return age <= self._lifetime
+        return age <= self.lifetime
 
     @staticmethod
     def tells_algorithms(nonce: str) -> bool:
         """Tell whether the nonce says that the server knows password algorithms (RFC 8489, 9.2.1)."""
         return nonce.startswith(NONCE_COOKIE)
 
-    def _tag(self, prefix: str, time: bytes, host: bytes) -> bytes:
-        return hashlib.blake2b(prefix.encode() + time + host, digest_size=_TAG_SIZE, key=self._key).digest()
+    def _token(self, prefix: str, time: bytes, host: bytes) -> str:
+        tag = hmac.digest(self.key, prefix.encode() + time + host, "sha1")[:_TAG_SIZE]
+        return binascii.b2a_base64(time + tag, newline=False).decode()

@@ -35,9 +35,9 @@ class Permitting:
         Raises:
             Refused: With the code of RFC 8656, 10.2.
         """
-        allocation = self.allocation_of(request)
         peers = request.message.get_all(_XOR_PEER_ADDRESS)
         refuse_unless(peers)
+        allocation = self.allocation_of(request)
         self._permit(allocation, [self.check_peer(allocation, *peer) for peer in peers], now=request.now)
         return []
 
@@ -47,8 +47,6 @@ class Permitting:
         Raises:
             Refused: With the code of RFC 8656, 12.2.
         """
-        allocation = self.allocation_of(request)
-        refuse_unless(allocation.transport == UDP)
         settings = self._tables.shared.settings
         number = number_in(request.message, _CHANNEL_NUMBER)
         peer_address = request.message.get(_XOR_PEER_ADDRESS)
@@ -58,15 +56,16 @@ class Permitting:
         refuse_unless(_FIRST_CHANNEL <= number <= settings.last_channel)
         host, port = peer_address
         refuse_unless(port)
-        permitted = self.check_peer(allocation, host, port)
+        allocation = self.allocation_of(request)
+        refuse_unless(allocation.transport == UDP)
         peer = pack_address(host, port)
         now = request.now
         channels = {n: bound for n, bound in (allocation.channels or {}).items() if bound[1] > now}
         bound = channels.get(number)
         refuse_unless(bound is None or bound[0] == peer)
-        if bound is None:
-            refuse_unless(all(other != peer for other, _ in channels.values()))
-            refuse_unless(len(channels) < settings.max_channels, ErrorCode.INSUFFICIENT_CAPACITY)
+        refuse_unless(bound is not None or all(other != peer for other, _ in channels.values()))
+        permitted = self.check_peer(allocation, host, port)
+        refuse_unless(bound is not None or len(channels) < settings.max_channels, ErrorCode.INSUFFICIENT_CAPACITY)
         self._permit(allocation, [permitted], now=now)
         expires = now + settings.channel_lifetime
         channels[number] = peer, expires

@@ -178,7 +178,7 @@ class Tables:
         now: float,
         transport: int = UDP,
     ) -> Allocation:
-        """Make an allocation, whose quota is counted already.
+        """Make an allocation, whose quota is counted already; if that fails, neither quota nor sockets stay taken.
 
         Args:
             client: Whose it is.
@@ -192,7 +192,11 @@ class Tables:
         allocation.transport = transport
         allocation.lifetime = lifetime
         allocation.expires = now + lifetime
-        self.adopt(allocation)
+        try:
+            self.adopt(allocation)
+        except BaseException:
+            self._undo(allocation)
+            raise
         if not self.has_shared_relay(allocation):  # whose port does not tell which of them is meant
             for relay in relays:
                 self.shared.live.add((relay.host, relay.port))
@@ -209,17 +213,17 @@ class Tables:
         number = allocation.number = self._next_number
         self._next_number += 1
         client = allocation.client
-        self.by_client[client] = self.by_number[number] = allocation
         if allocation.transport != UDP:
+            self.by_client[client] = self.by_number[number] = allocation
             if self._streams is not None:
                 self._streams.opened(allocation)
             return
         plane = self.plane
-        first, *others = allocation.relays
-        plane.add_allocation(
-            number, max(client.listener, -1), client.address, first.fd, allocation.expires, client.local
-        )
-        for relay in others:
+        listener, address, local = client
+        relays = allocation.relays
+        plane.add_allocation(number, max(listener, -1), address, relays[0].fd, allocation.expires, local)
+        self.by_client[client] = self.by_number[number] = allocation
+        for relay in relays[1:]:
             plane.add_relay(number, relay.fd)
         if allocation.permissions:
             for peer, expires in allocation.permissions.items():
@@ -249,7 +253,12 @@ class Tables:
         if self._observer is not None:
             traffic = self.plane.traffic(allocation.number) if allocation.transport == UDP else (0, 0, 0, 0)
             self._observer.released(allocation, reason, traffic)
-        self.let_go(allocation)
+        self._undo(allocation)
+
+    def _undo(self, allocation: Allocation) -> None:
+        """Take an allocation out as far as it is in, and close its sockets."""
+        if self.by_number.get(allocation.number) is allocation:
+            self.let_go(allocation)
         shared = self.shared
         for relay in allocation.relays:
             shared.live.discard((relay.host, relay.port))
@@ -283,6 +292,8 @@ class Tables:
         """Give an allocation its share of what its owner may relay."""
         quotas = self.shared.quotas
         bandwidth = quotas.limits.user_bandwidth
+        if not bandwidth and not allocation.share:
+            return
         share = max(bandwidth // max(quotas.held_by(allocation.owner), 1), 1) if bandwidth else 0
         if share != allocation.share and allocation.transport == UDP:
             allocation.share = share

@@ -148,7 +148,7 @@ def test_nonces_of_another_server_are_stale() -> None:
     client.signed(Method.REFRESH)
     other.entropy.count = 77
     stranger = Rig()
-    stranger.authenticator._nonces._key = b"k" * 32  # type: ignore[union-attr]
+    stranger.authenticator.nonces.key = b"k" * 32  # type: ignore[union-attr]
     visitor = stranger.client()
     visitor.nonce = client.nonce
     assert code_of(visitor.allocate()) == 438

@@ -1,0 +1,3 @@
+OPENS_BOUND: bool
+
+def open_bound(host: bytes, port: int) -> int: ...
