@@ -221,12 +221,14 @@ async def test_without_servers_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) 
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError("a socket was opened or a name resolved")
 
-    monkeypatch.setattr(SystemNetwork, "open_datagram", forbidden)
     monkeypatch.setattr(SystemNetwork, "resolve", forbidden)
     async with new_client(NatTraversalConfig.offline()) as client:
+        monkeypatch.setattr(SystemNetwork, "open_datagram", forbidden)  # that of its own port is open
         assert await client.nat.public_addresses() == []
         assert await client.detect_nat_type() is NatType.UNKNOWN
         assert not await client.discover_and_ignore_public_ip()
+        monkeypatch.undo()
+    monkeypatch.setattr(SystemNetwork, "resolve", forbidden)
     async with new_client(NatTraversalConfig()):
         pass  # public servers are configured, and nothing is asked of them
 

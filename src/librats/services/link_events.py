@@ -51,6 +51,9 @@ class LinkEvents(LinkState):
         def _tell_failure(self) -> None:
             """Let the peer read why the session ends."""
 
+        def abort(self) -> None:
+            """Drop the connection at once."""
+
     @property
     def _link(self) -> Link:
         return cast("Link", self)
@@ -154,8 +157,7 @@ class LinkEvents(LinkState):
             self.reason = (event.code, event.message)
             logger.debug("%r failed: %s", self, event.message)
             if event.code in (Reason.LOST, Reason.TIMEOUT):
-                self._flush()
-                self._close_transport()
+                self.abort()  # nobody is there to be told
             else:
                 self._tell_failure()
 

@@ -232,6 +232,7 @@ class SimRelay:
             [self._plane.statistics()],
             users=self._quotas.by_owner(),
             connections=len(self._connections),
+            failures=0,
             draining=self._shared.draining,
         )
 

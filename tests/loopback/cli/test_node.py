@@ -79,7 +79,8 @@ async def test_an_unreachable_address_is_a_failure_in_one_line(run: Run) -> None
     (outcome,) = done.events
     assert outcome["success"] is False
     assert "refused" in outcome["error"]
-    assert [attempt["address"] for attempt in outcome["attempts"]] == ["127.0.0.1:1"]
+    tried = [(attempt["address"], attempt["method"]) for attempt in outcome["attempts"]]
+    assert tried == [("127.0.0.1:1", "tcp"), ("127.0.0.1:1", "udp")]
 
 
 async def test_another_peer_than_the_expected_one_is_a_failure(node: Node, run: Run) -> None:
