@@ -30,7 +30,7 @@ JOIN_TIMEOUT = 5.0
 
 def method_of(transport: asyncio.BaseTransport) -> ConnectionMethod:
     """Return how a connection leads to the peer."""
-    return ConnectionMethod.UDP if isinstance(transport, RudpTransport) else ConnectionMethod.TCP
+    return transport.method if isinstance(transport, RudpTransport) else ConnectionMethod.TCP
 
 
 class LinkPaths(LinkState):
