@@ -251,6 +251,8 @@ class RudpPort:
 
     def _incoming(self, stream: RudpStream, what: int) -> None:
         """Take a stream that somebody else has opened: it is worth a protocol once something has come on it."""
+        if id(stream) not in self._silent and not what & Happened.INCOMING:
+            return  # one that this side has let go in this very round
         if what & Happened.CLOSED:
             self._silent.pop(id(stream), None)
         elif stream.readable or stream.has_ended:

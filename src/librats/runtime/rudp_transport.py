@@ -242,7 +242,11 @@ class RudpTransport(asyncio.Transport):
         stream, self._stream = self._stream, None
         if stream is not None:
             self._port.forget(stream)
-            self._loop.call_soon(self._protocol.connection_lost, error)
+            self._loop.call_soon(self._tell_end, error)
+
+    def _tell_end(self, error: OSError | None) -> None:
+        """Tell whoever listens by now, which may be another one than when it ended."""
+        self._protocol.connection_lost(error)
 
     def happened(self, what: int) -> None:
         """Take what the table tells of the stream."""
