@@ -46,6 +46,6 @@ class PathsHandle:
         """Move the session with a peer to another way; see :meth:`librats.PathsHandle.move`."""
         self._bridge.wait(self._handle.move, self._peers.async_form(peer), address, method=method)
 
-    def permit(self, host: str) -> None:
-        """Let a host dial this client at its relayed addresses; see :meth:`librats.PathsHandle.permit`."""
-        self._bridge.wait(self._handle.permit, host)
+    def permit(self, peer: Address | str) -> None:
+        """Let somebody dial this client at its relayed addresses; see :meth:`librats.PathsHandle.permit`."""
+        self._bridge.wait(self._handle.permit, peer)

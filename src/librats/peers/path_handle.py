@@ -120,8 +120,8 @@ class PathsHandle:
 
     @property
     def relayed_addresses(self) -> list[Address]:
-        """Where this client can be dialled on TURN servers now, by those who have a relayed address on the same server
-        and those that :meth:`permit` names."""
+        """Where this client can be dialled on TURN servers now, by those that :meth:`permit` names, and by those who have
+        a relayed address on the same server where that lets whole hosts in."""
         return self.relays.addresses
 
     async def set_policy(self, policy: PathPolicy | str) -> None:
@@ -193,15 +193,18 @@ class PathsHandle:
             ways = [(where, each) for each in methods]
         await paths.move_by_hand(link, ways)
 
-    async def permit(self, host: str) -> None:
-        """Let a host dial this client at its relayed addresses, besides those on the same TURN servers.
+    async def permit(self, peer: Address | str) -> None:
+        """Let somebody dial this client at its relayed addresses.
 
         Args:
-            host: IP address of the peer, as the TURN server sees it.
+            peer: IP address of the peer as the TURN server sees it, without or with the port. With the port it may be
+                the peer's relayed address on the same server.
 
         Raises:
             TurnError: The server forbids it.
             ClosedError: There is no relayed address.
             UsageError: That is no IP address.
         """
-        await self.relays.permit(host)
+        has_port = not isinstance(peer, str) or (peer.count(":") == 1 or peer.startswith("["))
+        address = Address.parse(str(peer)) if has_port else Address(str(peer), 0)
+        await self.relays.permit(address)

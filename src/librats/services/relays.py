@@ -97,7 +97,7 @@ class Relays:
     """The TURN servers of one client, and its allocations on them.
 
     An allocation is made when it is needed first, and lives until the end. Whoever has an allocation on the same
-    server may open streams to it.
+    server may open streams to it, where the server lets whole hosts in.
 
     Args:
         settings: The configuration.
@@ -256,17 +256,24 @@ class Relays:
                     self._tasks.create(self._let_neighbours_in(allocation), name="librats TURN permission")
             self._changed()
 
-    async def permit(self, host: str) -> None:
+    async def permit(self, address: Address) -> None:
         """Let whoever is at an IP address open streams to our relayed addresses.
+
+        Args:
+            address: Port 0 stands for every port; servers take none but their own ports on themselves.
 
         Raises:
             TurnError: A server forbids it.
             ClosedError: There is no relayed address, or not any more.
+            UsageError: That is no IP address.
         """
         if not self._open:
             raise ClosedError("there is no relayed address")
         for _, allocation in list(self._open.values()):
-            await allocation.create_permission(host)
+            if address.port:
+                await allocation.bind_channel(address)
+            else:
+                await allocation.create_permission(address.host)
 
     async def dial(self, factory: Callable[[], asyncio.BaseProtocol], address: Address) -> RudpTransport:
         """Open a stream from a relayed address, and give it to a protocol.

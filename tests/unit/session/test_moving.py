@@ -313,7 +313,7 @@ def test_a_challenge_has_to_be_answered() -> None:
 
 def test_what_comes_through_the_buffer_is_acknowledged_in_time() -> None:
     wire = Wire()
-    wire.sides[0].send(Kind.BYTES, b"", b"hello")
+    wire.sides[0].send_message(Kind.BYTES, b"n", b"hello")
     data = wire.sides[0].data_to_send(now=0.0)
     wire.sides[1].get_buffer(None)[: len(data)] = data
     wire.sides[1].buffer_updated(len(data), now=0.0)
