@@ -137,27 +137,40 @@ class PathKeeper:
         """Tell whether a session outlives its connection, and look for another one.
 
         Where the peer's system has closed it, the peer is gone; where the network failed, it may be reached otherwise.
+        Anybody on the way may reset a TCP connection, and a NAT does that to a host which has come from another
+        network: then every way is tried once.
         """
         if link.has_joinings:
             return True
-        if error is None or isinstance(error, ConnectionError):
+        may_be_elsewhere = isinstance(error, ConnectionResetError) and link.method is ConnectionMethod.TCP
+        if error is None or (isinstance(error, ConnectionError) and not may_be_elsewhere):
             return False
-        self.rescue(link)
+        if may_be_elsewhere and (self.dial is None or not self.ways(link)):
+            return False
+        self.rescue(link, once=may_be_elsewhere)
         return True
 
     # Moving
 
-    def rescue(self, link: Link) -> None:
-        """Look for another path to a peer whose path is dead, or may be."""
+    def rescue(self, link: Link, *, once: bool = False) -> None:
+        """Look for another path to a peer whose path is dead, or may be.
+
+        Args:
+            link: The session's link.
+            once: Whether the session ends where no way works the first time.
+        """
         if link not in self._rescues and self.dial is not None and link.can_move:
             self._rescues.add(link)
-            self._tasks.create(self._rescue(link), name="librats path rescue")
+            self._tasks.create(self._rescue(link, once=once), name="librats path rescue")
 
-    async def _rescue(self, link: Link) -> None:
+    async def _rescue(self, link: Link, *, once: bool) -> None:
         delay = RETRY_DELAY
         was_direct = link.method is not ConnectionMethod.RELAY
         try:
             while link.needs_path and not await self._move_anywhere(link, self.ways(link), lambda: link.needs_path):
+                if once and not link.has_joinings:
+                    link.give_up_waiting()
+                    break
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, MAX_RETRY_DELAY)
         finally:

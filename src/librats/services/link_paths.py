@@ -210,6 +210,12 @@ class LinkPaths(LinkState):
             self._grace.cancel()
             self._grace = None
 
+    def give_up_waiting(self) -> None:
+        """End the session where its connection is gone: the peer is, too."""
+        if self._grace is not None:
+            self._stop_waiting_for_path()
+            self._connection_ended(None)
+
     def _no_path_came(self) -> None:
         self._grace = None
         self.reason = (
