@@ -40,6 +40,8 @@ HOLD = 30.0
 """Seconds for which a session stays where the application has moved it, unless it stalls there."""
 STABLE = 60.0
 """A direct path that has died sooner than that many seconds after it was moved to is returned to the more slowly."""
+UNSETTLED = 10.0
+"""Seconds after a move in which the peer may still be on another path."""
 UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - nothing listens there
 
 
@@ -117,6 +119,7 @@ class PathKeeper:
         """Take note that a session has moved; where the peer wanted that, it stays there for a while."""
         standing = self._standings.get(link)
         if standing is not None:
+            standing.moved_at = link.now()
             standing.held_until = link.now() + HOLD
             if link not in self._rescues and link not in self._improvements:
                 self._improve_soon(link, 0)
@@ -138,11 +141,15 @@ class PathKeeper:
 
         Where the peer's system has closed it, the peer is gone; where the network failed, it may be reached otherwise.
         Anybody on the way may reset a TCP connection, and a NAT does that to a host which has come from another
-        network: then every way is tried once.
+        network: then every way is tried once. So it is right behind a move, which the peer may not have seen the end of.
         """
         if link.has_joinings:
             return True
-        may_be_elsewhere = isinstance(error, ConnectionResetError) and link.method is ConnectionMethod.TCP
+        standing = self._standings.get(link)
+        has_just_moved = standing is not None and link.now() - standing.moved_at < UNSETTLED
+        may_be_elsewhere = isinstance(error, ConnectionResetError) and (
+            link.method is ConnectionMethod.TCP or has_just_moved
+        )
         if error is None or (isinstance(error, ConnectionError) and not may_be_elsewhere):
             return False
         if may_be_elsewhere and (self.dial is None or not self.ways(link)):
@@ -166,6 +173,7 @@ class PathKeeper:
     async def _rescue(self, link: Link, *, once: bool) -> None:
         delay = RETRY_DELAY
         was_direct = link.method is not ConnectionMethod.RELAY
+        before = self._standings[link].moved_at if link in self._standings else 0.0
         try:
             while link.needs_path and not await self._move_anywhere(link, self.ways(link), lambda: link.needs_path):
                 if once and not link.has_joinings:
@@ -180,7 +188,7 @@ class PathKeeper:
             return
         now = link.now()
         if was_direct and link.method is ConnectionMethod.RELAY:
-            standing.falls = standing.falls + 1 if now - standing.moved_at < STABLE else 1
+            standing.falls = standing.falls + 1 if now - before < STABLE else 1
         standing.moved_at = standing.held_until = now
         self._improve_soon(link, standing.falls)
 
@@ -298,14 +306,20 @@ class PathKeeper:
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
                 await self.dial(lambda: joining, address, method)
-                await joining.done
+                await asyncio.shield(joining.done)
         except TimeoutError:
-            joining.fail(f"no connection within {DIAL_TIMEOUT:g} s")
+            self._give_up(joining, f"no connection within {DIAL_TIMEOUT:g} s")
             raise HandshakeError(f"no path to {address} within {DIAL_TIMEOUT:g} s") from None
         except BaseException as error:
-            joining.fail(str(error) or type(error).__name__)
+            self._give_up(joining, str(error) or type(error).__name__)
             raise
         self.moved += 1
+
+    @staticmethod
+    def _give_up(joining: Joining, reason: str) -> None:
+        """Let a path go, but not one that the peer may have moved to already: that has a clock of its own."""
+        if not joining.has_switched:
+            joining.fail(reason)
 
     def ways(self, link: Link) -> list[Way]:
         """How the peer may be reached as the policy has it, the way at hand last, where it has stalled."""
