@@ -187,7 +187,7 @@ class PathKeeper:
         if standing is None:
             return
         now = link.now()
-        if was_direct and link.method is ConnectionMethod.RELAY:
+        if was_direct and standing.moved_at != before:  # whichever side has found the other path
             standing.falls = standing.falls + 1 if now - before < STABLE else 1
         standing.moved_at = standing.held_until = now
         self._improve_soon(link, standing.falls)
