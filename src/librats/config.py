@@ -183,9 +183,7 @@ class ReconnectConfig:
         switches = ("enabled", "saved_peers")
         require_positive(self, *(f.name for f in fields(self) if f.name not in switches))
         require(isinstance(self.enabled, bool), "enabled", "must be True or False")
-        require(
-            self.saved_peers is None or isinstance(self.saved_peers, bool), "saved_peers", "must be a bool or None"
-        )
+        require(self.saved_peers is None or isinstance(self.saved_peers, bool), "saved_peers", "must be a bool or None")
         require(self.multiplier >= 1, "multiplier", "is at least 1")
         require(self.initial_delay <= self.max_delay, "initial_delay", "is at most max_delay")
 
@@ -214,7 +212,8 @@ class NatTraversalConfig:
     when a peer has to be reached through it, and kept until the client stops."""
 
     path_policy: PathPolicy = PathPolicy.AUTO
-    """Which ways sessions may go: ``"auto"``, ``"direct_only"`` or ``"relay_only"``; see :class:`~librats.PathPolicy`."""
+    """Which ways sessions may go: ``"auto"``, ``"direct_only"`` or ``"relay_only"``, as :class:`~librats.PathPolicy`
+    tells."""
 
     turn_allocation_timeout: float = 5.0
     """Seconds that a TURN server has to make an allocation."""
@@ -244,7 +243,9 @@ class NatTraversalConfig:
         require_positive(self, "stun_first_answer", "stun_timeout", "turn_allocation_timeout")
         named = isinstance(self.turn_servers, tuple)
         named = named and all(isinstance(server, TurnServer | str) for server in self.turn_servers)
-        require(named, "turn_servers", f"must be a tuple of TurnServers and URIs, not {type(self.turn_servers).__name__}")
+        require(
+            named, "turn_servers", f"must be a tuple of TurnServers and URIs, not {type(self.turn_servers).__name__}"
+        )
         try:
             parsed = tuple(s if isinstance(s, TurnServer) else TurnServer.from_uri(s) for s in self.turn_servers)
         except ConfigError as error:

@@ -71,9 +71,7 @@ def _require_turn_name(name: str, value: object) -> None:
         isinstance(value, str) and value != "", name, f"must be a text that is not empty, not {type(value).__name__}"
     )
     text = str(value)
-    require(
-        text.isprintable() and len(text.encode()) <= MAX_TURN_NAME, name, "must be printable and at most 508 bytes"
-    )
+    require(text.isprintable() and len(text.encode()) <= MAX_TURN_NAME, name, "must be printable and at most 508 bytes")
 
 
 def require_positive_number(name: str, value: object) -> None:
@@ -176,12 +174,8 @@ class TurnServer:
         secure = scheme.lower() == "turns"
         transport = _transport_of(query, secure=secure, shown=shown)
         username, colon, password = (who or "").partition(":")
-        require(
-            who is None or bool(username and colon and password), "uri", f"{shown!r} has a user without a password"
-        )
-        require(
-            ":" not in password, "uri", f"{shown!r} has more colons than one before the @; write %3A within a name"
-        )
+        require(who is None or bool(username and colon and password), "uri", f"{shown!r} has a user without a password")
+        require(":" not in password, "uri", f"{shown!r} has more colons than one before the @; write %3A within a name")
         require(port != "" and len(port or "") <= len(str(MAX_PORT)), "uri", f"{shown!r} has no port behind the colon")
         return cls(
             host=host.strip("[]"),
@@ -215,9 +209,7 @@ def _transport_of(query: str | None, *, secure: bool, shown: str) -> TurnTranspo
 
 
 def _unquoted(text: str, shown: str) -> str:
-    require(
-        re.search(r"%(?![0-9A-Fa-f]{2})", text) is None, "uri", f"{shown!r} has a % without two hexadecimal digits"
-    )
+    require(re.search(r"%(?![0-9A-Fa-f]{2})", text) is None, "uri", f"{shown!r} has a % without two hexadecimal digits")
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError:

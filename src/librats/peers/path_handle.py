@@ -120,8 +120,8 @@ class PathsHandle:
 
     @property
     def relayed_addresses(self) -> list[Address]:
-        """Where this client can be dialled on TURN servers now, by those that :meth:`permit` names, and by those who have
-        a relayed address on the same server where that lets whole hosts in."""
+        """Where this client can be dialled on TURN servers now: by those that :meth:`permit` names, and by those who
+        have a relayed address on the same server, where that lets whole hosts in."""
         return self.relays.addresses
 
     async def set_policy(self, policy: PathPolicy | str) -> None:

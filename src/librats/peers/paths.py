@@ -141,7 +141,7 @@ class PathKeeper:
 
         Where the peer's system has closed it, the peer is gone; where the network failed, it may be reached otherwise.
         Anybody on the way may reset a TCP connection, and a NAT does that to a host which has come from another
-        network: then every way is tried once. So it is right behind a move, which the peer may not have seen the end of.
+        network: then every way is tried once. So it is right behind a move, of which the peer may not know yet.
         """
         if link.has_joinings:
             return True

@@ -36,7 +36,7 @@ class Listening:
         """Where it listens; ``0.0.0.0`` and ``::`` mean every interface."""
         if self._tcp is not None:
             return self._tcp.addresses
-        return self.udp.endpoint.local_addresses if self.udp is not None else []
+        return list(self.udp.endpoint.local_addresses) if self.udp is not None else []
 
     @property
     def port(self) -> int:
