@@ -13,7 +13,7 @@ from librats.checks import require, require_one_of
 from librats.errors import ConfigError, UsageError
 from librats.types import Address, TurnTransport
 
-__all__ = ["STUN_PORT", "TurnCredentials", "TurnServer", "stun_address"]
+__all__ = ["TurnCredentials", "TurnServer"]
 
 STUN_PORT = 3478
 TURN_PORT, TURNS_PORT = 3478, 5349

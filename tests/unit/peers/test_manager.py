@@ -46,6 +46,7 @@ class FakeLink:
     messages_in_order: int = 0
     speaks_librats2: bool = False
     own_id: str = ""
+    path_token: bytes = b""
     told: list[bytes] = field(default_factory=list)
     reason: tuple[str, str] = (Reason.LOST, "the connection was lost")
 
