@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig, TurnCredentials, TurnServer
+from librats.config import NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -65,8 +65,10 @@ from librats.peers.events import (
 )
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.message_iterator import MessageIterator
+from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
 from librats.peers.succession import Succession
+from librats.servers import TurnCredentials, TurnServer
 from librats.services.nat import NatHandle
 from librats.services.stream import Stream
 from librats.services.turn import TurnAllocation
@@ -84,6 +86,7 @@ from librats.types import (
     MappingBehavior,
     NatType,
     NatTypeInfo,
+    PathPolicy,
     PeerStats,
     PortAllocation,
     TurnTransport,
@@ -124,6 +127,8 @@ __all__ = [
     "NatTypeInfo",
     "OperationTimeout",
     "PathChanged",
+    "PathPolicy",
+    "PathsHandle",
     "Peer",
     "PeerBook",
     "PeerConnected",

@@ -23,6 +23,7 @@ from librats.peers.access import Access, AccessList
 from librats.peers.arguments import DEFAULT, Default, check_timeout, encode_text
 from librats.peers.identity import Identity
 from librats.peers.manager import TRANSPORT_TCP, TRANSPORT_UDP, PeerManager
+from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
 from librats.peers.statistics import client_statistics
 from librats.peers.succession import encode_chain
@@ -98,6 +99,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         self._access = Access.of(self._config)
         self._tasks = TaskSet()
         self._nat = NatHandle(lambda: self._config.nat, self._running_network, self._tasks, self._access.learn_own)
+        self._paths = PathsHandle(lambda: self._config.nat, self._find, self._tasks)
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None
         self._listener: Listening | None = None
@@ -163,14 +165,13 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             manager.incoming_link,
             self._config.listen_host,
             self._wanted_port,
-            transports=self._config.transports,
+            transports=() if self._paths.hides_us else self._config.transports,
         )
         self._manager, self._listener = manager, listener
-        self._connector = Connector(manager, network, self._config, listener.udp)
+        self._connector = Connector(manager, network, self._config, listener.udp, self._paths.relays)
         manager.listening = self.addresses
         manager.transports = (TRANSPORT_TCP if listener.takes_tcp else 0) | (TRANSPORT_UDP if listener.udp else 0)
-        manager.paths.dial = self._connector.dial
-        manager.paths.methods = self._connector.methods
+        self._paths.start(manager, self._connector.dial, self._connector.direct_methods, lambda: self.addresses)
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
         if self._config.peer_exchange:
@@ -213,6 +214,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
                 if self._connector is not None:
                     await self._connector.close()
                 await manager.close()
+                await self._paths.close()
             finally:
                 listener = self._listener
                 self._manager = self._connector = self._listener = None
@@ -266,6 +268,11 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         return self._nat
 
     @property
+    def paths(self) -> PathsHandle:
+        """How sessions get to their peers, directly or through a relay."""
+        return self._paths
+
+    @property
     def listen_port(self) -> int:
         """The port that is listened on.
 
@@ -277,21 +284,21 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
 
     @property
     def addresses(self) -> list[Address]:
-        """Where peers on the same networks can dial this client: each interface's address, the loopback last.
+        """Where peers can dial this client: each interface's address, the loopback last, and relayed ones behind it.
 
         Raises:
             UsageError: The client is not running.
         """
         self._running()
         found: list[Address] = []
-        for bound in self._listener.addresses if self._listener is not None else ():
+        for bound in self._listener.addresses if self._listener is not None and not self._paths.hides_us else ():
             if bound.host in WILDCARDS:
                 is_v6 = ":" in bound.host
                 found += [Address(host, bound.port) for host in self._interfaces if (":" in host) == is_v6]
             else:
                 found.append(bound)
         order = {host: index for index, host in enumerate(self._interfaces)}
-        return sorted(found, key=lambda address: order.get(address.host, 0))
+        return sorted(found, key=lambda address: order.get(address.host, 0)) + self._paths.relayed_addresses
 
     @property
     def peers(self) -> Mapping[str, Peer]:
@@ -427,9 +434,12 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
                 :class:`~librats.PeerDiscovered` event tells of each, and its id can be dialled.
 
         Returns:
-            True where it runs; False where this machine's network does not let it, which is logged once.
+            True where it runs; False where this machine's network does not let it, which is logged once, and where
+            the path policy is ``relay_only``.
         """
         manager = self._running()
+        if self._paths.hides_us:
+            return False
         if self._meeting is not None:
             await self._meeting.close()
         by_id = self._config.encryption is Encryption.REQUIRED

@@ -17,6 +17,7 @@ from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
+from librats.services.relays import Relays
 from librats.services.session import Link
 from librats.session.exchange import KnownPeer
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, Encryption
@@ -28,6 +29,10 @@ logger = logging.getLogger("librats.connector")
 MAX_ADDRESSES = 16
 UDP_FIRST_DELAY = 1.2
 """Seconds until TCP is tried where UDP is tried first, as in librats 2 (LIBRATS2 wire, section 9.5)."""
+RELAY_DELAY = 1.0
+"""Seconds that direct ways have at the most before a relay is tried, too."""
+MAX_RELAYED = 4
+"""Addresses that are tried through a relay."""
 AFTER_REFUSAL = 0.1
 """Seconds that a host which has refused TCP gets to answer over UDP, beyond a few round trips."""
 PEER_ID = re.compile(r"[0-9a-f]{64}")
@@ -97,17 +102,26 @@ class Connector:
         network: The network to dial on.
         config: Timing and limits.
         udp: The port from which to dial over UDP; None where that is not done.
+        relays: Where relayed addresses come from; None where there are none.
     """
 
-    def __init__(self, manager: PeerManager, network: Network, config: RatsConfig, udp: RudpPort | None = None) -> None:
+    def __init__(
+        self,
+        manager: PeerManager,
+        network: Network,
+        config: RatsConfig,
+        udp: RudpPort | None = None,
+        relays: Relays | None = None,
+    ) -> None:
         self._manager = manager
         self._network = network
         self._config = config
         self._udp = udp
-        self.methods = tuple(
+        self._relays = relays
+        self.direct_methods = tuple(
             ConnectionMethod(name) for name in config.transports if udp is not None or name != ConnectionMethod.UDP
         )
-        """How connections are made, the one that is tried first first."""
+        """How direct connections are made, the one that is tried first first."""
         self._under_way: dict[asyncio.Timeout, asyncio.Future[None]] = {}
         self._closed = False
 
@@ -127,8 +141,11 @@ class Connector:
 
         Raises:
             OSError: The connection was refused or did not come about.
+            RatsError: There is no relay to be had, or it forbids the address.
         """
-        if method is ConnectionMethod.UDP and self._udp is not None:
+        if method is ConnectionMethod.RELAY and self._relays is not None:
+            await self._relays.dial(factory, address)
+        elif method is ConnectionMethod.UDP and self._udp is not None:
             await self._udp.dial(factory, address)
         else:
             await self._network.dial_tcp(factory, address)
@@ -261,13 +278,21 @@ class _Race:
 
     def _plan(self, addresses: list[Address]) -> list[_Try]:
         """Lay the attempts out in time: addresses as in RFC 8305, section 5, at each one way after the other."""
-        methods = self._connector.methods
-        pause = UDP_FIRST_DELAY if methods[0] is ConnectionMethod.UDP else self._config.attempt_delay
+        methods = self._manager.paths.methods
+        direct = [method for method in methods if method is not ConnectionMethod.RELAY]
+        step = self._config.attempt_delay
+        pause = UDP_FIRST_DELAY if direct and direct[0] is ConnectionMethod.UDP else step
         tries = [
-            _Try(place * self._config.attempt_delay + turn * pause, address, method)
+            _Try(place * step + turn * pause, address, method)
             for place, address in enumerate(addresses)
-            for turn, method in enumerate(methods)
+            for turn, method in enumerate(direct)
         ]
+        if ConnectionMethod.RELAY in methods:
+            start = min(RELAY_DELAY, max(one.start for one in tries) + step) if tries else 0.0
+            tries += [
+                _Try(start + place * step, address, ConnectionMethod.RELAY)
+                for place, address in enumerate(addresses[:MAX_RELAYED])
+            ]
         return sorted(tries, key=lambda one: one.start)
 
     async def run(self, addresses: list[Address]) -> Link | None:

@@ -22,6 +22,7 @@ __all__ = [
     "MappingBehavior",
     "NatType",
     "NatTypeInfo",
+    "PathPolicy",
     "PeerStats",
     "PortAllocation",
     "TurnTransport",
@@ -126,6 +127,22 @@ class ConnectionMethod(StrEnum):
 
     UDP = "udp"
     """Straight over UDP."""
+
+    RELAY = "relay"
+    """From a relayed address on a TURN server, over UDP."""
+
+
+class PathPolicy(StrEnum):
+    """Which ways the sessions of a client may go."""
+
+    AUTO = "auto"
+    """Direct ways first, and the relay where they do not work, or are slow to."""
+
+    DIRECT_ONLY = "direct_only"
+    """Never through a TURN server."""
+
+    RELAY_ONLY = "relay_only"
+    """Only through a TURN server: peers see its address and never this host's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from librats.blocking.familiar import FamiliarNames
 from librats.blocking.handlers import Answering, Listening
 from librats.blocking.message_iterator import MessageIterator
 from librats.blocking.nat import NatHandle
+from librats.blocking.paths import PathsHandle
 from librats.blocking.peer import Peer, Peers
 from librats.blocking.stream import Stream
 from librats.client import RatsClient as AsyncClient
@@ -190,6 +191,11 @@ class RatsClient(FamiliarNames):
     def nat(self) -> NatHandle:
         """How others see this client, and what stands in between."""
         return NatHandle(self._client.nat, self._bridge)
+
+    @property
+    def paths(self) -> PathsHandle:
+        """How sessions get to their peers, directly or through a relay."""
+        return PathsHandle(self._client.paths, self._bridge, self._peers)
 
     def statistics(self) -> dict[str, Any]:
         """Return counters of the client and all its peers, as values that have a JSON form."""

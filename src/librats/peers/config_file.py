@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 from librats.config import RatsConfig
 from librats.errors import ConfigError, StoreError
 from librats.peers.store import JsonFile, merged
+from librats.types import PathPolicy
 
 __all__ = ["load_config", "save_config"]
 
@@ -101,7 +102,11 @@ def write_config(stored: StoredConfig, path: str | Path) -> None:
     """Write a configuration file. Raises as :func:`save_config` does."""
     file = _file(path)
     kept = merged(file.read() or {}, stored.document)
-    known = msgspec.to_builtins(stored.config)
+    nat = stored.config.nat
+    # Those whose password a function of the program returns cannot be written.
+    uris = tuple(server.to_uri() for server in nat.turn_servers if server.credentials is None)
+    known = msgspec.to_builtins(replace(stored.config, nat=replace(nat, turn_servers=(), path_policy=PathPolicy.AUTO)))
+    known["nat"] |= {"turn_servers": uris, "path_policy": nat.path_policy.value}
     port = {} if stored.listen_port is None else {"listen_port": stored.listen_port}
     file.write(merged(kept, {**port, **known}))
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from librats.errors import DecodeError
     from librats.peers.peer import Peer
     from librats.peers.succession import Succession
-    from librats.types import Address
+    from librats.types import Address, ConnectionMethod
 
 __all__ = [
     "HandlerFailed",
@@ -55,6 +55,8 @@ class PathChanged:
     """Where the peer was."""
     new: Address
     """Where it is."""
+    method: ConnectionMethod
+    """How it is reached from now on."""
 
 
 @dataclass(frozen=True, slots=True)

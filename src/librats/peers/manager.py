@@ -225,7 +225,7 @@ class PeerManager:
         """Let a connection begin its handshake, or not."""
         self._links[link] = None
         self.counters["links_out" if link.initiator else "links_in"] += 1
-        if self.closing:
+        if self.closing or not self.paths.allows(link.method):
             return False
         return link.initiator or self.admission.connected(link)
 
@@ -292,7 +292,7 @@ class PeerManager:
         return Identify(
             listen_port=self.listening[0].port if self.listening else 0,
             addresses=tuple(self.listening),
-            observed=link.address if link.method is ConnectionMethod.UDP else Address(link.address.host, 0),
+            observed=Address(link.address.host, 0) if link.method is ConnectionMethod.TCP else link.address,
             transports=self.transports,
         ).encode()
 
@@ -418,7 +418,7 @@ class PeerManager:
             self._retire(peer, loser)
         if winner is not old:
             winner.follow(peer.sent_elsewhere(winner))
-            self.dispatcher.announce(PathChanged(peer, old.address, winner.address))
+            self.dispatcher.announce(PathChanged(peer, old.address, winner.address, winner.method))
 
     def messages_received(self, link: Link, item: InOrder) -> None:
         """Hand messages and requests to their peer's inbox, in the order in which they were sent on all its links."""
@@ -498,7 +498,7 @@ class PeerManager:
         link.reinstate()
         peer.use(link)
         link.follow(peer.sent_elsewhere(link))
-        self.dispatcher.announce(PathChanged(peer, old.address, link.address))
+        self.dispatcher.announce(PathChanged(peer, old.address, link.address, link.method))
         return True
 
     # Paths
@@ -519,9 +519,10 @@ class PeerManager:
 
     def path_changed(self, link: Link, old: Address) -> None:
         """Tell of a session that goes over another connection now."""
+        self.paths.changed(link)
         peer = self.peers.get(link.peer_id)
         if peer is not None and peer.link is link:
-            self.dispatcher.announce(PathChanged(peer, old, link.address))
+            self.dispatcher.announce(PathChanged(peer, old, link.address, link.method))
 
     def link_closed(self, link: Link) -> None:
         """Take note that a connection is gone, and with the last one the peer."""

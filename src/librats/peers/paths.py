@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
 
 from librats.errors import HandshakeError, PeerNotConnected, RatsError
 from librats.peers.peer import Peer
@@ -13,7 +15,7 @@ from librats.runtime.tasks import TaskSet
 from librats.services.joining import Joining, Leaving
 from librats.services.session import Link
 from librats.session.path_keys import Join
-from librats.types import Address, ConnectionMethod
+from librats.types import Address, ConnectionMethod, PathPolicy
 
 __all__ = ["Dial", "PathKeeper"]
 
@@ -30,7 +32,31 @@ MAX_RETRY_DELAY = 8.0
 MAX_CANDIDATES = 8
 STAGGER = 0.1
 """Seconds between the starts of two tries."""
+LEAD = 2
+"""Direct ways that are tried before the first one through a relay."""
+IMPROVEMENTS = (0.0, 1.0, 5.0, 15.0, 60.0)
+"""Seconds before each try to leave the relay; the last goes for all that follow."""
+HOLD = 30.0
+"""Seconds for which a session stays where the application has moved it, unless it stalls there."""
+STABLE = 60.0
+"""A direct path that has died sooner than that many seconds after it was moved to is returned to the more slowly."""
+UNSETTLED = 10.0
+"""Seconds after a move in which the peer may still be on another path."""
 UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - nothing listens there
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What is remembered of a session's moves."""
+
+    held_until: float = 0.0
+    """Until then it stays, for the application has moved it."""
+
+    moved_at: float = 0.0
+    """When it has moved last."""
+
+    falls: int = 0
+    """How often in a row a direct path did not last."""
 
 
 class PathKeeper:
@@ -45,13 +71,31 @@ class PathKeeper:
         self._peers = peers
         self._tasks = tasks
         self._links: dict[bytes, Link] = {}
+        self._standings: dict[Link, _Standing] = {}
         self._rescues: set[Link] = set()
+        self._improvements: dict[Link, asyncio.Task[None]] = {}
         self.dial: Dial | None = None
         """How connections are made; None where this side only waits for those of the peer."""
-        self.methods: tuple[ConnectionMethod, ...] = (ConnectionMethod.TCP,)
-        """How connections can be made."""
+        self.direct_methods: tuple[ConnectionMethod, ...] = (ConnectionMethod.TCP,)
+        """How direct connections can be made."""
+        self.has_relays = False
+        """Whether there is a relay to go through."""
+        self.policy = PathPolicy.AUTO
+        """Which ways sessions may go."""
         self.moved = 0
         """How often a session has moved."""
+
+    @property
+    def methods(self) -> tuple[ConnectionMethod, ...]:
+        """How connections are made, the one that is tried first first."""
+        relay = (ConnectionMethod.RELAY,) if self.has_relays and self.policy is not PathPolicy.DIRECT_ONLY else ()
+        return relay if self.policy is PathPolicy.RELAY_ONLY else (*self.direct_methods, *relay)
+
+    def allows(self, method: ConnectionMethod) -> bool:
+        """Tell whether the policy lets a session go that way."""
+        if self.policy is PathPolicy.AUTO:
+            return True
+        return (method is ConnectionMethod.RELAY) == (self.policy is PathPolicy.RELAY_ONLY)
 
     # What the manager tells
 
@@ -59,11 +103,26 @@ class PathKeeper:
         """Take note of a session that may move."""
         if link.path_token:
             self._links[link.path_token] = link
+            self._standings[link] = _Standing(moved_at=link.now())
+            self._improve_soon(link, 0)
 
     def closed(self, link: Link) -> None:
         """Forget a session."""
+        self._standings.pop(link, None)
+        improvement = self._improvements.pop(link, None)
+        if improvement is not None:
+            improvement.cancel()
         if self._links.get(link.path_token) is link:
             del self._links[link.path_token]
+
+    def changed(self, link: Link) -> None:
+        """Take note that a session has moved; where the peer wanted that, it stays there for a while."""
+        standing = self._standings.get(link)
+        if standing is not None:
+            standing.moved_at = link.now()
+            standing.held_until = link.now() + HOLD
+            if link not in self._rescues and link not in self._improvements:
+                self._improve_soon(link, 0)
 
     def joined(self, transport: asyncio.Transport, join: Join, leftover: bytes) -> None:
         """Give a connection to the session that it names; where there is none, it is closed."""
@@ -81,48 +140,138 @@ class PathKeeper:
         """Tell whether a session outlives its connection, and look for another one.
 
         Where the peer's system has closed it, the peer is gone; where the network failed, it may be reached otherwise.
+        Anybody on the way may reset a TCP connection, and a NAT does that to a host which has come from another
+        network: then every way is tried once. So it is right behind a move, of which the peer may not know yet.
         """
         if link.has_joinings:
             return True
-        if error is None or isinstance(error, ConnectionError):
+        standing = self._standings.get(link)
+        has_just_moved = standing is not None and link.now() - standing.moved_at < UNSETTLED
+        may_be_elsewhere = isinstance(error, ConnectionResetError) and (
+            link.method is ConnectionMethod.TCP or has_just_moved
+        )
+        if error is None or (isinstance(error, ConnectionError) and not may_be_elsewhere):
             return False
-        self.rescue(link)
+        if may_be_elsewhere and (self.dial is None or not self.ways(link)):
+            return False
+        self.rescue(link, once=may_be_elsewhere)
         return True
 
     # Moving
 
-    def rescue(self, link: Link) -> None:
-        """Look for another path to a peer whose path is dead, or may be."""
+    def rescue(self, link: Link, *, once: bool = False) -> None:
+        """Look for another path to a peer whose path is dead, or may be.
+
+        Args:
+            link: The session's link.
+            once: Whether the session ends where no way works the first time.
+        """
         if link not in self._rescues and self.dial is not None and link.can_move:
             self._rescues.add(link)
-            self._tasks.create(self._rescue(link), name="librats path rescue")
+            self._tasks.create(self._rescue(link, once=once), name="librats path rescue")
 
-    async def _rescue(self, link: Link) -> None:
+    async def _rescue(self, link: Link, *, once: bool) -> None:
         delay = RETRY_DELAY
+        was_direct = link.method is not ConnectionMethod.RELAY
+        before = self._standings[link].moved_at if link in self._standings else 0.0
         try:
-            while link.needs_path and not await self._move_anywhere(link):
+            while link.needs_path and not await self._move_anywhere(link, self.ways(link), lambda: link.needs_path):
+                if once and not link.has_joinings:
+                    link.give_up_waiting()
+                    break
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, MAX_RETRY_DELAY)
         finally:
             self._rescues.discard(link)
+        standing = self._standings.get(link)
+        if standing is None:
+            return
+        now = link.now()
+        if was_direct and standing.moved_at != before:  # whichever side has found the other path
+            standing.falls = standing.falls + 1 if now - before < STABLE else 1
+        standing.moved_at = standing.held_until = now
+        self._improve_soon(link, standing.falls)
 
-    async def _move_anywhere(self, link: Link) -> bool:
+    def _improve_soon(self, link: Link, skipped: int) -> None:
+        """See to it that a session leaves the relay when it can."""
+        if link not in self._standings or self.dial is None:
+            return
+        before = self._improvements.pop(link, None)
+        if before is not None:
+            before.cancel()
+        if link.method is ConnectionMethod.RELAY:
+            task = self._tasks.create(self._improve(link, skipped), name="librats path improvement")
+            self._improvements[link] = task
+
+    async def _improve(self, link: Link, skipped: int) -> None:
+        """Try to leave the relay for a direct way, the more seldom the longer that fails."""
+
+        def is_wanted() -> bool:
+            may_leave = self.policy is PathPolicy.AUTO and link.method is ConnectionMethod.RELAY
+            return may_leave and link.can_move and link.now() >= standing.held_until
+
+        standing = self._standings[link]
+        number = min(skipped, len(IMPROVEMENTS) - 1)
+        while link.can_move and link.method is ConnectionMethod.RELAY:
+            await asyncio.sleep(max(IMPROVEMENTS[number], standing.held_until - link.now()))
+            if is_wanted() and await self._move_anywhere(link, self._direct_ways(link), is_wanted):
+                standing.moved_at = link.now()
+                break
+            number = min(number + 1, len(IMPROVEMENTS) - 1)
+
+    async def move_by_hand(self, link: Link, ways: list[Way]) -> None:
+        """Go over to the first of several ways that works, and stay there for a while.
+
+        Raises:
+            HandshakeError: None of them leads to the peer.
+            PeerNotConnected: The session has ended, or stays on its path.
+        """
+        if self.dial is None or not link.can_move:
+            raise PeerNotConnected("the session has ended, or stays on its path")
+        problems: list[str] = []
+        if not ways or not await self._move_anywhere(link, ways, lambda: link.can_move, problems):
+            reason = "; ".join(problems) or "no address of the peer is known for that"
+            raise HandshakeError(f"the session stays where it is: {reason}")
+        standing = self._standings.get(link)
+        if standing is not None:
+            standing.moved_at = link.now()
+            standing.held_until = link.now() + HOLD
+            self._improve_soon(link, 0)
+
+    async def obey(self, policy: PathPolicy) -> list[Link]:
+        """Let sessions go only the ways that a policy names.
+
+        Returns:
+            The links that are on another way, and could not be moved.
+        """
+        self.policy = policy
+        links = [link for peer in self._peers.values() for link in peer.links]
+        wrong = [link for link in links if not self.allows(link.method)]
+        await asyncio.gather(*(self._move_anywhere(one, self.ways(one), lambda one=one: one.can_move) for one in wrong))  # type: ignore[misc]
+        if policy is PathPolicy.AUTO:
+            for link in self._standings:
+                self._improve_soon(link, 0)
+        return [link for link in wrong if not self.allows(link.method)]
+
+    async def _move_anywhere(
+        self, link: Link, ways: list[Way], is_wanted: Callable[[], bool], problems: list[str] | None = None
+    ) -> bool:
         """Try every way at about the same time; tell whether one of them worked."""
-        running: set[asyncio.Task[bool]] = set()
-        ways = self._candidates(link)
+        running: set[asyncio.Task[str]] = set()
+        waiting = list(reversed(ways))
         try:
-            while (ways or running) and link.needs_path:
-                if ways:
-                    way = ways.pop(0)
+            while (waiting or running) and is_wanted():
+                if waiting:
+                    way = waiting.pop()
                     task = asyncio.get_running_loop().create_task(self._tries(link, way), name=f"librats path {way[0]}")
                     running.add(task)
-                elif not running:
-                    break
                 done, running = await asyncio.wait(
-                    running, timeout=STAGGER if ways else None, return_when=asyncio.FIRST_COMPLETED
+                    running, timeout=STAGGER if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
-                if any(task.result() for task in done):
+                if any(task.result() == "" for task in done):
                     return True
+                if problems is not None:
+                    problems += (task.result() for task in done)
         finally:
             for task in running:
                 task.cancel()
@@ -130,12 +279,13 @@ class PathKeeper:
                 await asyncio.wait(running)
         return False
 
-    async def _tries(self, link: Link, way: Way) -> bool:
+    async def _tries(self, link: Link, way: Way) -> str:
+        """Try one way; return why it does not lead to the peer, or nothing."""
         try:
             await self.move(link, *way)
-        except (RatsError, OSError):
-            return False
-        return True
+        except (RatsError, OSError) as error:
+            return str(error) or type(error).__name__
+        return ""
 
     async def move(self, link: Link, address: Address, method: ConnectionMethod = ConnectionMethod.TCP) -> None:
         """Open a path to an address and go over to it.
@@ -156,24 +306,48 @@ class PathKeeper:
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
                 await self.dial(lambda: joining, address, method)
-                await joining.done
+                await asyncio.shield(joining.done)
         except TimeoutError:
-            joining.fail(f"no connection within {DIAL_TIMEOUT:g} s")
+            self._give_up(joining, f"no connection within {DIAL_TIMEOUT:g} s")
             raise HandshakeError(f"no path to {address} within {DIAL_TIMEOUT:g} s") from None
         except BaseException as error:
-            joining.fail(str(error) or type(error).__name__)
+            self._give_up(joining, str(error) or type(error).__name__)
             raise
         self.moved += 1
 
-    def _candidates(self, link: Link) -> list[Way]:
-        """How the peer may be reached, the way at hand last where it has stalled."""
+    @staticmethod
+    def _give_up(joining: Joining, reason: str) -> None:
+        """Let a path go, but not one that the peer may have moved to already: that has a clock of its own."""
+        if not joining.has_switched:
+            joining.fail(reason)
+
+    def ways(self, link: Link) -> list[Way]:
+        """How the peer may be reached as the policy has it, the way at hand last, where it has stalled."""
+        direct = self._direct_ways(link)
+        if ConnectionMethod.RELAY not in self.methods:
+            return direct
+        relayed = [(address, ConnectionMethod.RELAY) for address in self._addresses(link)]
+        if link.method is ConnectionMethod.RELAY:
+            return [*direct, *relayed]
+        mixed = (way for pair in zip_longest(relayed, direct[LEAD:]) for way in pair if way is not None)
+        return [*direct[:LEAD], *mixed]
+
+    def _direct_ways(self, link: Link) -> list[Way]:
+        if self.policy is PathPolicy.RELAY_ONLY:
+            return []
+        methods = sorted(self.direct_methods, key=lambda method: method is link.method)
+        return [(address, method) for address in self._addresses(link) for method in methods]
+
+    def _addresses(self, link: Link) -> list[Address]:
+        """Where the peer may be."""
         found = [] if link.dialed is None else [link.dialed]
         peer = self._peers.get(link.peer_id)
         if peer is not None and peer.hello is not None:
             for text in peer.hello.listen:
                 with contextlib.suppress(RatsError):
                     address = Address.parse(text)
-                    found.append(Address(link.address.host, address.port) if address.host in UNSPECIFIED else address)
-        addresses = list(dict.fromkeys(found))[:MAX_CANDIDATES]
-        methods = sorted(self.methods, key=lambda method: method is link.method)
-        return [(address, method) for address in addresses for method in methods]
+                    if address.host not in UNSPECIFIED:
+                        found.append(address)
+                    elif link.method is not ConnectionMethod.RELAY:
+                        found.append(Address(link.address.host, address.port))
+        return list(dict.fromkeys(found))[:MAX_CANDIDATES]

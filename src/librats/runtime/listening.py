@@ -36,12 +36,12 @@ class Listening:
         """Where it listens; ``0.0.0.0`` and ``::`` mean every interface."""
         if self._tcp is not None:
             return self._tcp.addresses
-        return self.udp.endpoint.local_addresses if self.udp is not None else []
+        return list(self.udp.endpoint.local_addresses) if self.udp is not None else []
 
     @property
     def port(self) -> int:
-        """The port."""
-        return self.addresses[0].port
+        """The port; 0 where nothing is listened on."""
+        return self.addresses[0].port if self.addresses else 0
 
     @property
     def takes_tcp(self) -> bool:
@@ -78,12 +78,14 @@ async def listen(
         factory: Makes the protocol of each connection.
         host: IP address; empty for every interface.
         port: 0 picks one that is free in both.
-        transports: ``"tcp"`` and ``"udp"``, or one of them.
+        transports: ``"tcp"`` and ``"udp"``, or one of them, or none.
         others: Called with datagrams that belong to no connection.
 
     Raises:
         ConfigError: The address is taken, not this machine's, or not an address at all.
     """
+    if not transports:
+        return Listening(None, None)
     if "tcp" not in transports:
         return Listening(None, await _open_udp(network, factory, host, port, others))
     tries_left = SAME_PORT_TRIES

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from librats._core.datagram import BatchSocket
 from librats._core.rudp import RudpTable
 from librats.runtime.rudp_transport import Happened, RudpTransport, error_of
-from librats.runtime.udp import DatagramEndpoint, Origin, Receive
-from librats.types import Address, Entropy
+from librats.runtime.udp import Origin, Receive
+from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
     from librats._core.rudp_stream import RudpStream
 
-__all__ = ["RudpPort"]
+__all__ = ["Carrier", "RudpPort"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
@@ -28,13 +28,39 @@ FIRST_BYTE_TIMEOUT = 5.0
 """Seconds after which a stream that somebody else has opened, and has sent nothing on, is given up."""
 
 
-class OpensDatagrams(Protocol):
-    """The part of a network that opens UDP ports."""
+class Carrier(Protocol):
+    """What streams need of that which carries their packets: a UDP port, or an allocation on a relay."""
 
-    async def open_datagram(
-        self, host: str = "", port: int = 0, *, receive: Receive, **options: Any
-    ) -> DatagramEndpoint:
-        """Open an endpoint for datagrams."""
+    @property
+    def local_address(self) -> Address:
+        """Where packets are sent to; the first of several."""
+
+    @property
+    def local_addresses(self) -> Sequence[Address]:
+        """All of them."""
+
+    @property
+    def is_closed(self) -> bool:
+        """True where nothing is carried any more."""
+
+    def set_dont_fragment(self, whole: bool) -> bool:
+        """Send in one IP packet or not at all, where that can be chosen."""
+
+    def transmit(self, table: RudpTable, now: float) -> bool:
+        """Send what streams have to say; False where there is no room now."""
+
+    async def wait_for_room(self) -> None:
+        """Wait until there is."""
+
+    def close(self) -> None:
+        """Carry nothing any more."""
+
+
+class OpensDatagrams(Protocol):
+    """The part of a network that opens what carries packets."""
+
+    async def open_datagram(self, host: str = "", port: int = 0, *, receive: Receive, **options: Any) -> Carrier:
+        """Open it; ``streams`` of the options takes what comes."""
 
 
 class RudpPort:
@@ -44,12 +70,24 @@ class RudpPort:
         accept: Makes the protocol of a stream that somebody else opens; None where nobody may.
         others: Called with what belongs to no stream; None drops it.
         entropy: Where numbers and secrets come from.
+        method: How peers are reached from here.
+        left: Called with a peer's address when no stream leads there any more.
         options: For the table; see :class:`~librats._core.rudp.RudpTable`.
     """
 
     def __init__(
-        self, accept: ProtocolFactory | None, others: Receive | None, *, entropy: Entropy, **options: Any
+        self,
+        accept: ProtocolFactory | None,
+        others: Receive | None,
+        *,
+        entropy: Entropy,
+        method: ConnectionMethod = ConnectionMethod.UDP,
+        left: Callable[[Address], object] | None = None,
+        **options: Any,
     ) -> None:
+        self.method = method
+        """How peers are reached from here."""
+        self._left = left
         self._loop = asyncio.get_running_loop()
         self._accept = accept
         self._others = others
@@ -57,7 +95,7 @@ class RudpPort:
         self._transports: dict[int, RudpTransport] = {}
         self._dials: dict[int, tuple[RudpStream, asyncio.Future[RudpStream]]] = {}
         self._silent: dict[int, tuple[RudpStream, float]] = {}
-        self._endpoint: DatagramEndpoint | None = None
+        self._endpoint: Carrier | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._sending: asyncio.Handle | None = None
@@ -85,7 +123,7 @@ class RudpPort:
             accept: Makes the protocol of a stream that somebody else opens.
             others: Called with what belongs to no stream.
             entropy: Where numbers and secrets come from.
-            options: For the table of streams.
+            options: For the port, and for the table of streams.
 
         Raises:
             ConfigError: The address is taken, not this machine's, or not an address at all.
@@ -96,7 +134,7 @@ class RudpPort:
         return made
 
     @property
-    def endpoint(self) -> DatagramEndpoint:
+    def endpoint(self) -> Carrier:
         """The UDP port, for whoever shares it."""
         if self._endpoint is None:
             raise RuntimeError("the port is not open")
@@ -164,6 +202,8 @@ class RudpPort:
     def forget(self, stream: RudpStream) -> None:
         """Tell nobody of a stream any more."""
         self._transports.pop(id(stream), None)
+        if self._left is not None and not any(one.leads_to(stream.address) for one in self._transports.values()):
+            self._left(stream.address)
 
     # Rounds
 
@@ -211,6 +251,8 @@ class RudpPort:
 
     def _incoming(self, stream: RudpStream, what: int) -> None:
         """Take a stream that somebody else has opened: it is worth a protocol once something has come on it."""
+        if id(stream) not in self._silent and not what & Happened.INCOMING:
+            return  # one that this side has let go in this very round
         if what & Happened.CLOSED:
             self._silent.pop(id(stream), None)
         elif stream.readable or stream.has_ended:

@@ -9,7 +9,7 @@ from collections import deque
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, cast
 
-from librats.types import Address
+from librats.types import Address, ConnectionMethod
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -95,6 +95,15 @@ class RudpTransport(asyncio.Transport):
         if name == "rudp" and self._stream is not None:
             return self._stream.statistics()
         return default
+
+    @property
+    def method(self) -> ConnectionMethod:
+        """How it leads to the peer."""
+        return self._port.method
+
+    def leads_to(self, address: Address) -> bool:
+        """Whether the peer is at that address."""
+        return self._peername == address
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Tell somebody else from now on."""
@@ -236,7 +245,8 @@ class RudpTransport(asyncio.Transport):
             self._loop.call_soon(self._tell_end, error)
 
     def _tell_end(self, error: OSError | None) -> None:
-        self._protocol.connection_lost(error)  # who that is may have changed since
+        """Tell whoever listens by now, which may be another one than when it ended."""
+        self._protocol.connection_lost(error)
 
     def happened(self, what: int) -> None:
         """Take what the table tells of the stream."""

@@ -30,7 +30,7 @@ JOIN_TIMEOUT = 5.0
 
 def method_of(transport: asyncio.BaseTransport) -> ConnectionMethod:
     """Return how a connection leads to the peer."""
-    return ConnectionMethod.UDP if isinstance(transport, RudpTransport) else ConnectionMethod.TCP
+    return transport.method if isinstance(transport, RudpTransport) else ConnectionMethod.TCP
 
 
 class LinkPaths(LinkState):
@@ -209,6 +209,12 @@ class LinkPaths(LinkState):
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
+
+    def give_up_waiting(self) -> None:
+        """End the session where its connection is gone: the peer is, too."""
+        if self._grace is not None:
+            self._stop_waiting_for_path()
+            self._connection_ended(None)
 
     def _no_path_came(self) -> None:
         self._grace = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Self
 
-from librats.config import TurnServer
 from librats.errors import ConfigError
+from librats.servers import TurnServer
 from librats.services.turn_keeping import TurnEvent, TurnKeeper
 from librats.turn.client_settings import ClientSettings
 from librats.types import Address
@@ -188,6 +188,11 @@ class TurnAllocation(TurnKeeper):
         if out and not FIRST_CHANNEL_BYTE <= out[0][0] <= LAST_CHANNEL_BYTE:
             self._pump()  # a permission or a channel is asked for
         return max(0, taken - unsent)
+
+    @property
+    def is_full(self) -> bool:
+        """True where the way to the server takes nothing more now."""
+        return not self.is_closed and self._path is not None and not self._path.has_room
 
     async def wait_for_room(self) -> None:
         """Wait until the way to the server takes more, after :meth:`send` found no room."""

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
-from librats.config import TurnCredentials, TurnServer
 from librats.errors import ClosedError, ConfigError, ConnectError, OperationTimeout, RatsError, UsageError
 from librats.runtime.network import current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tls import ClientTls, client_tls
+from librats.servers import TurnCredentials, TurnServer
 from librats.services.turn_paths import DatagramPath, ServerPath, StreamPath, problem_of
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.turn.client import TurnClient

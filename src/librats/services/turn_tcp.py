@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Self, cast
 
-from librats.config import TurnServer
 from librats.errors import ClosedError, ConfigError, ConnectError, OperationTimeout, RatsError
 from librats.runtime.tcp import ProtocolFactory
+from librats.servers import TurnServer
 from librats.services.turn import settings_for
 from librats.services.turn_keeping import TurnEvent, TurnKeeper, logger
 from librats.services.turn_paths import problem_of

@@ -116,7 +116,7 @@ class Session(MovingSession):
                 else:
                     work += frame[0] in WORK
                     self._take_frame(frame, now)
-            self._note_blocks(elicits=bool(frames), now=now)
+            self._note_blocks(elicits=bool(taken), now=now)
         except RemoteProtocolError as error:
             self.fail(Reason.PROTOCOL_ERROR, str(error))
             return

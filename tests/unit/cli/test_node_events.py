@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from librats import Address, Identity, IncomingRefused, PathChanged, PeerDiscovered, RatsClient
+from librats import Address, ConnectionMethod, Identity, IncomingRefused, PathChanged, PeerDiscovered, RatsClient
 from librats.cli.node import tell_events
 from librats.cli.output import Output
 
@@ -17,7 +17,7 @@ NEW, OLD = Address("192.0.2.7", 8081), Address("2001:db8::7", 8082)
 
 EVENTS = [
     (
-        PathChanged(PEER, OLD, NEW),
+        PathChanged(PEER, OLD, NEW, ConnectionMethod.UDP),
         {"event": "path", "peer_id": PEER.id, "address": "192.0.2.7:8081", "old_address": "[2001:db8::7]:8082"},
         "abababab is now at 192.0.2.7:8081, before at [2001:db8::7]:8082",
     ),

@@ -20,7 +20,7 @@ from librats.peers.manager import PeerManager
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Reason
-from librats.types import Address
+from librats.types import Address, ConnectionMethod
 
 _ports = count(1000)
 
@@ -46,6 +46,8 @@ class FakeLink:
     messages_in_order: int = 0
     speaks_librats2: bool = False
     own_id: str = ""
+    path_token: bytes = b""
+    method: ConnectionMethod = ConnectionMethod.TCP
     told: list[bytes] = field(default_factory=list)
     reason: tuple[str, str] = (Reason.LOST, "the connection was lost")
 

@@ -309,3 +309,17 @@ def test_a_challenge_has_to_be_answered() -> None:
     with pytest.raises(HandshakeError, match="did not answer"):
         answer.receive_data(call.data_to_send())
     assert not answer.is_proven
+
+
+def test_what_comes_through_the_buffer_is_acknowledged_in_time() -> None:
+    wire = Wire()
+    wire.sides[0].send_message(Kind.BYTES, b"n", b"hello")
+    data = wire.sides[0].data_to_send(now=0.0)
+    wire.sides[1].get_buffer(None)[: len(data)] = data
+    wire.sides[1].buffer_updated(len(data), now=0.0)
+    wire.now = 0.3
+    wire.sides[1].handle_timer(now=wire.now)
+    wire.flush(1)
+    wire.deliver(1)
+    wire.sides[0].handle_timer(now=2.0)
+    assert not wire.sides[0].is_stalled

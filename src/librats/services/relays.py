@@ -1,0 +1,321 @@
+"""Streams from relayed addresses: one allocation on each TURN server and address family, for all peers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from librats.config import NatTraversalConfig
+from librats.errors import ClosedError, RatsError, TurnError
+from librats.runtime.rudp import RudpPort
+from librats.runtime.rudp_transport import RudpTransport
+from librats.runtime.tasks import TaskSet
+from librats.runtime.udp import Receive, Streams
+from librats.servers import TurnServer
+from librats.services.turn import TurnAllocation
+from librats.services.turn_keeping import TurnEvent
+from librats.turn.allocation_events import TurnAllocated
+from librats.types import Address, ConnectionMethod, Entropy
+
+if TYPE_CHECKING:
+    from librats._core.rudp import RudpTable
+
+__all__ = ["Relays"]
+
+logger = logging.getLogger("librats.relays")
+
+MAX_DATAGRAM = 1220
+"""Bytes of a stream's packet: with what TURN puts around it, it still fits into the least MTU of IPv6, 1280 bytes."""
+
+CLOSING_TIME = 0.5
+"""Seconds that a server has to confirm the end of an allocation."""
+
+SUSPECT_AFTER = 1.5
+"""Seconds without success from which on another server goes first the next time."""
+
+Accept = Callable[[], asyncio.BaseProtocol]
+Way = tuple[int, str]
+"""Number of a server, and the address family."""
+
+
+class RelayedCarrier:
+    """An allocation as that which carries the packets of streams.
+
+    Args:
+        streams: Who takes what comes.
+    """
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._unsent: list[tuple[bytes, Address]] = []
+        self.is_closed = False
+        self.allocation: TurnAllocation
+
+    def receive(self, batch: list[tuple[bytes, Address]]) -> None:
+        """Take what peers have sent."""
+        if not self.is_closed:
+            self._streams.receive(batch)
+
+    @property
+    def local_address(self) -> Address:
+        """The relayed address."""
+        return self.allocation.relayed_address
+
+    @property
+    def local_addresses(self) -> Sequence[Address]:
+        """All of them."""
+        return self.allocation.relayed_addresses
+
+    def set_dont_fragment(self, whole: bool) -> bool:
+        """Tell that it cannot be chosen: packets are short enough anyway."""
+        return False
+
+    def transmit(self, table: RudpTable, now: float) -> bool:
+        """Send what streams have to say; in a gap it is lost, as any datagram may be."""
+        while True:
+            items, self._unsent = self._unsent or table.transmit(now), []
+            if not items:
+                return True
+            if self.allocation.is_full:
+                self._unsent = items
+                return False
+            self.allocation.send_many(items)
+
+    async def wait_for_room(self) -> None:
+        """Wait until the way to the server takes more."""
+        await self.allocation.wait_for_room()
+
+    def close(self) -> None:
+        """Carry nothing any more."""
+        self.is_closed = True
+
+
+class Relays:
+    """The TURN servers of one client, and its allocations on them.
+
+    An allocation is made when it is needed first, and lives until the end. Whoever has an allocation on the same
+    server may open streams to it, where the server lets whole hosts in.
+
+    Args:
+        settings: The configuration.
+        tasks: Owner of the tasks in which allocations are made.
+    """
+
+    def __init__(self, settings: Callable[[], NatTraversalConfig], tasks: TaskSet) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._opening: dict[Way, asyncio.Task[RudpPort | RatsError]] = {}
+        self._open: dict[Way, tuple[RudpPort, TurnAllocation]] = {}
+        self._failed: dict[int, None] = {}
+        self._closed = False
+        self._accept: Accept | None = None
+        self._entropy: Entropy
+        self._changed: Callable[[], object] = lambda: None
+
+    def start(self, accept: Accept, entropy: Entropy, changed: Callable[[], object]) -> None:
+        """Make allocations from now on where they are needed.
+
+        Args:
+            accept: Makes the protocol of a stream that a peer opens.
+            entropy: Where numbers and secrets come from.
+            changed: Called when the relayed addresses are others than before.
+        """
+        self._accept, self._entropy, self._changed = accept, entropy, changed
+        self._closed = False
+
+    @property
+    def servers(self) -> tuple[TurnServer, ...]:
+        """The servers, as configured."""
+        return self._settings().turn_servers
+
+    @property
+    def addresses(self) -> list[Address]:
+        """The relayed addresses there are now."""
+        return [address for _, allocation in self._open.values() for address in allocation.relayed_addresses]
+
+    async def open(self, family: str = "ipv4") -> RudpPort:
+        """Make an allocation on the first server that gives one, or use that which is there.
+
+        Args:
+            family: ``"ipv4"`` or ``"ipv6"``.
+
+        Raises:
+            TurnError: The last of the servers refuses.
+            ConnectError: It cannot be reached.
+            OperationTimeout: It does not answer.
+            ClosedError: The client is stopped.
+        """
+        number, port = await self._open_first(family)
+        logger.debug("streams over %s, server %d", port.endpoint.local_address, number)
+        return port
+
+    async def _open_first(self, family: str) -> tuple[int, RudpPort]:
+        error: RatsError = ClosedError("no TURN server is configured")
+        # One that has failed is asked after those that have not.
+        for number in sorted(range(len(self.servers)), key=self._failed_before):
+            try:
+                return number, await self._port((number, family))
+            except RatsError as problem:
+                self._note_failure(number)
+                error = problem
+        raise error
+
+    def _failed_before(self, number: int) -> int:
+        return list(self._failed).index(number) + 1 if number in self._failed else 0
+
+    def _note_failure(self, number: int) -> None:
+        self._failed.pop(number, None)
+        self._failed[number] = None
+
+    async def _port(self, way: Way) -> RudpPort:
+        if way in self._open:
+            return self._open[way][0]
+        if self._closed or self._accept is None:
+            raise ClosedError("the client is stopped")
+        task = self._opening.get(way)
+        if task is None:
+            task = self._opening[way] = self._tasks.create(self._try_to_allocate(way), name="librats TURN allocation")
+            task.add_done_callback(lambda _: self._opening.pop(way, None))
+        try:
+            made = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise ClosedError("the client is stopped") from None
+            raise
+        if isinstance(made, RatsError):
+            raise made
+        return made
+
+    async def _try_to_allocate(self, way: Way) -> RudpPort | RatsError:
+        try:
+            return await self._allocate(way)
+        except RatsError as error:  # told to those who wait
+            logger.debug("no relayed address from %r: %s", self.servers[way[0]], error)
+            return error
+
+    async def _allocate(self, way: Way) -> RudpPort:
+        number, family = way
+        carriers: list[RelayedCarrier] = []
+
+        class Opener:
+            """Makes the allocation where a network would open a port."""
+
+            @staticmethod
+            async def open_datagram(host: str = "", port: int = 0, *, receive: Receive, **options: Any) -> Any:
+                carrier = RelayedCarrier(options["streams"])
+                carriers.append(carrier)
+                carrier.allocation = await TurnAllocation.open(
+                    self.servers[number],
+                    receive=carrier.receive,
+                    on_event=self._on_event,
+                    family=family,
+                    timeout=self._settings().turn_allocation_timeout,
+                )
+                return carrier
+
+        def left(address: Address) -> None:
+            allocation = carriers[0].allocation
+            allocation.drop_channel(address)
+            if address.host not in {relayed.host for relayed in allocation.relayed_addresses}:
+                allocation.drop_permission(address)
+
+        port = await RudpPort.open(
+            Opener,
+            "",
+            0,
+            accept=self._accept,
+            entropy=self._entropy,
+            method=ConnectionMethod.RELAY,
+            left=left,
+            max_datagram=MAX_DATAGRAM,
+        )
+        allocation = carriers[0].allocation
+        try:
+            await self._let_neighbours_in(allocation)
+        except BaseException:
+            await allocation.close()
+            raise
+        self._open[way] = (port, allocation)
+        self._failed.pop(number, None)
+        self._changed()
+        return port
+
+    @staticmethod
+    async def _let_neighbours_in(allocation: TurnAllocation) -> None:
+        """Let others on the same server dial us, where it allows that."""
+        with contextlib.suppress(TurnError):
+            await allocation.create_permission(*(address.host for address in allocation.relayed_addresses))
+
+    def _on_event(self, event: TurnEvent) -> None:
+        if isinstance(event, TurnAllocated) and event.again:
+            for _, allocation in self._open.values():
+                if allocation.relayed_addresses == event.relayed:
+                    self._tasks.create(self._let_neighbours_in(allocation), name="librats TURN permission")
+            self._changed()
+
+    async def permit(self, address: Address) -> None:
+        """Let whoever is at an IP address open streams to our relayed addresses.
+
+        Args:
+            address: Port 0 stands for every port; servers take none but their own ports on themselves.
+
+        Raises:
+            TurnError: A server forbids it.
+            ClosedError: There is no relayed address, or not any more.
+            UsageError: That is no IP address.
+        """
+        if not self._open:
+            raise ClosedError("there is no relayed address")
+        for _, allocation in list(self._open.values()):
+            if address.port:
+                await allocation.bind_channel(address)
+            else:
+                await allocation.create_permission(address.host)
+
+    async def dial(self, factory: Callable[[], asyncio.BaseProtocol], address: Address) -> RudpTransport:
+        """Open a stream from a relayed address, and give it to a protocol.
+
+        Args:
+            factory: Makes the protocol, once the stream is there.
+            address: IP address and UDP port of the peer.
+
+        Raises:
+            OSError: The peer refused, or did not answer.
+            RatsError: There is no allocation to be had, or the server forbids the peer.
+        """
+        number, port = await self._open_first("ipv6" if ":" in address.host else "ipv4")
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            await self._allocation(port).bind_channel(address)
+            return await port.dial(factory, address)
+        except BaseException:
+            if loop.time() - begun > SUSPECT_AFTER:
+                self._note_failure(number)
+            raise
+
+    def _allocation(self, port: RudpPort) -> TurnAllocation:
+        for each, allocation in self._open.values():
+            if each is port:
+                return allocation
+        raise ClosedError("the client is stopped")
+
+    async def close(self) -> None:
+        """Give every allocation back, and let everything go. Idempotent."""
+        self._closed = True
+        for task in list(self._opening.values()):
+            task.cancel()
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        held, self._open = list(self._open.values()), {}
+        for port, _ in held:
+            await port.close()
+        await asyncio.gather(*(self._give_back(allocation) for _, allocation in held))
+
+    @staticmethod
+    async def _give_back(allocation: TurnAllocation) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_TIME):
+                await allocation.close()
