@@ -27,6 +27,12 @@ DIAL_WAIT = 0.5
 FIRST_BYTE_TIMEOUT = 5.0
 """Seconds after which a stream that somebody else has opened, and has sent nothing on, is given up."""
 
+BUFFER_SIZE = 4 << 20
+"""Bytes that are asked of the kernel for each direction: as much as the window of a stream grows to."""
+
+BIG_BATCH = 4
+"""From so many packets on they are acknowledged before they are worked on."""
+
 
 class OpensDatagrams(Protocol):
     """The part of a network that opens UDP ports."""
@@ -91,7 +97,9 @@ class RudpPort:
             ConfigError: The address is taken, not this machine's, or not an address at all.
         """
         made = cls(accept, others, entropy=entropy, **options)
-        made._endpoint = await network.open_datagram(host, port, receive=made._foreign, streams=made)
+        made._endpoint = await network.open_datagram(
+            host, port, receive=made._foreign, streams=made, buffer_size=BUFFER_SIZE
+        )
         made._endpoint.set_dont_fragment(True)
         return made
 
@@ -170,18 +178,25 @@ class RudpPort:
     def receive(self, items: list[tuple[bytes, Any]]) -> list[tuple[bytes, Any]]:
         """Take of what has come what belongs to streams, and return the rest."""
         others = self._table.receive(items, self._loop.time())
-        self._round()
+        self._came(len(items) - len(others))
         return others
 
     def receive_from(self, batches: BatchSocket, family: int) -> list[tuple[bytes, Any]]:
         """Receive from the socket of a family, without an object for what belongs to streams."""
+        before = batches.received
         others = self._table.receive_from(batches, family, self._loop.time())
-        self._round()
+        self._came(batches.received - before)
         return others
 
     def _round(self) -> None:
         self._tell_events()
         self._send()
+
+    def _came(self, packets: int) -> None:
+        """Go through what has come; the peers of a big batch can go on sending while it is worked on."""
+        if packets >= BIG_BATCH:
+            self._send()
+        self._round()
 
     def _foreign(self, batch: list[tuple[bytes, Origin]]) -> None:
         if self._others is not None:
@@ -238,8 +253,17 @@ class RudpPort:
         elif what & Happened.OPEN:
             done.set_result(stream)
 
+    def send_now(self, *, in_round: bool = False) -> None:
+        """Send what streams have to say.
+
+        Args:
+            in_round: Whether to do that within a round, too, which does it at its end anyhow.
+        """
+        if in_round or not self._in_round:
+            self._send()
+
     def send_soon(self) -> None:
-        """Send what streams have to say: now, or when the round at hand is over."""
+        """Send what streams have to say in the next turn of the loop, or when the round at hand is over."""
         if not self._in_round and self._sending is None:
             self._sending = self._loop.call_soon(self._send_now)
 

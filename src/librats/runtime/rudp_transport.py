@@ -22,6 +22,9 @@ __all__ = ["Happened", "RudpTransport"]
 HIGH_WATER = 64 * 1024
 READ_SIZE = 256 * 1024
 
+SEND_SIZE = 128 * 1024
+"""Bytes written from which on they leave at once, whatever else is going on."""
+
 
 class Happened(IntFlag):
     """What a table tells of a stream."""
@@ -71,6 +74,7 @@ class RudpTransport(asyncio.Transport):
         self._peername: Address = stream.address
         self._waiting: deque[memoryview] = deque()
         self._backlog = 0
+        self._unsent = 0
         self._high, self._low = HIGH_WATER, HIGH_WATER // 4
         self._protocol_paused = False
         self._reads = True
@@ -176,7 +180,13 @@ class RudpTransport(asyncio.Transport):
             if self._backlog > self._high and not self._protocol_paused:
                 self._protocol_paused = True
                 self._protocol.pause_writing()
-        self._port.send_soon()
+        self._unsent += taken
+        if self._unsent >= SEND_SIZE:
+            # The peer has something to work on while more is made.
+            self._unsent = 0
+            self._port.send_now(in_round=True)
+        else:
+            self._port.send_now()
 
     def _write_waiting(self) -> None:
         stream = self._stream
