@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from collections import deque
+from collections.abc import Callable
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,6 +82,7 @@ class RudpTransport(asyncio.Transport):
         self._closing = False
         self._finishes = False
         self._ended = False
+        self._take_datagrams: Callable[[list[bytes]], object] | None = None
         self._protocol: asyncio.BaseProtocol
         self.set_protocol(protocol)
 
@@ -119,6 +121,29 @@ class RudpTransport(asyncio.Transport):
         if stream is not None and stream.is_extended and not stream.is_closed:
             stream.set_key(sending, receiving, self._loop.time())
             self._port.send_soon()
+
+    # Datagrams
+
+    @property
+    def max_datagram(self) -> int:
+        """Bytes of the longest datagram that the way carries, as far as it is known; 0 where the peer takes none."""
+        return self._stream.max_datagram if self._stream is not None else 0
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Send bytes beside the stream, which may get lost.
+
+        Returns:
+            False where they are too long, or too many wait already: then they are lost.
+        """
+        stream = self._stream
+        if stream is None or self._closing or not stream.send_datagram(data):
+            return False
+        self._port.send_now()
+        return True
+
+    def on_datagrams(self, take: Callable[[list[bytes]], object]) -> None:
+        """Hand what comes beside the stream to somebody; what comes before is lost."""
+        self._take_datagrams = take
 
     # Reading
 
@@ -252,6 +277,10 @@ class RudpTransport(asyncio.Transport):
             return
         if what & Happened.MOVED:
             self._peername = stream.address
+        if what & Happened.DATAGRAM:
+            datagrams = stream.take_datagrams()
+            if self._take_datagrams is not None and not self._closing:
+                self._take_datagrams(datagrams)
         if what & (Happened.READABLE | Happened.END):
             self._read()
         if what & Happened.WRITABLE:
