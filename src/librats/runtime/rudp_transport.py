@@ -7,7 +7,6 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable
-from enum import IntFlag
 from typing import TYPE_CHECKING, Any, cast
 
 from librats.types import Address
@@ -27,8 +26,8 @@ SEND_SIZE = 128 * 1024
 """Bytes written from which on they leave at once, whatever else is going on."""
 
 
-class Happened(IntFlag):
-    """What a table tells of a stream."""
+class Happened:
+    """Bits of what a table tells of a stream: plain numbers, for they are looked at with each packet."""
 
     INCOMING = 1
     OPEN = 2
