@@ -154,7 +154,12 @@ class RudpTransport(asyncio.Transport):
         """Go on handing bytes to the protocol."""
         if not self._reads:
             self._reads = True
-            self._loop.call_soon(self._read)
+            self._loop.call_soon(self.read_on)
+
+    def read_on(self) -> None:
+        """Hand on what waits, outside of a round of the port."""
+        self._read()
+        self._port.send_soon()  # what was read makes room at the peer
 
     def is_reading(self) -> bool:
         """Whether bytes are handed to the protocol."""
@@ -173,7 +178,6 @@ class RudpTransport(asyncio.Transport):
             self._ended = True
             if not cast("asyncio.Protocol", self._protocol).eof_received():
                 self.close()
-        self._port.send_soon()  # what was read makes room at the peer
 
     # Writing
 
@@ -195,7 +199,7 @@ class RudpTransport(asyncio.Transport):
         stream = self._stream
         if stream is None or self._finishes or self._closing:
             return
-        view = memoryview(data).cast("B")
+        view = data if type(data) is bytes else memoryview(data).cast("B")
         taken = 0 if self._waiting else stream.write(view)
         if taken < len(view):
             # What is not taken yet must stay as it is, whatever the caller does with its buffer.
