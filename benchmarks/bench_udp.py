@@ -10,7 +10,7 @@ from benchmarks.conftest import Stage
 from benchmarks.rivals.sodium import SodiumProgram
 
 from librats.cli.measuring.bulk import bulk_rate
-from librats.cli.measuring.contest import Contender, Contest, at_least, at_most
+from librats.cli.measuring.contest import Contender, Contest, Sample, at_least, at_most
 from librats.cli.measuring.idling import idle_peers
 from librats.cli.measuring.messages import message_rate
 from librats.cli.measuring.requests import request_time
@@ -63,10 +63,11 @@ def bench_request_and_reply_over_udp(stage: Stage) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds at the moment")
 def bench_idle_peers_over_udp(stage: Stage) -> None:
     peers = stage.scaled(IDLE)
-    contenders = [
-        Contender(name, lambda transport=transport: idle_peers(f"{ENDS}.idling:librats", peers, transport=transport).each)
-        for name, transport in ((OVER_UDP, "udp"), (OVER_TCP, "tcp"))
-    ]
+
+    def measure(transport: str) -> Sample:
+        return idle_peers(f"{ENDS}.idling:librats", peers, transport=transport).each
+
+    contenders = [Contender(OVER_UDP, partial(measure, "udp")), Contender(OVER_TCP, partial(measure, "tcp"))]
     contest = Contest(f"a further idle peer of {peers}, over UDP", "KiB", contenders, more_is_better=False)
     stage.hold(contest, 1)
     stage.show(contest.beside(OVER_TCP, name=OVER_UDP), contest.alone(at_most(60), name=OVER_UDP))

@@ -39,6 +39,10 @@ class Happened:
     DATAGRAM = 128
 
 
+TO_READ = Happened.READABLE | Happened.END
+TO_WRITE = Happened.WRITABLE
+BESIDE = Happened.MOVED | Happened.DATAGRAM
+
 CAUSES = {
     2: (ConnectionResetError, errno.ECONNRESET),
     3: (ConnectionRefusedError, errno.ECONNREFUSED),
@@ -104,7 +108,7 @@ class RudpTransport(asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Tell somebody else from now on."""
         self._protocol = protocol
-        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
+        self._buffered = protocol if isinstance(protocol, asyncio.BufferedProtocol) else None
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return who hears of everything."""
@@ -168,8 +172,8 @@ class RudpTransport(asyncio.Transport):
     def _read(self) -> None:
         stream = self._stream
         while stream is not None and self._reads and not self._closing and stream.readable:
-            if self._buffered:
-                buffered = cast("asyncio.BufferedProtocol", self._protocol)
+            buffered = self._buffered
+            if buffered is not None:
                 buffered.buffer_updated(stream.read_into(buffered.get_buffer(READ_SIZE)))
             else:
                 cast("asyncio.Protocol", self._protocol).data_received(stream.take(READ_SIZE))
@@ -273,20 +277,24 @@ class RudpTransport(asyncio.Transport):
             self._port.forget(stream)
             self._loop.call_soon(self._protocol.connection_lost, error)
 
-    def happened(self, what: int) -> None:
-        """Take what the table tells of the stream."""
-        stream = self._stream
-        if stream is None:
-            return
+    def _beside(self, stream: RudpStream, what: int) -> None:
         if what & Happened.MOVED:
             self._peername = stream.address
         if what & Happened.DATAGRAM:
             datagrams = stream.take_datagrams()
             if self._take_datagrams is not None and not self._closing:
                 self._take_datagrams(datagrams)
-        if what & (Happened.READABLE | Happened.END):
+
+    def happened(self, what: int) -> None:
+        """Take what the table tells of the stream."""
+        stream = self._stream
+        if stream is None:
+            return
+        if what & BESIDE:
+            self._beside(stream, what)
+        if what & TO_READ:
             self._read()
-        if what & Happened.WRITABLE:
+        if what & TO_WRITE and (self._waiting or self._finishes):
             self._write_waiting()
         if what & Happened.CLOSED and self._stream is not None:
             self._read()

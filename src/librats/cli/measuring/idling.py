@@ -51,10 +51,14 @@ def idle_peers(ends: str, peers: int, *, transport: str = "tcp") -> IdlePeers:
     share = peers // DIALLING_PROCESSES
     counts = [share] * (DIALLING_PROCESSES - 1) + [peers - share * (DIALLING_PROCESSES - 1)]
     with contextlib.ExitStack() as running:
-        receiver = running.enter_context(started(end_command(f"{ends}_receiver", {"peers": peers, "transport": transport})))
+        receiver = running.enter_context(
+            started(end_command(f"{ends}_receiver", {"peers": peers, "transport": transport}))
+        )
         port = told_by(receiver)["port"]
         for count in counts:
-            running.enter_context(started([*end_command(f"{ends}_sender", {"peers": count, "transport": transport}), str(port)]))
+            running.enter_context(
+                started([*end_command(f"{ends}_sender", {"peers": count, "transport": transport}), str(port)])
+            )
         return IdlePeers(told_by(receiver))
 
 
