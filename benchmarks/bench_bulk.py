@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks.conftest import Stage
-from benchmarks.rivals.tcp_sodium import TcpSodium
+from benchmarks.rivals.sodium import SodiumProgram
 
 from librats.cli.measuring.bulk import BLOCK, bulk_rate, run_bulk
 from librats.cli.measuring.contest import Contender, Contest, Sample, at_least, at_most
@@ -24,7 +24,7 @@ ROUNDS = 5
 
 def bench_bulk(stage: Stage) -> None:
     blocks = stage.scaled(SIZE)
-    program = TcpSodium.build()
+    program = SodiumProgram.build("TCP")
     contenders = [
         Contender("librats", partial(bulk_rate, OURS, blocks)),
         Contender(SODIUM, partial(bulk_rate, OURS, blocks, environment={"LIBRATS_AEAD": "libsodium"})),

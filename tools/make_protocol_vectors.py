@@ -168,6 +168,33 @@ def third_output(chaining_key: bytes) -> bytes:
     return output
 
 
+def datagram_cases(secret: bytes) -> list[Fields]:
+    """Seal a datagram in each direction of a path."""
+    cases = []
+    for sender, direction, epoch, counter, kind, payload in (
+        ("initiator", 0, 0, 0, 1, b"position 7"),
+        ("responder", 1, 0, 0, 1, b""),
+        ("initiator", 0, 2, 1 << 40, 1, bytes(range(200))),
+        ("responder", 1, 7, 5, 2, "später".encode()),
+    ):
+        label = b"librats datagram key" + struct.pack(">IB", epoch, direction)
+        key = hmac.digest(secret, label, "sha256")
+        sealed = ChaCha20Poly1305(key).encrypt(struct.pack("<IQ", 0, counter), bytes([kind]) + payload, b"")
+        cases.append(
+            {
+                "id": f"epoch-{epoch}-from-the-{sender}",
+                "sender": sender,
+                "epoch": epoch,
+                "counter": counter,
+                "kind": kind,
+                "key": key.hex(),
+                "payload": payload.hex(),
+                "datagram": (struct.pack(">Q", counter) + sealed).hex(),
+            }
+        )
+    return cases
+
+
 def path_cases(secret: bytes) -> list[Fields]:
     """Open a path from each side, as the first that this side opens."""
     token = hmac.digest(secret, b"librats path token", "sha256")[:8]
@@ -511,6 +538,11 @@ def make_sets() -> dict[str, Fields]:
             "source": SOURCE,
             "secret": handshake[0]["path_secret"],
             "cases": path_cases(bytes.fromhex(handshake[0]["path_secret"])),
+        },
+        "datagrams": {
+            "source": SOURCE,
+            "secret": handshake[0]["path_secret"],
+            "cases": datagram_cases(bytes.fromhex(handshake[0]["path_secret"])),
         },
         "successions": {"source": SOURCE, "cases": succession_cases()},
     }

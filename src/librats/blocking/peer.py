@@ -87,6 +87,11 @@ class Peer:
         return self._get(lambda peer: peer.rtt)
 
     @property
+    def max_datagram(self) -> int:
+        """Bytes of the longest datagram that travels by itself; see :attr:`librats.Peer.max_datagram`."""
+        return self._get(lambda peer: peer.max_datagram)
+
+    @property
     def stats(self) -> PeerStats:
         """Counters since the peer connected."""
         return self._get(lambda peer: peer.stats)

@@ -121,6 +121,14 @@ class Peer:
         return self._link.session.round_trip.smoothed
 
     @property
+    def max_datagram(self) -> int:
+        """Bytes of the longest :meth:`send_datagram` that travels by itself on the path at hand; it grows and shrinks.
+
+        0 where none does: over TCP.
+        """
+        return self._link.max_datagram
+
+    @property
     def stats(self) -> PeerStats:
         """Counters since the peer connected."""
         sums = list(self._gone_counters)
@@ -323,7 +331,10 @@ class Peer:
         return link, None if deadline is None else max(0.0, deadline - link.now())
 
     def send_datagram(self, data: Any) -> None:
-        """Send bytes that may get lost or arrive out of order; over TCP they travel with the stream and do not.
+        """Send bytes that may get lost or arrive out of order; none arrives twice.
+
+        That is what happens over UDP, to those of at most :attr:`max_datagram` bytes. Longer ones, and all of them over
+        TCP, travel with everything else, reliably and ahead of what waits. Where none could leave soon it is dropped.
 
         Args:
             data: Any contiguous buffer of at most 65,000 bytes.
@@ -335,10 +346,7 @@ class Peer:
         payload = as_buffer(data)
         if len(payload) > MAX_DATAGRAM:
             raise UsageError(f"a datagram has at most {MAX_DATAGRAM} bytes, not {len(payload)}")
-        link = self._open_link()
-        if link.has_room_for_datagram:
-            link.session.send_datagram(Kind.BYTES, payload)
-            link.request_flush()
+        self._open_link().send_datagram(payload)
 
     async def open_stream(self, protocol: str) -> Stream:
         """Open a stream and wait until the peer has agreed to it.

@@ -27,6 +27,12 @@ DIAL_WAIT = 0.5
 FIRST_BYTE_TIMEOUT = 5.0
 """Seconds after which a stream that somebody else has opened, and has sent nothing on, is given up."""
 
+BUFFER_SIZE = 4 << 20
+"""Bytes that are asked of the kernel for each direction: as much as the window of a stream grows to."""
+
+BIG_BATCH = 4
+"""From so many packets on they are acknowledged before they are worked on."""
+
 
 class Carrier(Protocol):
     """What streams need of that which carries their packets: a UDP port, or an allocation on a relay."""
@@ -129,7 +135,9 @@ class RudpPort:
             ConfigError: The address is taken, not this machine's, or not an address at all.
         """
         made = cls(accept, others, entropy=entropy, **options)
-        made._endpoint = await network.open_datagram(host, port, receive=made._foreign, streams=made)
+        made._endpoint = await network.open_datagram(
+            host, port, receive=made._foreign, streams=made, buffer_size=BUFFER_SIZE
+        )
         made._endpoint.set_dont_fragment(True)
         return made
 
@@ -196,7 +204,7 @@ class RudpPort:
         self._transports[id(stream)] = transport
         protocol.connection_made(transport)
         if stream.readable or stream.has_ended:
-            self._loop.call_soon(transport.happened, int(Happened.READABLE))
+            self._loop.call_soon(transport.read_on)
         return transport
 
     def forget(self, stream: RudpStream) -> None:
@@ -209,19 +217,28 @@ class RudpPort:
 
     def receive(self, items: list[tuple[bytes, Any]]) -> list[tuple[bytes, Any]]:
         """Take of what has come what belongs to streams, and return the rest."""
-        others = self._table.receive(items, self._loop.time())
-        self._round()
+        now = self._loop.time()
+        others = self._table.receive(items, now)
+        if len(items) - len(others) >= BIG_BATCH:
+            self._send(now)
+        self._tell_events()
+        self._send(now)
         return others
 
     def receive_from(self, batches: BatchSocket, family: int) -> list[tuple[bytes, Any]]:
         """Receive from the socket of a family, without an object for what belongs to streams."""
-        others = self._table.receive_from(batches, family, self._loop.time())
-        self._round()
+        now = self._loop.time()
+        before = batches.received
+        others = self._table.receive_from(batches, family, now)
+        if batches.received - before >= BIG_BATCH:
+            self._send(now)
+        self._tell_events()
+        self._send(now)
         return others
 
     def _round(self) -> None:
         self._tell_events()
-        self._send()
+        self._send(self._loop.time())
 
     def _foreign(self, batch: list[tuple[bytes, Origin]]) -> None:
         if self._others is not None:
@@ -233,7 +250,10 @@ class RudpPort:
             for stream, what in self._table.events():
                 transport = self._transports.get(id(stream))
                 if transport is not None:
-                    self._tell(transport, what)
+                    try:
+                        transport.happened(what)
+                    except Exception as error:  # of the protocol's; as with every transport of asyncio it ends there
+                        self._protocol_failed(transport, error)
                 elif id(stream) in self._dials:
                     self._dial_answered(stream, what)
                 else:
@@ -241,13 +261,10 @@ class RudpPort:
         finally:
             self._in_round = False
 
-    def _tell(self, transport: RudpTransport, what: int) -> None:
-        try:
-            transport.happened(what)
-        except Exception as error:  # of the protocol's; as with every transport of asyncio it ends the connection
-            context = {"message": "a protocol over UDP failed", "exception": error, "transport": transport}
-            self._loop.call_exception_handler(context)
-            transport.abort()
+    def _protocol_failed(self, transport: RudpTransport, error: Exception) -> None:
+        context = {"message": "a protocol over UDP failed", "exception": error, "transport": transport}
+        self._loop.call_exception_handler(context)
+        transport.abort()
 
     def _incoming(self, stream: RudpStream, what: int) -> None:
         """Take a stream that somebody else has opened: it is worth a protocol once something has come on it."""
@@ -280,8 +297,17 @@ class RudpPort:
         elif what & Happened.OPEN:
             done.set_result(stream)
 
+    def send_now(self, *, in_round: bool = False) -> None:
+        """Send what streams have to say.
+
+        Args:
+            in_round: Whether to do that within a round, too, which does it at its end anyhow.
+        """
+        if in_round or not self._in_round:
+            self._send(self._loop.time())
+
     def send_soon(self) -> None:
-        """Send what streams have to say: now, or when the round at hand is over."""
+        """Send what streams have to say in the next turn of the loop, or when the round at hand is over."""
         if not self._in_round and self._sending is None:
             self._sending = self._loop.call_soon(self._send_now)
 
@@ -289,11 +315,11 @@ class RudpPort:
         self._sending = None
         self._round()
 
-    def _send(self) -> None:
+    def _send(self, now: float) -> None:
         endpoint = self._endpoint
         if endpoint is None or endpoint.is_closed or self._waits_for_room:
             return
-        if not endpoint.transmit(self._table, self._loop.time()):
+        if not endpoint.transmit(self._table, now):
             self._waits_for_room = True
             self._loop.create_task(self._send_when_there_is_room(), name="librats UDP room")
         self._arm_timer()
@@ -301,7 +327,7 @@ class RudpPort:
     async def _send_when_there_is_room(self) -> None:
         await self.endpoint.wait_for_room()
         self._waits_for_room = False
-        self._send()
+        self._send(self._loop.time())
 
     def _arm_timer(self) -> None:
         due = self._table.next_timer()
@@ -334,7 +360,7 @@ class RudpPort:
                 done.set_exception(ConnectionAbortedError())
         self._silent.clear()
         self._table.reset_all()
-        self._send()
+        self._send(self._loop.time())
         for handle in (self._timer, self._sending):
             if handle is not None:
                 handle.cancel()

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 from collections import deque
-from enum import IntFlag
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from librats.types import Address, ConnectionMethod
@@ -22,9 +22,12 @@ __all__ = ["Happened", "RudpTransport"]
 HIGH_WATER = 64 * 1024
 READ_SIZE = 256 * 1024
 
+SEND_SIZE = 128 * 1024
+"""Bytes written from which on they leave at once, whatever else is going on."""
 
-class Happened(IntFlag):
-    """What a table tells of a stream."""
+
+class Happened:
+    """Bits of what a table tells of a stream: plain numbers, for they are looked at with each packet."""
 
     INCOMING = 1
     OPEN = 2
@@ -35,6 +38,10 @@ class Happened(IntFlag):
     MOVED = 64
     DATAGRAM = 128
 
+
+TO_READ = Happened.READABLE | Happened.END
+TO_WRITE = Happened.WRITABLE
+BESIDE = Happened.MOVED | Happened.DATAGRAM
 
 CAUSES = {
     2: (ConnectionResetError, errno.ECONNRESET),
@@ -71,12 +78,14 @@ class RudpTransport(asyncio.Transport):
         self._peername: Address = stream.address
         self._waiting: deque[memoryview] = deque()
         self._backlog = 0
+        self._unsent = 0
         self._high, self._low = HIGH_WATER, HIGH_WATER // 4
         self._protocol_paused = False
         self._reads = True
         self._closing = False
         self._finishes = False
         self._ended = False
+        self._take_datagrams: Callable[[list[bytes]], object] | None = None
         self._protocol: asyncio.BaseProtocol
         self.set_protocol(protocol)
 
@@ -108,7 +117,7 @@ class RudpTransport(asyncio.Transport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Tell somebody else from now on."""
         self._protocol = protocol
-        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
+        self._buffered = protocol if isinstance(protocol, asyncio.BufferedProtocol) else None
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return who hears of everything."""
@@ -125,6 +134,29 @@ class RudpTransport(asyncio.Transport):
             stream.set_key(sending, receiving, self._loop.time())
             self._port.send_soon()
 
+    # Datagrams
+
+    @property
+    def max_datagram(self) -> int:
+        """Bytes of the longest datagram that the way carries, as far as it is known; 0 where the peer takes none."""
+        return self._stream.max_datagram if self._stream is not None else 0
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Send bytes beside the stream, which may get lost.
+
+        Returns:
+            False where they are too long, or too many wait already: then they are lost.
+        """
+        stream = self._stream
+        if stream is None or self._closing or not stream.send_datagram(data):
+            return False
+        self._port.send_now()
+        return True
+
+    def on_datagrams(self, take: Callable[[list[bytes]], object]) -> None:
+        """Hand what comes beside the stream to somebody; what comes before is lost."""
+        self._take_datagrams = take
+
     # Reading
 
     def pause_reading(self) -> None:
@@ -135,7 +167,12 @@ class RudpTransport(asyncio.Transport):
         """Go on handing bytes to the protocol."""
         if not self._reads:
             self._reads = True
-            self._loop.call_soon(self._read)
+            self._loop.call_soon(self.read_on)
+
+    def read_on(self) -> None:
+        """Hand on what waits, outside of a round of the port."""
+        self._read()
+        self._port.send_soon()  # what was read makes room at the peer
 
     def is_reading(self) -> bool:
         """Whether bytes are handed to the protocol."""
@@ -144,8 +181,8 @@ class RudpTransport(asyncio.Transport):
     def _read(self) -> None:
         stream = self._stream
         while stream is not None and self._reads and not self._closing and stream.readable:
-            if self._buffered:
-                buffered = cast("asyncio.BufferedProtocol", self._protocol)
+            buffered = self._buffered
+            if buffered is not None:
                 buffered.buffer_updated(stream.read_into(buffered.get_buffer(READ_SIZE)))
             else:
                 cast("asyncio.Protocol", self._protocol).data_received(stream.take(READ_SIZE))
@@ -154,7 +191,6 @@ class RudpTransport(asyncio.Transport):
             self._ended = True
             if not cast("asyncio.Protocol", self._protocol).eof_received():
                 self.close()
-        self._port.send_soon()  # what was read makes room at the peer
 
     # Writing
 
@@ -176,7 +212,7 @@ class RudpTransport(asyncio.Transport):
         stream = self._stream
         if stream is None or self._finishes or self._closing:
             return
-        view = memoryview(data).cast("B")
+        view = data if type(data) is bytes else memoryview(data).cast("B")
         taken = 0 if self._waiting else stream.write(view)
         if taken < len(view):
             # What is not taken yet must stay as it is, whatever the caller does with its buffer.
@@ -185,7 +221,13 @@ class RudpTransport(asyncio.Transport):
             if self._backlog > self._high and not self._protocol_paused:
                 self._protocol_paused = True
                 self._protocol.pause_writing()
-        self._port.send_soon()
+        self._unsent += taken
+        if self._unsent >= SEND_SIZE:
+            # The peer has something to work on while more is made.
+            self._unsent = 0
+            self._port.send_now(in_round=True)
+        else:
+            self._port.send_now()
 
     def _write_waiting(self) -> None:
         stream = self._stream
@@ -248,16 +290,24 @@ class RudpTransport(asyncio.Transport):
         """Tell whoever listens by now, which may be another one than when it ended."""
         self._protocol.connection_lost(error)
 
+    def _beside(self, stream: RudpStream, what: int) -> None:
+        if what & Happened.MOVED:
+            self._peername = stream.address
+        if what & Happened.DATAGRAM:
+            datagrams = stream.take_datagrams()
+            if self._take_datagrams is not None and not self._closing:
+                self._take_datagrams(datagrams)
+
     def happened(self, what: int) -> None:
         """Take what the table tells of the stream."""
         stream = self._stream
         if stream is None:
             return
-        if what & Happened.MOVED:
-            self._peername = stream.address
-        if what & (Happened.READABLE | Happened.END):
+        if what & BESIDE:
+            self._beside(stream, what)
+        if what & TO_READ:
             self._read()
-        if what & Happened.WRITABLE:
+        if what & TO_WRITE and (self._waiting or self._finishes):
             self._write_waiting()
         if what & Happened.CLOSED and self._stream is not None:
             self._read()

@@ -10,6 +10,7 @@ from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tcp import address_of
 from librats.services.joining import Joining, Leaving
 from librats.services.link_state import LinkState
+from librats.session.datagrams import SealedDatagrams
 from librats.session.frames import Reason
 from librats.session.machine import Session
 from librats.session.path_keys import Join
@@ -42,6 +43,9 @@ class LinkPaths(LinkState):
 
         def _process(self, now: float | None = None) -> None:
             """Take the session's events."""
+
+        def take_datagrams(self, items: list[bytes]) -> None:
+            """Take what has come beside the stream."""
 
         def _connection_ended(self, exc: Exception | None) -> None:
             """End the link: there is no connection any more."""
@@ -193,10 +197,13 @@ class LinkPaths(LinkState):
         self._owner.path_changed(cast("Link", self), old_address)
 
     def tag_packets(self, transport: asyncio.Transport, epoch: int) -> None:
-        """Let nobody else meddle with the packets of a path over UDP."""
+        """Let nobody else meddle with the packets of a path over UDP, and send datagrams beside its stream."""
         session = self._session
+        self._datagrams = None
         if isinstance(transport, RudpTransport) and isinstance(session, Session) and session.path_keys is not None:
             transport.set_key(*session.path_keys.tag_keys(epoch))
+            self._datagrams = SealedDatagrams(session.path_keys, epoch)
+            transport.on_datagrams(self.take_datagrams)
 
     # Without a path
 

@@ -12,6 +12,7 @@ from librats.services.owner import LinkOwner
 from librats.services.retirement import Retirement
 from librats.services.stream import Stream
 from librats.services.waiting import Waiters
+from librats.session.datagrams import SealedDatagrams
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
@@ -39,6 +40,7 @@ class LinkState:
         "_closing",
         "_config",
         "_connected",
+        "_datagrams",
         "_deaf",
         "_entropy",
         "_flush_handle",
@@ -135,6 +137,7 @@ class LinkState:
         self._retirement = Retirement(self._loop, self.request_flush)
         self._session: Session | Librats2Session | None = None
         self._transport: asyncio.Transport | None = None
+        self._datagrams: SealedDatagrams | None = None
         self._unsent = b""  # the end of the handshake, which leaves with the session's first bytes
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0

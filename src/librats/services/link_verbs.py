@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from librats.errors import ClosedError, PeerNotConnected
+from librats.runtime.rudp_transport import RudpTransport
 from librats.services.link_state import LinkState
 from librats.services.stream import Stream
+from librats.session.datagrams import OVERHEAD
+from librats.session.events import DatagramReceived
 from librats.session.frames import Kind
 from librats.session.machine import Session
 from librats.session.payloads import Payload
@@ -71,9 +74,37 @@ class LinkVerbs(LinkState):
         return True
 
     @property
-    def has_room_for_datagram(self) -> bool:
-        """True where a datagram would leave soon; where it would not, it is better dropped."""
-        return self._session is not None and self._session.control_queued < MAX_DATAGRAM_QUEUE
+    def max_datagram(self) -> int:
+        """Bytes of the longest payload that goes beside the stream; 0 where the path has nothing but the stream."""
+        if self._datagrams is None or not isinstance(self._transport, RudpTransport):
+            return 0
+        return max(0, self._transport.max_datagram - OVERHEAD)
+
+    def send_datagram(self, payload: bytes | bytearray | memoryview) -> None:
+        """Send a payload that may get lost: beside the stream where the path carries it, else ahead of the stream.
+
+        Where it would not leave soon, it is dropped.
+
+        Raises:
+            PeerLacks: The peer is a librats 2 node.
+            PeerNotConnected: The session is closed.
+        """
+        session, transport = self.session, self._transport
+        if self._datagrams is not None and isinstance(transport, RudpTransport) and len(payload) <= self.max_datagram:
+            transport.send_datagram(self._datagrams.seal(Kind.BYTES, payload))
+        elif session.control_queued < MAX_DATAGRAM_QUEUE:
+            session.send_datagram(Kind.BYTES, payload)
+            self.request_flush()
+
+    def take_datagrams(self, items: list[bytes]) -> None:
+        """Take what has come beside the stream; nothing holds its sender back, so what is in the way drops it."""
+        sealed = self._datagrams
+        for item in items:
+            if sealed is None or not self.admitted or not self.is_open or self._held_back:
+                break
+            opened = sealed.open(item)
+            if opened is not None:
+                self._owner.datagram_received(cast("Link", self), DatagramReceived(*opened))
 
     async def wait_for_room(self) -> None:
         """Wait until less than the high-water mark is queued.

@@ -71,6 +71,16 @@ class PathKeys:
         first, second = self._key(epoch, 0), self._key(epoch, 1)
         return (Cipher(first), Cipher(second)) if self._initiator else (Cipher(second), Cipher(first))
 
+    def datagram_ciphers(self, epoch: int) -> tuple[Cipher, Cipher]:
+        """Return the ciphers of an epoch's unreliable datagrams, of what is sent and of what is received. Ask once."""
+        first, second = (
+            Cipher(
+                hmac.digest(self._secret, b"librats datagram key" + epoch.to_bytes(4) + bytes([direction]), "sha256")
+            )
+            for direction in (0, 1)
+        )
+        return (first, second) if self._initiator else (second, first)
+
     def tag_keys(self, epoch: int) -> tuple[bytes, bytes]:
         """Return the keys of the tags of an epoch's packets where it goes over UDP: of what is sent and received."""
         first, second = (

@@ -21,16 +21,24 @@ WARM_UP = 64
 """Blocks before the measured ones."""
 
 
-def bulk_rate(ends: str, blocks: int, *, loop: str = "asyncio", environment: dict[str, str] | None = None) -> Sample:
+def bulk_rate(
+    ends: str,
+    blocks: int,
+    *,
+    loop: str = "asyncio",
+    transport: str = "tcp",
+    environment: dict[str, str] | None = None,
+) -> Sample:
     """Measure megabytes a second in writes of 64 KiB, and CPU nanoseconds a byte at both ends together.
 
     Args:
         ends: Where the two ends are: ``module:prefix`` of ``prefix_receiver`` and ``prefix_sender``.
         blocks: How many blocks of 64 KiB, after a warm-up.
         loop: Name of the event loop at both ends.
+        transport: What a session goes over, ``"tcp"`` or ``"udp"``.
         environment: More variables for both.
     """
-    return bulk_sample(run_bulk(ends, blocks, loop=loop, environment=environment), blocks)
+    return bulk_sample(run_bulk(ends, blocks, loop=loop, transport=transport, environment=environment), blocks)
 
 
 def bulk_sample(both: Both, blocks: int) -> Sample:
@@ -44,6 +52,7 @@ def run_bulk(
     blocks: int,
     *,
     loop: str = "asyncio",
+    transport: str = "tcp",
     hashing: bool = False,
     environment: dict[str, str] | None = None,
 ) -> Both:
@@ -53,10 +62,11 @@ def run_bulk(
         ends: Where the two ends are: ``module:prefix`` of ``prefix_receiver`` and ``prefix_sender``.
         blocks: How many blocks of 64 KiB, after a warm-up.
         loop: Name of the event loop at both ends.
+        transport: What a session goes over, ``"tcp"`` or ``"udp"``.
         hashing: Whether both ends compute a SHA-256 of what passes.
         environment: More variables for both.
     """
-    options = {"blocks": blocks, "warm_up": WARM_UP, "loop": loop, "hashing": hashing}
+    options = {"blocks": blocks, "warm_up": WARM_UP, "loop": loop, "hashing": hashing, "transport": transport}
     commands = [end_command(f"{ends}_{side}", options) for side in ("receiver", "sender")]
     return run_both(*commands, environment=environment)
 
@@ -129,7 +139,7 @@ async def give_out(end: End, reader: Reading, writer: Writing) -> None:
 async def librats_receiver(end: End) -> None:
     """Take a stream."""
     gone = asyncio.Event()
-    async with client_of() as client:
+    async with client_of(transports=end.transports) as client:
 
         @client.on_stream("bulk/1")
         async def bulk(stream: Stream) -> None:
@@ -142,7 +152,7 @@ async def librats_receiver(end: End) -> None:
 
 async def librats_sender(end: End) -> None:
     """Open a stream and fill it."""
-    async with client_of() as client:
+    async with client_of(transports=end.transports) as client:
         peer = await client.connect((LOOPBACK, end.port))
         stream = await client.open_stream(peer, "bulk/1")
         await give_out(end, stream, stream)

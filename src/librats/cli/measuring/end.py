@@ -49,6 +49,11 @@ class End:
         """Return an option that is a number."""
         return int(self.options[name])
 
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """What sessions go over: TCP, where the option ``transport`` names nothing else."""
+        return (self.options.get("transport", "tcp"),)
+
     def announce(self, port: int) -> None:
         """Tell where this end listens."""
         print(json.dumps({"port": port}), flush=True)
@@ -75,9 +80,13 @@ class End:
         self.told |= {"seconds": seconds - self._began[0], "cpu_seconds": cpu - self._began[1]}
 
 
-def client_of(*, max_peers: int = 256, session: SessionConfig | None = None) -> RatsClient:
+def client_of(
+    *, max_peers: int = 256, session: SessionConfig | None = None, transports: tuple[str, ...] = ("tcp",)
+) -> RatsClient:
     """Return a client as the measurements use it: on loopback, with keys that nobody keeps."""
-    config = RatsConfig(listen_host=LOOPBACK, max_peers=max_peers, session=session or SessionConfig())
+    config = RatsConfig(
+        listen_host=LOOPBACK, max_peers=max_peers, session=session or SessionConfig(), transports=transports
+    )
     return RatsClient(config=config, identity=Identity.generate())
 
 

@@ -37,12 +37,13 @@ class IdlePeers:
         """KiB for each further peer."""
 
 
-def idle_peers(ends: str, peers: int) -> IdlePeers:
+def idle_peers(ends: str, peers: int, *, transport: str = "tcp") -> IdlePeers:
     """Connect many, and look at the memory of the process that they are connected to.
 
     Args:
         ends: Where the two ends are: ``module:prefix`` of ``prefix_receiver`` and ``prefix_sender``.
         peers: How many; at least 20.
+        transport: What sessions go over, ``"tcp"`` or ``"udp"``.
 
     Raises:
         MeasuringFailed: It did not come about, or the system does not tell.
@@ -50,10 +51,14 @@ def idle_peers(ends: str, peers: int) -> IdlePeers:
     share = peers // DIALLING_PROCESSES
     counts = [share] * (DIALLING_PROCESSES - 1) + [peers - share * (DIALLING_PROCESSES - 1)]
     with contextlib.ExitStack() as running:
-        receiver = running.enter_context(started(end_command(f"{ends}_receiver", {"peers": peers})))
+        receiver = running.enter_context(
+            started(end_command(f"{ends}_receiver", {"peers": peers, "transport": transport}))
+        )
         port = told_by(receiver)["port"]
         for count in counts:
-            running.enter_context(started([*end_command(f"{ends}_sender", {"peers": count}), str(port)]))
+            running.enter_context(
+                started([*end_command(f"{ends}_sender", {"peers": count, "transport": transport}), str(port)])
+            )
         return IdlePeers(told_by(receiver))
 
 
@@ -94,7 +99,7 @@ def held_now() -> float | None:
 
 async def librats_receiver(end: End) -> None:
     """Take peers."""
-    async with client_of(max_peers=end.number("peers")) as client:
+    async with client_of(max_peers=end.number("peers"), transports=end.transports) as client:
         crowd = Crowd(end)
         client.on_connect(lambda peer: crowd.came())
         end.announce(client.listen_port)
@@ -107,7 +112,7 @@ async def librats_sender(end: End) -> None:
     """Be many, each with keys of its own."""
     async with contextlib.AsyncExitStack() as running:
         for _ in range(end.number("peers")):
-            client = await running.enter_async_context(client_of())
+            client = await running.enter_async_context(client_of(transports=end.transports))
             await client.connect((LOOPBACK, end.port))
         await end.dismissed()
 

@@ -18,15 +18,16 @@ WARM_UP = 2000
 """Messages before the measured ones."""
 
 
-def message_rate(ends: str, count: int, *, loop: str = "asyncio") -> Sample:
+def message_rate(ends: str, count: int, *, loop: str = "asyncio", transport: str = "tcp") -> Sample:
     """Measure messages a second, and CPU microseconds a message at both ends together.
 
     Args:
         ends: Where the two ends are: ``module:prefix`` of ``prefix_receiver`` and ``prefix_sender``.
         count: How many messages, after a warm-up.
         loop: Name of the event loop at both ends.
+        transport: What a session goes over, ``"tcp"`` or ``"udp"``.
     """
-    options = {"count": count, "warm_up": WARM_UP, "loop": loop}
+    options = {"count": count, "warm_up": WARM_UP, "loop": loop, "transport": transport}
     both = run_both(end_command(f"{ends}_receiver", options), end_command(f"{ends}_sender", options))
     return Sample(count / both.seconds, both.cpu_seconds / count * 1e6)
 
@@ -35,7 +36,7 @@ async def librats_receiver(end: End) -> None:
     """Take messages with a handler."""
     left = end.number("warm_up")
     all_there, gone = asyncio.Event(), asyncio.Event()
-    async with client_of() as client:
+    async with client_of(transports=end.transports) as client:
 
         @client.on("message")
         def message(peer: object, data: object) -> None:
@@ -63,7 +64,7 @@ async def librats_receiver(end: End) -> None:
 async def librats_sender(end: End) -> None:
     """Send each with an ``await client.send`` of its own."""
     count = end.number("count")
-    async with client_of() as client:
+    async with client_of(transports=end.transports) as client:
         peer = await client.connect((LOOPBACK, end.port))
         for _ in range(end.number("warm_up")):
             await client.send("message", MESSAGE, to=peer)

@@ -17,15 +17,16 @@ __all__ = ["request_time"]
 WARM_UP = 300
 
 
-def request_time(ends: str, count: int, *, loop: str = "asyncio") -> Sample:
+def request_time(ends: str, count: int, *, loop: str = "asyncio", transport: str = "tcp") -> Sample:
     """Measure the median microseconds of a request and its reply, and CPU microseconds at both ends.
 
     Args:
         ends: Where the two ends are: ``module:prefix`` of ``prefix_receiver`` and ``prefix_sender``.
         count: How many requests, one after the other, after a warm-up.
         loop: Name of the event loop at both ends.
+        transport: What a session goes over, ``"tcp"`` or ``"udp"``.
     """
-    options = {"count": count, "warm_up": WARM_UP, "loop": loop}
+    options = {"count": count, "warm_up": WARM_UP, "loop": loop, "transport": transport}
     both = run_both(end_command(f"{ends}_receiver", options), end_command(f"{ends}_sender", options))
     return Sample(both.sender["p50"] * 1e6, both.cpu_seconds / count * 1e6)
 
@@ -33,7 +34,7 @@ def request_time(ends: str, count: int, *, loop: str = "asyncio") -> Sample:
 async def librats_receiver(end: End) -> None:
     """Answer each request with what it brought."""
     gone = asyncio.Event()
-    async with client_of() as client:
+    async with client_of(transports=end.transports) as client:
 
         @client.on("echo")
         def echo(peer: object, data: object) -> object:
@@ -55,7 +56,7 @@ async def librats_receiver(end: End) -> None:
 async def librats_sender(end: End) -> None:
     """Ask one after the other."""
     stopwatch = Stopwatch(end)
-    async with client_of() as client:
+    async with client_of(transports=end.transports) as client:
         peer = await client.connect((LOOPBACK, end.port))
         for _ in range(end.number("warm_up")):
             await client.request(peer, "echo", MESSAGE)

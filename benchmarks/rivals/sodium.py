@@ -1,4 +1,4 @@
-"""The plain C program of ``tcp_sodium.c``: compiled where there is a C compiler, run like any other pair of ends."""
+"""The plain C programs of this folder: compiled where there is a C compiler, run like any other pair of ends."""
 
 from __future__ import annotations
 
@@ -13,32 +13,37 @@ from librats.cli.measuring.bulk import WARM_UP, bulk_sample
 from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.processes import MeasuringFailed, run_both
 
-__all__ = ["TcpSodium"]
+__all__ = ["SodiumProgram"]
 
-SOURCE = Path(__file__).with_suffix(".c")
-BUILT = Path(__file__).parents[2] / "build" / "benchmarks" / "tcp_sodium"
+SOURCES = Path(__file__).parent
+BUILT = Path(__file__).parents[2] / "build" / "benchmarks"
 
 
 @dataclass(frozen=True, slots=True)
-class TcpSodium:
-    """The program, and the libsodium that it uses."""
+class SodiumProgram:
+    """A program, and the libsodium that it uses."""
 
     program: Path
+    transport: str
+    """What it sends over: ``"TCP"`` or ``"UDP"``."""
+
     library: str
     origin: str
     """Whose libsodium that is."""
 
     @classmethod
-    def build(cls) -> TcpSodium | None:
-        """Compile the program; None where there is no C compiler, or no libsodium that it can load."""
+    def build(cls, transport: str) -> SodiumProgram | None:
+        """Compile the program for TCP or UDP; None where there is no C compiler, or no libsodium that it can load."""
         compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None or os.name != "posix":
             return None
-        BUILT.parent.mkdir(parents=True, exist_ok=True)
+        BUILT.mkdir(parents=True, exist_ok=True)
+        source = SOURCES / f"{transport.lower()}_sodium.c"
+        built = BUILT / source.stem
         flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-rdynamic"]
-        subprocess.run([compiler, *flags, "-o", BUILT, SOURCE, "-ldl"], check=True)
+        subprocess.run([compiler, *flags, "-o", built, source, "-ldl"], check=True)
         for origin, library in _libraries():
-            program = cls(BUILT, library, origin)
+            program = cls(built, transport, library, origin)
             if program.works():
                 return program
         return None
@@ -46,7 +51,7 @@ class TcpSodium:
     @property
     def name(self) -> str:
         """How the contender is called."""
-        return f"C, TCP + libsodium ({self.origin})"
+        return f"C, {self.transport} + libsodium ({self.origin})"
 
     def works(self) -> bool:
         """Whether the program can use the library."""
@@ -57,7 +62,7 @@ class TcpSodium:
         return True
 
     def measure(self, blocks: int) -> Sample:
-        """Measure megabytes a second in records of 64 KiB, and CPU nanoseconds a byte at both ends together."""
+        """Measure megabytes a second in blocks of 64 KiB, and CPU nanoseconds a byte at both ends together."""
         ends = [[str(self.program), self.library, verb, str(blocks), str(WARM_UP)] for verb in ("receive", "send")]
         return bulk_sample(run_both(*ends), blocks)
 
