@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.reference.certificates import make_certificate
 
-from librats.config import TurnServer
+from librats.servers import TurnServer
 
 __all__ = ["TURNSERVER", "Coturn", "free_port"]
 

@@ -68,11 +68,11 @@ class LinkPaths(LinkState):
 
     @property
     def needs_path(self) -> bool:
-        """True where the connection at hand is gone, or nothing of what was sent has arrived for a while."""
+        """True where the connection at hand is gone or left, or nothing of what was sent has arrived for a while."""
         session = self._session
         if not self.can_move or not isinstance(session, Session):
             return False
-        return self._transport is None or session.is_stalled
+        return self._transport is None or self._frozen or session.is_stalled
 
     # Opening a path
 
@@ -130,8 +130,10 @@ class LinkPaths(LinkState):
     def joining_over(self, joining: Joining) -> None:
         """Take note that a path has been moved to, or has come to nothing."""
         self._joinings.pop(joining, None)
-        if self._frozen and not any(other.has_switched for other in self._joinings):
-            self._thaw()
+        if self._frozen and not (self._closing or any(other.has_switched for other in self._joinings)):
+            # The peer may have left the connection at hand already, and be told on another one only where it is.
+            self._wait_for_path()
+            self._owner.path_stalled(cast("Link", self))
 
     # Moving
 
@@ -147,15 +149,6 @@ class LinkPaths(LinkState):
             if self._transport is not None:
                 self._transport.pause_reading()
         return session.blocks_received
-
-    def _thaw(self) -> None:
-        """Go on with the connection at hand: there is no other."""
-        self._frozen = False
-        if self._transport is None:
-            self._connection_ended(None)
-        else:
-            self._transport.resume_reading()
-            self._flush()
 
     def take_path(self, joining: Joining, transport: asyncio.Transport, path: PathOpened, leftover: bytes) -> None:
         """Go over to another connection.
@@ -229,7 +222,11 @@ class LinkPaths(LinkState):
             Reason.LOST,
             f"the connection was lost, and no other came within {self._config.path_timeout:g} s",
         )
-        self._connection_ended(None)
+        self._closing = True
+        if self._transport is None:
+            self._connection_ended(None)
+        else:
+            self._transport.abort()
 
     def hand_over(self) -> asyncio.Transport:
         """Give the connection away, which belongs to another link, and end without having begun."""

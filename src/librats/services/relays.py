@@ -311,7 +311,7 @@ class Relays:
         await asyncio.gather(*self._opening.values(), return_exceptions=True)
         held, self._open = list(self._open.values()), {}
         for port, _ in held:
-            await port.close()
+            port.close()
         await asyncio.gather(*(self._give_back(allocation) for _, allocation in held))
 
     @staticmethod

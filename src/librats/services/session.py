@@ -134,7 +134,7 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
     def connection_lost(self, exc: Exception | None) -> None:
         """End, unless the session can go on over another connection."""
         self._transport = None
-        if not self._closing and any(joining.has_switched for joining in self._joinings):
+        if self._frozen and not self._closing:
             return  # it was left already
         if self.can_move and self._owner.path_lost(self, exc):
             self._wait_for_path()

@@ -467,11 +467,11 @@ class Session(MovingSession):
         self._acknowledge_along()
         is_crowded = bool(replies) + sends_messages + bool(streams) > 1
         writer = self._writer
-        if streams:
-            writer.begin(ROUND_SIZE if is_crowded else UNCROWDED_ROUND)
-        else:  # room for what waits, so that a small message does not cost a big buffer
+        size = ROUND_SIZE if is_crowded else UNCROWDED_ROUND
+        if not streams:  # room for what waits, so that a small message does not cost a big buffer
             waiting = len(control) + len(replies) + len(messages)
-            writer.begin(min(ROUND_SIZE if is_crowded else UNCROWDED_ROUND, waiting + waiting // 1024 + MAX_OVERHEAD))
+            size = min(size, waiting + waiting // 1024 + MAX_OVERHEAD)
+        writer.begin(size)
         # First of all, because a round that is full has no room for it.
         sealed = writer.sealed - self._rekeyed_count
         is_due = sealed >= self._config.rekey_messages or now - self._rekeyed_at >= self._config.rekey_interval

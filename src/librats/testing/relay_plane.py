@@ -76,6 +76,9 @@ class SimPlane:
         sockets: The relaying sockets by their numbers.
     """
 
+    can_keep_whole = False
+    """Whether DONT-FRAGMENT is heeded."""
+
     def __init__(
         self,
         control: Callable[[Client, bytes], object],
