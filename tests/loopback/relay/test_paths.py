@@ -231,7 +231,7 @@ async def test_moves_to_the_relay_and_back_lose_nothing(
         await a.paths.move(pair.to_b, method=("relay", "udp")[number % 2])
     await task
     assert seen == [ConnectionMethod.RELAY, ConnectionMethod.UDP] * 5
-    print(f"longest gap: {transfer.longest_gap * 1000:.0f} ms")  # noqa: T201 - a figure that people want to see
+    print(f"longest gap: {transfer.longest_gap * 1000:.0f} ms")  # noqa: T201 - what the long one is run for
     assert transfer.longest_gap < 1
 
 
