@@ -26,7 +26,7 @@ RELAY_RETRIES = (5.0, 15.0, 60.0)
 
 
 class PathsHandle:
-    """How the sessions of a client get to their peers. Comes from :attr:`librats.RatsClient.paths`.
+    """How the sessions of a client get to their peers. Comes from a client: :attr:`~librats.RatsClient.paths`.
 
     Sessions choose their ways by themselves; see ``path_policy`` and ``turn_servers`` of
     :class:`~librats.NatTraversalConfig`. A session moves to another way without losing anything, and
@@ -172,6 +172,7 @@ class PathsHandle:
         Raises:
             HandshakeError: That does not lead to the peer; the session stays where it is.
             PeerNotConnected: There is no session with it, or one that cannot move: with a librats 2 node, for example.
+            ClosedError: The client is stopped.
             UsageError: That is no address or no method, or the policy does not allow it.
         """
         link = self._find(peer).link
