@@ -18,7 +18,7 @@ from librats.peers.dispatch import Dispatcher
 from librats.peers.handlers import HandlerTable
 from librats.runtime.tasks import TaskSet
 from librats.session.shared_limits import SharedLimits
-from librats.types import Address
+from librats.types import Address, ConnectionMethod
 
 PEER_ID = "ab" * 32
 V4 = [Address("192.0.2.7", port) for port in range(1, 9)]
@@ -119,7 +119,11 @@ class World:
         )
         self.spared: list[FakeLink] = []
         manager = SimpleNamespace(
-            peers=self.peers, new_link=self._new_link, admission=admission, spare=self.spared.append
+            peers=self.peers,
+            new_link=self._new_link,
+            admission=admission,
+            spare=self.spared.append,
+            paths=SimpleNamespace(methods=(ConnectionMethod.TCP,)),
         )
         self.connector = Connector(cast("Any", manager), cast("Any", self), config)
 
