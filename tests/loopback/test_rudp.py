@@ -105,6 +105,7 @@ def test_bytes_and_what_is_not_ours_come_through(batched: bool) -> None:
         host.socket.close()
 
 
+@pytest.mark.long
 def test_two_thousand_streams_share_a_socket() -> None:
     a, b = Host(batched=False), Host(batched=False)
     now = time.monotonic()

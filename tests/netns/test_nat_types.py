@@ -173,7 +173,14 @@ def promised(name: str) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("serve", SERVERS)
+ONE_AND_LONG_SERVERS = [
+    pytest.param(*one.values, id=one.id, marks=[*one.marks, *([] if one.id == "ours" else [pytest.mark.long])])
+    for one in SERVERS
+]
+"""One of them, and the others in the long tests."""
+
+
+@pytest.mark.parametrize("serve", ONE_AND_LONG_SERVERS)
 def test_every_type_is_told(serve: Serve) -> None:
     with ThreadPoolExecutor(AT_ONCE) as threads:  # most of it is waiting for what never comes
         found = list(threads.map(lambda name: measured_as(name, serve), WORDS))
@@ -211,13 +218,7 @@ def test_two_plain_servers_tell_mapping_but_not_filtering(name: str) -> None:
     assert "second address" in info.problem
 
 
-LIFETIME_SERVERS = [
-    pytest.param(*one.values, id=one.id, marks=[*one.marks, *([] if one.id == "ours" else [pytest.mark.long])])
-    for one in SERVERS
-]
-
-
-@pytest.mark.parametrize("serve", LIFETIME_SERVERS)
+@pytest.mark.parametrize("serve", ONE_AND_LONG_SERVERS)
 def test_the_lifetime_of_a_mapping_is_between_two_silences(serve: Serve) -> None:
     with Lab("port_restricted", lifetime=3) as lab, serve(lab):
         info = detect_behind(lab, lifetime=True, lifetime_waits=(1.0, 6.0))

@@ -257,21 +257,23 @@ class PathKeeper:
         self, link: Link, ways: list[Way], is_wanted: Callable[[], bool], problems: list[str] | None = None
     ) -> bool:
         """Try every way at about the same time; tell whether one of them worked."""
-        running: set[asyncio.Task[str]] = set()
+        running: dict[asyncio.Task[str], None] = {}  # in order, so that two runs end them alike
         waiting = list(reversed(ways))
         try:
             while (waiting or running) and is_wanted():
                 if waiting:
                     way = waiting.pop()
                     task = asyncio.get_running_loop().create_task(self._tries(link, way), name=f"librats path {way[0]}")
-                    running.add(task)
-                done, running = await asyncio.wait(
+                    running[task] = None
+                done, _ = await asyncio.wait(
                     running, timeout=STAGGER if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
-                if any(task.result() == "" for task in done):
+                results = [task.result() for task in running if task in done]
+                running = {task: None for task in running if task not in done}
+                if "" in results:
                     return True
                 if problems is not None:
-                    problems += (task.result() for task in done)
+                    problems += results
         finally:
             for task in running:
                 task.cancel()
