@@ -85,6 +85,8 @@ class LinkEvents(LinkState):
             self._hold_back(session)
         if session.wants_to_send or self._retirement.begun:
             self._flush(now)
+        else:
+            self._wake_in_time(session)
 
     def _hold_back(self, session: Session | Librats2Session) -> None:
         """Stop taking from the network while the session cannot hold its peer back in another way."""

@@ -527,7 +527,7 @@ class Session(MovingSession):
             self._next_ping,
             self._last_received + self._config.idle_timeout,
             self.requests.next_deadline(),
-            self._paths_timer(),
+            self.paths_timer(),
         )
 
     def handle_timer(self, *, now: float) -> None:

@@ -47,11 +47,6 @@ class MovingSession(SessionState):
         """Blocks that have been taken over all paths."""
         return self._reader.opened
 
-    @property
-    def ack_due(self) -> float:
-        """When an acknowledgement is due that nothing has carried yet, in monotonic seconds."""
-        return self._ack_due
-
     def _note_blocks(self, *, elicits: bool, now: float) -> None:
         """Take note of blocks that have come, and of what they acknowledge.
 
@@ -169,7 +164,8 @@ class MovingSession(SessionState):
         kept = self.retained
         return kept is not None and bool(kept.awaited) and self._stall_told >= kept.progress_at
 
-    def _paths_timer(self) -> float:
+    def paths_timer(self) -> float:
+        """When an acknowledgement is due that nothing has carried yet, or the path counts as stalled."""
         return min(self._ack_due, self._stalls_at())
 
     def _handle_paths_timer(self, now: float) -> None:
