@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.netns.nat_rules import TYPES, chain_of, widest
+from tests.netns.nat_rules import TYPES
+from tests.reference.nat_types import WORDS, promised
 from tests.reference.punching import Open, punch, tell_where_from
 from tests.simulation.conftest import Simulate
 
-from librats import NatTraversalConfig, NatType, NatTypeInfo, PortAllocation, RatsClient, RatsConfig
+from librats import NatTraversalConfig, NatType, NatTypeInfo, RatsClient, RatsConfig
 from librats.relay.config import RelayConfig
 from librats.runtime.udp import DatagramEndpoint, Receive
 from librats.testing import SimHost, SimNetwork, SimRelay
@@ -21,31 +22,6 @@ from librats.types import Address
 SERVER = ("203.0.113.10", "198.51.100.10", "2001:db8:10::10")
 PORT, OTHER_PORT = 3478, 3479
 BOTH = (f"{SERVER[0]}:{PORT}", f"[{SERVER[2]}]:{PORT}")
-NAMES = {"ei": "endpoint-independent", "ad": "address-dependent", "apd": "address-and-port-dependent"}
-PORTS = {
-    "preserve": PortAllocation.PRESERVING,
-    "random": PortAllocation.RANDOM,
-    "sequential": PortAllocation.SEQUENTIAL,
-}
-WORDS = {
-    "open": NatType.OPEN_INTERNET,
-    "firewall": NatType.FIREWALL,
-    "full_cone": NatType.FULL_CONE,
-    "full_cone_random": NatType.FULL_CONE,
-    "restricted": NatType.RESTRICTED_CONE,
-    "restricted_random": NatType.RESTRICTED_CONE,
-    "port_restricted": NatType.PORT_RESTRICTED_CONE,
-    "port_restricted_random": NatType.PORT_RESTRICTED_CONE,
-    "openwrt": NatType.PORT_RESTRICTED_CONE,
-    "bare_masquerade": NatType.PORT_RESTRICTED_CONE,
-    "double_nat": NatType.PORT_RESTRICTED_CONE,
-    "cgnat": NatType.PORT_RESTRICTED_CONE,
-    "symmetric": NatType.SYMMETRIC,
-    "symmetric_seq": NatType.SYMMETRIC,
-    "symmetric_ad": NatType.SYMMETRIC,
-    "symmetric_eif": NatType.SYMMETRIC,
-    "cgnat_sym": NatType.SYMMETRIC,
-}
 USUAL = ("open", "full_cone", "restricted", "port_restricted", "symmetric", "double_nat", "udp_blocked")
 
 
@@ -74,21 +50,6 @@ async def detect_behind(net: SimNetwork, kind: str, **settings: Any) -> NatTypeI
     info = await detect(net.host("host", behind=net.router("router", kind)), **settings)
     await relay.close()
     return info
-
-
-def promised(name: str) -> dict[str, object]:
-    chain = chain_of(name)
-    is_nat = chain[0].kind == "nat"
-    chosen = next((nat.ports for nat in reversed(chain) if nat.ports != "preserve"), "preserve")
-    return {
-        "type": WORDS[name],
-        "mapping": NAMES[widest([nat.mapping for nat in chain])],
-        "filtering": NAMES[widest([nat.filtering for nat in chain])],
-        "ports": (PORTS[chosen], 1 if chosen == "sequential" else None),
-        "NAT": is_nat,
-        "hairpin": chain[-1].hairpin if is_nat else None,
-        "problem": "",
-    }
 
 
 @pytest.mark.parametrize("name", WORDS)
