@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, cast
 
 from librats.errors import HandshakeError, RemoteProtocolError
-from librats.runtime.tcp import address_of
 from librats.session.path_opening import PathCall, PathOpened, PathOpening
 
 if TYPE_CHECKING:
@@ -111,8 +109,7 @@ class Joining(asyncio.BufferedProtocol):
         self._timer.cancel()
         logger.debug("%r: no other path: %s", self._link, reason)
         self.done.set_exception(HandshakeError(reason))
-        with contextlib.suppress(HandshakeError):
-            self.done.exception()  # whoever waits for it is told; where nobody does, nobody need be
+        self.done.exception()  # whoever waits for it is told; where nobody does, nobody need be
         if self._transport is not None:
             self._transport.abort()
         self._link.joining_over(self)
@@ -121,9 +118,3 @@ class Joining(asyncio.BufferedProtocol):
     def is_call(self) -> bool:
         """True where this side opens the path."""
         return isinstance(self._opening, PathCall)
-
-    @property
-    def address(self) -> str:
-        """Where the connection leads, for people."""
-        name = self._transport.get_extra_info("peername") if self._transport is not None else None
-        return str(address_of(name)) if name else "nowhere yet"
