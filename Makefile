@@ -3,10 +3,12 @@
 #
 #   PYTHON=python3.13 VENV=.venv-3.13   another interpreter, in an environment of its own
 #   ARGS='-k noise -x'                  passed on to pytest
+#   WORKERS=0                           all tests in one process (auto: one for each CPU, four at the most)
 
 PYTHON ?=
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= auto
 
 BUILD := build/editable$(patsubst .venv%,%,$(notdir $(VENV)))
 BIN := $(VENV)/bin
@@ -31,7 +33,7 @@ demo: $(VENV)/.installed ## Two nodes meet, talk and send a file
 	@$(BIN)/librats demo
 
 test: $(VENV)/.test $(VENV)/.interop ## Run the tests, except those that take minutes
-	@$(PY) -m pytest -q -m "not long" $(ARGS)
+	@$(PY) -m pytest -q -m "not long" --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-long: $(VENV)/.test $(VENV)/.interop $(VENV)/.fuzz ## Run the tests that take minutes
 	@$(PY) -m pytest -q -m long $(ARGS)
