@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from librats.stun.transaction import Retransmission, Transaction
 from librats.types import Entropy
 
 __all__ = ["Transactions"]
 
-INITIAL_TIMEOUT = 0.5  # RTO
-TRANSMISSIONS = 7  # Rc
-LAST_WAIT = 16  # Rm, in units of the initial timeout
-RELIABLE_TIMEOUT = 39.5  # Ti: as long as all of that takes over UDP
+PACE = Retransmission()
+RELIABLE_TIMEOUT = PACE.duration  # Ti, RFC 8489, section 6.2.2: as long as all of that takes over UDP
 ID_SIZE = 12
 
 Request = TypeVar("Request")
 
 
-class _Transaction(Generic[Request]):
-    __slots__ = ("at", "data", "deadline", "left", "request", "wait")
+class _Waiting(Generic[Request]):
+    """A request, its bytes, and when it is sent again (over UDP) and given up."""
 
-    def __init__(self, request: Request, data: bytes, now: float, deadline: float, left: int) -> None:
+    __slots__ = ("clock", "data", "deadline", "request")
+
+    def __init__(self, request: Request, data: bytes, clock: Transaction | None, deadline: float) -> None:
         self.request = request
         self.data = data
-        self.wait = INITIAL_TIMEOUT
-        self.left = left
+        self.clock = clock
         self.deadline = deadline
-        self.at = min(now + self.wait, deadline) if left else deadline
+
+    @property
+    def at(self) -> float:
+        return self.deadline if self.clock is None else min(self.clock.next_timer, self.deadline)
+
+    def is_over(self, now: float) -> bool:
+        return now >= self.deadline or (self.clock is not None and self.clock.is_over(now))
 
 
 class Transactions(Generic[Request]):
@@ -40,7 +46,7 @@ class Transactions(Generic[Request]):
     def __init__(self, entropy: Entropy, *, reliable: bool) -> None:
         self._entropy = entropy
         self._reliable = reliable
-        self._open: dict[bytes, _Transaction[Request]] = {}
+        self._open: dict[bytes, _Waiting[Request]] = {}
 
     def __len__(self) -> int:
         """Requests on their way."""
@@ -60,10 +66,12 @@ class Transactions(Generic[Request]):
             now: The time.
             patience: Seconds to wait at the most; None for as long as the RFC says.
         """
-        whole = RELIABLE_TIMEOUT
-        deadline = now + (whole if patience is None else min(patience, whole))
-        left = 0 if self._reliable else TRANSMISSIONS - 1
-        self._open[transaction_id] = _Transaction(request, data, now, deadline, left)
+        deadline = now + (RELIABLE_TIMEOUT if patience is None else min(patience, RELIABLE_TIMEOUT))
+        clock = None
+        if not self._reliable:
+            clock = Transaction(PACE, now=now)
+            clock.is_due(now)
+        self._open[transaction_id] = _Waiting(request, data, clock, deadline)
 
     def find(self, transaction_id: bytes) -> Request | None:
         """Return the request that a response belongs to; None where there is none."""
@@ -76,31 +84,22 @@ class Transactions(Generic[Request]):
 
     def abandon(self) -> list[Request]:
         """Wait for none of them any more, and return them."""
-        left = [transaction.request for transaction in self._open.values()]
+        left = [waiting.request for waiting in self._open.values()]
         self._open.clear()
         return left
 
     def next_time(self) -> float | None:
         """Return when :meth:`due` has something."""
-        return min((transaction.at for transaction in self._open.values()), default=None)
+        return min((waiting.at for waiting in self._open.values()), default=None)
 
     def due(self, now: float) -> tuple[list[bytes], list[Request]]:
         """Return the bytes that are to be sent again, and the requests whose time is over."""
         again: list[bytes] = []
         over: list[Request] = []
-        for transaction_id, transaction in list(self._open.items()):
-            if transaction.at > now:
-                continue
-            if now >= transaction.deadline:
+        for transaction_id, waiting in list(self._open.items()):
+            if waiting.is_over(now):
                 del self._open[transaction_id]
-                over.append(transaction.request)
-                continue
-            again.append(transaction.data)
-            transaction.left -= 1
-            transaction.wait *= 2
-            # After the last transmission there is a last wait; until then each is twice as long as the one before.
-            wait = transaction.wait if transaction.left else LAST_WAIT * INITIAL_TIMEOUT
-            transaction.at = min(now + wait, transaction.deadline)
-            if not transaction.left:
-                transaction.deadline = transaction.at
+                over.append(waiting.request)
+            elif waiting.clock is not None and waiting.clock.is_due(now):
+                again.append(waiting.data)
         return again, over
