@@ -10,6 +10,7 @@ from tests.hostile.mutations import FULL, QUICK, Mutator, peak_memory
 from librats.errors import DecodeError, HandshakeError
 from librats.session.greeting import MAX_GREETING, Greeting
 from librats.session.opening import Opening
+from librats.session.path_keys import JOIN_SIZE
 
 MIB = 1024 * 1024
 LONGEST = 4 + 96 + MAX_GREETING
@@ -64,7 +65,7 @@ def test_mutated_handshakes_end_with_the_documented_error(count: int) -> None:
     blocks = recorded()
     gc.collect()
     before = peak_memory()
-    outcomes = {"refused": 0, "waiting": 0, "opened": 0}
+    outcomes = {"refused": 0, "waiting": 0, "opened": 0, "joining": 0}
     for _ in range(count):
         initiator = mutator.chance.random() < 0.4
         side = opening(initiator=initiator)
@@ -77,6 +78,11 @@ def test_mutated_handshakes_end_with_the_documented_error(count: int) -> None:
             sent = b"".join(script[:at]) + hostile + b"".join(script[at + 1 :])
             assert sent.startswith(b"".join(script))
             outcomes["opened"] += 1
+        elif side.join is not None:
+            # What came has the length of a request to join a session; if there is such a session is asked elsewhere.
+            assert hostile.startswith(JOIN_SIZE.to_bytes(4))
+            assert not side.data_to_send()
+            outcomes["joining"] += 1
         else:
             outcomes["waiting" if alive else "refused"] += 1
             if alive:
