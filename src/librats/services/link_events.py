@@ -73,7 +73,7 @@ class LinkEvents(LinkState):
                 if type(event) is MessageRun or type(event) is Message or type(event) is FollowsReceived:
                     self._owner.messages_received(link, event)
                 elif type(event) is ReplyReceived:
-                    self._waiters.settle_reply(event.request_id, (event.kind, event.payload))
+                    self._waiters.settle_reply(event)
                 else:
                     self._take_event(event)
         finally:
@@ -107,9 +107,9 @@ class LinkEvents(LinkState):
                     if event.stream.dead:
                         del self._streams[event.stream.number]
             case RequestFailed():
-                self._waiters.settle_reply(event.request_id, RemoteError(event.code, event.message))
+                self._waiters.fail_reply(event.request_id, RemoteError(event.code, event.message))
             case RequestExpired():
-                self._waiters.settle_reply(event.request_id, RequestTimeout("no reply within the deadline"))
+                self._waiters.fail_reply(event.request_id, RequestTimeout("no reply within the deadline"))
             case RequestCancelled():
                 self._owner.request_cancelled(self._link, event.request_id)
             case PongReceived():

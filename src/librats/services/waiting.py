@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from librats._core.messages import ReplyReceived
+
 __all__ = ["Waiters"]
 
 
@@ -21,15 +23,15 @@ class Waiters:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
+        self._replies: dict[int, asyncio.Future[ReplyReceived]] = {}
         self._pongs: dict[bytes, asyncio.Future[float]] = {}
         self.senders: list[asyncio.Future[None]] = []
         """Those who wait for room."""
         self.answerers: list[asyncio.Future[None]] = []
         """Those who wait for room for replies."""
 
-    def reply(self, number: int) -> asyncio.Future[tuple[int, bytes]]:
-        """Return the future of a request's answer: its kind and content."""
+    def reply(self, number: int) -> asyncio.Future[ReplyReceived]:
+        """Return the future of a request's answer."""
         future = self._replies[number] = self._loop.create_future()
         return future
 
@@ -37,15 +39,17 @@ class Waiters:
         """Drop the future of a request; True where its answer had not come."""
         return self._replies.pop(number, None) is not None
 
-    def settle_reply(self, number: int, result: tuple[int, bytes] | Exception) -> None:
-        """Give a request its answer, or the reason why there is none."""
+    def settle_reply(self, reply: ReplyReceived) -> None:
+        """Give a request its answer."""
+        future = self._replies.pop(reply.request_id, None)
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+    def fail_reply(self, number: int, reason: Exception) -> None:
+        """Tell a request why there is no answer."""
         future = self._replies.pop(number, None)
-        if future is None or future.done():
-            return
-        if isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+        if future is not None and not future.done():
+            future.set_exception(reason)
 
     def pong(self, token: bytes) -> asyncio.Future[float]:
         """Return the future of a ping's round trip."""
