@@ -19,6 +19,7 @@ cdef class RequestNumbers:
     cdef Py_ssize_t _count
     cdef Py_ssize_t _room
 
+    cdef uint32_t _begin(self, tuple payload, bytes name, timeout, double now) except? 0
     cdef bint _has_replied(self, uint32_t number) except -1
     cdef int _expect(self, double at, uint32_t number) except -1
     cdef int _forget_answered(self) except -1

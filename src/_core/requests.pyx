@@ -69,6 +69,9 @@ cdef class RequestNumbers:
         Returns:
             Its number; 0 where as many as may be are under way, and nothing was queued.
         """
+        return self._begin(payload, name, timeout, now)
+
+    cdef uint32_t _begin(self, tuple payload, bytes name, timeout, double now) except? 0:
         cdef uint32_t number = self._last_number
         cdef uint32_t milliseconds = 0
         cdef double seconds = 0.0

@@ -18,6 +18,7 @@ cdef class SessionTurns:
     cdef public object _events
     cdef public object _last_words
     cdef public object failed
+    cdef public bint _going
     cdef public object round_trip
     cdef public object streams
     cdef public double _ack_due
@@ -54,5 +55,6 @@ cdef class SessionTurns:
     cdef int _acknowledge_now(self) except -1
     cdef int _acknowledge_along(self) except -1
     cdef bint _wants_to_grant(self) noexcept
+    cdef bytes _small_round(self, double now)
     cdef bytes _finish_blocks(self, bint begins_with_rekey, double now)
     cdef double _stalls_at(self) except -1

@@ -199,7 +199,34 @@ cdef class SessionTurns:
         # What was used is what may be granted at the most.
         return <int64_t>self._reader.window_used + self._window - self._window_granted >= self._window // 4
 
-    # Bytes out
+    # Verbs
+
+    def send_request(self, tuple payload not None, bytes name not None, *, timeout, double now):
+        """Queue a request.
+
+        Args:
+            payload: Kind and content.
+            name: Its type, UTF-8.
+            timeout: Seconds until the answer is no longer wanted, or None.
+            now: Monotonic seconds.
+
+        Returns:
+            The request's number, which its answer or its expiry will name.
+
+        Raises:
+            PeerNotConnected: The session is closed.
+            UsageError: It is too long for one side, or too many requests wait for their answers.
+        """
+        cdef uint32_t number
+        if self._going or self.failed is not None:
+            self._check_open()
+        if len(payload[1]) > self._max_payload:
+            self.check_size(len(payload[1]))
+        number = self.requests._begin(payload, name, timeout, now)
+        if number == 0:
+            self.requests.refuse_ours()
+        self._sent += 1
+        return number
 
     def send_reply(self, uint32_t number, tuple payload not None):
         """Queue the answer to a request; nothing happens where the peer has cancelled it.
@@ -220,15 +247,21 @@ cdef class SessionTurns:
             self._sent += 1
             self._answers_sent += 1
 
-    def small_round(self, double now):
-        """Return the next blocks for the network where they are few and nothing else is to be looked at.
+    # Bytes out
+
+    def data_to_send(self, *, double now):
+        """Return the next blocks for the network, at most a quarter of a MiB, or b"" where there are none.
+
+        Control frames go first, then replies, messages as far as the peer's window allows, and streams in turn.
 
         Args:
             now: Monotonic seconds.
-
-        Returns:
-            The blocks; b"" where nothing is to leave; None where ``data_to_send`` has to look itself.
         """
+        cdef bytes data = self._small_round(now)
+        return self.big_round(now) if data is None else data
+
+    cdef bytes _small_round(self, double now):
+        """The next blocks where they are few and nothing else is to be looked at; None where there is more to it."""
         cdef Retained kept = self.retained
         cdef BlockWriter writer = self._writer
         cdef Py_ssize_t control, replies, messages, total
@@ -279,6 +312,11 @@ cdef class SessionTurns:
             now: Monotonic seconds.
         """
         return self._finish_blocks(begins_with_rekey, now)
+
+    @property
+    def replies_queued(self):
+        """Bytes of replies that wait for the network."""
+        return _length(self._replies)
 
     @property
     def wants_to_send(self):

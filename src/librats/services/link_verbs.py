@@ -156,7 +156,7 @@ class LinkVerbs(LinkState):
         session = self._session or self.session
         now = self._loop.time()
         number = session.send_request(payload, name, timeout=timeout, now=now)
-        answer = self._waiters.reply(number)
+        answer = self._waiters.replies[number] = self._loop.create_future()
         if self._spoke_first or self._flush_handle is not None or self._processing:
             self.request_flush()
         else:  # the first since anything has come leaves at once, what follows together

@@ -16,38 +16,28 @@ class Waiters:
     __slots__ = (
         "_loop",
         "_pongs",
-        "_replies",
         "answerers",
+        "replies",
         "senders",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._replies: dict[int, asyncio.Future[ReplyReceived]] = {}
+        self.replies: dict[int, asyncio.Future[ReplyReceived]] = {}
+        """Those who wait for the answer to a request, by its number."""
         self._pongs: dict[bytes, asyncio.Future[float]] = {}
         self.senders: list[asyncio.Future[None]] = []
         """Those who wait for room."""
         self.answerers: list[asyncio.Future[None]] = []
         """Those who wait for room for replies."""
 
-    def reply(self, number: int) -> asyncio.Future[ReplyReceived]:
-        """Return the future of a request's answer."""
-        future = self._replies[number] = self._loop.create_future()
-        return future
-
     def forget_reply(self, number: int) -> bool:
         """Drop the future of a request; True where its answer had not come."""
-        return self._replies.pop(number, None) is not None
-
-    def settle_reply(self, reply: ReplyReceived) -> None:
-        """Give a request its answer."""
-        future = self._replies.pop(reply.request_id, None)
-        if future is not None and not future.done():
-            future.set_result(reply)
+        return self.replies.pop(number, None) is not None
 
     def fail_reply(self, number: int, reason: Exception) -> None:
         """Tell a request why there is no answer."""
-        future = self._replies.pop(number, None)
+        future = self.replies.pop(number, None)
         if future is not None and not future.done():
             future.set_exception(reason)
 
@@ -97,7 +87,7 @@ class Waiters:
 
     def fail(self, error: Exception) -> None:
         """Wake everybody: the session is gone."""
-        waiting: list[asyncio.Future[Any]] = [*self._replies.values(), *self._pongs.values()]
+        waiting: list[asyncio.Future[Any]] = [*self.replies.values(), *self._pongs.values()]
         for future in waiting:
             if not future.done():
                 future.set_exception(error)

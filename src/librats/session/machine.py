@@ -256,30 +256,6 @@ class Session(MovingSession):
         self._sent += 1
         self._messages.add_message(kind, name, payload)
 
-    def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> int:
-        """Queue a request.
-
-        Args:
-            payload: Kind and content.
-            name: Its type, UTF-8.
-            timeout: Seconds until the answer is no longer wanted, or None.
-            now: Monotonic seconds.
-
-        Returns:
-            The request's number, which its answer or its expiry will name.
-
-        Raises:
-            PeerNotConnected: The session is closed.
-            UsageError: It is too long for one side, or too many requests wait for their answers.
-        """
-        if self._going or self.failed is not None:
-            self._check_open()
-        if len(payload[1]) > self._max_payload:
-            self.check_size(len(payload[1]))
-        number = self.requests.send(payload, name, timeout, now)
-        self._sent += 1
-        return number
-
     def send_follows(self, links: Sequence[tuple[bytes, int]]) -> None:
         """Tell the peer that messages and requests from here on come after those on other links.
 
@@ -379,14 +355,8 @@ class Session(MovingSession):
 
     # Bytes out
 
-    def data_to_send(self, *, now: float) -> bytes:
-        """Return the next blocks for the network, at most :data:`ROUND_SIZE` bytes, or b"" where there are none.
-
-        Control frames go first, then replies, messages as far as the peer's window allows, and streams in turn.
-        """
-        data = self.small_round(now)
-        if data is not None:
-            return data
+    def big_round(self, now: float) -> bytes:
+        """Return the next blocks for the network where :meth:`data_to_send` has more to look at than a few frames."""
         control, replies, messages = self._control, self._replies, self._messages
         if self.retained is not None:
             instead = self._instead_of_round(self.retained, UNCROWDED_ROUND, now)

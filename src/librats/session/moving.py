@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
 from librats._core.framing import BlockWriter
 from librats._core.retained import Retained
 from librats.errors import UsageError
@@ -23,11 +21,6 @@ class MovingSession(SessionState):
     """The part of a :class:`~librats.session.machine.Session` that lets it move; does nothing where it does not."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-
-        def data_to_send(self, *, now: float) -> bytes:
-            """Return the next blocks for the network."""
 
     @property
     def blocks_received(self) -> int:

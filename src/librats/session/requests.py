@@ -10,7 +10,6 @@ from librats.config import SessionConfig
 from librats.errors import UsageError
 from librats.session.events import Event, RequestCancelled, RequestExpired, RequestFailed
 from librats.session.frames import FrameType, Reason, reason_body
-from librats.session.payloads import Payload
 from librats.session.shared_limits import SharedLimits, limit_words
 
 __all__ = ["RequestTable"]
@@ -46,24 +45,15 @@ class RequestTable(RequestNumbers):
 
     # Ours
 
-    def send(self, payload: Payload, name: bytes, timeout: float | None, now: float) -> int:
-        """Queue a new request of ours, and return its number.
-
-        Args:
-            payload: Kind and content.
-            name: Its type, UTF-8.
-            timeout: How many seconds it has; None for no end of them.
-            now: Monotonic seconds.
+    def refuse_ours(self) -> None:
+        """Refuse a request of ours.
 
         Raises:
             UsageError: ``max_requests`` of ours are under way.
         """
-        number = self.begin(payload, name, timeout, now)
-        if not number:
-            self._shared.refuse("max_requests")
-            what = f"{self._config.max_requests} requests to this peer are under way"
-            raise UsageError(limit_words(what, self._config, "max_requests"))
-        return number
+        self._shared.refuse("max_requests")
+        what = f"{self._config.max_requests} requests to this peer are under way"
+        raise UsageError(limit_words(what, self._config, "max_requests"))
 
     def cancel(self, number: int) -> None:
         """Give one of our requests up and tell the peer."""

@@ -42,7 +42,6 @@ class SessionState(SessionTurns):
 
     __slots__ = (
         "_config",
-        "_going",
         "_malformed",
         "_next_ping",
         "_pace",
@@ -162,11 +161,6 @@ class SessionState(SessionTurns):
     def messages_in_order(self) -> int:
         """Messages and requests queued so far, which keep their order; replies do not."""
         return self.messages_sent - self._answers_sent
-
-    @property
-    def replies_queued(self) -> int:
-        """Bytes of replies that wait for the network."""
-        return len(self._replies)
 
     @property
     def control_queued(self) -> int:
