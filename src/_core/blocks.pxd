@@ -24,6 +24,7 @@ cdef class BlockBuffer:
     cdef int _resize(self, Py_ssize_t capacity) except -1
     cdef int _make_room(self) except -1
     cdef int _shrink(self) except -1
+    cdef list _received(self, Py_ssize_t count)
     cdef int _read_scratch(self, Py_ssize_t count, list frames) except -1
     cdef Py_ssize_t _read_blocks(self, uint8_t* base, Py_ssize_t held, list frames) except -1
     cdef Py_ssize_t _open_blocks(self, uint8_t* base, Py_ssize_t held, uint8_t* apart, list frames) except -1

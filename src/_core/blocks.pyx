@@ -160,6 +160,9 @@ cdef class BlockBuffer:
         Returns:
             The frames that are complete.
         """
+        return self._received(count)
+
+    cdef list _received(self, Py_ssize_t count):
         cdef list frames = []
         if self._scratch is not None:
             self._read_scratch(count, frames)
@@ -224,7 +227,7 @@ cdef class BlockBuffer:
                     piece = min(view.len - taken, <Py_ssize_t>len(self.get_buffer()))
                     memcpy(PyByteArray_AS_STRING(self._buffer) + self._end, <const uint8_t*>view.buf + taken, piece)
                 taken += piece
-                frames += self.received(piece)
+                frames += self._received(piece)
         finally:
             PyBuffer_Release(&view)
         return frames

@@ -37,8 +37,6 @@ cdef class FrameQueue(ByteQueue):
         replies: Whether fragments of big frames travel in the lane of replies rather than in that of messages.
     """
 
-    cdef uint8_t _lane
-
     def __cinit__(self, bint replies=False):
         self._lane = FRAGMENT_REPLY if replies else 0
 
@@ -137,6 +135,9 @@ cdef class FrameQueue(ByteQueue):
         Raises:
             ValueError: It is too long for a frame of that type.
         """
+        self._add_id(kind, flags, number, body)
+
+    cdef int _add_id(self, uint8_t kind, uint8_t flags, uint32_t number, object body) except -1:
         cdef Py_buffer view
         cdef uint8_t head[4]
         store_be32(head, number)
@@ -145,6 +146,7 @@ cdef class FrameQueue(ByteQueue):
             self._add(kind, flags, head, 4, <const uint8_t*>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
+        return 0
 
     def add_message(self, uint8_t flags, bytes name not None, payload not None):
         """Queue a message.
@@ -180,6 +182,10 @@ cdef class FrameQueue(ByteQueue):
         Raises:
             ValueError: The name is too long.
         """
+        self._add_request(flags, number, timeout_ms, name, payload)
+
+    cdef int _add_request(self, uint8_t flags, uint32_t number, uint32_t timeout_ms, bytes name,
+                          object payload) except -1:
         cdef Py_buffer view
         cdef uint8_t head[9 + MAX_NAME]
         cdef Py_ssize_t size = PyBytes_GET_SIZE(name)
@@ -194,6 +200,7 @@ cdef class FrameQueue(ByteQueue):
             self._add(F_REQUEST, flags, head, 9 + size, <const uint8_t*>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
+        return 0
 
 
 cdef const uint8_t* _bytes_of(object chunk) except NULL:
@@ -213,17 +220,6 @@ cdef class BlockWriter:
     Args:
         cipher: The cipher of the sending direction. It must not be used by anything else from now on.
     """
-
-    cdef Cipher _cipher
-    cdef bytes _out
-    cdef uint8_t* _base
-    cdef uint8_t* _apart
-    cdef size_t _size
-    cdef size_t _capacity
-    cdef size_t _plain
-    cdef bint _open
-    cdef readonly uint64_t sealed
-    cdef readonly size_t packed
 
     def __cinit__(self, Cipher cipher not None):
         self._cipher = cipher
@@ -246,9 +242,12 @@ cdef class BlockWriter:
         Args:
             capacity: Most bytes that :meth:`finish` will return; at least 65,539 lets every frame through.
         """
+        self._begin(max(capacity, 64))
+
+    cdef int _begin(self, size_t capacity) except -1:
         if self._out is not None:
             raise LocalProtocolError("the last round was not finished")
-        self._out = PyBytes_FromStringAndSize(NULL, max(capacity, 64))
+        self._out = PyBytes_FromStringAndSize(NULL, capacity)
         self._base = <uint8_t*>PyBytes_AS_STRING(self._out)
         self._capacity = PyBytes_GET_SIZE(self._out)
         self._size = 0
@@ -259,6 +258,7 @@ cdef class BlockWriter:
             self._apart = <uint8_t*>malloc(min(<size_t>MAX_PLAINTEXT, self._capacity))
             if self._apart == NULL:
                 raise MemoryError()
+        return 0
 
     cdef uint8_t* _plaintext(self) noexcept:
         """Where the frames of the open message are packed."""
@@ -330,6 +330,9 @@ cdef class BlockWriter:
         Returns:
             What they took of the window.
         """
+        return self._put_queue(queue, credit)
+
+    cdef Py_ssize_t _put_queue(self, FrameQueue queue, Py_ssize_t credit) except -1:
         cdef Py_ssize_t spent = 0
         cdef size_t frame, run, plain_room
         cdef Py_ssize_t cost
@@ -448,6 +451,9 @@ cdef class BlockWriter:
 
     def finish(self):
         """Seal what is packed and return the round's blocks, which may be none."""
+        return self._finish()
+
+    cdef bytes _finish(self):
         cdef bytes out
         cdef size_t size
         if self._out is None:

@@ -14,6 +14,12 @@ cdef class Message:
     cdef readonly uint32_t timeout_ms
 
 
+cdef class ReplyReceived:
+    cdef readonly uint32_t request_id
+    cdef readonly int kind
+    cdef readonly bytes payload
+
+
 cdef class MessageRun:
     cdef readonly int kind
     cdef readonly str name

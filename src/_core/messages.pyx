@@ -5,7 +5,7 @@ An object belongs to one thread at a time.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
@@ -26,6 +26,37 @@ cdef class Message:
 
     def __repr__(self):
         return f"<Message {self.name!r} {len(self.payload)} bytes request_id={self.request_id}>"
+
+
+@cython.final
+@cython.freelist(256)
+cdef class ReplyReceived:
+    """The answer to one of our requests.
+
+    Args:
+        request_id: The request's number.
+        kind: What the payload is.
+        payload: Its content.
+    """
+
+    def __init__(self, uint32_t request_id, int kind, bytes payload not None):
+        self.request_id = request_id
+        self.kind = kind
+        self.payload = payload
+
+    def __eq__(self, other):
+        cdef ReplyReceived reply
+        if not isinstance(other, ReplyReceived):
+            return NotImplemented
+        reply = <ReplyReceived>other
+        return (
+            self.request_id == reply.request_id and self.kind == reply.kind and self.payload == reply.payload
+        )
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"<ReplyReceived {self.request_id} {len(self.payload)} bytes>"
 
 
 @cython.final

@@ -55,15 +55,6 @@ cdef class BlockReader(BlockBuffer):
         max_message: Longest payload of a message, request or reply, in bytes.
     """
 
-    cdef Py_ssize_t _max_message
-    cdef bytearray _parts
-    cdef bytearray _reply_parts
-    cdef Py_ssize_t _parts_cost
-    cdef MessageRun _run
-    cdef readonly uint64_t skipped
-    cdef readonly uint64_t window_used
-    cdef readonly uint64_t acknowledged
-
     def __cinit__(self, Cipher cipher not None, Py_ssize_t max_message):
         self._min_block = TAG_SIZE
         self._max_block = MAX_NOISE

@@ -91,8 +91,8 @@ async def test_what_is_taken_in_our_framing(pair: Pair, payload: bytes, value: A
     assert await soon(heard.get()) == expected(payload, value)
     pair.b.on("ask", lambda peer, data: data)
     _, coming = pair.to_b.link.request((Kind.JSON, payload), b"ask", 10.0)
-    kind, answer = await soon(coming)
-    assert (kind, bool(answer)) == (Kind.JSON, True)
+    answer = await soon(coming)
+    assert (answer.kind, bool(answer.payload)) == (Kind.JSON, True)
 
 
 @pytest.mark.parametrize(("payload", "words"), REFUSED.values(), ids=REFUSED)

@@ -11,6 +11,15 @@ class Message:
     timeout_ms: Final[int]
 
 @final
+class ReplyReceived:
+    request_id: Final[int]
+    kind: Final[int]
+    payload: Final[bytes]
+    def __init__(self, request_id: int, kind: int, payload: bytes) -> None: ...
+    def __eq__(self, other: object) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
+
+@final
 class MessageRun:
     kind: Final[int]
     name: Final[str]

@@ -35,6 +35,8 @@ DEADLINE_GRACE = 1.0
 DECODED_TOGETHER = 64
 """Messages of a run that are decoded before they are handled: few enough for their values to stay in the cache."""
 
+JSON = int(Kind.JSON)
+
 FAILURES = (Exception, asyncio.CancelledError)
 """What a plain function may raise: the result of a cancelled future raises the second one."""
 
@@ -197,7 +199,7 @@ class Inbox:
     def deliver(self, link: Link, message: Message) -> None:
         """Hand a message to its handlers, now where they are plain functions and nothing is before it."""
         # A request goes to the handlers of its type, whatever its payload is.
-        kind = Kind.JSON if message.request_id else message.kind
+        kind = JSON if message.request_id else message.kind
         name = message.name
         lane = self._lanes.get((kind, name)) if self._lanes else None
         if lane is None:

@@ -306,7 +306,7 @@ class Peer:
                 link, left = await self._room_for_request(link, type, seconds)
         number, answer = link.request(payload, name, left)
         try:
-            kind, reply = await answer
+            reply = await answer
         except (RequestTimeout, RemoteError) as error:
             if seconds is None or (isinstance(error, RemoteError) and error.code != Reason.TIMEOUT):
                 raise
@@ -315,8 +315,8 @@ class Peer:
             link.give_up(number)
             raise
         if expected is not None:
-            return expected.decode(kind, reply, self._config.session)
-        return decode_payload(kind, reply, self._config.session)
+            return expected.decode(reply.kind, reply.payload, self._config.session)
+        return decode_payload(reply.kind, reply.payload, self._config.session)
 
     async def _room_for_request(self, link: Link, type: str, seconds: float | None) -> tuple[Link, float | None]:
         """Wait for room; return the link that has it, and how many seconds are left."""

@@ -73,7 +73,9 @@ class LinkEvents(LinkState):
                 if type(event) is MessageRun or type(event) is Message or type(event) is FollowsReceived:
                     self._owner.messages_received(link, event)
                 elif type(event) is ReplyReceived:
-                    self._waiters.settle_reply(event.request_id, (event.kind, event.payload))
+                    answer = self._waiters.replies.pop(event.request_id, None)
+                    if answer is not None and not answer.done():
+                        answer.set_result(event)
                 else:
                     self._take_event(event)
         finally:
@@ -85,8 +87,8 @@ class LinkEvents(LinkState):
             self._hold_back(session)
         if session.wants_to_send or self._retirement.begun:
             self._flush(now)
-        else:
-            self._wake_in_time(session)
+        elif session.paths_timer() < self._timer_at:
+            self._arm_timer()
 
     def _hold_back(self, session: Session | Librats2Session) -> None:
         """Stop taking from the network while the session cannot hold its peer back in another way."""
@@ -107,9 +109,9 @@ class LinkEvents(LinkState):
                     if event.stream.dead:
                         del self._streams[event.stream.number]
             case RequestFailed():
-                self._waiters.settle_reply(event.request_id, RemoteError(event.code, event.message))
+                self._waiters.fail_reply(event.request_id, RemoteError(event.code, event.message))
             case RequestExpired():
-                self._waiters.settle_reply(event.request_id, RequestTimeout("no reply within the deadline"))
+                self._waiters.fail_reply(event.request_id, RequestTimeout("no reply within the deadline"))
             case RequestCancelled():
                 self._owner.request_cancelled(self._link, event.request_id)
             case PongReceived():

@@ -230,9 +230,6 @@ class LinkState:
         def _flush(self, now: float | None = None) -> None:
             """Send what is queued."""
 
-        def _wake_in_time(self, session: Session | Librats2Session) -> None:
-            """Bring the timer forward where the session wants that."""
-
         def _arm_timer(self) -> None:
             """Wake the session machine when it wants that."""
 

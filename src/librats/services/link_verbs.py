@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from librats._core.messages import ReplyReceived
     from librats.services.session import Link
 
 __all__ = ["LinkVerbs"]
@@ -140,11 +141,11 @@ class LinkVerbs(LinkState):
 
     def request(
         self, payload: Payload, name: bytes, timeout: float | None
-    ) -> tuple[int, asyncio.Future[tuple[int, bytes]]]:
+    ) -> tuple[int, asyncio.Future[ReplyReceived]]:
         """Send a request; whoever does not wait for its answer to the end tells :meth:`give_up`.
 
         Returns:
-            Its number, and the answer to come: kind and content; or a RequestTimeout where the deadline passed, of
+            Its number, and the answer to come; or a RequestTimeout where the deadline passed, of
             which the peer is told, a RemoteError where the peer refused or its handler failed, or PeerNotConnected
             where the session ended first.
 
@@ -155,7 +156,7 @@ class LinkVerbs(LinkState):
         session = self._session or self.session
         now = self._loop.time()
         number = session.send_request(payload, name, timeout=timeout, now=now)
-        answer = self._waiters.reply(number)
+        answer = self._waiters.replies[number] = self._loop.create_future()
         if self._spoke_first or self._flush_handle is not None or self._processing:
             self.request_flush()
         else:  # the first since anything has come leaves at once, what follows together

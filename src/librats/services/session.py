@@ -193,7 +193,9 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             transport.write(data)
             if len(data) < SMALL_ROUND or not session.wants_to_send:
                 break
-        self._wake_in_time(session)
+        # An acknowledgement may be due, or the path count as stalled, before the timer fires.
+        if session.paths_timer() < self._timer_at:
+            self._arm_timer()
         if self._streams:
             events = session.take_events()
             while events and type(events[0]) is StreamChanged and self.admitted:
@@ -248,11 +250,6 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             self._timer.cancel()
         self._timer_at = when  # the handles of uvloop do not all tell
         self._timer = self._loop.call_at(when, self._on_timer)
-
-    def _wake_in_time(self, session: Session | Librats2Session) -> None:
-        """Bring the timer forward where an acknowledgement is due, or the path counts as stalled, before it fires."""
-        if type(session) is Session and session.paths_timer() < self._timer_at:
-            self._arm_timer()
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from librats._core.messages import ReplyReceived
+
 __all__ = ["Waiters"]
 
 
@@ -14,38 +16,30 @@ class Waiters:
     __slots__ = (
         "_loop",
         "_pongs",
-        "_replies",
         "answerers",
+        "replies",
         "senders",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._replies: dict[int, asyncio.Future[tuple[int, bytes]]] = {}
+        self.replies: dict[int, asyncio.Future[ReplyReceived]] = {}
+        """Those who wait for the answer to a request, by its number."""
         self._pongs: dict[bytes, asyncio.Future[float]] = {}
         self.senders: list[asyncio.Future[None]] = []
         """Those who wait for room."""
         self.answerers: list[asyncio.Future[None]] = []
         """Those who wait for room for replies."""
 
-    def reply(self, number: int) -> asyncio.Future[tuple[int, bytes]]:
-        """Return the future of a request's answer: its kind and content."""
-        future = self._replies[number] = self._loop.create_future()
-        return future
-
     def forget_reply(self, number: int) -> bool:
         """Drop the future of a request; True where its answer had not come."""
-        return self._replies.pop(number, None) is not None
+        return self.replies.pop(number, None) is not None
 
-    def settle_reply(self, number: int, result: tuple[int, bytes] | Exception) -> None:
-        """Give a request its answer, or the reason why there is none."""
-        future = self._replies.pop(number, None)
-        if future is None or future.done():
-            return
-        if isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+    def fail_reply(self, number: int, reason: Exception) -> None:
+        """Tell a request why there is no answer."""
+        future = self.replies.pop(number, None)
+        if future is not None and not future.done():
+            future.set_exception(reason)
 
     def pong(self, token: bytes) -> asyncio.Future[float]:
         """Return the future of a ping's round trip."""
@@ -93,7 +87,7 @@ class Waiters:
 
     def fail(self, error: Exception) -> None:
         """Wake everybody: the session is gone."""
-        waiting: list[asyncio.Future[Any]] = [*self._replies.values(), *self._pongs.values()]
+        waiting: list[asyncio.Future[Any]] = [*self.replies.values(), *self._pongs.values()]
         for future in waiting:
             if not future.done():
                 future.set_exception(error)

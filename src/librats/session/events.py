@@ -1,11 +1,11 @@
-"""What a session machine tells its driver. Messages and requests come as :mod:`librats._core.messages` has them."""
+"""What a session machine tells its driver. What carries payloads comes as :mod:`librats._core.messages` has it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from librats._core.messages import Message, MessageRun
+from librats._core.messages import Message, MessageRun, ReplyReceived
 from librats.session.frames import Kind
 
 if TYPE_CHECKING:
@@ -35,15 +35,6 @@ __all__ = [
     "StreamOpened",
     "SuccessionReceived",
 ]
-
-
-@dataclass(slots=True)  # not frozen, which takes three times as long to make
-class ReplyReceived:
-    """The answer to one of our requests."""
-
-    request_id: int
-    kind: Kind
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)

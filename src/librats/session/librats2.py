@@ -391,6 +391,10 @@ class Librats2Session:
         """When :meth:`handle_timer` wants to be called, in monotonic seconds."""
         return min(self._next_ping, self._dies_at())
 
+    def paths_timer(self) -> float:
+        """Never: it stays on its path."""
+        return NEVER
+
     def _dies_at(self) -> float:
         # A node without the ping service may be silent for ever, and is alive.
         return self._last_received + self._config.idle_timeout if self._answers_pings else NEVER

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from librats._core.messages import Message, MessageRun
 from librats.errors import DecodeError, PeerNotConnected, RemoteProtocolError, UsageError
 from librats.session.events import (
     DatagramReceived,
@@ -44,10 +43,6 @@ MAX_CONTROL = 1024 * 1024
 CROWDED_SHARE = 96 * 1024
 """Most bytes that replies, and messages, take of a round where others wait too. It holds the longest frame."""
 
-DATA = frozenset({FrameType.STREAM_DATA, FrameType.DATAGRAM, FrameType.REPLY, FrameType.ERROR})
-REPLY = int(FrameType.REPLY)
-WORK = frozenset(FrameType) - DATA
-"""Frames that make work without carrying data, of which a peer may send only so many per second."""
 STREAM_FRAMES: dict[int, Callable[..., None]] = {
     FrameType.STREAM_DATA: StreamTable.data_received,
     FrameType.STREAM_OPEN: StreamTable.open_received,
@@ -85,52 +80,6 @@ class Session(MovingSession):
 
     # Bytes in
 
-    def buffer_updated(self, count: int, *, now: float, frames: list[Any] | None = None) -> None:
-        """Take the bytes that were written to what :attr:`get_buffer` returned.
-
-        Args:
-            count: How many.
-            now: Monotonic seconds.
-            frames: What the reader has made of them, where it has already.
-        """
-        self.bytes_received += count
-        taken: list[Any] = self._reader.received(count) if frames is None else frames
-        if self.failed is not None:
-            return
-        self._last_received = self.streams.now = now
-        work = 0
-        try:
-            for frame in taken:
-                if type(frame) is MessageRun:
-                    self.messages_received += len(frame)
-                    self._unhandled += frame.cost
-                    self._events.append(frame)
-                elif type(frame) is Message:
-                    self.messages_received += 1
-                    self._unhandled += frame.cost
-                    self.requests.arrived(frame.request_id)
-                    self._events.append(frame)
-                elif frame[0] == REPLY:
-                    self.messages_received += 1
-                    self.requests.replied(frame[2], frame[1], frame[3])
-                else:
-                    work += frame[0] in WORK
-                    self._take_frame(frame, now)
-            self._note_blocks(elicits=bool(taken), now=now)
-        except RemoteProtocolError as error:
-            self.fail(Reason.PROTOCOL_ERROR, str(error))
-            return
-        reader = self._reader
-        if reader.error is not None:
-            self.fail(Reason.PROTOCOL_ERROR, reader.error)
-        elif work or reader.skipped != self._skipped:
-            self._check_work(work + reader.skipped - self._skipped, now)
-        if reader.window_used != self._window_seen and self.failed is None:
-            self._window_seen = reader.window_used
-            self._check_window()
-        if len(self._control) > MAX_CONTROL or len(self._events) > self._max_events:
-            self._give_up_on_queues()
-
     def receive_data(self, data: bytes, *, now: float) -> None:
         """Take bytes from the network."""
         self.buffer_updated(len(data), now=now, frames=self._reader.feed(data))
@@ -138,6 +87,10 @@ class Session(MovingSession):
     def receive_eof(self) -> None:
         """Take the end of the peer's bytes: the link is gone."""
         self._lost(Reason.LOST, "the connection was lost")
+
+    def _broken(self, words: str) -> None:
+        """Give a peer up that breaks the protocol."""
+        self.fail(Reason.PROTOCOL_ERROR, words)
 
     def _check_work(self, work: int, now: float) -> None:
         """Give a peer up that asks too much; ``work`` is how many frames made work."""
@@ -303,30 +256,6 @@ class Session(MovingSession):
         self._sent += 1
         self._messages.add_message(kind, name, payload)
 
-    def send_request(self, payload: Payload, name: bytes, *, timeout: float | None, now: float) -> int:
-        """Queue a request.
-
-        Args:
-            payload: Kind and content.
-            name: Its type, UTF-8.
-            timeout: Seconds until the answer is no longer wanted, or None.
-            now: Monotonic seconds.
-
-        Returns:
-            The request's number, which its answer or its expiry will name.
-
-        Raises:
-            PeerNotConnected: The session is closed.
-            UsageError: It is too long for one side, or too many requests wait for their answers.
-        """
-        if self._going or self.failed is not None:
-            self._check_open()
-        if len(payload[1]) > self._max_payload:
-            self.check_size(len(payload[1]))
-        number = self.requests.send(payload, name, timeout, now)
-        self._sent += 1
-        return number
-
     def send_follows(self, links: Sequence[tuple[bytes, int]]) -> None:
         """Tell the peer that messages and requests from here on come after those on other links.
 
@@ -335,21 +264,6 @@ class Session(MovingSession):
         """
         if self.failed is None and not self._going:
             self._messages.add(FrameType.FOLLOWS, 0, encode_follows(links))
-
-    def send_reply(self, number: int, payload: Payload) -> None:
-        """Queue the answer to a request; nothing happens where the peer has cancelled it.
-
-        Raises:
-            UsageError: It is too long for one side.
-        """
-        if len(payload[1]) > self._max_payload:
-            self.check_size(len(payload[1]))
-        theirs = self.requests.theirs
-        if self.failed is None and number in theirs:
-            del theirs[number]
-            self._replies.add_id(REPLY, payload[0], number, payload[1])
-            self._sent += 1
-            self._answers_sent += 1
 
     def send_error(self, number: int, code: str, message: str) -> None:
         """Queue the refusal of a request; nothing happens where the peer has cancelled it."""
@@ -383,15 +297,6 @@ class Session(MovingSession):
         """Tell the peer that this side has, or had, another identity; nothing where the session is over."""
         if self.failed is None and not self._going:
             self._control.add(FrameType.SUCCESSION, 0, payload)
-
-    def consumed(self, cost: int) -> None:
-        """Take note that handlers have finished a message: the peer may send that much more."""
-        self._unhandled -= cost
-        if self._beyond_window and not self._has_memory():
-            return
-        # What was used is what may be granted at the most.
-        if self._reader.window_used + self._window - self._window_granted >= self._window // 4:
-            self._grant_messages()
 
     def _grant_messages(self) -> None:
         # Answers that the peer does not read count too: else its requests would pile them up without end.
@@ -450,11 +355,8 @@ class Session(MovingSession):
 
     # Bytes out
 
-    def data_to_send(self, *, now: float) -> bytes:
-        """Return the next blocks for the network, at most :data:`ROUND_SIZE` bytes, or b"" where there are none.
-
-        Control frames go first, then replies, messages as far as the peer's window allows, and streams in turn.
-        """
+    def big_round(self, now: float) -> bytes:
+        """Return the next blocks for the network where :meth:`data_to_send` has more to look at than a few frames."""
         control, replies, messages = self._control, self._replies, self._messages
         if self.retained is not None:
             instead = self._instead_of_round(self.retained, UNCROWDED_ROUND, now)
@@ -464,7 +366,7 @@ class Session(MovingSession):
         sends_messages = bool(messages) and self._send_credit > FRAME_COST
         if not (control or replies or sends_messages or streams) and (self._last_words is None or messages):
             return b""
-        self._acknowledge_along()
+        self.acknowledge(along=True)
         is_crowded = bool(replies) + sends_messages + bool(streams) > 1
         writer = self._writer
         size = ROUND_SIZE if is_crowded else UNCROWDED_ROUND
@@ -494,7 +396,7 @@ class Session(MovingSession):
             self.streams.put(writer)
         if self._last_words is not None:
             self._put_last_words()
-        return self._finish_round(begins_with_rekey=changes_key, now=now)
+        return self.finish_round(begins_with_rekey=changes_key, now=now)
 
     def _put_last_words(self) -> None:
         """Say goodbye where nothing is left to be said before."""
@@ -502,22 +404,6 @@ class Session(MovingSession):
             self._control.add(FrameType.GO_AWAY, 0, self._last_words or b"")
             self._last_words = None
             self._writer.put_queue(self._control)
-
-    @property
-    def wants_to_send(self) -> bool:
-        """True where :meth:`data_to_send` may have something."""
-        if self.retained is not None:
-            if self.retained.is_stale:
-                return True
-            if not self._has_room_on_the_way():
-                return bool(self._control)
-        return bool(
-            self._control
-            or self._replies
-            or (self._messages and self._send_credit > FRAME_COST)
-            or self.streams.ready
-            or (self._last_words is not None and not self.queued)
-        )
 
     # Time
 

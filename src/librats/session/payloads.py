@@ -30,6 +30,9 @@ __all__ = [
 PLAIN_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
 """What most applications send and return; none of them is a buffer, or can be awaited."""
 
+JSON, TEXT, BYTES = Kind.JSON, Kind.TEXT, Kind.BYTES
+"""The members of an enumeration are looked up in its class each time, which takes as long as decoding something small."""
+
 Payload = tuple[Kind, bytes | bytearray | memoryview]
 
 _encode = msgspec.json.Encoder().encode
@@ -117,13 +120,13 @@ def encode_value(data: Any, config: SessionConfig) -> Payload:
     """
     if type(data) in PLAIN_TYPES:
         text = encode_within(_encode, data, config.max_json_size, config.max_json_depth)
-        return Kind.JSON, encode_json(data, config) if text is None else text
+        return JSON, encode_json(data, config) if text is None else text
     if not _is_buffer(data):
-        return Kind.JSON, encode_json(data, config)
+        return JSON, encode_json(data, config)
     view = as_buffer(data)
     if len(view) > config.max_message_size:
         raise UsageError(f"{len(view)} bytes are over max_message_size ({config.max_message_size})")
-    return Kind.BYTES, view
+    return BYTES, view
 
 
 def _is_buffer(data: Any) -> bool:
@@ -148,7 +151,7 @@ def decode_payload(
     Raises:
         DecodeError: It is not what it says it is, or over a limit.
     """
-    if kind == Kind.JSON:
+    if kind == JSON:
         if len(payload) > config.max_json_size:
             raise DecodeError(f"{len(payload)} bytes of JSON are over max_json_size ({config.max_json_size})")
         if json_nests_deeper(payload, config.max_json_depth):
@@ -157,12 +160,12 @@ def decode_payload(
             return decode_json(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise DecodeError(f"not JSON: {error}") from error
-    if kind == Kind.TEXT:
+    if kind == TEXT:
         try:
             return payload.decode()
         except UnicodeDecodeError as error:
             raise DecodeError("text that is not UTF-8", error.start) from error
-    if kind == Kind.BYTES:
+    if kind == BYTES:
         return payload
     raise DecodeError(f"a payload of unknown kind {kind}")
 
@@ -182,7 +185,7 @@ def decode_run(
     Returns:
         Their values; None where one of them has to be looked at on its own.
     """
-    if run.kind == Kind.BYTES:
+    if run.kind == BYTES:
         return run.payloads(first, count)
     array = run.json_array(first, count, config.max_json_size, config.max_json_depth)
     if array is None:

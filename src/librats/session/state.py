@@ -6,6 +6,8 @@ import math
 from collections import deque
 
 from librats._core.framing import BlockWriter, FrameQueue
+from librats._core.retained import Retained
+from librats._core.turns import SessionTurns
 from librats._core.unframing import BlockReader
 from librats.config import RatsConfig, SessionConfig
 from librats.session.events import Event, SessionFailed
@@ -16,7 +18,6 @@ from librats.session.pace import Pace
 from librats.session.path_keys import PathKeys
 from librats.session.payloads import json_shortcut
 from librats.session.requests import RequestTable
-from librats.session.retained import Retained
 from librats.session.round_trip import RoundTrip
 from librats.session.shared_limits import SharedLimits
 from librats.session.stream_table import StreamTable
@@ -30,65 +31,30 @@ FIRST_PING = 0.05
 KEPT_AT_LEAST = 512 * 1024
 """Bytes that a session that can move may have on their way in any case, however short memory is."""
 
+MOST_BLOCKS = 1 << 63
+
 MAX_EVENTS = 65536
 """Events other than messages that may wait for a driver that does not take them."""
 
 
-class SessionState:
+class SessionState(SessionTurns):
     """State and questions of a :class:`~librats.session.machine.Session`, which describes the arguments."""
 
     __slots__ = (
-        "_ack_due",
-        "_acks_queued",
-        "_answers_sent",
-        "_beyond_window",
         "_config",
-        "_control",
-        "_events",
-        "_going",
-        "_kept_room",
-        "_last_received",
-        "_last_words",
         "_malformed",
-        "_max_events",
-        "_max_payload",
-        "_messages",
         "_next_ping",
         "_pace",
         "_peer_going",
         "_peer_said_hello",
-        "_reader",
-        "_rekeyed_at",
-        "_rekeyed_count",
-        "_replies",
-        "_sealed_before",
-        "_send_credit",
         "_sending",
-        "_sent",
         "_share",
         "_shared",
-        "_skipped",
-        "_stall_told",
         "_successions_heard",
-        "_told_at",
-        "_told_blocks",
-        "_unhandled",
-        "_window",
-        "_window_granted",
-        "_window_seen",
-        "_writer",
-        "bytes_received",
-        "bytes_sent",
         "events",
-        "failed",
         "get_buffer",
-        "messages_received",
         "path_keys",
-        "requests",
-        "retained",
-        "round_trip",
         "shortcut",
-        "streams",
     )
 
     def __init__(  # noqa: PLR0915 - a line for each thing that a session knows
@@ -103,6 +69,7 @@ class SessionState:
         shared: SharedLimits | None = None,
         window: int | None = None,
     ) -> None:
+        super().__init__()
         self._config = config
         self._shared = shared or SharedLimits(RatsConfig(session=config))
         self._window = config.message_window if window is None else window
@@ -150,7 +117,10 @@ class SessionState:
             self._control, self._events, initiator=initiator, config=config, shared=self._shared, share=self._share
         )
         """The streams of both sides."""
-        self.requests = RequestTable(self._control, self._messages, self._events, config, self._shared)
+        self._ready_streams = self.streams.ready
+        self.requests = RequestTable(
+            self._messages, config.max_requests, self._control, self._events, config, self._shared
+        )
         """The requests of both sides."""
         self.round_trip = RoundTrip(entropy)
         """Pings and what they tell."""
@@ -158,6 +128,8 @@ class SessionState:
         self._next_ping = now + min(FIRST_PING, config.ping_interval)
         self._rekeyed_at = now
         self._rekeyed_count = 0
+        self._rekey_messages = min(config.rekey_messages, MOST_BLOCKS)
+        self._rekey_interval = config.rekey_interval
         self.failed: SessionFailed | None = None
         """Why this side gave the session up, or None."""
         self._going = False
@@ -189,11 +161,6 @@ class SessionState:
     def messages_in_order(self) -> int:
         """Messages and requests queued so far, which keep their order; replies do not."""
         return self.messages_sent - self._answers_sent
-
-    @property
-    def replies_queued(self) -> int:
-        """Bytes of replies that wait for the network."""
-        return len(self._replies)
 
     @property
     def control_queued(self) -> int:

@@ -167,7 +167,10 @@ class StreamTable:
                 flags = StreamFlag.END if end else 0
                 taken = writer.put_chunks(number, flags, chunks, offset, size)
                 if taken < 0:
-                    self.ready = {number: stream, **self.ready}
+                    behind = dict(self.ready)
+                    self.ready.clear()
+                    self.ready[number] = stream
+                    self.ready.update(behind)
                     return
                 stream.sent(taken, end=end and taken == size)
                 self.changed[number] = stream
