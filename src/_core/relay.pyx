@@ -21,8 +21,10 @@ from librats._core.relay_net cimport (
 )
 from librats._core.relay_path cimport take_channel_data, take_send
 from librats._core.relay_queue cimport (
-    DROP_MALFORMED, DROP_NO_ALLOCATION, GROUPS, HEAD_ROOM, PACKETS, REPLIES_ROOM, Group, Packet, Path, send_queued,
+    DROP_MALFORMED, DROP_NO_ALLOCATION, GROUPS, HEAD_ROOM, MOST_REQUEST, PACKETS, REPLIES_ROOM, Group, Packet, Path,
+    send_queued,
 )
+from librats._core.relay_sieve cimport sieve_attach
 from librats._core.relay_tables cimport (
     CHANGED, NO_MEMORY, Allocation, Bucket, Change, Channel, Permission, allocation_at, bind, drop_allocation,
     drop_expired, find_client, find_number, free_tables, hash_client, hash_number, permit, pool_give, pool_take,
@@ -120,11 +122,14 @@ cdef class Plane:
         portable: Use nothing but poll, recvfrom and sendto. None: as ``LIBRATS_PORTABLE`` says.
         seed: Secret random bytes for the hash tables. None: drawn from the secret of Python's own string hash.
         gate: Answers strangers. None: all their requests come out of :meth:`run`.
+        sieve: Have the kernel drop, before it is queued, what comes to a listener and cannot be a client's: no
+            request, Send indication or ChannelData of its length. Where the system cannot, it is dropped later.
     """
 
     cdef Path _path
     cdef int _batch
     cdef bint _gro
+    cdef bint _sieve
     cdef bint _running
     cdef bint _closed
     cdef int _nap
@@ -137,7 +142,7 @@ cdef class Plane:
 
     def __cinit__(
         self, *, int batch=64, bint gso=True, bint gro=True, int nap_us=0, max_allocations=100_000, portable=None,
-        bytes seed=None, Gate gate=None,
+        bytes seed=None, Gate gate=None, bint sieve=False,
     ):
         cdef const char* switch = getenv("LIBRATS_PORTABLE")
         cdef Path* s = &self._path
@@ -147,6 +152,7 @@ cdef class Plane:
         self.portable = (switch != NULL and switch[0] == b"1") if portable is None else portable
         self._batch = batch
         self._gro = gro
+        self._sieve = sieve and not self.portable
         self._nap = nap_us
         self._max_allocations = max_allocations
         self._answers = bytearray()
@@ -224,6 +230,8 @@ cdef class Plane:
         self._prepare(&listeners[s.listener_count], fd, True)
         if net_watch(&s.poller, fd, tag_of(LISTENER_TAG, 0, s.listener_count)) != 0:
             raise UsageError("the socket cannot be watched, or is watched already")
+        if self._sieve:
+            sieve_attach(fd, MOST_REQUEST)
         s.listener_count += 1
         return s.listener_count - 1
 
@@ -234,6 +242,7 @@ cdef class Plane:
         if not 0 <= listener < s.listener_count:
             raise UsageError(f"there is no listener {listener}")
         net_unwatch(&s.poller, s.listeners[listener].fd, tag_of(LISTENER_TAG, 0, listener))
+        s.listeners[listener].fd = -1
 
     def share_relay(self, int fd):
         """Let a UDP socket be the relay socket of many allocations, each found by its peers' addresses and ports.

@@ -12,6 +12,7 @@ from librats._core.relay_queue cimport (
     DROP_NO_PERMISSION, DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_CONTROL, GROUPS, EventHead, Packet,
     Path, open_group, queue_packet, send_queued,
 )
+from librats._core.relay_sieve cimport sieve_dropped
 from librats._core.relay_tables cimport Allocation, allocation_at
 
 cdef enum:
@@ -137,6 +138,10 @@ cdef inline int queue_answers(Path* s, bytearray answers) except -1:
     return 0
 
 cdef inline dict read_statistics(Path* s):
+    cdef uint64_t unseen = 0
+    cdef int i
+    for i in range(s.listener_count):
+        unseen += sieve_dropped(s.listeners[i].fd)
     return {
         "allocations": s.tables.allocations.live,
         "permissions": s.tables.permissions.live,
@@ -161,6 +166,7 @@ cdef inline dict read_statistics(Path* s):
         "dropped_over_limit": s.dropped[<int>DROP_OVER_LIMIT],
         "dropped_oversized": s.dropped[<int>DROP_OVERSIZED],
         "dropped_unreachable": s.dropped[<int>DROP_UNREACHABLE],
+        "dropped_by_kernel": unseen,
         "dropped_events": s.dropped[<int>DROP_EVENTS],
         "ignored": s.dropped[<int>DROP_IGNORED],
     }

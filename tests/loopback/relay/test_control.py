@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from librats.relay.metrics import render_metrics
 from librats.runtime.offload import run_in_thread
 from librats.stun.constants import Attribute, MessageClass, Method
 from librats.turn.serving.allocating import Allocating
-from librats.turn.serving.tables import Tables
+from librats.turn.serving.tables import Settings, Tables
 from librats.types import Address
 
 if TYPE_CHECKING:
@@ -68,6 +69,27 @@ async def test_an_unforeseen_error_costs_one_request_and_is_counted(
     (record,) = caplog.records
     assert record.exc_info is not None
     assert "nobody foresaw this" in str(record.exc_info[1])
+    assert not server._failed.is_set()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_an_unforeseen_error_in_the_upkeep_costs_a_second_of_it(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    server = await start_relay(settings=Settings(default_lifetime=1))
+    broken = Broken(monkeypatch, Tables, "expire")
+
+    def talk() -> None:
+        with TurnClient(server.addresses[0], transport) as client:
+            client.allocate()
+            while server.statistics().failures < 4:
+                time.sleep(0.05)
+            assert server.statistics().allocations == 1
+            broken.fails = False
+            while server.statistics().allocations:
+                time.sleep(0.05)
+
+    await run_in_thread(talk)
     assert not server._failed.is_set()
 
 
