@@ -133,14 +133,15 @@ async def test_strangers_are_answered_and_counted(start_relay: StartRelay, liste
             sock.settimeout(10.0)
             sock.connect((host, server.addresses[0].port))  # what comes from another address is not heard
             for method, code in ((Method.BINDING, 0), (Method.ALLOCATE, 401), (0x0FF, 400)):
-                sock.send(serialise(method, MessageClass.REQUEST, bytes(12), fingerprint=True))
+                request = serialise(method, MessageClass.REQUEST, bytes(12), fingerprint=True)
+                sock.send(request)
                 answer = parse(sock.recv(1000))
                 error = answer.get(Attribute.ERROR_CODE)
                 assert (error[0] if error else 0) == code
                 if not code:
                     assert answer.get(Attribute.XOR_MAPPED_ADDRESS) == sock.getsockname()[:2]
                     assert answer.check_fingerprint()
-            sock.send(b"\x00\x01\x00\x00 no cookie here ")
+            sock.send(request[:-1] + bytes([request[-1] ^ 1]))
             sock.send(serialise(Method.BINDING, MessageClass.REQUEST, bytes(12)))
             sock.recv(1000)
 
