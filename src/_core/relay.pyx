@@ -15,9 +15,9 @@ from libc.string cimport memcpy, memset
 from librats._core.gate cimport Gate
 from librats._core.octets cimport load_be16, store_be16
 from librats._core.relay_net cimport (
-    NET_CAN_KEEP_WHOLE, NET_EVENTS, net_address, net_close_inbox, net_close_poller, net_nap, net_now, net_open_inbox,
-    net_open_outbox, net_open_poller, net_prepare, net_read_host, net_set_host6, net_socket, net_unwatch, net_wait,
-    net_wake, net_watch, net_write_host,
+    NET_CAN_KEEP_WHOLE, net_address, net_close_inbox, net_close_poller, net_now, net_open_inbox, net_open_outbox,
+    net_open_poller, net_prepare, net_read_host, net_set_host6, net_socket, net_unwatch, net_wake, net_watch,
+    net_write_host,
 )
 from librats._core.relay_path cimport take_channel_data, take_send
 from librats._core.relay_queue cimport (
@@ -31,7 +31,7 @@ from librats._core.relay_tables cimport (
     table_put,
 )
 from librats._core.relay_rounds cimport (
-    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, forward_ready,
+    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, Pace, go_round,
     queue_answers, read_statistics, tag_of, take_events,
 )
 from librats._core.turn_layout cimport CHANNEL_HEAD, FIRST_CHANNEL, LAST_CHANNEL, TYPE_SEND, is_stun_sized
@@ -116,8 +116,8 @@ cdef class Plane:
         batch: Datagrams taken from one socket at a time.
         gso: Join packets of one size to one receiver (UDP_SEGMENT) where the kernel can.
         gro: Take joined datagrams (UDP_GRO) where the kernel can.
-        nap_us: Microseconds to sleep between rounds that bring little, so that packets gather: fewer rounds, more
-            latency. 0: never.
+        nap_us: Microseconds from one round that brings little to the next, so that packets gather: fewer rounds, more
+            latency. 0: none, but in a flood of which next to nothing is forwarded.
         max_allocations: Most allocations at a time.
         portable: Use nothing but poll, recvfrom and sendto. None: as ``LIBRATS_PORTABLE`` says.
         seed: Secret random bytes for the hash tables. None: drawn from the secret of Python's own string hash.
@@ -127,13 +127,11 @@ cdef class Plane:
     """
 
     cdef Path _path
-    cdef int _batch
+    cdef Pace _pace
     cdef bint _gro
     cdef bint _sieve
     cdef bint _running
     cdef bint _closed
-    cdef int _nap
-    cdef double _last_round
     cdef uint32_t _generation
     cdef uint32_t _max_allocations
     cdef readonly bint portable
@@ -150,10 +148,10 @@ cdef class Plane:
             raise UsageError("batch is 1 to 256, nap_us 0 to 100,000 and max_allocations 1 to 2**28 - 1")
         self._closed = True
         self.portable = (switch != NULL and switch[0] == b"1") if portable is None else portable
-        self._batch = batch
+        self._pace.batch = batch
+        self._pace.nap = nap_us
         self._gro = gro
         self._sieve = sieve and not self.portable
-        self._nap = nap_us
         self._max_allocations = max_allocations
         self._answers = bytearray()
         self._gate = gate
@@ -296,38 +294,10 @@ cdef class Plane:
                 deadline = net_now() + timeout
                 s.last_listener = -1
                 while more:
-                    more = self._round(deadline)
+                    more = go_round(s, &self._pace, deadline)
         finally:
             self._running = False
         return take_events(&self._path, NOBODY if self._gate is None else self._gate.known)
-
-    cdef bint _round(self, double deadline) noexcept nogil:
-        """Wait for datagrams and forward them; whether to go on."""
-        cdef Path* s = &self._path
-        cdef uint64_t tags[NET_EVENTS]
-        cdef uint64_t before = s.received
-        cdef double now = net_now()
-        cdef double left = deadline - now
-        cdef int ready
-        if left <= 0:
-            ready = net_wait(&s.poller, tags, 0)
-        else:
-            ready = net_wait(&s.poller, tags, 2000000000 if left > 2000000 else <int>(left * 1000) + 1)
-        if ready < 0:
-            return False
-        s.now = net_now()
-        if ready:
-            forward_ready(s, self._batch, tags, ready)
-        if s.poller.woken:
-            s.poller.woken = 0
-            return False
-        if s.event_count or s.now >= deadline:
-            return False
-        if self._nap:
-            if s.received - before < <uint64_t>self._batch and (s.now - self._last_round) * 250000 < self._nap:
-                net_nap(self._nap)
-            self._last_round = s.now
-        return True
 
     def send(self, int listener, bytes client not None, bytes local not None, bytes data not None):
         """Queue an answer, which leaves when :meth:`run` begins, from the address ``local`` that was asked."""

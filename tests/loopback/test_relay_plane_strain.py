@@ -151,6 +151,35 @@ def test_a_flooded_listener_does_not_starve_the_peers(quick: Rig) -> None:
     assert received(quick.clients[1]) == [channel_data(0x4000, b"%d" % i) for i in range(50)]
 
 
+def naps_during(rig: Rig, packet: bytes, *, pause: float = 0.0) -> int:
+    """How often a plane naps that runs while a client sends a packet again and again for a while."""
+    client = rig.clients[1]
+    running = threading.Thread(target=lambda: rig.plane.run(0.4))
+    running.start()
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        client.sendto(packet, rig.listener_sock.getsockname())
+        time.sleep(pause)
+    running.join()
+    return int(rig.plane.statistics()["naps"])
+
+
+def test_only_a_flood_of_what_is_dropped_is_let_gather() -> None:
+    for packet, naps in ((channel_data(0x4000, b"hello"), False), (channel_data(0x4001, b"hello"), True)):
+        rig = Rig(BATCHED)
+        ready(rig)
+        assert (naps_during(rig, packet) > 20) == naps
+        rig.close()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01])
+def test_packets_gather_where_that_is_asked_for_and_few_come(pause: float) -> None:
+    rig = Rig(BATCHED, nap_us=1000)
+    ready(rig)
+    assert (naps_during(rig, channel_data(0x4000, b"hello"), pause=pause) > 20) == (not pause)
+    rig.close()
+
+
 def test_a_dead_peers_icmp_errors_do_not_silence_the_socket(quick: Rig) -> None:
     peer = ready(quick, channel=False)
     dead = udp()
