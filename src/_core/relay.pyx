@@ -15,21 +15,23 @@ from libc.string cimport memcpy, memset
 from librats._core.gate cimport Gate
 from librats._core.octets cimport load_be16, store_be16
 from librats._core.relay_net cimport (
-    NET_CAN_KEEP_WHOLE, NET_EVENTS, net_address, net_close_inbox, net_close_poller, net_nap, net_now, net_open_inbox,
-    net_open_outbox, net_open_poller, net_prepare, net_read_host, net_set_host6, net_socket, net_unwatch, net_wait,
-    net_wake, net_watch, net_write_host,
+    NET_CAN_KEEP_WHOLE, net_address, net_close_inbox, net_close_poller, net_now, net_open_inbox, net_open_outbox,
+    net_open_poller, net_prepare, net_read_host, net_set_host6, net_socket, net_unwatch, net_wake, net_watch,
+    net_write_host,
 )
 from librats._core.relay_path cimport take_channel_data, take_send
 from librats._core.relay_queue cimport (
-    DROP_MALFORMED, DROP_NO_ALLOCATION, GROUPS, HEAD_ROOM, PACKETS, REPLIES_ROOM, Group, Packet, Path, send_queued,
+    DROP_MALFORMED, DROP_NO_ALLOCATION, GROUPS, HEAD_ROOM, MOST_REQUEST, PACKETS, REPLIES_ROOM, Group, Packet, Path,
+    send_queued,
 )
+from librats._core.relay_sieve cimport sieve_attach
 from librats._core.relay_tables cimport (
     CHANGED, NO_MEMORY, Allocation, Bucket, Change, Channel, Permission, allocation_at, bind, drop_allocation,
     drop_expired, find_client, find_number, free_tables, hash_client, hash_number, permit, pool_give, pool_take,
     table_put,
 )
 from librats._core.relay_rounds cimport (
-    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, forward_ready,
+    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, Pace, go_round,
     queue_answers, read_statistics, tag_of, take_events,
 )
 from librats._core.turn_layout cimport CHANNEL_HEAD, FIRST_CHANNEL, LAST_CHANNEL, TYPE_SEND, is_stun_sized
@@ -114,21 +116,22 @@ cdef class Plane:
         batch: Datagrams taken from one socket at a time.
         gso: Join packets of one size to one receiver (UDP_SEGMENT) where the kernel can.
         gro: Take joined datagrams (UDP_GRO) where the kernel can.
-        nap_us: Microseconds to sleep between rounds that bring little, so that packets gather: fewer rounds, more
-            latency. 0: never.
+        nap_us: Microseconds from one round that brings little to the next, so that packets gather: fewer rounds, more
+            latency. 0: none, but in a flood of which next to nothing is forwarded.
         max_allocations: Most allocations at a time.
         portable: Use nothing but poll, recvfrom and sendto. None: as ``LIBRATS_PORTABLE`` says.
         seed: Secret random bytes for the hash tables. None: drawn from the secret of Python's own string hash.
         gate: Answers strangers. None: all their requests come out of :meth:`run`.
+        sieve: Have the kernel drop, before it is queued, what comes to a listener and cannot be a client's: no
+            request, Send indication or ChannelData of its length. Where the system cannot, it is dropped later.
     """
 
     cdef Path _path
-    cdef int _batch
+    cdef Pace _pace
     cdef bint _gro
+    cdef bint _sieve
     cdef bint _running
     cdef bint _closed
-    cdef int _nap
-    cdef double _last_round
     cdef uint32_t _generation
     cdef uint32_t _max_allocations
     cdef readonly bint portable
@@ -137,7 +140,7 @@ cdef class Plane:
 
     def __cinit__(
         self, *, int batch=64, bint gso=True, bint gro=True, int nap_us=0, max_allocations=100_000, portable=None,
-        bytes seed=None, Gate gate=None,
+        bytes seed=None, Gate gate=None, bint sieve=False,
     ):
         cdef const char* switch = getenv("LIBRATS_PORTABLE")
         cdef Path* s = &self._path
@@ -145,9 +148,10 @@ cdef class Plane:
             raise UsageError("batch is 1 to 256, nap_us 0 to 100,000 and max_allocations 1 to 2**28 - 1")
         self._closed = True
         self.portable = (switch != NULL and switch[0] == b"1") if portable is None else portable
-        self._batch = batch
+        self._pace.batch = batch
+        self._pace.nap = nap_us
         self._gro = gro
-        self._nap = nap_us
+        self._sieve = sieve and not self.portable
         self._max_allocations = max_allocations
         self._answers = bytearray()
         self._gate = gate
@@ -224,6 +228,8 @@ cdef class Plane:
         self._prepare(&listeners[s.listener_count], fd, True)
         if net_watch(&s.poller, fd, tag_of(LISTENER_TAG, 0, s.listener_count)) != 0:
             raise UsageError("the socket cannot be watched, or is watched already")
+        if self._sieve:
+            sieve_attach(fd, MOST_REQUEST)
         s.listener_count += 1
         return s.listener_count - 1
 
@@ -234,6 +240,7 @@ cdef class Plane:
         if not 0 <= listener < s.listener_count:
             raise UsageError(f"there is no listener {listener}")
         net_unwatch(&s.poller, s.listeners[listener].fd, tag_of(LISTENER_TAG, 0, listener))
+        s.listeners[listener].fd = -1
 
     def share_relay(self, int fd):
         """Let a UDP socket be the relay socket of many allocations, each found by its peers' addresses and ports.
@@ -287,38 +294,10 @@ cdef class Plane:
                 deadline = net_now() + timeout
                 s.last_listener = -1
                 while more:
-                    more = self._round(deadline)
+                    more = go_round(s, &self._pace, deadline)
         finally:
             self._running = False
         return take_events(&self._path, NOBODY if self._gate is None else self._gate.known)
-
-    cdef bint _round(self, double deadline) noexcept nogil:
-        """Wait for datagrams and forward them; whether to go on."""
-        cdef Path* s = &self._path
-        cdef uint64_t tags[NET_EVENTS]
-        cdef uint64_t before = s.received
-        cdef double now = net_now()
-        cdef double left = deadline - now
-        cdef int ready
-        if left <= 0:
-            ready = net_wait(&s.poller, tags, 0)
-        else:
-            ready = net_wait(&s.poller, tags, 2000000000 if left > 2000000 else <int>(left * 1000) + 1)
-        if ready < 0:
-            return False
-        s.now = net_now()
-        if ready:
-            forward_ready(s, self._batch, tags, ready)
-        if s.poller.woken:
-            s.poller.woken = 0
-            return False
-        if s.event_count or s.now >= deadline:
-            return False
-        if self._nap:
-            if s.received - before < <uint64_t>self._batch and (s.now - self._last_round) * 250000 < self._nap:
-                net_nap(self._nap)
-            self._last_round = s.now
-        return True
 
     def send(self, int listener, bytes client not None, bytes local not None, bytes data not None):
         """Queue an answer, which leaves when :meth:`run` begins, from the address ``local`` that was asked."""

@@ -63,6 +63,7 @@ cdef extern from "relay_net.h" nogil:
     uint32_t net_hash(const uint64_t* keys, const net_address* a, uint32_t owner, uint32_t more) noexcept
     double net_now() noexcept
     void net_nap(int microseconds) noexcept
+    void net_be_punctual() noexcept
     int net_prepare(net_socket* s, int fd, int gro, int tell_local) noexcept
     int net_can_join(int fd) noexcept
     int net_open_poller(net_poller* p, int portable) noexcept

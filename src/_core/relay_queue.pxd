@@ -121,6 +121,7 @@ cdef struct Path:
     uint64_t to_peer_bytes
     uint64_t to_client
     uint64_t to_client_bytes
+    uint64_t naps
     uint64_t dropped[10]
 
 

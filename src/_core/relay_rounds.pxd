@@ -5,13 +5,16 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
-from librats._core.relay_net cimport net_address, net_is_unspecified, net_receive, net_socket
+from librats._core.relay_net cimport (
+    NET_EVENTS, net_address, net_be_punctual, net_is_unspecified, net_nap, net_now, net_receive, net_socket, net_wait,
+)
 from librats._core.relay_path cimport from_client, from_peer
 from librats._core.relay_queue cimport (
     DROP_DONT_FRAGMENT, DROP_EVENTS, DROP_IGNORED, DROP_MALFORMED, DROP_NO_ALLOCATION, DROP_NO_CHANNEL,
     DROP_NO_PERMISSION, DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_CONTROL, GROUPS, EventHead, Packet,
     Path, open_group, queue_packet, send_queued,
 )
+from librats._core.relay_sieve cimport sieve_dropped
 from librats._core.relay_tables cimport Allocation, allocation_at
 
 cdef enum:
@@ -22,6 +25,9 @@ cdef enum:
     ALLOCATION_TAG = 2
     SHARED_TAG = 3
     OTHER_TAG = 4
+    FLOOD_NAP = 200  # microseconds
+    FLOOD_PAUSE = 1000  # between two rounds of a flood, at most
+    FLOOD_PERCENT = 75  # of what comes in a flood, at least this much is dropped or refused
 
 
 cdef inline uint64_t tag_of(int kind, uint32_t generation, uint32_t index) noexcept nogil:
@@ -71,6 +77,72 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
                 from_peer(s, index, -1, &s.inbox.datagrams[k])
         used += got
     send_queued(s)
+
+
+cdef struct Pace:
+    int batch
+    int nap  # microseconds
+    bint punctual  # whether naps of the thread end in time
+    double last_round
+    double useless  # the part of what came lately that was neither forwarded nor passed on
+
+
+cdef inline int pause_after(Pace* pace, double now, uint64_t came, uint64_t useful) noexcept nogil:
+    """The microseconds from a round to the next: packets gather where it brought little, or little but a flood."""
+    cdef double since = (now - pace.last_round) * 1e6
+    cdef double weight = came / 64.0 if came < 64 else 1.0
+    cdef int pause = 0
+    pace.last_round = now
+    if came:
+        pace.useless += weight * (1.0 - useful / <double>came - pace.useless)
+    if came < <uint64_t>pace.batch and since < 4.0 * pace.nap:
+        pause = pace.nap
+    if pace.useless * 100 > FLOOD_PERCENT and since < FLOOD_PAUSE and pause < FLOOD_NAP:
+        pause = FLOOD_NAP
+    return pause
+
+
+cdef inline void nap_until(Path* s, Pace* pace, double end) noexcept nogil:
+    cdef int left = <int>((end - net_now()) * 1e6)
+    if left <= 0:
+        return
+    if not pace.punctual:
+        pace.punctual = True
+        net_be_punctual()
+    net_nap(left)
+    s.naps += 1
+
+
+cdef inline uint64_t served(const Path* s) noexcept nogil:
+    """What was forwarded, and what was told its address."""
+    return s.to_peer + s.to_client + (s.gate.answers[1][0] if s.gate != NULL else 0)
+
+
+cdef inline bint go_round(Path* s, Pace* pace, double deadline) noexcept nogil:
+    """Wait for datagrams and forward them; whether to go on."""
+    cdef uint64_t tags[NET_EVENTS]
+    cdef uint64_t came = s.received
+    cdef uint64_t before = served(s)
+    cdef double left = deadline - net_now()
+    cdef int ready, pause
+    if left <= 0:
+        ready = net_wait(&s.poller, tags, 0)
+    else:
+        ready = net_wait(&s.poller, tags, 2000000000 if left > 2000000 else <int>(left * 1000) + 1)
+    if ready < 0:
+        return False
+    s.now = net_now()
+    if ready:
+        forward_ready(s, pace.batch, tags, ready)
+    pause = pause_after(pace, s.now, s.received - came, served(s) - before + s.event_count)
+    if s.poller.woken:
+        s.poller.woken = 0
+        return False
+    if s.event_count or s.now >= deadline:
+        return False
+    if pause:
+        nap_until(s, pace, s.now + pause * 1e-6)
+    return True
 
 
 cdef struct Answer:
@@ -137,6 +209,10 @@ cdef inline int queue_answers(Path* s, bytearray answers) except -1:
     return 0
 
 cdef inline dict read_statistics(Path* s):
+    cdef uint64_t unseen = 0
+    cdef int i
+    for i in range(s.listener_count):
+        unseen += sieve_dropped(s.listeners[i].fd)
     return {
         "allocations": s.tables.allocations.live,
         "permissions": s.tables.permissions.live,
@@ -161,6 +237,8 @@ cdef inline dict read_statistics(Path* s):
         "dropped_over_limit": s.dropped[<int>DROP_OVER_LIMIT],
         "dropped_oversized": s.dropped[<int>DROP_OVERSIZED],
         "dropped_unreachable": s.dropped[<int>DROP_UNREACHABLE],
+        "dropped_by_kernel": unseen,
         "dropped_events": s.dropped[<int>DROP_EVENTS],
         "ignored": s.dropped[<int>DROP_IGNORED],
+        "naps": s.naps,
     }

@@ -31,6 +31,7 @@ from librats._core.relay import Plane, pack_address, unpack_address
 from librats.errors import UsageError
 
 PEER = pack_address("127.0.0.1", 9)
+FAMILIES = [4, 6]
 
 
 @pytest.fixture(params=[BATCHED, PORTABLE, SLOW])
@@ -150,6 +151,35 @@ def test_a_flooded_listener_does_not_starve_the_peers(quick: Rig) -> None:
     assert received(quick.clients[1]) == [channel_data(0x4000, b"%d" % i) for i in range(50)]
 
 
+def naps_during(rig: Rig, packet: bytes, *, pause: float = 0.0) -> int:
+    """How often a plane naps that runs while a client sends a packet again and again for a while."""
+    client = rig.clients[1]
+    running = threading.Thread(target=lambda: rig.plane.run(0.4))
+    running.start()
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        client.sendto(packet, rig.listener_sock.getsockname())
+        time.sleep(pause)
+    running.join()
+    return int(rig.plane.statistics()["naps"])
+
+
+def test_only_a_flood_of_what_is_dropped_is_let_gather() -> None:
+    for packet, naps in ((channel_data(0x4000, b"hello"), False), (channel_data(0x4001, b"hello"), True)):
+        rig = Rig(BATCHED)
+        ready(rig)
+        assert (naps_during(rig, packet) > 20) == naps
+        rig.close()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01])
+def test_packets_gather_where_that_is_asked_for_and_few_come(pause: float) -> None:
+    rig = Rig(BATCHED, nap_us=1000)
+    ready(rig)
+    assert (naps_during(rig, channel_data(0x4000, b"hello"), pause=pause) > 20) == (not pause)
+    rig.close()
+
+
 def test_a_dead_peers_icmp_errors_do_not_silence_the_socket(quick: Rig) -> None:
     peer = ready(quick, channel=False)
     dead = udp()
@@ -199,6 +229,72 @@ def test_huge_requests_are_dropped(quick: Rig) -> None:
     client.sendto(message(1, attribute(0x8022, bytes(4000))), quick.listener_sock.getsockname())
     assert len(quick.plane.run(1)) == 1
     assert quick.dropped("oversized") == 1
+
+
+@pytest.fixture(params=FAMILIES)
+def sieved(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    if sys.platform != "linux":
+        pytest.skip("only Linux has the kernel drop datagrams")
+    made = Rig(BATCHED, request.param, sieve=True)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        b"\x40\x00\x00",
+        channel_data(0x4000, b"hello")[:-1],
+        channel_data(0x8000, b"hello"),
+        bytes([0xFF]) * 40,
+        message(1)[:-4],
+        message(1, attribute(0x8022, b"text"))[:-4],
+        message(1)[:2] + b"\0\1" + message(1)[4:],
+        message(1)[:4] + bytes(4) + message(1)[8:],
+        message(0x0011),
+        message(0x0101),
+        message(0x0111),
+        message(1, attribute(0x8022, bytes(8192 - 20))),
+    ],
+)
+def test_the_kernel_drops_what_no_client_sends(sieved: Rig, packet: bytes) -> None:
+    ready(sieved)
+    sieved.client_sends(packet)
+    sieved.settle()
+    assert sieved.dropped("by_kernel") == 1
+    assert sieved.plane.statistics()["received"] == 0
+    assert sieved.events == []
+
+
+def test_the_kernel_passes_on_what_clients_send(sieved: Rig) -> None:
+    peer = ready(sieved)
+    payloads = [bytes(size) for size in (0, 1, 172, 9000, 65000)]
+    for payload in payloads:
+        sieved.client_sends(channel_data(0x4000, payload))
+        sieved.client_sends(channel_data(0x7FFF, payload, padding=3))
+    sieved.client_sends(send_indication(address_of(peer), bytes(60000)))
+    requests = [message(1), message(3, attribute(0x8022, bytes(8192 - 24))), message(0x3EEF)]
+    for request in requests:
+        sieved.client_sends(request)
+    sieved.settle()
+    assert received(peer) == [*payloads, bytes(60000)]
+    assert [event[4] for event in sieved.events] == requests
+    assert (sieved.dropped("by_kernel"), sieved.dropped("no_channel")) == (0, len(payloads))
+
+
+def test_the_kernel_judges_joined_datagrams_by_the_first(sieved: Rig) -> None:
+    peer = ready(sieved)
+    sieved.clients[1].setsockopt(17, 103, 176)
+    good, bad, worse = (channel_data(0x4000, bytes(size))[:176] for size in (172, 173, 1000))
+    for run in (good * 3 + bad, bad * 3 + good, good + worse * 3):
+        sieved.client_sends(run)
+    sieved.settle()
+    assert received(peer) == [bytes(172)] * 5
+    assert (sieved.dropped("malformed"), sieved.dropped("by_kernel")) == (7, 0)
+    sieved.client_sends(worse + good * 3)
+    sieved.settle()
+    assert (received(peer), sieved.dropped("by_kernel")) == ([], 1)
 
 
 def test_much_for_streams_comes_in_several_turns_and_none_is_lost(quick: Rig) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.reference.relay_plane import DROPS, ReferencePlane
 from tests.reference.relay_rig import (
     BATCHED,
+    COOKIE,
     FOREVER,
     PORTABLE,
     SLOW,
@@ -64,8 +66,12 @@ def packet_of(rig: Rig, peers: list[socket.socket], chance: random.Random) -> by
     return damaged(packet, chance) if chance.random() < 0.3 else packet
 
 
-def play(rig: Rig, seed: int) -> list[Any]:
-    """Do what a seed says, and tell all that came of it."""
+def has_cookie(packet: bytes) -> bool:
+    return packet[4:8] == COOKIE.to_bytes(4, "big")
+
+
+def play(rig: Rig, seed: int, *, told_of: Callable[[bytes], bool] = bool) -> list[Any]:
+    """Do what a seed says, and tell all that came of it; of requests, those that the caller wants to be told of."""
     chance = random.Random(seed)  # noqa: S311
     peers = [rig.socket() for _ in range(PEERS)]
     for number in range(ALLOCATIONS):
@@ -101,7 +107,8 @@ def play(rig: Rig, seed: int) -> list[Any]:
             rig.settle()
     told += [received(peer) for peer in peers]
     told += [[readable(peers, packet) for packet in received(client)] for client in rig.clients.values()]
-    told += [(event[0], event[1], readable(peers, data_of(event))) for event in rig.events]
+    events = [event for event in rig.events if event[0] != "control" or told_of(data_of(event))]
+    told += [(event[0], event[1], readable(peers, data_of(event))) for event in events]
     told += [rig.plane.traffic(number) for number in range(ALLOCATIONS)]
     rig.plane.expire(1.0)  # when else what is over is forgotten, each plane may choose
     statistics = rig.plane.statistics()
@@ -129,6 +136,20 @@ def test_both_planes_do_the_same(kind: str, seed: int) -> None:
         rig = Rig(each, 4)
         try:
             outcomes.append(play(rig, seed))
+        finally:
+            rig.close()
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has it")
+@pytest.mark.parametrize("seed", range(12))
+def test_what_the_kernel_drops_for_a_plane_is_nothing_that_counts(seed: int) -> None:
+    outcomes = []
+    for kind, options in ((BATCHED, {"sieve": True}), (SLOW, {})):
+        rig = Rig(kind, 4 + seed % 2 * 2, **options)
+        try:
+            outcomes.append(play(rig, seed, told_of=has_cookie)[:-1])
+            assert kind == SLOW or rig.dropped("by_kernel")
         finally:
             rig.close()
     assert outcomes[0] == outcomes[1]

@@ -146,8 +146,8 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--coalescing",
         type=int,
-        choices=(0, 50, 200),
-        help="microseconds to wait for more packets while few come: saves CPU, costs latency (default: 0)",
+        metavar="MICROSECONDS",
+        help="how long to wait for more packets while few come, 0 to 1000: saves CPU, costs latency (default: 0)",
     )
     group.add_argument(
         "--fleet",

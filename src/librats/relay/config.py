@@ -30,6 +30,7 @@ DEFAULT_PORT = 3478
 DEFAULT_TLS_PORT = 5349
 _FLEET_SCHEMES = ("redis://", "rediss://", "unix://")
 _LAST_PORT = 65535
+_MOST_COALESCING = 1000
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a public server
 
 
@@ -106,7 +107,8 @@ class RelayConfig:
     """Seconds for which a nonce is good."""
 
     coalescing: int = 0
-    """Microseconds to wait for more packets while few come: saves CPU, costs as much latency. 50 or 200 are useful."""
+    """Microseconds to wait for more packets while few come, at most 1000: saves CPU, costs half as much latency. 50 to
+    200 are useful."""
 
     max_allocations: int = 100_000
     """Allocations of one thread, for which its tables are made."""
@@ -139,7 +141,7 @@ class RelayConfig:
         somebody = bool(self.users or self.secrets) or self.no_auth
         _require(somebody, "users", "names nobody: give a user or a secret, or say no_auth")
         _require(not (self.no_auth and (self.users or self.secrets)), "no_auth", "goes without users and secrets")
-        _require(self.coalescing >= 0, "coalescing", "must not be negative")
+        _require(0 <= self.coalescing <= _MOST_COALESCING, "coalescing", "must be 0 to 1000 microseconds")
         _require(self.certificate is not None or not self.tls_listen, "tls_listen", "needs a certificate")
         known = self.fleet is None or self.fleet.startswith(_FLEET_SCHEMES)
         _require(known, "fleet", f"must begin with one of {', '.join(_FLEET_SCHEMES)}")

@@ -188,7 +188,9 @@ class RelayServer:
     def _new_plane(self, gate: Gate | None = None) -> Plane:
         config = self.config
         seed = SystemEntropy().token_bytes(32)
-        plane = Plane(nap_us=config.coalescing, max_allocations=config.max_allocations, seed=seed, gate=gate)
+        plane = Plane(
+            nap_us=config.coalescing, max_allocations=config.max_allocations, seed=seed, gate=gate, sieve=True
+        )
         if config.quotas.total_bandwidth:
             plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
         return plane

@@ -180,16 +180,19 @@ class StreamServer:
         self._poll = self._loop.call_later(_PORTABLE_POLL, self._poll_plane)
 
     def _tick(self) -> None:
+        self._timer = self._loop.call_later(_TICK, self._tick)
         now = time.monotonic()
         self.machine.time_difference = time.time() - now
-        self.machine.handle_timer(now=now)
         self.statistics = self.plane.statistics()
         self._ticks += 1
-        if self._ticks % _SWEEP == 0:
-            self._close_strangers(now)
-        if self._ticks % _MINUTE == 0:
-            self._each_minute()
-        self._timer = self._loop.call_later(_TICK, self._tick)
+        try:
+            self.machine.handle_timer(now=now)
+            if self._ticks % _SWEEP == 0:
+                self._close_strangers(now)
+            if self._ticks % _MINUTE == 0:
+                self._each_minute()
+        except Exception:  # what is left over is done in the next second
+            self.failures.note("a second's upkeep", now=now)
 
     def _close_strangers(self, now: float) -> None:
         by_client = self.machine.tables.by_client

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from librats.relay.metrics import render_metrics
 from librats.runtime.offload import run_in_thread
 from librats.stun.constants import Attribute, MessageClass, Method
 from librats.turn.serving.allocating import Allocating
-from librats.turn.serving.tables import Tables
+from librats.turn.serving.tables import Settings, Tables
 from librats.types import Address
 
 if TYPE_CHECKING:
@@ -71,6 +72,27 @@ async def test_an_unforeseen_error_costs_one_request_and_is_counted(
     assert not server._failed.is_set()
 
 
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_an_unforeseen_error_in_the_upkeep_costs_a_second_of_it(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    server = await start_relay(settings=Settings(default_lifetime=1))
+    broken = Broken(monkeypatch, Tables, "expire")
+
+    def talk() -> None:
+        with TurnClient(server.addresses[0], transport) as client:
+            client.allocate()
+            while server.statistics().failures < 4:
+                time.sleep(0.05)
+            assert server.statistics().allocations == 1
+            broken.fails = False
+            while server.statistics().allocations:
+                time.sleep(0.05)
+
+    await run_in_thread(talk)
+    assert not server._failed.is_set()
+
+
 async def test_an_allocation_that_fails_halfway_leaves_nothing_behind(
     start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,14 +133,15 @@ async def test_strangers_are_answered_and_counted(start_relay: StartRelay, liste
             sock.settimeout(10.0)
             sock.connect((host, server.addresses[0].port))  # what comes from another address is not heard
             for method, code in ((Method.BINDING, 0), (Method.ALLOCATE, 401), (0x0FF, 400)):
-                sock.send(serialise(method, MessageClass.REQUEST, bytes(12), fingerprint=True))
+                request = serialise(method, MessageClass.REQUEST, bytes(12), fingerprint=True)
+                sock.send(request)
                 answer = parse(sock.recv(1000))
                 error = answer.get(Attribute.ERROR_CODE)
                 assert (error[0] if error else 0) == code
                 if not code:
                     assert answer.get(Attribute.XOR_MAPPED_ADDRESS) == sock.getsockname()[:2]
                     assert answer.check_fingerprint()
-            sock.send(b"\x00\x01\x00\x00 no cookie here ")
+            sock.send(request[:-1] + bytes([request[-1] ^ 1]))
             sock.send(serialise(Method.BINDING, MessageClass.REQUEST, bytes(12)))
             sock.recv(1000)
 

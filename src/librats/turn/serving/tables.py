@@ -250,10 +250,12 @@ class Tables:
             allocation: Which.
             reason: For the observer.
         """
-        if self._observer is not None:
-            traffic = self.plane.traffic(allocation.number) if allocation.transport == UDP else (0, 0, 0, 0)
-            self._observer.released(allocation, reason, traffic)
-        self._undo(allocation)
+        try:
+            if self._observer is not None:
+                traffic = self.plane.traffic(allocation.number) if allocation.transport == UDP else (0, 0, 0, 0)
+                self._observer.released(allocation, reason, traffic)
+        finally:
+            self._undo(allocation)
 
     def _undo(self, allocation: Allocation) -> None:
         """Take an allocation out as far as it is in, and close its sockets."""

@@ -244,6 +244,18 @@ def test_an_allocation_ends_when_its_time_is_over() -> None:
     assert rig.witness.seen[-1] == ("expired", "bob")
 
 
+def test_an_allocation_ends_even_if_the_observer_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    rig.client(6000).allocate()
+    rig.client(6001).allocate()
+    monkeypatch.setattr(rig.witness, "released", lambda *_: 1 / 0)
+    for left in ({2}, set()):
+        with pytest.raises(ZeroDivisionError):
+            rig.machine.handle_timer(now=rig.now + 600)
+        assert rig.plane.allocations == left
+    assert (rig.ports.open_now, rig.shared.quotas.by_owner()) == ({}, {})
+
+
 def test_another_user_cannot_refresh_an_allocation() -> None:
     rig = Rig(users={"ann": "secret", "bob": "secret"})
     rig.client(6000, user="ann").allocate()
