@@ -431,9 +431,7 @@ class PortMapper:
     def _grant(self, mapping: WantedMapping, external: Address, lifetime: float) -> None:
         mapping.external = external
         protocol = self.protocol or _PCP
-        self._events.append(
-            MappingGranted(key=mapping.key, external=external, lifetime=lifetime, protocol=protocol)
-        )
+        self._events.append(MappingGranted(key=mapping.key, external=external, lifetime=lifetime, protocol=protocol))
 
     def _heard_no(self, mapping: WantedMapping, code: str, reason: str, lifetime: float, now: float) -> None:
         if mapping.phase is Phase.REMOVING:

@@ -80,7 +80,7 @@ class WantedMapping:
         self.due = max(self.granted_at + renewal_delay(self.lifetime, self.renewals, entropy), now + SHORTEST_PAUSE)
 
     def refuse(self, until: float) -> None:
-        """Take note that it was not granted, and when it is asked for again; what was granted before is over in time."""
+        """Take note that it was not granted, and when it is asked for again. What was granted before ends in time."""
         self.phase, self.due, self.tries = Phase.REFUSED, until, 0
 
     def remove(self, now: float) -> None:

@@ -8,8 +8,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from librats.runtime.offload import run_in_thread
@@ -197,8 +198,7 @@ def windows_routes(text: str) -> list[Route]:
 
 
 def _best_first(found: Iterable[tuple[int, Route]]) -> list[Route]:
-    by_metric: Callable[[tuple[int, Route]], int] = lambda item: item[0]  # noqa: E731
-    return list(dict.fromkeys(route for _, route in sorted(found, key=by_metric)))
+    return list(dict.fromkeys(route for _, route in sorted(found, key=itemgetter(0))))
 
 
 def _is_router(text: str) -> bool:
