@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -63,8 +64,11 @@ class Gateway:
 async def default_gateways() -> list[Gateway]:
     """Return the routers of this machine's default routes, each with the addresses of this host that it serves.
 
-    Where the system does not tell, that is logged at debug level, and the list is empty.
+    Where the system does not tell, that is logged at debug level, and the list is empty. So it is, for programs that
+    are to leave the network alone and cannot be configured, where ``LIBRATS_PORT_MAPPING=0`` is in the environment.
     """
+    if os.environ.get("LIBRATS_PORT_MAPPING") == "0":
+        return []
     return await run_in_thread(_system_gateways)
 
 

@@ -36,6 +36,9 @@ UPNP_TIMEOUT = 10.0
 UPNP_RETRIES = (60.0, 300.0, 1800.0)
 UPNP_OTHER_PORTS = 4
 FIRST_OTHER_PORT, LAST_PORT = 32768, 65535
+UPNP_INTERVAL = 1200.0
+"""Seconds between renewals: below the half of any lifetime, as what changes meanwhile is noticed only then."""
+
 CLOSE_TIMEOUT = 0.4
 
 WITHOUT_UPNP = "UPnP was not tried: install librats[upnp]"
@@ -97,6 +100,7 @@ class GatewayMappings:
         self._by_upnp = _Way()
         self._answered = asyncio.Event()
         self._upnp: UpnpGateway | None = None
+        self._asked_upnp: dict[MappedTransport, int] = {}
         self._has_upnp = isinstance(network, SystemNetwork) and ":" not in gateway.local
 
     async def start(self) -> None:
@@ -139,7 +143,8 @@ class GatewayMappings:
     def _heed(self, event: MapperEvent) -> None:
         way = self._by_packet
         if isinstance(event, GatewaySilent):
-            reason = "the gateway does not answer to PCP or NAT-PMP"
+            asked = "PCP" if ":" in self.gateway.local else "PCP or NAT-PMP"
+            reason = f"the gateway does not answer to {asked}"
             silence = Failure(code="no_answer", reason=reason, retry_in=event.waited)
             for transport in self._keys.values():
                 way.failures.setdefault(transport, silence)
@@ -181,10 +186,12 @@ class GatewayMappings:
                     await self._answered.wait()
         failed = 0
         while True:
-            pause = LIFETIME / 2
+            pause = UPNP_INTERVAL
             try:
                 if any(transport not in self._by_packet.mappings for transport in self.ports):
                     await self._map_by_upnp()
+                else:
+                    self._by_upnp.mappings.clear()
                 failed = 0
             except ImportError:
                 self._not_by_upnp(Failure(code="unsupported", reason=WITHOUT_UPNP, retry_in=math.inf))
@@ -227,6 +234,7 @@ class GatewayMappings:
         known = self._by_upnp.mappings.get(transport)
         port = self.ports[transport] if known is None else known.external.port
         for tries_left in range(UPNP_OTHER_PORTS, -1, -1):
+            self._asked_upnp[transport] = port
             try:
                 lifetime = await upnp.map(transport, self.ports[transport], port, LIFETIME)
                 break
@@ -251,10 +259,11 @@ class GatewayMappings:
 
     async def _unmap_by_upnp(self, upnp: UpnpGateway) -> None:
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                for mapping in self._by_upnp.mappings.values():
-                    await upnp.unmap(mapping.transport, mapping.external.port)
-        except (PortMappingError, TimeoutError) as error:
+            # Also what was asked for and not answered yet.
+            async with asyncio.timeout(CLOSE_TIMEOUT), asyncio.TaskGroup() as group:
+                for transport, port in self._asked_upnp.items():
+                    group.create_task(upnp.unmap(transport, port), name=f"librats removes {transport} {port}")
+        except (ExceptionGroup, TimeoutError) as error:
             logger.debug("%s: a mapping stays until it ends by itself: %s", self.gateway.host, error)
         await upnp.close()
 
