@@ -391,10 +391,11 @@ class PortMapper:
             self._refuse_all("network_failure", "the gateway has no public address", now)
         elif host != self._public_host:
             self._public_host = host
-            for mapping in self._mappings.values():
+            for mapping in list(self._mappings.values()):
                 if mapping.phase is Phase.HELD and mapping.external is not None:
                     external = Address(host, mapping.external.port)
                     self._grant(mapping, external, mapping.lifetime)
+                    self._ask(mapping, now)  # it may have gone with the old address
 
     def _refuse_all(self, code: str, reason: str, now: float) -> None:
         for mapping in [each for each in self._mappings.values() if each.phase is Phase.ASKING]:
@@ -413,6 +414,8 @@ class PortMapper:
         if mapping.phase is Phase.REMOVING:
             if not lifetime:
                 self._mappings.pop(mapping.key, None)
+            elif self.protocol is _NATPMP:
+                self._natpmp.ask(mapping, now)  # that was the answer to an earlier request
         elif not lifetime:
             self._heard_no(mapping, "refused", "the gateway has removed the mapping", 0.0, now)
         elif not external.host or not is_usable_host(external.host) or not external.port:
