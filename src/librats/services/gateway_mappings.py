@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from librats.errors import ConfigError, PortMappingError
+from librats.errors import PortMappingError
 from librats.portmap.mapper import LIFETIME
 from librats.portmap.mapper_events import GatewaySilent, MapperEvent, MappingGranted, MappingLost, MappingRefused
 from librats.portmap.reach import is_public_host, is_usable_host
@@ -104,13 +104,13 @@ class GatewayMappings:
         self._has_upnp = isinstance(network, SystemNetwork) and ":" not in gateway.local
 
     async def start(self) -> None:
-        """Begin to ask."""
+        """Begin to ask.
+
+        Raises:
+            ConfigError: The address is no longer this host's.
+        """
         self._link = GatewayLink(self.gateway, self._network, self._heed)
-        try:
-            await self._link.open()
-        except ConfigError as error:  # the address is gone again
-            logger.debug("cannot ask %s from %s: %s", self.gateway.host, self.gateway.local, error)
-            return
+        await self._link.open()
         for transport, port in self.ports.items():
             self._keys[self._link.add(transport, port)] = transport
         if self._has_upnp:

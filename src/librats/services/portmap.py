@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+from librats.errors import ConfigError
 from librats.portmap.events import PortMapped, PortMappingFailed
 from librats.portmap.reach import is_public_host
 from librats.runtime.gateways import Gateway
@@ -96,7 +97,11 @@ class PortMappings:
         for gateway in wanted:
             if gateway not in self._places:
                 place = self._places[gateway] = self._new_place(gateway)
-                await place.start()
+                try:
+                    await place.start()
+                except ConfigError as error:  # it has just gone, or there is no socket to be had: the next look tells
+                    logger.debug("cannot ask %s from %s: %s", gateway.host, gateway.local, error)
+                    del self._places[gateway]
 
     def _new_place(self, gateway: Gateway) -> GatewayMappings:
         place = GatewayMappings(gateway, self._ports, self._network, lambda: self._review(place))
