@@ -211,10 +211,10 @@ def test_the_node_command_tells_of_mappings(lab: Lab, tmp_path: Path) -> None:
         node = subprocess.Popen([*command, "--data-dir", str(tmp_path / "data")], stdout=subprocess.PIPE, text=True)
         try:
             assert node.stdout is not None
-            told = [json.loads(line) for line, _ in zip(node.stdout, range(3), strict=False)]
+            told = [json.loads(node.stdout.readline()) for _ in range(3)]
         finally:
             node.terminate()
-            node.wait(10)
+            node.communicate(timeout=10)
         assert told[0]["event"] == "ready"
         assert [(line["event"], line["mapped"], line["transport"], line["external"]) for line in told[1:]] == [
             ("nat", True, transport, f"{OUTSIDE}:{PORT}") for transport in ("tcp", "udp")
