@@ -82,4 +82,5 @@ class MapperCounters:
     """Answers to nothing that was asked, or with another nonce; late ones, too."""
 
     absurd: int = 0
-    """Answers that cannot be true, or are of no use: an external address that is none, port 0, a lifetime of 1 second."""
+    """Answers that cannot be true, or are of no use: an external address that is none, port 0, a lifetime of a
+    second."""

@@ -6,9 +6,9 @@ from librats.portmap.mapper import PortMapper
 from librats.portmap.mapper_events import MapperEvent
 from librats.portmap.natpmp_wire import NatPmpResponse, encode_natpmp_response
 from librats.portmap.pcp_wire import (
+    PCP_VERSION,
     MapData,
     MapRequest,
-    PCP_VERSION,
     Opcode,
     PcpResponse,
     PcpResult,
@@ -20,6 +20,7 @@ from librats.types import Address, MappedTransport
 
 GATEWAY, LOCAL, PUBLIC = "192.168.1.1", "192.168.1.11", "203.0.113.7"
 GATEWAY6, LOCAL6 = "fe80::1%eth0", "2001:db8:1::11"
+ANY = "0.0.0.0"  # noqa: S104 - stands for any address
 SERVER = Address(GATEWAY, 5351)
 TCP, UDP = MappedTransport.TCP, MappedTransport.UDP
 UNSUPPORTED = bytes.fromhex("0000 0001 00000064")

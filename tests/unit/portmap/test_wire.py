@@ -29,9 +29,10 @@ from librats.portmap.pcp_wire import (
     encode_pcp_response,
 )
 
+ANY = "0.0.0.0"  # noqa: S104 - stands for any address
 TCP, UDP = MappedTransport.TCP, MappedTransport.UDP
 NONCE = bytes(range(12))
-WANTED = MapData(nonce=NONCE, transport=UDP, internal_port=8080, external=Address("0.0.0.0", 8081))
+WANTED = MapData(nonce=NONCE, transport=UDP, internal_port=8080, external=Address(ANY, 8081))
 
 # RFC 6887, 7.1 and 11.1: version, opcode, reserved, lifetime, client; nonce, protocol, reserved, ports, external.
 MAP_REQUEST = bytes.fromhex(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 import socket
 import subprocess
 import sys
@@ -33,11 +34,12 @@ docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
 eth0\t00000080\t0201A8C0\t0003\t0\t0\t0\t00000080\t0\t0\t0
 lo\t00000000\t0301A8C0\t0203\t0\t0\t0\t00000000\t0\t0\t0
 """
-LINUX_IPV6 = """\
-00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe8000000000000000000000000000fe 00000400 00000001 00000000 00450003     eth0
-00000000000000000000000000000000 00 00000000000000000000000000000000 00 20010db8000000000000000000000001 00000064 00000001 00000000 00000003    wlan0
-20010db8000100000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth0
-00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo
+ZEROS = "0" * 32
+LINUX_IPV6 = f"""\
+{ZEROS} 00 {ZEROS} 00 fe8000000000000000000000000000fe 00000400 00000001 00000000 00450003     eth0
+{ZEROS} 00 {ZEROS} 00 20010db8000000000000000000000001 00000064 00000001 00000000 00000003    wlan0
+20010db8000100000000000000000000 40 {ZEROS} 00 {ZEROS} 00000100 00000001 00000000 00000001     eth0
+{ZEROS} 00 {ZEROS} 00 {ZEROS} ffffffff 00000001 00000000 00200200       lo
 """
 MACOS = """\
 Routing tables
@@ -68,30 +70,30 @@ default            192.168.1.1        UGSc           74        0     en1
 """
 WINDOWS = """\
 ===========================================================================
-Schnittstellenliste
+Liste d'Interfaces
  12...00 1b 21 3a 4f 5e ......Intel(R) Ethernet Connection
 ===========================================================================
 
-IPv4-Routentabelle
+IPv4 Table de routage
 ===========================================================================
-Aktive Routen:
-     Netzwerkziel    Netzwerkmaske          Gateway    Schnittstelle Metrik
+Routes actives :
+Destination réseau    Masque réseau  Adr. passerelle   Adr. interface Métrique
           0.0.0.0          0.0.0.0      192.168.2.1    192.168.2.50     55
           0.0.0.0          0.0.0.0      192.168.1.1    192.168.1.23     25
-          0.0.0.0          0.0.0.0   Auf Verbindung       10.8.0.2      5
-        127.0.0.0        255.0.0.0   Auf Verbindung         127.0.0.1    331
+          0.0.0.0          0.0.0.0      On-link          10.8.0.2      5
+        127.0.0.0        255.0.0.0      On-link            127.0.0.1    331
 ===========================================================================
-Ständige Routen:
-  Keine
+Itinéraires persistants :
+  Aucun
 
-IPv6-Routentabelle
+IPv6 Table de routage
 ===========================================================================
-Aktive Routen:
- If Metrik Netzwerkziel             Gateway
+Routes actives :
+ If Metric Network Destination      Gateway
  12    281 ::/0                     fe80::da58:d7ff:fe00:1
  17     25 ::/0
                                     fe80::1234:5678:9abc:def0
-  1    331 ::1/128                  Auf Verbindung
+  1    331 ::1/128                     On-link
 ===========================================================================
 """
 
@@ -148,9 +150,9 @@ async def test_other_systems_are_asked_by_their_programs(
     addresses = [ifaddr.IP((host, 0, 0), 64, "en0") for host in ("fe80::5", "2001:db8::5")]
     adapter = ifaddr.Adapter("en0", "en0", [*addresses, ifaddr.IP("192.168.1.23", 24, "en0")], index=12)
     monkeypatch.setattr(ifaddr, "get_adapters", lambda: [adapter])
-    monkeypatch.setattr(gateways.sys, "platform", platform)
-    monkeypatch.setattr(gateways.shutil, "which", lambda name, path=None: f"/usr/sbin/{name}")
-    monkeypatch.setattr(gateways.subprocess, "run", run)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: f"/usr/sbin/{name}")
+    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(gateways, "_source_towards", lambda host: ["192.168.1.23"] if host == "192.168.1.1" else [])
     assert await default_gateways() == [Gateway("192.168.1.1", "192.168.1.23"), ipv6]
     assert ran == [command]
@@ -165,9 +167,9 @@ async def test_a_system_that_does_not_tell_has_no_gateway(
         assert failure is not None
         raise failure
 
-    monkeypatch.setattr(gateways.sys, "platform", "darwin")
-    monkeypatch.setattr(gateways.shutil, "which", lambda name, path=None: f"/bin/{name}" if failure else None)
-    monkeypatch.setattr(gateways.subprocess, "run", run)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: f"/bin/{name}" if failure else None)
+    monkeypatch.setattr(subprocess, "run", run)
     assert await default_gateways() == []
 
 
