@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,10 @@ VECTORS = Path(__file__).parent / "vectors"
 # A shared machine may stop for longer than any deadline; what takes too long is caught by pytest's timeout.
 hypothesis.settings.register_profile("librats", deadline=None)
 hypothesis.settings.load_profile("librats")
+
+
+# No test asks the gateway of the network that it runs in for anything, and neither does a process that it starts.
+os.environ["LIBRATS_PORT_MAPPING"] = "0"
 
 
 @cache

@@ -37,6 +37,7 @@ from librats.errors import (
     PeerLacks,
     PeerLimitReached,
     PeerNotConnected,
+    PortMappingError,
     ProtocolError,
     RatsError,
     RemoteError,
@@ -68,6 +69,7 @@ from librats.peers.message_iterator import MessageIterator
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
 from librats.peers.succession import Succession
+from librats.portmap.events import PortMapped, PortMappingFailed
 from librats.servers import TurnCredentials, TurnServer
 from librats.services.nat import NatHandle
 from librats.services.stream import Stream
@@ -83,12 +85,15 @@ from librats.types import (
     Encryption,
     Entropy,
     FilteringBehavior,
+    MappedTransport,
     MappingBehavior,
     NatType,
     NatTypeInfo,
     PathPolicy,
     PeerStats,
     PortAllocation,
+    PortMapping,
+    PortMappingProtocol,
     TurnTransport,
 )
 
@@ -118,6 +123,7 @@ __all__ = [
     "KnownAddress",
     "KnownPeer",
     "LocalProtocolError",
+    "MappedTransport",
     "MappingBehavior",
     "MessageIterator",
     "MessageRefused",
@@ -141,6 +147,11 @@ __all__ = [
     "PeerNotConnected",
     "PeerStats",
     "PortAllocation",
+    "PortMapped",
+    "PortMapping",
+    "PortMappingError",
+    "PortMappingFailed",
+    "PortMappingProtocol",
     "ProtocolError",
     "RatsClient",
     "RatsConfig",

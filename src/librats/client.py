@@ -174,6 +174,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         self._paths.start(manager, self._connector.dial, self._connector.direct_methods, lambda: self.addresses)
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
+        self._nat.start_mapping(listener, manager.dispatcher.announce, self._paths.tell_addresses)
         if self._config.peer_exchange:
             manager.start_exchange(self._connector.dial_known)
         manager.successions = encode_chain(self._successions)
@@ -213,7 +214,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
                     await remembering.stop_dialling()
                 if self._connector is not None:
                     await self._connector.close()
-                await manager.close()
+                await asyncio.gather(manager.close(), self._nat.stop_mapping())
                 await self._paths.close()
             finally:
                 listener = self._listener
@@ -284,7 +285,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
 
     @property
     def addresses(self) -> list[Address]:
-        """Where peers can dial this client: each interface's address, the loopback last, and relayed ones behind it.
+        """Where peers can dial this client: each interface's address, the loopback last, then mapped and relayed ones.
 
         Raises:
             UsageError: The client is not running.
@@ -298,7 +299,8 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             else:
                 found.append(bound)
         order = {host: index for index, host in enumerate(self._interfaces)}
-        return sorted(found, key=lambda address: order.get(address.host, 0)) + self._paths.relayed_addresses
+        found.sort(key=lambda address: order.get(address.host, 0))
+        return found + self._nat.mapped_addresses + self._paths.relayed_addresses
 
     @property
     def peers(self) -> Mapping[str, Peer]:

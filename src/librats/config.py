@@ -193,7 +193,8 @@ class NatTraversalConfig:
     """How this client finds out what stands between it and others.
 
     Nothing is sent to any of the servers before the application asks for something that needs them,
-    ``client.nat.public_addresses()`` or ``client.detect_nat_type()`` for example.
+    ``client.nat.public_addresses()`` or ``client.detect_nat_type()`` for example. The gateway of this host's own
+    network is asked to map ports as soon as the client starts.
 
     Example:
         >>> NatTraversalConfig(stun_servers=("stun.example.org", "192.0.2.7:3479")).stun_addresses
@@ -218,6 +219,11 @@ class NatTraversalConfig:
     turn_allocation_timeout: float = 5.0
     """Seconds that a TURN server has to make an allocation."""
 
+    enable_port_mapping: bool = True
+    """Whether the gateways of this host, a home's router for example, are asked to let others in at the port that is
+    listened on: by PCP, NAT-PMP or UPnP. A client that listens on the loopback only, or on a public IPv4 address, asks
+    none."""
+
     prefer_ipv6: bool = False
     """Whether what is found out about IPv6 is told, rather than about IPv4, where there are both."""
 
@@ -239,7 +245,8 @@ class NatTraversalConfig:
         require(texts, "stun_servers", f"must be a tuple of texts, not {servers!r}")
         for server in servers:
             stun_address(server)
-        require(isinstance(self.prefer_ipv6, bool), "prefer_ipv6", "must be True or False")
+        for switch in ("enable_port_mapping", "prefer_ipv6"):
+            require(isinstance(getattr(self, switch), bool), switch, "must be True or False")
         require_positive(self, "stun_first_answer", "stun_timeout", "turn_allocation_timeout")
         named = isinstance(self.turn_servers, tuple)
         named = named and all(isinstance(server, TurnServer | str) for server in self.turn_servers)
@@ -263,8 +270,8 @@ class NatTraversalConfig:
 
     @classmethod
     def offline(cls) -> NatTraversalConfig:
-        """Return a configuration that contacts no server at all."""
-        return cls(stun_servers=())
+        """Return a configuration that contacts no server and no gateway at all."""
+        return cls(stun_servers=(), enable_port_mapping=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@
     │   ├── RemoteProtocolError     the peer broke it
     │   └── StunError               a STUN message is malformed, or a server's answer is an error
     │       └── TurnError           a TURN server refused
+    ├── PortMappingError            a gateway does not map a port
     ├── HandshakeError              no secure channel came about
     ├── ConnectError                no connection came about; tells every attempt
     ├── PeerNotConnected            no session with that peer
@@ -49,6 +50,7 @@ __all__ = [
     "PeerLacks",
     "PeerLimitReached",
     "PeerNotConnected",
+    "PortMappingError",
     "ProtocolError",
     "RatsError",
     "RemoteError",
@@ -149,6 +151,22 @@ class StunError(ProtocolError):
 
 class TurnError(StunError):
     """A TURN server refused: an allocation, a permission, a channel or a refresh."""
+
+
+class PortMappingError(RatsError):
+    """A gateway does not map a port.
+
+    Args:
+        code: Why, in a word: one of those that :class:`~librats.PortMappingFailed` lists.
+        reason: Why. A gateway's own words are not to be trusted.
+        number: The number of UPnP's error, where there is one.
+    """
+
+    def __init__(self, code: str, reason: str, number: int = 0) -> None:
+        super().__init__(f"{reason} [{code}]")
+        self.code = code
+        self.reason = reason
+        self.number = number
 
 
 class HandshakeError(RatsError):

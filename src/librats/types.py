@@ -19,12 +19,15 @@ __all__ = [
     "Encryption",
     "Entropy",
     "FilteringBehavior",
+    "MappedTransport",
     "MappingBehavior",
     "NatType",
     "NatTypeInfo",
     "PathPolicy",
     "PeerStats",
     "PortAllocation",
+    "PortMapping",
+    "PortMappingProtocol",
     "TurnTransport",
 ]
 
@@ -399,3 +402,52 @@ class NatTypeInfo:
         if self.problem:
             words.append(self.problem)
         return "; ".join(words)
+
+
+class MappedTransport(StrEnum):
+    """What a port that is mapped is of."""
+
+    TCP = "tcp"
+    """Connections."""
+
+    UDP = "udp"
+    """Datagrams."""
+
+
+class PortMappingProtocol(StrEnum):
+    """How a gateway was asked to map a port."""
+
+    PCP = "pcp"
+    """Port Control Protocol (RFC 6887)."""
+
+    NAT_PMP = "nat-pmp"
+    """NAT Port Mapping Protocol (RFC 6886), the older one of the two; IPv4 alone."""
+
+    UPNP = "upnp"
+    """UPnP Internet Gateway Device; IPv4 alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortMapping:
+    """A port that a gateway, mostly a home's router, lets others in at."""
+
+    transport: MappedTransport
+    """Of which kind it is."""
+
+    internal: Address
+    """Where this host listens: one of its own addresses."""
+
+    external: Address
+    """Where others reach it; over IPv6 the same, with the gateway's firewall open for it."""
+
+    protocol: PortMappingProtocol
+    """How the gateway was asked."""
+
+    gateway: str
+    """The gateway's IP address, as this host sees it."""
+
+    lifetime: float
+    """Seconds that the gateway has granted, renewed at half of them; ``inf`` where it stays until it is removed."""
+
+    is_public: bool = True
+    """True where :attr:`external` is an address of the internet; False where it is that of yet another NAT outside."""

@@ -29,7 +29,7 @@ INTERNAL = {
     },
     librats.Stream: {"accept", "changed", "refuse", "wait_accepted"},
     librats.MessageIterator: set[str](),
-    librats.NatHandle: set[str](),
+    librats.NatHandle: {"start_mapping", "stop_mapping"},
     librats.PeerBook: {
         "connected",
         "failed",

@@ -33,6 +33,7 @@ def test_servers_are_read(text: str, address: Address) -> None:
         ("stun_servers", {"stun_servers": ("a:b:c",)}),
         ("stun_servers", {"stun_servers": (7,)}),
         ("prefer_ipv6", {"prefer_ipv6": 1}),
+        ("enable_port_mapping", {"enable_port_mapping": None}),
         ("stun_timeout", {"stun_timeout": 0}),
         ("stun_first_answer", {"stun_first_answer": 6.0}),
     ],
@@ -44,11 +45,16 @@ def test_a_value_that_cannot_be_used_is_named(field: str, values: dict[str, Any]
 
 
 def test_it_is_part_of_the_configuration_and_of_its_file(tmp_path: Path) -> None:
-    nat = NatTraversalConfig(stun_servers=("192.0.2.7:3479",), prefer_ipv6=True)
+    nat = NatTraversalConfig(stun_servers=("192.0.2.7:3479",), prefer_ipv6=True, enable_port_mapping=False)
     save_config(RatsConfig(nat=nat), tmp_path / "config.json")
     assert load_config(tmp_path / "config.json").nat == nat
     with pytest.raises(ConfigError):
         RatsConfig(nat="stun.example.org")  # type: ignore[arg-type]
+
+
+def test_offline_asks_neither_servers_nor_gateways() -> None:
+    offline = NatTraversalConfig.offline()
+    assert (offline.stun_servers, offline.turn_servers, offline.enable_port_mapping) == ((), (), False)
 
 
 def test_a_client_takes_it_as_an_argument() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from librats.blocking.bridge import Bridge
 from librats.services.nat import NatHandle as AsyncHandle
 from librats.stun.lifetime import DEFAULT_WAITS
-from librats.types import Address, NatTypeInfo
+from librats.types import Address, NatTypeInfo, PortMapping
 
 __all__ = ["NatHandle"]
 
@@ -33,6 +33,15 @@ class NatHandle:
     def public_hosts(self) -> list[str]:
         """The IP addresses that servers have seen this client at, the latest last."""
         return self._bridge.call(lambda: self._handle.public_hosts)
+
+    def port_mappings(self) -> list[PortMapping]:
+        """Return the ports that gateways let others in at, for this client."""
+        return self._bridge.call(self._handle.port_mappings)
+
+    @property
+    def mapped_addresses(self) -> list[Address]:
+        """Where others on the internet reach this client through :meth:`port_mappings`."""
+        return self._bridge.call(lambda: self._handle.mapped_addresses)
 
     def public_addresses(self, *, servers: Sequence[str | Address] | None = None) -> list[Address]:
         """Ask STUN servers where they see a UDP socket of this client, all of them at once.

@@ -102,6 +102,12 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         help="ask peers for others and dial these, and tell others when they ask (default: no)",
     )
     options.add_argument(
+        "--port-mapping",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="have the router let others in at the port that is listened on (default: yes)",
+    )
+    options.add_argument(
         "--encryption",
         choices=[choice.value for choice in Encryption],
         help="off: readable for everybody on the path, nobody proves who they are, and the other side must have set it "
@@ -136,6 +142,8 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
         config = dataclasses.replace(config, encryption=Encryption(args.encryption))
     if args.peer_exchange is not None:
         config = dataclasses.replace(config, peer_exchange=args.peer_exchange)
+    if args.port_mapping is not None:
+        config = dataclasses.replace(config, nat=dataclasses.replace(config.nat, enable_port_mapping=args.port_mapping))
     if not reconnects:
         config = dataclasses.replace(config, reconnect=ReconnectConfig(enabled=False, saved_peers=False))
     return RatsClient(port, config=config, data_dir=args.data_dir)

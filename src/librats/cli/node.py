@@ -14,6 +14,8 @@ from librats import (
     PeerConnected,
     PeerDisconnected,
     PeerDiscovered,
+    PortMapped,
+    PortMappingFailed,
     RatsClient,
     ReconnectFailed,
     Reconnecting,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "tell_events", "tell_ready"]
 
 EPILOG = """\
-Tells what happens until Ctrl-C or SIGTERM ends it: ready, connected, disconnected, message, path, and with --mdns
+Tells what happens until Ctrl-C or SIGTERM ends it: ready, connected, disconnected, message, path, nat, and with --mdns
 discovered. With --json each is an object with a member "event"; the first is
   {"event": "ready", "peer_id": "...", "addresses": ["HOST:PORT", ...]}
 
@@ -135,6 +137,8 @@ def tell_events(client: RatsClient, output: Output) -> None:
             old_address=str(event.old),
         )
 
+    _tell_mappings(client, output)
+
     @client.on_event(PeerDiscovered)
     def discovered(event: PeerDiscovered) -> None:
         addresses = [str(address) for address in event.addresses]
@@ -189,6 +193,38 @@ def tell_events(client: RatsClient, output: Output) -> None:
     @client.on_datagram
     def datagram(peer: Peer, data: bytes) -> None:
         output.tell(f"{peer.id[:8]} datagram: {as_text(data)}", event="datagram", bytes=len(data), **{"from": peer.id})
+
+
+def _tell_mappings(client: RatsClient, output: Output) -> None:
+    """Tell which ports gateways let others in at, and why not."""
+
+    @client.on_event(PortMapped)
+    def mapped(event: PortMapped) -> None:
+        mapping = event.mapping
+        output.tell(
+            f"{mapping.transport} {mapping.internal} is reached at {mapping.external}, by {mapping.protocol}",
+            event="nat",
+            mapped=True,
+            transport=mapping.transport,
+            internal=str(mapping.internal),
+            external=str(mapping.external),
+            protocol=mapping.protocol,
+            gateway=mapping.gateway,
+            public=mapping.is_public,
+        )
+
+    @client.on_event(PortMappingFailed)
+    def failed(event: PortMappingFailed) -> None:
+        output.tell(
+            f"{event.transport} {event.internal} is not mapped: {plain(event.reason)} [{plain(event.code)}]",
+            event="nat",
+            mapped=False,
+            transport=event.transport,
+            internal=str(event.internal),
+            gateway=event.gateway,
+            code=event.code,
+            reason=event.reason,
+        )
 
 
 def _tell_message(output: Output, peer: Peer, name: str, data: Any) -> None:

@@ -47,7 +47,8 @@ class PathsHandle:
         self._tasks = tasks
         self._chosen: PathPolicy | None = None
         self._manager: PeerManager | None = None
-        self._tell_addresses: Callable[[], None] = lambda: None
+        self.tell_addresses: Callable[[], None] = lambda: None
+        """Lets the peers know where this client can be dialled now."""
         self.relays = Relays(settings, tasks)
         """The client's allocations, for those who dial."""
 
@@ -82,7 +83,7 @@ class PathsHandle:
         def tell_addresses() -> None:
             manager.listening = addresses()
 
-        self._tell_addresses = tell_addresses
+        self.tell_addresses = tell_addresses
         self.relays.start(manager.incoming_link, current_network().entropy, tell_addresses)
         if self.hides_us:
             manager.transports = TRANSPORT_UDP
@@ -149,7 +150,7 @@ class PathsHandle:
         self._chosen = wanted
         if manager is None:
             return
-        self._tell_addresses()
+        self.tell_addresses()
         for link in await manager.paths.obey(wanted):
             await link.close(Reason.CLOSED, "the path policy does not allow this path")
 

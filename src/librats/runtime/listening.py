@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from librats.errors import ConfigError
 from librats.runtime.rudp import RudpPort
 from librats.runtime.udp import Receive
-from librats.types import Address
+from librats.types import Address, MappedTransport
 
 if TYPE_CHECKING:
     from librats.runtime.network import Network
@@ -42,6 +42,12 @@ class Listening:
     def port(self) -> int:
         """The port; 0 where nothing is listened on."""
         return self.addresses[0].port if self.addresses else 0
+
+    @property
+    def ports(self) -> dict[MappedTransport, int]:
+        """The port by transport, of those that are listened on."""
+        open_ = {MappedTransport.TCP: self.takes_tcp, MappedTransport.UDP: self.udp is not None}
+        return {transport: self.port for transport, is_open in open_.items() if is_open}
 
     @property
     def takes_tcp(self) -> bool:

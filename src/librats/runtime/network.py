@@ -12,6 +12,7 @@ import socket
 from typing import Any, Protocol
 
 from librats.runtime.entropy import SystemEntropy
+from librats.runtime.gateways import Gateway, default_gateways
 from librats.runtime.interfaces import interface_addresses
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
@@ -52,6 +53,9 @@ class Network(Protocol):
     async def interface_addresses(self) -> list[str]:
         """Return this host's own IP addresses."""
 
+    async def gateways(self) -> list[Gateway]:
+        """Return the routers of this host's default routes."""
+
 
 class SystemNetwork:
     """The network of this machine."""
@@ -91,6 +95,10 @@ class SystemNetwork:
     async def interface_addresses(self) -> list[str]:
         """Ask the system for its interfaces, on a thread of its own."""
         return await interface_addresses()
+
+    async def gateways(self) -> list[Gateway]:
+        """Ask the system for its routes, on a thread of its own."""
+        return await default_gateways()
 
 
 def _lookup(address: Address) -> list[Address]:

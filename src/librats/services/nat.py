@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 
 from librats.config import NatTraversalConfig
 from librats.errors import ClosedError, RatsError, UsageError
+from librats.portmap.events import PortMapped, PortMappingFailed
+from librats.runtime.listening import Listening
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
+from librats.services.portmap import PortMappings
 from librats.services.stun import AddressDiscovery, measure_behaviour, measure_lifetime
 from librats.stun.client import Answered
 from librats.stun.lifetime import DEFAULT_WAITS, check_waits
-from librats.types import Address, NatType, NatTypeInfo
+from librats.types import Address, NatType, NatTypeInfo, PortMapping
 
 __all__ = ["NatHandle"]
 
@@ -27,7 +30,8 @@ class NatHandle:
     """How others see a client, and what stands in between. Comes from a client: :attr:`~librats.RatsClient.nat`.
 
     The servers that are asked are those of :class:`~librats.NatTraversalConfig`, and only while one of these verbs
-    waits, and for some seconds after :meth:`public_addresses`. Where there are none, nobody is asked.
+    waits, and for some seconds after :meth:`public_addresses`. Where there are none, nobody is asked. Gateways are
+    asked to map ports as long as the client runs, where that is switched on.
 
     Example:
         .. code-block:: python
@@ -50,6 +54,7 @@ class NatHandle:
         self._learned = learned
         self._last: NatTypeInfo | None = None
         self._hosts: dict[str, None] = {}
+        self._mappings: PortMappings | None = None
 
     def __repr__(self) -> str:
         """Show what was found last."""
@@ -64,6 +69,47 @@ class NatHandle:
     def public_hosts(self) -> list[str]:
         """The IP addresses that servers have seen this client at, the latest last."""
         return list(self._hosts)
+
+    # Port mapping
+
+    def port_mappings(self) -> list[PortMapping]:
+        """Return the ports that gateways let others in at, for this client.
+
+        They are asked for when the client starts, unless ``enable_port_mapping`` says otherwise;
+        :class:`~librats.PortMapped` tells when one has come.
+        """
+        return self._mappings.mappings if self._mappings is not None else []
+
+    @property
+    def mapped_addresses(self) -> list[Address]:
+        """Where others on the internet reach this client through :meth:`port_mappings`; they are in
+        :attr:`librats.RatsClient.addresses`, too."""
+        return self._mappings.addresses if self._mappings is not None else []
+
+    def start_mapping(
+        self,
+        listening: Listening,
+        tell: Callable[[PortMapped | PortMappingFailed], object],
+        changed: Callable[[], object],
+    ) -> None:
+        """Begin to have ports mapped, where that is switched on; for the client itself.
+
+        Args:
+            listening: What is to be reached.
+            tell: Called with every event.
+            changed: Called when the external addresses have changed.
+        """
+        if self._settings().enable_port_mapping:
+            self._mappings = PortMappings(self._network(), self._tasks, tell, changed)
+            self._mappings.start(listening.ports, [address.host for address in listening.addresses])
+
+    async def stop_mapping(self) -> None:
+        """Remove the mappings; for the client itself. Takes half a second at the most. Idempotent."""
+        mappings, self._mappings = self._mappings, None
+        if mappings is not None:
+            await mappings.close()
+
+    # What others see
 
     async def public_addresses(self, *, servers: Sequence[str | Address] | None = None) -> list[Address]:
         """Ask STUN servers where they see a UDP socket of this client, all of them at once.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from librats.errors import ConfigError, UsageError
-from librats.types import FilteringBehavior, MappingBehavior, PortAllocation
+from librats.types import FilteringBehavior, MappingBehavior, PortAllocation, PortMappingProtocol
 
 __all__ = ["ROUTER_TYPES", "RouterBehavior", "Unsolicited", "behaviors_of"]
 
@@ -88,6 +88,10 @@ class RouterBehavior:
     """What it does with IPv6: ``"open"`` passes everything, ``"firewall"`` lets in what belongs to something that went
     out, ``"none"`` passes nothing."""
 
+    port_mapping: tuple[PortMappingProtocol | str, ...] = ()
+    """By which protocols hosts behind it may have ports mapped: ``"pcp"``, ``"nat-pmp"``. Where there is none, hosts do
+    not know its inner address."""
+
     udp_timeout: float = 120.0
     """Seconds after which a mapping of UDP is gone that carries nothing; RFC 4787 asks for at least these."""
 
@@ -116,6 +120,13 @@ class RouterBehavior:
                 object.__setattr__(self, name, kind(value))
             except ValueError:
                 raise ConfigError(name, f"is not known: {value!r}") from None
+        try:
+            protocols = tuple(map(PortMappingProtocol, self.port_mapping))
+        except ValueError:
+            raise ConfigError("port_mapping", f"is not known: {self.port_mapping!r}") from None
+        object.__setattr__(self, "port_mapping", protocols)
+        if PortMappingProtocol.UPNP in protocols:
+            raise ConfigError("port_mapping", "of a simulated router is pcp and nat-pmp")
         chosen = (self.mapping, self.filtering, self.tcp_filtering, self.ports)
         if any(value in ("unknown", "dependent") for value in chosen):
             raise ConfigError("mapping", "filtering and ports of a simulated router are known")

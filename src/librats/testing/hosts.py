@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from librats.errors import UsageError
 from librats.peers.identity import Identity
+from librats.runtime.gateways import Gateway
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
 from librats.runtime.tls import ClientTls
 from librats.runtime.udp import DatagramEndpoint, Receive, open_datagram
@@ -200,6 +201,17 @@ class SimHost:
     async def interface_addresses(self) -> list[str]:
         """Return this host's addresses, the loopback last."""
         return [*self.addresses, *LOOPBACK]
+
+    async def gateways(self) -> list[Gateway]:
+        """Return the routers that map ports, with the addresses that this host has behind them."""
+        return [
+            Gateway(gateway, address)
+            for interface in self.interfaces.values()
+            if interface.is_up and interface.segment.router is not None
+            for gateway in interface.segment.router.gateways
+            for address in interface.addresses
+            if version_of(address) == version_of(gateway)
+        ]
 
     def lookup(self, name: str | None, port: int) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
         """Return families and socket addresses of a name or an IP address.

@@ -57,7 +57,7 @@ class Mapping:
         self.dies_at = dies_at
         """When it ends whatever it carries."""
         self.is_forward = False
-        """Whether it was set up by hand, lets in everybody, and stays."""
+        """Whether it was set up by hand, or leased, and lets in everybody."""
 
 
 class MappingTable:
@@ -100,7 +100,11 @@ class MappingTable:
         Args:
             host: The public IP address from now on; empty for the same.
         """
-        forwards = [(mapping.outer.port, mapping.inner) for mapping in self._by_outer.values() if mapping.is_forward]
+        forwards = [
+            (mapping.outer.port, mapping.inner)
+            for mapping in self._by_outer.values()
+            if mapping.is_forward and mapping.expires == math.inf
+        ]
         self.host = host or self.host
         for table in (self._by_key, self._by_outer, self._flows, self._own):
             table.clear()
@@ -116,6 +120,48 @@ class MappingTable:
         mapping = self._by_outer[outer] = Mapping(inner, inner, outer, math.inf)
         mapping.is_forward = True
         mapping.expires = math.inf
+
+    def lease(self, inner: Address, port: int, until: float, now: float, *, exact: bool) -> Address | None:
+        """Hand everything that comes to a public port on to an address inside, for some time.
+
+        Args:
+            inner: The address inside.
+            port: The public port that is wanted; 0 for any.
+            until: When it is over.
+            now: Current time.
+            exact: Whether no other port will do.
+
+        Returns:
+            The public address; None where there is none to be had.
+        """
+        there = next((m for m in self._by_outer.values() if m.inner == inner and m.is_forward), None)
+        if there is None and not self._translates:
+            there = self._by_outer.get(inner)
+        elif there is None:
+            there = self._live(inner, now) if self._by_key.get(inner) is not None else None
+        if there is None:
+            outer = self._free_outer(inner, port, now, exact=exact)
+            if outer is None:
+                return None
+            there = self._by_outer[outer] = Mapping(inner, inner, outer, math.inf)
+            if self._behavior.mapping is MappingBehavior.ENDPOINT_INDEPENDENT:
+                self._by_key[inner] = there  # what it sends goes out the same way
+        there.is_forward, there.expires, there.dies_at = True, until, math.inf
+        return there.outer
+
+    def _free_outer(self, inner: Address, port: int, now: float, *, exact: bool) -> Address | None:
+        if not self._translates:
+            return inner
+        nobody = Address("", 0)
+        if port and self._is_free(port, nobody, now):
+            return Address(self.host, port)
+        free = None if exact else self._choose_port(port or inner.port, nobody, now)
+        return None if free is None else Address(self.host, free)
+
+    def end_lease(self, inner: Address) -> None:
+        """Hand nothing on to an address inside any more that was not sent something from there."""
+        for mapping in [each for each in self._by_outer.values() if each.is_forward and each.inner == inner]:
+            self._remove(mapping)
 
     # What goes out
 

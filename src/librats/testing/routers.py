@@ -6,20 +6,23 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from librats.errors import UsageError
+from librats.portmap.pcp_wire import PCP_PORT
 from librats.testing.behaviors import LAST_PORT, Ipv6, RouterBehavior, Unsolicited
 from librats.testing.entropy import SeededEntropy
+from librats.testing.gateways import PortMappingServer
 from librats.testing.interfaces import Segment, SimInterface
+from librats.testing.journeys import Journey, unmissed
 from librats.testing.mappings import MappingTable
 from librats.testing.packets import Packet, PacketKind
-from librats.types import Address, FilteringBehavior
+from librats.types import Address, FilteringBehavior, MappedTransport, PortMappingProtocol
 
 if TYPE_CHECKING:
     from librats.testing.hosts import SimHost
-    from librats.testing.journeys import Journey
     from librats.testing.network import SimNetwork
 
 __all__ = ["SimRouter"]
 
+INNER_ADDRESS, INNER_IPV6 = "192.168.1.1", "fe80::1"
 EVERYBODY = FilteringBehavior.ENDPOINT_INDEPENDENT
 
 
@@ -54,6 +57,9 @@ class SimRouter:
         self._firewall6 = {
             is_tcp: MappingTable(RouterBehavior(), entropy, is_tcp=is_tcp, translates=False) for is_tcp in (False, True)
         }
+        protocols = frozenset(map(PortMappingProtocol, behavior.port_mapping))
+        self.port_mapping = PortMappingServer(protocols, self._grant, self._revoke)
+        """Who answers those who ask for mappings."""
         self.outside = SimInterface(network, self, "wan", behind, addresses or self.free_addresses(behind))
         """Its outer interface: where it is, and its access to that."""
         self.readdressed()
@@ -100,6 +106,7 @@ class SimRouter:
         """Forget every mapping but those of :meth:`forward`."""
         for table in (*self._nat.values(), *self._firewall6.values()):
             table.clear()
+        self.port_mapping.restart(self._network.time)
         self._network.note(f"{self.name} has restarted")
 
     def forward(self, port: int, host: SimHost, inner_port: int | None = None, *, transport: str = "tcp") -> Address:
@@ -152,11 +159,46 @@ class SimRouter:
         """Take note of other addresses of its outer side."""
         for table in (*self._nat.values(), *self._firewall6.values()):
             table.clear(next((host for host in self.outside.addresses if ":" not in host), ""))
+        self.port_mapping.restart(self._network.time)
+
+    # Port mapping
+
+    @property
+    def gateways(self) -> Sequence[str]:
+        """Its inner addresses, where hosts behind it may ask for mappings: of each family at most one."""
+        if not self.behavior.port_mapping:
+            return ()
+        inner = (INNER_ADDRESS,) if self.behavior.translates else ()
+        return (*inner, *((INNER_IPV6,) if self.behavior.ipv6 is Ipv6.FIREWALL else ()))
+
+    def _grant(
+        self, transport: MappedTransport, inner: Address, port: int, exact: bool, until: float
+    ) -> Address | None:
+        tables = self._firewall6 if ":" in inner.host else self._nat
+        table = tables[transport is MappedTransport.TCP]
+        return table.lease(inner, port, until, self._network.time, exact=exact)
+
+    def _revoke(self, transport: MappedTransport, inner: Address) -> None:
+        tables = self._firewall6 if ":" in inner.host else self._nat
+        tables[transport is MappedTransport.TCP].end_lease(inner)
+
+    def _answer(self, packet: Packet) -> None:
+        """Answer a request for a mapping."""
+        now = self._network.time
+        outside = next((host for host in self.outside.addresses if ":" not in host), "")
+        data = self.port_mapping.answer(packet.payload, packet.source, outside, now)
+        if data is not None:
+            answer = Packet(PacketKind.UDP, packet.destination, packet.source, payload=data)
+            self._network.transport.hop(Journey(None, answer, now, unmissed), answer, None, self.inside)
 
     # Packets
 
     def from_inside(self, journey: Journey, packet: Packet) -> None:
         """Take a packet from behind it."""
+        destination = packet.destination
+        if destination.port == PCP_PORT and self.is_up and destination.host in self.gateways:
+            self._answer(packet)
+            return
         transport = self._network.transport
         behavior, is_udp = self.behavior, packet.kind is PacketKind.UDP
         is_ipv6 = ":" in packet.destination.host

@@ -65,6 +65,15 @@ def test_encryption_and_peer_exchange_reach_the_configuration(
     assert (config.encryption, config.peer_exchange) == (encryption, exchange)
 
 
+@pytest.mark.parametrize(
+    ("options", "maps"), [([], True), (["--port-mapping"], True), (["--no-port-mapping"], False)]
+)
+def test_port_mapping_reaches_the_configuration(
+    parser: argparse.ArgumentParser, options: list[str], maps: bool
+) -> None:
+    assert make_client(parser.parse_args(options))._config.nat.enable_port_mapping is maps
+
+
 def test_a_configuration_file_is_taken_and_options_override_it(parser: argparse.ArgumentParser, tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     config = RatsConfig(listen_host="127.0.0.1", protocol_name="game", max_peers=7)

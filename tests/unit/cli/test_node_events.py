@@ -8,12 +8,33 @@ from typing import Any
 
 import pytest
 
-from librats import Address, ConnectionMethod, Identity, IncomingRefused, PathChanged, PeerDiscovered, RatsClient
+from librats import (
+    Address,
+    ConnectionMethod,
+    Identity,
+    IncomingRefused,
+    MappedTransport,
+    PathChanged,
+    PeerDiscovered,
+    PortMapped,
+    PortMapping,
+    PortMappingFailed,
+    PortMappingProtocol,
+    RatsClient,
+)
 from librats.cli.node import tell_events
 from librats.cli.output import Output
 
 PEER: Any = argparse.Namespace(id="ab" * 32)
 NEW, OLD = Address("192.0.2.7", 8081), Address("2001:db8::7", 8082)
+MAPPING = PortMapping(
+    transport=MappedTransport.UDP,
+    internal=Address("192.168.1.11", 8080),
+    external=NEW,
+    protocol=PortMappingProtocol.NAT_PMP,
+    gateway="192.168.1.1",
+    lifetime=7200.0,
+)
 
 EVENTS = [
     (
@@ -36,6 +57,33 @@ EVENTS = [
             "source": "mdns",
         },
         "found abababab kitchen at 192.0.2.7:8081, [2001:db8::7]:8082",
+    ),
+    (
+        PortMapped(MAPPING),
+        {
+            "event": "nat",
+            "mapped": True,
+            "transport": "udp",
+            "internal": "192.168.1.11:8080",
+            "external": "192.0.2.7:8081",
+            "protocol": "nat-pmp",
+            "gateway": "192.168.1.1",
+            "public": True,
+        },
+        "udp 192.168.1.11:8080 is reached at 192.0.2.7:8081, by nat-pmp",
+    ),
+    (
+        PortMappingFailed(MAPPING.transport, MAPPING.internal, "192.168.1.1", "refused", "\x1b[2Jno", 60.0),
+        {
+            "event": "nat",
+            "mapped": False,
+            "transport": "udp",
+            "internal": "192.168.1.11:8080",
+            "gateway": "192.168.1.1",
+            "code": "refused",
+            "reason": "\x1b[2Jno",
+        },
+        "udp 192.168.1.11:8080 is not mapped: no [refused]",
     ),
     (
         PeerDiscovered("", (NEW,), "", "mdns"),
