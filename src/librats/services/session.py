@@ -59,7 +59,7 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             return
         self._start_opening()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> bytearray | memoryview:
         """Where the next bytes from the network go."""
         if self._session is not None and not self._deaf:
             return self._session.get_buffer(self._owner.scratch)
