@@ -92,7 +92,7 @@ cdef class BlockBuffer:
                 if self._trim_wanted or len(self._buffer) > KEEP_BUFFER:
                     self._shrink()
                 self._scratch = scratch
-                return memoryview(scratch)
+                return scratch
         self._make_room()
         self._lent = True
         return memoryview(self._buffer)[self._end:]

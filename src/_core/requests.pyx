@@ -5,7 +5,7 @@ An object belongs to one thread at a time.
 
 from cpython.dict cimport PyDict_Contains, PyDict_DelItem, PyDict_SetItem, PyDict_Size
 from libc.math cimport INFINITY, rint
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, realloc
 
 from librats._core.framing cimport FrameQueue

@@ -14,10 +14,9 @@ from librats._core.byte_queue cimport ByteQueue
 from librats._core.frame_layout cimport (
     F_ACK, F_DATAGRAM, F_ERROR, F_REPLY, F_STREAM_DATA, FRAME_COST, LENGTH_PREFIX
 )
-from librats._core.framing cimport BlockWriter, FrameQueue
+from librats._core.framing cimport BlockWriter
 from librats._core.messages cimport Message, MessageRun, ReplyReceived
 from librats._core.octets cimport store_be32
-from librats._core.requests cimport RequestNumbers
 from librats._core.retained cimport Retained
 from librats._core.unframing cimport BlockReader
 
@@ -28,13 +27,23 @@ cdef enum:
     LAST_KIND = 2
     SMALL_ROUND = 16384  # bytes of a round that is put together here
     ACK_FRAME = 12  # bytes of an acknowledgement, frame header included
-    ACK_BYTES = 65536
-    ACK_BLOCKS = 32
+    BYTES_FOR_ACK = 65536
+    BLOCKS_FOR_ACK = 32
     ACK_ALONG = 8  # blocks received from which on an acknowledgement goes along with what leaves anyway
     MAX_CONTROL = 1048576  # bytes of control frames that may wait for a peer that does not read
 
-cdef double ACK_DELAY = 0.2  # seconds until what was received is acknowledged in any case
+cdef double DELAY_OF_ACK = 0.2
 cdef double LEAST_PATIENCE = 0.8  # seconds without an acknowledgement until a path with a short round trip has stalled
+
+
+ACK_BYTES = BYTES_FOR_ACK
+"""Bytes received after which they are acknowledged."""
+
+ACK_BLOCKS = BLOCKS_FOR_ACK
+"""Blocks received after which they are acknowledged."""
+
+ACK_DELAY = DELAY_OF_ACK
+"""Seconds until what was received is acknowledged in any case."""
 
 
 cdef inline Py_ssize_t _length(ByteQueue queue) noexcept:
@@ -47,7 +56,7 @@ cdef class SessionTurns:
     The attributes are the session's own, and described there.
     """
 
-    def __init__(self):
+    def __cinit__(self, *args, **kwargs):
         self._ack_due = INFINITY
         self._stall_told = -INFINITY
 
@@ -154,10 +163,10 @@ cdef class SessionTurns:
             return 0
         if reader.acknowledged > self.retained.acknowledged:  # what is sent again tells old counts
             self.retained._acknowledge(reader.acknowledged, now)
-        if reader.opened - self._told_blocks >= ACK_BLOCKS or self.bytes_received - self._told_at >= ACK_BYTES:
+        if reader.opened - self._told_blocks >= BLOCKS_FOR_ACK or self.bytes_received - self._told_at >= BYTES_FOR_ACK:
             self._acknowledge_now()
         elif elicits and self._ack_due == INFINITY:
-            self._ack_due = now + ACK_DELAY
+            self._ack_due = now + DELAY_OF_ACK
         return 0
 
     cdef int _acknowledge_now(self) except -1:
@@ -266,7 +275,6 @@ cdef class SessionTurns:
         cdef BlockWriter writer = self._writer
         cdef Py_ssize_t control, replies, messages, total
         cdef uint64_t sealed
-        cdef bytes data
         if self._last_words is not None or PyDict_Size(self._ready_streams):
             return None
         if kept is not None and (kept.size >= self._kept_room or kept._is_stale()):

@@ -6,7 +6,7 @@ An object belongs to one thread at a time.
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.blocks cimport BlockBuffer

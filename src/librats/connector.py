@@ -243,6 +243,8 @@ class Connector:
 
 def _interleaved(addresses: list[Address]) -> list[Address]:
     """Take the families in turn, beginning with that of the first address (RFC 8305, section 4)."""
+    if len(addresses) == 1:
+        return addresses
     first = [a for a in addresses if (":" in a.host) == (":" in addresses[0].host)]
     second = [a for a in addresses if a not in first]
     return [a for a in chain.from_iterable(zip_longest(first, second)) if a is not None]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.reference.runs import each
 
+from librats._core import turns
 from librats._core.aead import Cipher
 from librats._core.framing import BlockWriter, FrameQueue
 from librats._core.messages import Message
@@ -24,7 +25,7 @@ from librats.peers import hello
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.succession import Succession, decode_chain, encode_chain
-from librats.session import frames, greeting, moving
+from librats.session import frames, greeting
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import KnownPeer, decode_exchange, encode_answer, encode_request
 from librats.session.frames import FragmentFlag, FrameType, Kind, Reason
@@ -577,7 +578,7 @@ def test_the_numbers_in_the_text_of_the_page_are_those_of_the_code() -> None:
         f"A peer from whom nothing was heard for {SESSION.idle_timeout:g} seconds",
         f"the low two bits of the flags: {Kind.JSON} JSON, {Kind.BYTES} bytes, {Kind.TEXT} text",
         f"at most {JOIN_SIZE} bytes, fewer than any handshake message",
-        f"after {moving.ACK_BLOCKS} blocks or {moving.ACK_BYTES // 1024} KiB, and after {moving.ACK_DELAY:g} seconds",
+        f"after {turns.ACK_BLOCKS} blocks or {turns.ACK_BYTES // 1024} KiB, and after {turns.ACK_DELAY:g} seconds",
         f"The last piece has flag {FragmentFlag.LAST:d}.",
         f"that of replies and errors (flag {FragmentFlag.REPLY_LANE:d} set)",
     ):

@@ -1,4 +1,4 @@
-"""What was sent and not yet acknowledged, to be sent again on another path."""
+"""What was sent and not yet acknowledged, to be sent again on another path: the slow version of ``librats._core``'s."""
 
 from __future__ import annotations
 

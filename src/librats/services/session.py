@@ -59,7 +59,7 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             return
         self._start_opening()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> bytearray | memoryview:
         """Where the next bytes from the network go."""
         if self._session is not None and not self._deaf:
             return self._session.get_buffer(self._owner.scratch)
@@ -197,15 +197,19 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
         if session.paths_timer() < self._timer_at:
             self._arm_timer()
         if self._streams:
-            events = session.take_events()
-            while events and type(events[0]) is StreamChanged and self.admitted:
-                self._take_event(events.popleft())
+            self._tell_streams(session)
         if self._waiters.senders or self._waiters.answerers:
             self._wake_for_sending(session)
         if self._said_goodbye:
             self._end_if_all_is_said(session)
         elif self._retirement.begun and not self._closing:
             self._leave_if_done(session)
+
+    def _tell_streams(self, session: Session | Librats2Session) -> None:
+        """Tell streams at once of what has left."""
+        events = session.take_events()
+        while events and type(events[0]) is StreamChanged and self.admitted:
+            self._take_event(events.popleft())
 
     def _wake_for_sending(self, session: Session | Librats2Session) -> None:
         low_water = self._shared.send_low_water

@@ -196,7 +196,7 @@ class Librats2Session:
 
     # Bytes in
 
-    def get_buffer(self, scratch: bytearray | None = None) -> memoryview:
+    def get_buffer(self, scratch: bytearray | None = None) -> bytearray | memoryview:
         """Where the driver writes the next bytes from the network; see the other session machine."""
         return self._reader.get_buffer(scratch)
 

@@ -21,7 +21,6 @@ from librats.session.exchange import decode_exchange
 from librats.session.frames import FRAME_COST, FrameType, Kind, Reason, reason_body
 from librats.session.moving import MovingSession
 from librats.session.order import decode_follows, encode_follows
-from librats.session.payloads import Payload
 from librats.session.shared_limits import limit_words
 from librats.session.stream_table import StreamTable
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from librats._core.framing import BlockWriter
 from librats._core.retained import Retained
 from librats.errors import UsageError
 from librats.session.events import PathStalled
-from librats.session.frames import FrameType
 from librats.session.path_opening import PathOpened
 from librats.session.state import KEPT_AT_LEAST, SessionState
 

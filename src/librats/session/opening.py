@@ -35,6 +35,8 @@ PROLOGUE_SIZE = 2
 BARE_SIZES = (32, 96, 64)
 LAST_MESSAGE = 2
 
+PATHS = int(Feature.PATHS)
+
 
 def prologue_of(protocol: str) -> bytes:
     """What both sides of a handshake must share, from the application's protocol string."""
@@ -54,6 +56,12 @@ def is_plaintext(block: bytes) -> bool:
 @lru_cache(maxsize=64)
 def _encoded(greeting: Greeting) -> bytes:
     return greeting.encode()
+
+
+@lru_cache(maxsize=64)
+def _decoded(payload: bytes) -> Greeting | None:
+    # A node greets with the same words from its start to its end, on every link.
+    return Greeting.decode(payload)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +225,7 @@ class Opening(BlockOpening):
             static_public=public_key,
         )
         self._own_greeting = _encoded(greeting)
-        self._own_features = greeting.features
+        self._own_features = int(greeting.features)
         self._expect_id = expect_id
         self._step = 0
         self._greeting: Greeting | None = None
@@ -245,7 +253,7 @@ class Opening(BlockOpening):
         payload = self._handshake.read_message(block)
         if self._step > 0:
             try:
-                self._greeting = Greeting.decode(payload)
+                self._greeting = _decoded(payload)
             except DecodeError as error:
                 raise HandshakeError(str(error)) from error
         self._step += 1
@@ -283,5 +291,5 @@ class Opening(BlockOpening):
             peer_id=peer_id,
             handshake_hash=self._handshake.handshake_hash,
             greeting=self._greeting,
-            path_secret=self._handshake.export_secret if features & Feature.PATHS else b"",
+            path_secret=self._handshake.export_secret if features & PATHS else b"",
         )

@@ -7,6 +7,8 @@ from librats.session.opening import LAST_MESSAGE
 
 __all__ = ["OpeningClock"]
 
+MESSAGES = [f"handshake message {step + 1} was not complete" for step in range(LAST_MESSAGE + 1)]
+
 
 class OpeningClock:
     """The deadlines of one opening: its first byte, each handshake message, both hellos, and the whole.
@@ -26,7 +28,7 @@ class OpeningClock:
 
     def _begin(self, seconds: float, what: str, now: float) -> None:
         self._stage = now + seconds
-        self._words = f"{what} within {seconds:g} s"
+        self._missing = what, seconds
 
     def restart(self, *, now: float) -> None:
         """Begin anew: this side has made the peer wait."""
@@ -47,7 +49,7 @@ class OpeningClock:
         if step > LAST_MESSAGE:
             self._begin(self._config.hello_timeout, "the peer did not say hello", now)
         else:
-            self._begin(self._config.message_timeout, f"handshake message {step + 1} was not complete", now)
+            self._begin(self._config.message_timeout, MESSAGES[step], now)
 
     def next_timer(self) -> float:
         """Return when the next deadline is, in monotonic seconds."""
@@ -57,4 +59,5 @@ class OpeningClock:
         """Return which deadline has passed, in words, or None."""
         if now >= self._whole:
             return f"no handshake within {self._config.handshake_timeout:g} s"
-        return self._words if now >= self._stage else None
+        what, seconds = self._missing
+        return f"{what} within {seconds:g} s" if now >= self._stage else None

@@ -31,7 +31,7 @@ PLAIN_TYPES = frozenset({dict, list, tuple, str, int, float, bool, type(None)})
 """What most applications send and return; none of them is a buffer, or can be awaited."""
 
 JSON, TEXT, BYTES = Kind.JSON, Kind.TEXT, Kind.BYTES
-"""The members of an enumeration are looked up in its class each time, which takes as long as decoding something small."""
+"""The members, which take long to look up in their class."""
 
 Payload = tuple[Kind, bytes | bytearray | memoryview]
 

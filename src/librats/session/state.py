@@ -57,6 +57,11 @@ class SessionState(SessionTurns):
         "shortcut",
     )
 
+    failed: SessionFailed | None
+    requests: RequestTable
+    round_trip: RoundTrip
+    streams: StreamTable
+
     def __init__(  # noqa: PLR0915 - a line for each thing that a session knows
         self,
         opened: Opened,
@@ -69,7 +74,6 @@ class SessionState(SessionTurns):
         shared: SharedLimits | None = None,
         window: int | None = None,
     ) -> None:
-        super().__init__()
         self._config = config
         self._shared = shared or SharedLimits(RatsConfig(session=config))
         self._window = config.message_window if window is None else window
@@ -130,7 +134,7 @@ class SessionState(SessionTurns):
         self._rekeyed_count = 0
         self._rekey_messages = min(config.rekey_messages, MOST_BLOCKS)
         self._rekey_interval = config.rekey_interval
-        self.failed: SessionFailed | None = None
+        self.failed = None
         """Why this side gave the session up, or None."""
         self._going = False
         self._peer_going = False
