@@ -289,6 +289,7 @@ typedef struct {
     net_pollfd *fds;
     uint64_t *tags;
     int count, room, next;
+    int unheard, looked; /* sockets that poll told of and nobody has heard of yet, and how many it was looked at for them */
 } net_poller;
 
 #define NET_WAKE_TAG UINT64_MAX
@@ -421,16 +422,20 @@ static int net_wait(net_poller *p, uint64_t *tags, int milliseconds) {
         return found;
     }
 #endif
-    if (net_poll(p->fds, (unsigned)p->count, milliseconds) < 0) return -1;
-    if (p->next >= p->count) p->next = 0;
-    for (int k = 0, i = p->next; k < p->count && found < NET_EVENTS; k++) {
-        if (p->fds[i].revents) {
-            if (p->tags[i] == NET_WAKE_TAG) net_hear_wake(p);
-            else tags[found++] = p->tags[i];
-        }
-        if (++i == p->count) i = 0;
-        p->next = i;
+    if (p->unheard <= 0) {
+        if ((p->unheard = net_poll(p->fds, (unsigned)p->count, milliseconds)) < 0) return -1;
+        p->looked = 0;
     }
+    for (; p->unheard > 0 && p->looked < p->count && found < NET_EVENTS; p->looked++) {
+        if (p->next >= p->count) p->next = 0;
+        if (p->fds[p->next].revents) {
+            p->fds[p->next].revents = 0, p->unheard--;
+            if (p->tags[p->next] == NET_WAKE_TAG) net_hear_wake(p);
+            else tags[found++] = p->tags[p->next];
+        }
+        p->next++;
+    }
+    if (p->looked >= p->count) p->unheard = 0;
     return found;
 }
 

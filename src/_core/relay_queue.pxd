@@ -122,6 +122,7 @@ cdef struct Path:
     uint64_t to_client
     uint64_t to_client_bytes
     uint64_t naps
+    uint32_t round
     uint64_t dropped[10]
 
 

@@ -41,6 +41,7 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
     cdef Allocation* a
     cdef net_socket relay
     cdef net_socket* source
+    s.round += 1
     for i in range(count):
         if s.events_size > EVENTS_ENOUGH:
             break  # the other sockets stay ready
@@ -59,8 +60,9 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
             relay.family = a.other_family if kind == OTHER_TAG else a.family
             relay.wildcard = 0
             source = &relay
-            if s.poller.portable:
+            if s.poller.portable and a.round != s.round - 1:
                 wanted = 1  # to learn that there is no more would cost a system call
+            a.round = s.round
         if used and batch - used <= batch // 4:
             send_queued(s)
             used = 0

@@ -84,6 +84,7 @@ cdef struct Allocation:
     uint32_t channels
     uint32_t last_channel
     uint32_t group
+    uint32_t round  # the last in which something came from a peer
     uint32_t asked  # whether a request was passed on since it was made
     uint8_t transaction[12]  # of the last of them
     uint64_t to_peer
