@@ -375,12 +375,16 @@ cdef class RudpTable:
 
     def next_timer(self):
         """When another round is wanted, though nothing comes: 0 for at once, None for never."""
+        cdef double due = self.due
+        return due if due < NEVER else None
+
+    @property
+    def due(self):
+        """The same as a number, with 1e300 for never."""
         cdef Mux* m = &self._mux
         if m.dirty != NULL or m.told != NULL or m.replies_wanted or self._out_at < self._out_count:
             return 0.0
-        if self._mux.heap_count == 0:
-            return None
-        return self._mux.heap[0].due
+        return m.heap[0].due if m.heap_count else NEVER
 
     def handle_timer(self, now: float):
         """Do what is due; what is to be sent goes out with the next round."""
@@ -402,17 +406,45 @@ cdef class RudpTable:
     def events(self):
         """Return what has happened since the last call, as pairs of stream and bits; one for each stream."""
         cdef list found = []
-        cdef Conn* c = next_told(&self._mux)
         cdef uint32_t bits
-        while c != NULL:
-            bits = c.events
-            c.events = 0
-            if c.stream == NULL and bits & TOLD_INCOMING and not c.buried:
-                found.append((self._introduce(c), bits))
-            elif c.stream != NULL:
-                found.append((<RudpStream>c.stream, bits))
-            c = next_told(&self._mux)
+        cdef RudpStream stream = self._next_event(&bits)
+        while stream is not None:
+            found.append((stream, bits))
+            stream = self._next_event(&bits)
         return found
+
+    cdef RudpStream _next_event(self, uint32_t* bits):
+        cdef Conn* c = next_told(&self._mux)
+        while c != NULL:
+            bits[0] = c.events
+            c.events = 0
+            if c.stream == NULL and bits[0] & TOLD_INCOMING and not c.buried:
+                return self._introduce(c)
+            if c.stream != NULL:
+                return <RudpStream>c.stream
+            c = next_told(&self._mux)
+        return None
+
+    def tell(self, others, failed):
+        """Tell the listener of each stream what has happened: instead of :meth:`events`, with a call for each of them.
+
+        Args:
+            others: Called with a stream and its bits where nobody listens.
+            failed: Called with a listener and its exception.
+        """
+        cdef uint32_t bits
+        cdef object listener
+        cdef RudpStream stream = self._next_event(&bits)
+        while stream is not None:
+            listener = stream.listener
+            if listener is None:
+                others(stream, bits)
+            else:
+                try:
+                    listener(bits)
+                except Exception as error:
+                    failed(listener, error)
+            stream = self._next_event(&bits)
 
     def reset_all(self):
         """Give up every stream; a Reset for each goes out with the next round."""
