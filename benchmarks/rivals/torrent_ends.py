@@ -6,8 +6,9 @@ What is measured is the time from the connection to the last piece: there is no 
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from librats.cli.measuring.bulk import BLOCK
 from librats.cli.measuring.end import LOOPBACK, End
 
 PIECE = 1 << 20
-IN_MEMORY = Path("/dev/shm")
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it have names that nobody guesses
 LOOK = 0.002
+PATIENCE = 60.0
 
 USUAL = {
     "listen_interfaces": f"{LOOPBACK}:0",
@@ -79,29 +81,29 @@ def folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
 
 
-async def bulk_receiver(end: End) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
+    while not condition():
+        time.sleep(LOOK)
+
+
+def bulk_receiver(end: End) -> None:
     with folder() as here:
         half = Half(end, here, has_file=False)
-        while not half.session.listen_port():
-            await asyncio.sleep(LOOK)
+        wait_until(half.session.listen_port)
         end.announce(half.session.listen_port())
-        while not half.torrent.get_peer_info():
-            await asyncio.sleep(LOOK)
+        wait_until(half.torrent.get_peer_info)
         end.start()
-        while not half.torrent.status().is_seeding:
-            await asyncio.sleep(LOOK)
+        wait_until(lambda: half.torrent.status().is_seeding)
         end.finish()
-        end.tell()
-        await end.dismissed()
+    end.tell()
+    time.sleep(PATIENCE)  # the process is ended when the other side has told, too
 
 
-async def bulk_sender(end: End) -> None:
+def bulk_sender(end: End) -> None:
     with folder() as here:
         half = Half(end, here, has_file=True)
         half.torrent.connect_peer((LOOPBACK, end.port))
-        while not half.torrent.get_peer_info():
-            await asyncio.sleep(LOOK)
+        wait_until(half.torrent.get_peer_info)
         end.start()
-        while half.torrent.get_peer_info():  # who has everything leaves who has everything
-            await asyncio.sleep(LOOK)
+        wait_until(lambda: not half.torrent.get_peer_info())  # who has everything leaves who has everything
         end.finish()

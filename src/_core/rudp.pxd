@@ -18,6 +18,7 @@ cdef class RudpTable:
     cdef Out* _out
     cdef int _out_count
     cdef int _out_at
+    cdef int _most
     cdef dict _flows
     cdef dict _addresses
 

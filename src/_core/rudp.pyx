@@ -20,7 +20,7 @@ from librats._core.batches cimport (
     LIBRATS_MAX_MESSAGES, librats_arrival, librats_arrivals, librats_flow, librats_inbox, librats_receive
 )
 from librats._core.datagram cimport BatchSocket
-from librats._core.rudp_batches cimport SOME_FOREIGN, Out, gather, same_bytes, take_arrival
+from librats._core.rudp_batches cimport NONE_FOREIGN, SOME_FOREIGN, Out, gather, same_bytes, take_arrival
 from librats._core.rudp_control cimport CUBIC, MODEL, YIELDING
 from librats._core.rudp_input cimport arrived
 from librats._core.rudp_output cimport next_packet
@@ -41,6 +41,9 @@ from librats.types import Address
 cdef enum:
     KNOWN = 4096  # addresses remembered
     VISIT = 64  # packets of one connection before the next one has its turn
+    AT_ONCE = 262144  # bytes that are received with one call of the system
+    FEWEST = 2  # messages of one call
+    MOST_CALLS = 4  # of the system, in one call of ``receive_from``
     MOST_ROUND = 4194304  # bytes that one call of `transmit` returns
 
 CONTROLS = {"model": MODEL, "cubic": CUBIC, "yielding": YIELDING}
@@ -96,6 +99,7 @@ cdef class RudpTable:
         self._entropy = entropy
         self._flows = {}
         self._addresses = {}
+        self._most = LIBRATS_MAX_MESSAGES
         self._mux.settings.control = CONTROLS[control]
         self._mux.settings.streams_most = max_streams
         self._mux.settings.cookie_after = min(cookie_after, max_streams)
@@ -236,8 +240,11 @@ cdef class RudpTable:
         cdef int fd = socket._fd4 if family == 4 else socket._fd6
         cdef double time = now
         cdef list others = []
-        cdef int most = LIBRATS_MAX_MESSAGES
+        cdef int most = self._most
         cdef int count, i
+        cdef int calls = 0
+        cdef bint only_ours = True
+        cdef uint64_t size = 0
         cdef uint64_t taken = 0
         cdef int foreign[64]
         self._begin(time)
@@ -246,14 +253,26 @@ cdef class RudpTable:
         socket._inbox._busy = True
         try:
             with nogil:
-                count = librats_receive(fd, memory, most, dropped)
-                for i in range(count):
-                    foreign[i] = take_arrival(&self._mux, &arrivals[i], time, &taken)
+                while only_ours and calls < MOST_CALLS:
+                    count = librats_receive(fd, memory, most, dropped)
+                    calls += 1
+                    size = 0
+                    for i in range(count):
+                        foreign[i] = take_arrival(&self._mux, &arrivals[i], time, &taken)
+                        only_ours = only_ours and foreign[i] == NONE_FOREIGN
+                        size += arrivals[i].size
+                    if count < most or size < AT_ONCE // 2:
+                        break
+            socket.received += taken
             if count < 0:
                 socket._failed(count)
                 return others
-            socket.received += taken
             socket.drained = count < most
+            # What one call of the system brings is to stay in the cache until it has been taken.
+            if size > AT_ONCE:
+                self._most = max(<int>(most * AT_ONCE // size), <int>FEWEST)
+            elif count == most:
+                self._most = min(most * 2, <int>LIBRATS_MAX_MESSAGES)
             for i in range(count):
                 if foreign[i]:
                     socket._take(&arrivals[i], others)
