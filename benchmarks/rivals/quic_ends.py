@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from typing import Any
 
-from aioquic.asyncio import connect, serve
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 from benchmarks.rivals.tls import own_certificate
 
@@ -57,7 +59,8 @@ async def bulk_receiver(end: End) -> None:
         taking.set_result(asyncio.ensure_future(take_blocks(end, reader, writer)))
 
     server = await serve(LOOPBACK, 0, configuration=configuration(is_client=False), stream_handler=take)
-    end.announce(server._transport.get_extra_info("sockname")[1])  # it tells in no other way
+    transport: Any = server._transport  # nothing else tells the port
+    end.announce(transport.get_extra_info("sockname")[1])
     await (await taking)
     end.tell()
     await end.dismissed()

@@ -69,7 +69,8 @@ class Half:
         lt.set_piece_hashes(made, folder)
         if not has_file:
             path.unlink()
-        self.session = lt.session({**USUAL, **TUNED})
+        settings: Any = {**USUAL, **TUNED}
+        self.session = lt.session(settings)
         wanted = lt.add_torrent_params()
         wanted.ti = lt.torrent_info(made.generate())
         wanted.save_path = folder
