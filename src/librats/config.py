@@ -57,10 +57,10 @@ class SessionConfig:
     stream_window: int = 256 * KIB
     """Bytes that a peer may send on a new stream before we have read any."""
 
-    max_stream_window: int = 8 * MIB
+    max_stream_window: int = 64 * MIB
     """A stream's window grows up to this where its round trip asks for it."""
 
-    max_buffered: int = 64 * MIB
+    max_buffered: int = 128 * MIB
     """Bytes that all streams of one peer together may hold unread; windows stop growing there."""
 
     max_incoming_streams: int = 256
@@ -106,7 +106,7 @@ class SessionConfig:
     rekey_interval: float = 120.0
     """A direction's key is replaced after this many seconds with traffic."""
 
-    max_unacknowledged: int = 32 * MIB
+    max_unacknowledged: int = 64 * MIB
     """Bytes that may be on their way to a peer that can move to another path; they are kept until they have arrived."""
 
     path_timeout: float = 10.0

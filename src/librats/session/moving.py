@@ -150,6 +150,7 @@ class MovingSession(SessionState):
         self._last_received = now
         self.round_trip.smoothed = None
         self.streams.rtt = None
+        self.streams.least_rtt = math.inf
 
     def _stalls_at(self) -> float:
         """When the path counts as stalled where nothing is acknowledged until then."""
