@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.simulation.conftest import PORT, Simulate, start_client
@@ -40,7 +41,7 @@ async def fill(stream: Stream) -> None:
 
 async def carried(net: SimNetwork, seconds: float, measured: float) -> float:
     """Fill a stream, and return the bytes a second that came in the last so many of the seconds."""
-    settings = {"transports": ("udp",), "max_packet": PACKET}
+    settings: dict[str, Any] = {"transports": ("udp",), "max_packet": PACKET}
     a = await start_client(net.host("alice"), **settings)
     b = await start_client(net.host("bob"), **settings)
     sink = Sink(b)
@@ -57,11 +58,16 @@ async def carried(net: SimNetwork, seconds: float, measured: float) -> float:
 
 @pytest.mark.parametrize(("loss", "least"), [(0.0, 0.9), (0.01, 0.6)])
 def test_a_stream_fills_a_path(simulate: Simulate, loss: float, least: float) -> None:
-    path = {"delay": 0.025, "bandwidth": FAST_ETHERNET, "queue": int(FAST_ETHERNET * 0.05), "loss": loss}
+    path: dict[str, Any] = {
+        "delay": 0.025,
+        "bandwidth": FAST_ETHERNET,
+        "queue": int(FAST_ETHERNET * 0.05),
+        "loss": loss,
+    }
     assert simulate(lambda net: carried(net, 6, 4), **path) >= least * FAST_ETHERNET
 
 
 @pytest.mark.long
 def test_a_stream_fills_a_fast_and_very_long_path(simulate: Simulate) -> None:
-    path = {"delay": 0.15, "bandwidth": GIGABIT, "queue": int(GIGABIT * 0.3), "coalescing": 0.0002}
+    path: dict[str, Any] = {"delay": 0.15, "bandwidth": GIGABIT, "queue": int(GIGABIT * 0.3), "coalescing": 0.0002}
     assert simulate(lambda net: carried(net, 8, 2), **path) >= 0.7 * GIGABIT
