@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from librats._core.datagram import BatchSocket
@@ -103,6 +104,7 @@ class RudpPort:
         self._dials: dict[int, tuple[RudpStream, asyncio.Future[RudpStream]]] = {}
         self._silent: dict[int, tuple[RudpStream, float]] = {}
         self._endpoint: Carrier | None = None
+        self._transmit: Callable[[float], bool] = lambda _now: True
         self._time = clock_of(self._loop)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -141,7 +143,15 @@ class RudpPort:
             host, port, receive=made._foreign, streams=made, buffer_size=BUFFER_SIZE
         )
         made._endpoint.set_dont_fragment(True)
+        made._transmit = made._transmitter(made._endpoint)
         return made
+
+    def _transmitter(self, endpoint: Carrier) -> Callable[[float], bool]:
+        """Return what sends, told the time, what streams have to say: the compiled one itself, where there is one."""
+        batches = getattr(endpoint, "batches", None)
+        if batches is None:
+            return partial(endpoint.transmit, self._table)
+        return partial(self._table.transmit_through, batches)
 
     @property
     def endpoint(self) -> Carrier:
@@ -223,21 +233,28 @@ class RudpPort:
         """Take of what has come what belongs to streams, and return the rest."""
         now = self._time()
         others = self._table.receive(items, now)
-        self._go_on(now, len(items) - len(others))
+        if len(items) - len(others) >= BIG_BATCH:
+            self._send(now)
+        self._go_on(now)
         return others
 
     def receive_from(self, batches: BatchSocket, family: int) -> list[tuple[bytes, Any]]:
         """Receive from the socket of a family, without an object for what belongs to streams."""
         now = self._time()
+        table = self._table
         before = batches.received
-        others = self._table.receive_from(batches, family, now)
-        self._go_on(now, batches.received - before)
+        others = table.receive_from(batches, family, now)
+        if batches.received - before >= BIG_BATCH:
+            self._send(now)
+        self._in_round = True
+        try:
+            table.tell(self._happened, self._protocol_failed)
+        finally:
+            self._in_round = False
+        self._send(now)
         return others
 
-    def _go_on(self, now: float, came: int) -> None:
-        """Do what packets ask for that have come."""
-        if came >= BIG_BATCH:
-            self._send(now)
+    def _go_on(self, now: float) -> None:
         self._in_round = True
         try:
             self._table.tell(self._happened, self._protocol_failed)
@@ -246,7 +263,7 @@ class RudpPort:
         self._send(now)
 
     def _round(self) -> None:
-        self._go_on(self._time(), 0)
+        self._go_on(self._time())
 
     def _foreign(self, batch: list[tuple[bytes, Origin]]) -> None:
         if self._others is not None:
@@ -319,7 +336,7 @@ class RudpPort:
         endpoint = self._endpoint
         if endpoint is None or endpoint.is_closed or self._waits_for_room:
             return
-        if not endpoint.transmit(self._table, now):
+        if not self._transmit(now):
             self._waits_for_room = True
             self._loop.create_task(self._send_when_there_is_room(), name="librats UDP room")
         if self._table.due < self._timer_at or self._silent:

@@ -214,6 +214,11 @@ class DatagramEndpoint:
         """True where one call of the system carries many datagrams."""
         return isinstance(self._batches, BatchSocket)
 
+    @property
+    def batches(self) -> BatchSocket | None:
+        """What it sends with then; None elsewhere."""
+        return self._batches if isinstance(self._batches, BatchSocket) else None
+
     def _new_batches(self) -> Batches:
         sockets = self._sockets.values()
         simulated = getattr(next(iter(sockets)), "new_batches", None)
