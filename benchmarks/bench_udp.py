@@ -1,4 +1,7 @@
-"""Sessions over UDP beside those over TCP, and beside plain C: bulk, small messages, requests, and idle peers."""
+"""Sessions over UDP beside those over TCP, plain C and others: bulk, small messages, requests, and idle peers.
+
+On loopback a packet may have 64 KiB, on a network it has 1,472 bytes: bulk is measured with both.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +21,49 @@ from librats.cli.measuring.requests import request_time
 ENDS = "librats.cli.measuring"
 OVER_UDP = "librats, UDP"
 OVER_TCP = "librats, TCP"
+PACKETS = "librats, UDP in 1,472 B"
 PORTABLE = "librats, UDP, portable"
+PORTABLE_PACKETS = "librats, UDP in 1,472 B, portable"
+QUIC = "aioquic"
+UTP = "libtorrent, uTP, plain"
+WITHOUT_BATCHES = {"LIBRATS_PORTABLE": "1"}
+PACKET = 1472
+"""UDP payload of the longest IPv4 packet on Ethernet."""
+
+RIVALS = {QUIC: "benchmarks.rivals.quic_ends:bulk", UTP: "benchmarks.rivals.torrent_ends:bulk"}
 ROUNDS = 5
 IDLE = 2000
 
 
 def bench_bulk_over_udp(stage: Stage) -> None:
     blocks = stage.scaled(6000)
-    rate = partial(bulk_rate, f"{ENDS}.bulk:librats", blocks)
-    program = SodiumProgram.build("UDP") if sys.platform == "linux" else None
+    rate = partial(bulk_rate, f"{ENDS}.bulk:librats")
     contenders = [
-        Contender(OVER_UDP, partial(rate, transport="udp")),
-        Contender(PORTABLE, partial(rate, transport="udp", environment={"LIBRATS_PORTABLE": "1"})),
-        Contender(OVER_TCP, rate),
+        Contender(OVER_UDP, partial(rate, blocks, transport="udp")),
+        Contender(PACKETS, partial(rate, blocks, transport="udp", packet=PACKET)),
+        Contender(OVER_TCP, partial(rate, blocks)),
+        Contender(PORTABLE, partial(rate, blocks, transport="udp", environment=WITHOUT_BATCHES)),
+        Contender(
+            PORTABLE_PACKETS,
+            partial(rate, stage.scaled(2000), transport="udp", packet=PACKET, environment=WITHOUT_BATCHES),
+        ),
     ]
+    program = SodiumProgram.build("UDP", PACKET) if sys.platform == "linux" else None
     if program is not None:
         contenders.append(Contender(program.name, partial(program.measure, blocks)))
+    if stage.has("aioquic") and stage.has("cryptography"):
+        loop = "uvloop" if stage.has("uvloop") else "asyncio"
+        contenders.append(Contender(QUIC, partial(bulk_rate, RIVALS[QUIC], stage.scaled(300), loop=loop)))
+    if stage.has("libtorrent"):
+        contenders.append(Contender(UTP, partial(bulk_rate, RIVALS[UTP], max(blocks, 1500))))
     contest = Contest("bulk 64 KiB over UDP", "MB/s", contenders, cpu_unit="ns/B")
     stage.hold(contest, ROUNDS)
     if program is not None:
-        stage.show(contest.beside(program.name, at_least(0.63), name=OVER_UDP))
+        stage.show(*(contest.beside(program.name, at_least(0.63), name=name) for name in (OVER_UDP, PACKETS)))
     stage.show(contest.beside(OVER_TCP, name=OVER_UDP))
-    stage.show(contest.alone(at_least(375), name=OVER_UDP), contest.alone(at_least(150), name=PORTABLE))
+    stage.show(*(contest.beside(rival, name=PACKETS) for rival in RIVALS if contest.has(rival)))
+    stage.show(contest.alone(at_least(375), name=OVER_UDP), contest.alone(name=PACKETS))
+    stage.show(contest.alone(at_least(150), name=PORTABLE), contest.alone(name=PORTABLE_PACKETS))
     stage.show(*(contest.cpu_alone(name=contender.name) for contender in contenders))
 
 

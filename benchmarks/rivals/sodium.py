@@ -31,8 +31,11 @@ class SodiumProgram:
     origin: str
     """Whose libsodium that is."""
 
+    packet: int | None = None
+    """Bytes of a UDP payload."""
+
     @classmethod
-    def build(cls, transport: str) -> SodiumProgram | None:
+    def build(cls, transport: str, packet: int | None = None) -> SodiumProgram | None:
         """Compile the program for TCP or UDP; None where there is no C compiler, or no libsodium that it can load."""
         compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None or os.name != "posix":
@@ -43,7 +46,7 @@ class SodiumProgram:
         flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-rdynamic"]
         subprocess.run([compiler, *flags, "-o", built, source, "-ldl"], check=True)
         for origin, library in _libraries():
-            program = cls(built, transport, library, origin)
+            program = cls(built, transport, library, origin, packet)
             if program.works():
                 return program
         return None
@@ -51,7 +54,8 @@ class SodiumProgram:
     @property
     def name(self) -> str:
         """How the contender is called."""
-        return f"C, {self.transport} + libsodium ({self.origin})"
+        packets = f" in {self.packet:,} B" if self.packet else ""
+        return f"C, {self.transport}{packets} + libsodium ({self.origin})"
 
     def works(self) -> bool:
         """Whether the program can use the library."""
@@ -63,7 +67,8 @@ class SodiumProgram:
 
     def measure(self, blocks: int) -> Sample:
         """Measure megabytes a second in blocks of 64 KiB, and CPU nanoseconds a byte at both ends together."""
-        ends = [[str(self.program), self.library, verb, str(blocks), str(WARM_UP)] for verb in ("receive", "send")]
+        begin = [str(self.program), self.library, *([str(self.packet)] if self.packet else [])]
+        ends = [[*begin, verb, str(blocks), str(WARM_UP)] for verb in ("receive", "send")]
         return bulk_sample(run_both(*ends), blocks)
 
 

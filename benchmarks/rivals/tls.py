@@ -13,14 +13,15 @@ from typing import cast
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.x509.oid import NameOID
 
 from librats.cli.measuring.bulk import BLOCK
 from librats.cli.measuring.end import LOOPBACK, End
 
 
-def server_context() -> ssl.SSLContext:
-    """Return a server's context with a certificate of its own that nobody has signed."""
+def own_certificate() -> tuple[EllipticCurvePrivateKey, x509.Certificate]:
+    """Return a new key, and a certificate of it that nobody else has signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "benchmark")])
     now = datetime.datetime.now(datetime.UTC)
@@ -34,6 +35,12 @@ def server_context() -> ssl.SSLContext:
         .not_valid_after(now + datetime.timedelta(days=1))
         .sign(key, hashes.SHA256())
     )
+    return key, certificate
+
+
+def server_context() -> ssl.SSLContext:
+    """Return a server's context with a certificate of its own."""
+    key, certificate = own_certificate()
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -1,11 +1,11 @@
-/* Bulk data over UDP, sealed with libsodium's ChaCha20-Poly1305 in packets of 1,200 bytes: what plain C does with GSO.
+/* Bulk data over UDP, each packet sealed with libsodium's ChaCha20-Poly1305: what plain C does with GSO.
  *
- *   udp_sodium LIBSODIUM receive BLOCKS WARM_UP
- *   udp_sodium LIBSODIUM send BLOCKS WARM_UP PORT
+ *   udp_sodium LIBSODIUM PACKET receive BLOCKS WARM_UP
+ *   udp_sodium LIBSODIUM PACKET send BLOCKS WARM_UP PORT
  *
  * The receiver writes its port as a line of JSON, and takes what is sent; both write what they measured as another.
- * A packet is a number of 8 bytes, big-endian, and 1,200 sealed bytes; 50 of them leave with one call (UDP_SEGMENT), and
- * come with one (UDP_GRO). The receiver tells after every 64 KiB what it has; at most WINDOW are on their way. Nothing is
+ * A packet, of PACKET bytes, is a number of 8 bytes, big-endian, and sealed bytes; as many as 64 KiB hold leave with one
+ * call (UDP_SEGMENT), and come with one (UDP_GRO). The receiver tells after every 64 KiB what it has; at most WINDOW are on their way. Nothing is
  * ever sent again: loopback loses nothing that fits the receiver's buffer, and a gap ends the program. LIBSODIUM is the
  * path of a shared library; it may be the module of PyNaCl, which has one inside.
  */
@@ -32,11 +32,13 @@
 
 enum {
     BLOCK = 65536,
-    PAYLOAD = 1200,
     TAG = 16,
     HEAD = 8,
-    PACKET = HEAD + PAYLOAD + TAG,
-    BATCH = 50,
+    LEAST_PACKET = 1200,
+    MOST_PACKET = 9000,
+    MOST_BYTES = 65000,
+    MOST_BATCH = 50,
+    SUPPLY = 16 * BLOCK,
     WINDOW = 512 * 1024,
     REPORT = 65536,
     BUFFER = 4 << 20
@@ -55,6 +57,7 @@ char _Py_NoneStruct[256];
 static seal_function seal_packet;
 static open_function open_packet;
 static uint8_t key[32];
+static size_t packet_size, payload_size, batch_size;
 static double began, cpu_began;
 
 static void fail(const char *what) {
@@ -138,7 +141,7 @@ static int new_socket(int port) {
 }
 
 static uint64_t packets_of(long blocks) {
-    return ((uint64_t)blocks * BLOCK + PAYLOAD - 1) / PAYLOAD;
+    return ((uint64_t)blocks * BLOCK + payload_size - 1) / payload_size;
 }
 
 static void report(int made, uint64_t taken) {
@@ -158,13 +161,13 @@ static void receive(long blocks, long warm_up) {
     }
     printf("{\"port\": %d}\n", ntohs(address.sin_port));
     fflush(stdout);
-    uint8_t *buffer = malloc(1 << 16), plain[PAYLOAD], nonce[12];
+    uint8_t *buffer = malloc(1 << 16), plain[MOST_PACKET], nonce[12];
     uint64_t taken = 0, told = 0, first = packets_of(warm_up), all = first + packets_of(blocks);
     unsigned long long length;
     int connected = 0;
     while (taken < all) {
         ssize_t got = recvfrom(made, buffer, 1 << 16, 0, (struct sockaddr *)&address, &size);
-        if (got <= 0 || got % PACKET) {
+        if (got <= 0 || (size_t)got % packet_size) {
             fail("receive");
         }
         if (!connected) {
@@ -173,16 +176,16 @@ static void receive(long blocks, long warm_up) {
                 fail("connect");
             }
         }
-        for (ssize_t at = 0; at < got; at += PACKET) {
+        for (ssize_t at = 0; at < got; at += (ssize_t)packet_size) {
             uint64_t number = load_number(buffer + at);
             nonce_of(nonce, number);
-            if (number != taken || open_packet(plain, &length, NULL, buffer + at + HEAD, PAYLOAD + TAG, NULL, 0, nonce, key)) {
+            if (number != taken || open_packet(plain, &length, NULL, buffer + at + HEAD, payload_size + TAG, NULL, 0, nonce, key)) {
                 fail("lost or forged");
             }
             if (++taken == first) {
                 start();
             }
-            if ((taken - told) * PAYLOAD >= REPORT || taken == first || taken == all) {
+            if ((taken - told) * payload_size >= REPORT || taken == first || taken == all) {
                 told = taken;
                 report(made, taken);
             }
@@ -200,7 +203,7 @@ static void send_batch(int made, uint8_t *packets, size_t size) {
     struct msghdr message = {
         .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
     struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    uint16_t segment = PACKET;
+    uint16_t segment = (uint16_t)packet_size;
     head->cmsg_level = IPPROTO_UDP;
     head->cmsg_type = UDP_SEGMENT;
     head->cmsg_len = CMSG_LEN(sizeof segment);
@@ -220,21 +223,23 @@ static uint64_t hear(int made) {
 
 static void send_packets(long blocks, long warm_up, int port) {
     int made = new_socket(port);
-    uint8_t *data = malloc(16 * BLOCK), *packets = malloc(BATCH * PACKET), nonce[12];
+    uint8_t *data = malloc(SUPPLY), *packets = malloc(batch_size * packet_size), nonce[12];
+    uint64_t supplied = SUPPLY / payload_size;
     uint64_t sent = 0, arrived = 0, first = packets_of(warm_up), all = first + packets_of(blocks), target = first;
-    for (size_t i = 0; i < 16 * BLOCK; i++) {
+    for (size_t i = 0; i < SUPPLY; i++) {
         data[i] = (uint8_t)(i * 2654435761u >> 13);
     }
     for (;;) {
-        while (sent < target && (sent - arrived + BATCH) * PAYLOAD <= WINDOW) {
+        while (sent < target && (sent - arrived + batch_size) * payload_size <= WINDOW) {
             size_t count = 0;
-            for (; count < BATCH && sent < target; count++, sent++) {
-                uint8_t *packet = packets + count * PACKET;
+            for (; count < batch_size && sent < target; count++, sent++) {
+                uint8_t *packet = packets + count * packet_size;
                 store(packet, sent);
                 nonce_of(nonce, sent);
-                seal_packet(packet + HEAD, NULL, data + sent % 800 * PAYLOAD, PAYLOAD, NULL, 0, NULL, nonce, key);
+                seal_packet(
+                    packet + HEAD, NULL, data + sent % supplied * payload_size, payload_size, NULL, 0, NULL, nonce, key);
             }
-            send_batch(made, packets, count * PACKET);
+            send_batch(made, packets, count * packet_size);
         }
         arrived = hear(made);
         if (arrived == first && target == first) {
@@ -248,15 +253,18 @@ static void send_packets(long blocks, long warm_up, int port) {
 }
 
 int main(int count, char **arguments) {
-    if (count < 5) {
-        fprintf(stderr, "udp_sodium LIBSODIUM receive|send BLOCKS WARM_UP [PORT]\n");
+    packet_size = count > 2 ? (size_t)atol(arguments[2]) : 0;
+    if (count < 6 || packet_size < LEAST_PACKET || packet_size > MOST_PACKET) {
+        fprintf(stderr, "udp_sodium LIBSODIUM PACKET receive|send BLOCKS WARM_UP [PORT]\n");
         return 2;
     }
+    payload_size = packet_size - HEAD - TAG;
+    batch_size = MOST_BYTES / packet_size < MOST_BATCH ? MOST_BYTES / packet_size : MOST_BATCH;
     load(arguments[1]);
-    if (strcmp(arguments[2], "send") == 0 && count > 5) {
-        send_packets(atol(arguments[3]), atol(arguments[4]), atoi(arguments[5]));
+    if (strcmp(arguments[3], "send") == 0 && count > 6) {
+        send_packets(atol(arguments[4]), atol(arguments[5]), atoi(arguments[6]));
     } else {
-        receive(atol(arguments[3]), atol(arguments[4]));
+        receive(atol(arguments[4]), atol(arguments[5]));
     }
     return 0;
 }

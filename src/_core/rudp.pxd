@@ -1,4 +1,4 @@
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from librats._core.batches cimport librats_flow
 from librats._core.rudp_batches cimport Out
@@ -18,6 +18,7 @@ cdef class RudpTable:
     cdef Out* _out
     cdef int _out_count
     cdef int _out_at
+    cdef int _most
     cdef dict _flows
     cdef dict _addresses
 
@@ -26,3 +27,4 @@ cdef class RudpTable:
     cdef object _address_of(self, const librats_flow* flow)
     cdef void _fill(self, double now) noexcept nogil
     cdef RudpStream _introduce(self, Conn* conn)
+    cdef RudpStream _next_event(self, uint32_t* bits)

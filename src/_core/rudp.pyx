@@ -20,7 +20,7 @@ from librats._core.batches cimport (
     LIBRATS_MAX_MESSAGES, librats_arrival, librats_arrivals, librats_flow, librats_inbox, librats_receive
 )
 from librats._core.datagram cimport BatchSocket
-from librats._core.rudp_batches cimport SOME_FOREIGN, Out, gather, same_bytes, take_arrival
+from librats._core.rudp_batches cimport NONE_FOREIGN, SOME_FOREIGN, Out, gather, same_bytes, take_arrival
 from librats._core.rudp_control cimport CUBIC, MODEL, YIELDING
 from librats._core.rudp_input cimport arrived
 from librats._core.rudp_output cimport next_packet
@@ -41,6 +41,9 @@ from librats.types import Address
 cdef enum:
     KNOWN = 4096  # addresses remembered
     VISIT = 64  # packets of one connection before the next one has its turn
+    AT_ONCE = 262144  # bytes that are received with one call of the system
+    FEWEST = 2  # messages of one call
+    MOST_CALLS = 4  # of the system, in one call of ``receive_from``
     MOST_ROUND = 4194304  # bytes that one call of `transmit` returns
 
 CONTROLS = {"model": MODEL, "cubic": CUBIC, "yielding": YIELDING}
@@ -96,6 +99,7 @@ cdef class RudpTable:
         self._entropy = entropy
         self._flows = {}
         self._addresses = {}
+        self._most = LIBRATS_MAX_MESSAGES
         self._mux.settings.control = CONTROLS[control]
         self._mux.settings.streams_most = max_streams
         self._mux.settings.cookie_after = min(cookie_after, max_streams)
@@ -236,8 +240,11 @@ cdef class RudpTable:
         cdef int fd = socket._fd4 if family == 4 else socket._fd6
         cdef double time = now
         cdef list others = []
-        cdef int most = LIBRATS_MAX_MESSAGES
+        cdef int most = self._most
         cdef int count, i
+        cdef int calls = 0
+        cdef bint only_ours = True
+        cdef uint64_t size = 0
         cdef uint64_t taken = 0
         cdef int foreign[64]
         self._begin(time)
@@ -246,14 +253,26 @@ cdef class RudpTable:
         socket._inbox._busy = True
         try:
             with nogil:
-                count = librats_receive(fd, memory, most, dropped)
-                for i in range(count):
-                    foreign[i] = take_arrival(&self._mux, &arrivals[i], time, &taken)
+                while only_ours and calls < MOST_CALLS:
+                    count = librats_receive(fd, memory, most, dropped)
+                    calls += 1
+                    size = 0
+                    for i in range(count):
+                        foreign[i] = take_arrival(&self._mux, &arrivals[i], time, &taken)
+                        only_ours = only_ours and foreign[i] == NONE_FOREIGN
+                        size += arrivals[i].size
+                    if count < most or size < AT_ONCE // 2:
+                        break
+            socket.received += taken
             if count < 0:
                 socket._failed(count)
                 return others
-            socket.received += taken
             socket.drained = count < most
+            # What one call of the system brings is to stay in the cache until it has been taken.
+            if size > AT_ONCE:
+                self._most = max(<int>(most * AT_ONCE // size), <int>FEWEST)
+            elif count == most:
+                self._most = min(most * 2, <int>LIBRATS_MAX_MESSAGES)
             for i in range(count):
                 if foreign[i]:
                     socket._take(&arrivals[i], others)
@@ -375,12 +394,16 @@ cdef class RudpTable:
 
     def next_timer(self):
         """When another round is wanted, though nothing comes: 0 for at once, None for never."""
+        cdef double due = self.due
+        return due if due < NEVER else None
+
+    @property
+    def due(self):
+        """The same as a number, with 1e300 for never."""
         cdef Mux* m = &self._mux
         if m.dirty != NULL or m.told != NULL or m.replies_wanted or self._out_at < self._out_count:
             return 0.0
-        if self._mux.heap_count == 0:
-            return None
-        return self._mux.heap[0].due
+        return m.heap[0].due if m.heap_count else NEVER
 
     def handle_timer(self, now: float):
         """Do what is due; what is to be sent goes out with the next round."""
@@ -402,17 +425,45 @@ cdef class RudpTable:
     def events(self):
         """Return what has happened since the last call, as pairs of stream and bits; one for each stream."""
         cdef list found = []
-        cdef Conn* c = next_told(&self._mux)
         cdef uint32_t bits
-        while c != NULL:
-            bits = c.events
-            c.events = 0
-            if c.stream == NULL and bits & TOLD_INCOMING and not c.buried:
-                found.append((self._introduce(c), bits))
-            elif c.stream != NULL:
-                found.append((<RudpStream>c.stream, bits))
-            c = next_told(&self._mux)
+        cdef RudpStream stream = self._next_event(&bits)
+        while stream is not None:
+            found.append((stream, bits))
+            stream = self._next_event(&bits)
         return found
+
+    cdef RudpStream _next_event(self, uint32_t* bits):
+        cdef Conn* c = next_told(&self._mux)
+        while c != NULL:
+            bits[0] = c.events
+            c.events = 0
+            if c.stream == NULL and bits[0] & TOLD_INCOMING and not c.buried:
+                return self._introduce(c)
+            if c.stream != NULL:
+                return <RudpStream>c.stream
+            c = next_told(&self._mux)
+        return None
+
+    def tell(self, others, failed):
+        """Tell the listener of each stream what has happened: instead of :meth:`events`, with a call for each of them.
+
+        Args:
+            others: Called with a stream and its bits where nobody listens.
+            failed: Called with a listener and its exception.
+        """
+        cdef uint32_t bits
+        cdef object listener
+        cdef RudpStream stream = self._next_event(&bits)
+        while stream is not None:
+            listener = stream.listener
+            if listener is None:
+                others(stream, bits)
+            else:
+                try:
+                    listener(bits)
+                except Exception as error:
+                    failed(listener, error)
+            stream = self._next_event(&bits)
 
     def reset_all(self):
         """Give up every stream; a Reset for each goes out with the next round."""

@@ -8,6 +8,7 @@ cdef class RudpStream:
     cdef Conn* _conn
     cdef Mux* _mux
     cdef object _table
+    cdef public object listener
     cdef object __weakref__
 
     # For compiled callers. A pointer is good until the next call.

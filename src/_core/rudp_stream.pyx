@@ -33,6 +33,7 @@ cdef class RudpStream:
     """One stream of a table; comes from ``dial``, or from ``events`` where a peer opened it.
 
     One that nobody holds any more is given up; after :meth:`finish`, when its last bytes are handed over.
+    :attr:`listener` is called with the bits of what has happened to it by :meth:`RudpTable.tell`, where it is not None.
     """
 
     def __init__(self):

@@ -166,6 +166,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             self._config.listen_host,
             self._wanted_port,
             transports=() if self._paths.hides_us else self._config.transports,
+            max_datagram=self._config.max_packet,
         )
         self._manager, self._listener = manager, listener
         self._connector = Connector(manager, network, self._config, listener.udp, self._paths.relays)

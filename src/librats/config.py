@@ -21,6 +21,7 @@ MIN_MEMORY = 4 * MIB
 MAX_WINDOW = 1024 * MIB  # credit travels in 32 bits
 MAX_JSON_DEPTH = 512  # the JSON decoder itself fails somewhere beyond that, depending on the interpreter
 MAX_MESSAGE_CEILING = 1024 * MIB
+MIN_PACKET, MAX_PACKET = 1220, 65487
 
 PUBLIC_STUN_SERVERS = (
     "stun.l.google.com:19302",
@@ -56,10 +57,10 @@ class SessionConfig:
     stream_window: int = 256 * KIB
     """Bytes that a peer may send on a new stream before we have read any."""
 
-    max_stream_window: int = 8 * MIB
+    max_stream_window: int = 64 * MIB
     """A stream's window grows up to this where its round trip asks for it."""
 
-    max_buffered: int = 64 * MIB
+    max_buffered: int = 128 * MIB
     """Bytes that all streams of one peer together may hold unread; windows stop growing there."""
 
     max_incoming_streams: int = 256
@@ -105,7 +106,7 @@ class SessionConfig:
     rekey_interval: float = 120.0
     """A direction's key is replaced after this many seconds with traffic."""
 
-    max_unacknowledged: int = 32 * MIB
+    max_unacknowledged: int = 64 * MIB
     """Bytes that may be on their way to a peer that can move to another path; they are kept until they have arrived."""
 
     path_timeout: float = 10.0
@@ -335,6 +336,10 @@ class RatsConfig:
     """What is listened on and dialled over, ``"tcp"`` and ``"udp"`` on the same port; the first is tried first, and the
     other one where it has not worked after ``attempt_delay`` (TCP first) or after 1.2 seconds (UDP first)."""
 
+    max_packet: int = 65487
+    """Longest UDP payload that is tried, from 1,220 bytes on; paths are probed for what they carry. 1,472 is what
+    Ethernet carries over IPv4, 1,220 what every path does."""
+
     connect_timeout: float = 30.0
     """Seconds that ``connect`` tries, over all addresses."""
 
@@ -372,6 +377,7 @@ class RatsConfig:
         named = isinstance(self.transports, tuple) and set(self.transports) <= {"tcp", "udp"}
         once = named and 0 < len(self.transports) == len(set(self.transports))
         require(once, "transports", f"must name tcp, udp or both, not {self.transports!r}")
+        require(MIN_PACKET <= self.max_packet <= MAX_PACKET, "max_packet", f"is from {MIN_PACKET} to {MAX_PACKET}")
         require_one_of(self, "encryption", Encryption)
         require(isinstance(self.session, SessionConfig), "session", "must be a SessionConfig")
         require(isinstance(self.reconnect, ReconnectConfig), "reconnect", "must be a ReconnectConfig")

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, final
 
 from typing_extensions import Buffer
@@ -8,6 +9,7 @@ CONTROL_NAMES: dict[int, str]
 
 @final
 class RudpStream:
+    listener: Callable[[int], object] | None
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def number(self) -> int: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from librats.errors import ConfigError
 from librats.runtime.rudp import RudpPort
@@ -74,6 +74,7 @@ async def listen(
     *,
     transports: Sequence[str],
     others: Receive | None = None,
+    **options: Any,
 ) -> Listening:
     """Listen on TCP and UDP, on the same port.
 
@@ -86,6 +87,7 @@ async def listen(
         port: 0 picks one that is free in both.
         transports: ``"tcp"`` and ``"udp"``, or one of them, or none.
         others: Called with datagrams that belong to no connection.
+        options: For the streams over UDP; see :class:`~librats._core.rudp.RudpTable`.
 
     Raises:
         ConfigError: The address is taken, not this machine's, or not an address at all.
@@ -93,7 +95,7 @@ async def listen(
     if not transports:
         return Listening(None, None)
     if "tcp" not in transports:
-        return Listening(None, await _open_udp(network, factory, host, port, others))
+        return Listening(None, await _open_udp(network, factory, host, port, others, options))
     tries_left = SAME_PORT_TRIES
     while True:
         tcp = await network.listen_tcp(factory, host, port)
@@ -101,7 +103,7 @@ async def listen(
             return Listening(tcp, None)
         tries_left -= 1
         try:
-            return Listening(tcp, await _open_udp(network, factory, host, tcp.port, others))
+            return Listening(tcp, await _open_udp(network, factory, host, tcp.port, others, options))
         except ConfigError as error:
             if port or not tries_left:
                 logger.warning("no connections over UDP: %s", error)
@@ -118,5 +120,7 @@ async def _open_udp(
     host: str,
     port: int,
     others: Receive | None,
+    options: dict[str, Any],
 ) -> RudpPort:
-    return await RudpPort.open(network, host, port, accept=factory, others=others, entropy=network.entropy)
+    entropy = network.entropy
+    return await RudpPort.open(network, host, port, accept=factory, others=others, entropy=entropy, **options)

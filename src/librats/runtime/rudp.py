@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from librats._core.datagram import BatchSocket
 from librats._core.rudp import RudpTable
 from librats.runtime.rudp_transport import Happened, RudpTransport, error_of
-from librats.runtime.udp import Origin, Receive
+from librats.runtime.udp import Origin, Receive, clock_of
 from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
@@ -102,8 +104,10 @@ class RudpPort:
         self._dials: dict[int, tuple[RudpStream, asyncio.Future[RudpStream]]] = {}
         self._silent: dict[int, tuple[RudpStream, float]] = {}
         self._endpoint: Carrier | None = None
+        self._transmit: Callable[[float], bool] = lambda _now: True
+        self._time = clock_of(self._loop)
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer_at = math.inf
         self._sending: asyncio.Handle | None = None
         self._in_round = False
         self._waits_for_room = False
@@ -139,7 +143,15 @@ class RudpPort:
             host, port, receive=made._foreign, streams=made, buffer_size=BUFFER_SIZE
         )
         made._endpoint.set_dont_fragment(True)
+        made._transmit = made._transmitter(made._endpoint)
         return made
+
+    def _transmitter(self, endpoint: Carrier) -> Callable[[float], bool]:
+        """Return what sends, told the time, what streams have to say: the compiled one itself, where there is one."""
+        batches = getattr(endpoint, "batches", None)
+        if batches is None:
+            return partial(endpoint.transmit, self._table)
+        return partial(self._table.transmit_through, batches)
 
     @property
     def endpoint(self) -> Carrier:
@@ -202,6 +214,7 @@ class RudpPort:
     def _begin(self, stream: RudpStream, protocol: asyncio.BaseProtocol) -> RudpTransport:
         transport = RudpTransport(self, stream, protocol)
         self._transports[id(stream)] = transport
+        stream.listener = transport.happened
         protocol.connection_made(transport)
         if stream.readable or stream.has_ended:
             self._loop.call_soon(transport.read_on)
@@ -210,6 +223,7 @@ class RudpPort:
     def forget(self, stream: RudpStream) -> None:
         """Tell nobody of a stream any more."""
         self._transports.pop(id(stream), None)
+        stream.listener = None
         if self._left is not None and not any(one.leads_to(stream.address) for one in self._transports.values()):
             self._left(stream.address)
 
@@ -217,51 +231,54 @@ class RudpPort:
 
     def receive(self, items: list[tuple[bytes, Any]]) -> list[tuple[bytes, Any]]:
         """Take of what has come what belongs to streams, and return the rest."""
-        now = self._loop.time()
+        now = self._time()
         others = self._table.receive(items, now)
         if len(items) - len(others) >= BIG_BATCH:
             self._send(now)
-        self._tell_events()
-        self._send(now)
+        self._go_on(now)
         return others
 
     def receive_from(self, batches: BatchSocket, family: int) -> list[tuple[bytes, Any]]:
         """Receive from the socket of a family, without an object for what belongs to streams."""
-        now = self._loop.time()
+        now = self._time()
+        table = self._table
         before = batches.received
-        others = self._table.receive_from(batches, family, now)
+        others = table.receive_from(batches, family, now)
         if batches.received - before >= BIG_BATCH:
             self._send(now)
-        self._tell_events()
+        self._in_round = True
+        try:
+            table.tell(self._happened, self._protocol_failed)
+        finally:
+            self._in_round = False
         self._send(now)
         return others
 
+    def _go_on(self, now: float) -> None:
+        self._in_round = True
+        try:
+            self._table.tell(self._happened, self._protocol_failed)
+        finally:
+            self._in_round = False
+        self._send(now)
+
     def _round(self) -> None:
-        self._tell_events()
-        self._send(self._loop.time())
+        self._go_on(self._time())
 
     def _foreign(self, batch: list[tuple[bytes, Origin]]) -> None:
         if self._others is not None:
             self._others(batch)
 
-    def _tell_events(self) -> None:
-        self._in_round = True
-        try:
-            for stream, what in self._table.events():
-                transport = self._transports.get(id(stream))
-                if transport is not None:
-                    try:
-                        transport.happened(what)
-                    except Exception as error:  # of the protocol's; as with every transport of asyncio it ends there
-                        self._protocol_failed(transport, error)
-                elif id(stream) in self._dials:
-                    self._dial_answered(stream, what)
-                else:
-                    self._incoming(stream, what)
-        finally:
-            self._in_round = False
+    def _happened(self, stream: RudpStream, what: int) -> None:
+        """Take what is told of a stream that is no transport yet, or not any more."""
+        if id(stream) in self._dials:
+            self._dial_answered(stream, what)
+        else:
+            self._incoming(stream, what)
 
-    def _protocol_failed(self, transport: RudpTransport, error: Exception) -> None:
+    def _protocol_failed(self, listener: Callable[[int], object], error: Exception) -> None:
+        """End a transport whose protocol has raised, as those of asyncio do."""
+        transport: RudpTransport = listener.__self__  # type: ignore[attr-defined]
         context = {"message": "a protocol over UDP failed", "exception": error, "transport": transport}
         self._loop.call_exception_handler(context)
         transport.abort()
@@ -304,7 +321,7 @@ class RudpPort:
             in_round: Whether to do that within a round, too, which does it at its end anyhow.
         """
         if in_round or not self._in_round:
-            self._send(self._loop.time())
+            self._send(self._time())
 
     def send_soon(self) -> None:
         """Send what streams have to say in the next turn of the loop, or when the round at hand is over."""
@@ -319,10 +336,11 @@ class RudpPort:
         endpoint = self._endpoint
         if endpoint is None or endpoint.is_closed or self._waits_for_room:
             return
-        if not endpoint.transmit(self._table, now):
+        if not self._transmit(now):
             self._waits_for_room = True
             self._loop.create_task(self._send_when_there_is_room(), name="librats UDP room")
-        self._arm_timer()
+        if self._table.due < self._timer_at or self._silent:
+            self._arm_timer()
 
     async def _send_when_there_is_room(self) -> None:
         await self.endpoint.wait_for_room()
@@ -330,22 +348,19 @@ class RudpPort:
         self._send(self._loop.time())
 
     def _arm_timer(self) -> None:
-        due = self._table.next_timer()
+        due = self._table.due
         if self._silent:
-            until = next(iter(self._silent.values()))[1]
-            due = until if due is None else min(due, until)
-        if due is None:
-            return
-        if self._timer is not None:
-            if self._timer_at <= due:
-                return
-            self._timer.cancel()
-        self._timer_at = due
-        self._timer = self._loop.call_at(due, self._on_timer)
+            due = min(due, next(iter(self._silent.values()))[1])
+        if due < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = due
+            self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._table.handle_timer(self._loop.time())
+        self._timer_at = math.inf
+        self._table.handle_timer(self._time())
         self._part_with_silent()
         self._round()
 

@@ -300,6 +300,9 @@ class RudpTransport(asyncio.Transport):
 
     def happened(self, what: int) -> None:
         """Take what the table tells of the stream."""
+        if what == Happened.READABLE:
+            self._read()
+            return
         stream = self._stream
         if stream is None:
             return

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from librats._core.rudp import RudpTable
 
-__all__ = ["DatagramCounters", "DatagramEndpoint", "Origin", "Receive", "Streams", "open_datagram"]
+__all__ = ["DatagramCounters", "DatagramEndpoint", "Origin", "Receive", "Streams", "clock_of", "open_datagram"]
 
 MAX_SIZE = 65535
 BUFFER_SIZE = 1 << 20
@@ -50,6 +51,16 @@ IPV4, IPV6 = 4, 6
 MAX_ECN = 3
 
 _inboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = WeakKeyDictionary()
+
+
+def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """Return the clock of a loop: what asyncio's own method calls, without calling the method.
+
+    Example:
+        >>> clock_of(asyncio.new_event_loop()) is time.monotonic
+        True
+    """
+    return time.monotonic if getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time else loop.time
 
 
 class Origin(Address):
@@ -186,6 +197,7 @@ class DatagramEndpoint:
         self.is_closed = False
         """True once it is closed."""
         self._batches: Batches = self._new_batches()
+        self._take = self._taker()
 
     def __repr__(self) -> str:
         """Show where it listens."""
@@ -201,6 +213,11 @@ class DatagramEndpoint:
     def is_batched(self) -> bool:
         """True where one call of the system carries many datagrams."""
         return isinstance(self._batches, BatchSocket)
+
+    @property
+    def batches(self) -> BatchSocket | None:
+        """What it sends with then; None elsewhere."""
+        return self._batches if isinstance(self._batches, BatchSocket) else None
 
     def _new_batches(self) -> Batches:
         sockets = self._sockets.values()
@@ -270,18 +287,20 @@ class DatagramEndpoint:
         batches = self._batches
         until = self._clock() + SLICE
         for _ in range(MOST_ROUNDS):
-            batch = self._take(batches, family)
+            batch = self._take(family)
             if batch:
                 self._receive(batch)
             if self.is_closed or batches.drained or self._clock() > until:
                 return
 
-    def _take(self, batches: Batches, family: int) -> list[tuple[bytes, Any]]:
-        if self._streams is None:
-            return batches.receive(family)
+    def _taker(self) -> Callable[[int], list[tuple[bytes, Any]]]:
+        """Return what takes of the socket of a family what has come, and returns what is not of the streams."""
+        batches, streams = self._batches, self._streams
+        if streams is None:
+            return batches.receive
         if isinstance(batches, BatchSocket):
-            return self._streams.receive_from(batches, family)
-        return self._streams.receive(batches.receive(family))
+            return partial(streams.receive_from, batches)
+        return lambda family: streams.receive(batches.receive(family))
 
     async def _keep_receiving(self, family: int) -> None:
         """Receive on a loop that does not tell when a socket is readable, and go on after any error."""

@@ -200,6 +200,7 @@ class Session(MovingSession):
         rtt = self.round_trip.pong(token, now)
         if rtt is not None:
             self.streams.rtt = self.round_trip.smoothed
+            self.streams.least_rtt = min(self.streams.least_rtt, rtt)
             self._events.append(PongReceived(token, rtt))
 
     # Events out

@@ -91,6 +91,7 @@ class MovingSession(SessionState):
         self._last_received = now
         self.round_trip.smoothed = None
         self.streams.rtt = None
+        self.streams.least_rtt = math.inf
 
     @property
     def is_stalled(self) -> bool:

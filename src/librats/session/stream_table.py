@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from librats._core.framing import BlockWriter, FrameQueue
@@ -19,6 +20,7 @@ __all__ = ["StreamTable"]
 QUANTUM = 65511  # what a full frame carries; a crumb more would begin another one
 """Bytes that a stream may send before it is the next one's turn."""
 
+BIG_WINDOW = 8 * 1024 * 1024
 LAST_NUMBER = 0xFFFFFFFE
 MAX_CREDIT = 1 << 40
 
@@ -48,6 +50,7 @@ class StreamTable:
         "_streams",
         "_window_total",
         "changed",
+        "least_rtt",
         "now",
         "ready",
         "rtt",
@@ -82,6 +85,8 @@ class StreamTable:
         """Monotonic seconds at which the frames at hand have come."""
         self.rtt: float | None = None
         """Smoothed round-trip time of the session, in seconds."""
+        self.least_rtt = math.inf
+        """The shortest one on this path."""
 
     @property
     def count(self) -> int:
@@ -208,6 +213,9 @@ class StreamTable:
         window = stream.window
         grown = min(window * 2, self._config.max_stream_window)
         if self.rtt is None or now - stream.granted_at > 4 * self.rtt or grown <= window:
+            return window
+        # Behind a big window the round trip itself gets longer: what lies in it must not make it grow.
+        if grown > BIG_WINDOW and now - stream.granted_at > 1.5 * self.least_rtt:
             return window
         if self._window_total + grown - window > self._config.max_buffered:
             return window

@@ -273,6 +273,15 @@ def test_a_window_stays_where_the_reader_is_the_slow_one() -> None:
     assert theirs.window == WINDOW
 
 
+def test_a_big_window_grows_only_by_the_shortest_round_trip() -> None:
+    big = 8 << 20
+    pair, ours, theirs = measured(SessionConfig(stream_window=big, max_stream_window=4 * big), rtt=1.0)
+    drive(pair, ours, theirs, pause=2.0)
+    assert theirs.window == big
+    drive(pair, ours, theirs, pause=1.0)
+    assert theirs.window == 4 * big
+
+
 def test_windows_stop_growing_at_what_all_streams_may_hold() -> None:
     config = SessionConfig(stream_window=WINDOW, max_stream_window=16 * WINDOW, max_buffered=5 * WINDOW)
     pair, ours, theirs = measured(config, rtt=1.0)

@@ -27,6 +27,7 @@ def bulk_rate(
     *,
     loop: str = "asyncio",
     transport: str = "tcp",
+    packet: int | None = None,
     environment: dict[str, str] | None = None,
 ) -> Sample:
     """Measure megabytes a second in writes of 64 KiB, and CPU nanoseconds a byte at both ends together.
@@ -36,9 +37,11 @@ def bulk_rate(
         blocks: How many blocks of 64 KiB, after a warm-up.
         loop: Name of the event loop at both ends.
         transport: What a session goes over, ``"tcp"`` or ``"udp"``.
+        packet: Longest UDP payload; what the way carries where it is None.
         environment: More variables for both.
     """
-    return bulk_sample(run_bulk(ends, blocks, loop=loop, transport=transport, environment=environment), blocks)
+    both = run_bulk(ends, blocks, loop=loop, transport=transport, packet=packet, environment=environment)
+    return bulk_sample(both, blocks)
 
 
 def bulk_sample(both: Both, blocks: int) -> Sample:
@@ -53,6 +56,7 @@ def run_bulk(
     *,
     loop: str = "asyncio",
     transport: str = "tcp",
+    packet: int | None = None,
     hashing: bool = False,
     environment: dict[str, str] | None = None,
 ) -> Both:
@@ -63,10 +67,12 @@ def run_bulk(
         blocks: How many blocks of 64 KiB, after a warm-up.
         loop: Name of the event loop at both ends.
         transport: What a session goes over, ``"tcp"`` or ``"udp"``.
+        packet: Longest UDP payload; what the way carries where it is None.
         hashing: Whether both ends compute a SHA-256 of what passes.
         environment: More variables for both.
     """
-    options = {"blocks": blocks, "warm_up": WARM_UP, "loop": loop, "hashing": hashing, "transport": transport}
+    options = {"blocks": blocks, "warm_up": WARM_UP, "loop": loop, "hashing": hashing}
+    options |= {"transport": transport, "packet": packet}
     commands = [end_command(f"{ends}_{side}", options) for side in ("receiver", "sender")]
     return run_both(*commands, environment=environment)
 
@@ -139,7 +145,7 @@ async def give_out(end: End, reader: Reading, writer: Writing) -> None:
 async def librats_receiver(end: End) -> None:
     """Take a stream."""
     gone = asyncio.Event()
-    async with client_of(transports=end.transports) as client:
+    async with client_of(**end.way) as client:
 
         @client.on_stream("bulk/1")
         async def bulk(stream: Stream) -> None:
@@ -152,7 +158,7 @@ async def librats_receiver(end: End) -> None:
 
 async def librats_sender(end: End) -> None:
     """Open a stream and fill it."""
-    async with client_of(transports=end.transports) as client:
+    async with client_of(**end.way) as client:
         peer = await client.connect((LOOPBACK, end.port))
         stream = await client.open_stream(peer, "bulk/1")
         await give_out(end, stream, stream)

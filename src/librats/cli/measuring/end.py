@@ -50,9 +50,14 @@ class End:
         return int(self.options[name])
 
     @property
-    def transports(self) -> tuple[str, ...]:
-        """What sessions go over: TCP, where the option ``transport`` names nothing else."""
-        return (self.options.get("transport", "tcp"),)
+    def way(self) -> dict[str, Any]:
+        """What :func:`client_of` is to be told of the way that sessions go.
+
+        That is TCP, where the option ``transport`` names nothing else, and packets as long as the way carries, where
+        the option ``packet`` names no length.
+        """
+        packet = self.options.get("packet")
+        return {"transports": (self.options.get("transport", "tcp"),)} | ({"max_packet": packet} if packet else {})
 
     def announce(self, port: int) -> None:
         """Tell where this end listens."""
@@ -81,11 +86,19 @@ class End:
 
 
 def client_of(
-    *, max_peers: int = 256, session: SessionConfig | None = None, transports: tuple[str, ...] = ("tcp",)
+    *,
+    max_peers: int = 256,
+    session: SessionConfig | None = None,
+    transports: tuple[str, ...] = ("tcp",),
+    **settings: Any,
 ) -> RatsClient:
     """Return a client as the measurements use it: on loopback, with keys that nobody keeps."""
     config = RatsConfig(
-        listen_host=LOOPBACK, max_peers=max_peers, session=session or SessionConfig(), transports=transports
+        listen_host=LOOPBACK,
+        max_peers=max_peers,
+        session=session or SessionConfig(),
+        transports=transports,
+        **settings,
     )
     return RatsClient(config=config, identity=Identity.generate())
 

@@ -99,7 +99,7 @@ def held_now() -> float | None:
 
 async def librats_receiver(end: End) -> None:
     """Take peers."""
-    async with client_of(max_peers=end.number("peers"), transports=end.transports) as client:
+    async with client_of(max_peers=end.number("peers"), **end.way) as client:
         crowd = Crowd(end)
         client.on_connect(lambda peer: crowd.came())
         end.announce(client.listen_port)
@@ -112,7 +112,7 @@ async def librats_sender(end: End) -> None:
     """Be many, each with keys of its own."""
     async with contextlib.AsyncExitStack() as running:
         for _ in range(end.number("peers")):
-            client = await running.enter_async_context(client_of(transports=end.transports))
+            client = await running.enter_async_context(client_of(**end.way))
             await client.connect((LOOPBACK, end.port))
         await end.dismissed()
 

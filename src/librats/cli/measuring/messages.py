@@ -36,7 +36,7 @@ async def librats_receiver(end: End) -> None:
     """Take messages with a handler."""
     left = end.number("warm_up")
     all_there, gone = asyncio.Event(), asyncio.Event()
-    async with client_of(transports=end.transports) as client:
+    async with client_of(**end.way) as client:
 
         @client.on("message")
         def message(peer: object, data: object) -> None:
@@ -64,7 +64,7 @@ async def librats_receiver(end: End) -> None:
 async def librats_sender(end: End) -> None:
     """Send each with an ``await client.send`` of its own."""
     count = end.number("count")
-    async with client_of(transports=end.transports) as client:
+    async with client_of(**end.way) as client:
         peer = await client.connect((LOOPBACK, end.port))
         for _ in range(end.number("warm_up")):
             await client.send("message", MESSAGE, to=peer)

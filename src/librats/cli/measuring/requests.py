@@ -34,7 +34,7 @@ def request_time(ends: str, count: int, *, loop: str = "asyncio", transport: str
 async def librats_receiver(end: End) -> None:
     """Answer each request with what it brought."""
     gone = asyncio.Event()
-    async with client_of(transports=end.transports) as client:
+    async with client_of(**end.way) as client:
 
         @client.on("echo")
         def echo(peer: object, data: object) -> object:
@@ -56,7 +56,7 @@ async def librats_receiver(end: End) -> None:
 async def librats_sender(end: End) -> None:
     """Ask one after the other."""
     stopwatch = Stopwatch(end)
-    async with client_of(transports=end.transports) as client:
+    async with client_of(**end.way) as client:
         peer = await client.connect((LOOPBACK, end.port))
         for _ in range(end.number("warm_up")):
             await client.request(peer, "echo", MESSAGE)
