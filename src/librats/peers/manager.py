@@ -474,9 +474,9 @@ class PeerManager:
         stream.refuse(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
 
     def datagram_received(self, link: Link, event: DatagramReceived) -> None:
-        """Hand a datagram to those who listen."""
+        """Hand a datagram to those who listen; one that has overtaken the hello is of no session yet."""
         peer = self.peers.get(link.peer_id)
-        if peer is not None and event.kind == Kind.BYTES:
+        if peer is not None and event.kind == Kind.BYTES and link in peer.links:
             peer.inbox.datagram(event.payload)
 
     def link_going(self, link: Link, code: str, message: str) -> None:
