@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from librats import Peer, RequestTimeout, SessionConfig
+from librats import Peer, PeerDisconnected, RatsClient, RequestTimeout, SessionConfig
 
 if TYPE_CHECKING:
     from tests.loopback.conftest import Connect, MakeClient, Pair, Until
@@ -104,8 +104,16 @@ async def test_a_session_that_moves_back_keeps_the_order_too(pair: Pair, until: 
     assert way.heard == list(range(9))
 
 
-async def test_messages_do_not_wait_for_a_connection_that_is_gone(pair: Pair, until: Until) -> None:
+def told_ends(*clients: RatsClient) -> list[str]:
+    codes: list[str] = []
+    for client in clients:
+        client.on_event(PeerDisconnected, lambda event: codes.append(event.code))
+    return codes
+
+
+async def test_messages_lost_with_a_connection_end_the_session_on_both_sides(pair: Pair, until: Until) -> None:
     way = Way(pair, until)
+    codes = told_ends(pair.a, pair.b)
     way.deafen()
     await way.send(0)
     await way.move()
@@ -113,8 +121,9 @@ async def test_messages_do_not_wait_for_a_connection_that_is_gone(pair: Pair, un
     await way.arrived()
     assert way.heard == []
     way.paused[0].abort()
-    await until(lambda: len(way.heard) == 3)
-    assert way.heard == [3, 4, 5]
+    await until(lambda: len(codes) == 2)
+    assert (codes, way.heard) == (["lost", "lost"], [])
+    assert not way.sender.is_connected
 
 
 async def test_messages_wait_no_longer_for_a_silent_connection_than_any_peer_may_be_silent(
@@ -123,13 +132,13 @@ async def test_messages_wait_no_longer_for_a_silent_connection_than_any_peer_may
     session = SessionConfig(ping_interval=0.1, idle_timeout=0.5)
     a, b = [await make_client(session=session) for _ in range(2)]
     way = Way(await connect(a, b), until)
+    codes = told_ends(a, b)
     way.deafen()
     await way.send(0)
     await way.move()
     await way.send(3)
-    await until(lambda: len(way.heard) == 3)
-    assert way.heard == [3, 4, 5]
-    assert way.receiver.is_connected
+    await until(lambda: len(codes) == 2)
+    assert (codes, way.heard) == (["lost", "lost"], [])
 
 
 async def test_a_request_that_was_given_up_while_it_was_held_is_not_handled(pair: Pair, until: Until) -> None:

@@ -133,6 +133,17 @@ class Lab:
             sock.bind((host, port))
         return sock
 
+    def add_rules(self, box: str, rules: str) -> None:
+        """Give the firewall of a box more rules, in the words of nft(8)."""
+        with self.enter(box):
+            _run("nft", rules)
+
+    def readdress(self, box: str, old: str, new: str, gateway: str) -> None:
+        """Give a host behind a NAT another address in its network: what it had open has to go on from there."""
+        lines = f"addr del {old}/24 dev eth0\naddr add {new}/24 dev eth0\nroute replace default via {gateway}"
+        with self.enter(box):
+            _run("ip", lines)
+
     def __enter__(self) -> Lab:
         try:
             self._plan()

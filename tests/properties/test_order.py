@@ -25,7 +25,8 @@ class Wires:
     """A sender that uses one of several links at a time, and a receiver at their other ends."""
 
     def __init__(self, most: int = 1 << 20) -> None:
-        self.order: Order[int] = Order(self._deliver, most)
+        self.lost: list[int] = []
+        self.order: Order[int] = Order(self._deliver, most, self.lost.append)
         self.on_the_way: dict[int, deque[InOrder]] = {}
         self.sent: dict[int, int] = {}
         self.ends: set[int] = set()
@@ -86,15 +87,17 @@ def test_what_comes_over_many_links_is_handled_in_the_order_of_sending(steps: li
             continue  # late losses find more to go wrong
         else:
             getattr(wires, what)(link)
-        assert wires.heard == sorted(set(wires.heard))
+        assert wires.heard == list(range(len(wires.heard))), "in order, none left out"
     waited = len(wires.heard)
     while any(wires.on_the_way.values()):
         for link in range(LINKS):
             wires.arrive(link)
-    assert wires.heard == sorted(set(wires.heard))
+    assert wires.heard == list(range(len(wires.heard)))
     if not any(what == "lose" for what, _ in steps):
         assert wires.heard == list(range(wires.next_number))
+        assert wires.lost == []
     event(f"{len(wires.heard) - waited > 0}")
+    event(f"lost: {bool(wires.lost)}")
 
 
 def held(order: Order[int], link: int, number: int, *after: tuple[int, int]) -> None:
@@ -102,15 +105,26 @@ def held(order: Order[int], link: int, number: int, *after: tuple[int, int]) -> 
     order.take(link, make_message(0, "n", str(number).encode(), COST))
 
 
-def test_messages_that_wait_for_a_link_go_when_it_is_gone() -> None:
+def test_messages_that_follow_what_is_lost_are_lost_and_that_is_told() -> None:
     wires = Wires()
     held(wires.order, 1, 5, (0, 1))
-    held(wires.order, 2, 6, (0, 1), (1, 1))
-    assert wires.heard == []
-    wires.order.closed(1)
-    assert wires.heard == []
+    held(wires.order, 2, 6, (1, 1))
+    held(wires.order, 3, 7, (0, 1), (1, 1))
+    assert wires.lost == []
     wires.order.closed(0)
-    assert wires.heard == [5, 6]
+    wires.order.take(1, make_message(0, "n", b"8", COST))
+    assert sorted(wires.lost) == [1, 2, 3]
+    assert wires.heard == []
+
+
+def test_what_follows_a_link_that_went_before_is_lost_unless_that_had_brought_enough() -> None:
+    wires = Wires()
+    wires.order.take(0, make_message(0, "n", b"0", COST))
+    wires.order.closed(0)
+    held(wires.order, 1, 1, (0, 1))
+    assert (wires.heard, wires.lost) == ([0, 1], [])
+    held(wires.order, 2, 3, (0, 2))
+    assert (wires.heard, wires.lost) == ([0, 1], [2])
 
 
 def test_what_waits_for_nothing_that_is_known_does_not_wait() -> None:
@@ -119,7 +133,7 @@ def test_what_waits_for_nothing_that_is_known_does_not_wait() -> None:
     assert wires.heard == [1]
 
 
-def test_what_is_held_when_the_session_ends_is_delivered_then_and_what_comes_later_is_not() -> None:
+def test_what_is_held_when_the_session_ends_is_dropped_and_so_is_what_comes_later() -> None:
     wires = Wires()
     wires.order.opened(9, b"9" * 16, "somebody else")
     held(wires.order, 2, 2, (1, 1))
@@ -129,11 +143,12 @@ def test_what_is_held_when_the_session_ends_is_delivered_then_and_what_comes_lat
     assert wires.heard == []
     wires.order.end("peer", range(LINKS))
     wires.order.take(0, make_message(0, "n", b"3", COST))
-    assert [number for number in wires.heard if number != 9] == [1, 2]
+    assert [number for number in wires.heard if number != 9] == []
+    assert wires.lost == [9], "the session that has ended need not be told of"
     wires.order.closed(0)
     wires.order.opened(0, b"new" * 5 + b"!", "peer")
     wires.order.take(0, make_message(0, "n", b"4", COST))
-    assert wires.heard[-1] == 4
+    assert wires.heard == [4]
 
 
 def test_links_that_wait_for_each_other_are_forgotten_with_the_session() -> None:
@@ -141,16 +156,18 @@ def test_links_that_wait_for_each_other_are_forgotten_with_the_session() -> None
     held(wires.order, 1, 1, (2, 1))
     held(wires.order, 2, 2, (1, 1))
     wires.order.end("peer", range(LINKS))
-    assert wires.heard == [2]  # once what it waited for was given up
+    assert (wires.heard, wires.lost) == ([], [])
     wires.order.opened(8, b"8" * 16, "peer")
-    held(wires.order, 8, 3, (1, 1), (2, 1))
-    assert wires.heard == [2, 3]
+    wires.order.take(8, make_message(0, "n", b"3", COST))
+    assert wires.heard == [3]
 
 
 def test_what_links_that_are_gone_have_left_behind_has_an_end() -> None:
     wires = Wires(most=2 * COST * 2)
+    wires.order.take(1, make_message(0, "n", b"0", COST))
     for link, number in ((1, 1), (2, 2), (3, 3)):
         held(wires.order, link, number, (0, 1))
         wires.order.closed(link)
-    wires.order.closed(0)
-    assert wires.heard == [1, 2]
+    assert wires.lost == [3]
+    wires.order.take(0, make_message(0, "n", b"9", COST))
+    assert wires.heard == [0, 9, 1, 2]

@@ -31,8 +31,8 @@ def run_scenario(scenario: Callable[[SimNetwork], Coroutine[Any, Any, T]], seed:
         net.run(asyncio.sleep(1))
         left = net.left_behind()
     gc.collect()  # exceptions that nobody has retrieved complain when they go
-    assert left == [], f"seed {seed}"
-    assert complaints == [], f"seed {seed}"
+    assert left == [], f"seed {seed}: {left}"
+    assert complaints == [], f"seed {seed}: {complaints}"
     return result
 
 

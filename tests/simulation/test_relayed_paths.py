@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from librats.errors import RatsError
 from librats.relay.config import RelayConfig
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.turn.serving.peer_policy import parse_network
+from librats.turn.serving.tables import Settings
 from librats.types import PathPolicy
 
 RELAY = "203.0.113.10"
@@ -30,17 +32,19 @@ PORT = 8080
 EVERYWHERE = (parse_network("10.0.0.0/8"),)
 
 
-async def serve(net: SimNetwork) -> SimRelay:
+async def serve(net: SimNetwork, **settings: bool) -> SimRelay:
     with net.host("relay", addresses=[RELAY]):
-        relay = SimRelay(RelayConfig(users={"ann": "secret"}, allow_peers=EVERYWHERE))
+        config = RelayConfig(users={"ann": "secret"}, allow_peers=EVERYWHERE, settings=Settings(**settings))
+        relay = SimRelay(config)
         await relay.start()
     return relay
 
 
-async def start(host: SimHost, policy: str = "auto", port: int = PORT, **settings: Any) -> RatsClient:
-    nat = NatTraversalConfig(
-        stun_servers=(), turn_servers=(f"turn:ann:secret@{RELAY}",), path_policy=PathPolicy(policy)
-    )
+async def start(
+    host: SimHost, policy: str = "auto", port: int = PORT, *, relay_over: str = "udp", **settings: Any
+) -> RatsClient:
+    uri = f"turn:ann:secret@{RELAY}?transport={relay_over}"
+    nat = NatTraversalConfig(stun_servers=(), turn_servers=(uri,), path_policy=PathPolicy(policy))
     with host:
         client = RatsClient(port, config=RatsConfig(nat=nat, reconnect=ReconnectConfig(enabled=False), **settings))
         await client.start()
@@ -206,6 +210,136 @@ def test_a_host_that_roams_keeps_its_session(simulate: Simulate) -> None:
         await counting.check()
         assert to_b.is_connected
         await stop(a, b, relay)
+
+    simulate(scenario)
+
+
+async def roam_while_relayed(
+    net: SimNetwork, relay_over: str, **settings: bool
+) -> tuple[list[Address], list[float], list[str]]:
+    """Take a phone that only the relay leads to from one network to the next; return its relayed addresses, the longest
+    time without a word in each, and what the session did."""
+    relay = await serve(net, **settings)
+    phone, bob = net.host("phone", behind=net.router("home", "symmetric")), net.host("bob")
+    a, b = await start(phone, "relay_only", relay_over=relay_over), await start(bob)
+    with phone:
+        await a.connect(Address(bob.addresses[0], PORT))
+    await until(lambda: a.peer_id in b.peers)
+    happened: list[str] = []
+    for client in (a, b):
+        client.on_event(PathChanged, lambda change: happened.append(f"{change.method} {change.new.host}"))
+        client.on_disconnect(lambda peer, reason: happened.append(reason))
+    heard = [net.time]
+    counting = Counting(a, b)
+    b.on("n", lambda peer, data: heard.append(net.time))
+    sending = asyncio.create_task(counting.send(1500, 0.02))
+    relayed = list(a.paths.relayed_addresses)
+    gaps = []
+    for number in range(3):
+        await asyncio.sleep(4)
+        heard[:] = [net.time]
+        phone.interfaces["eth0"].move(net.router(f"cafe{number}", "symmetric"))
+        await asyncio.sleep(5)
+        relayed += a.paths.relayed_addresses
+        gaps.append(max(later - sooner for sooner, later in pairwise([*heard, net.time])))
+    await sending
+    await counting.check()
+    so_far = list(happened)
+    await stop(a, b, relay)
+    return relayed, gaps, so_far
+
+
+def test_a_roaming_host_keeps_its_relayed_address_where_the_server_lets_it(simulate: Simulate) -> None:
+    relayed, gaps, happened = simulate(lambda net: roam_while_relayed(net, "udp"))
+    assert len(set(relayed)) == 1
+    assert max(gaps) < 1.5
+    assert not [what for what in happened if not what.startswith(("relay", f"udp {RELAY}"))]
+
+
+@pytest.mark.parametrize("relay_over", ["udp", "tcp"])
+def test_a_roaming_host_gets_another_relayed_address_where_the_server_keeps_none(
+    simulate: Simulate, relay_over: str
+) -> None:
+    relayed, gaps, happened = simulate(lambda net: roam_while_relayed(net, relay_over, mobility=False))
+    assert len(set(relayed)) == len(relayed)
+    assert max(gaps) < 3.5
+    assert not [what for what in happened if not what.startswith(("relay", f"udp {RELAY}"))]
+
+
+@pytest.mark.parametrize("mobility", [True, False])
+def test_a_connection_to_the_relay_that_falls_silent_is_replaced_when_a_session_stalls(
+    simulate: Simulate, mobility: bool
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net, mobility=mobility)
+        phone, bob = net.host("phone", behind=net.router("home", "symmetric")), net.host("bob")
+        phone.add_interface("cell", behind=net.router("carrier", "cgnat_sym"))
+        a, b = await start(phone, "relay_only", relay_over="tcp"), await start(bob)
+        with phone:
+            await a.connect(Address(bob.addresses[0], PORT))
+        await until(lambda: a.peer_id in b.peers)
+        relayed = list(a.paths.relayed_addresses)
+        counting = Counting(a, b)
+        phone.interfaces["eth0"].down()
+        await counting.send(10, 0.01)
+        await counting.check(within=2 if mobility else 4)
+        assert (a.paths.relayed_addresses == relayed) is mobility
+        await stop(a, b, relay)
+
+    simulate(scenario)
+
+
+def test_a_relayed_address_is_kept_by_a_host_that_roams_while_nobody_talks(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        phone, bob = net.host("phone", behind=net.router("home", "symmetric")), net.host("bob")
+        a, b = await start(phone, "relay_only"), await start(bob, "relay_only")
+        await until(lambda: a.paths.relayed_addresses and b.paths.relayed_addresses)
+        relayed = a.paths.relayed_addresses[0]
+        phone.interfaces["eth0"].move(net.router("cafe", "symmetric"))
+        await asyncio.sleep(30)
+        assert a.paths.relayed_addresses == [relayed]
+        await a.paths.permit(b.paths.relayed_addresses[0])
+        with bob:
+            assert (await b.connect(relayed)).address == relayed
+        await stop(a, b, relay)
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.2])
+def test_an_allocation_may_be_made_again_while_the_client_stops(simulate: Simulate, moment: float) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        alice, bob = net.host("alice"), net.host("bob")
+        a, b = await start(alice, "relay_only"), await start(bob)
+        with alice:
+            peer = await a.connect(Address(bob.addresses[0], PORT))
+        await relay.close()
+        with net.hosts[0]:
+            relay = SimRelay(relay.config)
+            await relay.start()
+        peer.try_send("n", 1)
+        net.cut(alice, bob)
+        await asyncio.sleep(0.8 + moment)  # it stalls, and the server knows of no allocation
+        await stop(a, b, relay)
+
+    simulate(scenario)
+
+
+def test_a_relay_that_falls_silent_behind_its_allocation_holds_nobody_up(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        alice = net.host("alice")
+        a = await start(alice)
+        begun = net.time
+        net.at(begun + 0.045, net.cut, net.hosts[0], net.hosts[1])  # what is asked for behind the allocation is lost
+        with alice:
+            await a.paths.set_policy("relay_only")
+        assert net.time - begun < 11
+        assert a.paths.relayed_addresses
+        net.heal()
+        await stop(a, relay)
 
     simulate(scenario)
 

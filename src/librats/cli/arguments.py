@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from librats import RatsClient, RatsConfig, ReconnectConfig
+from librats import RatsClient, RatsConfig, ReconnectConfig, TurnServer
 from librats.connector import Target
-from librats.errors import StoreError, UsageError
+from librats.errors import ConfigError, StoreError, UsageError
 from librats.peers.config_file import StoredConfig, read_config
-from librats.types import Address, ConnectionStrategy, Encryption
+from librats.types import Address, ConnectionStrategy, Encryption, PathPolicy
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -87,13 +87,27 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="a configuration file, of which --listen and --protocol override what they name",
+        help="a configuration file, of which the other options override what they name",
     )
     options.add_argument(
         "--strategy",
         choices=[strategy.value for strategy in ConnectionStrategy],
         default=ConnectionStrategy.AUTO_ADAPTIVE.value,
         help="how to reach peers (default: %(default)s)",
+    )
+    options.add_argument(
+        "--turn",
+        action="append",
+        type=checked(TurnServer.from_uri),
+        metavar="URI",
+        help="a TURN server to go through where peers cannot be reached directly, "
+        "turn:USER:PASSWORD@HOST:PORT[?transport=udp|tcp|tls]; may be repeated",
+    )
+    options.add_argument(
+        "--path-policy",
+        choices=[policy.value for policy in PathPolicy],
+        help="auto: direct ways first; direct_only: no TURN servers; relay_only: peers never see this host "
+        "(default: auto)",
     )
     options.add_argument(
         "--peer-exchange",
@@ -124,6 +138,7 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
 
     Raises:
         StoreError: The configuration file is missing or damaged.
+        UsageError: The options do not go together.
         ConfigError: A field in it has a value that cannot be used.
     """
     stored = StoredConfig(config=RatsConfig()) if args.config is None else read_config(args.config)
@@ -140,6 +155,12 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
         )
     if args.encryption is not None:
         config = dataclasses.replace(config, encryption=Encryption(args.encryption))
+    nat: dict[str, Any] = {} if args.turn is None else {"turn_servers": tuple(args.turn)}
+    if args.path_policy is not None:
+        nat["path_policy"] = PathPolicy(args.path_policy)
+        if args.path_policy == PathPolicy.RELAY_ONLY and not nat.get("turn_servers", config.nat.turn_servers):
+            raise UsageError("--path-policy relay_only needs --turn")
+    config = dataclasses.replace(config, nat=dataclasses.replace(config.nat, **nat))
     if args.peer_exchange is not None:
         config = dataclasses.replace(config, peer_exchange=args.peer_exchange)
     if args.port_mapping is not None:
@@ -155,7 +176,7 @@ def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     def check(text: str) -> Any:
         try:
             return parse(text)
-        except UsageError as error:
+        except (ConfigError, UsageError) as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return check

@@ -59,7 +59,7 @@ async def _chat(args: argparse.Namespace, output: Output) -> int:
     client = make_client(args)
     room = _Room(client, args.topic, args.nick or client.peer_id[:8], output)
     async with client:
-        tell_ready(client, output)
+        await tell_ready(client, output)
         targets = [] if args.target is None else [args.target]
         if not await start_mdns(client, args, targets, connect=args.target is None):
             if args.target is None:

@@ -41,6 +41,7 @@ examples:
   librats connect 192.0.2.7:8080
   librats connect 192.0.2.7:8080 --message chat '{"message": "hi"}'
   librats connect 192.0.2.7:8080 --request echo '[1, 2]' --ping 3 --json
+  librats connect 192.0.2.7:8080 --turn turn:ann:secret@turn.example.org
 """
 
 

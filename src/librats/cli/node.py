@@ -40,6 +40,7 @@ examples:
   librats node --listen 8080
   librats node --listen 127.0.0.1:0 --echo --json
   librats node --mdns --name attic --connect 192.0.2.7:8080
+  librats node --turn turn:ann:secret@turn.example.org --path-policy relay_only
 """
 
 
@@ -73,7 +74,7 @@ async def _node(args: argparse.Namespace, output: Output) -> int:
             return data
 
     async with client:
-        tell_ready(client, output)
+        await tell_ready(client, output)
         if not await start_mdns(client, args, args.connect, connect=True):
             output.hint("no mDNS: this machine's network does not let it")
         async with asyncio.TaskGroup() as dials:
@@ -90,8 +91,14 @@ async def _dial(client: RatsClient, wanted: str, args: argparse.Namespace, outpu
         output.tell(plain(str(error)), event="unreachable", target=wanted, error=str(error))
 
 
-def tell_ready(client: RatsClient, output: Output) -> None:
-    """Tell who this node is and where it listens."""
+async def tell_ready(client: RatsClient, output: Output) -> None:
+    """Tell who this node is and where it can be dialled, which for one that hides is on a TURN server.
+
+    Raises:
+        TurnError: There is no relayed address to be had; likewise ConnectError and OperationTimeout.
+    """
+    if client.paths.hides_us:
+        await client.paths.relays.open()
     addresses = [str(address) for address in client.addresses]
     output.tell(
         f"this node is {client.peer_id}\nlistening on {', '.join(addresses)}",
@@ -130,11 +137,12 @@ def tell_events(client: RatsClient, output: Output) -> None:
     @client.on_event(PathChanged)
     def path(event: PathChanged) -> None:
         output.tell(
-            f"{event.peer.id[:8]} is now at {event.new}, before at {event.old}",
+            f"{event.peer.id[:8]} is now at {event.new} over {event.method}, before at {event.old}",
             event="path",
             peer_id=event.peer.id,
             address=str(event.new),
             old_address=str(event.old),
+            method=event.method,
         )
 
     _tell_mappings(client, output)

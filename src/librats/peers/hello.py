@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -13,6 +14,7 @@ __all__ = ["Hello"]
 
 MAX_ADDRESSES = 16
 MAX_TEXT = 64
+MAX_NUMBER = (1 << 53) - 1
 VERIFY_KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -32,6 +34,10 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     key: str = ""
     """The sender's Ed25519 key, with which it signs records, in 64 hex digits."""
+
+    session: Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)] = 0
+    """Greater for each later session with the receiver, the same on all links of one; 0 where the sender has no such
+    numbers."""
 
     def encode(self) -> bytes:
         """Return the frame's body."""

@@ -7,23 +7,24 @@ import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from librats._core.messages import MessageRun
 from librats.config import RatsConfig
-from librats.errors import DecodeError, HandshakeError, PeerLimitReached, RatsError
+from librats.errors import ClosedError, DecodeError, HandshakeError, PeerLimitReached, RatsError
 from librats.peers.access import Access
 from librats.peers.admission import Admission
 from librats.peers.dispatch import Dispatcher
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
 from librats.peers.exchange import Dial, PeerExchange
+from librats.peers.gone import Gone
 from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.observer import PeerObserver
 from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
+from librats.peers.session_numbers import SessionNumbers
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import receive_buffer
 from librats.services.session import Link
@@ -37,7 +38,7 @@ from librats.session.order import InOrder, Order
 from librats.session.path_keys import Join
 from librats.session.plaintext import PlaintextOpening
 from librats.session.shared_limits import SharedLimits
-from librats.types import Address, ConnectionMethod, Encryption, Entropy, PeerStats
+from librats.types import Address, ConnectionMethod, Encryption, Entropy
 
 __all__ = ["TRANSPORT_TCP", "TRANSPORT_UDP", "PeerManager"]
 
@@ -48,25 +49,6 @@ TRANSPORT_TCP = 0x01
 TRANSPORT_UDP = 0x02
 """What librats 2's identify says of how a node is reached (LIBRATS2 wire, section 5)."""
 MAX_KNOWN_ADDRESSES = 32
-
-
-@dataclass(slots=True)
-class Gone:
-    """Traffic of peers that are gone."""
-
-    bytes_sent: int = 0
-    bytes_received: int = 0
-    messages_sent: int = 0
-    messages_received: int = 0
-    frames_skipped: int = 0
-
-    def add(self, stats: PeerStats) -> None:
-        """Add the traffic of one more."""
-        self.bytes_sent += stats.bytes_sent
-        self.bytes_received += stats.bytes_received
-        self.messages_sent += stats.messages_sent
-        self.messages_received += stats.messages_received
-        self.frames_skipped += stats.frames_skipped
 
 
 class PeerManager:
@@ -129,7 +111,8 @@ class PeerManager:
             config, handlers, self.dispatcher, tasks, self.peers, access=access or Access(), shared=self.shared
         )
         """Who may come in."""
-        self._order: Order[Link] = Order(self._deliver, config.session.message_window)
+        self._order: Order[Link] = Order(self._deliver, config.session.message_window, self._messages_lost)
+        self._numbers = SessionNumbers()
         self._waiting: dict[Link, Peer] = {}
         self._links: dict[Link, None] = {}
         self.paths = PathKeeper(self.peers, tasks)
@@ -170,7 +153,7 @@ class PeerManager:
         self._tasks.create(self.exchange.keep_asking(), name="librats peer exchange")
 
     def become(self, identity: Identity, successions: bytes) -> None:
-        """Be somebody else from the next link on, and tell the peers; what is open stays as it is.
+        """Be somebody else from the next link on, and tell the peers.
 
         Args:
             identity: Who we are from now on.
@@ -286,7 +269,8 @@ class PeerManager:
     def _hello(self, link: Link) -> bytes:
         listen = [str(address) for address in self.listening[:16]]
         key = self._identities[link.own_id].verify_key.hex()
-        return Hello(listen=listen, observed=str(link.address), key=key).encode()
+        session = self._numbers.tell(link, self.peers.get(link.peer_id))
+        return Hello(listen=listen, observed=str(link.address), key=key, session=session).encode()
 
     def _identify(self, link: Link) -> bytes:
         return Identify(
@@ -327,7 +311,10 @@ class PeerManager:
         """Take a link into use that both sides have admitted."""
         self.admission.handshake_over(link)
         waiting = self._waiting.pop(link, None)
-        self._part_with_ghost(link)
+        told = self._read_hello(link, hello)
+        number = told.session if told is not None else 0
+        if not self._makes_room_for(link, number):
+            return
         if self._is_full(link):
             self._turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
             return
@@ -335,7 +322,8 @@ class PeerManager:
         peer = self.peers.get(link.peer_id)
         if peer is None:
             peer = waiting or Peer(link, self._config, self.dispatcher)
-            self._note_hello(peer, hello)
+            peer.hello = told
+            self._numbers.begin(link, number)
             self.peers[peer.id] = peer
             self.counters["peers_connected"] += 1
             logger.debug("connected: %r", peer)
@@ -346,28 +334,41 @@ class PeerManager:
             if self.exchange is not None:
                 self.exchange.joined(peer)
         else:
-            self._note_hello(peer, hello)
+            peer.hello = told or peer.hello
+            self._numbers.joined(link)
             self._choose(peer, link)
 
-    def _part_with_ghost(self, link: Link) -> None:
-        """End the session that a new link cannot continue: that of an earlier start of the peer, or one just ending."""
+    def _makes_room_for(self, link: Link, number: int) -> bool:
+        """End the session that a new link cannot continue; False where it is the link whose session has ended."""
         peer = self.peers.get(link.peer_id)
         if peer is None:
-            return
-        if _incarnation(peer.link) != _incarnation(link):
+            return True
+        ghost = self._numbers.why_over(link, peer, number)
+        if ghost:
             # Nobody is at the other end any more, though the connection may not know it yet.
-            self._part(peer, Reason.LOST, "the peer was restarted")
+            self._numbers.forget(peer.id)
+            self._part(peer, Reason.LOST, ghost)
             for old in peer.links:
                 old.abort()
+        elif self._numbers.is_late(link, number):
+            link.abort()
         elif not any(old.is_usable for old in peer.links):
-            self._part(peer, *peer.link.reason)
+            self._end_session(peer)
+        return link.is_open
 
-    def _note_hello(self, peer: Peer, hello: bytes) -> None:
+    def _end_session(self, peer: Peer) -> None:
+        """Part with a peer whose last link is going, and with links that were let in as more of that session."""
+        self._part(peer, *peer.link.reason)
+        for late in self._numbers.end(peer.id):
+            late.abort()
+
+    def _read_hello(self, link: Link, hello: bytes) -> Hello | None:
         try:
-            peer.hello = Hello.decode(hello)
+            return Hello.decode(hello)
         except DecodeError as error:
             self.dispatcher.bad_payloads += 1
-            logger.debug("%r: %s", peer, error)
+            logger.debug("%r: %s", link, error)
+            return None
 
     def spare(self, link: Link) -> bool:
         """Drain a link that another one to the same peer was quicker than; False where there is none, or nothing on it.
@@ -473,9 +474,9 @@ class PeerManager:
         stream.refuse(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
 
     def datagram_received(self, link: Link, event: DatagramReceived) -> None:
-        """Hand a datagram to those who listen."""
+        """Hand a datagram to those who listen; one that has overtaken the hello is of no session yet."""
         peer = self.peers.get(link.peer_id)
-        if peer is not None and event.kind == Kind.BYTES:
+        if peer is not None and event.kind == Kind.BYTES and link in peer.links:
             peer.inbox.datagram(event.payload)
 
     def link_going(self, link: Link, code: str, message: str) -> None:
@@ -531,6 +532,7 @@ class PeerManager:
         self._order.closed(link)
         self.admission.handshake_over(link)
         self._waiting.pop(link, None)
+        self._numbers.closed(link)
         if not link.ready:
             self.counters["handshakes_failed"] += 1
             return
@@ -539,7 +541,15 @@ class PeerManager:
             return
         peer.drop(link)
         if peer.link is link and not self._move(peer):
-            self._part(peer, *link.reason)
+            self._end_session(peer)
+
+    def _messages_lost(self, link: Link) -> None:
+        """End a session of whose messages some were lost with one of its links, and tell the peer."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None and link in peer.links:
+            self._part(peer, Reason.LOST, str(error := ClosedError("messages were lost with a connection")))
+            for each in (*peer.links, *self._numbers.end(peer.id)):
+                each.refuse(error, Reason.LOST)
 
     def _part(self, peer: Peer, code: str, reason: str) -> None:
         """Take note that the session with a peer has ended."""
@@ -587,8 +597,3 @@ class PeerManager:
         finally:
             for link in links:  # of which some are there yet where the caller was cancelled
                 link.abort()
-
-
-def _incarnation(link: Link) -> bytes:
-    opened = link.opened
-    return opened.greeting.incarnation if opened is not None and opened.greeting is not None else b""

@@ -79,9 +79,11 @@ class PathsHandle:
         paths.direct_methods = tuple(direct_methods)
         paths.has_relays = bool(self.relays.servers)
         paths.policy = self.policy
+        paths.relay_stalled = self.relays.suspect
 
         def tell_addresses() -> None:
-            manager.listening = addresses()
+            if not manager.closing:
+                manager.listening = addresses()
 
         self.tell_addresses = tell_addresses
         self.relays.start(manager.incoming_link, current_network().entropy, tell_addresses)

@@ -82,6 +82,8 @@ class PathKeeper:
         """Whether there is a relay to go through."""
         self.policy = PathPolicy.AUTO
         """Which ways sessions may go."""
+        self.relay_stalled: Callable[[], object] = lambda: None
+        """Called when nothing comes through a relayed address of ours."""
         self.moved = 0
         """How often a session has moved."""
 
@@ -167,6 +169,8 @@ class PathKeeper:
             once: Whether the session ends where no way works the first time.
         """
         if link not in self._rescues and self.dial is not None and link.can_move:
+            if link.method is ConnectionMethod.RELAY:
+                self.relay_stalled()
             self._rescues.add(link)
             self._tasks.create(self._rescue(link, once=once), name="librats path rescue")
 

@@ -36,6 +36,9 @@ CLOSING_TIME = 0.5
 SUSPECT_AFTER = 1.5
 """Seconds without success from which on another server goes first the next time."""
 
+SIGN_OF_LIFE = 1.0
+"""Seconds that a server has to show that it still hears us, where an allocation that moves is another one."""
+
 Accept = Callable[[], asyncio.BaseProtocol]
 Way = tuple[int, str]
 """Number of a server, and the address family."""
@@ -110,6 +113,7 @@ class Relays:
         self._opening: dict[Way, asyncio.Task[RudpPort | RatsError]] = {}
         self._open: dict[Way, tuple[RudpPort, TurnAllocation]] = {}
         self._failed: dict[int, None] = {}
+        self._following: set[TurnAllocation] = set()
         self._closed = False
         self._accept: Accept | None = None
         self._entropy: Entropy
@@ -212,6 +216,7 @@ class Relays:
                     receive=carrier.receive,
                     on_event=self._on_event,
                     family=family,
+                    mobility=True,
                     timeout=self._settings().turn_allocation_timeout,
                 )
                 return carrier
@@ -234,7 +239,10 @@ class Relays:
         )
         allocation = carriers[0].allocation
         try:
-            await self._let_neighbours_in(allocation)
+            async with asyncio.timeout(self._settings().turn_allocation_timeout):
+                await self._let_neighbours_in(allocation)
+        except TimeoutError:
+            logger.debug("%r is silent again; neighbours are let in when it is not", allocation)
         except BaseException:
             await allocation.close()
             raise
@@ -246,7 +254,7 @@ class Relays:
     @staticmethod
     async def _let_neighbours_in(allocation: TurnAllocation) -> None:
         """Let others on the same server dial us, where it allows that."""
-        with contextlib.suppress(TurnError):
+        with contextlib.suppress(TurnError, ClosedError):
             await allocation.create_permission(*(address.host for address in allocation.relayed_addresses))
 
     def _on_event(self, event: TurnEvent) -> None:
@@ -255,6 +263,35 @@ class Relays:
                 if allocation.relayed_addresses == event.relayed:
                     self._tasks.create(self._let_neighbours_in(allocation), name="librats TURN permission")
             self._changed()
+
+    def suspect(self) -> None:
+        """Hear that nothing comes through a relayed address: this host may have another address than the server knows.
+
+        Allocations for which the server has given a ticket (RFC 8016) go on from where this host is now, with the same
+        relayed addresses. Of the others, those are made again to which the server does not answer.
+        """
+        for _, allocation in self._open.values():
+            if allocation not in self._following:
+                self._following.add(allocation)
+                self._tasks.create(self._follow(allocation), name="librats TURN move")
+
+    async def _follow(self, allocation: TurnAllocation) -> None:
+        try:
+            if allocation.is_movable or not await self._is_heard(allocation):
+                await allocation.move()
+        except RatsError as error:
+            logger.debug("%r stays where it is: %s", allocation, error)
+        finally:
+            self._following.discard(allocation)
+
+    @staticmethod
+    async def _is_heard(allocation: TurnAllocation) -> bool:
+        try:
+            async with asyncio.timeout(SIGN_OF_LIFE):
+                await allocation.refresh()
+        except TimeoutError:
+            return False
+        return True
 
     async def permit(self, address: Address) -> None:
         """Let whoever is at an IP address open streams to our relayed addresses.

@@ -105,6 +105,11 @@ class TurnKeeper:
         return self._client.is_allocated
 
     @property
+    def is_movable(self) -> bool:
+        """True where :meth:`move` keeps the relayed address: the server has given a ticket for that (RFC 8016)."""
+        return self._client.is_movable
+
+    @property
     def relayed_addresses(self) -> tuple[Address, ...]:
         """The relayed addresses, IPv4 first; the last ones in a gap."""
         return self._allocated.relayed if self._allocated else ()

@@ -17,6 +17,9 @@ LINK_ID_SIZE = 16
 MAX_FOLLOWED = 64
 """Links that are named at the most: the ones used last."""
 
+MAX_GONE = 1024
+"""Links that are gone of which it is remembered how much they have brought."""
+
 ENTRY_SIZE = LINK_ID_SIZE + 8
 
 L = TypeVar("L", bound=Hashable)
@@ -57,19 +60,23 @@ class _Line(Generic[L]):
 class Order(Generic[L]):
     """Holds messages back that would overtake others on the way from one peer over several links.
 
-    They are held until the links that they follow have brought as much as they were to bring, or are gone. What is
-    held takes of its link's message window, so that nobody can make us hold more than that.
+    They are held until the links that they follow have brought as much as they were to bring. Where one of these ends
+    before, messages are lost, and what follows them is never delivered: the session has to end. What is held takes of
+    its link's message window, so that nobody can make us hold more than that.
 
     Args:
         deliver: Called with a link and what has come over it, when its turn has come.
         most: Window that what is held of a peer's links may take when they are gone; what goes beyond it is lost with
             its link.
+        lost: Called with a link of which nothing more is delivered, for it follows what was lost.
     """
 
-    __slots__ = ("_advancing", "_deliver", "_held", "_lines", "_most", "_moved", "_names")
+    __slots__ = ("_advancing", "_deliver", "_gone", "_held", "_lines", "_lost", "_most", "_moved", "_names")
 
-    def __init__(self, deliver: Callable[[L, InOrder], None], most: int) -> None:
+    def __init__(self, deliver: Callable[[L, InOrder], None], most: int, lost: Callable[[L], None]) -> None:
         self._deliver = deliver
+        self._lost = lost
+        self._gone: dict[bytes, int] = {}
         self._most = most
         self._lines: dict[L, _Line[L]] = {}
         self._names: dict[bytes, _Line[L]] = {}
@@ -91,7 +98,8 @@ class Order(Generic[L]):
         elif self._held and line in self._held:
             self._held[line].append(item)
         elif type(item) is FollowsReceived and self._has_to_wait(line, item):
-            self._held[line] = deque([item])
+            if not line.is_over:
+                self._held[line] = deque([item])
         else:
             self._deliver(line.link, item)
             if type(item) is Message:
@@ -107,12 +115,14 @@ class Order(Generic[L]):
         if line is not None:
             self._close(line)
             if line in self._held and self._held_when_gone(line.peer_id) > self._most:
-                self._forget(line)
+                self._give_up(line)
 
     def end(self, peer_id: str, links: Iterable[L]) -> None:
-        """Deliver what is held of a peer whose session ends; what those of its links bring that are left is dropped."""
-        for line in [self._lines[link] for link in links if link in self._lines]:
+        """Drop what is held of a peer whose session ends, and what those of its links bring that are left."""
+        lines = [self._lines[link] for link in links if link in self._lines]
+        for line in lines:
             line.is_over = True
+        for line in lines:
             self._close(line)
         for line in [line for line in self._held if line.peer_id == peer_id]:  # they wait for each other
             self._forget(line)
@@ -133,7 +143,26 @@ class Order(Generic[L]):
             if other is not None and other is not line and other.count < count:
                 other.waiting.append((count, line))
                 return True
+            if other is None and self._gone.get(name, count) < count:
+                self._give_up(line)
+                return True
         return False
+
+    def _give_up(self, line: _Line[L]) -> None:
+        """Deliver nothing more of a line, which follows what was lost, nor of those that follow it."""
+        was_over, line.is_over = line.is_over, True
+        self._held.pop(line, None)
+        self._names.pop(line.name, None)
+        self._note_gone(line)
+        self._advance(line)
+        if not was_over:
+            self._lost(line.link)
+
+    def _note_gone(self, line: _Line[L]) -> None:
+        """Remember how much a line has brought, for those that are going to follow it."""
+        self._gone[line.name] = line.count
+        if len(self._gone) > MAX_GONE:
+            del self._gone[next(iter(self._gone))]
 
     def _hand_on(self, line: _Line[L], item: InOrder) -> None:
         self._deliver(line.link, item)
@@ -154,8 +183,10 @@ class Order(Generic[L]):
                 is_gone = self._names.get(moved.name) is not moved
                 waiting, moved.waiting = moved.waiting, []
                 for count, other in waiting:
-                    if is_gone or moved.count >= count:
+                    if moved.count >= count:
                         self._go_on(other)
+                    elif is_gone:
+                        self._give_up(other)
                     else:
                         moved.waiting.append((count, other))
         finally:
@@ -179,4 +210,5 @@ class Order(Generic[L]):
         self._held.pop(line, None)
         if not line.is_open:
             self._names.pop(line.name, None)
+            self._note_gone(line)
             self._advance(line)

@@ -74,7 +74,7 @@ class TurnClient:
         self._events: deque[Event] = deque()
         self._logins = Logins(login, asks=settings.asks, events=self._events)
         self._relaying = Relaying(
-            entropy, self.counters, self._events, self._lose, padded=settings.reliable, channels=settings.channels
+            entropy, self.counters, self._events, self._cut_off, padded=settings.reliable, channels=settings.channels
         )
         self._redirects = Redirects()
         self._frames = FrameSplitter()
@@ -87,7 +87,7 @@ class TurnClient:
         self._mobility = settings.mobility
         self._was_allocated = False
         self._attempts = Attempts(entropy)
-        self._keeping = Keeping(settings, self._events, self._lose, self._moved)
+        self._keeping = Keeping(settings, self._events, self._lose, self._cut_off, self._moved)
         self._close_by = 0.0
         self._numbers = 0
         self._connections = Connections(self._events, self._lose)
@@ -185,6 +185,9 @@ class TurnClient:
             self._attempt_failed(ConnectError(str(self._server), reason=reason), now)
         elif self._state is _State.CLOSING:
             self._closed()
+
+    def _cut_off(self, reason: str, now: float) -> None:
+        self.transport_lost(reason, now=now)
 
     # Allocating
 

@@ -27,6 +27,7 @@ class Keeping:
         settings: What is wanted.
         events: Where events go.
         lost: Called with a reason and the time where the server knows of no allocation.
+        cut_off: Called likewise where it does not answer, or knows of none that is used from here: it may be moved.
         moved: Called with the time when the server has accepted another path.
     """
 
@@ -35,12 +36,14 @@ class Keeping:
         settings: ClientSettings,
         events: deque[Event],
         lost: Callable[[str, float], None],
+        cut_off: Callable[[str, float], None],
         moved: Callable[[float], None],
     ) -> None:
         self._patience = settings.patience
         self._lifetime = settings.lifetime
         self._events = events
         self._lost = lost
+        self._cut_off = cut_off
         self._moved = moved
         self._requester: Requester | None = None
         self._resuming = False
@@ -134,7 +137,7 @@ class Keeping:
             if resuming:
                 self._lost(f"the server does not let the allocation move: {error}", now)
             elif is_lost(error):
-                self._lost(str(error), now)
+                self._cut_off(str(error), now)
             else:
                 self.vigil.failed(now)
                 if number is not None:
@@ -147,7 +150,7 @@ class Keeping:
         if resuming:
             attributes.append((Attribute.MOBILITY_TICKET, self.ticket))
         self.vigil.refreshing = True
-        patience = self._patience if resuming else None
+        patience = self._patience if self.ticket else None  # with which a silent server may be reached otherwise
         self._requester.send(Request(Method.REFRESH, attributes, done, failed, patience), now)
 
     def _has_moved(self, now: float) -> None:

@@ -71,6 +71,13 @@ def test_idle_peers_take_memory(ends: str) -> None:
     assert -20 < told.each.value < 200  # what is freed meanwhile may outweigh so few
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds at the moment")
+def test_two_thousand_sessions_over_one_udp_port_take_less_than_sixty_kilobytes_each() -> None:
+    assert 0 < idle_peers(f"{HERE}.idling:librats", 2000, transport="udp").each.value < 60
+
+
 def test_memory_that_the_system_does_not_tell_is_said_so() -> None:
     with pytest.raises(MeasuringFailed, match="does not tell"):
         IdlePeers({"empty_kib": None, "first_kib": None, "full_kib": None, "first": 1, "full": 2})

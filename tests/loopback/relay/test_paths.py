@@ -19,6 +19,7 @@ from tests.loopback.relay.conftest import StartRelay
 
 from librats import (
     Address,
+    ClosedError,
     ConfigError,
     ConnectError,
     ConnectionMethod,
@@ -26,13 +27,16 @@ from librats import (
     PathChanged,
     PathPolicy,
     RatsClient,
+    RatsConfig,
     Stream,
+    TurnError,
     TurnServer,
     UsageError,
 )
 from librats import blocking as blocking_librats
 from librats.errors import HandshakeError
 from librats.relay.server import RelayServer
+from librats.runtime.offload import run_in_thread
 
 BLOCK = 1 << 18
 
@@ -297,6 +301,37 @@ def test_the_blocking_client_has_the_same(tmp_path: Path) -> None:
         assert "direct_only" in repr(client.paths)
         with pytest.raises(ConfigError, match="turn_servers"):
             client.paths.set_policy("relay_only")
+
+
+async def test_a_session_of_blocking_clients_moves_by_hand(start_relay: StartRelay, tmp_path: Path) -> None:
+    relay = await start_relay()
+
+    def talk() -> None:
+        nat, config = nat_with(place_of(relay)), RatsConfig(listen_host=LOOPBACK)
+        with (
+            blocking_librats.RatsClient(0, nat=nat, config=config, data_dir=tmp_path / "a") as a,
+            blocking_librats.RatsClient(0, config=config, data_dir=tmp_path / "b") as b,
+        ):
+            b.on("add", lambda peer, data: sum(data))
+            to_b = a.connect((LOOPBACK, b.listen_port))
+            with pytest.raises(ClosedError, match="no relayed address"):
+                a.paths.permit(LOOPBACK)
+            for method in ("udp", "relay", "tcp"):
+                a.paths.move(to_b, method=method)
+                assert to_b.method == method
+                assert to_b.request("add", [1, 2]) == 3
+            a.paths.permit(LOOPBACK)
+            with pytest.raises(TurnError, match="403"):
+                a.paths.permit("10.1.2.3")
+            b.paths.move(a.peer_id, a.paths.relayed_addresses[0], method=ConnectionMethod.UDP)
+            assert to_b.method == "relay"
+            assert to_b.request("add", [3, 4]) == 7
+            with pytest.raises(HandshakeError, match="stays where it is"):
+                a.paths.move(b.peer_id, Address(LOOPBACK, 9), method="tcp")
+            with pytest.raises(UsageError):
+                b.paths.move(a.peer_id, method="relay")
+
+    await run_in_thread(talk)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 
 from librats.cli.arguments import JsonPair, add_node_options, make_client
 from librats.cli.reaching import needs_mdns
-from librats.config import RatsConfig
-from librats.errors import StoreError
+from librats.config import NatTraversalConfig, RatsConfig
+from librats.errors import StoreError, UsageError
 from librats.peers.config_file import StoredConfig, write_config
+from librats.servers import TurnServer
 from librats.types import Address
 
 
@@ -72,6 +73,26 @@ def test_port_mapping_reaches_the_configuration(
     parser: argparse.ArgumentParser, options: list[str], maps: bool
 ) -> None:
     assert make_client(parser.parse_args(options))._config.nat.enable_port_mapping is maps
+
+
+def test_turn_servers_and_the_policy_reach_the_configuration_and_override_its_file(
+    parser: argparse.ArgumentParser, tmp_path: Path
+) -> None:
+    first, second = "turn:ann:secret@192.0.2.1", "turn:ann:secret@turn.example.org:3479?transport=tcp"
+    nat = make_client(parser.parse_args(["--turn", first, "--turn", second, "--path-policy", "relay_only"]))._config.nat
+    assert nat.turn_servers == (TurnServer.from_uri(first), TurnServer.from_uri(second))
+    assert nat.path_policy == "relay_only"
+    path = tmp_path / "config.json"
+    config = RatsConfig(nat=NatTraversalConfig(stun_servers=("192.0.2.9",), turn_servers=(first,)))
+    write_config(StoredConfig(config=config), path)
+    file = ["--config", str(path)]
+    assert make_client(parser.parse_args(file))._config.nat == config.nat
+    nat = make_client(parser.parse_args([*file, "--turn", second]))._config.nat
+    assert (nat.stun_servers, nat.turn_servers) == (("192.0.2.9",), (TurnServer.from_uri(second),))
+    nat = make_client(parser.parse_args([*file, "--path-policy", "direct_only"]))._config.nat
+    assert (nat.path_policy, nat.turn_servers) == ("direct_only", config.nat.turn_servers)
+    with pytest.raises(UsageError, match="needs --turn"):
+        make_client(parser.parse_args(["--path-policy", "relay_only"]))
 
 
 def test_a_configuration_file_is_taken_and_options_override_it(parser: argparse.ArgumentParser, tmp_path: Path) -> None:

@@ -39,8 +39,14 @@ MAPPING = PortMapping(
 EVENTS = [
     (
         PathChanged(PEER, OLD, NEW, ConnectionMethod.UDP),
-        {"event": "path", "peer_id": PEER.id, "address": "192.0.2.7:8081", "old_address": "[2001:db8::7]:8082"},
-        "abababab is now at 192.0.2.7:8081, before at [2001:db8::7]:8082",
+        {
+            "event": "path",
+            "peer_id": PEER.id,
+            "address": "192.0.2.7:8081",
+            "old_address": "[2001:db8::7]:8082",
+            "method": "udp",
+        },
+        "abababab is now at 192.0.2.7:8081 over udp, before at [2001:db8::7]:8082",
     ),
     (
         IncomingRefused(NEW, "\x1b[2Jfull"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from librats.peers.identity import Identity
 from librats.peers.manager import PeerManager
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.tasks import TaskSet
-from librats.session.frames import Reason
+from librats.session.events import DatagramReceived
+from librats.session.frames import Kind, Reason
 from librats.types import Address, ConnectionMethod
 
 _ports = count(1000)
@@ -399,3 +401,18 @@ async def test_neither_identity_of_ours_is_a_peer() -> None:
         link = FakeLink(identity.peer_id, initiator=True)
         side.opened(link)
         assert "this client itself" in link.refused
+
+
+async def test_a_datagram_that_overtakes_the_hello_of_the_next_session_is_not_of_the_last_one() -> None:
+    side, other = Side(), Identity.generate()
+    heard: list[bytes] = []
+    side.handlers.listen("datagram", lambda peer, data: heard.append(data))
+    side.is_ready(old := FakeLink(other.peer_id, True))
+    side.opened(new := FakeLink(other.peer_id, False, incarnation=b"second"))
+    for link, data in ((old, b"1"), (new, b"2")):
+        side.manager.datagram_received(cast("Any", link), DatagramReceived(Kind.BYTES, data))
+    side.is_ready(new)
+    for link, data in ((old, b"3"), (new, b"4")):
+        side.manager.datagram_received(cast("Any", link), DatagramReceived(Kind.BYTES, data))
+    await asyncio.sleep(0)
+    assert heard == [b"1", b"4"]
