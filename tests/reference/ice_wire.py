@@ -117,7 +117,7 @@ class IceNet:
     def __init__(self, seed: int = 0, *, loss: float = 0.0, delay: float = 0.01, jitter: float = 0.0) -> None:
         self.seed, self.loss, self.delay, self.jitter = seed, loss, delay, jitter
         self.now = 100.0
-        self.chance = random.Random(seed)
+        self.chance = random.Random(seed)  # noqa: S311 - a network, no secret
         self.blocked: Callable[[Address, Address], bool] = lambda _from, _to: False
         self.sides: list[Side] = []
         self._flying: list[tuple[float, int, Callable[[], None]]] = []

@@ -448,8 +448,7 @@ class IceRound:
         consent = self._consent
         if consent is None or pair is None:
             return
-        # A check of another kind that was answered is as good (RFC 7675, 5.1).
-        consent.expires = max(consent.expires, pair.answered_at + self._settings.consent_timeout)
+        consent.renew(pair.answered_at)
         if consent.is_lost(now):
             self._fail(pair, "the peer answers no more")
             self._watch_consent(now)
@@ -523,7 +522,7 @@ class IceRound:
     def _judge(self, now: float, gathers: bool) -> None:
         """Give up where nothing works and nothing can come that does."""
         assert self.began is not None  # noqa: S101 - it is looked at while it runs
-        if self.in_use is not None:
+        if self.problem or self.in_use is not None:
             return
         if now >= self.began + self._settings.timeout:
             self.problem = f"no pair works after {self._settings.timeout:g} seconds"

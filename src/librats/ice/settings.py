@@ -47,6 +47,10 @@ class IceSettings:
     consent_interval: float = 5.0
     """Between two requests that renew consent, a fifth more or less (RFC 7675, 5.1)."""
 
+    consent_doubt: float = 1.0
+    """Until a request for consent that is not answered is followed by the next one, so that lost packets do not end a
+    path that works."""
+
     consent_timeout: float = 30.0
     """From the last authenticated answer until nothing is sent to the peer any more (RFC 7675, 5.1)."""
 
