@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import permutations, product
 from typing import Any
 
@@ -57,6 +58,7 @@ def assert_alike(one: Side, other: Side) -> None:
     plain=st.booleans(),
 )
 def test_two_agents_end_with_the_same_pair_or_both_without_one(
+    *,
     seed: int,
     roles: tuple[str, str],
     nats: tuple[list[str], list[str]],
@@ -86,7 +88,7 @@ def test_two_agents_end_with_the_same_pair_or_both_without_one(
 TOLD = ["description", "host", "relay", "end"]
 
 
-@pytest.mark.parametrize("order", permutations(TOLD), ids="-".join)
+@pytest.mark.parametrize("order", list(permutations(TOLD)), ids="-".join)
 def test_it_does_not_matter_in_which_order_candidates_come(order: tuple[str, ...]) -> None:
     for starts_first, roles in product((False, True), (("controlling", "controlled"), ("controlled", "controlling"))):
         net = IceNet()
@@ -137,7 +139,7 @@ def test_every_choice_of_what_is_told_at_once_and_what_later(with_description: t
         net.tell(there, replace(here.machine.description, candidates=first, complete=False))
         later = [candidate for candidate, at_once in told if not at_once]
         for number, candidate in enumerate([*later, None]):
-            net.at(net.now + 0.03 * number, lambda there=there, candidate=candidate: net.tell(there, candidate))
+            net.at(net.now + 0.03 * number, partial(net.tell, there, candidate))
     net.run(10)
     assert_alike(one, other)
     assert one.machine.state is IceState.COMPLETED

@@ -17,7 +17,9 @@ from librats.ice.settings import IceSettings
 from librats.testing.entropy import SeededEntropy
 from librats.types import Address
 
-__all__ = ["IceNet", "Side"]
+__all__ = ["ONE", "OTHER", "IceNet", "Side", "assert_same_pair", "both_completed", "joined", "two"]
+
+ONE, OTHER = "198.51.100.2:5000", "198.51.100.3:5000"
 
 
 class Nat:
@@ -208,3 +210,28 @@ class IceNet:
                 if inner == address:
                     side.machine.receive_datagram(data, source, now=self.now, base=base)
                     return
+
+
+def two(net: IceNet, roles: tuple[str, str] = ("controlling", "controlled"), **settings: Any) -> tuple[Side, Side]:
+    one, other = (net.side(role, **settings) for role in roles)
+    one.host(ONE)
+    other.host(OTHER)
+    return one, other
+
+
+def both_completed(net: IceNet) -> bool:
+    return all(side.nominated is not None for side in net.sides)
+
+
+def joined(net: IceNet, **settings: Any) -> tuple[Side, Side]:
+    one, other = two(net, **settings)
+    net.introduce()
+    net.run(5, until=lambda: both_completed(net))
+    assert both_completed(net)
+    return one, other
+
+
+def assert_same_pair(one: Side, other: Side) -> None:
+    assert one.ends is not None
+    assert other.ends is not None
+    assert one.ends == other.ends[::-1]

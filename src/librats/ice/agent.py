@@ -146,8 +146,8 @@ class IceMachine:
             problem=current.problem,
             pairs=tuple(pair.statistics(current.in_use) for pair in current.pairs),
             local_candidates=tuple(self._local.candidates),
-            remote_candidates=tuple(current.remote_candidates.values()),
-            refused={str(address): reason for address, reason in current.refused.items()},
+            remote_candidates=tuple(current.remotes),
+            refused={str(address): reason for address, reason in current.remotes.refused.items()},
             pairs_left_out=current.pairs.left_out,
             ignored=self.ignored,
         )
@@ -255,7 +255,7 @@ class IceMachine:
         else:
             for candidate in plain:
                 current.add_remote(candidate)
-            current.remote_complete = current.remote_complete or description.complete
+            current.remotes.are_complete = current.remotes.are_complete or description.complete
         for candidate in names:
             self._ask_for(candidate)
         self._go_on(now)
@@ -264,7 +264,7 @@ class IceMachine:
         """Take another candidate of the peer's, before or after its description; None says that no more will come."""
         current = self._round
         if candidate is None:
-            current.remote_complete = True
+            current.remotes.are_complete = True
         elif candidate.is_name:
             self._ask_for(candidate)
         else:
@@ -282,14 +282,14 @@ class IceMachine:
         waiting = self._names.setdefault(name, [])
         if len(waiting) < self._settings.max_names:
             waiting.append(candidate)
-        self._round.waits_for_names = True
+        self._round.remotes.waits_for_names = True
 
     def resolved(self, name: str, hosts: Sequence[str], *, now: float) -> None:
         """Take the addresses of a name that was asked for; none where it has none."""
         for candidate in self._names.pop(name, []):
             for host in hosts[:2]:
                 self._round.add_remote(candidate.at(host), proven=True)
-        self._round.waits_for_names = bool(self._names)
+        self._round.remotes.waits_for_names = bool(self._names)
         self._go_on(now)
 
     # From beginning to end

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from librats.ice.addresses import AddressPolicy
 from librats.ice.bases import Base, LocalCandidates
-from librats.ice.candidates import CandidateType, IceCandidate, comparable
+from librats.ice.candidates import IceCandidate, comparable
 from librats.ice.check_list import CheckList
+from librats.ice.checks_out import Check, ChecksOut
 from librats.ice.consent import Consent
-from librats.ice.descriptions import MAX_CANDIDATES, RENOMINATION, IceDescription
+from librats.ice.descriptions import RENOMINATION, IceDescription
 from librats.ice.events import IceRole
 from librats.ice.messages import (
     CheckRequest,
@@ -20,31 +21,17 @@ from librats.ice.messages import (
 )
 from librats.ice.nomination import Nomination
 from librats.ice.pairs import CandidatePair, PairState, destination_of, may_pair
+from librats.ice.remotes import RemoteCandidates
 from librats.ice.settings import IceSettings
 from librats.stun.constants import ErrorCode
-from librats.stun.transaction import Retransmission, Transaction
 from librats.types import Address, Entropy
 
 __all__ = ["IceRound", "Sending"]
 
 TRANSACTION_ID_SIZE = 12
 TIE_BREAKER_SIZE = 8
-JUST_SENT = 0.02
-"""A check that was sent less than this many seconds ago is not sent again because the peer's has come."""
-
 Sending = tuple[int, bytes, Address]
 """Number of a base, datagram, address."""
-
-
-@dataclass(slots=True)
-class _Check:
-    """A check on its way."""
-
-    pair: CandidatePair
-    request: CheckRequest
-    datagram: bytes
-    clock: Transaction
-    last_sent: float = 0.0
 
 
 @dataclass(slots=True)
@@ -90,26 +77,17 @@ class IceRound:
         """What was agreed on."""
         self.problem = ""
         """Why it has failed; empty while it has not."""
-        self.remote_candidates: dict[tuple[str, Address], IceCandidate] = {}
-        """The peer's candidates, by transport and address."""
-        self.refused: dict[Address, str] = {}
-        """Those of them that are not checked, and why."""
-        self.remote_complete = False
-        """Whether the peer has no more of them."""
+        self.remotes = RemoteCandidates(policy, max_learnt=settings.max_learnt)
+        """The peer's candidates."""
         self.began: float | None = None
         """When checks have begun."""
-        self.waits_for_names = False
-        """Whether a name of the peer's is being resolved."""
         self._wants_to_begin = self._is_retired = False
         self._candidates = candidates
-        self._policy = policy
         self._settings = settings
         self._entropy = entropy
         self._tie_breaker = self._new_tie_breaker()
-        self._checks: dict[bytes, _Check] = {}
+        self._checks = ChecksOut(settings)
         self._early: list[_Early] = []
-        self._learnt = 0
-        self._proven: set[Address] = set()
         self._sources: set[tuple[int, Address]] = set()
         self._consent: Consent | None = None
         self._consent_pair: CandidatePair | None = None
@@ -148,8 +126,8 @@ class IceRound:
         self.remote = Credentials(description.ufrag, description.password)
         self.nomination.may_repeat = RENOMINATION in description.options
         for candidate in description.candidates:
-            self.add_remote(candidate, form=False)
-        self.remote_complete = self.remote_complete or description.complete
+            self._take(candidate)
+        self.remotes.are_complete = self.remotes.are_complete or description.complete
         self.form()
         self._begin(now)
         for early in self._early:
@@ -157,54 +135,38 @@ class IceRound:
                 self._heed(early.request, early.base, early.address, now)
         self._early.clear()
 
-    def add_remote(self, candidate: IceCandidate, *, proven: bool = False, form: bool = True) -> None:
-        """Take a candidate of the peer's; one that is there already, or for which there is no room, is left out.
+    def add_remote(self, candidate: IceCandidate, *, proven: bool = False) -> None:
+        """Take a candidate of the peer's.
 
         Args:
             candidate: Its host is an IP address.
             proven: Whether something else than the peer's word says that it is there.
-            form: Whether pairs are made at once.
         """
-        address = comparable(candidate.address)
-        known = self.remote_candidates.get((candidate.transport, address))
-        if known is not None and known.type is CandidateType.PEER_REFLEXIVE:
-            self._name_learnt(candidate)
-        elif known is None and len(self.remote_candidates) < MAX_CANDIDATES + self._settings.max_learnt:
-            self.remote_candidates[candidate.transport, address] = candidate
-        if candidate.type is not CandidateType.PEER_REFLEXIVE:
-            self._policy.note_peer(candidate.address.host)
-        if proven:
-            self._proven.add(address)
-        if form:
-            self.form()
+        self._take(candidate, proven=proven)
+        self.form()
 
-    def _name_learnt(self, candidate: IceCandidate) -> None:
-        """Give a candidate that was learnt from a check what the peer now tells of it (RFC 8838, 11.4)."""
-        address = comparable(candidate.address)
-        self.remote_candidates[candidate.transport, address] = candidate
-        for pair in self.pairs:
-            if comparable(pair.destination) == address and pair.remote.transport == candidate.transport:
-                pair.remote = candidate
-        self.pairs.prioritise(self.role)
+    def _take(self, candidate: IceCandidate, *, proven: bool = False) -> None:
+        if self.remotes.add(candidate, proven=proven):
+            address = comparable(candidate.address)
+            for pair in self.pairs:
+                if comparable(pair.destination) == address and pair.remote.transport == candidate.transport:
+                    pair.remote = candidate
+            self.pairs.prioritise(self.role)
 
     def form(self) -> None:
         """Make pairs of what is there now (RFC 8445, 6.1.2)."""
         if self.remote is None:
             return
-        refused = {}
-        for candidate in self.remote_candidates.values():
-            if candidate.type is CandidateType.PEER_REFLEXIVE:
-                continue  # it was learnt of at one base, and is of no use to the others
-            address = comparable(candidate.address)
-            if reason := self._policy.refusal(address, proven=address in self._proven):
-                refused[address] = reason
-                continue
-            unlikely = self._policy.is_unlikely(address)
+        for candidate, unlikely in self.remotes.to_check():
             for base in self._candidates.bases.values():
-                if may_pair(base, candidate):
-                    pair = CandidatePair(base, candidate, destination_of(base, candidate), is_unlikely=unlikely)
-                    self.pairs.add(pair, role=self.role)
-        self.refused = refused
+                if not may_pair(base, candidate):
+                    continue
+                to = destination_of(base, candidate)
+                known = self.pairs.find(base.number, to)
+                if known is None:
+                    self.pairs.add(CandidatePair(base, candidate, to, is_unlikely=unlikely), role=self.role)
+                else:
+                    known.is_unlikely = unlikely
 
     def start(self, *, now: float) -> None:
         """Check, as soon as the peer's credentials are there."""
@@ -284,7 +246,7 @@ class IceRound:
             return
         pair.requests_received += 1
         if pair.state is PairState.IN_PROGRESS:
-            self._send_again(pair, now)
+            self._checks.again(pair, load=self.pairs.being_checked, now=now)
         elif not pair.is_valid:
             self.pairs.trigger(pair)
         if request.use_candidate and self.role is IceRole.CONTROLLED:
@@ -295,32 +257,11 @@ class IceRound:
 
     def _learn(self, request: CheckRequest, number: int, address: Address) -> CandidatePair | None:
         base = self._candidates.bases.get(number)
-        if base is None:
+        candidate = None if base is None else self.remotes.learn(base, address, request.priority)
+        if base is None or candidate is None:
             return None
-        candidate = self.remote_candidates.get((base.candidate.transport, comparable(address)))
-        if candidate is None:
-            if self._learnt >= self._settings.max_learnt or self._policy.refusal(address, proven=True):
-                return None
-            self._learnt += 1
-            local = base.candidate
-            candidate = IceCandidate(
-                foundation=f"learnt{self._learnt}",
-                transport=local.transport,
-                priority=request.priority,
-                address=Address(*comparable(address)),
-                type=CandidateType.PEER_REFLEXIVE,
-                tcp_type=None if local.tcp_type is None else local.tcp_type.counterpart,
-            )
-            self.add_remote(candidate, proven=True, form=False)
-        pair = CandidatePair(base, candidate, Address(*address))
-        self.pairs.add(pair, role=self.role)
+        self.pairs.add(CandidatePair(base, candidate, Address(*address)), role=self.role)
         return self.pairs.find(number, address)
-
-    def _send_again(self, pair: CandidatePair, now: float) -> None:
-        """Send the check on its way again: the peer's has opened the way for it."""
-        check = self._checks.get(pair.transaction or b"")
-        if check is not None and now - check.last_sent > JUST_SENT:
-            check.clock = self._new_clock(pair, now)
 
     def _accept(self, pair: CandidatePair, number: int | None, now: float) -> None:
         if self.nomination.accepts(pair, number):
@@ -333,9 +274,8 @@ class IceRound:
         if self._consent is not None and self._consent.waits_for(response.transaction_id):
             self._renew_consent(self._consent, response, base, address, now)
             return
-        check = self._checks.pop(response.transaction_id)
+        check = self._checks.answered(response.transaction_id)
         pair = check.pair
-        pair.transaction = None
         if response.code == ErrorCode.ROLE_CONFLICT:
             self._yield_role(check)
         elif (base, comparable(address)) != pair.key:
@@ -346,7 +286,7 @@ class IceRound:
             pair.rtt = check.clock.rtt(now)
             self._succeed(check, response.mapped, now)
 
-    def _yield_role(self, check: _Check) -> None:
+    def _yield_role(self, check: Check) -> None:
         if check.request.role is self.role:
             self._switch_role(self.role.opposite)
             self._tie_breaker = self._new_tie_breaker()  # RFC 8445, 7.2.5.1
@@ -369,7 +309,7 @@ class IceRound:
             pair.answered_at = now
             self._note_mapped(pair, response.mapped)
 
-    def _succeed(self, check: _Check, mapped: Address, now: float) -> None:
+    def _succeed(self, check: Check, mapped: Address, now: float) -> None:
         pair = check.pair
         pair.responses_received += 1
         pair.answered_at = now
@@ -404,9 +344,7 @@ class IceRound:
         pair.state = PairState.FAILED
         pair.problem = problem
         pair.nominating = False
-        if pair.transaction is not None:
-            self._checks.pop(pair.transaction, None)
-            pair.transaction = None
+        self._checks.cancel(pair)
         self.nomination.drop(pair)
 
     # What time brings
@@ -427,14 +365,13 @@ class IceRound:
         self._judge(now, gathers)
 
     def _watch_checks(self, now: float) -> None:
-        for check in list(self._checks.values()):
-            if check.clock.is_over(now):
-                self._fail(check.pair, "no answer")
-            elif check.clock.is_due(now):
-                self._send(check, now)
+        due, over = self._checks.due(now)
+        for check in over:
+            self._fail(check.pair, "no answer")
+        for check in due:
+            self._send(check)
 
-    def _send(self, check: _Check, now: float) -> None:
-        check.last_sent = now
+    def _send(self, check: Check) -> None:
         check.pair.requests_sent += 1
         self._outbox.append((check.pair.base.number, check.datagram, check.pair.destination))
 
@@ -491,16 +428,11 @@ class IceRound:
 
     def _check(self, pair: CandidatePair, now: float, number: int | None = None) -> None:
         assert self.remote is not None  # noqa: S101 - checks begin when it is known
-        if pair.transaction is not None:
-            self._checks.pop(pair.transaction, None)
         if not pair.is_valid:
             pair.state = PairState.IN_PROGRESS
         request = self._new_request(pair.base, use_candidate=pair.nominating, nomination=number)
-        check = _Check(pair, request, request.write(self.remote), self._new_clock(pair, now))
-        pair.transaction = request.transaction_id
-        self._checks[request.transaction_id] = check
-        check.clock.is_due(now)
-        self._send(check, now)
+        load = self.pairs.being_checked
+        self._send(self._checks.add(pair, request, request.write(self.remote), load=load, now=now))
 
     def _new_request(self, base: Base, *, use_candidate: bool, nomination: int | None = None) -> CheckRequest:
         return CheckRequest(
@@ -513,12 +445,6 @@ class IceRound:
             nomination=nomination,
         )
 
-    def _new_clock(self, pair: CandidatePair, now: float) -> Transaction:
-        pace = self._settings.retransmission(self.pairs.being_checked)
-        if pair.base.candidate.tcp_type is not None:
-            pace = Retransmission(rto=pace.duration, rc=1, rm=1)  # a connection loses nothing
-        return Transaction(pace, now=now)
-
     def _judge(self, now: float, gathers: bool) -> None:
         """Give up where nothing works and nothing can come that does."""
         assert self.began is not None  # noqa: S101 - it is looked at while it runs
@@ -530,13 +456,13 @@ class IceRound:
             self.problem = "no pair works" if len(self.pairs) else "no candidate of the peer's may be checked"
 
     def _may_give_up(self, gathers: bool) -> bool:
-        return self.remote_complete and not gathers and not self.waits_for_names and self.pairs.all_failed
+        return self.pairs.all_failed and not gathers and not self.remotes.may_grow
 
     def next_timer(self, *, gathers: bool) -> float | None:
         """Return when :meth:`advance` is to be called; None where nothing is waited for."""
         if self.began is None or self.problem:
             return None
-        times = [check.clock.next_timer for check in self._checks.values()]
+        times = self._checks.times
         if self._next_ordinary(self._next_check) is not None:
             times.append(self._next_check)
         if self._consent is not None:
