@@ -218,6 +218,13 @@ class NatTraversalConfig:
     turn_allocation_timeout: float = 5.0
     """Seconds that a TURN server has to make an allocation."""
 
+    ice_gathering_timeout: float = 2.0
+    """Seconds after which an ICE agent makes do with the candidates that it has; those that are found later are told
+    when they are."""
+
+    ice_connectivity_timeout: float = 30.0
+    """Seconds that an ICE agent tries to find a way to its peer."""
+
     prefer_ipv6: bool = False
     """Whether what is found out about IPv6 is told, rather than about IPv4, where there are both."""
 
@@ -241,6 +248,7 @@ class NatTraversalConfig:
             stun_address(server)
         require(isinstance(self.prefer_ipv6, bool), "prefer_ipv6", "must be True or False")
         require_positive(self, "stun_first_answer", "stun_timeout", "turn_allocation_timeout")
+        require_positive(self, "ice_gathering_timeout", "ice_connectivity_timeout")
         named = isinstance(self.turn_servers, tuple)
         named = named and all(isinstance(server, TurnServer | str) for server in self.turn_servers)
         require(
