@@ -166,9 +166,7 @@ class ReflexiveGatherer:
             self.keeper.outlived(silence)
         else:
             self.keeper.lost(silence)
-            self._events.append(
-                Mapped(base=event.socket, address=event.mapped, server=event.server, before=before)
-            )
+            self._events.append(Mapped(base=event.socket, address=event.mapped, server=event.server, before=before))
 
     def _try_later(self, server: Address, now: float) -> None:
         """Go on with a server that does not answer a keep-alive: the network may be away for a while."""
