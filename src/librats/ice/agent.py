@@ -61,7 +61,8 @@ class IceMachine:
         self._local = LocalCandidates()
         self._outbox: list[Sending] = []
         self._events: deque[IceEvent] = deque()
-        self._is_gathering = True
+        self.is_gathering = True
+        """Whether this side may yet have more candidates."""
         self._is_started = self._is_closed = False
         self._names: dict[str, list[IceCandidate]] = {}
         self._round = self._new_round(role)
@@ -129,7 +130,7 @@ class IceMachine:
             ufrag=ufrag,
             password=password,
             candidates=tuple(self._local.candidates),
-            complete=not self._is_gathering,
+            complete=not self.is_gathering,
             options=OPTIONS,
         )
 
@@ -226,12 +227,12 @@ class IceMachine:
 
     def end_gathering(self, *, now: float) -> None:
         """Take that this side will have no more candidates."""
-        self._is_gathering = False
+        self.is_gathering = False
         self._go_on(now)
 
     def resume_gathering(self) -> None:
         """Take that this side may have more candidates again."""
-        self._is_gathering = True
+        self.is_gathering = True
 
     # The peer's
 
@@ -369,7 +370,7 @@ class IceMachine:
     def _go_on(self, now: float) -> None:
         if self._is_closed:
             return
-        self._round.advance(now=now, gathers=self._is_gathering)
+        self._round.advance(now=now, gathers=self.is_gathering)
         self._outbox += self._round.take_datagrams()
         previous = self._previous
         if previous is not None:
@@ -403,7 +404,7 @@ class IceMachine:
         """Return when :meth:`handle_timer` is to be called; None where nothing is waited for."""
         if self._is_closed:
             return None
-        times = [self._round.next_timer(gathers=self._is_gathering)]
+        times = [self._round.next_timer(gathers=self.is_gathering)]
         if self._previous is not None:
             times += [self._previous.next_timer(gathers=False), self._previous_until]
         return min((time for time in times if time is not None), default=None)

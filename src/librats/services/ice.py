@@ -30,6 +30,7 @@ from librats.ice.settings import IceSettings
 from librats.ice.statistics import IceStatistics
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
+from librats.services.ice_driver import IceDriver
 from librats.services.ice_gathering import IceSupply
 from librats.services.ice_names import local_addresses
 from librats.services.ice_ports import SharedSocket
@@ -45,8 +46,6 @@ logger = logging.getLogger("librats.ice")
 
 MAX_WAITING = 1024
 """Datagrams that wait for :meth:`IceAgent.recv`; those that come beyond that are dropped."""
-
-LAST_STUN_BYTE = 3
 
 
 class IceAgent:
@@ -110,12 +109,11 @@ class IceAgent:
         self._on_state, self._on_restart = on_state, on_restart
         self._inbox: deque[bytes] = deque()
         self._changed = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
         self._tasks = TaskSet()
-        self._told_end = False
         self._began = 0.0
         self._machine: IceMachine | None = None
         self._supply: IceSupply | None = None
+        self._driver: IceDriver | None = None
         self._loop: asyncio.AbstractEventLoop
         self._network: Network
         self.dropped = 0
@@ -203,11 +201,13 @@ class IceAgent:
             machine,
             self._config,
             self._network,
-            take=self._take,
-            changed=self._pump,
             local_hosts=self._local_hosts,
             shared=self._shared,
         )
+        self._driver = driver = IceDriver(
+            machine, self._supply, deliver=self._deliver, happened=self._happened, gathered=self._gathered
+        )
+        self._supply.drive(driver.take, driver.pump)
         try:
             await self._supply.open_ports()
             self._supply.ask_servers()
@@ -235,7 +235,7 @@ class IceAgent:
     def set_remote_description(self, description: Mapping[str, Any]) -> None:
         """Take what the peer has sent, its candidates so far included.
 
-        Other credentials than before mean that the peer has restarted: this side does so, too, and tells ``on_restart``.
+        Other credentials than before mean that the peer has restarted: this side does so, and tells ``on_restart``.
 
         Args:
             description: The peer's :attr:`local_description`.
@@ -339,7 +339,7 @@ class IceAgent:
         if supply is None or machine.state is IceState.CLOSED:
             raise ClosedError("the ICE agent is closed")
         machine.restart(now=self._loop.time())
-        self._told_end = False
+        self._begin_again()
         await supply.open_ports()
         supply.reflexive.keeps = True
         await supply.ask_servers_again()
@@ -350,12 +350,10 @@ class IceAgent:
         """End it, and let every socket and relayed address go. Idempotent."""
         machine, supply = self._machine, self._supply
         self._supply = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if machine is not None:
+        if machine is not None and self._driver is not None:
+            self._driver.close()
             machine.close()
-            self._tell_events(machine)
+            self._driver.tell_events()
         self._changed.set()
         await self._tasks.close()
         if supply is not None:
@@ -429,22 +427,7 @@ class IceAgent:
             prefer_ipv6=config.prefer_ipv6,
         )
 
-    # Driving the machine
-
-    def _take(self, number: int, data: bytes, address: Address) -> bool:
-        machine, supply = self._machine, self._supply
-        if machine is None or supply is None:
-            return False
-        if data and data[0] <= LAST_STUN_BYTE:
-            now = self._loop.time()
-            taken = machine.receive_datagram(data, address, now=now, base=number)
-            if taken or supply.reflexive.receive_datagram(data, address, now=now, base=number):
-                self._pump()
-                return True
-        if not machine.accepts(number, address):
-            return False
-        self._deliver(data)
-        return True
+    # What the driver tells
 
     def _deliver(self, data: bytes) -> None:
         if self._receive is not None:
@@ -456,61 +439,17 @@ class IceAgent:
             self.dropped += 1
 
     def _pump(self) -> None:
-        """Send what is to be sent, tell what has happened, and set the clock."""
-        machine, supply = self._machine, self._supply
-        if machine is None or supply is None:
-            return
-        now = self._loop.time()
-        while (mapped := supply.reflexive.next_event()) is not None:
-            server = mapped.server.host
-            if mapped.before is None:
-                machine.add_mapped(mapped.base, mapped.address, server=server, now=now)
-            else:
-                machine.replace_mapped(mapped.base, mapped.before, mapped.address, server=server, now=now)
-        supply.look()
-        for number, data, address in machine.datagrams_to_send():
-            port = supply.port(number)
-            if port is not None:
-                port.send(data, address)
-                supply.reflexive.sent_from(number, now=now)
-        for number, data, address in supply.reflexive.datagrams_to_send():
-            port = supply.port(number)
-            if port is not None:
-                port.send(data, address)
-        self._tell_events(machine)
-        if supply.is_over and not self._told_end:
-            self._told_end = True
-            self._call(self._on_candidate, None)
-        self._arm(machine, supply)
+        if self._driver is not None:
+            self._driver.pump()
 
-    def _arm(self, machine: IceMachine, supply: IceSupply) -> None:
-        if self._supply is not supply:
-            return  # closed by a callback
-        times = [at for at in (machine.next_timer(), supply.reflexive.next_timer()) if at is not None]
-        at = min(times, default=None)
-        if self._timer is not None:
-            if at is not None and self._timer.when() == at:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if at is not None:
-            self._timer = self._loop.call_at(at, self._time_has_come, at)
+    def _begin_again(self) -> None:
+        if self._driver is not None:
+            self._driver.begin_again()
 
-    def _time_has_come(self, at: float) -> None:
-        self._timer = None
-        machine, supply = self._machine, self._supply
-        if machine is None or supply is None:
-            return
-        now = max(self._loop.time(), at)  # the loop may call a little early
-        machine.handle_timer(now=now)
-        supply.reflexive.handle_timer(now=now)
-        self._pump()
+    def _gathered(self) -> None:
+        self._call(self._on_candidate, None)
 
-    def _tell_events(self, machine: IceMachine) -> None:
-        while (event := machine.next_event()) is not None:
-            self._tell(machine, event)
-
-    def _tell(self, machine: IceMachine, event: IceEvent) -> None:
+    def _happened(self, event: IceEvent) -> None:
         match event:
             case LocalFound():
                 self._call(self._on_candidate, event.candidate)
@@ -526,8 +465,8 @@ class IceAgent:
             case ResolveWanted():
                 self._tasks.create(self._resolve(event.name), name=f"librats resolves {event.name}")
             case Restarted():
-                self._told_end = False
-                self._call(self._on_restart, machine.description.to_json())
+                self._begin_again()
+                self._call(self._on_restart, self.local_description)
 
     async def _resolve(self, name: str) -> None:
         hosts = await local_addresses(self._network, name)

@@ -53,8 +53,6 @@ class IceSupply:
         machine: The agent.
         settings: Servers and times.
         network: Where.
-        take: Called with what comes to a port.
-        changed: Called when the machine was told something.
         local_hosts: Interface addresses to use; None for all that :func:`hosts_to_use` chooses.
         shared: A socket to use instead of sockets of its own.
     """
@@ -65,16 +63,14 @@ class IceSupply:
         settings: NatTraversalConfig,
         network: Network,
         *,
-        take: Take,
-        changed: Callable[[], object],
         local_hosts: Sequence[str] | None,
         shared: SharedSocket | None,
     ) -> None:
         self._machine = machine
         self._settings = settings
         self._network = network
-        self._take = take
-        self._changed = changed
+        self._take: Take
+        self._changed: Callable[[], object]
         self._local_hosts = local_hosts
         self._shared = shared
         self._loop = asyncio.get_running_loop()
@@ -87,6 +83,15 @@ class IceSupply:
         """Who asks STUN servers."""
         self.problems: list[str] = []
         """What went wrong, in words."""
+
+    def drive(self, take: Take, changed: Callable[[], object]) -> None:
+        """Name who drives it.
+
+        Args:
+            take: Called with what comes to a port.
+            changed: Called when the machine was told something.
+        """
+        self._take, self._changed = take, changed
 
     # Ports
 
@@ -242,7 +247,7 @@ class IceSupply:
         self._look()
 
     def _look(self) -> None:
-        if self.is_over:
+        if self.is_over and self._machine.is_gathering:
             self._machine.end_gathering(now=self._loop.time())
         self._something.set()
 
