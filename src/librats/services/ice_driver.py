@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from librats.ice.agent import IceMachine
 from librats.ice.events import IceEvent
+from librats.ice.messages import read_message
 from librats.services.ice_gathering import IceSupply
 from librats.types import Address
 
@@ -54,6 +55,8 @@ class IceDriver:
             if taken or self._supply.reflexive.receive_datagram(data, address, now=now, base=number):
                 self.pump()
                 return True
+            if read_message(data) is not None:
+                return False  # a late answer, or for another agent on the same socket: never the application's
         if not self._machine.accepts(number, address):
             return False
         self._deliver(data)

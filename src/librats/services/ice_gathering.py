@@ -10,6 +10,7 @@ from librats.config import NatTraversalConfig
 from librats.errors import ConfigError, RatsError
 from librats.ice.addresses import Reach, reach_of
 from librats.ice.agent import IceMachine
+from librats.ice.candidates import CandidateType
 from librats.ice.gathering import ReflexiveGatherer
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
@@ -18,13 +19,16 @@ from librats.services.ice_ports import IcePort, OwnPort, RelayPort, SharedSocket
 from librats.services.stun import one_of_each_family
 from librats.services.turn import TurnAllocation
 from librats.services.turn_keeping import TurnEvent
-from librats.stun.behaviour import pace_within
+from librats.stun.transaction import Retransmission
 from librats.turn.allocation_events import TurnAllocated
 from librats.types import Address, PathPolicy
 
 __all__ = ["IceSupply", "hosts_to_use"]
 
 logger = logging.getLogger("librats.ice")
+
+RTO, LONGEST_RTO = 0.1, 0.4
+"""Seconds between two requests to a STUN server that does not answer: doubled from the first up to the second."""
 
 MAX_HOSTS = 16
 """Interface addresses that are used: machines with many containers have hundreds."""
@@ -44,6 +48,13 @@ def hosts_to_use(hosts: Sequence[str], *, prefer_ipv6: bool = False) -> list[str
         if found:
             return sorted(found, key=lambda host: (":" in host) != prefer_ipv6)[:MAX_HOSTS]
     return []
+
+
+def _pace(seconds: float) -> Retransmission:
+    """Return how often to ask a server that is given up after that many seconds."""
+    tries = max(1, int((seconds - RTO) / LONGEST_RTO))
+    last = Retransmission(rto=RTO, rc=tries, rm=1, longest=LONGEST_RTO).sending_times[-1]
+    return Retransmission(rto=RTO, rc=tries, rm=max(1.0, (seconds - last) / RTO), longest=LONGEST_RTO)
 
 
 class IceSupply:
@@ -78,8 +89,9 @@ class IceSupply:
         self._open: dict[int, IcePort] = {}
         self._hosts: dict[str, int] = {}
         self._resolving = self._allocating = 0
+        self._has_asked = False
         self._something = asyncio.Event()
-        self.reflexive = ReflexiveGatherer(network.entropy, pace=pace_within(settings.stun_timeout))
+        self.reflexive = ReflexiveGatherer(network.entropy, pace=_pace(settings.stun_timeout))
         """Who asks STUN servers."""
         self.problems: list[str] = []
         """What went wrong, in words."""
@@ -154,6 +166,7 @@ class IceSupply:
     def ask_servers(self) -> None:
         """Begin to ask every server."""
         self._machine.resume_gathering()
+        self._has_asked = True
         direct = self._settings.path_policy is not PathPolicy.RELAY_ONLY
         for server in self._settings.stun_addresses if direct else ():
             self._resolving += 1
@@ -226,8 +239,13 @@ class IceSupply:
     def _add_relay(self, port: RelayPort) -> None:
         allocation = port.allocation
         server = allocation.server_address or allocation.server.address
+        # Where only the relay's address is to be seen, ours is not told for diagnosis either.
+        hidden = self._settings.path_policy is PathPolicy.RELAY_ONLY
         number = self._machine.add_relayed(
-            port.addresses[0], server=server.host, mapped=allocation.mapped_address, now=self._loop.time()
+            port.addresses[0],
+            server=server.host,
+            mapped=None if hidden else allocation.mapped_address,
+            now=self._loop.time(),
         )
         self._open[number] = port
         port.open(number, self._take)
@@ -254,14 +272,19 @@ class IceSupply:
     @property
     def is_over(self) -> bool:
         """True when every server has answered, or was given up."""
-        return not self._resolving and not self._allocating and self.reflexive.is_over
+        return self._has_asked and not self._resolving and not self._allocating and self.reflexive.is_over
 
     async def wait(self) -> None:
         """Wait until there is a candidate of every kind, or until those that are missing have had their time."""
         began = self._loop.time()
         settings = self._settings
         await self._until(lambda: not self._resolving and self.reflexive.is_enough, began + settings.stun_first_answer)
-        await self._until(lambda: not self._allocating, began + settings.ice_gathering_timeout)
+        await self._until(self._has_something, began + settings.ice_gathering_timeout)
+
+    def _has_something(self) -> bool:
+        return not self._allocating and (
+            self.is_over or any(c.type is not CandidateType.HOST for c in self._machine.local_candidates)
+        )
 
     async def _until(self, condition: Callable[[], bool], at: float) -> None:
         while not condition():
