@@ -412,3 +412,31 @@ def test_a_name_of_the_link_is_resolved(simulate: Simulate) -> None:
         await asyncio.gather(a.close(), b.close())
 
     simulate(scenario)
+
+
+@pytest.mark.parametrize("verb", ["start", "gather_candidates", "connect", "restart"])
+def test_whatever_is_cut_short_leaves_nothing_behind(simulate: Simulate, verb: str) -> None:
+    async def scenario(steps: int, net: SimNetwork) -> bool:
+        relay = await serve(net)
+        one, other = net.host("one", behind=net.router("home", "symmetric")), net.host("other")
+        peer = await start(other, "controlled", settings(relay="udp"))
+        await peer.gather_candidates()
+        with one:
+            agent = IceAgent("controlling", settings(relay="tcp"))
+            if verb != "start":
+                await agent.start()
+                agent.set_remote_description(told(peer))
+                peer.set_remote_description(told(agent))
+                peer.start_connectivity_checks()
+            task = asyncio.get_running_loop().create_task(getattr(agent, verb)())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        was_over = task.done()
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.gather(agent.close(), peer.close())
+        await relay.close()
+        return was_over
+
+    for steps in range(0, 60, 3):
+        simulate(partial(scenario, steps), steps)
