@@ -7,7 +7,7 @@ import math
 __all__ = ["MappingKeeper"]
 
 FIRST = 15.0
-"""Seconds between keep-alives in the beginning (RFC 8445, 11)."""
+"""Seconds from one keep-alive to the next in the beginning (RFC 8445, 11)."""
 
 LEAST, MOST = 5.0, 120.0
 GROWTH = 1.25
@@ -16,7 +16,7 @@ MARGIN = 0.6
 
 
 class MappingKeeper:
-    """Finds the time between two keep-alives: longer while mappings outlive it, shorter once one has not.
+    """Finds the time from one keep-alive to the next: longer while mappings outlive it, shorter once one has not.
 
     Example:
         >>> keeper = MappingKeeper()
