@@ -225,6 +225,9 @@ class NatTraversalConfig:
     ice_connectivity_timeout: float = 30.0
     """Seconds that an ICE agent tries to find a way to its peer."""
 
+    ice_tcp: bool = False
+    """Whether ICE agents try connections over TCP, too (RFC 6544), for networks that let no UDP through."""
+
     prefer_ipv6: bool = False
     """Whether what is found out about IPv6 is told, rather than about IPv4, where there are both."""
 
@@ -246,7 +249,8 @@ class NatTraversalConfig:
         require(texts, "stun_servers", f"must be a tuple of texts, not {servers!r}")
         for server in servers:
             stun_address(server)
-        require(isinstance(self.prefer_ipv6, bool), "prefer_ipv6", "must be True or False")
+        for switch in ("prefer_ipv6", "ice_tcp"):
+            require(isinstance(getattr(self, switch), bool), switch, "must be True or False")
         require_positive(self, "stun_first_answer", "stun_timeout", "turn_allocation_timeout")
         require_positive(self, "ice_gathering_timeout", "ice_connectivity_timeout")
         named = isinstance(self.turn_servers, tuple)

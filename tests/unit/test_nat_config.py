@@ -33,6 +33,7 @@ def test_servers_are_read(text: str, address: Address) -> None:
         ("stun_servers", {"stun_servers": ("a:b:c",)}),
         ("stun_servers", {"stun_servers": (7,)}),
         ("prefer_ipv6", {"prefer_ipv6": 1}),
+        ("ice_tcp", {"ice_tcp": "yes"}),
         ("stun_timeout", {"stun_timeout": 0}),
         ("stun_first_answer", {"stun_first_answer": 6.0}),
         ("ice_gathering_timeout", {"ice_gathering_timeout": 0}),

@@ -225,6 +225,20 @@ class IceMachine:
         self._local.remove(number)
         self._go_on(now)
 
+    def way_failed(self, number: int, address: Address, problem: str, *, now: float) -> None:
+        """Take that a connection of a TCP base did not come about, or has ended.
+
+        Args:
+            number: The base's.
+            address: The peer's end of the connection.
+            problem: Why, in words.
+            now: Monotonic seconds.
+        """
+        for each in (self._round, self._previous):
+            if each is not None:
+                each.way_failed(number, address, problem)
+        self._go_on(now)
+
     def end_gathering(self, *, now: float) -> None:
         """Take that this side will have no more candidates."""
         self.is_gathering = False

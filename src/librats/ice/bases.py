@@ -14,7 +14,7 @@ from librats.ice.candidates import (
     TcpType,
     candidate_priority,
     comparable,
-    tcp_local_preference,
+    tcp_priority,
 )
 from librats.ice.descriptions import MAX_CANDIDATES
 from librats.types import Address
@@ -55,7 +55,7 @@ class Base:
         """Return the priority of a candidate of this base."""
         tcp_type = self.candidate.tcp_type
         if tcp_type is not None:
-            preference = tcp_local_preference(kind, tcp_type, preference >> 3)
+            return tcp_priority(kind, tcp_type, preference >> 3)
         return candidate_priority(kind, preference)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "comparable",
     "pair_priority",
     "tcp_local_preference",
+    "tcp_priority",
 ]
 
 MAX_PRIORITY = 2**31 - 1
@@ -103,6 +104,18 @@ def tcp_local_preference(kind: CandidateType, tcp_type: TcpType, other: int) -> 
     mapped = kind in (CandidateType.SERVER_REFLEXIVE, CandidateType.PEER_REFLEXIVE)
     direction = TCP_DIRECTION["mapped" if mapped else "direct"][tcp_type]
     return (direction << TCP_OTHER_BITS) + min(other, (1 << TCP_OTHER_BITS) - 1)
+
+
+def tcp_priority(kind: CandidateType, tcp_type: TcpType, other: int) -> int:
+    """Return the priority of a TCP candidate: below those of UDP that no relay is needed for (RFC 6544, 4.2).
+
+    Args:
+        kind: Its type.
+        tcp_type: Who opens the connection.
+        other: 0 to 8191, another one for each interface.
+    """
+    preference = TYPE_PREFERENCES[kind] // 2
+    return (preference << 24) + (tcp_local_preference(kind, tcp_type, other) << 8) + MAX_COMPONENT - 1
 
 
 def pair_priority(controlling: int, controlled: int) -> int:

@@ -189,6 +189,13 @@ class IceRound:
                 self.pairs.remove(pair)
         self._sources = {source for source in self._sources if source[0] != number}
 
+    def way_failed(self, number: int, address: Address, problem: str) -> None:
+        """Give up a pair whose connection did not come about, or has ended."""
+        pair = self.pairs.find(number, address)
+        if pair is not None and pair.state is not PairState.FAILED:
+            self._fail(pair, problem)
+        self._sources.discard((number, comparable(address)))
+
     # What comes
 
     def receive_request(

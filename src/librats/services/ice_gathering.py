@@ -10,12 +10,13 @@ from librats.config import NatTraversalConfig
 from librats.errors import ConfigError, RatsError
 from librats.ice.addresses import Reach, reach_of
 from librats.ice.agent import IceMachine
-from librats.ice.candidates import CandidateType
+from librats.ice.candidates import CandidateType, TcpType
 from librats.ice.gathering import ReflexiveGatherer
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnServer
 from librats.services.ice_ports import IcePort, OwnPort, RelayPort, SharedSocket, Take
+from librats.services.ice_tcp import ActivePort, PassivePort
 from librats.services.stun import one_of_each_family
 from librats.services.turn import TurnAllocation
 from librats.services.turn_keeping import TurnEvent
@@ -87,7 +88,8 @@ class IceSupply:
         self._loop = asyncio.get_running_loop()
         self._tasks = TaskSet()
         self._open: dict[int, IcePort] = {}
-        self._hosts: dict[str, int] = {}
+        self._hosts: dict[str, list[int]] = {}
+        self._shared_ports: list[int] = []
         self._resolving = self._allocating = 0
         self._has_asked = False
         self._something = asyncio.Event()
@@ -118,36 +120,49 @@ class IceSupply:
         hosts = self._local_hosts
         if hosts is None:
             hosts = hosts_to_use(await self._network.interface_addresses(), prefer_ipv6=self._settings.prefer_ipv6)
-        if self._shared is not None:
-            self._add_shared(self._shared, hosts)
-            return
         for host in [host for host in self._hosts if host not in hosts]:
-            await self._drop(self._hosts.pop(host))
+            for number in self._hosts.pop(host):
+                await self._drop(number)
+        if self._shared is not None and not self._shared_ports:
+            self._shared_ports = [self._add_datagrams(port) for port in self._shared.ports(hosts)]
         for host in hosts:
             if host not in self._hosts:
-                await self._bind(host)
+                self._hosts[host] = [] if self._shared is not None else await self._bind(host)
+                if self._settings.ice_tcp:
+                    self._hosts[host] += await self._open_tcp(host)
 
-    def _add_shared(self, shared: SharedSocket, hosts: Sequence[str]) -> None:
-        for port in shared.ports(hosts):
-            if str(port.is_ipv6) not in self._hosts:
-                self._hosts[str(port.is_ipv6)] = self._add(port)
-
-    async def _bind(self, host: str) -> None:
+    async def _bind(self, host: str) -> list[int]:
         try:
-            port = await OwnPort.bind(self._network, host)
+            return [self._add_datagrams(await OwnPort.bind(self._network, host))]
         except ConfigError as error:
             self._note(f"{host} cannot be used: {error}")
-            return
-        self._hosts[host] = self._add(port)
+            return []
 
-    def _add(self, port: IcePort) -> int:
-        now = self._loop.time()
-        number = self._machine.add_hosts(port.addresses, now=now)
-        self._open[number] = port
-        port.open(number, self._take)
-        self.reflexive.add_base(number, 6 if ":" in port.addresses[0].host else 4, now=now)
+    async def _open_tcp(self, host: str) -> list[int]:
+        ports: list[ActivePort | PassivePort] = [ActivePort(self._network, host, self._way_failed)]
+        try:
+            ports.append(await PassivePort.listen(self._network, host, self._way_failed))
+        except ConfigError as error:
+            self._note(f"nothing is listened on at {host}: {error}")
+            return []
+        return [self._add(port, "tcp", port.tcp_type) for port in ports]
+
+    def _add_datagrams(self, port: IcePort) -> int:
+        number = self._add(port, "udp", None)
+        self.reflexive.add_base(number, 6 if ":" in port.addresses[0].host else 4, now=self._loop.time())
         self._changed()
         return number
+
+    def _add(self, port: IcePort, transport: str, tcp_type: TcpType | None) -> int:
+        number = self._machine.add_hosts(port.addresses, now=self._loop.time(), transport=transport, tcp_type=tcp_type)
+        self._open[number] = port
+        port.open(number, self._take)
+        self._changed()
+        return number
+
+    def _way_failed(self, number: int, address: Address, problem: str) -> None:
+        self._machine.way_failed(number, address, problem, now=self._loop.time())
+        self._changed()
 
     async def _drop(self, number: int) -> None:
         port = self._open.pop(number, None)

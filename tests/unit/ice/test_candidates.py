@@ -15,6 +15,7 @@ from librats.ice.candidates import (
     candidate_priority,
     pair_priority,
     tcp_local_preference,
+    tcp_priority,
 )
 from librats.types import Address
 
@@ -133,6 +134,14 @@ def test_local_preferences_of_tcp_are_those_of_its_standard() -> None:
     mapped = [tcp_local_preference(CandidateType.SERVER_REFLEXIVE, kind, 0) for kind in TcpType]
     assert direct == [6 * 8192 + 8191, 4 * 8192 + 8191, 2 * 8192 + 8191]
     assert mapped == [4 * 8192, 2 * 8192, 6 * 8192]
+
+
+def test_tcp_comes_after_udp_unless_that_takes_a_relay() -> None:
+    direct = [kind for kind in CandidateType if kind is not CandidateType.RELAYED]
+    best = max(tcp_priority(kind, each, 8191) for kind in direct for each in TcpType)
+    worst = min(tcp_priority(kind, each, 0) for kind in direct for each in TcpType)
+    assert best < min(candidate_priority(kind, 0) for kind in direct)
+    assert worst > candidate_priority(CandidateType.RELAYED, 65535)
 
 
 def test_a_zone_is_not_told() -> None:
