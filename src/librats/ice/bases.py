@@ -123,6 +123,18 @@ class LocalCandidates:
         wanted = comparable(address)
         return next((each for each in (base.candidate, *base.others) if comparable(each.address) == wanted), None)
 
+    def is_own(self, candidate: IceCandidate) -> bool:
+        """Tell whether a candidate of the peer's has the address of a socket of ours, in another network than this."""
+        wanted = comparable(candidate.address)
+        return any(
+            each.type is CandidateType.HOST
+            and each.transport == candidate.transport
+            and comparable(each.address) == wanted
+            for base in self.bases.values()
+            for each in (base.candidate, *base.others)
+            if each.tcp_type is not TcpType.ACTIVE
+        )
+
     def replace_mapped(self, number: int, old: Address, new: Address, *, server: str) -> IceCandidate | None:
         """Put another reflexive address in the place of one that has gone."""
         base = self.bases.get(number)

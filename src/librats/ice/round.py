@@ -158,6 +158,8 @@ class IceRound:
         if self.remote is None:
             return
         for candidate, unlikely in self.remotes.to_check():
+            if self._candidates.is_own(candidate):
+                continue  # what is sent there comes back to us
             for base in self._candidates.bases.values():
                 if not may_pair(base, candidate):
                     continue

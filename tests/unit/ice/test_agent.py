@@ -173,6 +173,14 @@ def test_nothing_is_sent_to_where_no_peer_is(host: str) -> None:
     assert one.sent == []
 
 
+def test_an_address_of_our_own_is_not_checked() -> None:
+    net = IceNet()
+    one, other = two(net)
+    ours = parse_candidate(f"9 1 udp 2130706431 {ONE.replace(':', ' ')} typ host")
+    net.tell(one, replace(other.machine.description, candidates=(*other.machine.local_candidates, ours)))
+    assert [str(pair.remote.address) for pair in one.machine.statistics().pairs] == [OTHER]
+
+
 # Data and strangers
 
 
