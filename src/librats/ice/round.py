@@ -30,6 +30,11 @@ __all__ = ["IceRound", "Sending"]
 
 TRANSACTION_ID_SIZE = 12
 TIE_BREAKER_SIZE = 8
+MAX_SOURCES = 256
+"""Addresses that a peer may send data from."""
+
+MAX_CONFLICTS = 16
+"""Times that a peer may refuse our role, which one change of it settles."""
 Sending = tuple[int, bytes, Address]
 """Number of a base, datagram, address."""
 
@@ -91,6 +96,7 @@ class IceRound:
         self._sources: set[tuple[int, Address]] = set()
         self._consent: Consent | None = None
         self._consent_pair: CandidatePair | None = None
+        self._conflicts = 0
         self._next_check = 0.0
         self._outbox: list[Sending] = []
 
@@ -224,7 +230,8 @@ class IceRound:
             )
             return
         self._outbox.append((base, write_response(request.transaction_id, address, self.local), address))
-        self._sources.add((base, comparable(address)))
+        if len(self._sources) < MAX_SOURCES:
+            self._sources.add((base, comparable(address)))
         if self.remote is not None:
             self._heed(request, base, address, now)
         elif len(self._early) < self._settings.max_early:
@@ -299,6 +306,10 @@ class IceRound:
         if check.request.role is self.role:
             self._switch_role(self.role.opposite)
             self._tie_breaker = self._new_tie_breaker()  # RFC 8445, 7.2.5.1
+        self._conflicts += 1
+        if self._conflicts > MAX_CONFLICTS:
+            self._fail(check.pair, "the peer refuses either role")
+            return
         check.pair.nominating = False
         if check.pair.is_valid:
             self.nomination.drop(check.pair)

@@ -14,7 +14,7 @@ from librats.ice.candidate_text import parse_candidate
 from librats.ice.candidates import CandidateType
 from librats.ice.descriptions import MAX_CANDIDATES
 from librats.ice.events import IceState, ResolveWanted
-from librats.ice.messages import CheckRequest, Credentials
+from librats.ice.messages import CheckRequest, Credentials, write_error
 from librats.ice.pairs import PairState
 from librats.stun.constants import Attribute, MessageClass
 from librats.types import Address
@@ -256,6 +256,37 @@ def test_floods_of_checks_from_everywhere_are_learnt_of_up_to_a_limit() -> None:
     assert len(found.pairs) <= 20
     net.run(2, until=lambda: both_completed(net))
     assert_same_pair(one, other)
+
+
+def test_a_peer_that_refuses_every_role_is_not_asked_for_ever() -> None:
+    net = IceNet()
+    one, other = two(net)
+    net.introduce()
+    net.run(0.005)
+    local = other.machine.description
+    answered = 0
+    for _ in range(100):
+        while answered < len(one.sent):
+            _, base, data, to = one.sent[answered]
+            answered += 1
+            refusal = write_error(parse(data).transaction_id, 487, Credentials(local.ufrag, local.password))
+            one.machine.receive_datagram(refusal, to, now=net.now, base=base)
+        one.sent += [(net.now, *sending) for sending in one.machine.datagrams_to_send()]
+    assert len(one.sent) <= 20
+    assert one.machine.statistics().pairs[0].problem == "the peer refuses either role"
+
+
+def test_a_peer_may_not_send_from_everywhere() -> None:
+    net = IceNet()
+    one, other = joined(net)
+    local, peer = one.machine.description, other.machine.description
+    for number in range(1000):
+        request = CheckRequest(number.to_bytes(12), peer.ufrag, 1, other.machine.role, 1)
+        source = Address("203.0.113.1", 1000 + number)
+        one.machine.receive_datagram(
+            request.write(Credentials(local.ufrag, local.password)), source, now=net.now, base=0
+        )
+    assert sum(one.machine.accepts(0, Address("203.0.113.1", 1000 + number)) for number in range(1000)) < 256
 
 
 def test_candidates_of_a_peer_are_taken_up_to_a_limit() -> None:
