@@ -74,21 +74,70 @@ def test_a_conflict_of_roles_is_settled(role: str) -> None:
         assert_same_pair(one, other)
 
 
-def test_a_role_is_given_up_by_the_lesser_tie_breaker() -> None:
+def tie_breaker_of(data: bytes) -> int:
+    message = parse(data)
+    found = message.get(Attribute.ICE_CONTROLLING) or message.get(Attribute.ICE_CONTROLLED)
+    assert isinstance(found, int)
+    return found
+
+
+@pytest.mark.parametrize("role", ["controlling", "controlled"])
+def test_the_greater_tie_breaker_controls(role: str) -> None:
     winners = set()
     for seed in range(20):
         net = IceNet(seed)
-        one, other = two(net, ("controlling", "controlling"))
+        one, other = two(net, (role, role))
         net.introduce()
         net.run(0.001)
-        tie_breakers = [
-            parse(next(data for _, _, data, _ in side.sent)).get(Attribute.ICE_CONTROLLING) for side in (one, other)
-        ]
+        tie_breakers = [tie_breaker_of(side.sent[0][2]) for side in (one, other)]
         net.run(5, until=partial(both_completed, net))
         winner = one if tie_breakers[0] > tie_breakers[1] else other
         assert winner.machine.role == "controlling"
         winners.add(winner.name)
     assert len(winners) == 2
+
+
+def test_who_is_told_to_give_way_draws_another_tie_breaker() -> None:
+    net = IceNet(delay=0.1)
+    one, other = two(net)
+    net.introduce()
+    net.run(0.01)
+    [(_, base, data, to)] = one.sent
+    local = other.machine.description
+    refusal = write_error(parse(data).transaction_id, 487, Credentials(local.ufrag, local.password))
+    one.machine.receive_datagram(refusal, to, now=net.now, base=base)
+    assert one.machine.role == "controlled"
+    [(_, again, _)] = one.machine.datagrams_to_send()
+    assert parse(again).get(Attribute.ICE_CONTROLLED) is not None
+    assert tie_breaker_of(again) != tie_breaker_of(data)
+
+
+def test_pairs_like_one_that_works_wait_no_longer() -> None:
+    net = IceNet()
+    one, other = two(net)
+    alike = parse_candidate(f"{other.machine.local_candidates[0].foundation} 1 udp 5 198.51.100.9 5000 typ host")
+    told = (*other.machine.local_candidates, alike)
+    net.tell(one, replace(other.machine.description, candidates=told))
+    net.tell(other, one.machine.description)
+    one.machine.start(now=net.now)
+    states = [pair.state for pair in one.machine.statistics().pairs]
+    assert states == [PairState.IN_PROGRESS, PairState.FROZEN]
+    net.run(0.021)
+    assert one.machine.statistics().pairs[1].state is PairState.WAITING
+
+
+def test_a_check_that_the_peers_has_opened_the_way_for_is_sent_again_at_once() -> None:
+    net = IceNet(delay=0.03)
+    one, other = net.side("controlling", rto=5.0, longest_rto=5.0), net.side("controlled", rto=5.0, longest_rto=5.0)
+    one.host("10.0.0.2:5000", nat="port", public="203.0.113.1")
+    other.host("10.0.1.2:5000", nat="port", public="203.0.113.2")
+    for side, peer in ((one, other), (other, one)):
+        side.machine.end_gathering(now=net.now)
+        net.tell(side, peer.machine.description)
+    one.machine.start(now=net.now)
+    net.run(0.2)  # what it sends is dropped by the other side's NAT
+    other.machine.start(now=net.now)
+    assert net.run(10, until=partial(both_completed, net)) < 0.3
 
 
 def test_the_first_check_goes_at_once_and_others_are_paced() -> None:

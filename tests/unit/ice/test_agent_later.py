@@ -9,7 +9,7 @@ from tests.reference.ice_wire import ONE, OTHER, IceNet, Side, assert_same_pair,
 
 from librats._core.stun import parse
 from librats.ice.events import IceState
-from librats.ice.messages import NOMINATION, Credentials, write_error
+from librats.ice.messages import NOMINATION, CheckRequest, Credentials, write_error
 from librats.ice.pairs import PairState
 from librats.stun.constants import Attribute, MessageClass
 from librats.types import Address
@@ -67,24 +67,40 @@ def test_a_better_pair_is_not_waited_for_for_ever() -> None:
     assert_same_pair(one, other)
 
 
+def nominate(of: Side, by: Side, number: int | None, source: str) -> None:
+    """Give a machine a nomination of its peer's, from one of that one's addresses."""
+    local, peer = of.machine.description, by.machine.description
+    transaction_id = (1000 + (number or 0)).to_bytes(12)
+    request = CheckRequest(transaction_id, peer.ufrag, 5, by.machine.role, 7, use_candidate=True, nomination=number)
+    data = request.write(Credentials(local.ufrag, local.password))
+    assert of.machine.receive_datagram(data, Address.parse(source), now=of.net.now, base=0)
+
+
 def test_a_nomination_that_overtakes_the_controlled_sides_own_check_waits_for_it() -> None:
-    net = IceNet(delay=0.02)
+    net = IceNet(delay=0.1)
     one, other = two(net)
-    # What the controlled side sends by itself gets lost until it has heard the nomination.
-    heard = [False]
-    there, here = Address.parse(OTHER), Address.parse(ONE)
-
-    def lost(source: Address, to: Address) -> bool:
-        if source == there and not heard[0]:
-            heard[0] = any(parse(data).get(Attribute.USE_CANDIDATE) for _, _, data, _ in one.sent)
-            return not heard[0] and parse(other.sent[-1][2]).message_class == MessageClass.REQUEST
-        return False
-
-    net.blocked = lost
     net.introduce()
-    net.run(5, until=lambda: both_completed(net))
-    assert one.ends == (here, there)
-    assert_same_pair(one, other)
+    net.run(0.05)
+    nominate(other, one, None, ONE)
+    assert other.machine.state is IceState.CHECKING
+    net.run(0.2, until=lambda: other.machine.path is not None)
+    assert other.states[-1] == "completed"
+
+
+def test_of_two_nominations_the_later_one_counts_however_they_come() -> None:
+    second = "198.51.100.7:5000"
+    net = IceNet()
+    one, other = two(net)
+    one.host(second)
+    # The controlling side is kept from nominating anything itself.
+    net.tell(other, one.machine.description)
+    net.tell(one, other.machine.description)
+    other.machine.start(now=net.now)
+    net.run(1)
+    for number, source, counts in ((5, second, second), (4, ONE, second), (6, ONE, ONE), (6, second, ONE)):
+        nominate(other, one, number, source)
+        assert other.ends is not None
+        assert other.ends[1] == Address.parse(counts)
 
 
 # Restart and interfaces that go
@@ -137,7 +153,28 @@ def test_a_description_of_before_a_restart_changes_nothing() -> None:
     one.restart()
     before = one.machine.description
     net.tell(one, old)
+    net.tell(other, before)
+    net.tell(one, other.machine.description)
+    net.run(1)
     assert one.machine.description == before
+    assert both_completed(net)
+    assert_same_pair(one, other)
+
+
+def test_a_round_that_is_over_checks_nothing_new() -> None:
+    net = IceNet()
+    one, other = two(net)
+    for number in range(10):
+        other.host(f"198.51.100.{100 + number}:5000")
+    lost = {Address(f"198.51.100.{100 + number}", 5000) for number in range(10)}
+    net.blocked = lambda _from, to: to in lost
+    net.introduce()
+    net.run(0.1)
+    assert one.machine.path is not None
+    one.restart()
+    before = len(one.sent)
+    net.run(4)
+    assert {to for _, _, _, to in one.sent[before:]} == {one.machine.path.address}
 
 
 def test_after_a_restart_another_interface_is_used_when_one_has_gone() -> None:
