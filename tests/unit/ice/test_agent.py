@@ -116,12 +116,13 @@ def test_pairs_like_one_that_works_wait_no_longer() -> None:
     net = IceNet()
     one, other = two(net)
     alike = parse_candidate(f"{other.machine.local_candidates[0].foundation} 1 udp 5 198.51.100.9 5000 typ host")
-    told = (*other.machine.local_candidates, alike)
+    waiting = parse_candidate("another 1 udp 4 198.51.100.10 5000 typ host")
+    told = (*other.machine.local_candidates, alike, waiting)
     net.tell(one, replace(other.machine.description, candidates=told))
     net.tell(other, one.machine.description)
     one.machine.start(now=net.now)
     states = [pair.state for pair in one.machine.statistics().pairs]
-    assert states == [PairState.IN_PROGRESS, PairState.FROZEN]
+    assert states == [PairState.IN_PROGRESS, PairState.FROZEN, PairState.WAITING]
     net.run(0.021)
     assert one.machine.statistics().pairs[1].state is PairState.WAITING
 
