@@ -16,13 +16,18 @@ class IceSettings:
     pace: float = 0.05
     """Between two checks that no packet of the peer's has called for (RFC 8445, 14.2: Ta). The first goes at once."""
 
-    rto: float = 0.1
-    """From a check to when it is sent again, where few pairs are checked; longer where many are (RFC 8445, 14.3)."""
+    rto: float = 0.02
+    """From a check to when it is sent again, where few pairs are checked: mostly the NAT at the other end has dropped
+    it, because the peer has not sent anything yet, which it is about to do."""
+
+    share: float = 5.0
+    """How many checks a pace may be sent again, of all pairs together; where that is exceeded ``rto`` is longer
+    (RFC 8445, 14.3)."""
 
     longest_rto: float = 0.4
     """The longest time between two, which double up to that, unless many pairs are checked."""
 
-    tries: int = 16
+    tries: int = 18
     """How often a check is sent before its pair has failed."""
 
     last_wait: float = 1.0
@@ -75,7 +80,7 @@ class IceSettings:
         Args:
             checks: How many pairs are being checked or wait for that.
         """
-        rto = max(self.rto, self.pace * checks)
+        rto = max(self.rto, self.pace * checks / self.share)
         return Retransmission(
             rto=rto, rc=self.tries, rm=max(1.0, self.last_wait / rto), longest=max(self.longest_rto, rto)
         )

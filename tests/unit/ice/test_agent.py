@@ -21,15 +21,15 @@ from librats.types import Address
 
 
 def test_two_hosts_meet_within_one_round_trip_and_settle_within_two() -> None:
-    net = IceNet(delay=0.01)
+    net = IceNet(delay=0.009)
     one, other = two(net)
     net.introduce()
-    assert net.run(1, until=lambda: all(side.machine.path is not None for side in net.sides)) == pytest.approx(0.02)
-    assert net.run(1, until=lambda: both_completed(net)) == pytest.approx(0.02)
+    assert net.run(1, until=lambda: all(side.machine.path is not None for side in net.sides)) == pytest.approx(0.018)
+    assert net.run(1, until=lambda: both_completed(net)) == pytest.approx(0.018)
     assert_same_pair(one, other)
     assert one.states == ["checking", "connected", "completed"]
     assert one.nominated is not None
-    assert one.nominated.rtt == pytest.approx(0.02)
+    assert one.nominated.rtt == pytest.approx(0.018)
 
 
 def test_the_side_that_begins_first_is_answered_before_the_other_begins() -> None:
