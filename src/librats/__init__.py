@@ -49,6 +49,10 @@ from librats.errors import (
     UsageError,
     ValidationError,
 )
+from librats.ice.candidates import CandidateType, IceCandidate, TcpType
+from librats.ice.events import IceRole, IceState
+from librats.ice.pairs import PairState, PairStatistics
+from librats.ice.statistics import IceStatistics
 from librats.peers.access import AccessList
 from librats.peers.book import KnownAddress, KnownPeer, PeerBook, PeerEver
 from librats.peers.config_file import load_config, save_config
@@ -71,6 +75,7 @@ from librats.peers.peer import Peer
 from librats.peers.succession import Succession
 from librats.portmap.events import PortMapped, PortMappingFailed
 from librats.servers import TurnCredentials, TurnServer
+from librats.services.ice import IceAgent
 from librats.services.nat import NatHandle
 from librats.services.stream import Stream
 from librats.services.turn import TurnAllocation
@@ -102,6 +107,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessList",
     "Address",
+    "CandidateType",
     "ClosedError",
     "ConfigError",
     "ConnectError",
@@ -115,6 +121,11 @@ __all__ = [
     "FilteringBehavior",
     "HandlerFailed",
     "HandshakeError",
+    "IceAgent",
+    "IceCandidate",
+    "IceRole",
+    "IceState",
+    "IceStatistics",
     "Identity",
     "IdentityError",
     "IdentityLock",
@@ -132,6 +143,8 @@ __all__ = [
     "NatType",
     "NatTypeInfo",
     "OperationTimeout",
+    "PairState",
+    "PairStatistics",
     "PathChanged",
     "PathPolicy",
     "PathsHandle",
@@ -167,6 +180,7 @@ __all__ = [
     "Stream",
     "StunError",
     "Succession",
+    "TcpType",
     "TurnAllocated",
     "TurnAllocation",
     "TurnCounters",

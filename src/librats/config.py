@@ -225,6 +225,16 @@ class NatTraversalConfig:
     listened on: by PCP, NAT-PMP or UPnP. A client that listens on the loopback only, or on a public IPv4 address, asks
     none."""
 
+    ice_gathering_timeout: float = 2.0
+    """Seconds after which an ICE agent makes do with the candidates that it has; those that are found later are told
+    when they are."""
+
+    ice_connectivity_timeout: float = 30.0
+    """Seconds that an ICE agent tries to find a way to its peer."""
+
+    ice_tcp: bool = False
+    """Whether ICE agents try connections over TCP, too (RFC 6544), for networks that let no UDP through."""
+
     prefer_ipv6: bool = False
     """Whether what is found out about IPv6 is told, rather than about IPv4, where there are both."""
 
@@ -246,9 +256,10 @@ class NatTraversalConfig:
         require(texts, "stun_servers", f"must be a tuple of texts, not {servers!r}")
         for server in servers:
             stun_address(server)
-        for switch in ("enable_port_mapping", "prefer_ipv6"):
+        for switch in ("enable_port_mapping", "prefer_ipv6", "ice_tcp"):
             require(isinstance(getattr(self, switch), bool), switch, "must be True or False")
         require_positive(self, "stun_first_answer", "stun_timeout", "turn_allocation_timeout")
+        require_positive(self, "ice_gathering_timeout", "ice_connectivity_timeout")
         named = isinstance(self.turn_servers, tuple)
         named = named and all(isinstance(server, TurnServer | str) for server in self.turn_servers)
         require(

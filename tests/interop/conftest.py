@@ -13,6 +13,8 @@ NEEDED = {
     "test_relay_fleet.py": REDIS,
     "test_relay_uclient.py": shutil.which("turnutils_uclient"),
     "test_relay_aioice.py": importlib.util.find_spec("aioice"),
+    "test_ice_aioice.py": importlib.util.find_spec("aioice"),
+    "test_ice_race.py": importlib.util.find_spec("aioice"),
     "test_relay_aiortc.py": importlib.util.find_spec("aiortc"),
 }
 

@@ -34,8 +34,11 @@ def test_servers_are_read(text: str, address: Address) -> None:
         ("stun_servers", {"stun_servers": (7,)}),
         ("prefer_ipv6", {"prefer_ipv6": 1}),
         ("enable_port_mapping", {"enable_port_mapping": None}),
+        ("ice_tcp", {"ice_tcp": "yes"}),
         ("stun_timeout", {"stun_timeout": 0}),
         ("stun_first_answer", {"stun_first_answer": 6.0}),
+        ("ice_gathering_timeout", {"ice_gathering_timeout": 0}),
+        ("ice_connectivity_timeout", {"ice_connectivity_timeout": "long"}),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(field: str, values: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 from librats.errors import UsageError
 
@@ -29,19 +31,23 @@ class Retransmission:
     rm: float = 16
     """How many times ``rto`` an answer to the last of them is waited for."""
 
+    longest: float = math.inf
+    """Seconds that intervals double up to."""
+
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
             UsageError: One of them makes no sense.
         """
-        if not (self.rto > 0 and self.rc >= 1 and self.rm > 0):
-            raise UsageError(f"retransmission needs values above 0, not {self!r}")
+        if not (self.rto > 0 and self.rc >= 1 and self.rm > 0 and self.longest >= self.rto):
+            raise UsageError(f"retransmission needs values above 0, the longest not below the first, not {self!r}")
 
     @property
     def sending_times(self) -> tuple[float, ...]:
         """Seconds after the beginning at which the request is sent."""
-        return tuple(self.rto * (2**n - 1) for n in range(self.rc))
+        intervals = (min(self.rto * 2**n, self.longest) for n in range(self.rc - 1))
+        return tuple(accumulate(intervals, initial=0.0))
 
     @property
     def duration(self) -> float:
@@ -60,6 +66,7 @@ class Transaction:
     def __init__(self, pace: Retransmission, *, now: float) -> None:
         self._rc = pace.rc
         self._interval = pace.rto
+        self._longest = pace.longest
         self._patience = pace.rm * pace.rto
         self._next = now
         self.sent = 0
@@ -88,7 +95,7 @@ class Transaction:
             self._next = now + self._patience
         else:
             self._next = now + self._interval
-            self._interval *= 2
+            self._interval = min(2 * self._interval, self._longest)
         return True
 
     def rtt(self, now: float) -> float | None:
