@@ -12,6 +12,8 @@ from tests.loopback.conftest import LOOPBACK, MakeClient, Until
 pytest.importorskip("async_upnp_client")
 
 from aiohttp import web
+from async_upnp_client.const import HttpRequest
+from async_upnp_client.exceptions import UpnpCommunicationError
 from tests.reference.upnp_gateway import FakeGateway
 
 from librats import Address, PortMapped, PortMappingError, PortMappingFailed, PortMappingProtocol
@@ -115,17 +117,38 @@ async def test_a_refusal_has_a_code(
 async def test_others_than_the_gateway_are_not_asked(router: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger answers, and one with the gateway's address names others: neither is sent a request."""
     async with FakeGateway("127.0.0.2") as stranger:
-        stranger.describe = router.describe = _never
         answering(monkeypatch, router.location, sender="127.0.0.2")
         with pytest.raises(PortMappingError, match="no gateway"):
             await find_upnp_gateway(LOOPBACK, LOOPBACK, 0.3)
         answering(monkeypatch, stranger.location, "http://[::bad", "", "file:///etc/passwd")
         with pytest.raises(PortMappingError, match="no gateway"):
             await find_upnp_gateway(LOOPBACK, LOOPBACK, 0.3)
+        assert (router.described, stranger.described) == (0, 0)
 
 
-async def _never() -> web.Response:
-    raise AssertionError("it was asked")
+@pytest.fixture
+async def requester() -> AsyncIterator[upnp_device._GatewayRequester]:
+    requester = upnp_device._GatewayRequester(LOOPBACK, LOOPBACK)
+    yield requester
+    await requester.close()
+
+
+async def test_requests_go_to_the_gateway_alone(requester: upnp_device._GatewayRequester) -> None:
+    async with FakeGateway("127.0.0.2") as stranger:
+        with pytest.raises(UpnpCommunicationError, match="names another host"):
+            await requester.async_http_request(HttpRequest("GET", stranger.location, {}, None))
+        assert stranger.described == 0
+
+
+async def test_an_answer_that_is_too_long_is_not_read_to_its_end(
+    router: FakeGateway, requester: upnp_device._GatewayRequester
+) -> None:
+    async def long() -> web.Response:
+        return web.Response(body=b" " * (upnp_device.MAX_BODY + 1))
+
+    router.describe = long
+    with pytest.raises(UpnpCommunicationError, match="more than"):
+        await requester.async_http_request(HttpRequest("GET", router.location, {}, None))
 
 
 async def test_a_description_that_names_another_host_leads_nowhere(
@@ -150,7 +173,6 @@ async def _found_and_mapped() -> None:
 
 async def test_a_redirect_is_not_followed(router: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeGateway("127.0.0.2") as victim:
-        victim.describe = _never
 
         async def redirect() -> web.Response:
             raise web.HTTPFound(victim.location)
@@ -159,6 +181,7 @@ async def test_a_redirect_is_not_followed(router: FakeGateway, monkeypatch: pyte
         answering(monkeypatch, router.location)
         with pytest.raises(PortMappingError, match="no gateway"):
             await find_upnp_gateway(LOOPBACK, LOOPBACK, 0.3)
+        assert (router.described > 0, victim.described) == (True, 0)
 
 
 @pytest.mark.parametrize(

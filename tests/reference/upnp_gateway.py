@@ -92,6 +92,8 @@ class FakeGateway:
         """Internal client by protocol and external port."""
         self.refuse: Callable[[str, dict[str, str]], int] = lambda _action, _arguments: 0
         """The number of the error that an action is answered with; 0 for none."""
+        self.described = 0
+        """How often somebody wanted the description."""
         self.describe: Callable[[], Awaitable[web.Response]] | None = None
 
     async def __aenter__(self) -> Self:
@@ -114,6 +116,7 @@ class FakeGateway:
         return f"http://{self.host}:{self.port}/root.xml"
 
     async def _root(self, _request: web.Request) -> web.Response:
+        self.described += 1
         if self.describe is not None:
             return await self.describe()
         text = DESCRIPTION.format(service=self.service, control=self.control)
