@@ -157,7 +157,7 @@ class PortMappingError(RatsError):
     """A gateway does not map a port.
 
     Args:
-        code: Why, in a word: one of those that :class:`~librats.PortMappingFailed` lists.
+        code: Why, in a word: one of those that :class:`~librats.PortMappingFailed` lists, or ``"no_gateway"``.
         reason: Why. A gateway's own words are not to be trusted.
         number: The number of UPnP's error, where there is one.
     """

@@ -11,14 +11,17 @@ from tests.simulation.conftest import PORT, Simulate, start_client, until
 
 from librats import (
     Address,
+    ClosedError,
     ConnectionMethod,
     NatTraversalConfig,
     PathPolicy,
     PortMapped,
+    PortMappingError,
     PortMappingFailed,
     PortMappingProtocol,
     RatsClient,
     TurnServer,
+    UsageError,
 )
 from librats.portmap.pcp_wire import PcpResult
 from librats.testing import RouterBehavior, SimHost, SimNetwork
@@ -92,6 +95,70 @@ def test_datagrams_come_in_at_a_mapped_port(simulate: Simulate) -> None:
             peer = await bob.connect(Address(home.address, PORT))
         assert peer.method is ConnectionMethod.UDP
         await bob.stop()
+        await alice.stop()
+
+    simulate(scenario)
+
+
+def test_further_ports_are_mapped_and_given_back(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        home, host = home_of(net)
+        alice = await start_client(host)
+        mapping = await alice.nat.map_port(9000, "udp")  # before the first look at the gateways is over
+        other = await alice.nat.map_port(9000)
+        assert (mapping.internal.port, mapping.external) == (9000, Address(home.address, 9000))
+        assert other.transport == "tcp"
+        assert len(alice.nat.port_mappings()) == len(home.port_mapping.leases) == 4
+        with pytest.raises(UsageError):
+            await alice.nat.map_port(9000)
+        assert alice.nat.unmap_port(9000, "udp")
+        assert not alice.nat.unmap_port(9000, "udp")
+        assert len(alice.nat.port_mappings()) == 3
+        await alice.nat.map_port(9000, "udp")  # while the removal is still under way
+        await asyncio.sleep(4000)
+        assert len(home.port_mapping.leases) == 4
+        await alice.stop()
+        assert home.port_mapping.leases == {}
+
+    simulate(scenario)
+
+
+def test_why_a_further_port_is_not_mapped_is_raised(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        home, host = home_of(net)
+        home.port_mapping.refuses = PcpResult.NO_RESOURCES
+        alice = await start_client(host)
+        bob = await start_client(net.host("bob"))
+        for client, code in ((alice, "no_resources"), (bob, "no_gateway")):
+            with pytest.raises(PortMappingError) as error:
+                await client.nat.map_port(9000)
+            assert error.value.code == code
+        home.port_mapping.refuses = None
+        home.down()
+        with pytest.raises(PortMappingError) as error:
+            await alice.nat.map_port(9000, timeout=0.1)
+        assert error.value.code == "no_answer"
+        for wrong in ({"port": 0}, {"port": 9000, "transport": "icmp"}):
+            with pytest.raises(UsageError):
+                await alice.nat.map_port(**wrong)
+        waiting = asyncio.ensure_future(alice.nat.map_port(9001, timeout=1000.0))
+        await asyncio.sleep(0.1)
+        await alice.stop()
+        with pytest.raises(ClosedError):
+            await waiting
+        with pytest.raises(UsageError):
+            await alice.nat.map_port(9000)
+        await bob.stop()
+
+    simulate(scenario)
+
+
+def test_no_port_is_mapped_where_that_is_switched_off(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        _, host = home_of(net)
+        alice = await start_client(host, nat=NatTraversalConfig.offline())
+        with pytest.raises(UsageError, match="switched off"):
+            await alice.nat.map_port(9000)
         await alice.stop()
 
     simulate(scenario)

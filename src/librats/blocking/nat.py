@@ -8,7 +8,7 @@ from typing import Any
 from librats.blocking.bridge import Bridge
 from librats.services.nat import NatHandle as AsyncHandle
 from librats.stun.lifetime import DEFAULT_WAITS
-from librats.types import Address, NatTypeInfo, PortMapping
+from librats.types import Address, MappedTransport, NatTypeInfo, PortMapping
 
 __all__ = ["NatHandle"]
 
@@ -37,6 +37,16 @@ class NatHandle:
     def port_mappings(self) -> list[PortMapping]:
         """Return the ports that gateways let others in at, for this client."""
         return self._bridge.call(self._handle.port_mappings)
+
+    def map_port(
+        self, port: int, transport: MappedTransport | str = MappedTransport.TCP, *, timeout: float = 15.0
+    ) -> PortMapping:
+        """Have gateways let others in at one more port; see :meth:`librats.NatHandle.map_port`."""
+        return self._bridge.wait(self._handle.map_port, port, transport, timeout=timeout)
+
+    def unmap_port(self, port: int, transport: MappedTransport | str = MappedTransport.TCP) -> bool:
+        """Remove the mapping of a port; see :meth:`librats.NatHandle.unmap_port`."""
+        return self._bridge.call(lambda: self._handle.unmap_port(port, transport))
 
     @property
     def mapped_addresses(self) -> list[Address]:

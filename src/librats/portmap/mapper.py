@@ -130,8 +130,17 @@ class PortMapper:
         """
         if not 0 < internal_port < 1 << 16 or not 0 <= external_port < 1 << 16:
             raise UsageError("a port is 1 to 65535")
-        if any(m.transport is transport and m.internal_port == internal_port for m in self._mappings.values()):
+        there = self._find(transport, internal_port)
+        if there is not None and there.phase is not Phase.REMOVING:
             raise UsageError(f"{transport} port {internal_port} is mapped already")
+        if self.protocol is None and self._silent_at == math.inf:
+            self._silent_at = now + PATIENCE
+        if there is not None:
+            # The gateway would not give another nonce what it may still hold for this one.
+            self._natpmp.drop(there, now)
+            there.external_port, there.exact = external_port, exact
+            self._ask(there, now)
+            return there.key
         self._serial += 1
         mapping = WantedMapping(
             key=self._serial,

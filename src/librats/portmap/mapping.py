@@ -71,7 +71,7 @@ class WantedMapping:
         """Take note that it was granted."""
         self.phase, self.external, self.lifetime = Phase.HELD, external, lifetime
         self.granted_at, self.expires, self.renewals, self.tries = now, now + lifetime, 0, 0
-        self.due = max(now + renewal_delay(lifetime, 0, entropy), now + SHORTEST_PAUSE)
+        self.due = now + renewal_delay(lifetime, 0, entropy)
 
     def renew_later(self, now: float, entropy: Entropy) -> None:
         """Take note that one more try to renew it was begun, or has failed."""

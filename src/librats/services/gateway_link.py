@@ -50,6 +50,11 @@ class GatewayLink:
         self._step()
         return key
 
+    def remove(self, key: int) -> None:
+        """Remove a mapping, without waiting for the gateway."""
+        self.mapper.remove(key, now=self._loop.time())
+        self._step()
+
     async def close(self, within: float) -> None:
         """Remove every mapping, wait for the gateway to confirm it, and let the socket go. Idempotent.
 

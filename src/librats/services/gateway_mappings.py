@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from librats.types import Address, MappedTransport, PortMapping, PortMappingProt
 if TYPE_CHECKING:
     from librats.services.upnp_device import UpnpGateway
 
-__all__ = ["Failure", "GatewayMappings"]
+__all__ = ["Failure", "GatewayMappings", "MappedPort"]
 
 logger = logging.getLogger("librats.portmap")
 
@@ -40,6 +40,9 @@ UPNP_INTERVAL = 1200.0
 """Seconds between renewals: below the half of any lifetime, as what changes meanwhile is noticed only then."""
 
 CLOSE_TIMEOUT = 0.4
+
+MappedPort = tuple[MappedTransport, int]
+"""A transport, and a port of this host."""
 
 WITHOUT_UPNP = "UPnP was not tried: install librats[upnp]"
 
@@ -59,15 +62,20 @@ class Failure:
 
 
 class _Way:
-    """What one protocol has come to, by transport."""
+    """What one protocol has come to."""
 
     def __init__(self) -> None:
-        self.mappings: dict[MappedTransport, PortMapping] = {}
-        self.failures: dict[MappedTransport, Failure] = {}
+        self.mappings: dict[MappedPort, PortMapping] = {}
+        self.failures: dict[MappedPort, Failure] = {}
 
     def granted(self, mapping: PortMapping) -> None:
-        self.mappings[mapping.transport] = mapping
-        self.failures.pop(mapping.transport, None)
+        port = mapping.transport, mapping.internal.port
+        self.mappings[port] = mapping
+        self.failures.pop(port, None)
+
+    def forget(self, port: MappedPort) -> None:
+        self.mappings.pop(port, None)
+        self.failures.pop(port, None)
 
 
 class GatewayMappings:
@@ -83,24 +91,25 @@ class GatewayMappings:
     def __init__(
         self,
         gateway: Gateway,
-        ports: Mapping[MappedTransport, int],
+        ports: Iterable[MappedPort],
         network: Network,
         changed: Callable[[], object],
     ) -> None:
         self.gateway = gateway
         """The gateway, and the address of this host."""
-        self.ports = dict(ports)
+        self.ports = list(ports)
         """The ports that are to be mapped."""
         self._network = network
         self._changed = changed
         self._tasks = TaskSet()
         self._link: GatewayLink | None = None
-        self._keys: dict[int, MappedTransport] = {}
+        self._keys: dict[int, MappedPort] = {}
         self._by_packet = _Way()
         self._by_upnp = _Way()
         self._answered = asyncio.Event()
         self._upnp: UpnpGateway | None = None
-        self._asked_upnp: dict[MappedTransport, int] = {}
+        self._asked_upnp: dict[MappedPort, int] = {}
+        self._more = asyncio.Event()
         self._has_upnp = isinstance(network, SystemNetwork) and ":" not in gateway.local
 
     async def start(self) -> None:
@@ -111,21 +120,41 @@ class GatewayMappings:
         """
         self._link = GatewayLink(self.gateway, self._network, self._heed)
         await self._link.open()
-        for transport, port in self.ports.items():
-            self._keys[self._link.add(transport, port)] = transport
+        for port in self.ports:
+            self._keys[self._link.add(*port)] = port
         if self._has_upnp:
             self._tasks.create(self._keep_by_upnp(), name=f"librats UPnP at {self.gateway.host}")
 
+    def add(self, port: MappedPort) -> None:
+        """Ask for one more port."""
+        self.ports.append(port)
+        if self._link is not None:
+            self._keys[self._link.add(*port)] = port
+        self._more.set()
+
+    def remove(self, port: MappedPort) -> None:
+        """Remove the mapping of a port, without waiting for the gateway."""
+        self.ports.remove(port)
+        for key in [key for key, each in self._keys.items() if each == port]:
+            del self._keys[key]
+            if self._link is not None:
+                self._link.remove(key)
+        self._by_packet.forget(port)
+        self._by_upnp.forget(port)
+        outer, upnp = self._asked_upnp.pop(port, None), self._upnp
+        if outer is not None and upnp is not None:
+            self._tasks.create(self._unmap_one(upnp, port[0], outer), name=f"librats removes {port[0]} {outer}")
+
     # What there is
 
-    def mapping(self, transport: MappedTransport) -> PortMapping | None:
+    def mapping(self, port: MappedPort) -> PortMapping | None:
         """Return the mapping of a port; None where there is none."""
-        return self._by_packet.mappings.get(transport) or self._by_upnp.mappings.get(transport)
+        return self._by_packet.mappings.get(port) or self._by_upnp.mappings.get(port)
 
-    def failure(self, transport: MappedTransport) -> Failure | None:
+    def failure(self, port: MappedPort) -> Failure | None:
         """Return why a port is not mapped; None where it is, or some way is still being tried."""
-        first, second = self._by_packet.failures.get(transport), self._by_upnp.failures.get(transport)
-        if self.mapping(transport) is not None or first is None or (second is None and self._has_upnp):
+        first, second = self._by_packet.failures.get(port), self._by_upnp.failures.get(port)
+        if self.mapping(port) is not None or first is None or (second is None and self._has_upnp):
             return None
         if second is None:
             return first
@@ -134,9 +163,9 @@ class GatewayMappings:
         reason = f"{first.reason}; {second.reason}"
         return Failure(code=code, reason=reason, retry_in=min(first.retry_in, second.retry_in))
 
-    def internal(self, transport: MappedTransport) -> Address:
+    def internal(self, port: MappedPort) -> Address:
         """Return where this host listens."""
-        return Address(self.gateway.local, self.ports[transport])
+        return Address(self.gateway.local, port[1])
 
     # PCP and NAT-PMP
 
@@ -146,14 +175,14 @@ class GatewayMappings:
             asked = "PCP" if ":" in self.gateway.local else "PCP or NAT-PMP"
             reason = f"the gateway does not answer to {asked}"
             silence = Failure(code="no_answer", reason=reason, retry_in=event.waited)
-            for transport in self._keys.values():
-                way.failures.setdefault(transport, silence)
+            for port in self._keys.values():
+                way.failures.setdefault(port, silence)
         elif isinstance(event, MappingGranted):
-            transport = self._keys[event.key]
-            way.granted(self._new_mapping(transport, event.external, event.protocol, event.lifetime))
+            port = self._keys[event.key]
+            way.granted(self._new_mapping(port, event.external, event.protocol, event.lifetime))
         elif isinstance(event, MappingRefused):
-            transport = self._keys[event.key]
-            way.failures[transport] = Failure(code=event.code, reason=event.reason, retry_in=event.retry_in)
+            port = self._keys[event.key]
+            way.failures[port] = Failure(code=event.code, reason=event.reason, retry_in=event.retry_in)
         elif isinstance(event, MappingLost):
             way.mappings.pop(self._keys[event.key], None)
         if not isinstance(event, MappingLost):
@@ -161,11 +190,11 @@ class GatewayMappings:
         self._changed()
 
     def _new_mapping(
-        self, transport: MappedTransport, external: Address, protocol: PortMappingProtocol, lifetime: float
+        self, port: MappedPort, external: Address, protocol: PortMappingProtocol, lifetime: float
     ) -> PortMapping:
         return PortMapping(
-            transport=transport,
-            internal=self.internal(transport),
+            transport=port[0],
+            internal=self.internal(port),
             external=external,
             protocol=protocol,
             gateway=self.gateway.host,
@@ -181,14 +210,14 @@ class GatewayMappings:
             async with asyncio.timeout(UPNP_AFTER):
                 await self._answered.wait()
                 # What is granted comes within milliseconds of each other.
-                while any(transport not in self._by_packet.mappings for transport in self.ports):
+                while self._unmapped:
                     self._answered.clear()
                     await self._answered.wait()
         failed = 0
         while True:
             pause = UPNP_INTERVAL
             try:
-                if any(transport not in self._by_packet.mappings for transport in self.ports):
+                if self._unmapped:
                     await self._map_by_upnp()
                 else:
                     self._by_upnp.mappings.clear()
@@ -200,12 +229,19 @@ class GatewayMappings:
                 pause = UPNP_RETRIES[min(failed, len(UPNP_RETRIES) - 1)]
                 failed += 1
                 self._not_by_upnp(Failure(code=error.code, reason=f"by UPnP {error.reason}", retry_in=pause))
-            await asyncio.sleep(pause)
+            self._more.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._more.wait()
+
+    @property
+    def _unmapped(self) -> list[MappedPort]:
+        """The ports that are not mapped by PCP or NAT-PMP."""
+        return [port for port in self.ports if port not in self._by_packet.mappings]
 
     def _not_by_upnp(self, failure: Failure) -> None:
-        for transport in self.ports:
-            if transport not in self._by_packet.mappings:
-                self._by_upnp.failures[transport] = failure
+        for port in self._unmapped:
+            self._by_upnp.failures[port] = failure
         if failure.retry_in > UPNP_RETRIES[0]:
             self._by_upnp.mappings.clear()
         logger.debug("%s: %s", self.gateway.host, failure.reason)
@@ -222,27 +258,29 @@ class GatewayMappings:
             host = await upnp.external_host()
             if not _is_address(host):
                 raise PortMappingError("network_failure", "the gateway has no public address")
-            for transport in self.ports:
-                if transport not in self._by_packet.mappings:
-                    await self._map_one_by_upnp(upnp, transport, host)
+            for port in self._unmapped:
+                await self._map_one_by_upnp(upnp, port, host)
         except PortMappingError:
             self._upnp = None
             await upnp.close()
             raise
 
-    async def _map_one_by_upnp(self, upnp: UpnpGateway, transport: MappedTransport, host: str) -> None:
-        known = self._by_upnp.mappings.get(transport)
-        port = self.ports[transport] if known is None else known.external.port
+    async def _map_one_by_upnp(self, upnp: UpnpGateway, port: MappedPort, host: str) -> None:
+        known = self._by_upnp.mappings.get(port)
+        outer = port[1] if known is None else known.external.port
         for tries_left in range(UPNP_OTHER_PORTS, -1, -1):
-            self._asked_upnp[transport] = port
+            self._asked_upnp[port] = outer
             try:
-                lifetime = await upnp.map(transport, self.ports[transport], port, LIFETIME)
+                lifetime = await upnp.map(*port, outer, LIFETIME)
                 break
             except PortMappingError as error:
                 if error.code != "conflict" or not tries_left:
                     raise
-                port = FIRST_OTHER_PORT + self._network.entropy.randbelow(LAST_PORT - FIRST_OTHER_PORT)
-        self._by_upnp.granted(self._new_mapping(transport, Address(host, port), PortMappingProtocol.UPNP, lifetime))
+                outer = FIRST_OTHER_PORT + self._network.entropy.randbelow(LAST_PORT - FIRST_OTHER_PORT)
+        if port not in self.ports:  # it is not wanted any more
+            await self._unmap_one(upnp, port[0], outer)
+            return
+        self._by_upnp.granted(self._new_mapping(port, Address(host, outer), PortMappingProtocol.UPNP, lifetime))
         self._changed()
 
     # The end
@@ -261,11 +299,17 @@ class GatewayMappings:
         try:
             # Also what was asked for and not answered yet.
             async with asyncio.timeout(CLOSE_TIMEOUT), asyncio.TaskGroup() as group:
-                for transport, port in self._asked_upnp.items():
-                    group.create_task(upnp.unmap(transport, port), name=f"librats removes {transport} {port}")
+                for (transport, _), outer in self._asked_upnp.items():
+                    group.create_task(upnp.unmap(transport, outer), name=f"librats removes {transport} {outer}")
         except (ExceptionGroup, TimeoutError) as error:
             logger.debug("%s: a mapping stays until it ends by itself: %s", self.gateway.host, error)
         await upnp.close()
+
+    async def _unmap_one(self, upnp: UpnpGateway, transport: MappedTransport, outer: int) -> None:
+        try:
+            await upnp.unmap(transport, outer)
+        except PortMappingError as error:
+            logger.debug("%s: a mapping stays until it ends by itself: %s", self.gateway.host, error)
 
     async def abandon(self) -> None:
         """Ask no more, and leave the mappings to end by themselves, as the gateway is no longer there. Idempotent."""

@@ -17,7 +17,7 @@ from librats.services.portmap import PortMappings
 from librats.services.stun import AddressDiscovery, measure_behaviour, measure_lifetime
 from librats.stun.client import Answered
 from librats.stun.lifetime import DEFAULT_WAITS, check_waits
-from librats.types import Address, NatType, NatTypeInfo, PortMapping
+from librats.types import Address, MappedTransport, NatType, NatTypeInfo, PortMapping
 
 __all__ = ["NatHandle"]
 
@@ -86,6 +86,51 @@ class NatHandle:
         :attr:`librats.RatsClient.addresses`, too."""
         return self._mappings.addresses if self._mappings is not None else []
 
+    async def map_port(
+        self, port: int, transport: MappedTransport | str = MappedTransport.TCP, *, timeout: float = 15.0
+    ) -> PortMapping:
+        """Have gateways let others in at one more port, that of a server of yours beside the client for example.
+
+        The server has to listen on the addresses that the client listens on. The mapping is renewed until
+        :meth:`unmap_port` is called or the client stops; events tell of it as of the client's own.
+
+        Args:
+            port: The port that the server listens on.
+            transport: ``"tcp"`` or ``"udp"``.
+            timeout: Seconds to wait for the first gateway that does, above 0.
+
+        Returns:
+            The mapping; its external port may be another one.
+
+        Raises:
+            PortMappingError: No gateway does; ``code`` says why. None is asked any more then.
+            UsageError: The client is not running, port mapping is switched off, or the port is none or mapped already.
+            ClosedError: The client was stopped meanwhile.
+        """
+        self._network()
+        return await self._mapping().map(_mapped_port(port, transport), timeout)
+
+    def unmap_port(self, port: int, transport: MappedTransport | str = MappedTransport.TCP) -> bool:
+        """Remove the mapping of a port, without waiting for the gateway.
+
+        Args:
+            port: The port that was mapped.
+            transport: ``"tcp"`` or ``"udp"``.
+
+        Returns:
+            False where it was not mapped.
+
+        Raises:
+            UsageError: The client is not running, or port mapping is switched off.
+        """
+        self._network()
+        return self._mapping().unmap(_mapped_port(port, transport))
+
+    def _mapping(self) -> PortMappings:
+        if self._mappings is None:
+            raise UsageError("port mapping is switched off: see NatTraversalConfig.enable_port_mapping")
+        return self._mappings
+
     def start_mapping(
         self,
         listening: Listening,
@@ -101,7 +146,7 @@ class NatHandle:
         """
         if self._settings().enable_port_mapping:
             self._mappings = PortMappings(self._network(), self._tasks, tell, changed)
-            self._mappings.start(listening.ports, [address.host for address in listening.addresses])
+            self._mappings.start(listening.ports.items(), [address.host for address in listening.addresses])
 
     async def stop_mapping(self) -> None:
         """Remove the mappings; for the client itself. Takes half a second at the most. Idempotent."""
@@ -262,3 +307,13 @@ def _addresses(servers: Sequence[str | Address]) -> tuple[Address, ...]:
     if isinstance(servers, str):
         raise UsageError("a list of servers is wanted, not one text")
     return NatTraversalConfig(stun_servers=tuple(str(server) for server in servers)).stun_addresses
+
+
+def _mapped_port(port: int, transport: MappedTransport | str) -> tuple[MappedTransport, int]:
+    try:
+        chosen = MappedTransport(transport)
+    except ValueError:
+        raise UsageError(f"a port is of tcp or udp, not of {transport!r}") from None
+    if not isinstance(port, int) or not 0 < port < 1 << 16:
+        raise UsageError(f"a port is 1 to 65535, not {port!r}")
+    return chosen, port

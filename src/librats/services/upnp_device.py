@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ from librats.errors import PortMappingError
 from librats.types import MappedTransport
 
 __all__ = ["UpnpGateway", "find_upnp_gateway"]
+
+logger = logging.getLogger("librats.portmap")
 
 DEVICE_TYPES = (
     "urn:schemas-upnp-org:device:InternetGatewayDevice:1",
@@ -177,6 +180,8 @@ class UpnpGateway:
             ) from error
         except UpnpError as error:
             raise PortMappingError("no_answer", f"{action} has failed: {error}") from error
+        except Exception as error:  # as above, for answers
+            raise PortMappingError("absurd_answer", f"the answer to {action} cannot be read: {error!r}") from error
         return told
 
     async def close(self) -> None:
@@ -228,10 +233,15 @@ async def _described(requester: _GatewayRequester, host: str, local: str) -> Upn
         factory = UpnpFactory(requester, non_strict=True)
         while True:
             location = await locations.get()
-            with contextlib.suppress(UpnpError):
+            try:
                 gateway = UpnpGateway(await factory.async_create_device(location), requester, local)
-                if gateway.maps_ports:
-                    return gateway
+            except (
+                Exception
+            ) as error:  # what a description can do to a parser is not limited to the library's own errors
+                logger.debug("%s is not described in a way that can be read: %r", location, error)
+                continue
+            if gateway.maps_ports:
+                return gateway
     finally:
         searching.cancel()
         await asyncio.wait([searching])

@@ -66,9 +66,7 @@ def test_encryption_and_peer_exchange_reach_the_configuration(
     assert (config.encryption, config.peer_exchange) == (encryption, exchange)
 
 
-@pytest.mark.parametrize(
-    ("options", "maps"), [([], True), (["--port-mapping"], True), (["--no-port-mapping"], False)]
-)
+@pytest.mark.parametrize(("options", "maps"), [([], True), (["--port-mapping"], True), (["--no-port-mapping"], False)])
 def test_port_mapping_reaches_the_configuration(
     parser: argparse.ArgumentParser, options: list[str], maps: bool
 ) -> None:

@@ -211,6 +211,17 @@ def test_one_port_is_mapped_once() -> None:
         rig.add(UDP, 0)
 
 
+def test_a_port_that_is_wanted_again_while_it_is_being_removed_keeps_its_nonce() -> None:
+    rig = Rig()
+    key, first = rig.held()
+    rig.mapper.remove(key, now=rig.now)
+    rig.requests()
+    assert rig.add() == key
+    [request] = rig.requests()
+    assert request.data is not None
+    assert (request.data.nonce, request.lifetime, len(rig.mapper)) == (first.nonce, 7200, 1)
+
+
 # Refusals
 
 

@@ -149,6 +149,18 @@ def test_a_removal_is_sent_three_times_and_then_left_to_time() -> None:
     assert len(rig.mapper) == 0
 
 
+def test_a_late_answer_to_a_request_does_not_end_its_removal() -> None:
+    rig = speaking()
+    natpmp(rig)
+    rig.mapper.remove(1, now=rig.now)
+    rig.mapper.handle_timer(now=rig.now)
+    assert [request.lifetime for request in natpmp(rig)] == [0]
+    grant(rig)
+    assert [request.lifetime for request in natpmp(rig)] == [0]
+    grant(rig, external=0, lifetime=0)
+    assert len(rig.mapper) == 0
+
+
 def test_another_public_address_is_told_of_every_mapping() -> None:
     rig = speaking()
     natpmp(rig)
@@ -159,6 +171,8 @@ def test_another_public_address_is_told_of_every_mapping() -> None:
     assert [event.external for event in rig.told() if isinstance(event, MappingGranted)] == [
         Address("203.0.113.8", 40000)
     ]
+    [request] = natpmp(rig)  # the mapping may have gone with the old address
+    assert (request.transport, request.external_port) == (UDP, 40000)
 
 
 def test_a_gateway_that_has_begun_to_count_anew_is_asked_again() -> None:
