@@ -21,7 +21,7 @@ from librats.ice.events import IceState
 
 ROLES = st.sampled_from(["controlling", "controlled"])
 NATS = st.sampled_from(["", "full", "restricted", "port", "symmetric"])
-LONG = 200.0
+LONG = 80.0
 
 
 def place(side: Side, number: int, nats: list[str], relayed: bool) -> None:
@@ -46,7 +46,7 @@ def assert_alike(one: Side, other: Side) -> None:
         assert {one.machine.role, other.machine.role} == {"controlling", "controlled"}
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     roles=st.tuples(ROLES, ROLES),
@@ -145,7 +145,7 @@ def test_every_choice_of_what_is_told_at_once_and_what_later(with_description: t
     assert one.machine.state is IceState.COMPLETED
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32), restarts=st.lists(st.tuples(st.booleans(), st.floats(0, 3)), max_size=4))
 def test_restarts_at_any_time_end_with_the_same_pair(seed: int, restarts: list[tuple[bool, float]]) -> None:
     net = IceNet(seed, loss=0.1, jitter=0.1)
@@ -224,7 +224,7 @@ def test_any_json_is_a_description_or_refused(value: Any) -> None:
         assert IceDescription.from_attributes(found.to_attributes()) == found
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32))
 def test_damaged_datagrams_break_nothing(seed: int) -> None:
     net = IceNet(seed)
