@@ -429,7 +429,7 @@ def test_listeners_hear_of_their_streams_and_one_that_fails_stops_no_other() -> 
             a.receive([(data, far) for data, _ in b.transmit(now)], now)
 
     exchange(0.0)
-    b.tell(lambda stream, bits: incoming.append(stream), pytest.fail)
+    b.tell(lambda stream, bits: incoming.append(stream), lambda who, error: pytest.fail(str(error)))
     heard: list[int] = []
     failures: list[tuple[object, str]] = []
     unheard: list[tuple[RudpStream, int]] = []
