@@ -8,7 +8,7 @@ from librats._core.rudp_table cimport Mux
 
 cdef enum:
     MOST_OUT = 512  # packets that wait to be handed over
-    ARENA = 327680
+    ARENA = 196608  # bytes of them: what stays in the cache between sealing and sending
 
 
 cdef class RudpTable:

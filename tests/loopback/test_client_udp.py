@@ -10,7 +10,7 @@ import pytest
 from tests.loopback.conftest import LOOPBACK, Connect, MakeClient, until_true
 from tests.loopback.test_client_paths import paths_of
 
-from librats import Address, ConnectError, ConnectionMethod, PathChanged, RatsClient, Stream
+from librats import Address, ConfigError, ConnectError, ConnectionMethod, PathChanged, RatsClient, RatsConfig, Stream
 
 UDP_ONLY = ("udp",)
 
@@ -48,6 +48,28 @@ async def test_a_big_stream_arrives_whole_over_udp(make_client: MakeClient, conn
         await stream.drain()
     await stream.close()
     assert await digests.get() == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("longest", [1472, 4000])
+async def test_packets_become_as_long_as_they_may(make_client: MakeClient, connect: Connect, longest: int) -> None:
+    a, b = await make_client(transports=UDP_ONLY, max_packet=longest), await make_client(transports=UDP_ONLY)
+    pair = await connect(a, b)
+    room = []
+    for peer in (pair.to_b, pair.to_a):
+        seen = 0
+        for _ in range(200):
+            await peer.send("bytes", bytes(1 << 16))
+            await peer.ping()
+            seen = max(seen, peer.max_datagram)
+        room.append(seen)
+    assert longest - 100 < room[0] < longest
+    assert room[1] > 2 * longest  # what the other side sends is its own affair
+
+
+@pytest.mark.parametrize("longest", [1219, 65488])
+def test_packets_that_no_path_is_held_to_are_refused(longest: int) -> None:
+    with pytest.raises(ConfigError, match="max_packet"):
+        RatsConfig(max_packet=longest)
 
 
 async def test_what_listens_on_both_is_dialled_over_tcp_first(make_client: MakeClient, connect: Connect) -> None:

@@ -415,3 +415,34 @@ def test_what_is_no_address_is_refused(address: Any) -> None:
         RudpTable(Seeded(1)).flow_of_address(address)
     with pytest.raises(UsageError):
         RudpTable(Seeded(1)).address_of_flow(b"short")
+
+
+def test_listeners_hear_of_their_streams_and_one_that_fails_stops_no_other() -> None:
+    near, far = Address("192.0.2.1", 4000), Address("192.0.2.2", 4000)
+    a, b = (RudpTable(entropy=Seeded(name)) for name in "ab")
+    dialled = [a.dial(far, 0.0) for _ in range(3)]
+    incoming: list[RudpStream] = []
+
+    def exchange(now: float) -> None:
+        for _ in range(4):
+            b.receive([(data, near) for data, _ in a.transmit(now)], now)
+            a.receive([(data, far) for data, _ in b.transmit(now)], now)
+
+    exchange(0.0)
+    b.tell(lambda stream, bits: incoming.append(stream), lambda who, error: pytest.fail(str(error)))
+    heard: list[int] = []
+    failures: list[tuple[object, str]] = []
+    unheard: list[tuple[RudpStream, int]] = []
+
+    def fail(bits: int) -> None:
+        raise ValueError("no")
+
+    incoming[0].listener, incoming[1].listener = fail, heard.append
+    for stream in dialled:
+        stream.write(b"hello")
+    exchange(0.1)
+    b.tell(lambda stream, bits: unheard.append((stream, bits)), lambda who, error: failures.append((who, str(error))))
+    assert failures == [(fail, "no")]
+    assert [bits & READABLE for bits in heard] == [READABLE]
+    assert [(stream, bits & READABLE) for stream, bits in unheard] == [(incoming[2], READABLE)]
+    assert b.events() == []
