@@ -49,10 +49,16 @@ from librats.errors import (
     UsageError,
     ValidationError,
 )
-from librats.ice.candidates import CandidateType, IceCandidate, TcpType
-from librats.ice.events import IceRole, IceState
-from librats.ice.pairs import PairState, PairStatistics
-from librats.ice.statistics import IceStatistics
+from librats.ice import (
+    CandidateType,
+    IceCandidate,
+    IceRole,
+    IceState,
+    IceStatistics,
+    PairState,
+    PairStatistics,
+    TcpType,
+)
 from librats.peers.access import AccessList
 from librats.peers.book import KnownAddress, KnownPeer, PeerBook, PeerEver
 from librats.peers.config_file import load_config, save_config

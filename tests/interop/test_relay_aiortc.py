@@ -34,9 +34,10 @@ async def test_a_data_channel_echoes_over_relayed_addresses(tmp_path: Path, tran
         heard: asyncio.Queue[str | bytes] = asyncio.Queue()
         opened = asyncio.Event()
 
-        @callee.on("datachannel")  # type: ignore[untyped-decorator]
         def echo(channel: RTCDataChannel) -> None:
             channel.on("message", channel.send)
+
+        callee.on("datachannel", echo)
 
         channel = caller.createDataChannel("echo")
         channel.on("message", heard.put_nowait)

@@ -103,8 +103,8 @@ class PathsHandle:
             try:
                 await self.relays.open()
             except RatsError as error:
-                logger.warning("no relayed address yet: %s", error)
                 await asyncio.sleep(RELAY_RETRIES[min(tries, len(RELAY_RETRIES) - 1)])
+                logger.warning("no relayed address yet, asking again: %s", error)
                 tries += 1
             else:
                 return

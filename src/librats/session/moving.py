@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from librats._core.framing import BlockWriter
 from librats._core.retained import Retained
 from librats.errors import UsageError
