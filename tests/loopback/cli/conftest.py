@@ -109,7 +109,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         return started[-1]
 
     yield begin
-    for command in started:
+    for command in reversed(started):  # a relay that ends waits for its clients
         await command.end()
 
 
