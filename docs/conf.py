@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version as version_of
 from typing import Any
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 
@@ -58,8 +60,16 @@ def _hide_constructor(
     return ("", None) if name in MADE_BY_LIBRATS else None
 
 
+def _leave_the_builtin_type(_app: Sphinx, doctree: nodes.document) -> None:
+    # In a signature it is Python's own, not one of our attributes of that name.
+    for reference in list(doctree.findall(pending_xref)):
+        if reference.get("reftarget") == "type":
+            reference.replace_self(reference.children)
+
+
 def setup(app: Sphinx) -> None:
     """Connect the hooks above; that of napoleon has the priority 500."""
+    app.connect("doctree-read", _leave_the_builtin_type)
     app.connect("autodoc-process-docstring", _keep_attribute, priority=400)
     app.connect("autodoc-process-docstring", _put_attribute_back, priority=600)
     app.connect("autodoc-process-signature", _hide_constructor)
