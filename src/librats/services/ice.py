@@ -28,6 +28,7 @@ from librats.ice.events import (
 )
 from librats.ice.settings import IceSettings
 from librats.ice.statistics import IceStatistics
+from librats.runtime.callbacks import call_safely
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
 from librats.services.ice_driver import IceDriver
@@ -431,7 +432,7 @@ class IceAgent:
 
     def _deliver(self, data: bytes) -> None:
         if self._receive is not None:
-            self._call(self._receive, data)
+            call_safely(self._receive, data, owner=self)
         elif len(self._inbox) < MAX_WAITING:
             self._inbox.append(data)
             self._changed.set()
@@ -447,18 +448,18 @@ class IceAgent:
             self._driver.begin_again()
 
     def _gathered(self) -> None:
-        self._call(self._on_candidate, None)
+        call_safely(self._on_candidate, None, owner=self)
 
     def _happened(self, event: IceEvent) -> None:
         match event:
             case LocalFound():
-                self._call(self._on_candidate, event.candidate)
+                call_safely(self._on_candidate, event.candidate, owner=self)
             case StateChanged():
                 logger.debug("ICE, %s: %s %s", self.role, event.state, event.reason)
                 self._changed.set()
                 if event.state is IceState.COMPLETED and self._supply is not None:
                     self._supply.reflexive.keeps = False  # consent keeps the one that is used
-                self._call(self._on_state, event.state)
+                call_safely(self._on_state, event.state, owner=self)
             case PathChosen():
                 logger.debug("ICE, %s: over %d to %s", self.role, event.path.base, event.path.address)
                 self._changed.set()
@@ -466,19 +467,10 @@ class IceAgent:
                 self._tasks.create(self._resolve(event.name), name=f"librats resolves {event.name}")
             case Restarted():
                 self._begin_again()
-                self._call(self._on_restart, self.local_description)
+                call_safely(self._on_restart, self.local_description, owner=self)
 
     async def _resolve(self, name: str) -> None:
         hosts = await local_addresses(self._network, name)
         if self._machine is not None:
             self._machine.resolved(name, hosts, now=self._loop.time())
             self._pump()
-
-    def _call(self, callback: Callable[[Any], object] | None, value: object) -> None:
-        """Call the application, whose exceptions are no business of the agent."""
-        if callback is None:
-            return
-        try:
-            callback(value)
-        except Exception as error:
-            self._loop.call_exception_handler({"message": f"a callback of {self!r} failed", "exception": error})

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Self
 
 from librats.errors import ConfigError
+from librats.runtime.callbacks import call_safely
 from librats.servers import TurnServer
 from librats.services.turn_keeping import TurnEvent, TurnKeeper
 from librats.turn.client_settings import ClientSettings
@@ -203,4 +204,4 @@ class TurnAllocation(TurnKeeper):
         data = self._client.take_data()
         self._pump()
         if data:
-            self._tell(self._receive, data)
+            call_safely(self._receive, data, owner=self)

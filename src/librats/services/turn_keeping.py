@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from librats.errors import ClosedError, ConfigError, ConnectError, OperationTimeout, RatsError, UsageError
+from librats.runtime.callbacks import call_safely
 from librats.runtime.network import current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tls import ClientTls, client_tls
@@ -352,16 +353,7 @@ class TurnKeeper:
             self._close_old_paths()
         if isinstance(event, TurnLost):
             logger.debug("the allocation on %s is lost: %s", self.server.address, event.reason)
-        self._tell(self._on_event, event)
-
-    def _tell(self, callback: Callable[[Any], object] | None, value: object) -> None:
-        """Call the application, whose exceptions are no business of the allocation."""
-        if callback is None:
-            return
-        try:
-            callback(value)
-        except Exception as error:
-            self._loop.call_exception_handler({"message": f"a callback of {self!r} failed", "exception": error})
+        call_safely(self._on_event, event, owner=self)
 
     def _settle(self, number: int, result: object) -> None:
         future = self._waiting.pop(number, None)
