@@ -30,7 +30,7 @@ cdef enum:
     BYTES_FOR_ACK = 65536
     BLOCKS_FOR_ACK = 32
     ACK_ALONG = 8  # blocks received from which on an acknowledgement goes along with what leaves anyway
-    MAX_CONTROL = 1048576  # bytes of control frames that may wait for a peer that does not read
+    CONTROL_LIMIT = 1048576
 
 cdef double DELAY_OF_ACK = 0.2
 cdef double LEAST_PATIENCE = 0.8  # seconds without an acknowledgement until a path with a short round trip has stalled
@@ -44,6 +44,9 @@ ACK_BLOCKS = BLOCKS_FOR_ACK
 
 ACK_DELAY = DELAY_OF_ACK
 """Seconds until what was received is acknowledged in any case."""
+
+MAX_CONTROL = CONTROL_LIMIT
+"""Bytes of control frames that may wait for a peer that does not read; one that makes us hold more is given up."""
 
 
 cdef inline Py_ssize_t _length(ByteQueue queue) noexcept:
@@ -97,7 +100,7 @@ cdef class SessionTurns:
                 or self._window_granted - self._window_seen + self._unhandled > self._window
             ):
                 self._check_window()
-        if _length(self._control) > MAX_CONTROL or len(self._events) > self._max_events:
+        if _length(self._control) > CONTROL_LIMIT or len(self._events) > self._max_events:
             self._give_up_on_queues()
 
     cdef int64_t _take_frames(self, list frames, double now) except -1:

@@ -10,6 +10,7 @@ from librats._core.unframing import BlockReader
 ACK_BYTES: Final[int]
 ACK_BLOCKS: Final[int]
 ACK_DELAY: Final[float]
+MAX_CONTROL: Final[int]
 
 @disjoint_base
 class SessionTurns:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from librats._core.turns import MAX_CONTROL
 from librats.errors import DecodeError, PeerNotConnected, RemoteProtocolError, UsageError
 from librats.session.events import (
     DatagramReceived,
@@ -35,9 +36,6 @@ memory, which costs more than sealing."""
 
 MAX_OVERHEAD = 2048
 """Last words, a change of key, and the frames around them."""
-
-MAX_CONTROL = 1024 * 1024
-"""Control frames that may wait for a peer that does not read; one that makes us hold more is given up."""
 
 CROWDED_SHARE = 96 * 1024
 """Most bytes that replies, and messages, take of a round where others wait too. It holds the longest frame."""
