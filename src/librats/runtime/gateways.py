@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
+from librats.runtime.interfaces import system_adapters
 from librats.runtime.offload import run_in_thread
 
 __all__ = [
@@ -119,15 +120,8 @@ def _source_towards(gateway: str) -> list[str]:
 
 def _ipv6_of(interface: str) -> list[str]:
     """Return the IPv6 addresses of an interface that reach beyond its link."""
-    try:
-        import ifaddr  # noqa: PLC0415 - only who asks for addresses pays for loading it
-
-        adapters = list(ifaddr.get_adapters())
-    except Exception as error:
-        logger.debug("cannot list the addresses of this machine: %s", error)
-        return []
     found = []
-    for adapter in adapters:
+    for adapter in system_adapters(complaint=logging.DEBUG):
         if interface in (adapter.name, adapter.nice_name, str(adapter.index)):
             addresses = [ipaddress.IPv6Address(ip.ip[0]) for ip in adapter.ips if isinstance(ip.ip, tuple)]
             found += [str(each) for each in addresses if not (each.is_link_local or each.is_loopback)]

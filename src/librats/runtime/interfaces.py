@@ -6,10 +6,14 @@ import ipaddress
 import logging
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from librats.runtime.offload import run_in_thread
 
-__all__ = ["interface_addresses"]
+if TYPE_CHECKING:
+    from ifaddr import Adapter
+
+__all__ = ["interface_addresses", "system_adapters"]
 
 logger = logging.getLogger("librats.runtime")
 
@@ -32,17 +36,25 @@ def _rank(address: IPAddress) -> tuple[bool, bool, bool]:
     return address.is_loopback, address.is_link_local, address.version == 6  # noqa: PLR2004 - IPv6
 
 
-def _system_addresses() -> list[IPAddress]:
+def system_adapters(*, complaint: int = logging.WARNING) -> list[Adapter]:
+    """Return this machine's interfaces, each with its addresses; none where the system does not tell.
+
+    Args:
+        complaint: The level at which that is logged.
+    """
     # Whatever goes wrong in ifaddr, down to a machine without a C library to ask, costs the list and no more.
     try:
         import ifaddr  # noqa: PLC0415 - only who asks for addresses pays for loading it
 
-        adapters = list(ifaddr.get_adapters())
+        return list(ifaddr.get_adapters())
     except Exception as error:
-        logger.warning("cannot list the addresses of this machine: %s", error)
+        logger.log(complaint, "cannot list the addresses of this machine: %s", error)
         return []
+
+
+def _system_addresses() -> list[IPAddress]:
     found = []
-    for adapter in adapters:
+    for adapter in system_adapters():
         for entry in adapter.ips:
             try:
                 address = _parsed(entry.ip)
