@@ -60,6 +60,16 @@ def missing() -> str:
     return "this kernel has no NAT for namespaces" if done.returncode else ""
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Let a program end as it does when its machine goes down, and end it where it does not."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def tool_path(name: str) -> str:
     return shutil.which(name, path=PATH) or name
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.netns.lab import PATH, Lab, tool_path
+from tests.netns.lab import PATH, Lab, end, tool_path
 
 __all__ = ["OUTSIDE", "miniupnpd", "missing_miniupnpd", "rules_of"]
 
@@ -96,12 +95,7 @@ def miniupnpd(
             time.sleep(0.01)
         yield
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
         with lab.enter("r1"):
             _tell(lab, "nft", ["delete", "table", "inet", "upnp"])
 

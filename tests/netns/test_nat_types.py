@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.netns.lab import HOST6, PUBLIC, SERVER, SERVER6, Lab, missing
+from tests.netns.lab import HOST6, PUBLIC, SERVER, SERVER6, Lab, end, missing
 from tests.netns.nat_rules import CHAINS, TYPES, chain_of
 from tests.reference.nat_types import PORTS, WORDS, promised
 from tests.reference.stun_server import StunServer
@@ -87,12 +86,7 @@ def served_by(lab: Lab, arguments: list[str]) -> Iterator[None]:
                 time.sleep(0.02)
         yield
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 SERVERS = [
