@@ -16,8 +16,6 @@ __all__ = ["CheckRequest", "CheckResponse", "Credentials", "read_message", "read
 NOMINATION = 0xC001
 """Number of a nomination, a later one of which counts: for peers that know renomination."""
 
-MAX_NOMINATION = 2**32 - 1
-
 
 class Credentials(NamedTuple):
     """Username fragment and password of one side."""

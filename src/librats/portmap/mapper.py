@@ -232,12 +232,7 @@ class PortMapper:
     def _ask(self, mapping: WantedMapping, now: float) -> None:
         """Begin to ask for a mapping, in the way that the gateway knows."""
         mapping.ask(now)
-        if self.protocol is _NATPMP:
-            mapping.due = math.inf
-            self._natpmp.ask(mapping, now)
-            self._advance_natpmp(now)
-        else:
-            self._act(mapping, now)
+        self._act(mapping, now)
 
     def _act(self, mapping: WantedMapping, now: float) -> None:
         """Do what is due about a mapping."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from librats.runtime.network import Network
 from librats.runtime.udp import DatagramEndpoint
+from librats.runtime.udp_sockets import EVERY_HOST
 from librats.services.turn import TurnAllocation
 from librats.types import Address
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["IcePort", "OwnPort", "RelayPort", "SharedPort", "SharedSocket", "Take"]
-
-EVERY_HOST = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 Batch = list[tuple[bytes, Address]]
 Take = Callable[[int, bytes, Address], bool]
