@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from itertools import pairwise
 from typing import Any
@@ -22,7 +23,7 @@ from librats import (
 )
 from librats.errors import RatsError
 from librats.relay.config import RelayConfig
-from librats.testing import SimHost, SimNetwork, SimRelay
+from librats.testing import RouterBehavior, SimHost, SimNetwork, SimRelay
 from librats.turn.serving.peer_policy import parse_network
 from librats.turn.serving.tables import Settings
 from librats.types import PathPolicy
@@ -159,6 +160,40 @@ def test_a_direct_path_that_is_cut_is_left_for_the_relay_and_returned_to(simulat
         await sending
         await counting.check()
         assert len(changes) == 2
+        await stop(a, b, relay)
+
+    simulate(scenario)
+
+
+def test_a_punched_path_is_known_to_both_when_the_relay_that_came_after_it_dies(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        home, office = (net.router(name, RouterBehavior(ipv6="none")) for name in ("home", "office"))
+        alice, bob = net.host("alice", behind=home), net.host("bob", behind=office)
+        a, b = await start(alice), await start(bob)
+        with alice:
+            await a.paths.set_policy("relay_only")
+            await a.paths.set_policy("auto")
+        [relayed] = a.paths.relayed_addresses
+        await a.paths.permit(office.address)
+        with bob:  # who begins the session, so that she is called, and has called nobody
+            await b.connect(relayed)
+        await until(lambda: b.peer_id in a.peers)
+        counting = Counting(a, b)
+
+        async def move(client: RatsClient, side: int, address: Address, method: str) -> None:
+            with contextlib.suppress(RatsError):
+                await client.paths.move(counting.peer(side), address, method=method)
+
+        to_alice, to_bob = Address(home.address, PORT), Address(office.address, PORT)
+        await asyncio.gather(move(a, 0, to_bob, "udp"), move(b, 1, to_alice, "udp"))
+        await until(lambda: not counting.are_relayed, within=1)
+        await move(b, 1, relayed, "udp")
+        await until(lambda: counting.are_relayed, within=1)
+        net.cut(bob, net.hosts[0])
+        await counting.send(10, 0.01)
+        await counting.check(within=3)
+        assert not counting.are_relayed
         await stop(a, b, relay)
 
     simulate(scenario)

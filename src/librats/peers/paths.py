@@ -346,7 +346,7 @@ class PathKeeper:
 
     def _addresses(self, link: Link) -> list[Address]:
         """Where the peer may be."""
-        found = [] if link.dialed is None else [link.dialed]
+        found = list(link.reached_at)
         peer = self._peers.get(link.peer_id)
         if peer is not None and peer.hello is not None:
             for text in peer.hello.listen:

@@ -25,6 +25,9 @@ __all__ = ["WRITE_HIGH", "WRITE_LOW", "LinkPaths", "method_of"]
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
 
+MAX_REMEMBERED = 4
+"""Addresses of the peer that are kept."""
+
 JOIN_TIMEOUT = 5.0
 """Seconds that the opening of a path may take."""
 
@@ -177,8 +180,7 @@ class LinkPaths(LinkState):
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         self.address = address_of(transport.get_extra_info("peername"))
         self.method = method_of(transport)
-        if joining.is_call:
-            self.dialed = self.address
+        self._remember_address(dialled=joining.is_call)
         self.local_address = address_of(transport.get_extra_info("sockname"))
         transport.set_protocol(cast("Link", self))
         self._stop_waiting_for_path()
@@ -188,6 +190,11 @@ class LinkPaths(LinkState):
         self._process()
         self._arm_timer()
         self._owner.path_changed(cast("Link", self), old_address)
+
+    def _remember_address(self, *, dialled: bool) -> None:
+        """Keep where the peer is, to find it there again; nobody listens where its TCP connection came from."""
+        if dialled or self.method is not ConnectionMethod.TCP:
+            self.reached_at = tuple(dict.fromkeys((self.address, *self.reached_at)))[:MAX_REMEMBERED]
 
     def tag_packets(self, transport: asyncio.Transport, epoch: int) -> None:
         """Let nobody else meddle with the packets of a path over UDP, and send datagrams beside its stream."""

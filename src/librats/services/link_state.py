@@ -70,7 +70,6 @@ class LinkState:
         "address",
         "admitted",
         "closed",
-        "dialed",
         "error",
         "initiator",
         "is_spare",
@@ -79,6 +78,7 @@ class LinkState:
         "opened",
         "own_id",
         "peer_id",
+        "reached_at",
         "ready",
         "reason",
         "refused_here",
@@ -110,8 +110,8 @@ class LinkState:
         """True where this side dialled."""
         self.address = UNKNOWN
         """Where the peer is, as the connection sees it."""
-        self.dialed: Address | None = None
-        """Where this side has dialled the peer last, or None."""
+        self.reached_at: tuple[Address, ...] = ()
+        """Where the peer can be dialled, for it has been reached there: the last one first."""
         self.method = ConnectionMethod.TCP
         """How the connection leads to the peer."""
         self.local_address = UNKNOWN

@@ -52,8 +52,7 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
         self.method = method_of(transport)
         self.address = address_of(transport.get_extra_info("peername") or ("", 0))
         self.local_address = address_of(transport.get_extra_info("sockname") or ("", 0))
-        if self.initiator:
-            self.dialed = self.address
+        self._remember_address(dialled=self.initiator)
         if self._connected is not None and not self._connected(self):
             self._abort(Reason.REFUSED, "refused before the handshake")
             return
