@@ -240,6 +240,29 @@ async def test_fragmenting_is_forbidden_and_allowed(endpoint: Open) -> None:
     assert not a.set_ecn(1)
 
 
+@pytest.mark.skipif(not LINUX, reason="asks the kernel for the time to live of what has come")
+@pytest.mark.parametrize("host", HOSTS)
+async def test_one_datagram_is_sent_less_far(endpoint: Open, host: str) -> None:
+    is_ipv6 = ":" in host
+    level, ask, told = (socket.IPPROTO_IPV6, 51, 52) if is_ipv6 else (socket.IPPROTO_IP, 12, 2)
+    a, _ = await endpoint(host)
+    with udp_socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET) as ear:
+        ear.bind((host, 0))
+        ear.settimeout(WAIT)
+        ear.setsockopt(level, ask, 1)
+        where = Address(host, ear.getsockname()[1])
+        assert a.send_near(b"near", where, 3)
+        assert a.send(b"far", where)
+        found = {}
+        for _ in range(2):
+            data, control, *_ = ear.recvmsg(100, 100)
+            found[data] = [struct.unpack("i", value)[0] for *kind, value in control if kind == [level, told]]
+    assert found[b"near"] == [3]
+    assert found[b"far"] > [3]
+    a.close()
+    assert not a.send_near(b"x", where, 3)
+
+
 def closed_port() -> Address:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((LOOPBACK, 0))

@@ -442,6 +442,32 @@ class DatagramEndpoint:
         ]
         return all(done) and bool(done)
 
+    def send_near(self, data: Buffer, address: Address, hops: int) -> bool:
+        """Send one datagram that so many routers pass on at most: enough for a NAT of ours, too few for the peer's.
+
+        Args:
+            data: What to send.
+            address: An IP address and a port.
+            hops: Routers, 1 to 255.
+
+        Returns:
+            False where it was not sent: the system has no such option, there was no room, or the endpoint is closed.
+
+        Raises:
+            UsageError: The host is no IP address, or the port is 0.
+        """
+        sock = None if self.is_closed else self._sockets.get(IPV6 if ":" in address.host else IPV4)
+        if sock is None:
+            return False
+        level, name = OPTIONS.of(sock).hops
+        usual = sock.getsockopt(level, name)
+        if not ask_kernel(sock, level, name, hops):
+            return False
+        try:
+            return self.send(data, address)
+        finally:
+            sock.setsockopt(level, name, usual)
+
     def _open_sockets(self) -> list[socket.socket]:
         return [] if self.is_closed else list(self._sockets.values())
 

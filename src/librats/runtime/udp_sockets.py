@@ -63,6 +63,9 @@ class FamilyOptions:
     tos: tuple[int, int] | None = None
     """The traffic class of what is sent."""
 
+    hops: tuple[int, int]
+    """How many routers may pass on what is sent."""
+
     whole: tuple[tuple[int, int, int, int], ...] = ()
     """Never fragment: level, name, value for on, value for off. The first that the system takes counts."""
 
@@ -84,9 +87,11 @@ class SocketOptions:
 
 
 _IP, _IPV6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
+_TTL, _HOPS = (_IP, socket.IP_TTL), (_IPV6, socket.IPV6_UNICAST_HOPS)
 _BY_PLATFORM = {
     "linux": SocketOptions(
         FamilyOptions(
+            hops=_TTL,
             ask_local=(_IP, 8),
             local=(_IP, 8),
             ask_tos=(_IP, 13),
@@ -96,6 +101,7 @@ _BY_PLATFORM = {
             whole=((_IP, 10, 3, 0),),
         ),
         FamilyOptions(
+            hops=_HOPS,
             ask_local=(_IPV6, 49),
             local=(_IPV6, 50),
             ask_tos=(_IPV6, 66),
@@ -106,6 +112,7 @@ _BY_PLATFORM = {
     ),
     "darwin": SocketOptions(
         FamilyOptions(
+            hops=_TTL,
             ask_local=(_IP, 26),
             local=(_IP, 26),
             ask_tos=(_IP, 27),
@@ -114,6 +121,7 @@ _BY_PLATFORM = {
             whole=((_IP, 28, 1, 0),),
         ),
         FamilyOptions(
+            hops=_HOPS,
             ask_local=(_IPV6, 61),
             local=(_IPV6, 46),
             ask_tos=(_IPV6, 35),
@@ -123,11 +131,11 @@ _BY_PLATFORM = {
         ),
     ),
     "win32": SocketOptions(
-        FamilyOptions(tos=(_IP, 3), whole=((_IP, 14, 1, 0),)),
-        FamilyOptions(tos=(_IPV6, 39), whole=((_IPV6, 14, 1, 0),)),
+        FamilyOptions(hops=_TTL, tos=(_IP, 3), whole=((_IP, 14, 1, 0),)),
+        FamilyOptions(hops=_HOPS, tos=(_IPV6, 39), whole=((_IPV6, 14, 1, 0),)),
     ),
 }
-OPTIONS = _BY_PLATFORM.get(sys.platform, SocketOptions(FamilyOptions(), FamilyOptions()))
+OPTIONS = _BY_PLATFORM.get(sys.platform, SocketOptions(FamilyOptions(hops=_TTL), FamilyOptions(hops=_HOPS)))
 """Those of this system. The socket module names only some of them, and not on every version of Python."""
 
 

@@ -65,6 +65,8 @@ class SimDatagramSocket:
         """Whether what it sends may not be fragmented."""
         self.ecn = 0
         """The ECN field of what it sends."""
+        self.hops = 0
+        """How many routers it may pass; 0 for the usual number."""
         self.told = 0
         """ICMP messages about what it sent."""
         self.dropped = 0
@@ -165,6 +167,8 @@ class SimDatagramSocket:
             self._tells_ecn = bool(value)
         elif (level, option) == options.tos:
             self.ecn = int(value) & ECN
+        elif (level, option) == options.hops:
+            self.hops = int(value)
         for whole_level, name, on, _ in options.whole:
             if (level, option) == (whole_level, name):
                 self.whole = value == on
@@ -179,6 +183,8 @@ class SimDatagramSocket:
             raise _os_error(errno.ENOPROTOOPT)
         if (level, option) == (socket.SOL_SOCKET, socket.SO_RCVBUF):
             return self._limit
+        if (level, option) == OPTIONS.of_family(self.family).hops:
+            return self.hops
         return self._take_error() if (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR) else 0
 
     def getsockname(self) -> tuple[Any, ...]:

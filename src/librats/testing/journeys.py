@@ -120,6 +120,11 @@ class Transport:
         if receiver is None or sender is None or receiver is sender:
             self.drop(journey, packet, sender, "no such address")
             return
+        if packet.hops and segment.is_internet:
+            forwarded = self.forwarded(journey, packet, sender)  # by a router of the internet's
+            if forwarded is None:
+                return
+            packet = forwarded
         when = self._agenda.now
         path = self.path(sender, receiver, segment)
         if interface is not None and interface.up_path is not None:
@@ -205,6 +210,16 @@ class Transport:
                 self.drop(journey, packet, host, "no room")
         elif not host.stack.receive_datagram(packet):
             self.refuse(journey, packet, host, None)
+
+    def forwarded(self, journey: Journey, packet: Packet, where: SimHost | SimRouter) -> Packet | None:
+        """Return a packet as a router passes it on; None where it has come too far and is dropped."""
+        if packet.hops == 0:
+            return packet
+        if packet.hops == 1:
+            self.drop(journey, packet, where, "too many hops")
+            self.tell(journey, errno.EHOSTUNREACH)
+            return None
+        return packet._replace(hops=packet.hops - 1)
 
     # What does not arrive
 

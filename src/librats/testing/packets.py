@@ -62,6 +62,9 @@ class Packet(NamedTuple):
     ecn: int = 0
     """The ECN field of a datagram."""
 
+    hops: int = 0
+    """How many routers a datagram may pass still; 0 where it was sent as usual, which is far enough."""
+
     @property
     def size(self) -> int:
         """Bytes on the wire."""
@@ -71,4 +74,6 @@ class Packet(NamedTuple):
 
     def translated(self, source: Address, destination: Address) -> Packet:
         """Return it with other addresses, as a NAT sends it on."""
-        return Packet(self.kind, source, destination, self.sequence, self.edge, self.payload, self.whole, self.ecn)
+        return Packet(
+            self.kind, source, destination, self.sequence, self.edge, self.payload, self.whole, self.ecn, self.hops
+        )

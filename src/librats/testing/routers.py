@@ -214,6 +214,11 @@ class SimRouter:
         if mine and not (behavior.hairpin and not is_ipv6):
             transport.refuse(journey, packet, self, self.inside)
             return
+        if packet.hops:
+            forwarded = transport.forwarded(journey, packet, self)
+            if forwarded is None:
+                return
+            packet = forwarded
         table = self._table(is_ipv6=is_ipv6, is_udp=is_udp)
         if table is not None:
             mapping = table.outbound(packet, self._network.time)
@@ -257,6 +262,11 @@ class SimRouter:
         elif is_mine:
             transport.refuse(journey, packet, self, self.outside.segment, interface=self.outside)
             return
+        if packet.hops:
+            forwarded = transport.forwarded(journey, packet, self)
+            if forwarded is None:
+                return
+            packet = forwarded
         transport.hop(journey, packet, None, self.inside)
 
     def _reject(

@@ -222,7 +222,7 @@ class HostStack:
             if len(payload) + headers > interface.mtu:
                 raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         source = Address(local, bound.port)
-        packet = Packet(PacketKind.UDP, source, remote, 0, 0, payload, sock.whole, sock.ecn)
+        packet = Packet(PacketKind.UDP, source, remote, 0, 0, payload, sock.whole, sock.ecn, sock.hops)
         self._network.transport.send(self._host, packet, unmissed)
 
     def receive_datagram(self, packet: Packet) -> bool:

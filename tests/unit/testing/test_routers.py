@@ -432,3 +432,45 @@ def test_a_router_that_is_down_lets_nothing_through(net: SimNetwork) -> None:
             ear.endpoint.close()
 
     net.run(main())
+
+
+@pytest.mark.parametrize(("kind", "needed"), [("", 2), ("open", 3), ("port_restricted", 3), ("double_nat", 4)])
+def test_a_datagram_passes_so_many_routers_as_it_may(net: SimNetwork, kind: str, needed: int) -> None:
+    """The internet counts for one router, and those at either end for one each."""
+
+    async def main() -> None:
+        alice = net.host("alice", behind=net.router("home", kind) if kind else None)
+        router = net.router("firewall", "open")
+        bob = net.host("bob", behind=router)
+        at_alice, at_bob = await ear_on(alice, alice.addresses[0]), await ear_on(bob, bob.addresses[0])
+        where = Address(bob.addresses[0], PORT)
+        for hops in range(1, needed + 2):
+            assert at_alice.endpoint.send_near(b"%d" % hops, where, hops)
+        assert at_alice.endpoint.send(b"as usual", where)
+        await asyncio.sleep(1)
+        assert at_bob.data == [b"%d" % (needed + 1), b"as usual"]
+        assert at_alice.endpoint.counters.errors == needed
+        at_bob.endpoint.send(b"back", at_bob.origins[0])
+        await asyncio.sleep(1)
+        assert at_alice.data == [b"back"]
+        for ear in (at_alice, at_bob):
+            ear.endpoint.close()
+
+    net.run(main())
+
+
+def test_a_datagram_that_dies_on_the_way_opens_the_nat_that_it_has_passed(net: SimNetwork) -> None:
+    async def main() -> None:
+        home, other = net.router("home", "port_restricted"), net.router("other", "bare_masquerade")
+        alice, bob = net.host("alice", behind=home), net.host("bob", behind=other)
+        at_alice, at_bob = await ear_on(alice), await ear_on(bob)
+        at_alice.endpoint.send_near(b"opens", Address(other.address, PORT), 2)
+        await asyncio.sleep(1)
+        at_bob.endpoint.send(b"hello", Address(home.address, PORT))
+        await asyncio.sleep(1)
+        assert at_alice.origins == [(other.address, PORT)]
+        assert at_bob.data == []
+        for ear in (at_alice, at_bob):
+            ear.endpoint.close()
+
+    net.run(main())

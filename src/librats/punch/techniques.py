@@ -1,0 +1,142 @@
+"""The techniques as schedules: what one side sends before the agreed start of a round, and from then on."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from librats.punch.plans import Part, Plan, Technique
+from librats.punch.prediction import foretell
+from librats.punch.settings import PunchSettings
+from librats.punch.shots import Shot, at_each, at_random_ports, from_each, in_turn
+from librats.types import Address, Entropy
+
+__all__ = ["Round"]
+
+FIRST_HOPS = 2
+"""Routers that the first datagrams of the first round pass: this side's own, but not the peer's."""
+
+AGAIN = 0.7
+MOST_OTHERS = 3
+OPENING_RATE = 2000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round of one side.
+
+    Example:
+        >>> meet = Round(plan=Plan(Technique.SIMULTANEOUS, Part.MEET), number=1, leads=True,
+        ...              targets=(Address("192.0.2.7", 9),))
+        >>> meet.opening()
+        [Shot(after=0.0, base=0, target=Address(host='192.0.2.7', port=9), hops=2)]
+    """
+
+    plan: Plan
+    number: int
+    """From 1 on."""
+
+    leads: bool
+    """Whether this side leads."""
+
+    targets: tuple[Address, ...]
+    """The peer's addresses that may be sent to, the public one first; where there is none, nothing is sent."""
+
+    bases: Sequence[int] = (0,)
+    """Numbers of this side's sockets."""
+
+    step: int | None = None
+    """How the peer's NAT was found to count."""
+
+    settings: PunchSettings = field(default_factory=PunchSettings)
+    """The budget."""
+
+    @property
+    def hops(self) -> int:
+        """How many routers pass on what opens this side's NAT.
+
+        Only one side at a time goes further than in the first round: what comes too far meets the other side's NAT
+        while that is not open yet.
+        """
+        further, whose_turn = divmod(self.number, 2)
+        return FIRST_HOPS + (further if self.leads is (whose_turn == 0) else 0)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the start until the round is over for the leader; the other side is told then."""
+        settings, patience = self.settings, self.settings.patience
+        if self.plan.technique is Technique.BIRTHDAY:
+            return settings.birthday_probes / settings.birthday_rate + patience
+        return patience
+
+    def opening(self, ports: Sequence[int] = ()) -> list[Shot]:
+        """Return what is sent before the start, to open this side's NAT without reaching the peer's.
+
+        Args:
+            ports: What the peer's NAT has given out last, as far as it is known.
+        """
+        if not self.targets:
+            return []
+        match self.plan.technique, self.plan.part:
+            case Technique.BIRTHDAY, Part.OPEN:
+                opened = from_each(self.bases, self.targets[0], hops=self.hops, rate=OPENING_RATE)
+                return [shot._replace(after=0.0) for shot in opened]
+            case Technique.BIRTHDAY, _:
+                return []
+            case Technique.PREDICTION, Part.MEET:
+                return [Shot(0.0, 0, target, self.hops) for target in self._foretold(ports)]
+            case Technique.PREDICTION, Part.PROBE:
+                return []
+            case _:
+                return [Shot(0.0, 0, target, self.hops) for target in self.targets]
+
+    def schedule(self, ports: Sequence[int], entropy: Entropy) -> Iterator[Shot]:
+        """Return what is sent from the start on.
+
+        Args:
+            ports: What the peer's NAT has given out last.
+            entropy: Decides about random ports.
+        """
+        settings, until = self.settings, self.duration
+        if not self.targets:
+            return iter(())
+        match self.plan.technique, self.plan.part:
+            case Technique.BIRTHDAY, Part.OPEN:
+                return self._openings(until)
+            case Technique.BIRTHDAY, _:
+                host, count, rate = self.targets[0].host, settings.birthday_probes, settings.birthday_rate
+                return at_random_ports(host, count, rate=rate, entropy=entropy)
+            case Technique.PREDICTION, Part.PROBE | Part.MEET:
+                foretold = [target.port for target in self._foretold(ports)]
+                return in_turn(self.targets[0].host, foretold, interval=settings.interval, until=until)
+            case _:
+                return at_each(self.targets, interval=settings.interval, until=until)
+
+    def _foretold(self, ports: Sequence[int]) -> list[Address]:
+        """Return where the peer will be seen.
+
+        Where both sides' ports are foretold, each datagram of a side makes a new one, too: the leader takes every
+        second step, so that the two meet at one of them whatever others have taken meanwhile.
+        """
+        prediction = foretell(ports, step=self.step)
+        if prediction is None:
+            return []
+        stride = 2 if self.plan.part is Part.MEET and self.leads else 1
+        host = self.targets[0].host
+        size = round(self.settings.window * (1 + min(prediction.others, MOST_OTHERS)))
+        return [Address(host, port) for port in prediction.window(size, stride=stride)]
+
+    def _openings(self, until: float) -> Iterator[Shot]:
+        """Keep every socket's port open; half-way through, through whatever routers of this side there are.
+
+        The first socket sends as usual all the time: many NATs let in a host that was sent to, and do not tell.
+        """
+        settings, target = self.settings, self.targets[0]
+        half = settings.birthday_probes / settings.birthday_rate / 2
+        parts: Iterable[Iterator[Shot]] = (
+            at_each([target], interval=4 * settings.interval, until=until),
+            from_each(self.bases, target, hops=self.hops, rate=OPENING_RATE, after=AGAIN),
+            from_each(self.bases, target, hops=0, rate=OPENING_RATE, after=half),
+        )
+        return heapq.merge(*parts, key=lambda shot: shot.after)

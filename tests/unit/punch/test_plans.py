@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from librats import NatType, NatTypeInfo
+from librats.errors import DecodeError
+from librats.punch import NatFacts, Part, Plan, PunchReason, Technique, choose_plans
+from librats.punch.plans import why_not
+from librats.types import FilteringBehavior, MappingBehavior, PortAllocation
+
+EI, AD = FilteringBehavior.ENDPOINT_INDEPENDENT, FilteringBehavior.ADDRESS_DEPENDENT
+APD = FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT
+EVERYBODY, BOTH = MappingBehavior.ENDPOINT_INDEPENDENT, MappingBehavior.ADDRESS_AND_PORT_DEPENDENT
+RANDOM, SEQUENTIAL = PortAllocation.RANDOM, PortAllocation.SEQUENTIAL
+
+KINDS = {
+    "full_cone": NatFacts(mapping=EVERYBODY, filtering=EI),
+    "restricted": NatFacts(mapping=EVERYBODY, filtering=AD),
+    "port_restricted": NatFacts(mapping=EVERYBODY, filtering=APD),
+    "symmetric": NatFacts(mapping=BOTH, filtering=APD, ports=RANDOM),
+    "symmetric_seq": NatFacts(mapping=BOTH, filtering=APD, ports=SEQUENTIAL, step=1),
+    "symmetric_ad": NatFacts(mapping=MappingBehavior.ADDRESS_DEPENDENT, filtering=AD, ports=RANDOM),
+    "symmetric_eif": NatFacts(mapping=BOTH, filtering=EI, ports=RANDOM),
+    "plain_servers": NatFacts(mapping=MappingBehavior.DEPENDENT),
+    "unknown": NatFacts(),
+    "udp_blocked": NatFacts(udp=False),
+}
+facts = st.builds(
+    NatFacts,
+    mapping=st.sampled_from(MappingBehavior),
+    filtering=st.sampled_from(FilteringBehavior),
+    ports=st.sampled_from(PortAllocation),
+    step=st.one_of(st.none(), st.integers(1, 256), st.integers(-256, -1)),
+    udp=st.booleans(),
+)
+
+
+def first(one: str, other: str) -> str:
+    """Return what is tried first between two kinds of NAT, and the part of the first one, who leads."""
+    plans = choose_plans(KINDS[one], KINDS[other], leads=True, tcp=False)
+    return f"{plans[0].technique} {plans[0].part}" if plans else ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "plan"),
+    [
+        ("port_restricted", "port_restricted", "simultaneous meet"),
+        ("unknown", "unknown", "simultaneous meet"),
+        ("symmetric", "full_cone", "simultaneous meet"),
+        ("symmetric", "restricted", "simultaneous meet"),
+        ("symmetric", "symmetric_eif", "simultaneous meet"),
+        ("symmetric", "port_restricted", "birthday open"),
+        ("port_restricted", "symmetric", "birthday probe"),
+        ("plain_servers", "unknown", "birthday open"),
+        ("symmetric_seq", "port_restricted", "prediction open"),
+        ("port_restricted", "symmetric_seq", "prediction probe"),
+        ("symmetric_seq", "symmetric_seq", "prediction meet"),
+        ("symmetric_ad", "symmetric_ad", "birthday probe"),
+        ("symmetric_ad", "symmetric", "birthday open"),
+        ("symmetric", "symmetric_ad", "birthday probe"),
+        ("symmetric_ad", "port_restricted", "birthday open"),
+        ("symmetric", "symmetric", ""),
+        ("symmetric_seq", "symmetric", ""),
+        ("udp_blocked", "full_cone", ""),
+    ],
+)
+def test_each_pair_has_its_technique(one: str, other: str, plan: str) -> None:
+    assert first(one, other) == plan
+
+
+def test_chance_comes_after_prediction() -> None:
+    plans = choose_plans(KINDS["symmetric_seq"], KINDS["port_restricted"], leads=False, tcp=False)
+    assert [plan.technique for plan in plans] == [Technique.PREDICTION, Technique.BIRTHDAY]
+
+
+def test_neighbours_meet_whatever_their_nats_are() -> None:
+    symmetric = KINDS["symmetric"]
+    plans = choose_plans(symmetric, symmetric, leads=True, near=True, tcp=False)
+    assert plans == [Plan(Technique.SIMULTANEOUS, Part.MEET)]
+
+
+def test_what_is_impossible_is_named() -> None:
+    assert why_not(KINDS["symmetric"], KINDS["symmetric_seq"]) is PunchReason.UNPREDICTABLE
+    assert why_not(KINDS["symmetric"], KINDS["udp_blocked"]) is PunchReason.UDP_BLOCKED
+
+
+def test_tcp_needs_known_addresses_and_no_udp() -> None:
+    tcp = Plan(Technique.TCP, Part.MEET)
+    for other, can in {"full_cone": True, "port_restricted": True, "udp_blocked": True, "symmetric": False}.items():
+        assert choose_plans(KINDS["udp_blocked"], KINDS[other], leads=True) == ([tcp] if can else [])
+
+
+@given(facts, facts, st.booleans(), st.booleans())
+def test_both_sides_come_to_the_same_techniques(one: NatFacts, other: NatFacts, near: bool, tcp: bool) -> None:
+    ours = choose_plans(one, other, leads=True, near=near, tcp=tcp)
+    theirs = choose_plans(other, one, leads=False, near=near, tcp=tcp)
+    assert [plan.technique for plan in ours] == [plan.technique for plan in theirs]
+    opposite = {Part.MEET: Part.MEET, Part.OPEN: Part.PROBE, Part.PROBE: Part.OPEN}
+    assert [opposite[plan.part] for plan in ours] == [plan.part for plan in theirs]
+    assert len(ours) == len({plan.technique for plan in ours})
+
+
+@given(facts)
+def test_facts_come_back_from_json(nat: NatFacts) -> None:
+    assert NatFacts.from_json(json.loads(json.dumps(nat.to_json()))) == nat
+
+
+def test_words_of_later_versions_count_as_unknown() -> None:
+    assert NatFacts.from_json({"mapping": "quantum", "filtering": 7, "ports": None}) == NatFacts()
+
+
+@pytest.mark.parametrize("value", [None, [], {"step": 0}, {"step": 257}, {"step": True}, {"step": 1.0}, {"udp": 1}])
+def test_facts_that_cannot_be_are_refused(value: Any) -> None:
+    with pytest.raises(DecodeError):
+        NatFacts.from_json(value)
+
+
+def test_facts_are_taken_from_what_was_measured() -> None:
+    info = NatTypeInfo(type=NatType.SYMMETRIC, mapping=BOTH, filtering=APD, port_allocation=SEQUENTIAL, port_step=2)
+    assert NatFacts.of(info) == NatFacts(mapping=BOTH, filtering=APD, ports=SEQUENTIAL, step=2)
+    assert NatFacts.of(NatTypeInfo(type=NatType.BLOCKED)).udp is False
+    assert NatFacts.of(NatTypeInfo(port_step=10_000)).step is None
+
+
+def test_every_pair_has_a_plan_or_a_reason() -> None:
+    for one, other in itertools.product(KINDS.values(), repeat=2):
+        assert choose_plans(one, other, leads=True) or why_not(one, other)
