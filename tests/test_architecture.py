@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         *("stun", "noise", "rudp", "session"),
         *("turn", "dht", "pubsub", "transfer", "portmap", "bittorrent"),
         *("ice", "punch"),
+        "doctor",
     ),
     ("runtime",),
     ("services", "peers"),

@@ -24,6 +24,11 @@ import logging
 
 from librats.client import RatsClient
 from librats.config import NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
+from librats.doctor.findings import FindingSeverity, NetworkFinding
+from librats.doctor.interface_kinds import InterfaceKind
+from librats.doctor.outlook import PeerOutlook, PeerWay
+from librats.doctor.report import NetworkReport
+from librats.doctor.seen import InterfaceSeen, NetworkSeen, TcpSeen
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -81,6 +86,7 @@ from librats.peers.peer import Peer
 from librats.peers.succession import Succession
 from librats.portmap.events import PortMapped, PortMappingFailed
 from librats.servers import TurnCredentials, TurnServer
+from librats.services.doctor import diagnose
 from librats.services.ice import IceAgent
 from librats.services.nat import NatHandle
 from librats.services.stream import Stream
@@ -125,6 +131,7 @@ __all__ = [
     "Encryption",
     "Entropy",
     "FilteringBehavior",
+    "FindingSeverity",
     "HandlerFailed",
     "HandshakeError",
     "IceAgent",
@@ -137,6 +144,8 @@ __all__ = [
     "IdentityLock",
     "IdentityRotated",
     "IncomingRefused",
+    "InterfaceKind",
+    "InterfaceSeen",
     "KnownAddress",
     "KnownPeer",
     "LocalProtocolError",
@@ -148,6 +157,9 @@ __all__ = [
     "NatTraversalConfig",
     "NatType",
     "NatTypeInfo",
+    "NetworkFinding",
+    "NetworkReport",
+    "NetworkSeen",
     "OperationTimeout",
     "PairState",
     "PairStatistics",
@@ -164,7 +176,9 @@ __all__ = [
     "PeerLacks",
     "PeerLimitReached",
     "PeerNotConnected",
+    "PeerOutlook",
     "PeerStats",
+    "PeerWay",
     "PortAllocation",
     "PortMapped",
     "PortMapping",
@@ -186,6 +200,7 @@ __all__ = [
     "Stream",
     "StunError",
     "Succession",
+    "TcpSeen",
     "TcpType",
     "TurnAllocated",
     "TurnAllocation",
@@ -201,6 +216,7 @@ __all__ = [
     "UsageError",
     "ValidationError",
     "default_data_dir",
+    "diagnose",
     "load_config",
     "save_config",
 ]

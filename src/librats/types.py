@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -379,6 +379,17 @@ class NatTypeInfo:
 
     problem: str = ""
     """Why something was not found out; empty where everything was."""
+
+    def with_lifetime(self, outlived: float | None, expired: float | None) -> NatTypeInfo:
+        """Return the same with what was found out about how long public addresses last.
+
+        Args:
+            outlived: Seconds of silence that one has outlived; None where that cannot be measured.
+            expired: Seconds after which one was gone; None where that was not seen.
+        """
+        unknown = "" if outlived is not None else "the server cannot measure how long a public address lasts"
+        problem = "; ".join(filter(None, (self.problem, unknown)))
+        return replace(self, mapping_lifetime=outlived, mapping_expired_after=expired, problem=problem)
 
     @property
     def preserves_port(self) -> bool | None:

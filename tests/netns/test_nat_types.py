@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from tests.netns.lab import HOST6, PUBLIC, SERVER, SERVER6, Lab, end, missing
+from tests.netns.lab import HOST6, PUBLIC, SERVER, SERVER6, Lab, missing
 from tests.netns.nat_rules import CHAINS, TYPES, chain_of
+from tests.netns.servers import OTHER_PORT, PORT, serve_with_relay, served_by
 from tests.reference.nat_types import PORTS, WORDS, promised
 from tests.reference.stun_server import StunServer
 
@@ -24,7 +20,6 @@ from librats import Identity, NatTraversalConfig, NatType, NatTypeInfo, RatsClie
 WHY_NOT = missing()
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
-PORT, OTHER_PORT = 3478, 3479
 AT_ONCE = 4
 BOTH = (f"{SERVER[0]}:{PORT}", f"[{SERVER6}]:{PORT}")
 
@@ -58,35 +53,6 @@ def serve_with_coturn(lab: Lab) -> Iterator[None]:
     ]
     with served_by(lab, arguments):
         yield
-
-
-@contextlib.contextmanager
-def serve_with_relay(lab: Lab) -> Iterator[None]:
-    arguments = [str(Path(sys.executable).with_name("librats")), "relay", "--user", "ann:secret", "--realm", "lab"]
-    arguments += ["--listen", f"{SERVER[0]}:{PORT}", "--alternate", f"{SERVER[1]}:{OTHER_PORT}"]
-    with tempfile.TemporaryDirectory() as folder, served_by(lab, [*arguments, "--data-dir", folder]):
-        yield
-
-
-@contextlib.contextmanager
-def served_by(lab: Lab, arguments: list[str]) -> Iterator[None]:
-    """Run a server's program until the block ends; it has begun to serve when the block begins."""
-    with lab.enter("server"):
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        with lab.socket("server", SERVER[0]) as probe:
-            probe.settimeout(0.1)
-            request = bytes.fromhex("000100002112a442") + bytes(12)
-            for _ in range(300):
-                assert process.poll() is None, f"{arguments[0]} has ended with {process.returncode}"
-                probe.sendto(request, (SERVER[0], PORT))
-                with contextlib.suppress(TimeoutError, ConnectionError):
-                    probe.recv(2048)
-                    break
-                time.sleep(0.02)
-        yield
-    finally:
-        end(process)
 
 
 SERVERS = [

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import librats
-from librats.cli import bench, chat, connect, demo, id, node, relay
+from librats.cli import bench, chat, connect, demo, doctor, id, node, relay
 from librats.cli.logs import start_logging
 from librats.cli.output import Output, plain
 from librats.cli.running import Interrupted
@@ -15,7 +15,7 @@ from librats.errors import RatsError, UsageError
 
 __all__ = ["main"]
 
-COMMANDS = (demo, id, node, connect, chat, relay, bench)
+COMMANDS = (demo, id, node, connect, chat, relay, doctor, bench)
 
 SUCCESS, FAILURE, WRONG_USAGE = 0, 1, 2
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ examples:
   librats node --listen 0.0.0.0:8080    run a node that tells what it hears
   librats connect 192.0.2.7:8080 --ping 3
   librats relay --user bob:secret       run a STUN and TURN server
+  librats doctor                        what network this is, and whom one can reach from it
   librats chat                          chat with whoever is on the local network
 
 Exit status: 0 success, 1 a failure (told in one line), 2 wrong usage.

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from librats.runtime.offload import run_in_thread
@@ -13,11 +14,34 @@ from librats.runtime.offload import run_in_thread
 if TYPE_CHECKING:
     from ifaddr import Adapter
 
-__all__ = ["interface_addresses", "system_adapters"]
+__all__ = ["Interface", "interface_addresses", "system_adapters", "system_interfaces"]
 
 logger = logging.getLogger("librats.runtime")
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An interface of a host."""
+
+    name: str
+    """As the system calls it."""
+
+    addresses: tuple[str, ...]
+    """Its IP addresses; those of IPv6 that are link-local have their zone."""
+
+
+async def system_interfaces() -> list[Interface]:
+    """Return this machine's interfaces, in the system's order."""
+    return await run_in_thread(_system_interfaces)
+
+
+def _system_interfaces() -> list[Interface]:
+    return [
+        Interface(adapter.nice_name, tuple(dict.fromkeys(map(str, _addresses_of(adapter)))))
+        for adapter in system_adapters()
+    ]
 
 
 async def interface_addresses(*, include_loopback: bool = True) -> list[str]:
@@ -53,16 +77,19 @@ def system_adapters(*, complaint: int = logging.WARNING) -> list[Adapter]:
 
 
 def _system_addresses() -> list[IPAddress]:
+    return [address for adapter in system_adapters() for address in _addresses_of(adapter)]
+
+
+def _addresses_of(adapter: Adapter) -> list[IPAddress]:
     found = []
-    for adapter in system_adapters():
-        for entry in adapter.ips:
-            try:
-                address = _parsed(entry.ip)
-            except ValueError as error:
-                logger.warning("skipping an address of %s: %s", entry.nice_name, error)
-                continue
-            if not (address.is_unspecified or address.is_multicast):
-                found.append(address)
+    for entry in adapter.ips:
+        try:
+            address = _parsed(entry.ip)
+        except ValueError as error:
+            logger.warning("skipping an address of %s: %s", entry.nice_name, error)
+            continue
+        if not (address.is_unspecified or address.is_multicast):
+            found.append(address)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.gateways import Gateway, default_gateways
-from librats.runtime.interfaces import interface_addresses
+from librats.runtime.interfaces import Interface, interface_addresses, system_interfaces
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
 from librats.runtime.tls import ClientTls
@@ -52,6 +52,9 @@ class Network(Protocol):
 
     async def interface_addresses(self) -> list[str]:
         """Return this host's own IP addresses."""
+
+    async def list_interfaces(self) -> list[Interface]:
+        """Return this host's interfaces, those without an address too."""
 
     async def gateways(self) -> list[Gateway]:
         """Return the routers of this host's default routes."""
@@ -95,6 +98,10 @@ class SystemNetwork:
     async def interface_addresses(self) -> list[str]:
         """Ask the system for its interfaces, on a thread of its own."""
         return await interface_addresses()
+
+    async def list_interfaces(self) -> list[Interface]:
+        """Ask the system for its interfaces, on a thread of its own."""
+        return await system_interfaces()
 
     async def gateways(self) -> list[Gateway]:
         """Ask the system for its routes, on a thread of its own."""

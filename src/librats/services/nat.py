@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from librats.config import NatTraversalConfig
@@ -261,13 +260,7 @@ class NatHandle:
             self._note(info.public_address.host)
         if waits and info.server is not None and info.type is not NatType.BLOCKED:
             outlived, expired = await measure_lifetime(info.server, network=network, waits=waits, progress=progress)
-            unknown = "" if outlived is not None else "the server cannot measure how long a public address lasts"
-            info = replace(
-                info,
-                mapping_lifetime=outlived,
-                mapping_expired_after=expired,
-                problem="; ".join(filter(None, (info.problem, unknown))),
-            )
+            info = info.with_lifetime(outlived, expired)
         return info
 
     async def _owned(self, coroutine: Coroutine[Any, Any, T]) -> T:

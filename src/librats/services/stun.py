@@ -19,7 +19,16 @@ from librats.stun.client import Answered, Refused, StunClient, StunEvent, TimedO
 from librats.stun.lifetime import DEFAULT_WAITS, LifetimeDiscovery
 from librats.types import Address, NatType, NatTypeInfo
 
-__all__ = ["AddressDiscovery", "Progress", "measure_behaviour", "measure_lifetime"]
+__all__ = [
+    "IPV4",
+    "IPV6",
+    "AddressDiscovery",
+    "Progress",
+    "StunDriver",
+    "family_of",
+    "measure_behaviour",
+    "measure_lifetime",
+]
 
 logger = logging.getLogger("librats.stun")
 
@@ -49,7 +58,7 @@ class Machine(Protocol):
         """Take what is to be sent."""
 
 
-class _Driver:
+class StunDriver:
     """Moves datagrams between one machine and its sockets.
 
     Args:
@@ -169,7 +178,7 @@ class AddressDiscovery:
         self._timeout = timeout
         self._on_answer = on_answer
         self._client = StunClient(network.entropy, pace=pace_within(timeout))
-        self._driver = _Driver(self._heed)
+        self._driver = StunDriver(self._heed)
         self._tasks = TaskSet()
         self._something = asyncio.Event()
         self._resolving = len(self._servers)
@@ -288,6 +297,7 @@ async def measure_behaviour(
     first_answer: float,
     timeout: float,
     prefer_ipv6: bool = False,
+    family: int | None = None,
 ) -> NatTypeInfo:
     """Find out what NAT or firewall stands in front of this host.
 
@@ -299,14 +309,16 @@ async def measure_behaviour(
         first_answer: Seconds after which the servers that have answered are made do with.
         timeout: Seconds after which a server that has not answered is given up.
         prefer_ipv6: Whether IPv6 is the first.
+        family: 4 or 6: the one to measure alone; None for both.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
     by_family, problem = await _resolved_in_time(network, servers, first_answer, timeout)
     order = (IPV6, IPV4) if prefer_ipv6 else (IPV4, IPV6)
-    families = [family for family in order if by_family.get(family)]
+    families = [each for each in order if by_family.get(each) and family in (None, each)]
     if not families:
-        reason = problem or "no STUN server is configured"
+        nobody = "no STUN server is configured" if family is None else f"no STUN server has an IPv{family} address"
+        reason = problem or nobody
         return NatTypeInfo(duration=loop.time() - began, problem=reason)
     local_hosts = await network.interface_addresses()
     tasks = [
@@ -375,7 +387,7 @@ async def _measure_family(
         if found and found[0].result is not None:
             over.set()
 
-    driver = _Driver(changed)
+    driver = StunDriver(changed)
     try:
         await driver.open(network, BehaviourDiscovery.sockets, EVERYWHERE[family])
         machine = BehaviourDiscovery(
@@ -430,7 +442,7 @@ async def measure_lifetime(
         if found and found[0].is_over:
             over.set()
 
-    driver = _Driver(changed)
+    driver = StunDriver(changed)
     began = loop.time()
     try:
         await driver.open(network, LifetimeDiscovery.sockets_for(waits), EVERYWHERE[family_of(server)])

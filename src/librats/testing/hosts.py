@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from librats.errors import UsageError
 from librats.peers.identity import Identity
 from librats.runtime.gateways import Gateway
+from librats.runtime.interfaces import Interface
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
 from librats.runtime.tls import ClientTls
 from librats.runtime.udp import DatagramEndpoint, Receive, open_datagram
@@ -201,6 +202,11 @@ class SimHost:
     async def interface_addresses(self) -> list[str]:
         """Return this host's addresses, the loopback last."""
         return [*self.addresses, *LOOPBACK]
+
+    async def list_interfaces(self) -> list[Interface]:
+        """Return this host's interfaces, the loopback last."""
+        own = [Interface(name, tuple(each.addresses) if each.is_up else ()) for name, each in self.interfaces.items()]
+        return [*own, Interface("lo", LOOPBACK)]
 
     async def gateways(self) -> list[Gateway]:
         """Return the routers that map ports, with the addresses that this host has behind them."""

@@ -29,7 +29,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"librats {version('librats')}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["id"], ["node"], ["connect"], ["chat"], ["relay"], ["bench"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["id"], ["node"], ["connect"], ["chat"], ["relay"], ["doctor"], ["bench"]]
+)
 def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
     shown = capsys.readouterr().out

@@ -1,0 +1,1 @@
+"""What network a host is on, and what that means: what was seen, the findings, the picture. Pure."""
