@@ -164,7 +164,8 @@ def test_a_path_that_dies_without_notice_is_left_within_two_seconds(scene: Scene
     scene.cut(OTHER_PUBLIC, PUBLIC if dies == "udp" else SERVER[0])
     digest, gap = received.result(PATIENCE)
     assert sending.result(PATIENCE) == digest
-    assert scene.alice.do("method") == ("relay" if dies == "udp" else "udp")
+    methods = {scene.alice.do("method"), scene.bob.do("method")}  # either side's relayed address may be the way
+    assert ("relay" in methods) == (dies == "udp")
     print(f"gap: {gap * 1000:.0f} ms")  # noqa: T201 - what it is measured for
     assert 0.5 < gap < 2
 
