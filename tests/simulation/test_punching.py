@@ -236,7 +236,7 @@ def test_what_the_leader_sends_at_once_arrives(simulate: Simulate) -> None:
 
         heard = await asyncio.gather(talk(0), talk(1))
         await relay.close()
-        return heard
+        return list(heard)
 
     assert simulate(main, delay=0.02) == [b"from 1", b"from 0"]
 
