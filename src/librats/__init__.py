@@ -85,10 +85,13 @@ from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
 from librats.peers.succession import Succession
 from librats.portmap.events import PortMapped, PortMappingFailed
+from librats.punch import PunchPart, PunchReason, PunchSettings, PunchTechnique
 from librats.servers import TurnCredentials, TurnServer
 from librats.services.doctor import diagnose
 from librats.services.ice import IceAgent
 from librats.services.nat import NatHandle
+from librats.services.punch import HolePuncher, PunchAttempt, PunchSignalling
+from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.stream import Stream
 from librats.services.turn import TurnAllocation
 from librats.services.turn_tcp import TurnTcpAllocation
@@ -134,6 +137,7 @@ __all__ = [
     "FindingSeverity",
     "HandlerFailed",
     "HandshakeError",
+    "HolePuncher",
     "IceAgent",
     "IceCandidate",
     "IceRole",
@@ -186,6 +190,14 @@ __all__ = [
     "PortMappingFailed",
     "PortMappingProtocol",
     "ProtocolError",
+    "PunchAttempt",
+    "PunchPart",
+    "PunchReason",
+    "PunchSettings",
+    "PunchSignalling",
+    "PunchTechnique",
+    "PunchedConnection",
+    "PunchedPath",
     "RatsClient",
     "RatsConfig",
     "RatsError",

@@ -13,7 +13,7 @@ from librats import ConnectError, NatTraversalConfig, NatTypeInfo
 from librats.punch import PunchSettings
 from librats.relay.config import RelayConfig
 from librats.services.punch import HolePuncher
-from librats.services.punch_path import PunchedPath
+from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.stun import measure_behaviour
 from librats.testing import SimHost, SimNetwork, SimRelay, SimRouter
 from librats.types import Address
@@ -109,7 +109,7 @@ async def join(
             punchers.append(puncher)
     began = loop.time()
 
-    async def run(number: int) -> PunchedPath | ConnectError:
+    async def run(number: int) -> PunchedPath | PunchedConnection | ConnectError:
         if number and late:
             await asyncio.sleep(late)
         try:
@@ -126,7 +126,10 @@ async def join(
         assert isinstance(b, ConnectError), a
         return Outcome("", (a.reason, b.reason), seconds, rounds, (sent[0], sent[1]))
     assert a.technique == b.technique
-    await asyncio.gather(assert_carried(a, b), assert_carried(b, a))
+    if isinstance(a, PunchedPath) and isinstance(b, PunchedPath):
+        await asyncio.gather(assert_carried(a, b), assert_carried(b, a))
+    elif isinstance(a, PunchedConnection) and isinstance(b, PunchedConnection):
+        await assert_streams(a, b)
     a.close()
     b.close()
     return Outcome(str(a.technique), ("", ""), seconds, rounds, (sent[0], sent[1]))
@@ -143,6 +146,31 @@ async def assert_carried(here: PunchedPath, there: PunchedPath) -> None:
             return
     heard.cancel()
     raise AssertionError("nothing came")
+
+
+class Reader(asyncio.Protocol):
+    """What comes over a connection."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+
+async def assert_streams(one: PunchedConnection, other: PunchedConnection) -> None:
+    """Check that all bytes get from one to the other, and none but those."""
+    readers = [Reader(), Reader()]
+    one.take(lambda: readers[0])
+    one.transport.write(b"first" * 1000)
+    await asyncio.sleep(0.2)
+    other.take(lambda: readers[1])
+    other.transport.write(b"second" * 1000)
+    async with asyncio.timeout(20):
+        while [len(reader.data) for reader in readers] != [6000, 5000]:  # noqa: ASYNC110 - until both are there
+            await asyncio.sleep(0.01)
+    assert readers[0].data == b"second" * 1000
+    assert readers[1].data == b"first" * 1000
 
 
 async def join_behind(net: SimNetwork, kinds: tuple[str, str], *, loss: float = 0.0, **options: Any) -> Outcome:

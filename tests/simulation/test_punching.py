@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,8 @@ from librats import ConnectError, NatTypeInfo
 from librats.errors import ConfigError
 from librats.punch import PunchReason, PunchSettings
 from librats.services.punch import HolePuncher
-from librats.testing import SimHost, SimNetwork
+from librats.services.punch_path import PunchedPath
+from librats.testing import SimHost, SimNetwork, SimRouter
 from librats.testing.behaviors import ROUTER_TYPES, RouterBehavior
 from librats.types import Address
 
@@ -46,6 +48,69 @@ def test_every_pair_is_joined_or_named_impossible(simulate: Simulate, one: str) 
             assert outcome.reasons == (PunchReason.UNPREDICTABLE, PunchReason.UNPREDICTABLE)
         if outcome.technique == "simultaneous":
             assert outcome.seconds < 0.3
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_where_udp_is_blocked_connections_meet(simulate: Simulate, leads: bool) -> None:
+    for number, other in enumerate((*KINDS, "udp_blocked")):
+        kinds = ("udp_blocked", other) if leads else (other, "udp_blocked")
+        outcome = simulate(partial(join_behind, kinds=kinds), seed=number, delay=0.02)
+        if other in HARD:
+            assert outcome.reasons == (PunchReason.UDP_BLOCKED, PunchReason.UDP_BLOCKED)
+        else:
+            assert (outcome.technique, outcome.rounds) == ("tcp", 1), (kinds, outcome)
+            assert outcome.seconds < 1, (kinds, outcome)
+
+
+def test_connections_meet_though_packets_are_lost(simulate: Simulate) -> None:
+    for seed in range(10):
+        kinds = ("udp_blocked", "port_restricted")
+        outcome = simulate(partial(join_behind, kinds=kinds, loss=0.1), seed=seed, delay=0.02)
+        assert outcome.technique == "tcp", (seed, outcome)
+
+
+@pytest.mark.parametrize("delays", [(0.3, 0.0), (0.0, 0.3), (0.4, 0.4)])
+@pytest.mark.parametrize("other", ["openwrt", "port_restricted"])
+def test_connections_meet_though_one_side_is_early(simulate: Simulate, other: str, delays: tuple[float, float]) -> None:
+    for kinds in (("udp_blocked", other), (other, "udp_blocked")):
+        outcome = simulate(partial(join_behind, kinds=kinds, delays=delays), delay=0.02)
+        assert outcome.technique == "tcp", (kinds, outcome)
+
+
+def test_who_wants_datagrams_gets_no_connection(simulate: Simulate) -> None:
+    outcome = simulate(partial(join_behind, kinds=("udp_blocked", "port_restricted"), tcp=False), delay=0.02)
+    assert outcome.reasons == (PunchReason.UDP_BLOCKED, PunchReason.UDP_BLOCKED)
+
+
+def test_strangers_who_connect_get_nothing(simulate: Simulate) -> None:
+    """A host floods the ports of whoever listens, with connections, nonsense, and checks of its own."""
+
+    async def main(net: SimNetwork) -> Outcome:
+        relay = await serve(net)
+        hosts = [net.host(f"host{n}", behind=net.router(f"router{n}", "udp_blocked+full_cone")) for n in range(2)]
+        attacker = net.host("attacker")
+        said = [b"GET / HTTP/1.0\r\n\r\n", bytes(2000), bytes.fromhex("000100002112a442") + bytes(12)]
+
+        async def flood(router: SimRouter) -> None:
+            while True:
+                for port in range(49152, 49160):
+                    for words in said:
+                        with suppress(OSError), attacker:
+                            _, writer = await asyncio.open_connection(router.address, port)
+                            writer.write(words)
+                            writer.close()
+                await asyncio.sleep(0.01)
+
+        floods = [attacker.spawn(flood(router)) for router in net.routers if router.outer is None]
+        try:
+            return await join(*hosts)
+        finally:
+            for task in floods:
+                task.cancel()
+            await asyncio.wait(floods)
+            await relay.close()
+
+    assert simulate(main, delay=0.02).technique == "tcp"
 
 
 @pytest.mark.parametrize("kinds", [("symmetric", "port_restricted"), ("port_restricted", "cgnat_sym")])
@@ -140,7 +205,7 @@ def test_two_homes_behind_one_carrier_meet_by_its_hairpin_and_not_without(simula
         outer = net.router("carrier", carrier)
         homes = [net.router(f"home{n}", "port_restricted", behind=outer) for n in range(2)]
         try:
-            return await join(*(net.host(f"host{n}", behind=home) for n, home in enumerate(homes)))
+            return await join(*(net.host(f"host{n}", behind=home) for n, home in enumerate(homes)), tcp=False)
         finally:
             await relay.close()
 
@@ -149,6 +214,31 @@ def test_two_homes_behind_one_carrier_meet_by_its_hairpin_and_not_without(simula
     outcome = simulate(lambda net: main(net, RouterBehavior(filtering="endpoint-independent")), delay=0.02)
     assert outcome.reasons == (PunchReason.NO_ANSWER, PunchReason.NO_ANSWER)
     assert outcome.rounds == PunchSettings().rounds
+
+
+def test_what_the_leader_sends_at_once_arrives(simulate: Simulate) -> None:
+    async def main(net: SimNetwork) -> list[bytes]:
+        relay = await serve(net)
+        hosts = [net.host(f"host{n}", behind=net.router(f"router{n}", "port_restricted")) for n in range(2)]
+        nats = [await nat_of(host) for host in hosts]
+        ends = wires(0.04, 0.04)
+
+        async def talk(number: int) -> bytes:
+            nat, host = nats[number], hosts[number]
+            puncher = HolePuncher(ends[number], leads=not number, config=CONFIG, nat=nat, network=host)
+            path = await puncher.punch()
+            assert isinstance(path, PunchedPath)
+            path.send(b"from %d" % number)
+            heard = await path.recv()
+            await asyncio.sleep(1)
+            path.close()
+            return heard
+
+        heard = await asyncio.gather(talk(0), talk(1))
+        await relay.close()
+        return list(heard)
+
+    assert simulate(main, delay=0.02) == [b"from 1", b"from 0"]
 
 
 def test_the_other_side_need_not_be_there_yet(simulate: Simulate) -> None:
@@ -175,19 +265,25 @@ class Meddler(Wire):
         return await self.wire.receive()
 
 
-async def mislead(net: SimNetwork, change: Mapping[str, Any], **options: Any) -> tuple[ConnectError, set[str]]:
+async def mislead(net: SimNetwork, change: Mapping[str, Any], *, tcp: bool = False) -> tuple[ConnectError, set[str]]:
     """Return why a side has given up whose peer misleads it, and the hosts that it has sent to."""
     relay = await serve(net)
     hosts = [net.host(f"host{n}", behind=net.router(f"router{n}", "port_restricted")) for n in range(2)]
     nats = [await nat_of(host) for host in hosts]
-    one, other = wires(0.04, 0.04)
-    settings = PunchSettings(rounds=1, answer_time=2.0, birthday_probes=100)
-    victim = HolePuncher(
-        one, leads=True, config=CONFIG, nat=nats[0], settings=settings, network=hosts[0],
-        local_hosts=[host for host in hosts[0].addresses if ":" not in host], **options,
-    )  # fmt: skip
-    liar = HolePuncher(
-        Meddler(other, change), leads=False, config=CONFIG, nat=nats[1], settings=settings, network=hosts[1]
+    ends = wires(0.04, 0.04)
+    settings = PunchSettings(rounds=1, answer_time=2.0)
+    victim, liar = (
+        HolePuncher(
+            wire,
+            leads=host is hosts[0],
+            config=CONFIG,
+            nat=nat,
+            settings=settings,
+            network=host,
+            local_hosts=[address for address in host.addresses if ":" not in address],
+            tcp=tcp,
+        )
+        for wire, host, nat in zip((ends[0], Meddler(ends[1], change)), hosts, nats, strict=True)
     )
     outcomes = await asyncio.gather(victim.punch(), liar.punch(), return_exceptions=True)
     await relay.close()
@@ -200,10 +296,11 @@ async def mislead(net: SimNetwork, change: Mapping[str, Any], **options: Any) ->
     "host", ["127.0.0.1", "10.1.2.3", "192.168.1.1", "169.254.169.254", "224.0.0.1", "[::1]", "[fe80::1]"]
 )
 def test_strangers_send_nobody_into_networks_of_his_own(simulate: Simulate, host: str) -> None:
-    change = {"public": [f"{host}:80"], "hosts": [f"{host}:81"]}
-    error, hosts = simulate(lambda net: mislead(net, change), delay=0.02)
-    assert error.reason == PunchReason.REFUSED
-    assert hosts == set()
+    change = {"public": [f"{host}:80"], "hosts": [f"{host}:81"], "tcp": [f"{host}:82"]}
+    for tcp in (False, True):
+        error, hosts = simulate(partial(mislead, change=change, tcp=tcp), delay=0.02)
+        assert error.reason == PunchReason.REFUSED
+        assert hosts == set()
 
 
 def test_an_address_where_nobody_is_costs_the_budget_and_no_more(simulate: Simulate) -> None:
@@ -250,10 +347,11 @@ def test_the_whole_takes_no_longer_than_it_may(simulate: Simulate) -> None:
 
 
 @pytest.mark.parametrize("after", [0.01, 0.05, 0.1, 0.13, 0.2, 0.5, 1.0, 3.0])
-def test_it_can_be_cancelled_at_any_time(simulate: Simulate, after: float) -> None:
+@pytest.mark.parametrize("kinds", [("symmetric", "openwrt"), ("udp_blocked", "openwrt")])
+def test_it_can_be_cancelled_at_any_time(simulate: Simulate, kinds: tuple[str, str], after: float) -> None:
     async def main(net: SimNetwork) -> None:
         relay = await serve(net)
-        hosts = [net.host(f"host{n}", behind=net.router(f"r{n}", k)) for n, k in enumerate(("symmetric", "openwrt"))]
+        hosts = [net.host(f"host{n}", behind=net.router(f"r{n}", k)) for n, k in enumerate(kinds)]
         nats = [await nat_of(host) for host in hosts]
         ends = wires(0.04, 0.04)
         tasks = [

@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from librats.punch.descriptions import PunchDescription
-from librats.punch.machine import PathFound, PunchMachine, PunchOver
-from librats.punch.plans import NatFacts, Part, Plan, PunchReason, Technique, choose_plans
+from librats.punch.plans import PunchPart, PunchReason, PunchTechnique
 from librats.punch.settings import PunchSettings
 
-__all__ = [
-    "NatFacts",
-    "Part",
-    "PathFound",
-    "Plan",
-    "PunchDescription",
-    "PunchMachine",
-    "PunchOver",
-    "PunchReason",
-    "PunchSettings",
-    "Technique",
-    "choose_plans",
-]
+__all__ = ["PunchPart", "PunchReason", "PunchSettings", "PunchTechnique"]

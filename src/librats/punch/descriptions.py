@@ -19,7 +19,7 @@ MAX_ADDRESSES = 16
 MAX_PORTS = 16
 LAST_PORT = 65535
 MAX_ROUND = 1000
-MAX_HELD = 120.0
+MAX_SECONDS = 120.0
 MAX_TEXT = 64
 
 _UFRAG = re.compile(r"[A-Za-z0-9+/]{4,64}")
@@ -92,9 +92,12 @@ class PunchGo:
     ports: tuple[int, ...] = ()
     """As :attr:`PunchDescription.ports`, of whoever sends it."""
 
+    rtt: float = 0.0
+    """Seconds to the other side and back, as far as whoever sends it has measured."""
+
     def to_json(self) -> dict[str, Any]:
         """Return it as a dictionary."""
-        return {"v": VERSION, "go": self.round, "ports": list(self.ports)}
+        return {"v": VERSION, "go": self.round, "ports": list(self.ports), "rtt": self.rtt}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +131,8 @@ def read_punch_message(value: object) -> PunchMessage:
         reason = value["end"]
         return PunchEnd(reason=reason[:MAX_TEXT] if isinstance(reason, str) else "")
     if "go" in value:
-        return PunchGo(round=_round(value["go"]), ports=_ports(value.get("ports", [])))
+        rtt = _seconds(value.get("rtt"), "rtt") or 0.0
+        return PunchGo(round=_round(value["go"]), ports=_ports(value.get("ports", [])), rtt=rtt)
     return PunchDescription(
         round=_round(value.get("round")),
         credentials=_credentials(value.get("ufrag"), value.get("pwd")),
@@ -137,7 +141,7 @@ def read_punch_message(value: object) -> PunchMessage:
         hosts=_addresses(value, "hosts"),
         tcp=_addresses(value, "tcp"),
         ports=_ports(value.get("ports", [])),
-        held=_held(value.get("held")),
+        held=_seconds(value.get("held"), "held"),
     )
 
 
@@ -183,9 +187,9 @@ def _ports(value: object) -> tuple[int, ...]:
     return tuple(port for port in ports if isinstance(port, int))
 
 
-def _held(value: object) -> float | None:
+def _seconds(value: object, name: str) -> float | None:
     if value is None:
         return None
-    if type(value) not in (int, float) or not isinstance(value, int | float) or not 0 <= value <= MAX_HELD:
-        _fail(f"held is no number of seconds up to {MAX_HELD:g}")
+    if type(value) not in (int, float) or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
+        _fail(f"{name} is no number of seconds up to {MAX_SECONDS:g}")
     return float(value)

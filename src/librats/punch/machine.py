@@ -86,6 +86,8 @@ class PunchMachine:
         remote: The peer's.
         entropy: For transaction ids.
         settings: The budget.
+        over_streams: Whether each socket is a connection, which loses nothing. Then only the leader checks, it
+            nominates once, and a way counts for it when that is answered: what comes then is not for the machine.
 
     Example:
         >>> from librats.testing.entropy import SeededEntropy
@@ -110,11 +112,13 @@ class PunchMachine:
         entropy: Entropy,
         *,
         settings: PunchSettings | None = None,
+        over_streams: bool = False,
     ) -> None:
         self._leads = leads
         self._local, self._remote = local, remote
         self._entropy = entropy
         self._settings = settings or PunchSettings()
+        self._over_streams = over_streams
         self._role = IceRole.CONTROLLING if leads else IceRole.CONTROLLED
         self._tie_breaker = int.from_bytes(entropy.token_bytes(8))
         self._packets_left = self._settings.packets
@@ -130,6 +134,7 @@ class PunchMachine:
         self._nominations_left = NOMINATIONS
         self.path: tuple[int, Address] | None = None
         """Number of the socket and the peer's end, once there is a way."""
+        self._is_settled = False
         self.is_over = False
         """True once the round has found none."""
         self.sent = 0
@@ -141,7 +146,7 @@ class PunchMachine:
 
     def open(self, shots: Iterable[Shot], *, now: float) -> None:
         """Send at once what opens this side's NAT, and is to reach nobody."""
-        for shot in shots:
+        for shot in shots if self.path is None else ():
             self._check(shot.base, shot.target, now, hops=shot.hops)
 
     def start(self, schedule: Iterable[Shot], *, now: float, until: float) -> None:
@@ -162,7 +167,7 @@ class PunchMachine:
         """Send what is due."""
         if self.is_over:
             return
-        if self.path is not None:
+        if self._is_settled:
             self._nominate_again(now)
             return
         while self._next is not None and self._began + self._next.after <= now and self._packets_left > 0:
@@ -178,7 +183,7 @@ class PunchMachine:
         """Return when :meth:`handle_timer` is to be called; None for never."""
         if self.is_over:
             return None
-        if self.path is not None:
+        if self._is_settled:
             return self._nominate_at
         if self._next is None or self._until is None:
             return self._until
@@ -192,6 +197,11 @@ class PunchMachine:
     def next_event(self) -> PunchEvent | None:
         """Return the next thing that has happened; None where there is none."""
         return self._events.popleft() if self._events else None
+
+    def lost(self, base: int) -> None:
+        """Take that a connection has ended; where it is the nominated one, and that was not answered, it is over."""
+        if self.path is not None and self.path[0] == base and not self._is_settled and not self.is_over:
+            self._end(PunchReason.NO_ANSWER)
 
     def _end(self, reason: PunchReason) -> None:
         self.is_over = True
@@ -249,8 +259,8 @@ class PunchMachine:
     def _take_request(self, request: CheckRequest, addr: Address, now: float, base: int) -> None:
         self._send(Sent(base, write_response(request.transaction_id, addr, self._local), addr))
         if request.use_candidate and not self._leads and self.path is None:
-            self._found(base, addr, None)
-        elif self.path is None:
+            self._settled(base, addr, None)
+        elif self.path is None and not self._over_streams:
             self._check_back(base, addr, now)
 
     def _take_response(self, message: StunMessage, addr: Address, now: float, base: int) -> bool:
@@ -261,10 +271,14 @@ class PunchMachine:
         del self._asked[response.transaction_id]
         if asked.nominates:
             self._nominate_at = None
+            if self._over_streams:
+                self._settled(base, addr, now - asked.at)
         elif self.path is None and addr != asked.address:
             self._check_back(base, addr, now)  # what is sent to where it came from may work
         elif self.path is None and self._leads:
-            self._found(base, addr, now - asked.at)
+            self.path = base, addr
+            if not self._over_streams:
+                self._settled(base, addr, now - asked.at)
             self._nominate_again(now)
         return True
 
@@ -276,14 +290,17 @@ class PunchMachine:
             self._rechecked[base, addr] = now
             self._check(base, addr, now)
 
-    def _found(self, base: int, addr: Address, rtt: float | None) -> None:
+    def _settled(self, base: int, addr: Address, rtt: float | None) -> None:
         self.path = base, addr
+        self._is_settled = True
         self._schedule, self._next = iter(()), None
         self._events.append(PathFound(base=base, address=addr, rtt=rtt))
 
     def _nominate_again(self, now: float) -> None:
         is_due = self._nominate_at is None or now >= self._nominate_at
         if not self._leads or self.path is None or not is_due:
+            return
+        if self._over_streams and self._nominations_left < NOMINATIONS:
             return
         if self._nominations_left == 0 or (self._nominate_at is None and self._nominations_left < NOMINATIONS):
             self._nominate_at = None

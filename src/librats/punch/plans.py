@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from librats.errors import DecodeError
 from librats.types import FilteringBehavior, MappingBehavior, NatType, NatTypeInfo, PortAllocation
 
-__all__ = ["NatFacts", "Part", "Plan", "PunchReason", "Technique", "choose_plans", "why_not"]
+__all__ = ["NatFacts", "Plan", "PunchPart", "PunchReason", "PunchTechnique", "choose_plans", "why_not"]
 
 MAX_STEP = 256
 
 E = TypeVar("E", bound=StrEnum)
 
 
-class Technique(StrEnum):
+class PunchTechnique(StrEnum):
     """How a way is made."""
 
     SIMULTANEOUS = "simultaneous"
@@ -34,7 +34,7 @@ class Technique(StrEnum):
     """Both connect to each other at the same time, and listen as well (RFC 6544; RFC 9293, 3.5)."""
 
 
-class Part(StrEnum):
+class PunchPart(StrEnum):
     """What a side does."""
 
     MEET = "meet"
@@ -179,8 +179,8 @@ def _known(kind: type[E], value: object) -> E:
 class Plan:
     """One technique, and this side's part in it."""
 
-    technique: Technique
-    part: Part
+    technique: PunchTechnique
+    part: PunchPart
 
 
 def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool = False, tcp: bool = True) -> list[Plan]:
@@ -203,7 +203,7 @@ def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool =
     """
     plans = _over_udp(local, remote, leads=leads, near=near) if local.udp and remote.udp else []
     if tcp and _addresses_do(local, remote):
-        plans.append(Plan(Technique.TCP, Part.MEET))
+        plans.append(Plan(PunchTechnique.TCP, PunchPart.MEET))
     return plans
 
 
@@ -225,13 +225,13 @@ def _addresses_do(one: NatFacts, other: NatFacts) -> bool:
 def _over_udp(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool) -> list[Plan]:
     plans = []
     if near or _addresses_do(local, remote):
-        plans.append(Plan(Technique.SIMULTANEOUS, Part.MEET))
+        plans.append(Plan(PunchTechnique.SIMULTANEOUS, PunchPart.MEET))
     if local.is_predictable and remote.is_predictable:
-        plans.append(Plan(Technique.PREDICTION, Part.MEET))
+        plans.append(Plan(PunchTechnique.PREDICTION, PunchPart.MEET))
     elif local.is_predictable and not remote.is_hard:
-        plans.append(Plan(Technique.PREDICTION, Part.OPEN))
+        plans.append(Plan(PunchTechnique.PREDICTION, PunchPart.OPEN))
     elif remote.is_predictable and not local.is_hard:
-        plans.append(Plan(Technique.PREDICTION, Part.PROBE))
+        plans.append(Plan(PunchTechnique.PREDICTION, PunchPart.PROBE))
     return plans + _chances(local, remote, leads=leads)
 
 
@@ -241,8 +241,8 @@ def _chances(local: NatFacts, remote: NatFacts, *, leads: bool) -> list[Plan]:
     can_open = local.is_hard and _can_find(remote, local)
     if not (can_probe or can_open):
         return []
-    part = Part.PROBE if can_probe and (leads or not can_open) else Part.OPEN
-    return [Plan(Technique.BIRTHDAY, part)]
+    part = PunchPart.PROBE if can_probe and (leads or not can_open) else PunchPart.OPEN
+    return [Plan(PunchTechnique.BIRTHDAY, part)]
 
 
 def _can_find(prober: NatFacts, opener: NatFacts) -> bool:

@@ -25,6 +25,12 @@ class PunchSettings:
     patience: float = 1.5
     """How long a round is waited for, from the agreed start, where chance does not decide."""
 
+    tcp_interval: float = 0.5
+    """Between two attempts to connect, at least; it is longer where the peer is further away than that."""
+
+    tcp_patience: float = 3.0
+    """How long a round over TCP is waited for."""
+
     answer_time: float = 10.0
     """How long the peer is waited for to say something."""
 

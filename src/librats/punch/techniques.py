@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from librats.punch.plans import Part, Plan, Technique
+from librats.punch.plans import Plan, PunchPart, PunchTechnique
 from librats.punch.prediction import foretell
 from librats.punch.settings import PunchSettings
 from librats.punch.shots import Shot, at_each, at_random_ports, from_each, in_turn
@@ -27,7 +27,7 @@ class Round:
     """One round of one side.
 
     Example:
-        >>> meet = Round(plan=Plan(Technique.SIMULTANEOUS, Part.MEET), number=1, leads=True,
+        >>> meet = Round(plan=Plan(PunchTechnique.SIMULTANEOUS, PunchPart.MEET), number=1, leads=True,
         ...              targets=(Address("192.0.2.7", 9),))
         >>> meet.opening()
         [Shot(after=0.0, base=0, target=Address(host='192.0.2.7', port=9), hops=2)]
@@ -66,8 +66,11 @@ class Round:
     def duration(self) -> float:
         """Seconds from the start until the round is over for the leader; the other side is told then."""
         settings, patience = self.settings, self.settings.patience
-        if self.plan.technique is Technique.BIRTHDAY:
-            return settings.birthday_probes / settings.birthday_rate + patience
+        match self.plan.technique:
+            case PunchTechnique.BIRTHDAY:
+                return settings.birthday_probes / settings.birthday_rate + patience
+            case PunchTechnique.TCP:
+                return settings.tcp_patience
         return patience
 
     def opening(self, ports: Sequence[int] = ()) -> list[Shot]:
@@ -79,14 +82,14 @@ class Round:
         if not self.targets:
             return []
         match self.plan.technique, self.plan.part:
-            case Technique.BIRTHDAY, Part.OPEN:
+            case PunchTechnique.BIRTHDAY, PunchPart.OPEN:
                 opened = from_each(self.bases, self.targets[0], hops=self.hops, rate=OPENING_RATE)
                 return [shot._replace(after=0.0) for shot in opened]
-            case Technique.BIRTHDAY, _:
+            case (PunchTechnique.BIRTHDAY, _) | (PunchTechnique.TCP, _):
                 return []
-            case Technique.PREDICTION, Part.MEET:
+            case PunchTechnique.PREDICTION, PunchPart.MEET:
                 return [Shot(0.0, 0, target, self.hops) for target in self._foretold(ports)]
-            case Technique.PREDICTION, Part.PROBE:
+            case PunchTechnique.PREDICTION, PunchPart.PROBE:
                 return []
             case _:
                 return [Shot(0.0, 0, target, self.hops) for target in self.targets]
@@ -99,15 +102,15 @@ class Round:
             entropy: Decides about random ports.
         """
         settings, until = self.settings, self.duration
-        if not self.targets:
+        if not self.targets or self.plan.technique is PunchTechnique.TCP:
             return iter(())
         match self.plan.technique, self.plan.part:
-            case Technique.BIRTHDAY, Part.OPEN:
+            case PunchTechnique.BIRTHDAY, PunchPart.OPEN:
                 return self._openings(until)
-            case Technique.BIRTHDAY, _:
+            case PunchTechnique.BIRTHDAY, _:
                 host, count, rate = self.targets[0].host, settings.birthday_probes, settings.birthday_rate
                 return at_random_ports(host, count, rate=rate, entropy=entropy)
-            case Technique.PREDICTION, Part.PROBE | Part.MEET:
+            case PunchTechnique.PREDICTION, PunchPart.PROBE | PunchPart.MEET:
                 foretold = [target.port for target in self._foretold(ports)]
                 return in_turn(self.targets[0].host, foretold, interval=settings.interval, until=until)
             case _:
@@ -122,7 +125,7 @@ class Round:
         prediction = foretell(ports, step=self.step)
         if prediction is None:
             return []
-        stride = 2 if self.plan.part is Part.MEET and self.leads else 1
+        stride = 2 if self.plan.part is PunchPart.MEET and self.leads else 1
         host = self.targets[0].host
         size = round(self.settings.window * (1 + min(prediction.others, MOST_OTHERS)))
         return [Address(host, port) for port in prediction.window(size, stride=stride)]

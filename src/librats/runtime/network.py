@@ -36,10 +36,19 @@ class Network(Protocol):
     def own_key(self) -> bytes | None:
         """Return the private key of a client that names none; None where the user's data directory holds it."""
 
-    async def listen_tcp(self, factory: ProtocolFactory, host: str, port: int) -> TcpListener:
+    async def listen_tcp(
+        self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False
+    ) -> TcpListener:
         """Listen for connections; see :func:`librats.runtime.tcp.listen_tcp`."""
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
+    async def dial_tcp(
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        tls: ClientTls | None = None,
+        local: Address | None = None,
+    ) -> None:
         """Connect to one address; see :func:`librats.runtime.tcp.dial_tcp`."""
 
     async def open_datagram(
@@ -74,13 +83,22 @@ class SystemNetwork:
         """Return None: the user's data directory holds it."""
         return None
 
-    async def listen_tcp(self, factory: ProtocolFactory, host: str, port: int) -> TcpListener:
+    async def listen_tcp(
+        self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False
+    ) -> TcpListener:
         """Listen for connections."""
-        return await listen_tcp(factory, host, port)
+        return await listen_tcp(factory, host, port, reuse_port=reuse_port)
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
+    async def dial_tcp(
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        tls: ClientTls | None = None,
+        local: Address | None = None,
+    ) -> None:
         """Connect to one address."""
-        await dial_tcp(factory, address, tls=tls)
+        await dial_tcp(factory, address, tls=tls, local=local)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any

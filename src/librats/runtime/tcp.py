@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from librats.errors import ConfigError
@@ -90,11 +91,20 @@ def _tcp_socket(family: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
 
-def _listening_socket(address: Address, new_socket: SocketFactory) -> socket.socket:
+def _share_port(sock: socket.socket) -> None:
+    """Let other sockets of this user have the same port, those included that listen on it; before it is bound."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+
+def _listening_socket(address: Address, new_socket: SocketFactory, *, reuse_port: bool) -> socket.socket:
     family, name = sockaddr_of(address)
     sock = new_socket(family)
     try:
-        if os.name == "posix":
+        if reuse_port:
+            _share_port(sock)
+        elif os.name == "posix":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -109,12 +119,12 @@ def _listening_socket(address: Address, new_socket: SocketFactory) -> socket.soc
     return sock
 
 
-def _both_families(port: int, new_socket: SocketFactory) -> list[socket.socket]:
+def _both_families(port: int, listening: Callable[[Address], socket.socket]) -> list[socket.socket]:
     """Sockets for every interface on the same port; IPv6 is left out where the machine has none."""
     for attempt in range(PORT_TRIES):
-        first = _listening_socket(Address("0.0.0.0", port), new_socket)  # noqa: S104 - a peer listens to everyone
+        first = listening(Address("0.0.0.0", port))  # noqa: S104 - a peer listens to everyone
         try:
-            second = _listening_socket(Address("::", first.getsockname()[1]), new_socket)
+            second = listening(Address("::", first.getsockname()[1]))
         except OSError as error:
             if port == 0 and error.errno == errno.EADDRINUSE and attempt + 1 < PORT_TRIES:
                 first.close()
@@ -132,6 +142,7 @@ async def listen_tcp(
     host: str,
     port: int,
     *,
+    reuse_port: bool = False,
     new_socket: SocketFactory = _tcp_socket,
     tls: ssl.SSLContext | None = None,
 ) -> TcpListener:
@@ -141,6 +152,7 @@ async def listen_tcp(
         factory: Makes the protocol of each connection.
         host: IP address; empty for every interface, IPv4 and IPv6.
         port: 0 picks one, the same for both families.
+        reuse_port: Whether others of this user may have the same port: what is dialled from it, for example.
         new_socket: Makes a TCP socket of an address family; the system's where it is left out.
         tls: How to encrypt; None for not at all.
 
@@ -149,8 +161,9 @@ async def listen_tcp(
     """
     loop = asyncio.get_running_loop()
     where = Address(host or "*", port)
+    listening = partial(_listening_socket, new_socket=new_socket, reuse_port=reuse_port)
     try:
-        sockets = [_listening_socket(Address(host, port), new_socket)] if host else _both_families(port, new_socket)
+        sockets = [listening(Address(host, port))] if host else _both_families(port, listening)
     except ValueError:
         raise ConfigError("listen_host", f"{host!r} is not an IP address") from None
     except (OSError, OverflowError) as error:
@@ -195,6 +208,7 @@ async def dial_tcp(
     address: Address,
     *,
     tls: ClientTls | None = None,
+    local: Address | None = None,
     new_socket: SocketFactory = _tcp_socket,
 ) -> None:
     """Connect to one address and give the connection to a protocol.
@@ -203,6 +217,7 @@ async def dial_tcp(
         factory: Makes the protocol.
         address: An IP address, not a name, and a port.
         tls: Encrypt, and check the certificate of the other side; None for neither.
+        local: The IP address and port that it comes from, which others of this user may have, too; None for any.
         new_socket: Makes a TCP socket of an address family; the system's where it is left out.
 
     Raises:
@@ -213,6 +228,9 @@ async def dial_tcp(
     sock = new_socket(family)
     try:
         sock.setblocking(False)
+        if local is not None:
+            _share_port(sock)
+            sock.bind(sockaddr_of(local)[1])
         if not _connects_at_once(sock, name):
             await loop.sock_connect(sock, name)
         if sock.getsockname() == sock.getpeername():

@@ -5,32 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from librats.config import NatTraversalConfig
-from librats.errors import ConnectError, DecodeError
+from librats.errors import ClosedError, ConnectError, DecodeError
 from librats.ice.addresses import AddressPolicy, Reach, reach_of
 from librats.ice.descriptions import new_credentials
 from librats.ice.messages import Credentials
 from librats.punch.descriptions import PunchDescription, PunchEnd, PunchGo, PunchMessage, read_punch_message
 from librats.punch.machine import PathFound, PunchMachine
-from librats.punch.plans import NatFacts, Part, Plan, PunchReason, Technique, choose_plans, why_not
+from librats.punch.plans import NatFacts, Plan, PunchPart, PunchReason, PunchTechnique, choose_plans, why_not
 from librats.punch.settings import PunchSettings
 from librats.punch.techniques import Round
 from librats.runtime.network import Network, current_network
-from librats.services.punch_path import PunchDriver, PunchedPath
+from librats.services.punch_driver import PunchDriver
+from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.punch_sockets import PunchSockets
+from librats.services.punch_tcp import TcpMeeting
 from librats.services.stun import measure_behaviour
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, NatTypeInfo
 
-__all__ = ["HolePuncher", "PunchAttempt", "Signalling"]
+__all__ = ["HolePuncher", "PunchAttempt", "PunchSignalling"]
 
 logger = logging.getLogger("librats.punch")
 
 MAX_HOSTS = 8
 MAX_SERVERS = 3
+FURTHER = 1.5
+"""How many round trips an attempt to connect is given at least."""
 LONGEST_HEAD_START = 0.3
 """Seconds that the leader waits, for its peer to begin, at the most: what looks like a long way may be a late start."""
 
@@ -38,7 +42,7 @@ T = TypeVar("T")
 M = TypeVar("M", PunchDescription, PunchGo)
 
 
-class Signalling(Protocol):
+class PunchSignalling(Protocol):
     """How the two sides tell each other something before there is a way: sealed, through an introducer for example."""
 
     async def send(self, message: dict[str, Any]) -> None:
@@ -53,14 +57,23 @@ class PunchAttempt:
     """One round, as :attr:`HolePuncher.attempts` tells it."""
 
     round: int
-    technique: Technique
-    part: Part
+    """Which one, from 1 on."""
+
+    technique: PunchTechnique
+    """How a way was to be made."""
+
+    part: PunchPart
+    """What this side has done."""
+
     duration: float
     """Seconds from the agreed start."""
+
     sent: int
     """Datagrams that this side has sent."""
+
     address: Address | None
     """The peer's end; None where it named none that may be sent to."""
+
     reason: PunchReason | None
     """Why it has failed; None where it worked."""
 
@@ -79,12 +92,23 @@ class _Here:
         self.number = number
         self.driver = PunchDriver()
         self.sockets = PunchSockets(network, self.driver.take)
+        self.tcp: TcpMeeting | None = None
         self.ours: PunchDescription
         self.round: Round
         self.machine: PunchMachine
         self.began = 0.0
+        self.is_void = False
+        """Whether one side did not know yet that it would be over TCP."""
         self.is_kept = False
         """Whether a path goes on using it."""
+
+    async def close(self) -> None:
+        """Let everything go that no path uses."""
+        if self.tcp is not None:
+            await self.tcp.close()
+        if not self.is_kept:
+            self.driver.close()
+            self.sockets.close_others()
 
 
 class HolePuncher:
@@ -99,6 +123,7 @@ class HolePuncher:
         strangers: Whether nobody vouches for the peer: private addresses that it names are sent to only where both
             sides are seen at the same public address.
         local_hosts: This host's own addresses; those of its interfaces where None is given.
+        tcp: Whether a TCP connection will do, where datagrams do not get through.
         network: Where sockets are opened; the running loop's network where None is given.
 
     Example:
@@ -111,7 +136,7 @@ class HolePuncher:
 
     def __init__(
         self,
-        signalling: Signalling,
+        signalling: PunchSignalling,
         *,
         leads: bool,
         config: NatTraversalConfig | None = None,
@@ -119,6 +144,7 @@ class HolePuncher:
         settings: PunchSettings | None = None,
         strangers: bool = True,
         local_hosts: Sequence[str] | None = None,
+        tcp: bool = True,
         network: Network | None = None,
     ) -> None:
         self._signalling = signalling
@@ -128,20 +154,24 @@ class HolePuncher:
         self._settings = settings or PunchSettings()
         self._strangers = strangers
         self._local_hosts = local_hosts
+        self._tcp = tcp
+        self._plans: list[Plan] | None = None
         self._servers: list[Address] | None = None
         self._given_network = network
         self._network: Network
         self._loop: asyncio.AbstractEventLoop
         self._no_target = PunchReason.NO_ADDRESS
-        self._most_rounds: int | None = None
         self.attempts: list[PunchAttempt] = []
         """Every round so far."""
         self.rtt: float | None = None
         """Seconds that a message takes to the peer and back through the signalling; None until it is known, and on the
         side that does not lead."""
 
-    async def punch(self) -> PunchedPath:
+    async def punch(self) -> PunchedPath | PunchedConnection:
         """Make a way.
+
+        Returns:
+            A way for datagrams; a connection where ``tcp`` allows that, and datagrams do not get through.
 
         Raises:
             ConnectError: There is none; ``reason`` is one of :class:`~librats.punch.PunchReason`.
@@ -167,7 +197,7 @@ class HolePuncher:
         return [
             ConnectionAttempt(
                 address=attempt.address,
-                method=ConnectionMethod.UDP,
+                method=ConnectionMethod.TCP if attempt.technique is PunchTechnique.TCP else ConnectionMethod.UDP,
                 duration=attempt.duration,
                 error=f"{attempt.technique}: {attempt.reason}",
             )
@@ -177,7 +207,7 @@ class HolePuncher:
 
     # The two sides
 
-    async def _lead(self) -> PunchedPath:
+    async def _lead(self) -> PunchedPath | PunchedConnection:
         number = 0
         while True:
             number += 1
@@ -189,15 +219,15 @@ class HolePuncher:
                 took = max(0.0, self._loop.time() - asked_at - (theirs.held or 0.0))
                 self.rtt = took if self.rtt is None else min(self.rtt, took)
                 ports = await self._make_ready(here, theirs, theirs.ports)
-                await self._signalling.send(PunchGo(round=number, ports=ports).to_json())
+                await self._signalling.send(PunchGo(round=number, ports=ports, rtt=self.rtt).to_json())
                 await asyncio.sleep(min(self.rtt / 2, LONGEST_HEAD_START))
-                self._start(here, theirs.ports)
+                self._start(here, theirs.ports, self.rtt)
                 outcome = await here.driver.outcome
                 self._note(here, outcome)
                 if isinstance(outcome, PathFound):
-                    return self._path(here, outcome)
+                    return await self._path(here, outcome)
 
-    async def _follow(self) -> PunchedPath:
+    async def _follow(self) -> PunchedPath | PunchedConnection:
         number = 0
         incoming = asyncio.ensure_future(self._receive())
         try:
@@ -210,14 +240,14 @@ class HolePuncher:
                     answer = replace(here.ours, ports=ports, held=self._loop.time() - asked_at)
                     await self._signalling.send(answer.to_json())
                     go = await self._expect(PunchGo, number)
-                    self._start(here, go.ports)
+                    self._start(here, go.ports, go.rtt)
                     incoming = asyncio.ensure_future(self._receive())
                     either: set[asyncio.Future[Any]] = {here.driver.outcome, incoming}
                     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                     outcome = here.driver.outcome.result() if here.driver.outcome.done() else PunchReason.NO_ANSWER
                     self._note(here, outcome)
                     if isinstance(outcome, PathFound):
-                        return self._path(here, outcome)
+                        return await self._path(here, outcome)
         finally:
             incoming.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -275,11 +305,25 @@ class HolePuncher:
                 public=tuple(seen.values()),
                 hosts=tuple(Address(host, port) for host in near[:MAX_HOSTS]),
             )
+            plan = self._planned(number)
+            if not self._nat.udp or (plan is not None and plan[0].technique is PunchTechnique.TCP):
+                await self._listen(here)
             yield here
         finally:
-            if not here.is_kept:
-                here.driver.close()
-                here.sockets.close_others()
+            await here.close()
+
+    async def _listen(self, here: _Here) -> None:
+        """Listen on a fresh TCP port, and find out where it is seen."""
+        if not self._tcp or here.tcp is not None:
+            return
+        here.tcp = TcpMeeting(self._network, here.driver, leads=self._leads)
+        await here.tcp.open()
+        port = here.tcp.port
+        seen = await here.tcp.seen_at(self._servers or (), self._config.stun_timeout)
+        # Most NATs keep the port of a connection where they can.
+        guessed = seen or next((Address(each.host, port) for each in here.ours.public), None)
+        near = [Address(address.host, port) for address in here.ours.hosts]
+        here.ours = replace(here.ours, tcp=((guessed,) if guessed is not None else ()) + tuple(near))
 
     async def _resolved(self) -> list[Address]:
         found: list[Address] = []
@@ -310,18 +354,26 @@ class HolePuncher:
         Returns:
             Those that this side's NAT has, where the peer needs them.
         """
-        targets, near = self._targets(here.ours, theirs)
-        plans = choose_plans(here.ours.nat, theirs.nat, leads=self._leads, near=near, tcp=False)
-        plan, number = self._plan(here.number, plans, theirs.nat)
+        over_udp, near = self._targets(here.ours, theirs, (*theirs.public, *theirs.hosts))
+        self._plans = choose_plans(here.ours.nat, theirs.nat, leads=self._leads, near=near, tcp=self._tcp)
+        if not self._plans:
+            raise _Failure(why_not(here.ours.nat, theirs.nat))
+        self._check_there_are_more(here.number)
+        plan, number = self._planned(here.number) or (self._plans[-1], 1)
+        is_tcp = plan.technique is PunchTechnique.TCP
+        if is_tcp and not self._leads:  # who leads has told where it listens already, or not
+            await self._listen(here)
+        targets = self._targets(here.ours, theirs, theirs.tcp)[0] if is_tcp else over_udp
         if not targets:
             self._no_target = PunchReason.REFUSED if theirs.public or theirs.hosts else PunchReason.NO_ADDRESS
         sockets, settings = here.sockets, self._settings
         told: tuple[int, ...] = ()
-        if plan.technique is Technique.PREDICTION and plan.part is not Part.PROBE and sockets.server is not None:
+        is_foretold = plan.technique is PunchTechnique.PREDICTION and plan.part is not PunchPart.PROBE
+        if is_foretold and sockets.server is not None:
             numbers = await sockets.open_more(settings.observations)
             told = tuple(seen.port for seen in (await sockets.seen_at(numbers, [sockets.server])).values())
             sockets.close(numbers)
-        elif plan.technique is Technique.BIRTHDAY and plan.part is Part.OPEN:
+        elif plan.technique is PunchTechnique.BIRTHDAY and plan.part is PunchPart.OPEN:
             await sockets.open_more(settings.birthday_sockets - 1)
         here.round = Round(
             plan=plan,
@@ -333,16 +385,28 @@ class HolePuncher:
             settings=settings,
         )
         here.machine = PunchMachine(
-            self._leads, here.ours.credentials, theirs.credentials, self._network.entropy, settings=settings
+            self._leads,
+            here.ours.credentials,
+            theirs.credentials,
+            self._network.entropy,
+            settings=settings,
+            over_streams=is_tcp,
         )
-        here.driver.drive(here.machine, sockets)
+        here.is_void = is_tcp and not (here.ours.tcp and theirs.tcp)
         here.began = self._loop.time()
-        here.machine.open(here.round.opening(ports), now=here.began)
+        if is_tcp and here.tcp is not None:
+            here.driver.drive(here.machine, here.tcp.send)
+            here.tcp.drive(here.machine)
+        else:
+            here.driver.drive(here.machine, sockets.send)
+            here.machine.open(here.round.opening(ports), now=here.began)
         here.driver.pump()
         return told
 
-    def _targets(self, ours: PunchDescription, theirs: PunchDescription) -> tuple[tuple[Address, ...], bool]:
-        """Return where the peer may be sent to, and whether it may be in this network."""
+    def _targets(
+        self, ours: PunchDescription, theirs: PunchDescription, named: Iterable[Address]
+    ) -> tuple[tuple[Address, ...], bool]:
+        """Return which of the peer's addresses may be sent to, and whether it may be in this network."""
         policy = AddressPolicy(strangers=self._strangers)
         for address in ours.hosts:
             policy.note_base(address.host)
@@ -350,35 +414,39 @@ class HolePuncher:
             policy.note_own(address.host)
         for address in (*theirs.public, *theirs.hosts):
             policy.note_peer(address.host)
-        named = dict.fromkeys((*theirs.public, *theirs.hosts))
-        allowed = tuple(address for address in named if not policy.refusal(address))
+        allowed = tuple(address for address in dict.fromkeys(named) if not policy.refusal(address))
         is_near = policy.shares_network or (_has_ipv6(ours.hosts) and _has_ipv6(allowed))
         return allowed, is_near
 
-    def _plan(self, number: int, plans: Sequence[Plan], remote: NatFacts) -> tuple[Plan, int]:
+    def _planned(self, number: int) -> tuple[Plan, int] | None:
         """Return the plan of a round, and which one by it this is: the likeliest for some rounds, then the next one."""
-        if not plans:
-            raise _Failure(why_not(self._nat or NatFacts(), remote))
-        self._most_rounds = len(plans) * self._settings.rounds
-        self._check_there_are_more(number)
         which, before = divmod(number - 1, self._settings.rounds)
-        return plans[which], before + 1
+        return (self._plans[which], before + 1) if self._plans and which < len(self._plans) else None
 
     def _check_there_are_more(self, number: int) -> None:
         """Fail where everything was tried."""
-        if self._most_rounds is not None and number > self._most_rounds:
+        if self._plans is not None and self._planned(number) is None:
             had_target = any(attempt.address is not None for attempt in self.attempts)
             raise _Failure(PunchReason.NO_ANSWER if had_target else self._no_target)
 
-    def _start(self, here: _Here, ports: Sequence[int]) -> None:
+    def _start(self, here: _Here, ports: Sequence[int], rtt: float) -> None:
         """Send by the plan from now on."""
         here.began = self._loop.time()
+        settings, until = self._settings, here.round.duration
+        if here.round.plan.technique is PunchTechnique.TCP:
+            interval = min(max(settings.tcp_interval, FURTHER * rtt), until)
+            if here.is_void:
+                until = 0.0
+            elif here.tcp is not None:
+                here.tcp.start(here.round.targets, interval=interval, until=until)
         schedule = here.round.schedule(ports, self._network.entropy)
-        grace = 0.0 if self._leads else self._settings.answer_time
-        here.machine.start(schedule, now=here.began, until=here.round.duration + grace)
+        grace = 0.0 if self._leads else settings.answer_time
+        here.machine.start(schedule, now=here.began, until=until + grace)
         here.driver.pump()
 
     def _note(self, here: _Here, outcome: PathFound | PunchReason) -> None:
+        if here.is_void:
+            return
         plan = here.round.plan
         is_found = isinstance(outcome, PathFound)
         attempt = PunchAttempt(
@@ -401,9 +469,14 @@ class HolePuncher:
             attempt.sent,
         )
 
-    def _path(self, here: _Here, found: PathFound) -> PunchedPath:
+    async def _path(self, here: _Here, found: PathFound) -> PunchedPath | PunchedConnection:
+        if here.round.plan.technique is PunchTechnique.TCP and here.tcp is not None:
+            try:
+                return PunchedConnection(await here.tcp.take(found), len(self.attempts), found.rtt)
+            except ClosedError:
+                raise _Failure(PunchReason.NO_ANSWER) from None
         here.is_kept = True
-        return PunchedPath(here.driver, here.sockets, found, here.round.plan.technique, here.number)
+        return PunchedPath(here.driver, here.sockets, found, here.round.plan.technique, len(self.attempts))
 
 
 def _has_ipv6(addresses: Sequence[Address]) -> bool:

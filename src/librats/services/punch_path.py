@@ -1,86 +1,28 @@
-"""A way that punching has found: a socket, the peer's end, and answers to what of the peer's still comes late."""
+"""The ways that punching finds: a socket and the peer's end, or a connection."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from librats.errors import ClosedError
-from librats.punch.machine import PathFound, PunchMachine, PunchOver
-from librats.punch.plans import PunchReason, Technique
+from librats.punch.machine import PathFound
+from librats.punch.plans import PunchTechnique
 from librats.runtime.callbacks import call_safely
 from librats.runtime.udp import DatagramEndpoint
+from librats.services.punch_driver import PunchDriver
 from librats.services.punch_sockets import PunchSockets
+from librats.services.punch_tcp import PeerConnection
 from librats.types import Address
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["PunchDriver", "PunchedPath"]
+__all__ = ["PunchedConnection", "PunchedPath"]
 
 MAX_WAITING = 1024
-
-
-class PunchDriver:
-    """Moves datagrams between a machine and sockets, and gives it the time."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._machine: PunchMachine | None = None
-        self._sockets: PunchSockets | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.outcome: asyncio.Future[PathFound | PunchReason] = self._loop.create_future()
-        """What has come of it."""
-        self.data: Callable[[int, bytes, Address], object] | None = None
-        """Called with what else comes."""
-
-    def drive(self, machine: PunchMachine, sockets: PunchSockets) -> None:
-        """Begin."""
-        self._machine, self._sockets = machine, sockets
-
-    def take(self, number: int, data: bytes, address: Address) -> bool:
-        """Take what came to a socket; False where it is no check, and nobody wants other data yet."""
-        machine = self._machine
-        if machine is not None and machine.receive_datagram(data, address, now=self._loop.time(), base=number):
-            self.pump()
-            return True
-        if self.data is None:
-            return False
-        self.data(number, data, address)
-        return True
-
-    def pump(self) -> None:
-        """Send what is to be sent, tell what has happened, and set the clock."""
-        machine, sockets = self._machine, self._sockets
-        if machine is None or sockets is None:
-            return
-        for sent in machine.datagrams_to_send():
-            sockets.send(sent)
-        while (event := machine.next_event()) is not None:
-            if not self.outcome.done():
-                self.outcome.set_result(event.reason if isinstance(event, PunchOver) else event)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        at = machine.next_timer()
-        if at is not None:
-            self._timer = self._loop.call_at(at, self._time_has_come, at)
-
-    def _time_has_come(self, at: float) -> None:
-        self._timer = None
-        if self._machine is not None:
-            self._machine.handle_timer(now=max(self._loop.time(), at))
-            self.pump()
-
-    def close(self) -> None:
-        """Move nothing any more. Idempotent."""
-        self._machine = None
-        self.data = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 class PunchedPath:
@@ -93,10 +35,17 @@ class PunchedPath:
             path.send(b"hello")
             print(await path.recv())
             path.close()
+
+    Args:
+        driver: Who moves what comes.
+        sockets: Those of the round; all but one are closed.
+        found: Which one it is, and the peer's end.
+        technique: What has made it.
+        rounds: How many rounds that took.
     """
 
     def __init__(
-        self, driver: PunchDriver, sockets: PunchSockets, found: PathFound, technique: Technique, rounds: int
+        self, driver: PunchDriver, sockets: PunchSockets, found: PathFound, technique: PunchTechnique, rounds: int
     ) -> None:
         sockets.close_others(found.base)
         self._driver, self._sockets = driver, sockets
@@ -117,7 +66,8 @@ class PunchedPath:
         """Called with every datagram of the peer's, instead of :meth:`recv`."""
         self.dropped = 0
         """Datagrams that nobody had asked for in time, or that are not from the peer's end."""
-        driver.data = self._take
+        self._base = found.base
+        driver.deliver(self._take)
 
     def __repr__(self) -> str:
         """Show both ends."""
@@ -145,8 +95,8 @@ class PunchedPath:
             await self._came.wait()
         return self._inbox.popleft()
 
-    def _take(self, _number: int, data: bytes, address: Address) -> None:
-        if address != self.remote_address or len(self._inbox) >= MAX_WAITING:
+    def _take(self, number: int, data: bytes, address: Address) -> None:
+        if number != self._base or address != self.remote_address or len(self._inbox) >= MAX_WAITING:
             self.dropped += 1
         elif self.receive is not None:
             call_safely(self.receive, data, owner=self)
@@ -159,3 +109,60 @@ class PunchedPath:
         self._driver.close()
         self._sockets.close_others()
         self._came.set()
+
+
+class PunchedConnection:
+    """A TCP connection to a peer. Comes from :meth:`~librats.services.punch.HolePuncher.punch`.
+
+    Example:
+        .. code-block:: python
+
+            connection = await puncher.punch()
+            connection.take(lambda: MyProtocol())
+
+    Args:
+        connection: The connection.
+        rounds: How many rounds it took.
+        rtt: Seconds there and back.
+    """
+
+    technique = PunchTechnique.TCP
+
+    def __init__(self, connection: PeerConnection, rounds: int, rtt: float | None) -> None:
+        self._connection = connection
+        self.rounds = rounds
+        """How many rounds it took."""
+        self.rtt = rtt
+        """Seconds there and back; None on the side that has not measured it."""
+        self.remote_address = connection.peer
+        """The peer's end."""
+
+    def __repr__(self) -> str:
+        """Show the other end."""
+        return f"<PunchedConnection to {self.remote_address}>"
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection; nothing is read from it until :meth:`take`."""
+        return cast("asyncio.Transport", self._connection.transport)
+
+    def take(self, factory: Callable[[], asyncio.Protocol | asyncio.BufferedProtocol]) -> None:
+        """Hand the connection over to a protocol, with what has come already."""
+        transport, protocol = self.transport, factory()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        rest = self._connection.leftover()
+        if isinstance(protocol, asyncio.BufferedProtocol):
+            while rest:
+                room = memoryview(protocol.get_buffer(len(rest)))
+                size = min(len(room), len(rest))
+                room[:size] = rest[:size]
+                rest = rest[size:]
+                protocol.buffer_updated(size)
+        elif rest:
+            protocol.data_received(rest)
+        transport.resume_reading()
+
+    def close(self) -> None:
+        """End it. Idempotent."""
+        self._connection.abort()

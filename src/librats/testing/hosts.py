@@ -174,15 +174,24 @@ class SimHost:
         """Return the private key of a client that names none: the simulation leaves the user's files alone."""
         return self._keys.token_bytes(KEY_SIZE)
 
-    async def listen_tcp(self, factory: ProtocolFactory, host: str, port: int) -> TcpListener:
+    async def listen_tcp(
+        self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False
+    ) -> TcpListener:
         """Listen for connections."""
         with self:
-            return await listen_tcp(factory, host, port, new_socket=self.stack.socket)
+            return await listen_tcp(factory, host, port, reuse_port=reuse_port, new_socket=self.stack.socket)
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
+    async def dial_tcp(
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        tls: ClientTls | None = None,
+        local: Address | None = None,
+    ) -> None:
         """Connect to one address."""
         with self:
-            await dial_tcp(factory, address, tls=tls, new_socket=self.stack.socket)
+            await dial_tcp(factory, address, tls=tls, local=local, new_socket=self.stack.socket)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from librats import Address
 from librats.ice.events import IceRole
 from librats.ice.messages import CheckRequest, Credentials, read_message, write_response
-from librats.punch import PathFound, PunchMachine, PunchOver, PunchReason, PunchSettings
-from librats.punch.machine import RECHECK
+from librats.punch import PunchReason, PunchSettings
+from librats.punch.machine import RECHECK, PathFound, PunchMachine, PunchOver
 from librats.punch.shots import Shot, at_each
 from librats.testing.entropy import SeededEntropy
 
@@ -21,10 +21,10 @@ A, B = Address("192.0.2.1", 1111), Address("192.0.2.2", 2222)
 ELSEWHERE = Address("192.0.2.2", 3333)
 
 
-def machine(*, leads: bool = True, **settings: float) -> PunchMachine:
+def machine(*, leads: bool = True, over_streams: bool = False, **settings: float) -> PunchMachine:
     local, remote = (OURS, THEIRS) if leads else (THEIRS, OURS)
     chosen = PunchSettings(**settings)  # type: ignore[arg-type]
-    return PunchMachine(leads, local, remote, SeededEntropy(1, str(leads)), settings=chosen)
+    return PunchMachine(leads, local, remote, SeededEntropy(1, str(leads)), settings=chosen, over_streams=over_streams)
 
 
 def check(to: Credentials, sender: str, role: IceRole, *, nominates: bool = False) -> bytes:
@@ -221,3 +221,50 @@ def test_no_datagram_raises(data: bytes) -> None:
     for hostile in (data, request[:8] + data, request[: len(data)] + data):
         leader.receive_datagram(hostile, B, now=0.1)
     assert leader.path is None
+
+
+# Over connections
+
+
+def test_over_connections_only_the_leader_asks_and_waits_for_the_last_answer() -> None:
+    leader, other = (machine(leads=leads, over_streams=True) for leads in (True, False))
+    for each in (leader, other):
+        each.start([], now=0.0, until=1.0)
+    leader.open([Shot(0.0, 7, B), Shot(0.0, 8, B)], now=0.0)
+    first, second = leader.datagrams_to_send()
+    assert other.receive_datagram(first.data, A, now=0.1, base=3)
+    (answer,) = other.datagrams_to_send()
+    assert not is_request(answer.data)
+    assert leader.receive_datagram(answer.data, B, now=0.2, base=7)
+    assert leader.next_event() is None
+    (nomination,) = leader.datagrams_to_send()
+    leader.handle_timer(now=0.5)
+    assert leader.datagrams_to_send() == []
+    other.receive_datagram(nomination.data, A, now=0.3, base=3)
+    assert other.next_event() == PathFound(base=3, address=A, rtt=None)
+    (last,) = other.datagrams_to_send()
+    leader.receive_datagram(last.data, B, now=0.4, base=7)
+    found = leader.next_event()
+    assert isinstance(found, PathFound)
+    assert (found.base, found.address) == (7, B)
+    assert leader.next_timer() is None
+    other.receive_datagram(second.data, A, now=0.5, base=4)
+    assert other.next_event() is None
+
+
+def test_over_connections_a_nomination_that_is_never_answered_is_no_way() -> None:
+    for ends_early in (True, False):
+        leader = machine(over_streams=True)
+        leader.start([], now=0.0, until=1.0)
+        leader.open([Shot(0.0, 7, B)], now=0.0)
+        request = read_message(leader.datagrams_to_send()[0].data)
+        assert request is not None
+        leader.receive_datagram(write_response(request.transaction_id, A, THEIRS), B, now=0.1, base=7)
+        leader.lost(6)
+        assert leader.next_event() is None
+        if ends_early:
+            leader.lost(7)
+        else:
+            assert leader.next_timer() == 1.0
+            leader.handle_timer(now=1.0)
+        assert leader.next_event() == PunchOver(reason=PunchReason.NO_ANSWER)

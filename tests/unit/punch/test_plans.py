@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from librats import NatType, NatTypeInfo
 from librats.errors import DecodeError
-from librats.punch import NatFacts, Part, Plan, PunchReason, Technique, choose_plans
-from librats.punch.plans import why_not
+from librats.punch import PunchPart, PunchReason, PunchTechnique
+from librats.punch.plans import NatFacts, Plan, choose_plans, why_not
 from librats.types import FilteringBehavior, MappingBehavior, PortAllocation
 
 EI, AD = FilteringBehavior.ENDPOINT_INDEPENDENT, FilteringBehavior.ADDRESS_DEPENDENT
@@ -76,13 +76,13 @@ def test_each_pair_has_its_technique(one: str, other: str, plan: str) -> None:
 
 def test_chance_comes_after_prediction() -> None:
     plans = choose_plans(KINDS["symmetric_seq"], KINDS["port_restricted"], leads=False, tcp=False)
-    assert [plan.technique for plan in plans] == [Technique.PREDICTION, Technique.BIRTHDAY]
+    assert [plan.technique for plan in plans] == [PunchTechnique.PREDICTION, PunchTechnique.BIRTHDAY]
 
 
 def test_neighbours_meet_whatever_their_nats_are() -> None:
     symmetric = KINDS["symmetric"]
     plans = choose_plans(symmetric, symmetric, leads=True, near=True, tcp=False)
-    assert plans == [Plan(Technique.SIMULTANEOUS, Part.MEET)]
+    assert plans == [Plan(PunchTechnique.SIMULTANEOUS, PunchPart.MEET)]
 
 
 def test_what_is_impossible_is_named() -> None:
@@ -91,7 +91,7 @@ def test_what_is_impossible_is_named() -> None:
 
 
 def test_tcp_needs_known_addresses_and_no_udp() -> None:
-    tcp = Plan(Technique.TCP, Part.MEET)
+    tcp = Plan(PunchTechnique.TCP, PunchPart.MEET)
     for other, can in {"full_cone": True, "port_restricted": True, "udp_blocked": True, "symmetric": False}.items():
         assert choose_plans(KINDS["udp_blocked"], KINDS[other], leads=True) == ([tcp] if can else [])
 
@@ -101,7 +101,7 @@ def test_both_sides_come_to_the_same_techniques(one: NatFacts, other: NatFacts, 
     ours = choose_plans(one, other, leads=True, near=near, tcp=tcp)
     theirs = choose_plans(other, one, leads=False, near=near, tcp=tcp)
     assert [plan.technique for plan in ours] == [plan.technique for plan in theirs]
-    opposite = {Part.MEET: Part.MEET, Part.OPEN: Part.PROBE, Part.PROBE: Part.OPEN}
+    opposite = {PunchPart.MEET: PunchPart.MEET, PunchPart.OPEN: PunchPart.PROBE, PunchPart.PROBE: PunchPart.OPEN}
     assert [opposite[plan.part] for plan in ours] == [plan.part for plan in theirs]
     assert len(ours) == len({plan.technique for plan in ours})
 

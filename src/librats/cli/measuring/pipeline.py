@@ -169,13 +169,22 @@ class _MemoryNetwork(SystemNetwork):
         self._factories: dict[int, ProtocolFactory] = {}
         self.ways: tuple[_Way, _Way]
 
-    async def listen_tcp(self, factory: ProtocolFactory, host: str, port: int) -> TcpListener:
+    async def listen_tcp(
+        self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False
+    ) -> TcpListener:
         """Remember who listens."""
         number = len(self._factories) + 1
         self._factories[number] = factory
         return TcpListener([], [Address(LOOPBACK, number)])
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
+    async def dial_tcp(
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        tls: ClientTls | None = None,
+        local: Address | None = None,
+    ) -> None:
         """Join the two."""
         dialling = cast("asyncio.BufferedProtocol", factory())
         listening = cast("asyncio.BufferedProtocol", self._factories[address.port]())
