@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
     ),
     ("runtime",),
     ("services", "peers"),
-    ("connector", "relay", "familiar", "hearing", "meeting", "remembering", "keeping", "client"),
+    ("connector", "relay", "familiar", "hearing", "sending", "meeting", "remembering", "keeping", "client"),
     (("__init__", "__main__", "blocking", "testing", "cli"),),
 )
 

@@ -14,6 +14,7 @@ from librats.config import RatsConfig
 from librats.errors import ClosedError, DecodeError, HandshakeError, PeerLimitReached, RatsError
 from librats.peers.access import Access
 from librats.peers.admission import Admission
+from librats.peers.choosing import LinkChoice
 from librats.peers.dispatch import Dispatcher
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
 from librats.peers.exchange import Dial, PeerExchange
@@ -25,6 +26,7 @@ from librats.peers.observer import PeerObserver
 from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
 from librats.peers.session_numbers import SessionNumbers
+from librats.peers.stream_serving import StreamServing
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import receive_buffer
 from librats.services.session import Link
@@ -113,6 +115,8 @@ class PeerManager:
         """Who may come in."""
         self._order: Order[Link] = Order(self._deliver, config.session.message_window, self._messages_lost)
         self._numbers = SessionNumbers()
+        self._choice = LinkChoice(self.dispatcher)
+        self._streams = StreamServing(handlers, self.dispatcher, tasks)
         self._waiting: dict[Link, Peer] = {}
         self._links: dict[Link, None] = {}
         self.paths = PathKeeper(self.peers, tasks)
@@ -336,7 +340,7 @@ class PeerManager:
         else:
             peer.hello = told or peer.hello
             self._numbers.joined(link)
-            self._choose(peer, link)
+            self._choice.choose(peer, link)
 
     def _makes_room_for(self, link: Link, number: int) -> bool:
         """End the session that a new link cannot continue; False where it is the link whose session has ended."""
@@ -375,51 +379,7 @@ class PeerManager:
 
         The peer may have let us in already, and send on it: cutting it would lose that.
         """
-        peer = self.peers.get(link.peer_id)
-        if self.closing or peer is None or not (link.admitted and link.is_open):
-            return False
-        if not any(other is not link and other.is_usable for other in peer.links):
-            return False
-        link.is_spare = True
-        if link.ready:
-            if peer.link is link:
-                self._move(peer)
-            self._retire(peer, link)
-        return True
-
-    @staticmethod
-    def _retire(peer: Peer, loser: Link) -> None:
-        """Retire a link when the other side, too, has the better one in use: else it would take us for gone."""
-
-        def retire() -> None:
-            if peer.link is not loser:
-                loser.retire()
-
-        peer.link.once_taken(retire)
-
-    def _choose(self, peer: Peer, link: Link) -> None:
-        """Decide which of two links to a peer lives on, as the peer does (LIBRATS2 wire, section 5)."""
-        old = peer.link
-        peer.use(link)
-        if old.own_id != link.own_id:
-            # The peer takes them for links to two peers and leaves the choice to us: that of who we are now.
-            winner, loser = link, old
-        elif link.speaks_librats2 and old.initiator == link.initiator and old.method is not link.method:
-            winner, loser = (link, old) if link.method is ConnectionMethod.UDP else (old, link)
-        elif old.initiator == link.initiator:
-            # The newest wins. Both sides may not see them in the same order, so only the one that dialled retires the
-            # other; where the connection died behind our back, its silence ends it.
-            winner, loser = (old, link) if link.is_spare else (link, old)
-        else:
-            # Opposite directions: the link that the smaller peer id dialled.
-            ours_wins = link.own_id < peer.id
-            winner, loser = (link, old) if link.initiator == ours_wins else (old, link)
-        peer.use(winner)
-        if link.initiator or old.initiator or old.own_id != link.own_id:
-            self._retire(peer, loser)
-        if winner is not old:
-            winner.follow(peer.sent_elsewhere(winner))
-            self.dispatcher.announce(PathChanged(peer, old.address, winner.address, winner.method))
+        return not self.closing and self._choice.spare(self.peers.get(link.peer_id), link)
 
     def messages_received(self, link: Link, item: InOrder) -> None:
         """Hand messages and requests to their peer's inbox, in the order in which they were sent on all its links."""
@@ -443,35 +403,7 @@ class PeerManager:
 
     def stream_opened(self, link: Link, stream: Stream) -> None:
         """Hand a stream to the handler of its protocol."""
-        handler = self._handlers.stream(stream.protocol)
-        peer = self.peers.get(link.peer_id)
-        if handler is None or peer is None:
-            stream.refuse(Reason.NO_HANDLER, f"no handler for streams of {stream.protocol!r}")
-            return
-        stream.peer = peer
-        stream.accept()
-        try:
-            result = handler(stream)
-        except Exception as error:
-            self._stream_failed(peer, stream, error)
-            return
-        if inspect.isawaitable(result):
-            self._tasks.create(self._serve_stream(peer, stream, result), name=f"librats stream {stream.protocol}")
-
-    async def _serve_stream(self, peer: Peer, stream: Stream, result: Any) -> None:
-        """Run an async stream handler; when it returns the stream is closed."""
-        try:
-            await result
-            await stream.close()
-        except Exception as error:
-            self._stream_failed(peer, stream, error)
-
-    def _stream_failed(self, peer: Peer, stream: Stream, error: Exception) -> None:
-        if isinstance(error, RatsError) and not peer.is_connected:
-            logger.debug("%r ended with its session", stream)
-            return
-        self.dispatcher.handler_failed(peer, stream.protocol, error)
-        stream.refuse(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
+        self._streams.opened(self.peers.get(link.peer_id), stream)
 
     def datagram_received(self, link: Link, event: DatagramReceived) -> None:
         """Hand a datagram to those who listen; one that has overtaken the hello is of no session yet."""
@@ -486,21 +418,8 @@ class PeerManager:
             return
         peer = self.peers.get(link.peer_id)
         if peer is not None and peer.link is link:
-            self._move(peer)
+            self._choice.move(peer)
         link.retire(peer_is_done=True)
-
-    def _move(self, peer: Peer) -> bool:
-        """Move a peer to another of its links; False where it has none."""
-        old = peer.link
-        others = [link for link in peer.links if link is not old and link.is_usable]
-        if not others:
-            return False
-        link = sorted(others, key=lambda other: not other.retired)[-1]
-        link.reinstate()
-        peer.use(link)
-        link.follow(peer.sent_elsewhere(link))
-        self.dispatcher.announce(PathChanged(peer, old.address, link.address, link.method))
-        return True
 
     # Paths
 
@@ -540,7 +459,7 @@ class PeerManager:
         if peer is None or link not in peer.links:
             return
         peer.drop(link)
-        if peer.link is link and not self._move(peer):
+        if peer.link is link and not self._choice.move(peer):
             self._end_session(peer)
 
     def _messages_lost(self, link: Link) -> None:
