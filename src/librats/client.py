@@ -16,6 +16,7 @@ from librats.connector import Connector, Target, check_peer_id
 from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
+from librats.introducing import IntroducingVerbs
 from librats.keeping import KeepingVerbs
 from librats.meeting import LocalMeeting
 from librats.peers.access import Access, AccessList
@@ -43,7 +44,7 @@ AGENT = "librats-python/0.1"
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
-class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, FamiliarNames):
+class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, FamiliarNames):
     """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
 
     Args:
@@ -85,6 +86,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, FamiliarNames):
         if not isinstance(listen_port, int) or not 0 <= listen_port < 1 << 16:
             raise ConfigError("listen_port", f"must be a whole number from 0 to 65535, not {listen_port!r}")
         KeepingVerbs.__init__(self, data_dir, identity)
+        IntroducingVerbs.__init__(self)
         self._config = config or RatsConfig()
         if max_peers is not None:
             self._config = dataclasses.replace(self._config, max_peers=max_peers)
@@ -162,11 +164,13 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, FamiliarNames):
             self._wanted_port,
             transports=() if self._paths.hides_us else self._config.transports,
             max_datagram=self._config.max_packet,
+            others=self._take_others,
         )
         self._manager, self._listener = manager, listener
         self._connector = Connector(manager, network, self._config, listener.udp, self._paths.relays)
         manager.listening = self.addresses
         manager.transports = (TRANSPORT_TCP if listener.takes_tcp else 0) | (TRANSPORT_UDP if listener.udp else 0)
+        self._start_introducing(manager, network, listener.udp)
         self._paths.start(manager, self._connector.dial, self._connector.direct_methods, lambda: self.addresses)
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
@@ -214,6 +218,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, FamiliarNames):
                 await self._paths.close()
             finally:
                 listener = self._listener
+                self._stop_introducing()
                 self._manager = self._connector = self._listener = None
                 if listener is not None:
                     listener.close()
@@ -339,7 +344,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, FamiliarNames):
 
         Args:
             target: ``"host:port"``, ``"[ipv6]:port"``, ``(host, port)``, a peer id that is connected, was found on
-                the local network or is in the :attr:`book`, or ``"peer-id@host:port"``.
+                the local network, is in the :attr:`book`, or is connected to one of our introducers, or
+                ``"peer-id@host:port"``.
             strategy: How to reach it.
             expect_id: The only peer id that is accepted; any other fails before this side shows its own.
             timeout: Seconds for everything, above 0; the configured ``connect_timeout`` where it is None.
@@ -374,13 +380,10 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, FamiliarNames):
                 addresses = self._meeting.addresses_of(wanted.peer_id)
             if not wanted.addresses:
                 addresses = list(dict.fromkeys([*addresses, *self.book.addresses_of(wanted.peer_id)]))
-            if not addresses:
-                reason = "no address is known for that peer id"
-                raise ConnectError(wanted.text, reason=reason)
         if self._connector is None or self._remembering is None:
             raise UsageError("the client is not running")
         try:
-            peer = await self._connector.connect(wanted.text, addresses, expect_id=wanted.peer_id, timeout=timeout)
+            peer = await self._reach(wanted, addresses, strategy, timeout)
         except ConnectError as error:
             if self._remembering is not None:
                 self._remembering.failed(wanted.peer_id, error)

@@ -14,6 +14,7 @@ from librats.config import RatsConfig
 from librats.errors import ClosedError, DecodeError, HandshakeError, PeerLimitReached, RatsError
 from librats.peers.access import Access
 from librats.peers.admission import Admission
+from librats.peers.arrivals import Arrivals
 from librats.peers.choosing import LinkChoice
 from librats.peers.dispatch import Dispatcher
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
@@ -22,7 +23,8 @@ from librats.peers.gone import Gone
 from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
-from librats.peers.observer import PeerObserver
+from librats.peers.networks import source_of
+from librats.peers.observer import HearsIntroductions, PeerObserver
 from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
 from librats.peers.session_numbers import SessionNumbers
@@ -51,6 +53,12 @@ TRANSPORT_TCP = 0x01
 TRANSPORT_UDP = 0x02
 """What librats 2's identify says of how a node is reached (LIBRATS2 wire, section 5)."""
 MAX_KNOWN_ADDRESSES = 32
+
+
+def _features(config: RatsConfig) -> Feature:
+    nat = config.nat
+    introduces = Feature.INTRODUCES if nat.allow_introductions else Feature(0)
+    return Feature.PATHS | introduces | (Feature.INTRODUCED if nat.enable_ice else Feature(0))
 
 
 class PeerManager:
@@ -93,7 +101,7 @@ class PeerManager:
             message_window=self.shared.first_window,
             max_message=config.session.max_message_size,
             agent=agent,
-            features=Feature.PATHS,
+            features=_features(config),
         )
         self.scratch = receive_buffer()
         """Where every link receives what it need not keep."""
@@ -134,10 +142,19 @@ class PeerManager:
             0,
         )
         """What has happened so far, for statistics."""
+        self.introductions: HearsIntroductions | None = None
+        """Who hears of introductions."""
+        self.arrivals = Arrivals()
+        """Who is waited for."""
         self.exchange: PeerExchange | None = None
         """Peer exchange, where this client takes part in it."""
         self.gone = Gone()
         """Traffic of peers that are gone."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who we are on the next link."""
+        return self._identity
 
     def start_exchange(self, dial: Dial) -> None:
         """Take part in peer exchange from now on.
@@ -307,6 +324,12 @@ class PeerManager:
         if peer is not None and self.observer is not None:
             self.observer.succession_received(peer, payload)
 
+    def introduction_received(self, link: Link, body: bytes) -> None:
+        """Hand on what a peer says of introductions."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None and self.introductions is not None:
+            self.introductions.received(peer.id, body, source=source_of(link.address.host))
+
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
         return self._handlers.channel(number)
@@ -341,6 +364,7 @@ class PeerManager:
             peer.hello = told or peer.hello
             self._numbers.joined(link)
             self._choice.choose(peer, link)
+        self.arrivals.tell(peer)
 
     def _makes_room_for(self, link: Link, number: int) -> bool:
         """End the session that a new link cannot continue; False where it is the link whose session has ended."""
@@ -478,6 +502,8 @@ class PeerManager:
         self.gone.add(peer.stats)
         if self.exchange is not None:
             self.exchange.left(peer)
+        if self.introductions is not None:
+            self.introductions.left(peer.id)
         self.counters["peers_disconnected"] += 1
         logger.debug("disconnected: %r: %s", peer, reason)
         if self.observer is not None:

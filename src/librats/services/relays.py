@@ -15,6 +15,7 @@ from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import Receive, Streams
 from librats.servers import TurnServer
+from librats.services.ice_ports import LentRelayPort
 from librats.services.turn import TurnAllocation
 from librats.services.turn_keeping import TurnEvent
 from librats.turn.allocation_events import TurnAllocated
@@ -49,10 +50,14 @@ class RelayedCarrier:
 
     Args:
         streams: Who takes what comes.
+        others: Told of what is of no stream.
     """
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(
+        self, streams: Streams, others: Callable[[TurnAllocation, list[tuple[bytes, Address]]], object]
+    ) -> None:
         self._streams = streams
+        self._others = others
         self._unsent: list[tuple[bytes, Address]] = []
         self.is_closed = False
         self.allocation: TurnAllocation
@@ -60,7 +65,9 @@ class RelayedCarrier:
     def receive(self, batch: list[tuple[bytes, Address]]) -> None:
         """Take what peers have sent."""
         if not self.is_closed:
-            self._streams.receive(batch)
+            others = self._streams.receive(batch)
+            if others:
+                self._others(self.allocation, others)
 
     @property
     def local_address(self) -> Address:
@@ -114,6 +121,7 @@ class Relays:
         self._open: dict[Way, tuple[RudpPort, TurnAllocation]] = {}
         self._failed: dict[int, None] = {}
         self._following: set[TurnAllocation] = set()
+        self._lent: list[LentRelayPort] = []
         self._closed = False
         self._accept: Accept | None = None
         self._entropy: Entropy
@@ -209,7 +217,7 @@ class Relays:
 
             @staticmethod
             async def open_datagram(host: str = "", port: int = 0, *, receive: Receive, **options: Any) -> Any:
-                carrier = RelayedCarrier(options["streams"])
+                carrier = RelayedCarrier(options["streams"], self._take_others)
                 carriers.append(carrier)
                 carrier.allocation = await TurnAllocation.open(
                     self.servers[number],
@@ -292,6 +300,27 @@ class Relays:
         except TimeoutError:
             return False
         return True
+
+    async def lend(self) -> LentRelayPort:
+        """Let an ICE agent use a relayed address, beside the streams.
+
+        Raises:
+            RatsError: There is no allocation to be had.
+        """
+        port = await self.open()
+        lent = LentRelayPort(self._allocation(port), self._take_back)
+        self._lent.append(lent)
+        return lent
+
+    def _take_back(self, lent: LentRelayPort) -> None:
+        if lent in self._lent:
+            self._lent.remove(lent)
+
+    def _take_others(self, allocation: TurnAllocation, batch: list[tuple[bytes, Address]]) -> None:
+        for data, address in batch:
+            for lent in list(self._lent):
+                if lent.allocation is allocation and lent.take(data, address):
+                    break
 
     async def permit(self, address: Address) -> None:
         """Let whoever is at an IP address open streams to our relayed addresses.

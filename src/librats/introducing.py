@@ -1,0 +1,229 @@
+"""The client's verbs for reaching peers with the help of others, and the race between direct ways and introducers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from librats.config import RatsConfig
+from librats.connector import Connector, Target
+from librats.errors import ClosedError, ConnectError, PeerDenied, PeerLimitReached, RatsError, UsageError
+from librats.introduce.passing import Passing
+from librats.introduced import IntroducedPeers, Introducer
+from librats.peers.manager import PeerManager
+from librats.peers.path_handle import PathsHandle
+from librats.peers.peer import Peer
+from librats.runtime.network import Network
+from librats.runtime.rudp import RudpPort
+from librats.runtime.tasks import TaskSet
+from librats.runtime.udp import Origin
+from librats.services.introducer import Introductions, Offered, Sealing
+from librats.session.greeting import Feature
+from librats.session.opening import Opened
+from librats.types import Address, ConnectionAttempt, ConnectionMethod, ConnectionStrategy, Encryption
+
+__all__ = ["IntroducingVerbs"]
+
+HEAD_START = 0.4
+"""Seconds that known addresses have before introducers are asked."""
+
+
+class IntroducingVerbs:
+    """Mixed into :class:`~librats.RatsClient`."""
+
+    if TYPE_CHECKING:
+        _config: RatsConfig
+        _connector: Connector | None
+        _tasks: TaskSet
+        _paths: PathsHandle
+        _network: Network | None
+
+        def _running(self) -> PeerManager:
+            """See the client."""
+
+    def __init__(self) -> None:
+        self._introduced: IntroducedPeers | None = None
+        self._circle: Introductions | None = None
+
+    # Wiring
+
+    def _start_introducing(self, manager: PeerManager, network: Network, udp: RudpPort | None) -> None:
+        """Take part in introductions from now on, as far as the configuration has it."""
+        nat = self._config.nat
+        if self._config.encryption is Encryption.OFF:
+            return
+        sealing = Sealing(lambda: manager.identity.private_key, network.new_key, self._config.protocol, time.time)
+        introduced = None
+        if nat.enable_ice:
+            introduced = self._introduced = IntroducedPeers(
+                manager, network, nat, self._tasks, udp=udp, relays=self._paths.relays, sealing=sealing
+            )
+        first = 1 + network.entropy.randbelow(1 << 31)
+
+        def send(peer_id: str, body: bytes) -> bool:
+            peer = manager.peers.get(peer_id)
+            return peer is not None and peer.link.send_introduction(body)
+
+        def offered(offer: Offered) -> None:
+            if introduced is not None:
+                introduced.offered(offer, self._introducer(manager.peers.get(offer.introducer)))
+
+        self._circle = manager.introductions = Introductions(
+            send,
+            sealing=sealing,
+            passing=Passing(lambda peer_id: _key_of(manager.peers.get(peer_id)), first=first)
+            if nat.allow_introductions
+            else None,
+            guard=None if introduced is None else introduced.guard,
+            offered=offered,
+        )
+
+    def _stop_introducing(self) -> None:
+        if self._circle is not None:
+            self._circle.close()
+        self._circle = self._introduced = None
+
+    def _take_others(self, batch: list[tuple[bytes, Origin]]) -> None:
+        """Take what has come to the UDP port and is of no session."""
+        if self._introduced is not None and self._introduced.shared is not None:
+            self._introduced.shared.receive(batch)
+
+    def _introducer(self, peer: Peer | None) -> Introducer | None:
+        """Return a peer as an introducer; None where it does not introduce."""
+        if peer is None or self._circle is None or not peer.is_connected or not _has(peer, Feature.INTRODUCES):
+            return None
+        link = peer.link
+        return Introducer(self._circle, peer.id, link.address, link.method, link.round_trip, _observed(peer))
+
+    def _introducers(self) -> list[Introducer]:
+        found = [self._introducer(peer) for peer in self._running().peers.values()]
+        return [one for one in found if one is not None]
+
+    # The race
+
+    async def _reach(
+        self, wanted: Target, addresses: Sequence[Address], strategy: ConnectionStrategy, timeout: float | None
+    ) -> Peer:
+        """Reach a peer at its addresses, and through introducers where that takes long."""
+        connector, introduced = self._connector, self._introduced
+        if connector is None:
+            raise UsageError("the client is not running")
+        introducers = self._introducers()
+        is_helped = introduced is not None and wanted.peer_id is not None and bool(introducers)
+        if not is_helped or strategy is ConnectionStrategy.DIRECT_ONLY or introduced is None or wanted.peer_id is None:
+            if not addresses:
+                raise ConnectError(wanted.text, reason="no address is known for that peer id, and nobody introduces us")
+            return await connector.connect(wanted.text, list(addresses), expect_id=wanted.peer_id, timeout=timeout)
+        connector.check_limits(wanted.peer_id)
+        attempts: list[ConnectionAttempt] = []
+        race = _Race(self._tasks, wanted.text, attempts)
+        seconds = self._config.connect_timeout if timeout is None else timeout
+        if addresses:
+            race.start(
+                connector.connect(wanted.text, list(addresses), expect_id=wanted.peer_id, timeout=timeout), "directly"
+            )
+        target = wanted.peer_id
+
+        async def by_introducers() -> Peer:
+            link = await introduced.reach(target, introducers, attempts)
+            peer = self._running().peers.get(link.peer_id)
+            if peer is None:
+                raise ConnectError(wanted.text, attempts, f"the session ended at once: {link.reason[1]}")
+            return peer
+
+        return await race.run(by_introducers, head_start=HEAD_START if addresses else 0.0, seconds=seconds)
+
+
+class _Race:
+    """A direct dial and introducers, of which the first to bring a peer wins."""
+
+    def __init__(self, tasks: TaskSet, text: str, attempts: list[ConnectionAttempt]) -> None:
+        self._tasks = tasks
+        self._text = text
+        self._attempts = attempts
+        self._running: dict[asyncio.Task[Peer | RatsError], None] = {}
+        self._last: RatsError | None = None
+
+    def start(self, coroutine: Coroutine[Any, Any, Peer], name: str) -> None:
+        """Begin one of the ways."""
+        self._running[self._tasks.create(_or_error(coroutine), name=f"librats reaches {self._text} {name}")] = None
+
+    async def run(self, rest: Callable[[], Coroutine[Any, Any, Peer]], *, head_start: float, seconds: float) -> Peer:
+        """Begin the other way when the head start is over, or used up, and return the first peer.
+
+        Raises:
+            ConnectError: Nothing worked, or the time is up, or the client was stopped.
+            PeerLimitReached: ``max_peers`` are connected; likewise PeerDenied.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                peer = await self._first(head_start) if self._running else None
+                if peer is None:
+                    self.start(rest(), "with help")
+                while peer is None and self._running:
+                    peer = await self._first(None)
+        except TimeoutError:
+            raise ConnectError(self._text, self._attempts, f"no session within {seconds:g} s") from None
+        finally:
+            for task in self._running:
+                task.cancel()
+            if self._running:
+                await asyncio.wait(self._running)
+        if peer is None:
+            if isinstance(self._last, PeerLimitReached | PeerDenied):
+                raise self._last
+            raise ConnectError(self._text, self._attempts) from self._last
+        peer.attempts = tuple(self._attempts) or peer.attempts
+        return peer
+
+    async def _first(self, patience: float | None) -> Peer | None:
+        done, _ = await asyncio.wait(self._running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        winner = None
+        for task in [task for task in self._running if task in done]:
+            del self._running[task]
+            if task.cancelled():
+                raise ConnectError(self._text, self._attempts, "the client was stopped")
+            result = task.result()
+            if isinstance(result, Peer):
+                winner = winner or result
+            else:
+                self._last = result
+                if isinstance(result, ConnectError):
+                    self._attempts += [one for one in result.attempts if one not in self._attempts]
+        return winner
+
+
+async def _or_error(coroutine: Coroutine[Any, Any, Peer]) -> Peer | RatsError:
+    try:
+        return await coroutine
+    except RatsError as error:
+        return error
+    except OSError as error:
+        return ClosedError(str(error))
+
+
+def _has(peer: Peer, feature: Feature) -> bool:
+    opened = peer.link.opened
+    return isinstance(opened, Opened) and opened.greeting is not None and bool(opened.greeting.features & feature)
+
+
+def _key_of(peer: Peer | None) -> bytes | None:
+    if peer is None or not peer.is_connected or not _has(peer, Feature.INTRODUCED):
+        return None
+    opened = peer.link.opened
+    return opened.public_key if isinstance(opened, Opened) else None
+
+
+def _observed(peer: Peer) -> Address | None:
+    """Where a peer sees us; the port only where it is that of the socket which all sessions over UDP share."""
+    if peer.hello is None or peer.link.method is ConnectionMethod.RELAY:
+        return None
+    try:
+        seen = Address.parse(peer.hello.observed)
+    except UsageError:
+        return None
+    if not seen.is_literal:
+        return None
+    return seen if peer.link.method is ConnectionMethod.UDP else Address(seen.host, 0)
