@@ -96,8 +96,8 @@ class OfferGuard:
         if len(self._seen) >= MAX_SEEN or self._all.wait(now=now) is None:
             self.counters["limited"] += 1
             return Refusal.LIMIT
-        # By when its time is too long ago, also where its sender's clock is ahead of ours.
-        self._seen[caller, letter.id] = now + 2 * MAX_SKEW
+        # Until its time is too long ago, also where the clock of its sender is ahead of ours.
+        self._seen[caller, letter.id] = now + 2 * MAX_SKEW + 1
         self.counters["accepted"] += 1
         return None
 
