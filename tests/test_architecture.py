@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "sending",
         "meeting",
         "introduced",
+        "introducer_keeping",
         "introducing",
         "remembering",
         "keeping",

@@ -16,7 +16,7 @@ from librats.connector import Connector, Target, check_peer_id
 from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
-from librats.introducing import IntroducingVerbs
+from librats.introducing import AGENT, IntroducingVerbs
 from librats.keeping import KeepingVerbs
 from librats.meeting import LocalMeeting
 from librats.peers.access import Access, AccessList
@@ -40,7 +40,6 @@ __all__ = ["RatsClient"]
 
 logger = logging.getLogger("librats.client")
 
-AGENT = "librats-python/0.1"
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 

@@ -111,6 +111,8 @@ class IntroducedPeers:
         # What a client's port opens is an endpoint of datagrams, whatever it asks of it.
         self.shared = None if udp is None else SharedSocket(cast("DatagramEndpoint", udp.endpoint))
         """The socket of sessions over UDP, as ICE agents use it."""
+        self.more_stun: Callable[[], tuple[str, ...]] = tuple
+        """Returns further STUN servers."""
         self.guard = OfferGuard(per_minute=settings.introductions_per_minute)
         """What is made of offers."""
 
@@ -137,7 +139,13 @@ class IntroducedPeers:
         policy = self._manager.paths.policy
         agent = IceAgent(
             role,
-            dataclasses.replace(self._settings, path_policy=policy, ice_tcp=False),
+            dataclasses.replace(
+                self._settings,
+                path_policy=policy,
+                ice_tcp=False,
+                stun_servers=tuple(dict.fromkeys((*self.more_stun(), *self._settings.stun_servers))),
+                turn_servers=self._relays.servers,
+            ),
             shared=self.shared,
             local_hosts=None if self.shared is not None else [],
             strangers=True,

@@ -12,6 +12,7 @@ from librats.connector import Connector, Target
 from librats.errors import ClosedError, ConnectError, PeerDenied, PeerLimitReached, RatsError, UsageError
 from librats.introduce.passing import Passing
 from librats.introduced import IntroducedPeers, Introducer
+from librats.introducer_keeping import IntroducerKeeper
 from librats.peers.manager import PeerManager
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
@@ -19,12 +20,19 @@ from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import Origin
+from librats.servers import TurnServer
 from librats.services.introducer import Introductions, Offered, Sealing
 from librats.session.greeting import Feature
 from librats.session.opening import Opened
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, ConnectionStrategy, Encryption
 
 __all__ = ["IntroducingVerbs"]
+
+AGENT = "librats-python/0.1"
+"""What we call our software."""
+
+INTRODUCER_PATIENCE = 5.0
+"""Seconds that a dial waits for the first introducer of a client that has just started."""
 
 HEAD_START = 0.4
 """Seconds that known addresses have before introducers are asked."""
@@ -46,6 +54,13 @@ class IntroducingVerbs:
     def __init__(self) -> None:
         self._introduced: IntroducedPeers | None = None
         self._circle: Introductions | None = None
+        self._keeper: IntroducerKeeper | None = None
+
+    @property
+    def introducers(self) -> list[str]:
+        """The configured introducers that are connected now, each ``"PEERID@HOST:PORT"``."""
+        keeper = self._keeper
+        return [] if keeper is None else [f"{one.peer_id}@{one.address}" for one in keeper.introducers]
 
     # Wiring
 
@@ -79,11 +94,41 @@ class IntroducingVerbs:
             guard=None if introduced is None else introduced.guard,
             offered=offered,
         )
+        if introduced is not None and nat.introducers:
+            self._keep_introducers(manager, network, introduced, sealing)
+
+    def _keep_introducers(
+        self, manager: PeerManager, network: Network, introduced: IntroducedPeers, sealing: Sealing
+    ) -> None:
+        def granted(server: TurnServer) -> None:
+            self._paths.relays.grant(server)
+            manager.paths.has_relays = True
+
+        keeper = self._keeper = IntroducerKeeper(
+            self._config,
+            network,
+            self._tasks,
+            identity=lambda: manager.identity,
+            agent=AGENT,
+            granted=granted,
+        )
+        introduced.more_stun = lambda: keeper.stun_servers
+        keeper.start(
+            Introductions(
+                keeper.sessions.send,
+                sealing=sealing,
+                guard=introduced.guard,
+                offered=lambda offer: introduced.offered(offer, keeper.introducer(offer.introducer)),
+                served=keeper.served,
+            )
+        )
 
     def _stop_introducing(self) -> None:
         if self._circle is not None:
             self._circle.close()
-        self._circle = self._introduced = None
+        if self._keeper is not None:
+            self._keeper.close()
+        self._circle = self._introduced = self._keeper = None
 
     def _take_others(self, batch: list[tuple[bytes, Origin]]) -> None:
         """Take what has come to the UDP port and is of no session."""
@@ -99,7 +144,8 @@ class IntroducingVerbs:
 
     def _introducers(self) -> list[Introducer]:
         found = [self._introducer(peer) for peer in self._running().peers.values()]
-        return [one for one in found if one is not None]
+        kept = [] if self._keeper is None else self._keeper.introducers
+        return [*kept, *(one for one in found if one is not None)]
 
     # The race
 
@@ -110,8 +156,8 @@ class IntroducingVerbs:
         connector, introduced = self._connector, self._introduced
         if connector is None:
             raise UsageError("the client is not running")
-        introducers = self._introducers()
-        is_helped = introduced is not None and wanted.peer_id is not None and bool(introducers)
+        keeper = self._keeper
+        is_helped = wanted.peer_id is not None and (keeper is not None or bool(self._introducers()))
         if not is_helped or strategy is ConnectionStrategy.DIRECT_ONLY or introduced is None or wanted.peer_id is None:
             if not addresses:
                 raise ConnectError(wanted.text, reason="no address is known for that peer id, and nobody introduces us")
@@ -127,6 +173,11 @@ class IntroducingVerbs:
         target = wanted.peer_id
 
         async def by_introducers() -> Peer:
+            if keeper is not None and not self._introducers():
+                await keeper.wait(INTRODUCER_PATIENCE)
+            introducers = self._introducers()
+            if not introducers:
+                raise ConnectError(wanted.text, attempts, "no introducer is connected")
             link = await introduced.reach(target, introducers, attempts)
             peer = self._running().peers.get(link.peer_id)
             if peer is None:

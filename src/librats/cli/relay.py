@@ -61,7 +61,7 @@ async def _relay(args: argparse.Namespace, output: Output) -> int:
     config = read_arguments(args)
     identity = Identity.load_or_create(args.data_dir or default_data_dir() / "relay")
     reporter = Reporter(output)
-    server = RelayServer(config, reporter if output.as_json else None)
+    server = RelayServer(config, reporter if output.as_json else None, identity=identity)
     tasks = TaskSet()
     async with server:
         gc.freeze()

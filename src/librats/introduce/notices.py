@@ -12,7 +12,10 @@ from enum import IntEnum, StrEnum
 from librats.errors import DecodeError
 from librats.session.frames import reason_body
 
-__all__ = ["ID_SIZE", "MAX_NOTICE", "MAX_SEALED", "Notice", "Op", "Refusal"]
+__all__ = ["ID_SIZE", "INTRODUCER_PROTOCOL", "MAX_NOTICE", "MAX_SEALED", "Notice", "Op", "Refusal"]
+
+INTRODUCER_PROTOCOL = "librats-introducer/1"
+"""Protocol string of sessions with public introducers, whatever the application's own is."""
 
 ID_SIZE = 32
 """Bytes of a peer id, and of an X25519 key."""
@@ -50,6 +53,9 @@ class Op(IntEnum):
     REFUSED = 0x14
     """Introducer to caller: that did not work."""
 
+    SERVICES = 0x15
+    """Introducer to whoever is connected: what else it does for it, in JSON."""
+
     PASSED = 0x21
     """Introducer to target: a sealed letter from the peer with that id."""
 
@@ -67,7 +73,12 @@ class Op(IntEnum):
 
 
 WITH_ID = frozenset({Op.ASK, Op.OFFER, Op.KEY, Op.PASSED})
-WITH_LETTER = frozenset({Op.OFFER, Op.ADD, Op.ANSWERED, Op.ADDED, Op.PASSED, Op.PASSED_ADD, Op.ANSWER, Op.MORE})
+WITH_LETTER = frozenset(
+    {
+        *(Op.OFFER, Op.ADD, Op.ANSWERED, Op.ADDED, Op.SERVICES),
+        *(Op.PASSED, Op.PASSED_ADD, Op.ANSWER, Op.MORE),
+    }
+)
 WITH_REASON = frozenset({Op.REFUSED, Op.DECLINE})
 OPS = {int(op): op for op in Op}
 
@@ -122,7 +133,7 @@ class Notice:
     """The 32 bytes of a peer id, in KEY those of an X25519 key."""
 
     letter: bytes = b""
-    """The sealed letter."""
+    """The sealed letter, or what SERVICES says."""
 
     code: str = ""
     """Why not: a :class:`Refusal`, or what a later version has."""

@@ -15,6 +15,7 @@ from librats.introduce.letters import Letter
 from librats.introduce.notices import Notice, Op, Refusal
 from librats.introduce.passing import Passing
 from librats.introduce.sealing import CallerSeal, TargetSeal
+from librats.introduce.services import Services
 from librats.session.opening import peer_id_of
 from librats.session.pace import PaceTable
 
@@ -161,6 +162,7 @@ class Introductions:
         passing: What this side does as an introducer; None where it does not introduce.
         guard: What it makes of offers; None where it takes none.
         offered: Called with every offer that is to be answered.
+        served: Called with the peer id of an introducer, and what it does beside introducing.
     """
 
     def __init__(
@@ -171,7 +173,9 @@ class Introductions:
         passing: Passing | None = None,
         guard: OfferGuard | None = None,
         offered: Callable[[Offered], object] | None = None,
+        served: Callable[[str, Services], object] | None = None,
     ) -> None:
+        self._served = served
         self._send = send
         self._sealing = sealing
         self.passing = passing
@@ -208,7 +212,9 @@ class Introductions:
         except DecodeError as error:
             self.note("malformed", sender, str(error))
             return
-        if notice.op in FROM_INTRODUCER:
+        if notice.op is Op.SERVICES:
+            self._heard_of_services(sender, notice)
+        elif notice.op in FROM_INTRODUCER:
             self._heard_as_caller(sender, notice)
         elif notice.op in TO_TARGET:
             self._heard_as_target(sender, notice)
@@ -218,6 +224,15 @@ class Introductions:
                 self.tell(sender, Notice(Op.REFUSED, notice.number, code=Refusal.NOT_ALLOWED, words=words))
         else:
             self._pass_on(self.passing.take(sender, notice, now=self._loop.time(), source=source))
+
+    def _heard_of_services(self, introducer: str, notice: Notice) -> None:
+        try:
+            services = Services.decode(notice.letter)
+        except DecodeError as error:
+            self.note("malformed", introducer, str(error))
+            return
+        if self._served is not None:
+            self._served(introducer, services)
 
     def _pass_on(self, told: list[tuple[str, Notice]]) -> None:
         waiting = deque(told)

@@ -37,6 +37,9 @@ CLOSING_TIME = 0.5
 SUSPECT_AFTER = 1.5
 """Seconds without success from which on another server goes first the next time."""
 
+PATIENCE = 0.8
+"""Seconds after which the next server is asked, too, where one is silent."""
+
 SIGN_OF_LIFE = 1.0
 """Seconds that a server has to show that it still hears us, where an allocation that moves is another one."""
 
@@ -122,6 +125,7 @@ class Relays:
         self._failed: dict[int, None] = {}
         self._following: set[TurnAllocation] = set()
         self._lent: list[LentRelayPort] = []
+        self._granted: list[TurnServer] = []
         self._closed = False
         self._accept: Accept | None = None
         self._entropy: Entropy
@@ -140,8 +144,12 @@ class Relays:
 
     @property
     def servers(self) -> tuple[TurnServer, ...]:
-        """The servers, as configured."""
-        return self._settings().turn_servers
+        """The servers, as configured, and behind them those that introducers have granted."""
+        return (*self._settings().turn_servers, *self._granted)
+
+    def grant(self, server: TurnServer) -> None:
+        """Take one more server; those before it keep their places."""
+        self._granted.append(server)
 
     @property
     def addresses(self) -> list[Address]:
@@ -165,14 +173,30 @@ class Relays:
         return port
 
     async def _open_first(self, family: str) -> tuple[int, RudpPort]:
-        error: RatsError = ClosedError("no TURN server is configured")
         # One that has failed is asked after those that have not.
-        for number in sorted(range(len(self.servers)), key=self._failed_before):
-            try:
-                return number, await self._port((number, family))
-            except RatsError as problem:
-                self._note_failure(number)
-                error = problem
+        remaining = sorted(range(len(self.servers)), key=self._failed_before)
+        for number in remaining:
+            if (number, family) in self._open:
+                return number, self._open[number, family][0]
+        error: RatsError = ClosedError("no TURN server is configured")
+        waiting: dict[asyncio.Task[RudpPort], int] = {}
+        try:
+            while remaining or waiting:
+                if remaining:
+                    number = remaining.pop(0)
+                    waiting[asyncio.ensure_future(self._port((number, family)))] = number
+                patience = PATIENCE if remaining else None
+                done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in waiting if task in done]:
+                    number = waiting.pop(task)
+                    try:
+                        return number, task.result()
+                    except RatsError as problem:
+                        self._note_failure(number)
+                        error = problem
+        finally:
+            for task in waiting:  # what was begun goes on, and is used the next time
+                task.cancel()
         raise error
 
     def _failed_before(self, number: int) -> int:

@@ -17,6 +17,7 @@ BODIES = {
     Op.ANSWERED: Notice(Op.ANSWERED, 5, letter=b"answer"),
     Op.ADDED: Notice(Op.ADDED, 6, letter=b"more"),
     Op.REFUSED: Notice(Op.REFUSED, 7, code=Refusal.LIMIT, words="too much"),
+    Op.SERVICES: Notice(Op.SERVICES, 0, letter=b"{}"),
     Op.PASSED: Notice(Op.PASSED, 8, peer=ID, letter=b"sealed"),
     Op.PASSED_ADD: Notice(Op.PASSED_ADD, 9, letter=b"more"),
     Op.ANSWER: Notice(Op.ANSWER, 10, letter=b"answer"),
