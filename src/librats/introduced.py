@@ -7,15 +7,22 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 from librats.config import NatTraversalConfig
 from librats.connector import describe, settled
-from librats.errors import ConnectError, DecodeError, HandshakeError, IntroductionError, OperationTimeout, RatsError
-from librats.ice.candidate_text import format_candidate
+from librats.errors import (
+    ConnectError,
+    DecodeError,
+    HandshakeError,
+    IntroductionError,
+    OperationTimeout,
+    RatsError,
+    UsageError,
+)
 from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
-from librats.ice.events import IceRole, IceState
+from librats.ice.events import IceRole
 from librats.introduce.guard import OfferGuard
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
@@ -26,12 +33,13 @@ from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import DatagramEndpoint
 from librats.services.ice import IceAgent
 from librats.services.ice_ports import SharedSocket
-from librats.services.introducer import Call, Introductions, Offered, Sealing
+from librats.services.introducer import Call, Offered, Sealing
+from librats.services.introduction_letters import Introducer, Trickle, answer_to, is_relayed, note_seen, offer_of
 from librats.services.relays import Relays
 from librats.services.session import Link
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, PathPolicy
 
-__all__ = ["IntroducedPeers", "Introducer"]
+__all__ = ["IntroducedPeers"]
 
 logger = logging.getLogger("librats.introducer")
 
@@ -50,30 +58,10 @@ LINGER = 3.0
 UPGRADE_TIME = 30.0
 """The same, where the session goes through a relay, and a direct way may be found yet."""
 
+OFFER_LIFETIME = 120.0
+"""Seconds for which an offer that the application carries is good, and for which its caller is waited for."""
+
 MAX_HOSTS = 64
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Introducer:
-    """A session with somebody who introduces."""
-
-    circle: Introductions
-    """The sessions that it is one of."""
-
-    peer_id: str
-    """Who it is."""
-
-    address: Address
-    """Where it is."""
-
-    method: ConnectionMethod
-    """How the session goes there."""
-
-    round_trip: float | None = None
-    """Seconds, where it was measured."""
-
-    observed: Address | None = None
-    """Where it sees us; port 0 where that is not the port of the shared socket."""
 
 
 class IntroducedPeers:
@@ -111,8 +99,9 @@ class IntroducedPeers:
         # What a client's port opens is an endpoint of datagrams, whatever it asks of it.
         self.shared = None if udp is None else SharedSocket(cast("DatagramEndpoint", udp.endpoint))
         """The socket of sessions over UDP, as ICE agents use it."""
-        self.more_stun: Callable[[], tuple[str, ...]] = tuple
-        """Returns further STUN servers."""
+        self.nearer_stun: Callable[[], tuple[str, ...]] = tuple
+        """Returns STUN servers that are asked instead of those of the configuration: introducers that are one, too."""
+        self._offers: dict[str, IceAgent] = {}
         self.guard = OfferGuard(per_minute=settings.introductions_per_minute)
         """What is made of offers."""
 
@@ -143,7 +132,7 @@ class IntroducedPeers:
                 self._settings,
                 path_policy=policy,
                 ice_tcp=False,
-                stun_servers=tuple(dict.fromkeys((*self.more_stun(), *self._settings.stun_servers))),
+                stun_servers=self.nearer_stun() or self._settings.stun_servers,
                 turn_servers=self._relays.servers,
             ),
             shared=self.shared,
@@ -253,6 +242,77 @@ class IntroducedPeers:
         """Owner of the tasks."""
         return self._tasks
 
+    # By signals of the application's own
+
+    async def make_offer(self, peer_id: str) -> dict[str, Any]:
+        """Return an offer for a peer; an older one for the same peer is no longer good."""
+        agent = await self.new_agent(IceRole.CONTROLLING)
+        await self._forget_offer(peer_id)
+        self._offers[peer_id] = agent
+        self._tasks.create(self._expire(peer_id, agent), name=f"librats ICE offer {peer_id[:8]}")
+        await agent.gather_candidates()
+        return agent.local_description
+
+    async def _expire(self, peer_id: str, agent: IceAgent) -> None:
+        try:
+            await asyncio.sleep(OFFER_LIFETIME)
+        finally:
+            if self._offers.get(peer_id) is agent:
+                del self._offers[peer_id]
+                await agent.close()
+
+    async def _forget_offer(self, peer_id: str) -> None:
+        agent = self._offers.pop(peer_id, None)
+        if agent is not None:
+            await agent.close()
+
+    async def answer_offer(self, peer_id: str, description: IceDescription) -> dict[str, Any]:
+        """Return the answer to an offer, and let the peer in when it comes."""
+        agent = await self.new_agent(IceRole.CONTROLLED)
+        try:
+            self.describe_peer(agent, description, is_offer=True)
+            await agent.gather_candidates()
+            agent.start_connectivity_checks()
+            answer = agent.local_description
+        except BaseException:
+            await agent.close()
+            raise
+        self._tasks.create(self._let_in(agent, peer_id), name=f"librats ICE {peer_id[:8]}")
+        return answer
+
+    async def _let_in(self, agent: IceAgent, peer_id: str) -> None:
+        try:
+            async with asyncio.timeout(OFFER_LIFETIME):
+                await self._manager.arrivals.wait(peer_id)
+            await asyncio.sleep(UPGRADE_TIME if is_relayed(agent) else LINGER)
+        except TimeoutError:
+            logger.debug("%s was answered, and did not come", peer_id[:8])
+        finally:
+            await agent.close()
+
+    async def take_answer(self, peer_id: str, description: IceDescription) -> Link:
+        """Begin the session that an answer makes possible.
+
+        Raises:
+            UsageError: There is no offer for that peer, or not any more.
+            RatsError: It did not come about.
+            OSError: Nobody answered.
+        """
+        agent = self._offers.pop(peer_id, None)
+        if agent is None:
+            raise UsageError(f"there is no offer for {peer_id[:8]}, or not any more")
+        is_there = False
+        try:
+            self.describe_peer(agent, description, is_offer=False)
+            await agent.connect()
+            link = await self.dial(agent, peer_id)
+            is_there = True
+        finally:
+            if not is_there:
+                await agent.close()
+        self.let_go(agent, peer_id, is_relayed=is_relayed(agent))
+        return link
+
     # The target
 
     def offered(self, offered: Offered, introducer: Introducer | None) -> None:
@@ -267,7 +327,7 @@ class IntroducedPeers:
         self._tasks.create(self._answer(offered, introducer), name=name)
 
     async def _answer(self, offered: Offered, introducer: Introducer | None) -> None:
-        trickle = _Trickle(offered.letter.id)
+        trickle = Trickle(offered.letter.id)
         agent: IceAgent | None = None
         is_there = False
         try:
@@ -297,45 +357,6 @@ class IntroducedPeers:
                 await agent.close()
 
 
-class _Trickle:
-    """Sends candidates that were found after the description had been sent."""
-
-    def __init__(self, letter_id: str) -> None:
-        self._letter_id = letter_id
-        self._known: set[str] = set()
-        self._waiting: list[IceCandidate | None] = []
-        self._send: Callable[[Letter], object] | None = None
-
-    def found(self, candidate: IceCandidate | None) -> None:
-        """Take a candidate, or that there will be no more."""
-        self._waiting.append(candidate)
-        self._flush()
-
-    def told(self, agent: IceAgent) -> None:
-        """Take that the candidates so far are told."""
-        self._known.update(_key(candidate) for candidate in agent.local_candidates)
-
-    def begin(self, send: Callable[[Letter], object]) -> None:
-        """Send from now on."""
-        self._send = send
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._send is None or not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        new = [one for one in waiting if one is not None and _key(one) not in self._known]
-        self._known.update(_key(one) for one in new)
-        is_end = None in waiting
-        if new or is_end:
-            lines = [format_candidate(one) for one in new]
-            self._send(Letter(id=self._letter_id, candidates=lines, end_of_candidates=is_end))
-
-
-def _key(candidate: IceCandidate) -> str:
-    return f"{candidate.transport} {candidate.address} {candidate.type}"
-
-
 class _Caller:
     """One attempt to reach one peer through introducers."""
 
@@ -343,7 +364,7 @@ class _Caller:
         self._owner = owner
         self._target = target
         self._loop = asyncio.get_running_loop()
-        self._trickle = _Trickle(owner.sealing.new_letter_id())
+        self._trickle = Trickle(owner.sealing.new_letter_id())
         self._agent: IceAgent | None = None
         self._call: Call | None = None
         self._is_there = False
@@ -414,7 +435,7 @@ class _Caller:
     ) -> Link:
         owner = self._owner
         letter_id = owner.sealing.new_letter_id()
-        self._trickle = _Trickle(letter_id)
+        self._trickle = Trickle(letter_id)
         self._trickle.told(agent)
         letter = offer_of(agent, letter_id, owner.sealing, introducer)
         self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
@@ -458,45 +479,3 @@ class _Caller:
             self._call.close()
         if self._agent is not None and not self._is_there:
             await self._agent.close()
-
-
-def is_relayed(agent: IceAgent) -> bool:
-    """Tell whether the way that an agent uses goes through a relay, of either side."""
-    remote = agent.remote_address
-    if agent.uses_relay or remote is None or agent.state not in (IceState.CONNECTED, IceState.COMPLETED):
-        return agent.uses_relay
-    return any(pair.remote.address == remote and pair.remote.is_relayed for pair in agent.statistics().pairs)
-
-
-def note_seen(agent: IceAgent, introducer: Introducer | None, letter: Letter | None) -> None:
-    """Tell an agent where the introducer sees this side, and the other one."""
-    if introducer is not None and introducer.observed is not None:
-        agent.note_seen(introducer.observed, introducer.address.host)
-    if letter is not None and letter.seen:
-        agent.note_peer_seen(letter.seen)
-
-
-def offer_of(agent: IceAgent, letter_id: str, sealing: Sealing, introducer: Introducer | None) -> Letter:
-    """Return an offer with what an agent has gathered so far."""
-    return Letter(
-        id=letter_id,
-        time=sealing.now_ms(),
-        ice=agent.local_description,
-        rtt_ms=_milliseconds(introducer),
-        seen=_seen(introducer),
-    )
-
-
-def answer_to(offer: Letter, agent: IceAgent, introducer: Introducer | None) -> Letter:
-    """Return the answer to an offer with what an agent has gathered so far."""
-    return Letter(id=offer.id, ice=agent.local_description, rtt_ms=_milliseconds(introducer), seen=_seen(introducer))
-
-
-def _milliseconds(introducer: Introducer | None) -> float | None:
-    if introducer is None or introducer.round_trip is None:
-        return None
-    return round(introducer.round_trip * 1000, 3)
-
-
-def _seen(introducer: Introducer | None) -> str:
-    return "" if introducer is None or introducer.observed is None else introducer.observed.host

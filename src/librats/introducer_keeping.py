@@ -11,13 +11,13 @@ from librats.config import RatsConfig, SessionConfig
 from librats.connector import describe
 from librats.errors import HandshakeError, RatsError
 from librats.introduce.services import Services
-from librats.introduced import Introducer
 from librats.peers.identity import Identity
 from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnCredentials, TurnServer, introducer_address
 from librats.services.introducer import Introductions
+from librats.services.introduction_letters import Introducer
 from librats.services.session import Link
 from librats.session.greeting import Feature
 from librats.types import Address, TurnTransport

@@ -21,6 +21,9 @@ from librats._core.messages import Message
 from librats._core.unframing import BlockReader
 from librats.config import MIN_MESSAGE_WINDOW, RatsConfig, SessionConfig
 from librats.errors import DecodeError, HandshakeError
+from librats.introduce.letters import Letter
+from librats.introduce.notices import Notice, Op, Refusal
+from librats.introduce.sealing import CallerSeal, TargetSeal
 from librats.peers import hello
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
@@ -264,7 +267,7 @@ def test_every_frame_is_opened_and_unpacked_as_the_vector_says(case: Case) -> No
 def test_every_frame_type_in_use_has_a_vector(load_vectors: LoadVectors) -> None:
     elsewhere = {FrameType.FRAGMENT, FrameType.REKEY, FrameType.SUCCESSION}
     shown = {case["type"] for case in load_vectors("protocol/frames")} | elsewhere
-    reserved = {FrameType.PATH_CHALLENGE, FrameType.PATH_RESPONSE, FrameType.INTRODUCE}
+    reserved = {FrameType.PATH_CHALLENGE, FrameType.PATH_RESPONSE}
     assert set(FrameType) - reserved == shown & set(FrameType)
 
 
@@ -492,6 +495,43 @@ def test_successions_are_written_and_read_as_the_vector_says(case: Case) -> None
     assert encode_chain(made) == packed[4:]
 
 
+@pytest.mark.vectors("protocol/introductions")
+def test_notices_are_written_and_read_as_the_vector_says(case: Case) -> None:
+    notice = Notice.decode(bytes.fromhex(case["body"]))
+    assert (notice.op, notice.number) == (case["op"], case["number"])
+    assert notice.encode().hex() == case["body"]
+    assert notice.letter.hex() == case.get("sealed", notice.letter.hex())
+
+
+def test_letters_are_sealed_and_opened_as_the_vectors_say() -> None:
+    kept = read_json("introductions")
+    cases = {case["id"]: case for case in kept["cases"]}
+    nodes = read_json("handshake")["cases"][0]
+    ann, bob = nodes["initiator"], nodes["responder"]
+    caller = CallerSeal(
+        bytes.fromhex(ann["static_private"]),
+        bytes.fromhex(bob["static_public"]),
+        ephemeral=bytes.fromhex(ann["ephemeral_private"]),
+        protocol=kept["protocol"],
+    )
+    target = TargetSeal(
+        bytes.fromhex(bob["static_private"]),
+        ephemeral=bytes.fromhex(bob["ephemeral_private"]),
+        protocol=kept["protocol"],
+    )
+    for name, seal, opened in (
+        ("offer", caller.seal, target.open),
+        ("answer", target.seal, caller.open),
+        ("add", caller.seal_further, target.open_further),
+        ("more", target.seal_further, caller.open_further),
+    ):
+        letter = cases[name]["letter"].encode()
+        assert seal(letter).hex() == cases[name]["sealed"]
+        assert opened(bytes.fromhex(cases[name]["sealed"])) == letter
+        assert Letter.decode(letter).id == "a0" * 16
+    assert target.caller_id == ann["peer_id"]
+
+
 # The page
 
 
@@ -505,7 +545,7 @@ def test_what_the_page_quotes_is_in_the_vectors() -> None:
 
 def test_the_page_names_every_frame_type_with_its_number() -> None:
     page = PROTOCOL_PAGE.read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| 0x([0-9a-f]{2}) \| ([A-Z_]+) ", page, flags=re.MULTILINE))
+    rows = dict(re.findall(r"^\| 0x([0-9a-f]{2}) \| ([A-Z_]+) \|(?! \w+ to )", page, flags=re.MULTILINE))
     assert {int(number, 16): name for number, name in rows.items()} == {kind.value: kind.name for kind in FrameType}
 
 
@@ -593,4 +633,16 @@ def test_every_code_of_the_page_is_one_of_the_code() -> None:
     codes = set(re.findall(r"^\| `([a-z_]+)` \|", PROTOCOL_PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE))
     words = {code for code in codes if code in set(Reason)}
     assert {"no_handler", "handler_error", "bad_data", "limit", "closed", "refused", "superseded"} <= words
-    assert codes - words == {"v", "id", "p", "n"}  # the keys of the announcement
+    keys = {"v", "id", "p", "n"}  # of the announcement
+    assert codes - words == keys | (set(Refusal) - words)
+
+
+def test_the_page_names_every_operation_of_an_introduction() -> None:
+    rows = re.findall(
+        r"^\| 0x([0-9a-f]{2}) \| ([A-Z_]+) \| (?:caller|introducer|target) to", page_lines(), flags=re.MULTILINE
+    )
+    assert {int(number, 16): name for number, name in rows} == {op.value: op.name for op in Op}
+
+
+def page_lines() -> str:
+    return PROTOCOL_PAGE.read_text(encoding="utf-8")

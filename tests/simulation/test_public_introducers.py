@@ -46,9 +46,8 @@ async def meeting(
         relay = await serve(net, **fields)
         stack.push_async_callback(relay.close)
         clients: list[RatsClient] = []
-        for number, host in enumerate((one, other)):
-            protocol = {"protocol_name": "chat"} if number < 2 else {}
-            client = await start_client(host, nat=config(), listen_host=IPV4, **protocol)
+        for host in (one, other):
+            client = await start_client(host, nat=config(), listen_host=IPV4, protocol_name="chat")
             stack.push_async_callback(client.stop)
             clients.append(client)
         alice, bob = clients
@@ -147,7 +146,7 @@ def test_credentials_are_renewed_while_a_session_goes_on_through_the_relay(simul
 
 def test_a_relay_that_grants_nothing_introduces_all_the_same(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
-        fields = {"relay_for_introduced": False, "users": {"ann": "secret"}}
+        fields: dict[str, Any] = {"relay_for_introduced": False, "users": {"ann": "secret"}}
         async with meeting(net, *hosts(net, "port_restricted", "port_restricted"), **fields) as (relay, met):
             assert (await met.connect()).method is ConnectionMethod.UDP
             assert relay.statistics().users == {}
