@@ -21,13 +21,9 @@ from librats._core.messages import Message
 from librats._core.unframing import BlockReader
 from librats.config import MIN_MESSAGE_WINDOW, RatsConfig, SessionConfig
 from librats.errors import DecodeError, HandshakeError
-from librats.introduce.letters import Letter
-from librats.introduce.notices import Notice, Op, Refusal
-from librats.introduce.sealing import CallerSeal, TargetSeal
+from librats.introduce.notices import Refusal
 from librats.peers import hello
 from librats.peers.hello import Hello
-from librats.peers.identity import Identity
-from librats.peers.succession import Succession, decode_chain, encode_chain
 from librats.session import frames, greeting
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import KnownPeer, decode_exchange, encode_answer, encode_request
@@ -323,7 +319,7 @@ def test_a_session_takes_the_whole_conversation(load_vectors: LoadVectors) -> No
     assert [type(event).__name__ for event in each(session.take_events())] == [
         *("HelloReceived", "Message", "Message", "Message", "Message", "Message", "RequestCancelled"),
         *("DatagramReceived", "StreamOpened", "PeersWanted", "PeersOffered", "FollowsReceived", "GoAwayReceived"),
-        "StreamChanged",
+        *("IntroductionReceived", "StreamChanged"),
     ]
     answer = session.data_to_send(now=1.0)
     pong = BlockReader(Cipher(bytes.fromhex(case["key_from_responder"])), MAX_MESSAGE).feed(answer)
@@ -474,64 +470,6 @@ def test_what_breaks_the_protocol_ends_the_session(case: Case) -> None:
 # Successions
 
 
-@pytest.mark.vectors("protocol/successions")
-def test_successions_are_written_and_read_as_the_vector_says(case: Case) -> None:
-    packed = bytes.fromhex(case["frame"])
-    assert (packed[0], packed[1], int.from_bytes(packed[2:4])) == (FrameType.SUCCESSION, 0, len(packed) - 4)
-    if case.get("refused"):
-        with pytest.raises(DecodeError):
-            decode_chain(packed[4:])
-        return
-    identities = [Identity.from_private_key(bytes.fromhex(one["private_key"])) for one in case["identities"]]
-    for identity, shown in zip(identities, case["identities"], strict=True):
-        assert identity.public_key.hex() == shown["public_key"]
-        assert identity.verify_key.hex() == shown["verify_key"]
-        assert identity.peer_id == shown["peer_id"]
-    records = decode_chain(packed[4:])
-    made = [
-        Succession.make(identities[at], identities[at + 1], created=case["created"] + at) for at in range(len(records))
-    ]
-    assert records == made
-    assert encode_chain(made) == packed[4:]
-
-
-@pytest.mark.vectors("protocol/introductions")
-def test_notices_are_written_and_read_as_the_vector_says(case: Case) -> None:
-    notice = Notice.decode(bytes.fromhex(case["body"]))
-    assert (notice.op, notice.number) == (case["op"], case["number"])
-    assert notice.encode().hex() == case["body"]
-    assert notice.letter.hex() == case.get("sealed", notice.letter.hex())
-
-
-def test_letters_are_sealed_and_opened_as_the_vectors_say() -> None:
-    kept = read_json("introductions")
-    cases = {case["id"]: case for case in kept["cases"]}
-    nodes = read_json("handshake")["cases"][0]
-    ann, bob = nodes["initiator"], nodes["responder"]
-    caller = CallerSeal(
-        bytes.fromhex(ann["static_private"]),
-        bytes.fromhex(bob["static_public"]),
-        ephemeral=bytes.fromhex(ann["ephemeral_private"]),
-        protocol=kept["protocol"],
-    )
-    target = TargetSeal(
-        bytes.fromhex(bob["static_private"]),
-        ephemeral=bytes.fromhex(bob["ephemeral_private"]),
-        protocol=kept["protocol"],
-    )
-    for name, seal, opened in (
-        ("offer", caller.seal, target.open),
-        ("answer", target.seal, caller.open),
-        ("add", caller.seal_further, target.open_further),
-        ("more", target.seal_further, caller.open_further),
-    ):
-        letter = cases[name]["letter"].encode()
-        assert seal(letter).hex() == cases[name]["sealed"]
-        assert opened(bytes.fromhex(cases[name]["sealed"])) == letter
-        assert Letter.decode(letter).id == "a0" * 16
-    assert target.caller_id == ann["peer_id"]
-
-
 # The page
 
 
@@ -545,7 +483,11 @@ def test_what_the_page_quotes_is_in_the_vectors() -> None:
 
 def test_the_page_names_every_frame_type_with_its_number() -> None:
     page = PROTOCOL_PAGE.read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| 0x([0-9a-f]{2}) \| ([A-Z_]+) \|(?! \w+ to )", page, flags=re.MULTILINE))
+    rows = dict(
+        re.findall(
+            r"^\| 0x([0-9a-f]{2}) \| ([A-Z_]+) \|(?! (?:caller|introducer|target) to )", page, flags=re.MULTILINE
+        )
+    )
     assert {int(number, 16): name for number, name in rows.items()} == {kind.value: kind.name for kind in FrameType}
 
 
@@ -635,14 +577,3 @@ def test_every_code_of_the_page_is_one_of_the_code() -> None:
     assert {"no_handler", "handler_error", "bad_data", "limit", "closed", "refused", "superseded"} <= words
     keys = {"v", "id", "p", "n"}  # of the announcement
     assert codes - words == keys | (set(Refusal) - words)
-
-
-def test_the_page_names_every_operation_of_an_introduction() -> None:
-    rows = re.findall(
-        r"^\| 0x([0-9a-f]{2}) \| ([A-Z_]+) \| (?:caller|introducer|target) to", page_lines(), flags=re.MULTILINE
-    )
-    assert {int(number, 16): name for number, name in rows} == {op.value: op.name for op in Op}
-
-
-def page_lines() -> str:
-    return PROTOCOL_PAGE.read_text(encoding="utf-8")

@@ -49,8 +49,8 @@ _FIELDS = (
 _QUOTAS = {
     "total_allocations": ("N", "allocations of all users together"),
     "user_allocations": ("N", "allocations of one user"),
-    "introduced_allocations": ("N", "allocations of nodes without a password from one network, /24 or /48"),
-    "introduced_total": ("N", "allocations of all nodes without a password"),
+    "introduced_allocations": ("N", "allocations of introduced nodes from one network, /24 or /48 (default: 8)"),
+    "introduced_total": ("N", "allocations of all introduced nodes (default: 1024)"),
     "total_bandwidth": ("BYTES", "bytes a second that are relayed for all users together"),
     "user_bandwidth": ("BYTES", "bytes a second that are relayed for one user"),
 }
@@ -170,7 +170,8 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--threads", type=whole_positive, metavar="N", help="threads that relay (default: 1)")
     for name, (unit, text) in _QUOTAS.items():
         option = f"--{name.replace('_', '-')}"
-        group.add_argument(option, type=whole_positive, metavar=unit, help=f"{text} (default: any number)")
+        words = text if "default" in text else f"{text} (default: any number)"
+        group.add_argument(option, type=whole_positive, metavar=unit, help=words)
     group.add_argument(
         "--coalescing",
         type=int,
