@@ -12,7 +12,8 @@ from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.blocks cimport BlockBuffer
 from librats._core.frame_layout cimport (
     F_ACK, F_CANCEL, F_DATAGRAM, F_ERROR, F_FOLLOWS, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_INTRODUCE, F_MESSAGE, F_PEERS,
-    F_PING, F_PONG, F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, F_SUCCESSION,
+    F_PING, F_PONG, F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW,
+    F_SUCCESSION,
     FRAGMENT_LAST, FRAGMENT_REPLY, FRAME_COST, HEADER, KIND_JSON, MAX_NOISE,
 )
 from librats._core.messages cimport Message, MessageRun, new_run

@@ -327,7 +327,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         manager = self._manager
         if manager is None:
             return {"running": False}
-        return client_statistics(manager, self._config, asyncio.get_running_loop().time() - self._started_at)
+        counted = client_statistics(manager, self._config, asyncio.get_running_loop().time() - self._started_at)
+        return counted | {"introductions": self._introduction_counters()}
 
     # Connecting
 

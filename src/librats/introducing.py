@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from librats.config import RatsConfig
-from librats.connector import Connector, Target, check_peer_id
+from librats.connector import Connector, Target, check_peer_id, describe
 from librats.errors import ClosedError, ConnectError, DecodeError, PeerDenied, PeerLimitReached, RatsError, UsageError
 from librats.ice.descriptions import IceDescription
 from librats.introduce.passing import Passing
@@ -175,6 +175,21 @@ class IntroducingVerbs:
             raise ConnectError(text, attempts, f"the session ended at once: {link.reason[1]}")
         return peer
 
+    def _introduction_counters(self) -> dict[str, dict[str, int]]:
+        """Return what has happened to this client as an introducer, as who calls, and as who is called."""
+        circle, introduced = self._circle, self._introduced
+        if circle is None:
+            return {}
+        kept = None if self._keeper is None else self._keeper.sessions.circle
+        as_caller = dict(circle.counters)
+        for name, count in ({} if kept is None else kept.counters).items():
+            as_caller[name] += count
+        return {
+            "introducer": {} if circle.passing is None else dict(circle.passing.counters),
+            "caller": as_caller,
+            "target": {} if introduced is None else dict(introduced.guard.counters),
+        }
+
     # Wiring
 
     def _start_introducing(self, manager: PeerManager, network: Network, udp: RudpPort | None) -> None:
@@ -334,7 +349,8 @@ class _Race:
         if peer is None:
             if isinstance(self._last, PeerLimitReached | PeerDenied | UsageError):
                 raise self._last
-            raise ConnectError(self._text, self._attempts) from self._last
+            reason = "" if self._attempts or self._last is None else _reason(self._last)
+            raise ConnectError(self._text, self._attempts, reason) from self._last
         peer.attempts = tuple(self._attempts) or peer.attempts
         return peer
 
@@ -353,6 +369,10 @@ class _Race:
                 if isinstance(result, ConnectError):
                     self._attempts += [one for one in result.attempts if one not in self._attempts]
         return winner
+
+
+def _reason(error: RatsError) -> str:
+    return error.reason or str(error) if isinstance(error, ConnectError) else describe(error)
 
 
 async def _or_error(coroutine: Coroutine[Any, Any, Peer]) -> Peer | RatsError:
