@@ -223,9 +223,14 @@ class IntroducedPeers:
         """
         caller = _Caller(self, target)
         try:
-            return await caller.run(introducers[:MAX_ASKED], attempts)
+            return await caller.run([self._discreet(one) for one in introducers[:MAX_ASKED]], attempts)
         finally:
             await caller.end()
+
+    def _discreet(self, introducer: Introducer) -> Introducer:
+        """Return an introducer without where it sees us, where peers are not to learn that."""
+        hides = self._manager.paths.policy is PathPolicy.RELAY_ONLY
+        return dataclasses.replace(introducer, observed=None) if hides else introducer
 
     @property
     def sealing(self) -> Sealing:
@@ -324,7 +329,8 @@ class IntroducedPeers:
             offered.refuse(Refusal.REFUSED, "" if denied is not None else "max_peers are connected")
             return
         name = f"librats is introduced to {offered.caller_id[:8]}"
-        self._tasks.create(self._answer(offered, introducer), name=name)
+        through = None if introducer is None else self._discreet(introducer)
+        self._tasks.create(self._answer(offered, through), name=name)
 
     async def _answer(self, offered: Offered, introducer: Introducer | None) -> None:
         trickle = Trickle(offered.letter.id)

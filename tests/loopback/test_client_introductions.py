@@ -60,15 +60,16 @@ async def test_an_offer_for_somebody_else_or_of_another_form_is_refused() -> Non
     async with AsyncExitStack() as stack:
         alice, bob = await two(stack)
         offer = await alice.create_ice_offer(bob.peer_id)
-        for wrong in (
+        wrongs: list[Any] = [
             {**offer, "to": "00" * 32},
             {**offer, "from": "00" * 32},
             {**offer, "ice": {"ufrag": "x"}},
             {"ice": offer["ice"]},
             [],
-        ):
+        ]
+        for wrong in wrongs:
             with pytest.raises(DecodeError):
-                await bob.connect_with_ice(alice.peer_id, wrong)  # type: ignore[arg-type]
+                await bob.connect_with_ice(alice.peer_id, wrong)
         with pytest.raises(UsageError):
             await alice.create_ice_offer("not an id")
         bob.deny.add(alice.peer_id)

@@ -26,7 +26,7 @@ class Scene(NamedTuple):
     folder: Path
 
     def words(self, name: str, *words: str) -> list[str]:
-        common = ("--introducer", self.introducer, "--no-port-mapping", "--listen", "0.0.0.0:0")
+        common = ("--introducer", self.introducer, "--no-port-mapping")
         return [str(LIBRATS), *words, "--json", *common, "--data-dir", str(self.folder / name)]
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from tests.simulation.conftest import Simulate, start_client, until
 from tests.simulation.test_introducers import IPV4, RELAY, Meeting, hosts
 
 from librats import Address, ConnectError, NatTraversalConfig, RatsClient
+from librats.introduce.letters import Letter
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
 from librats.testing import SimHost, SimNetwork, SimRelay
@@ -161,6 +162,55 @@ def test_a_relay_that_does_not_introduce_is_none(simulate: Simulate) -> None:
         await asyncio.sleep(20)
         assert client.introducers == []
         await client.stop()
+        await relay.close()
+
+    simulate(scenario)
+
+
+def test_two_that_call_each_other_at_once_end_with_one_session(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        one, other = hosts(net, "port_restricted", "restricted")
+        async with meeting(net, one, other) as (_, met):
+            with one:
+                there = asyncio.ensure_future(met.alice.connect(met.bob.peer_id))
+            with other:
+                back = asyncio.ensure_future(met.bob.connect(met.alice.peer_id))
+            peers = await asyncio.gather(there, back)
+            await asyncio.sleep(60)
+            assert [peer.is_connected for peer in peers] == [True, True]
+            assert [len(peer.links) for peer in peers] == [1, 1]
+            met.bob.on("greet", lambda peer, data: f"hello {data}")
+            assert await peers[0].request("greet", "Alice") == "hello Alice"
+
+    simulate(scenario)
+
+
+def test_peers_never_learn_the_address_of_a_client_that_hides_it(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        one, other = hosts(net, "full_cone", "full_cone")
+        relay = await serve(net, users={"ann": "secret"})
+        hidden = config(path_policy="relay_only", turn_servers=(f"turn:ann:secret@{RELAY}:3478",))
+        alice = await start_client(one, nat=hidden, protocol_name="chat", listen_host=IPV4)
+        bob = await start_client(other, nat=config(), protocol_name="chat", listen_host=IPV4)
+        await until(lambda: alice.introducers and bob.introducers, within=5)
+        letters: list[Letter] = []
+        introduced = bob._introduced
+        assert introduced is not None
+        answer = introduced.offered
+        introduced.offered = lambda offered, by: (letters.append(offered.letter), answer(offered, by))[1]  # type: ignore[method-assign]
+        with one:
+            peer = await alice.connect(bob.peer_id)
+        assert peer.method is ConnectionMethod.RELAY
+        [seen] = bob.peers.values()
+        assert seen.address.host == RELAY
+        [letter] = letters
+        assert letter.seen == ""
+        told = letter.encode().decode()
+        assert RELAY in told
+        assert net.routers[0].address not in told
+        assert not any(address in told for address in one.addresses)
+        await alice.stop()
+        await bob.stop()
         await relay.close()
 
     simulate(scenario)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from librats._core.messages import MessageRun
 from librats.config import RatsConfig
 from librats.errors import DecodeError, HandshakeError, PeerLimitReached
 from librats.introduce.notices import INTRODUCER_PROTOCOL
@@ -14,6 +13,7 @@ from librats.peers.hello import Hello
 from librats.peers.networks import source_of
 from librats.services.joining import Leaving
 from librats.services.session import Link
+from librats.session.events import FollowsReceived
 from librats.session.frames import Kind, Reason
 from librats.session.greeting import Feature, Greeting
 from librats.session.opening import Opened, Opening
@@ -193,7 +193,7 @@ class IntroducerSessions:
 
     def messages_received(self, link: Link, item: InOrder) -> None:
         """End a session on which something else is said: there is nobody to hear it."""
-        if isinstance(item, MessageRun) or not hasattr(item, "links"):
+        if not isinstance(item, FollowsReceived):
             link.refuse(HandshakeError("messages are not for introducers"), Reason.PROTOCOL_ERROR)
 
     def request_cancelled(self, link: Link, number: int) -> None:
