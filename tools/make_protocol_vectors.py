@@ -43,6 +43,7 @@ PADDING, UNKNOWN = 0x00, 0x7F
 SUCCESSION = 0x26
 FOLLOWS = 0x07
 ACK = 0x30
+INTRODUCE = 0x33
 
 Fields = dict[str, Any]
 
@@ -318,6 +319,7 @@ def frame_list() -> list[tuple[str, int, int, Fields]]:
         ("unknown-type", UNKNOWN, 255, {"body": "deadbeef"}),
         ("go-away", GO_AWAY, 0, {"code": "closed", "words": "bye"}),
         ("acknowledgement", ACK, 0, {"body": struct.pack(">Q", 0x12C).hex()}),
+        ("introduce", INTRODUCE, 0, {"body": (b"\x01" + struct.pack(">I", 1) + peers[-32:]).hex()}),
     ]
 
 
@@ -519,6 +521,64 @@ def succession_cases() -> list[Fields]:
     ] + [{"id": name, "frame": frame(SUCCESSION, 0, body).hex(), "refused": True} for name, body in bad.items()]
 
 
+def introduction_cases() -> list[Fields]:
+    """A caller and a target talk through an introducer: every notice of it, and the letters in them."""
+    sides = {}
+    for role in ("initiator", "responder"):
+        side = sides[role] = NoiseConnection.from_name(b"Noise_IK_25519_ChaChaPoly_SHA256")
+        side.set_prologue(b"librats-introduce\x1f" + PROTOCOL.encode())
+        (side.set_as_initiator if role == "initiator" else side.set_as_responder)()
+        side.set_keypair_from_private_bytes(Keypair.STATIC, STATIC[role])
+        side.set_keypair_from_private_bytes(Keypair.EPHEMERAL, EPHEMERAL[role])
+    keys = {
+        role: X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+        for role, private in STATIC.items()
+    }
+    sides["initiator"].set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, keys["responder"])
+    for side in sides.values():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            side.start_handshake()
+    caller, target = sides["initiator"], sides["responder"]
+    ids = {role: hashlib.sha256(public).digest() for role, public in keys.items()}
+    described = '"ice":{"ufrag":"abcdefgh","pwd":"abcdefghijklmnopqrstuvwx","candidates":[]}'
+    name = f'"id":"{"a0" * 16}"'
+    letters = {
+        "offer": f'{{{name},"time":1700000000000,{described},"rtt_ms":20.5,"seen":"192.0.2.7"}}'.encode(),
+        "answer": f"{{{name},{described}}}".encode(),
+        "caller adds": f'{{{name},"candidates":["candidate:1 1 UDP 2130706431 192.0.2.7 8081 typ host"]}}'.encode(),
+        "target adds": f'{{{name},"end_of_candidates":true}}'.encode(),
+    }
+    sealed = {"offer": bytes(caller.write_message(letters["offer"]))}
+    target.read_message(sealed["offer"])
+    sealed["answer"] = bytes(target.write_message(letters["answer"]))
+    caller.read_message(sealed["answer"])
+    sealed["caller adds"] = bytes(caller.encrypt(letters["caller adds"]))
+    sealed["target adds"] = bytes(target.encrypt(letters["target adds"]))
+
+    def case(name: str, op: int, number: int, rest: bytes, letter: str = "") -> Fields:
+        body = bytes([op]) + struct.pack(">I", number) + rest
+        told: Fields = {"id": name, "op": op, "number": number, "body": body.hex()}
+        return told | ({"letter": letters[letter].decode(), "sealed": sealed[letter].hex()} if letter else {})
+
+    reason = bytes([len(b"unknown_peer")]) + b"unknown_peer" + b"nobody"
+    return [
+        case("ask", 0x01, 1, ids["responder"]),
+        case("key", 0x11, 1, keys["responder"]),
+        case("offer", 0x02, 2, ids["responder"] + sealed["offer"], "offer"),
+        case("passed", 0x21, 9, ids["initiator"] + sealed["offer"], "offer"),
+        case("answer", 0x31, 9, sealed["answer"], "answer"),
+        case("answered", 0x12, 2, sealed["answer"], "answer"),
+        case("add", 0x03, 2, sealed["caller adds"], "caller adds"),
+        case("passed-add", 0x22, 9, sealed["caller adds"], "caller adds"),
+        case("more", 0x32, 9, sealed["target adds"], "target adds"),
+        case("added", 0x13, 2, sealed["target adds"], "target adds"),
+        case("refused", 0x14, 3, reason),
+        case("decline", 0x33, 10, reason),
+        case("services", 0x15, 0, b'{"stun_port":3478}'),
+    ]
+
+
 def make_sets() -> dict[str, Fields]:
     """Return every set by its file name."""
     handshake = handshake_cases()
@@ -545,6 +605,7 @@ def make_sets() -> dict[str, Fields]:
             "cases": datagram_cases(bytes.fromhex(handshake[0]["path_secret"])),
         },
         "successions": {"source": SOURCE, "cases": succession_cases()},
+        "introductions": {"source": SOURCE, "protocol": PROTOCOL, "cases": introduction_cases()},
     }
     for name, cases in keyed.items():
         sets[name] = {"source": SOURCE, "key": key.hex(), "count": len(cases), "cases": cases}

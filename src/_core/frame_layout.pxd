@@ -33,6 +33,7 @@ cdef enum:
     F_PEERS = 0x25
     F_SUCCESSION = 0x26
     F_ACK = 0x30
+    F_INTRODUCE = 0x33
 
 cdef enum:
     KIND_JSON = 0

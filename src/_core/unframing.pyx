@@ -11,8 +11,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
 from librats._core.blocks cimport BlockBuffer
 from librats._core.frame_layout cimport (
-    F_ACK, F_CANCEL, F_DATAGRAM, F_ERROR, F_FOLLOWS, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_MESSAGE, F_PEERS, F_PING, F_PONG,
-    F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW, F_SUCCESSION,
+    F_ACK, F_CANCEL, F_DATAGRAM, F_ERROR, F_FOLLOWS, F_FRAGMENT, F_GO_AWAY, F_HELLO, F_INTRODUCE, F_MESSAGE, F_PEERS,
+    F_PING, F_PONG, F_REKEY, F_REPLY, F_REQUEST, F_STREAM_DATA, F_STREAM_OPEN, F_STREAM_STOP, F_STREAM_WINDOW,
+    F_SUCCESSION,
     FRAGMENT_LAST, FRAGMENT_REPLY, FRAME_COST, HEADER, KIND_JSON, MAX_NOISE,
 )
 from librats._core.messages cimport Message, MessageRun, new_run
@@ -43,7 +44,7 @@ cdef class BlockReader(BlockBuffer):
     stream window                   number, credit
     go away                         code, text
     ping, pong, datagram, hello     body
-    peers                           body
+    peers, succession, introduce    body
     follows                         body, what it took of the window
     =============================== ==================================
 
@@ -240,7 +241,7 @@ cdef class BlockReader(BlockBuffer):
     cdef int _read_other(self, uint8_t kind, uint8_t flags, const uint8_t* p, size_t size, list frames) except -1:
         cdef const char* text = <const char*>p
         if (kind == F_PING or kind == F_PONG or kind == F_DATAGRAM or kind == F_HELLO or kind == F_PEERS
-                or kind == F_SUCCESSION):
+                or kind == F_SUCCESSION or kind == F_INTRODUCE):
             if kind <= F_PONG and kind >= F_PING and size != 8:
                 self.error = "a ping without eight bytes"
                 return 0

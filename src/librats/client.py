@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, overload
+from typing import Any
 
 from librats._core.aead import load_openssl
 from librats.config import NatTraversalConfig, RatsConfig
@@ -17,10 +16,11 @@ from librats.connector import Connector, Target, check_peer_id
 from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
+from librats.introducing import AGENT, IntroducingVerbs
 from librats.keeping import KeepingVerbs
 from librats.meeting import LocalMeeting
 from librats.peers.access import Access, AccessList
-from librats.peers.arguments import DEFAULT, Default, check_timeout, encode_text
+from librats.peers.arguments import check_timeout
 from librats.peers.identity import Identity
 from librats.peers.manager import TRANSPORT_TCP, TRANSPORT_UDP, PeerManager
 from librats.peers.path_handle import PathsHandle
@@ -32,23 +32,18 @@ from librats.runtime.listening import Listening, listen
 from librats.runtime.network import Network, current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
+from librats.sending import SendingVerbs
 from librats.services.nat import NatHandle
-from librats.services.stream import Stream
-from librats.session.frames import Kind
-from librats.session.payloads import as_buffer, encode_json, encode_name
 from librats.types import Address, ConnectionStrategy, Encryption
 
 __all__ = ["RatsClient"]
 
 logger = logging.getLogger("librats.client")
 
-T = TypeVar("T")
-
-AGENT = "librats-python/0.1"
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
-class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
+class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, FamiliarNames):
     """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
 
     Args:
@@ -90,6 +85,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         if not isinstance(listen_port, int) or not 0 <= listen_port < 1 << 16:
             raise ConfigError("listen_port", f"must be a whole number from 0 to 65535, not {listen_port!r}")
         KeepingVerbs.__init__(self, data_dir, identity)
+        IntroducingVerbs.__init__(self)
         self._config = config or RatsConfig()
         if max_peers is not None:
             self._config = dataclasses.replace(self._config, max_peers=max_peers)
@@ -167,11 +163,13 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
             self._wanted_port,
             transports=() if self._paths.hides_us else self._config.transports,
             max_datagram=self._config.max_packet,
+            others=self._take_others,
         )
         self._manager, self._listener = manager, listener
         self._connector = Connector(manager, network, self._config, listener.udp, self._paths.relays)
         manager.listening = self.addresses
         manager.transports = (TRANSPORT_TCP if listener.takes_tcp else 0) | (TRANSPORT_UDP if listener.udp else 0)
+        self._start_introducing(manager, network, listener.udp)
         self._paths.start(manager, self._connector.dial, self._connector.direct_methods, lambda: self.addresses)
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
@@ -219,6 +217,7 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
                 await self._paths.close()
             finally:
                 listener = self._listener
+                self._stop_introducing()
                 self._manager = self._connector = self._listener = None
                 if listener is not None:
                     listener.close()
@@ -328,7 +327,8 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         manager = self._manager
         if manager is None:
             return {"running": False}
-        return client_statistics(manager, self._config, asyncio.get_running_loop().time() - self._started_at)
+        counted = client_statistics(manager, self._config, asyncio.get_running_loop().time() - self._started_at)
+        return counted | {"introductions": self._introduction_counters()}
 
     # Connecting
 
@@ -344,7 +344,8 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
 
         Args:
             target: ``"host:port"``, ``"[ipv6]:port"``, ``(host, port)``, a peer id that is connected, was found on
-                the local network or is in the :attr:`book`, or ``"peer-id@host:port"``.
+                the local network, is in the :attr:`book`, or is connected to one of our introducers, or
+                ``"peer-id@host:port"``.
             strategy: How to reach it.
             expect_id: The only peer id that is accepted; any other fails before this side shows its own.
             timeout: Seconds for everything, above 0; the configured ``connect_timeout`` where it is None.
@@ -379,13 +380,10 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
                 addresses = self._meeting.addresses_of(wanted.peer_id)
             if not wanted.addresses:
                 addresses = list(dict.fromkeys([*addresses, *self.book.addresses_of(wanted.peer_id)]))
-            if not addresses:
-                reason = "no address is known for that peer id"
-                raise ConnectError(wanted.text, reason=reason)
         if self._connector is None or self._remembering is None:
             raise UsageError("the client is not running")
         try:
-            peer = await self._connector.connect(wanted.text, addresses, expect_id=wanted.peer_id, timeout=timeout)
+            peer = await self._reach(wanted, addresses, strategy, timeout)
         except ConnectError as error:
             if self._remembering is not None:
                 self._remembering.failed(wanted.peer_id, error)
@@ -454,142 +452,3 @@ class RatsClient(HearingVerbs, KeepingVerbs, FamiliarNames):
         if self._meeting is not None:
             await self._meeting.close()
             self._meeting = None
-
-    # Sending
-
-    async def send(self, type: str, data: Any = None, *, to: Peer | str | None = None) -> int:
-        """Send a JSON message.
-
-        Args:
-            type: Type of the message, which chooses the handlers at the other side; at most 255 bytes of UTF-8.
-            data: Anything with a JSON form.
-            to: A peer or its id: waits for room in its queue. Where it is None the message goes to every peer with
-                room, without waiting for the slowest.
-
-        Returns:
-            To how many peers it went.
-
-        Raises:
-            PeerNotConnected: ``to`` is not connected.
-            UsageError: The data has no JSON form or is over a limit, ``to`` is another client's peer, or the client is
-                not running.
-        """
-        if to is None:
-            return self.try_send(type, data)
-        peer = to if isinstance(to, Peer) and to.inbox.handlers is self._handlers else self._find(to)
-        if not peer.shortcut.take(type, data):
-            await peer.send_the_long_way(type, data)
-        return 1
-
-    def try_send(self, type: str, data: Any = None, *, to: Peer | str | None = None) -> int:
-        """Send a JSON message to whoever has room for it, without waiting.
-
-        Args:
-            type: Type of the message.
-            data: Anything with a JSON form.
-            to: A peer or its id; every peer where it is None.
-
-        Returns:
-            To how many peers it went; 0 where nobody has room.
-
-        Raises:
-            PeerNotConnected: ``to`` is not connected.
-            UsageError: The data has no JSON form or is over a limit, ``to`` is another client's peer, or the client is
-                not running.
-        """
-        if to is not None:
-            return int(self._find(to).try_send(type, data))
-        return self._broadcast(Kind.JSON, encode_name(type), encode_json(data, self._config.session))
-
-    def _broadcast(self, kind: Kind, name: bytes, payload: bytes | bytearray | memoryview) -> int:
-        peers = list(self._running().peers.values())
-        limit = self._config.session.max_message_size
-        if len(payload) > limit:
-            raise UsageError(f"{len(payload)} bytes are over max_message_size ({limit}); use streams")
-        return sum(peer.try_send_encoded(kind, name, payload) for peer in peers)
-
-    async def send_bytes(self, data: Any, *, to: Peer | str | None = None, channel: str = "") -> int:
-        """Send bytes as one message.
-
-        Args:
-            data: Any contiguous buffer, a numpy array for example.
-            to: A peer or its id; every peer with room where it is None.
-            channel: Chooses the :meth:`on_bytes` handlers at the other side.
-
-        Returns:
-            To how many peers it went.
-
-        Raises:
-            PeerNotConnected: ``to`` is not connected.
-            UsageError: It is no contiguous buffer, or longer than ``max_message_size``, or ``to`` is another client's
-                peer.
-        """
-        if to is not None:
-            await self._find(to).send_bytes(data, channel=channel)
-            return 1
-        return self._broadcast(Kind.BYTES, encode_name(channel), as_buffer(data))
-
-    async def send_text(self, text: str, *, to: Peer | str | None = None, channel: str = "") -> int:
-        """Send text as one message.
-
-        Args:
-            text: The text.
-            to: A peer or its id; every peer with room where it is None.
-            channel: Chooses the :meth:`on_text` handlers at the other side.
-
-        Returns:
-            To how many peers it went.
-
-        Raises:
-            PeerNotConnected: ``to`` is not connected.
-            UsageError: It is longer than ``max_message_size``, or no text, or ``to`` is another client's peer.
-        """
-        if to is not None:
-            await self._find(to).send_text(text, channel=channel)
-            return 1
-        return self._broadcast(Kind.TEXT, encode_name(channel), encode_text(text))
-
-    def send_datagram(self, data: Any, *, to: Peer | str) -> None:
-        """Send bytes that may get lost or arrive out of order; see :meth:`librats.Peer.send_datagram`."""
-        self._find(to).send_datagram(data)
-
-    @overload
-    async def request(
-        self,
-        to: Peer | str,
-        type: str,
-        data: Any = None,
-        *,
-        timeout: float | Default | None = DEFAULT,
-        model: None = None,
-    ) -> Any: ...
-    @overload
-    async def request(
-        self,
-        to: Peer | str,
-        type: str,
-        data: Any = None,
-        *,
-        timeout: float | Default | None = DEFAULT,
-        model: builtins.type[T],
-    ) -> T: ...
-    @overload
-    async def request(
-        self, to: Peer | str, type: str, data: Any = None, *, timeout: float | Default | None = DEFAULT, model: Any
-    ) -> Any: ...
-    async def request(
-        self,
-        to: Peer | str,
-        type: str,
-        data: Any = None,
-        *,
-        timeout: float | Default | None = DEFAULT,
-        model: Any = None,
-    ) -> Any:
-        """Send a request and wait for what the peer's handler returns; see :meth:`librats.Peer.request`."""
-        peer = to if isinstance(to, Peer) and to.inbox.handlers is self._handlers else self._find(to)
-        return await peer.request(type, data, timeout=timeout, model=model)
-
-    async def open_stream(self, to: Peer | str, protocol: str) -> Stream:
-        """Open a stream and wait until the peer has agreed to it; see :meth:`librats.Peer.open_stream`."""
-        return await self._find(to).open_stream(protocol)

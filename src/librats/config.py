@@ -7,7 +7,7 @@ from typing import Any
 
 from librats.checks import require, require_one_of, require_positive
 from librats.errors import ConfigError
-from librats.servers import TurnServer, stun_address
+from librats.servers import TurnServer, introducer_address, stun_address
 from librats.types import Address, Encryption, PathPolicy
 
 __all__ = ["NatTraversalConfig", "RatsConfig", "ReconnectConfig", "SessionConfig"]
@@ -238,6 +238,21 @@ class NatTraversalConfig:
     prefer_ipv6: bool = False
     """Whether what is found out about IPv6 is told, rather than about IPv4, where there are both."""
 
+    enable_ice: bool = True
+    """Whether peers are reached by ICE through introducers, and this client is by those whom an introducer passes on.
+    Servers are asked then where they see it."""
+
+    introducers: tuple[str, ...] = ()
+    """Nodes that this client stays connected to, to be reached, and to reach others, through them: each
+    ``"PEERID@HOST:PORT"``, a ``librats relay`` for example. Connected peers introduce as well where they allow it."""
+
+    allow_introductions: bool = True
+    """Whether this client introduces its peers to each other: it tells one that another is connected, passes sealed
+    letters, which it cannot read, and bears so much and no more of that. It carries nothing else."""
+
+    introductions_per_minute: int = 30
+    """Offers of others that are answered in any minute: as often may others have this client send checks."""
+
     stun_first_answer: float = 0.5
     """Seconds after which the answers that are there are taken, and servers that are still silent are waited for in the
     background only."""
@@ -256,10 +271,14 @@ class NatTraversalConfig:
         require(texts, "stun_servers", f"must be a tuple of texts, not {servers!r}")
         for server in servers:
             stun_address(server)
-        for switch in ("enable_port_mapping", "prefer_ipv6", "ice_tcp"):
+        for switch in ("enable_port_mapping", "prefer_ipv6", "ice_tcp", "enable_ice", "allow_introductions"):
             require(isinstance(getattr(self, switch), bool), switch, "must be True or False")
         require_positive(self, "stun_first_answer", "stun_timeout", "turn_allocation_timeout")
-        require_positive(self, "ice_gathering_timeout", "ice_connectivity_timeout")
+        require_positive(self, "ice_gathering_timeout", "ice_connectivity_timeout", "introductions_per_minute")
+        listed = isinstance(self.introducers, tuple) and all(isinstance(one, str) for one in self.introducers)
+        require(listed, "introducers", f"must be a tuple of texts, not {self.introducers!r}")
+        for text in self.introducers:
+            introducer_address(text)
         named = isinstance(self.turn_servers, tuple)
         named = named and all(isinstance(server, TurnServer | str) for server in self.turn_servers)
         require(

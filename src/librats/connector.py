@@ -22,7 +22,7 @@ from librats.services.session import Link
 from librats.session.exchange import KnownPeer
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, Encryption
 
-__all__ = ["Connector", "Target", "check_peer_id"]
+__all__ = ["Connector", "Target", "check_peer_id", "describe", "settled"]
 
 logger = logging.getLogger("librats.connector")
 
@@ -174,16 +174,11 @@ class Connector:
             PeerLimitReached: We have as many peers as ``max_peers`` allows.
             PeerDenied: The allow or deny list does not let us talk to it.
         """
-        denied = None if expect_id is None else self._manager.admission.access.check_id(expect_id)
-        if denied is not None:
-            self._manager.admission.refusals[denied.limit] += 1
-            raise denied
+        self._check_access(expect_id)
         known = self._already_there(addresses, expect_id)
         if known is not None:
             return known
-        if not self._manager.admission.has_place_for(expect_id or ""):
-            self._manager.admission.refusals["max_peers"] += 1
-            raise self._manager.admission.limit_reached()
+        self._check_place(expect_id)
         race = _Race(self, self._manager, self._config, expect_id)
         seconds = self._config.connect_timeout if timeout is None else timeout
         deadline = asyncio.timeout(seconds)
@@ -210,6 +205,27 @@ class Connector:
             raise ConnectError(target, race.attempts, f"the session ended at once: {link.reason[1]}")
         peer.attempts = tuple(race.attempts)
         return peer
+
+    def check_limits(self, peer_id: str) -> None:
+        """Check that a peer may be connected to.
+
+        Raises:
+            PeerLimitReached: We have as many peers as ``max_peers`` allows.
+            PeerDenied: The allow or deny list does not let us talk to it.
+        """
+        self._check_access(peer_id)
+        self._check_place(peer_id)
+
+    def _check_access(self, peer_id: str | None) -> None:
+        denied = None if peer_id is None else self._manager.admission.access.check_id(peer_id)
+        if denied is not None:
+            self._manager.admission.refusals[denied.limit] += 1
+            raise denied
+
+    def _check_place(self, peer_id: str | None) -> None:
+        if not self._manager.admission.has_place_for(peer_id or ""):
+            self._manager.admission.refusals["max_peers"] += 1
+            raise self._manager.admission.limit_reached()
 
     async def dial_known(self, known: KnownPeer) -> None:
         """Connect to somebody of whom a peer told, and who has to be that where encryption lets it be proven.
@@ -429,16 +445,11 @@ class _Race:
             raise
         link = made[-1]
         try:
-            await link.settled
-        except asyncio.CancelledError:
-            if not self._manager.spare(link):
-                link.abort()
-            raise
-        if link.error is not None or not link.ready:
+            return await settled(self._manager, link)
+        except RatsError:
             self.refused_here = link.refused_here
             self._reached.add(one.address)
-            raise link.error or HandshakeError(link.reason[1])
-        return link
+            raise
 
     def _patience(self, one: _Try) -> float:
         """Return how long a connection may take; not long over UDP where the host has refused TCP already."""
@@ -446,6 +457,23 @@ class _Race:
         if refusal is None or one.method is not ConnectionMethod.UDP:
             return self._config.dial_timeout
         return min(self._config.dial_timeout, AFTER_REFUSAL + 4 * refusal)
+
+
+async def settled(manager: PeerManager, link: Link) -> Link:
+    """Wait until both sides of a link have let each other in.
+
+    Raises:
+        HandshakeError: One of them has not; likewise another :class:`~librats.RatsError`.
+    """
+    try:
+        await link.settled
+    except asyncio.CancelledError:
+        if not manager.spare(link):
+            link.abort()
+        raise
+    if link.error is not None or not link.ready:
+        raise link.error or HandshakeError(link.reason[1])
+    return link
 
 
 def describe(error: BaseException) -> str:

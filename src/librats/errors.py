@@ -13,6 +13,7 @@
     │   ├── RemoteProtocolError     the peer broke it
     │   └── StunError               a STUN message is malformed, or a server's answer is an error
     │       └── TurnError           a TURN server refused
+    ├── IntroductionError           nobody introduces us to that peer, or it does not want to be
     ├── PortMappingError            a gateway does not map a port
     ├── HandshakeError              no secure channel came about
     ├── ConnectError                no connection came about; tells every attempt
@@ -44,6 +45,7 @@ __all__ = [
     "DecodeError",
     "HandshakeError",
     "IdentityError",
+    "IntroductionError",
     "LocalProtocolError",
     "OperationTimeout",
     "PeerDenied",
@@ -167,6 +169,22 @@ class PortMappingError(RatsError):
         self.code = code
         self.reason = reason
         self.number = number
+
+
+class IntroductionError(RatsError):
+    """Nobody introduces us to a peer, or it does not want to be introduced to us.
+
+    Args:
+        code: Why: ``"unknown_peer"``, ``"not_allowed"``, ``"limit"``, ``"gone"``, ``"tampered"``, ``"replayed"``,
+            ``"stale"``, ``"refused"``, ``"failed"``, or a code that a later version has.
+        words: The same for people; from somebody else, so not to be trusted.
+        by_peer: Whether it is the peer that says so; else it is the introducer, or this side.
+    """
+
+    def __init__(self, code: str, words: str = "", *, by_peer: bool = False) -> None:
+        super().__init__(f"{'the peer' if by_peer else 'the introducer'} says {code}" + (f": {words}" if words else ""))
+        self.code = str(code)
+        self.by_peer = by_peer
 
 
 class HandshakeError(RatsError):

@@ -20,6 +20,7 @@ TURN_PORT, TURNS_PORT = 3478, 5349
 MAX_PORT = 65535
 MAX_TURN_NAME = 508  # bytes of a username (RFC 8489, 14.3)
 
+_PEER_ID = re.compile(r"[0-9a-f]{64}")
 _URI = re.compile(r"(turns?):(?:([^@/?#]*)@)?(\[[^\]]*\]|[^@:/?#\[\]]*)(?::([0-9]*))?(?:\?([^#]*))?", re.IGNORECASE)
 
 
@@ -39,6 +40,22 @@ def stun_address(text: str) -> Address:
     is_named = is_named and (":" not in address.host or address.is_literal)
     require(is_named and address.port > 0, "stun_servers", f"not a server: {text!r}; write HOST or HOST:PORT")
     return address
+
+
+def introducer_address(text: str) -> tuple[str, Address]:
+    """Read ``"PEERID@HOST:PORT"``: who an introducer is, and where.
+
+    Raises:
+        ConfigError: It is not of that form.
+    """
+    peer_id, at, where = text.strip().partition("@")
+    try:
+        address = Address.parse(where)
+    except UsageError:
+        address = Address("", 0)
+    named = at and _PEER_ID.fullmatch(peer_id) and address.host and address.port
+    require(bool(named), "introducers", f"not an introducer: {text!r}; write PEERID@HOST:PORT")
+    return peer_id, address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,10 +21,9 @@ from librats._core.messages import Message
 from librats._core.unframing import BlockReader
 from librats.config import MIN_MESSAGE_WINDOW, RatsConfig, SessionConfig
 from librats.errors import DecodeError, HandshakeError
+from librats.introduce.notices import Refusal
 from librats.peers import hello
 from librats.peers.hello import Hello
-from librats.peers.identity import Identity
-from librats.peers.succession import Succession, decode_chain, encode_chain
 from librats.session import frames, greeting
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import KnownPeer, decode_exchange, encode_answer, encode_request
@@ -264,7 +263,7 @@ def test_every_frame_is_opened_and_unpacked_as_the_vector_says(case: Case) -> No
 def test_every_frame_type_in_use_has_a_vector(load_vectors: LoadVectors) -> None:
     elsewhere = {FrameType.FRAGMENT, FrameType.REKEY, FrameType.SUCCESSION}
     shown = {case["type"] for case in load_vectors("protocol/frames")} | elsewhere
-    reserved = {FrameType.PATH_CHALLENGE, FrameType.PATH_RESPONSE, FrameType.INTRODUCE}
+    reserved = {FrameType.PATH_CHALLENGE, FrameType.PATH_RESPONSE}
     assert set(FrameType) - reserved == shown & set(FrameType)
 
 
@@ -320,7 +319,7 @@ def test_a_session_takes_the_whole_conversation(load_vectors: LoadVectors) -> No
     assert [type(event).__name__ for event in each(session.take_events())] == [
         *("HelloReceived", "Message", "Message", "Message", "Message", "Message", "RequestCancelled"),
         *("DatagramReceived", "StreamOpened", "PeersWanted", "PeersOffered", "FollowsReceived", "GoAwayReceived"),
-        "StreamChanged",
+        *("IntroductionReceived", "StreamChanged"),
     ]
     answer = session.data_to_send(now=1.0)
     pong = BlockReader(Cipher(bytes.fromhex(case["key_from_responder"])), MAX_MESSAGE).feed(answer)
@@ -471,27 +470,6 @@ def test_what_breaks_the_protocol_ends_the_session(case: Case) -> None:
 # Successions
 
 
-@pytest.mark.vectors("protocol/successions")
-def test_successions_are_written_and_read_as_the_vector_says(case: Case) -> None:
-    packed = bytes.fromhex(case["frame"])
-    assert (packed[0], packed[1], int.from_bytes(packed[2:4])) == (FrameType.SUCCESSION, 0, len(packed) - 4)
-    if case.get("refused"):
-        with pytest.raises(DecodeError):
-            decode_chain(packed[4:])
-        return
-    identities = [Identity.from_private_key(bytes.fromhex(one["private_key"])) for one in case["identities"]]
-    for identity, shown in zip(identities, case["identities"], strict=True):
-        assert identity.public_key.hex() == shown["public_key"]
-        assert identity.verify_key.hex() == shown["verify_key"]
-        assert identity.peer_id == shown["peer_id"]
-    records = decode_chain(packed[4:])
-    made = [
-        Succession.make(identities[at], identities[at + 1], created=case["created"] + at) for at in range(len(records))
-    ]
-    assert records == made
-    assert encode_chain(made) == packed[4:]
-
-
 # The page
 
 
@@ -505,7 +483,11 @@ def test_what_the_page_quotes_is_in_the_vectors() -> None:
 
 def test_the_page_names_every_frame_type_with_its_number() -> None:
     page = PROTOCOL_PAGE.read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| 0x([0-9a-f]{2}) \| ([A-Z_]+) ", page, flags=re.MULTILINE))
+    rows = dict(
+        re.findall(
+            r"^\| 0x([0-9a-f]{2}) \| ([A-Z_]+) \|(?! (?:caller|introducer|target) to )", page, flags=re.MULTILINE
+        )
+    )
     assert {int(number, 16): name for number, name in rows.items()} == {kind.value: kind.name for kind in FrameType}
 
 
@@ -593,4 +575,5 @@ def test_every_code_of_the_page_is_one_of_the_code() -> None:
     codes = set(re.findall(r"^\| `([a-z_]+)` \|", PROTOCOL_PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE))
     words = {code for code in codes if code in set(Reason)}
     assert {"no_handler", "handler_error", "bad_data", "limit", "closed", "refused", "superseded"} <= words
-    assert codes - words == {"v", "id", "p", "n"}  # the keys of the announcement
+    keys = {"v", "id", "p", "n"}  # of the announcement
+    assert codes - words == keys | (set(Refusal) - words)

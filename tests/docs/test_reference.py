@@ -27,7 +27,7 @@ MODULES = ("librats", "librats.blocking", "librats.stun.credentials", "librats.t
 INTERNAL = {cls.__name__: names for cls, names in BY_CLASS.items()} | {
     "SimNetwork": {"addresses_of", "entropy_for"},
     "SimHost": {"listen_tcp", "dial_tcp", "open_datagram", "lookup"},
-    "SimRelay": {"admit", "take", "relays_for", "lost"},
+    "SimRelay": {"admit", "take", "take_session", "relays_for", "lost"},
     "SimRouter": {"from_inside", "from_outside"},
     "Trace": {"add", "packet"},
 }

@@ -12,6 +12,7 @@ from librats.blocking.book import PeerBook
 from librats.blocking.bridge import NOT_RUNNING, Bridge
 from librats.blocking.familiar import FamiliarNames
 from librats.blocking.handlers import Answering, Listening
+from librats.blocking.introducing import IntroducingVerbs
 from librats.blocking.message_iterator import MessageIterator
 from librats.blocking.nat import NatHandle
 from librats.blocking.paths import PathsHandle
@@ -34,7 +35,7 @@ S = TypeVar("S", bound=Callable[[Stream], Any])
 T = TypeVar("T")
 
 
-class RatsClient(FamiliarNames):
+class RatsClient(IntroducingVerbs, FamiliarNames):
     """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
 
     The same as :class:`librats.RatsClient`, for code without asyncio: every verb waits for its result. Handlers are

@@ -13,6 +13,7 @@ from librats import RatsClient, RatsConfig, ReconnectConfig, TurnServer
 from librats.connector import Target
 from librats.errors import ConfigError, StoreError, UsageError
 from librats.peers.config_file import StoredConfig, read_config
+from librats.servers import introducer_address, stun_address
 from librats.types import Address, ConnectionStrategy, Encryption, PathPolicy
 
 if TYPE_CHECKING:
@@ -104,6 +105,20 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         "turn:USER:PASSWORD@HOST:PORT[?transport=udp|tcp|tls]; may be repeated",
     )
     options.add_argument(
+        "--introducer",
+        action="append",
+        type=checked(_introducer),
+        metavar="PEERID@HOST:PORT",
+        help="a `librats relay` to be reached through, and to reach others by their ids; may be repeated",
+    )
+    options.add_argument(
+        "--stun",
+        action="append",
+        type=checked(_stun_server),
+        metavar="HOST:PORT",
+        help="a STUN server to ask how others see this node, instead of public ones; may be repeated",
+    )
+    options.add_argument(
         "--path-policy",
         choices=[policy.value for policy in PathPolicy],
         help="auto: direct ways first; direct_only: no TURN servers; relay_only: peers never see this host "
@@ -156,11 +171,16 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
     if args.encryption is not None:
         config = dataclasses.replace(config, encryption=Encryption(args.encryption))
     nat: dict[str, Any] = {} if args.turn is None else {"turn_servers": tuple(args.turn)}
+    if args.introducer is not None:
+        nat["introducers"] = tuple(args.introducer)
+    if args.stun is not None:
+        nat["stun_servers"] = tuple(args.stun)
     if args.path_policy is not None:
         nat["path_policy"] = PathPolicy(args.path_policy)
         if args.path_policy == PathPolicy.RELAY_ONLY and not nat.get("turn_servers", config.nat.turn_servers):
             raise UsageError("--path-policy relay_only needs --turn")
     config = dataclasses.replace(config, nat=dataclasses.replace(config.nat, **nat))
+    args.introducer = config.nat.introducers
     if args.peer_exchange is not None:
         config = dataclasses.replace(config, peer_exchange=args.peer_exchange)
     if args.port_mapping is not None:
@@ -208,6 +228,16 @@ def whole_positive(text: str) -> int:
     if number <= 0:
         raise argparse.ArgumentTypeError(f"must be above 0: {text}")
     return number
+
+
+def _introducer(text: str) -> str:
+    introducer_address(text)
+    return text
+
+
+def _stun_server(text: str) -> str:
+    stun_address(text)
+    return text
 
 
 def _listen_address(text: str) -> Address:

@@ -31,8 +31,8 @@ __all__ = ["add_parser"]
 PING_TIMEOUT = 10.0
 
 EPILOG = """\
-A target is HOST:PORT, PEER_ID@HOST:PORT (nobody else is accepted), or a PEER_ID alone, which is looked for on the
-local network. Messages go first, then requests, then pings.
+A target is HOST:PORT, PEER_ID@HOST:PORT (nobody else is accepted), or a PEER_ID alone, which is looked for through
+the introducers, or on the local network where there are none. Messages go first, then requests, then pings.
 
 With --json the first object is the outcome of the connection, durations in milliseconds; then comes one for each
 message, request and ping.
@@ -41,6 +41,7 @@ examples:
   librats connect 192.0.2.7:8080
   librats connect 192.0.2.7:8080 --message chat '{"message": "hi"}'
   librats connect 192.0.2.7:8080 --request echo '[1, 2]' --ping 3 --json
+  librats connect PEER_ID --introducer PEER_ID@relay.example.org:3478
   librats connect 192.0.2.7:8080 --turn turn:ann:secret@turn.example.org
 """
 

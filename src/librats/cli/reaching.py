@@ -28,7 +28,8 @@ async def start_mdns(client: RatsClient, args: argparse.Namespace, targets: Iter
         targets: Whom the user wants to reach.
         connect: Whether to connect to whoever is found.
     """
-    if args.mdns is False or not (args.mdns or any(map(needs_mdns, targets))):
+    by_id = any(map(needs_mdns, targets)) and not args.introducer
+    if args.mdns is False or not (args.mdns or by_id):
         return True
     listen: Address = args.listen
     is_one = listen.is_literal and listen.host not in ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
@@ -56,12 +57,12 @@ async def reach(
         ConnectError: It cannot be reached.
         UsageError: The target names another peer id than the expected one.
     """
-    if not needs_mdns(target):
+    if not needs_mdns(target) or (args.introducer and not args.mdns):
         return await client.connect(target, strategy=args.strategy, expect_id=expect_id, timeout=timeout)
     if expect_id not in (None, target):
         raise UsageError("the target names another peer id than --expect-id")
     if args.mdns is False:
-        raise ConnectError(target, reason="a peer id alone needs --mdns; or write PEER_ID@HOST:PORT")
+        raise ConnectError(target, reason="a peer id alone needs --introducer or --mdns; or write PEER_ID@HOST:PORT")
     seconds = RatsConfig().connect_timeout if timeout is None else timeout
     try:
         async with asyncio.timeout(seconds):

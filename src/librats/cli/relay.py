@@ -27,7 +27,8 @@ __all__ = ["add_parser"]
 
 EPILOG = """\
 Relays for whoever has a user name and password, to public addresses only. Without --user, --secret or a file nobody
-may use it; --no-auth lets everybody, and is not for a public address.
+may use it; --no-auth lets everybody, and is not for a public address. Nodes that name it as their --introducer are
+introduced to each other; with --relay-for-introduced they relay without a password, bounded by network.
 
 SIGTERM makes no new allocations and ends once the last one is gone (a second one ends it at once), SIGHUP reads the
 configuration file and the certificate again. With --json each event is an object: ready, allocation, released,
@@ -37,6 +38,7 @@ statistics, reloaded, draining. The first is
 examples:
   librats relay --user bob:secret
   librats relay --listen 192.0.2.1:3478 --secret S --realm example.org --threads 4 --metrics 9641
+  librats relay --relay-for-introduced    nodes then say --introducer PEERID@HOST:3478
   librats relay --config /etc/librats/relay.toml --top
   librats relay --listen 127.0.0.1:3478 --user bob:secret --allow-peer 127.0.0.0/8    a test on one machine
 """
@@ -61,7 +63,7 @@ async def _relay(args: argparse.Namespace, output: Output) -> int:
     config = read_arguments(args)
     identity = Identity.load_or_create(args.data_dir or default_data_dir() / "relay")
     reporter = Reporter(output)
-    server = RelayServer(config, reporter if output.as_json else None)
+    server = RelayServer(config, reporter if output.as_json else None, identity=identity)
     tasks = TaskSet()
     async with server:
         gc.freeze()

@@ -30,12 +30,27 @@ STATISTICS_INTERVAL = 60.0
 
 _FIELDS = (
     *("listen", "tcp", "tls_listen", "certificate", "private_key", "alternate", "relay_hosts", "external_hosts"),
-    *("relay_ports", "users", "secrets", "realm", "no_auth", "allow_peers", "deny_peers", "threads", "coalescing"),
+    *(
+        "relay_ports",
+        "users",
+        "secrets",
+        "realm",
+        "no_auth",
+        "introduce",
+        "relay_for_introduced",
+        "allow_peers",
+        "deny_peers",
+        "threads",
+        "coalescing",
+    ),
     *("drain_timeout", "metrics", "try_alternate", "try_alternate_tls", "fleet", "shared_relay_socket"),
+    *("introduce", "relay_for_introduced"),
 )
 _QUOTAS = {
     "total_allocations": ("N", "allocations of all users together"),
     "user_allocations": ("N", "allocations of one user"),
+    "introduced_allocations": ("N", "allocations of introduced nodes from one network, /24 or /48 (default: 8)"),
+    "introduced_total": ("N", "allocations of all introduced nodes (default: 1024)"),
     "total_bandwidth": ("BYTES", "bytes a second that are relayed for all users together"),
     "user_bandwidth": ("BYTES", "bytes a second that are relayed for one user"),
 }
@@ -133,6 +148,19 @@ def _add_users(group: argparse._ArgumentGroup) -> None:
         dest="secrets",
     )
     group.add_argument("--realm", metavar="REALM", help="the realm of the users (default: rats)")
+    group.add_argument(
+        "--no-introductions",
+        dest="introduce",
+        action="store_false",
+        default=None,
+        help="do not introduce the nodes that are connected to each other",
+    )
+    group.add_argument(
+        "--relay-for-introduced",
+        action="store_true",
+        default=None,
+        help="let such nodes relay without a password, within the bounds of --introduced-allocations",
+    )
     group.add_argument("--no-auth", action="store_true", default=None, help="let everybody relay without a password")
     for name, text in (("--allow-peer", "open, though it is not public"), ("--deny-peer", "close")):
         _add_repeated(group, name, parse_network, "CIDR", f"a network of peers to {text}", dest=f"{name[2:-5]}_peers")
@@ -142,7 +170,8 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--threads", type=whole_positive, metavar="N", help="threads that relay (default: 1)")
     for name, (unit, text) in _QUOTAS.items():
         option = f"--{name.replace('_', '-')}"
-        group.add_argument(option, type=whole_positive, metavar=unit, help=f"{text} (default: any number)")
+        words = text if "default" in text else f"{text} (default: any number)"
+        group.add_argument(option, type=whole_positive, metavar=unit, help=words)
     group.add_argument(
         "--coalescing",
         type=int,

@@ -14,6 +14,8 @@ from librats.config import RatsConfig
 from librats.errors import ClosedError, DecodeError, HandshakeError, PeerLimitReached, RatsError
 from librats.peers.access import Access
 from librats.peers.admission import Admission
+from librats.peers.arrivals import Arrivals
+from librats.peers.choosing import LinkChoice
 from librats.peers.dispatch import Dispatcher
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
 from librats.peers.exchange import Dial, PeerExchange
@@ -21,10 +23,12 @@ from librats.peers.gone import Gone
 from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
-from librats.peers.observer import PeerObserver
+from librats.peers.networks import source_of
+from librats.peers.observer import HearsIntroductions, PeerObserver
 from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
 from librats.peers.session_numbers import SessionNumbers
+from librats.peers.stream_serving import StreamServing
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import receive_buffer
 from librats.services.session import Link
@@ -49,6 +53,12 @@ TRANSPORT_TCP = 0x01
 TRANSPORT_UDP = 0x02
 """What librats 2's identify says of how a node is reached (LIBRATS2 wire, section 5)."""
 MAX_KNOWN_ADDRESSES = 32
+
+
+def _features(config: RatsConfig) -> Feature:
+    nat = config.nat
+    introduces = Feature.INTRODUCES if nat.allow_introductions else Feature(0)
+    return Feature.PATHS | introduces | (Feature.INTRODUCED if nat.enable_ice else Feature(0))
 
 
 class PeerManager:
@@ -91,7 +101,7 @@ class PeerManager:
             message_window=self.shared.first_window,
             max_message=config.session.max_message_size,
             agent=agent,
-            features=Feature.PATHS,
+            features=_features(config),
         )
         self.scratch = receive_buffer()
         """Where every link receives what it need not keep."""
@@ -113,6 +123,8 @@ class PeerManager:
         """Who may come in."""
         self._order: Order[Link] = Order(self._deliver, config.session.message_window, self._messages_lost)
         self._numbers = SessionNumbers()
+        self._choice = LinkChoice(self.dispatcher)
+        self._streams = StreamServing(handlers, self.dispatcher, tasks)
         self._waiting: dict[Link, Peer] = {}
         self._links: dict[Link, None] = {}
         self.paths = PathKeeper(self.peers, tasks)
@@ -130,10 +142,19 @@ class PeerManager:
             0,
         )
         """What has happened so far, for statistics."""
+        self.introductions: HearsIntroductions | None = None
+        """Who hears of introductions."""
+        self.arrivals = Arrivals()
+        """Who is waited for."""
         self.exchange: PeerExchange | None = None
         """Peer exchange, where this client takes part in it."""
         self.gone = Gone()
         """Traffic of peers that are gone."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who we are on the next link."""
+        return self._identity
 
     def start_exchange(self, dial: Dial) -> None:
         """Take part in peer exchange from now on.
@@ -303,6 +324,12 @@ class PeerManager:
         if peer is not None and self.observer is not None:
             self.observer.succession_received(peer, payload)
 
+    def introduction_received(self, link: Link, body: bytes) -> None:
+        """Hand on what a peer says of introductions."""
+        peer = self.peers.get(link.peer_id)
+        if peer is not None and self.introductions is not None:
+            self.introductions.received(peer.id, body, source=source_of(link.address.host))
+
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
         return self._handlers.channel(number)
@@ -336,7 +363,8 @@ class PeerManager:
         else:
             peer.hello = told or peer.hello
             self._numbers.joined(link)
-            self._choose(peer, link)
+            self._choice.choose(peer, link)
+        self.arrivals.tell(peer)
 
     def _makes_room_for(self, link: Link, number: int) -> bool:
         """End the session that a new link cannot continue; False where it is the link whose session has ended."""
@@ -375,51 +403,7 @@ class PeerManager:
 
         The peer may have let us in already, and send on it: cutting it would lose that.
         """
-        peer = self.peers.get(link.peer_id)
-        if self.closing or peer is None or not (link.admitted and link.is_open):
-            return False
-        if not any(other is not link and other.is_usable for other in peer.links):
-            return False
-        link.is_spare = True
-        if link.ready:
-            if peer.link is link:
-                self._move(peer)
-            self._retire(peer, link)
-        return True
-
-    @staticmethod
-    def _retire(peer: Peer, loser: Link) -> None:
-        """Retire a link when the other side, too, has the better one in use: else it would take us for gone."""
-
-        def retire() -> None:
-            if peer.link is not loser:
-                loser.retire()
-
-        peer.link.once_taken(retire)
-
-    def _choose(self, peer: Peer, link: Link) -> None:
-        """Decide which of two links to a peer lives on, as the peer does (LIBRATS2 wire, section 5)."""
-        old = peer.link
-        peer.use(link)
-        if old.own_id != link.own_id:
-            # The peer takes them for links to two peers and leaves the choice to us: that of who we are now.
-            winner, loser = link, old
-        elif link.speaks_librats2 and old.initiator == link.initiator and old.method is not link.method:
-            winner, loser = (link, old) if link.method is ConnectionMethod.UDP else (old, link)
-        elif old.initiator == link.initiator:
-            # The newest wins. Both sides may not see them in the same order, so only the one that dialled retires the
-            # other; where the connection died behind our back, its silence ends it.
-            winner, loser = (old, link) if link.is_spare else (link, old)
-        else:
-            # Opposite directions: the link that the smaller peer id dialled.
-            ours_wins = link.own_id < peer.id
-            winner, loser = (link, old) if link.initiator == ours_wins else (old, link)
-        peer.use(winner)
-        if link.initiator or old.initiator or old.own_id != link.own_id:
-            self._retire(peer, loser)
-        if winner is not old:
-            winner.follow(peer.sent_elsewhere(winner))
-            self.dispatcher.announce(PathChanged(peer, old.address, winner.address, winner.method))
+        return not self.closing and self._choice.spare(self.peers.get(link.peer_id), link)
 
     def messages_received(self, link: Link, item: InOrder) -> None:
         """Hand messages and requests to their peer's inbox, in the order in which they were sent on all its links."""
@@ -443,35 +427,7 @@ class PeerManager:
 
     def stream_opened(self, link: Link, stream: Stream) -> None:
         """Hand a stream to the handler of its protocol."""
-        handler = self._handlers.stream(stream.protocol)
-        peer = self.peers.get(link.peer_id)
-        if handler is None or peer is None:
-            stream.refuse(Reason.NO_HANDLER, f"no handler for streams of {stream.protocol!r}")
-            return
-        stream.peer = peer
-        stream.accept()
-        try:
-            result = handler(stream)
-        except Exception as error:
-            self._stream_failed(peer, stream, error)
-            return
-        if inspect.isawaitable(result):
-            self._tasks.create(self._serve_stream(peer, stream, result), name=f"librats stream {stream.protocol}")
-
-    async def _serve_stream(self, peer: Peer, stream: Stream, result: Any) -> None:
-        """Run an async stream handler; when it returns the stream is closed."""
-        try:
-            await result
-            await stream.close()
-        except Exception as error:
-            self._stream_failed(peer, stream, error)
-
-    def _stream_failed(self, peer: Peer, stream: Stream, error: Exception) -> None:
-        if isinstance(error, RatsError) and not peer.is_connected:
-            logger.debug("%r ended with its session", stream)
-            return
-        self.dispatcher.handler_failed(peer, stream.protocol, error)
-        stream.refuse(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
+        self._streams.opened(self.peers.get(link.peer_id), stream)
 
     def datagram_received(self, link: Link, event: DatagramReceived) -> None:
         """Hand a datagram to those who listen; one that has overtaken the hello is of no session yet."""
@@ -486,21 +442,8 @@ class PeerManager:
             return
         peer = self.peers.get(link.peer_id)
         if peer is not None and peer.link is link:
-            self._move(peer)
+            self._choice.move(peer)
         link.retire(peer_is_done=True)
-
-    def _move(self, peer: Peer) -> bool:
-        """Move a peer to another of its links; False where it has none."""
-        old = peer.link
-        others = [link for link in peer.links if link is not old and link.is_usable]
-        if not others:
-            return False
-        link = sorted(others, key=lambda other: not other.retired)[-1]
-        link.reinstate()
-        peer.use(link)
-        link.follow(peer.sent_elsewhere(link))
-        self.dispatcher.announce(PathChanged(peer, old.address, link.address, link.method))
-        return True
 
     # Paths
 
@@ -540,7 +483,7 @@ class PeerManager:
         if peer is None or link not in peer.links:
             return
         peer.drop(link)
-        if peer.link is link and not self._move(peer):
+        if peer.link is link and not self._choice.move(peer):
             self._end_session(peer)
 
     def _messages_lost(self, link: Link) -> None:
@@ -559,6 +502,8 @@ class PeerManager:
         self.gone.add(peer.stats)
         if self.exchange is not None:
             self.exchange.left(peer)
+        if self.introductions is not None:
+            self.introductions.left(peer.id)
         self.counters["peers_disconnected"] += 1
         logger.debug("disconnected: %r: %s", peer, reason)
         if self.observer is not None:

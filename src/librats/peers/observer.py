@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from librats.peers.peer import Peer
 
-__all__ = ["PeerObserver"]
+__all__ = ["HearsIntroductions", "PeerObserver"]
+
+
+class HearsIntroductions(Protocol):
+    """Who hears what peers say of introductions."""
+
+    def received(self, sender: str, body: bytes, *, source: str = "") -> None:
+        """A peer introduces, wants to be introduced, or answers; its address counts as one source with others."""
+
+    def left(self, peer_id: str) -> None:
+        """The session with a peer has ended."""
 
 
 class PeerObserver(Protocol):

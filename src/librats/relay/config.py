@@ -31,6 +31,7 @@ DEFAULT_TLS_PORT = 5349
 _FLEET_SCHEMES = ("redis://", "rediss://", "unix://")
 _LAST_PORT = 65535
 _MOST_COALESCING = 1000
+_LEAST_GRANT = 60.0
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a public server
 
 
@@ -85,6 +86,17 @@ class RelayConfig:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Secrets that vouch for time-limited user names, the newest first."""
 
+    introduce: bool = True
+    """Whether nodes that are connected are introduced to each other, over TCP on the same ports."""
+
+    relay_for_introduced: bool = False
+    """Whether such nodes may relay without a password: they are granted time-limited user names. Everybody can be such
+    a node, so what they take is bounded by network and altogether, by `introduced_allocations` and `introduced_total`
+    of `quotas`."""
+
+    introduced_lifetime: float = 600.0
+    """Seconds for which such a user name is good; others are granted in time."""
+
     no_auth: bool = False
     """Whether everybody may relay without a password. Not for a public address."""
 
@@ -138,8 +150,9 @@ class RelayConfig:
         _require(1024 <= first < last <= _LAST_PORT, "relay_ports", "must be two ports, from 1024 to 65535")  # noqa: PLR2004
         _require(self.threads >= 1, "threads", "must be at least 1")
         _require(bool(self.realm), "realm", "must not be empty")
-        somebody = bool(self.users or self.secrets) or self.no_auth
-        _require(somebody, "users", "names nobody: give a user or a secret, or say no_auth")
+        _require(self.introduced_lifetime >= _LEAST_GRANT, "introduced_lifetime", "must be at least 60 seconds")
+        somebody = bool(self.users or self.secrets) or self.no_auth or self.relay_for_introduced
+        _require(somebody, "users", "names nobody: give a user or a secret, or say relay_for_introduced, or no_auth")
         _require(not (self.no_auth and (self.users or self.secrets)), "no_auth", "goes without users and secrets")
         _require(0 <= self.coalescing <= _MOST_COALESCING, "coalescing", "must be 0 to 1000 microseconds")
         _require(self.certificate is not None or not self.tls_listen, "tls_listen", "needs a certificate")
@@ -359,6 +372,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "realm": _text,
     "users": _texts_by_name,
     "secrets": _strings,
+    "introduce": _switch,
+    "relay_for_introduced": _switch,
+    "introduced_lifetime": _seconds,
     "no_auth": _switch,
     "allow_peers": _networks,
     "deny_peers": _networks,

@@ -18,6 +18,9 @@ __all__ = ["ClientConnection", "Hub", "PeerConnection"]
 _MOST_UNSENT = 256 * 1024
 """Bytes that wait for a client before more datagrams for it are dropped."""
 
+_SESSION = b"\0\0"
+"""The first octets of a session, its first block's length; no STUN message begins with them."""
+
 _FIRST_CHANNEL, _LAST_CHANNEL = 0x40, 0x7F
 """The first octet of a channel number."""
 
@@ -33,6 +36,9 @@ class Hub(Protocol):
 
     def relays_for(self, connection: ClientConnection) -> bool:
         """Tell whether a client has an allocation."""
+
+    def take_session(self, connection: ClientConnection, data: bytes) -> bool:
+        """Give a connection that begins as a session does to whoever introduces; False where nobody does."""
 
     def lost(self, connection: ClientConnection) -> None:
         """Hear that a client's connection is gone."""
@@ -103,6 +109,7 @@ class ClientConnection(_Joinable):
         self._hub = hub
         self._now = now
         self._buffer = bytearray()
+        self._spoke_stun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -129,6 +136,11 @@ class ClientConnection(_Joinable):
             return
         self.heard = self._now()
         self._buffer += data
+        if not self._spoke_stun and len(self._buffer) >= len(_SESSION):
+            if self._buffer.startswith(_SESSION) and self._hub.take_session(self, bytes(self._buffer)):
+                self._buffer.clear()
+                return
+            self._spoke_stun = True
         while self._take_frame():
             pass
 

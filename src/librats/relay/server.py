@@ -8,6 +8,7 @@ import logging
 import os
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -15,8 +16,10 @@ from typing import Self
 from librats._core.gate import Gate
 from librats._core.relay import Plane
 from librats.errors import ConfigError
+from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
 from librats.relay.fleet import Fleet
+from librats.relay.introducing import Grants, RelayIntroducer
 from librats.relay.metrics import MetricsServer
 from librats.relay.statistics import FleetStatistics, RelayStatistics, sum_statistics
 from librats.relay.stream_server import StreamServer, load_certificate, tls_context
@@ -24,6 +27,7 @@ from librats.relay.tcp_allocations import TcpAllocations
 from librats.relay.worker import Worker
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
+from librats.runtime.network import current_network
 from librats.runtime.relay_ports import RelayPortPool, open_listeners
 from librats.runtime.shared_relays import SharedRelays
 from librats.runtime.tasks import TaskSet
@@ -32,7 +36,7 @@ from librats.turn.serving.alternates import Alternates
 from librats.turn.serving.answers import Refused
 from librats.turn.serving.authentication import Authenticator
 from librats.turn.serving.binding import Corner
-from librats.turn.serving.credentials import Credentials
+from librats.turn.serving.credentials import Credentials, GrantedNames
 from librats.turn.serving.machine import Machine
 from librats.turn.serving.mobility import Mobility, Ticket
 from librats.turn.serving.nonces import Nonces
@@ -57,6 +61,7 @@ class RelayServer:
     Args:
         config: What it is told.
         observer: Is told of allocations, from the thread that has them.
+        identity: Who it is, where it is to introduce.
 
     Example:
         >>> config = RelayConfig(listen=(Address("127.0.0.1", 0),), users={"bob": "secret"}, tcp=False)
@@ -67,8 +72,15 @@ class RelayServer:
         '127.0.0.1'
     """
 
-    def __init__(self, config: RelayConfig, observer: Observer | None = None) -> None:
+    def __init__(
+        self, config: RelayConfig, observer: Observer | None = None, *, identity: Identity | None = None
+    ) -> None:
         self.config = config
+        self._identity = identity
+        self._grant_secret = current_network().new_key(32).hex()
+        self._granted = GrantedNames(config.realm)
+        self.introducer: RelayIntroducer | None = None
+        """Introduces those who are connected, where it does."""
         self.addresses: list[Address] = []
         """Where it listens for UDP, and for TCP where it does."""
         self.tls_addresses: list[Address] = []
@@ -135,7 +147,7 @@ class RelayServer:
         self._authenticator = None
         if not config.no_auth:
             nonces = Nonces(entropy=entropy, lifetime=config.nonce_lifetime)
-            self._authenticator = Authenticator(_credentials(config), nonces)
+            self._authenticator = Authenticator(self._credentials(config), nonces)
         key = entropy.token_bytes(32)
         for number, place in enumerate(opened):
             gate = new_gate(config.settings, self._authenticator, binding=config.alternate is None, entropy=entropy)
@@ -183,6 +195,8 @@ class RelayServer:
         streams = self._streams = StreamServer(
             plane, machine, peers, max_connections=config.max_connections, each_minute=self.renew_certificate
         )
+        if self._identity is not None and config.introduce:
+            self.introducer = streams.introducer = self._new_introducer(self._identity, entropy)
         self.tls_addresses = await streams.start(plain, list(config.tls_listen), self._tls)
 
     def _new_plane(self, gate: Gate | None = None) -> Plane:
@@ -213,6 +227,9 @@ class RelayServer:
         if self._fleet is not None:
             await self._fleet.close()
             self._fleet = None
+        if self.introducer is not None:
+            await self.introducer.close()
+            self.introducer = None
         if self._streams is not None:
             await self._streams.close()
             self._streams.plane.close()
@@ -270,7 +287,7 @@ class RelayServer:
         kept = {name: getattr(self.config, name) for name in _FIXED}
         self.config = dataclasses.replace(config, **kept)
         if self._authenticator is not None:
-            self._authenticator.credentials = _credentials(self.config)
+            self._authenticator.credentials = self._credentials(self.config)
             for worker in self._workers:
                 worker.post(worker.forget_users)
         self._shared.policy = self._policy(self.config)
@@ -305,6 +322,24 @@ class RelayServer:
 
     def _policy(self, config: RelayConfig) -> PeerPolicy:
         return PeerPolicy(allow=config.allow_peers, deny=config.deny_peers, own=self._own)
+
+    def _credentials(self, config: RelayConfig) -> Credentials:
+        secrets = (*config.secrets, self._grant_secret) if config.relay_for_introduced else config.secrets
+        return Credentials(realm=config.realm, users=config.users, secrets=secrets, granted=self._granted)
+
+    def _new_introducer(self, identity: Identity, entropy: Entropy) -> RelayIntroducer:
+        config = self.config
+        grants = Grants(
+            secret=self._grant_secret, lifetime=config.introduced_lifetime, wall=time.time, names=self._granted
+        )
+        return RelayIntroducer(
+            identity,
+            entropy=entropy,
+            new_key=current_network().new_key,
+            port=self.addresses[0].port,
+            most=config.max_connections,
+            grants=grants if config.relay_for_introduced and not config.no_auth else None,
+        )
 
     def _corners(self, listeners: list[int]) -> dict[int, Corner]:
         if self.config.alternate is None:
@@ -361,13 +396,9 @@ def _age(file: Path) -> int:
         return 0
 
 
-def _credentials(config: RelayConfig) -> Credentials:
-    return Credentials(realm=config.realm, users=config.users, secrets=config.secrets)
-
-
 # What is bound to sockets and tables that were made at the start.
 _FIXED = (
     *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
-    "shared_relay_socket",
+    *("shared_relay_socket", "introduce", "introduced_lifetime", "relay_for_introduced"),
     *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
 )

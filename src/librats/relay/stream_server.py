@@ -13,6 +13,7 @@ from librats._core.relay import Plane
 from librats.errors import ConfigError
 from librats.relay.connections import ClientConnection
 from librats.relay.failures import Failures
+from librats.relay.introducing import RelayIntroducer
 from librats.relay.tcp_allocations import TcpAllocations
 from librats.runtime.tcp import TcpListener, listen_tcp
 from librats.turn.serving.allocation import UDP
@@ -62,6 +63,8 @@ class StreamServer:
         """Clients' connections, by the listener number that they are known by."""
         self.failures = Failures()
         """What was dropped because of errors that nobody foresaw."""
+        self.introducer: RelayIntroducer | None = None
+        """Who takes connections that begin as sessions do."""
         self.unread = 0
         """Frames that were dropped because their client did not keep up."""
         self._peers = peers
@@ -154,6 +157,16 @@ class StreamServer:
     def relays_for(self, connection: ClientConnection) -> bool:
         """Tell whether a client has an allocation."""
         return connection.client in self.machine.tables.by_client
+
+    def take_session(self, connection: ClientConnection, data: bytes) -> bool:
+        """Give a connection that begins as a session does to the introducer; False where there is none."""
+        introducer, transport = self.introducer, connection.transport
+        if introducer is None or transport is None:
+            return False
+        self.connections.pop(connection.client.listener, None)
+        self.machine.disconnect(connection.client)
+        introducer.take(transport, data)
+        return True
 
     def lost(self, connection: ClientConnection) -> None:
         """Hear that a client's connection is gone."""

@@ -34,7 +34,7 @@ from librats.runtime.tasks import TaskSet
 from librats.services.ice_driver import IceDriver
 from librats.services.ice_gathering import IceSupply
 from librats.services.ice_names import local_addresses
-from librats.services.ice_ports import SharedSocket
+from librats.services.ice_ports import LendsRelays, RelayPort, SharedSocket
 from librats.services.stun import measure_behaviour
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, NatTypeInfo
 
@@ -108,6 +108,10 @@ class IceAgent:
         self._policy = AddressPolicy(strangers=strangers, same_network=same_network)
         self._receive, self._on_candidate = receive, on_candidate
         self._on_state, self._on_restart = on_state, on_restart
+        self.on_path: Callable[[Address], object] | None = None
+        """Called with the peer's address on each way that is taken."""
+        self.relays: LendsRelays | None = None
+        """Who lends relayed addresses, instead of allocations of the agent's own; set before the start."""
         self._inbox: deque[bytes] = deque()
         self._changed = asyncio.Event()
         self._tasks = TaskSet()
@@ -150,6 +154,12 @@ class IceAgent:
         """The peer's address on the way in use; None while there is none."""
         path = self._path
         return None if path is None else Address(*path.address)
+
+    @property
+    def uses_relay(self) -> bool:
+        """True where the way in use begins at a relayed address of this side's."""
+        path = self._path
+        return path is not None and self._supply is not None and isinstance(self._supply.port(path.base), RelayPort)
 
     @property
     def local_candidates(self) -> list[IceCandidate]:
@@ -204,6 +214,7 @@ class IceAgent:
             self._network,
             local_hosts=self._local_hosts,
             shared=self._shared,
+            lender=self.relays,
         )
         self._driver = driver = IceDriver(
             machine, self._supply, deliver=self._deliver, happened=self._happened, gathered=self._gathered
@@ -263,6 +274,27 @@ class IceAgent:
         read = None if candidate is None else candidate_from_json(candidate)
         machine.add_remote(read, now=self._loop.time())
         self._pump()
+
+    def note_seen(self, address: Address, server: str) -> None:
+        """Take where somebody on the internet sees this side.
+
+        Args:
+            address: Where; with the port of the shared socket it is a candidate, with port 0 it tells whether both
+                sides are in one network.
+            server: IP address of whoever says so.
+
+        Raises:
+            UsageError: The agent is not started.
+        """
+        self._started()
+        self._policy.note_own(address.host)
+        if address.port and self._supply is not None:
+            self._supply.seen_at(address, server)
+            self._pump()
+
+    def note_peer_seen(self, host: str) -> None:
+        """Take at which IP address the peer says that it is seen, to tell whether both sides are in one network."""
+        self._policy.note_peer(host)
 
     def start_connectivity_checks(self) -> None:
         """Begin to look for a way, as soon as the peer's description is there. Idempotent.
@@ -463,6 +495,7 @@ class IceAgent:
             case PathChosen():
                 logger.debug("ICE, %s: over %d to %s", self.role, event.path.base, event.path.address)
                 self._changed.set()
+                call_safely(self.on_path, Address(*event.path.address), owner=self)
             case ResolveWanted():
                 self._tasks.create(self._resolve(event.name), name=f"librats resolves {event.name}")
             case Restarted():

@@ -15,7 +15,7 @@ from librats.ice.gathering import ReflexiveGatherer
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnServer
-from librats.services.ice_ports import IcePort, OwnPort, RelayPort, SharedSocket, Take
+from librats.services.ice_ports import IcePort, LendsRelays, OwnPort, RelayPort, SharedPort, SharedSocket, Take
 from librats.services.ice_tcp import ActivePort, PassivePort
 from librats.services.stun import one_of_each_family
 from librats.services.turn import TurnAllocation
@@ -67,6 +67,7 @@ class IceSupply:
         network: Where.
         local_hosts: Interface addresses to use; None for all that :func:`hosts_to_use` chooses.
         shared: A socket to use instead of sockets of its own.
+        lender: Whose relayed addresses to use instead of allocations of its own.
     """
 
     def __init__(
@@ -77,7 +78,9 @@ class IceSupply:
         *,
         local_hosts: Sequence[str] | None,
         shared: SharedSocket | None,
+        lender: LendsRelays | None = None,
     ) -> None:
+        self._lender = lender
         self._machine = machine
         self._settings = settings
         self._network = network
@@ -190,7 +193,8 @@ class IceSupply:
         servers = self._settings.turn_servers
         if servers and not relayed and self._settings.path_policy is not PathPolicy.DIRECT_ONLY:
             self._allocating += 1
-            self._tasks.create(self._allocate(servers), name="librats ICE relay")
+            allocating = self._allocate(servers) if self._lender is None else self._borrow(self._lender)
+            self._tasks.create(allocating, name="librats ICE relay")
         self._look()
 
     async def ask_servers_again(self) -> None:
@@ -230,6 +234,15 @@ class IceSupply:
         self._allocating -= 1
         if won is not None:
             self._add_relay(won)
+        self._look()
+
+    async def _borrow(self, lender: LendsRelays) -> None:
+        try:
+            self._add_relay(await lender.lend())
+        except RatsError as error:
+            self._note(f"no relayed address: {error}")
+        self._allocating -= 1
+        self._changed()
         self._look()
 
     async def _try_relay(self, server: TurnServer) -> RelayPort | None:
@@ -272,6 +285,14 @@ class IceSupply:
             self._open.pop(number)
             self._machine.remove_base(number, now=self._loop.time())
             self._add_relay(port)
+
+    def seen_at(self, address: Address, server: str) -> None:
+        """Take where somebody sees the shared socket."""
+        for number in self._shared_ports:
+            port = self._open.get(number)
+            if isinstance(port, SharedPort) and port.is_ipv6 == (":" in address.host):
+                self._machine.add_mapped(number, address, server=server, now=self._loop.time())
+                self._changed()
 
     # Waiting
 

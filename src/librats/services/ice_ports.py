@@ -14,7 +14,7 @@ from librats.types import Address
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["IcePort", "OwnPort", "RelayPort", "SharedPort", "SharedSocket", "Take"]
+__all__ = ["IcePort", "LendsRelays", "LentRelayPort", "OwnPort", "RelayPort", "SharedPort", "SharedSocket", "Take"]
 
 Batch = list[tuple[bytes, Address]]
 Take = Callable[[int, bytes, Address], bool]
@@ -113,6 +113,40 @@ class RelayPort(_Inlet):
         """Give the relayed address back."""
         self._take = None
         await self.allocation.close()
+
+
+class LentRelayPort(RelayPort):
+    """A relayed address that stays its owner's, who uses it for streams.
+
+    Args:
+        allocation: The address.
+        give_back: Called with the port when its agent is done.
+    """
+
+    def __init__(self, allocation: TurnAllocation, give_back: Callable[[LentRelayPort], object]) -> None:
+        super().__init__()
+        self.allocation = allocation
+        self._give_back = give_back
+
+    def take(self, data: bytes, address: Address) -> bool:
+        """Hand on a datagram; False where it is not the agent's."""
+        return self._take is not None and self._take(self._number, data, address)
+
+    async def close(self) -> None:
+        """Leave the address to its owner."""
+        self._take = None
+        self._give_back(self)
+
+
+class LendsRelays(Protocol):
+    """Who has relayed addresses that agents may use."""
+
+    async def lend(self) -> LentRelayPort:
+        """Return a port on one of them.
+
+        Raises:
+            RatsError: There is none to be had.
+        """
 
 
 class SharedSocket:

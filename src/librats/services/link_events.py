@@ -16,6 +16,7 @@ from librats.session.events import (
     GoAwayReceived,
     HelloReceived,
     IdentifyReceived,
+    IntroductionReceived,
     PathStalled,
     PeersOffered,
     PeersWanted,
@@ -130,6 +131,8 @@ class LinkEvents(LinkState):
                 self._owner.peer_exchange(self._link, event)
             case SuccessionReceived():
                 self._owner.succession_received(self._link, event.payload)
+            case IntroductionReceived():
+                self._owner.introduction_received(self._link, event.body)
             case GoAwayReceived():
                 self._take_go_away(event)
             case PathStalled():

@@ -139,6 +139,19 @@ class LinkVerbs(LinkState):
             self._session.send_succession(payload)
             self.request_flush()
 
+    def send_introduction(self, body: bytes) -> bool:
+        """Send what belongs to an introduction; False where it cannot leave, or the peer is a librats 2 node."""
+        session = self._session
+        if not isinstance(session, Session) or not self.is_open or not session.send_introduction(body):
+            return False
+        self.request_flush()
+        return True
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds of a round trip, as measured lately; None where none was."""
+        return self._session.round_trip.smoothed if isinstance(self._session, Session) else None
+
     def request(
         self, payload: Payload, name: bytes, timeout: float | None
     ) -> tuple[int, asyncio.Future[ReplyReceived]]:

@@ -56,6 +56,9 @@ class LinkOwner(Protocol):
     def succession_received(self, link: Link, payload: bytes) -> None:
         """The peer tells that it has, or had, another identity."""
 
+    def introduction_received(self, link: Link, body: bytes) -> None:
+        """The peer introduces, wants to be introduced, or answers."""
+
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
 

@@ -15,6 +15,7 @@ from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import Receive, Streams
 from librats.servers import TurnServer
+from librats.services.ice_ports import LentRelayPort
 from librats.services.turn import TurnAllocation
 from librats.services.turn_keeping import TurnEvent
 from librats.turn.allocation_events import TurnAllocated
@@ -36,6 +37,9 @@ CLOSING_TIME = 0.5
 SUSPECT_AFTER = 1.5
 """Seconds without success from which on another server goes first the next time."""
 
+PATIENCE = 0.8
+"""Seconds after which the next server is asked, too, where one is silent."""
+
 SIGN_OF_LIFE = 1.0
 """Seconds that a server has to show that it still hears us, where an allocation that moves is another one."""
 
@@ -49,10 +53,14 @@ class RelayedCarrier:
 
     Args:
         streams: Who takes what comes.
+        others: Told of what is of no stream.
     """
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(
+        self, streams: Streams, others: Callable[[TurnAllocation, list[tuple[bytes, Address]]], object]
+    ) -> None:
         self._streams = streams
+        self._others = others
         self._unsent: list[tuple[bytes, Address]] = []
         self.is_closed = False
         self.allocation: TurnAllocation
@@ -60,7 +68,9 @@ class RelayedCarrier:
     def receive(self, batch: list[tuple[bytes, Address]]) -> None:
         """Take what peers have sent."""
         if not self.is_closed:
-            self._streams.receive(batch)
+            others = self._streams.receive(batch)
+            if others:
+                self._others(self.allocation, others)
 
     @property
     def local_address(self) -> Address:
@@ -114,6 +124,8 @@ class Relays:
         self._open: dict[Way, tuple[RudpPort, TurnAllocation]] = {}
         self._failed: dict[int, None] = {}
         self._following: set[TurnAllocation] = set()
+        self._lent: list[LentRelayPort] = []
+        self._granted: list[TurnServer] = []
         self._closed = False
         self._accept: Accept | None = None
         self._entropy: Entropy
@@ -132,8 +144,12 @@ class Relays:
 
     @property
     def servers(self) -> tuple[TurnServer, ...]:
-        """The servers, as configured."""
-        return self._settings().turn_servers
+        """The servers, as configured, and behind them those that introducers have granted."""
+        return (*self._settings().turn_servers, *self._granted)
+
+    def grant(self, server: TurnServer) -> None:
+        """Take one more server; those before it keep their places."""
+        self._granted.append(server)
 
     @property
     def addresses(self) -> list[Address]:
@@ -157,14 +173,30 @@ class Relays:
         return port
 
     async def _open_first(self, family: str) -> tuple[int, RudpPort]:
-        error: RatsError = ClosedError("no TURN server is configured")
         # One that has failed is asked after those that have not.
-        for number in sorted(range(len(self.servers)), key=self._failed_before):
-            try:
-                return number, await self._port((number, family))
-            except RatsError as problem:
-                self._note_failure(number)
-                error = problem
+        remaining = sorted(range(len(self.servers)), key=self._failed_before)
+        for number in remaining:
+            if (number, family) in self._open:
+                return number, self._open[number, family][0]
+        error: RatsError = ClosedError("no TURN server is configured")
+        waiting: dict[asyncio.Task[RudpPort], int] = {}
+        try:
+            while remaining or waiting:
+                if remaining:
+                    number = remaining.pop(0)
+                    waiting[asyncio.ensure_future(self._port((number, family)))] = number
+                patience = PATIENCE if remaining else None
+                done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in waiting if task in done]:
+                    number = waiting.pop(task)
+                    try:
+                        return number, task.result()
+                    except RatsError as problem:
+                        self._note_failure(number)
+                        error = problem
+        finally:
+            for task in waiting:  # what was begun goes on, and is used the next time
+                task.cancel()
         raise error
 
     def _failed_before(self, number: int) -> int:
@@ -209,7 +241,7 @@ class Relays:
 
             @staticmethod
             async def open_datagram(host: str = "", port: int = 0, *, receive: Receive, **options: Any) -> Any:
-                carrier = RelayedCarrier(options["streams"])
+                carrier = RelayedCarrier(options["streams"], self._take_others)
                 carriers.append(carrier)
                 carrier.allocation = await TurnAllocation.open(
                     self.servers[number],
@@ -292,6 +324,27 @@ class Relays:
         except TimeoutError:
             return False
         return True
+
+    async def lend(self) -> LentRelayPort:
+        """Let an ICE agent use a relayed address, beside the streams.
+
+        Raises:
+            RatsError: There is no allocation to be had.
+        """
+        port = await self.open()
+        lent = LentRelayPort(self._allocation(port), self._take_back)
+        self._lent.append(lent)
+        return lent
+
+    def _take_back(self, lent: LentRelayPort) -> None:
+        if lent in self._lent:
+            self._lent.remove(lent)
+
+    def _take_others(self, allocation: TurnAllocation, batch: list[tuple[bytes, Address]]) -> None:
+        for data, address in batch:
+            for lent in list(self._lent):
+                if lent.allocation is allocation and lent.take(data, address):
+                    break
 
     async def permit(self, address: Address) -> None:
         """Let whoever is at an IP address open streams to our relayed addresses.

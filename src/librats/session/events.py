@@ -20,6 +20,7 @@ __all__ = [
     "GoAwayReceived",
     "HelloReceived",
     "IdentifyReceived",
+    "IntroductionReceived",
     "Message",
     "MessageRun",
     "PathStalled",
@@ -115,6 +116,13 @@ class PeersOffered:
 
 
 @dataclass(frozen=True, slots=True)
+class IntroductionReceived:
+    """The peer introduces, wants to be introduced, or answers."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PongReceived:
     """The answer to a ping."""
 
@@ -171,6 +179,7 @@ Event: TypeAlias = (
     | PeersWanted
     | PeersOffered
     | SuccessionReceived
+    | IntroductionReceived
     | PongReceived
     | StreamOpened
     | StreamChanged

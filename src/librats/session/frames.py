@@ -54,10 +54,10 @@ class FrameType(IntEnum):
     PEERS = 0x25
     SUCCESSION = 0x26
     ACK = 0x30
+    INTRODUCE = 0x33
     # Reserved; a peer skips what it does not know.
     PATH_CHALLENGE = 0x31
     PATH_RESPONSE = 0x32
-    INTRODUCE = 0x33
 
 
 class Kind(IntEnum):

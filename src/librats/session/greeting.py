@@ -37,6 +37,12 @@ class Feature(IntFlag):
     PATHS = 0x01
     """Sessions move from one connection to another, and what is sent is acknowledged for that."""
 
+    INTRODUCES = 0x02
+    """The side introduces peers to each other; it counts where one side has it."""
+
+    INTRODUCED = 0x04
+    """The side takes offers of strangers that an introducer passes; likewise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:

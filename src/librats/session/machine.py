@@ -14,6 +14,7 @@ from librats.session.events import (
     FollowsReceived,
     GoAwayReceived,
     HelloReceived,
+    IntroductionReceived,
     PongReceived,
     SessionFailed,
     SuccessionReceived,
@@ -55,6 +56,8 @@ MAX_HELLO = 4096
 MAX_SUCCESSIONS = 16
 """Successions of a peer that are heard in one session; what it tells beyond is not worth the work of checking it."""
 MAX_DATAGRAM = 65515
+MAX_INTRODUCTIONS_QUEUED = 256 * 1024
+"""Bytes of control frames that wait for the peer, from which on it gets no letters of strangers."""
 MAX_CREDIT = 1 << 40
 UINT32_MAX = 0xFFFFFFFF
 
@@ -163,6 +166,8 @@ class Session(MovingSession):
             self._take_hello(frame[2])
         elif kind == FrameType.SUCCESSION:
             self._take_succession(frame[2])
+        elif kind == FrameType.INTRODUCE:
+            self._events.append(IntroductionReceived(frame[2]))
         elif kind == FrameType.GO_AWAY and not self._peer_going:
             self._peer_going = True
             self._events.append(GoAwayReceived(frame[2], frame[3]))
@@ -295,6 +300,13 @@ class Session(MovingSession):
         """Tell the peer that this side has, or had, another identity; nothing where the session is over."""
         if self.failed is None and not self._going:
             self._control.add(FrameType.SUCCESSION, 0, payload)
+
+    def send_introduction(self, body: bytes) -> bool:
+        """Queue what belongs to an introduction; False where the session is over, or the peer does not read."""
+        if self.failed is not None or self._going or len(self._control) > MAX_INTRODUCTIONS_QUEUED:
+            return False
+        self._control.add(FrameType.INTRODUCE, 0, body)
+        return True
 
     def _grant_messages(self) -> None:
         # Answers that the peer does not read count too: else its requests would pile them up without end.

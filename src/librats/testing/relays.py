@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Self
 
 from librats.errors import ConfigError
+from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
 from librats.relay.connections import ClientConnection
+from librats.relay.introducing import Grants, RelayIntroducer
 from librats.relay.statistics import RelayStatistics, sum_statistics
 from librats.runtime.tcp import TcpListener
 from librats.testing.datagrams import SimDatagramSocket
@@ -22,7 +24,7 @@ from librats.testing.relay_plane import SimPlane
 from librats.turn.serving.allocation import IPV4, IPV6, UDP, Client, Relay
 from librats.turn.serving.authentication import Authenticator
 from librats.turn.serving.binding import Corner
-from librats.turn.serving.credentials import Credentials
+from librats.turn.serving.credentials import Credentials, GrantedNames
 from librats.turn.serving.machine import Machine
 from librats.turn.serving.mobility import Mobility
 from librats.turn.serving.nonces import Nonces
@@ -113,6 +115,7 @@ class SimRelay:
 
     Args:
         config: What it is told.
+        identity: Who it is, where it is to introduce.
 
     Example:
         .. code-block:: python
@@ -122,7 +125,10 @@ class SimRelay:
                 await relay.start()
     """
 
-    def __init__(self, config: RelayConfig) -> None:
+    def __init__(self, config: RelayConfig, identity: Identity | None = None) -> None:
+        self._identity = identity
+        self.introducer: RelayIntroducer | None = None
+        """Introduces those who are connected, where it does."""
         self.config = config
         """What it was told."""
         self.addresses: list[Address] = []
@@ -160,8 +166,10 @@ class SimRelay:
         if config.quotas.total_bandwidth:
             self._plane.limit_total(config.quotas.total_bandwidth)
         authenticator = None
+        secret, granted = host.new_key(32).hex(), GrantedNames(config.realm)
         if not config.no_auth:
-            credentials = Credentials(realm=config.realm, users=config.users, secrets=config.secrets)
+            secrets = (*config.secrets, secret) if config.relay_for_introduced else config.secrets
+            credentials = Credentials(realm=config.realm, users=config.users, secrets=secrets, granted=granted)
             authenticator = Authenticator(credentials, Nonces(entropy=host.entropy, lifetime=config.nonce_lifetime))
         try:
             numbers = self._listen(host)
@@ -172,6 +180,16 @@ class SimRelay:
                 entropy=host.entropy,
                 corners=self._corners(numbers),
             )
+            if self._identity is not None and config.introduce:
+                grants = Grants(secret=secret, lifetime=config.introduced_lifetime, wall=self._loop.time, names=granted)
+                self.introducer = RelayIntroducer(
+                    self._identity,
+                    entropy=host.entropy,
+                    new_key=host.new_key,
+                    port=self.addresses[0].port,
+                    most=config.max_connections,
+                    grants=grants if config.relay_for_introduced else None,
+                )
             for address in self.addresses if config.tcp else ():
                 self._listeners.append(await host.listen_tcp(self._new_connection, address.host, address.port))
         except BaseException:
@@ -219,6 +237,8 @@ class SimRelay:
         self._timer = None
         for listener in self._listeners:
             listener.close()
+        if self.introducer is not None:
+            await self.introducer.close()
         self._machine.tables.close()
         self._shared.close()
         for connection in list(self._connections.values()):
@@ -274,6 +294,16 @@ class SimRelay:
     def relays_for(self, connection: ClientConnection) -> bool:
         """Tell whether a client has an allocation."""
         return connection.client in self._machine.tables.by_client
+
+    def take_session(self, connection: ClientConnection, data: bytes) -> bool:
+        """Give a connection that begins as a session does to the introducer; False where there is none."""
+        introducer, transport = self.introducer, connection.transport
+        if introducer is None or transport is None:
+            return False
+        self._connections.pop(connection.client.listener, None)
+        self._machine.disconnect(connection.client)
+        introducer.take(transport, data)
+        return True
 
     def lost(self, connection: ClientConnection) -> None:
         """Hear that a client's connection is gone."""

@@ -122,3 +122,14 @@ def test_only_a_bare_peer_id_has_to_be_looked_for() -> None:
     assert needs_mdns("ab" * 32)
     assert not needs_mdns(f"{'ab' * 32}@127.0.0.1:1")
     assert not needs_mdns("127.0.0.1:1")
+
+
+def test_introducers_and_stun_servers_reach_the_configuration(parser: argparse.ArgumentParser) -> None:
+    introducer = f"{'0a' * 32}@relay.example.org:3478"
+    args = parser.parse_args(["--introducer", introducer, "--stun", "192.0.2.7:3479"])
+    nat = make_client(args)._config.nat
+    assert (nat.introducers, nat.stun_servers) == ((introducer,), ("192.0.2.7:3479",))
+    assert args.introducer == (introducer,)
+    for wrong in (["--introducer", "relay.example.org:3478"], ["--introducer", "0a@x:1"], ["--stun", "x:0"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(wrong)

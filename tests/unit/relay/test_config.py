@@ -149,3 +149,13 @@ def test_a_user_has_a_name_and_a_password(text: str) -> None:
     with pytest.raises(UsageError):
         parse_user(text)
     assert parse_user("bob:a:b") == ("bob", "a:b")
+
+
+def test_a_relay_for_introduced_nodes_needs_no_users() -> None:
+    config = make_relay_config({"relay_for_introduced": True, "quotas": {"introduced_allocations": 2}})
+    assert (config.introduce, config.relay_for_introduced, config.users) == (True, True, {})
+    assert (config.quotas.introduced_allocations, config.quotas.introduced_total) == (2, 1024)
+    for wrong in ({"introduced_lifetime": 59}, {"introduce": 1}, {"relay_for_introduced": "yes"}):
+        with pytest.raises(ConfigError) as caught:
+            make_relay_config({"users": {"ann": "secret"}, **wrong})
+        assert caught.value.field == next(iter(wrong))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from librats.stun.credentials import PasswordAlgorithm, long_term_key, time_limited_password, userhash
 
-__all__ = ["Account", "Credentials"]
+__all__ = ["Account", "Credentials", "GrantedNames"]
 
 _REMEMBERED = 16384
 
@@ -28,6 +28,30 @@ class Account(NamedTuple):
     """The long-term keys that are good for it: one, or as many as there are secrets."""
 
 
+class GrantedNames:
+    """Time-limited user names that the relay has granted itself: clients may hide them behind their hashes.
+
+    Args:
+        realm: The realm.
+    """
+
+    def __init__(self, realm: str) -> None:
+        self._realm = realm
+        self._names: dict[bytes, str] = {}
+
+    def note(self, username: str) -> None:
+        """Remember a name."""
+        hashed = userhash(username, self._realm)
+        if hashed not in self._names:
+            if len(self._names) >= _REMEMBERED:
+                self._names.pop(next(iter(self._names)))
+            self._names[hashed] = username
+
+    def name_of(self, hashed: bytes) -> str | None:
+        """Return the name behind a hash."""
+        return self._names.get(hashed)
+
+
 class Credentials:
     """The users of one realm.
 
@@ -39,10 +63,19 @@ class Credentials:
         realm: The realm.
         users: Passwords by user name.
         secrets: The shared secrets.
+        granted: Names that were granted here.
     """
 
-    def __init__(self, *, realm: str, users: Mapping[str, str] | None = None, secrets: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        realm: str,
+        users: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        granted: GrantedNames | None = None,
+    ) -> None:
         self.realm = realm
+        self._granted = granted
         self._users = dict(users or {})
         self._secrets = tuple(secrets)
         self._names = {userhash(name, realm): name for name in self._users}
@@ -68,8 +101,9 @@ class Credentials:
         return found
 
     def name_of(self, hashed: bytes) -> str | None:
-        """Return the user name behind a USERHASH (RFC 8489, 14.4); None where it is none that has a password."""
-        return self._names.get(hashed)
+        """Return the user name behind a USERHASH (RFC 8489, 14.4); None where nobody knows it."""
+        name = self._names.get(hashed)
+        return name if name is not None or self._granted is None else self._granted.name_of(hashed)
 
     def _make(self, username: str, algorithm: PasswordAlgorithm) -> Account | None:
         password = self._users.get(username)

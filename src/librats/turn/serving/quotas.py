@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-__all__ = ["QuotaLimits", "Quotas"]
+__all__ = ["INTRODUCED", "QuotaLimits", "Quotas"]
+
+INTRODUCED = "@"
+"""What the owners begin with that are networks of nodes to which the relay has granted credentials by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,12 @@ class QuotaLimits:
 
     total_bandwidth: int = 0
     """Bytes a second that are relayed, both directions and everybody together."""
+
+    introduced_allocations: int = 8
+    """Allocations of one network, an IPv4 /24 or an IPv6 /48, of nodes that the relay has granted credentials."""
+
+    introduced_total: int = 1024
+    """Allocations of all such nodes together."""
 
     user_bandwidth: int = 0
     """Bytes a second that are relayed for one user, both directions together, at all relays of a fleet."""
@@ -42,6 +51,7 @@ class Quotas:
         """What owners have at other relays with which the quotas by user are shared; replaced as a whole."""
         self._lock = lock
         self._held: dict[str, int] = {}
+        self._introduced = 0
 
     def take(self, owner: str) -> int:
         """Count one more allocation.
@@ -51,20 +61,26 @@ class Quotas:
             of all.
         """
         limits = self.limits
+        is_introduced = owner.startswith(INTRODUCED)
+        most = limits.introduced_allocations if is_introduced else limits.user_allocations
         with self._lock:
             held = self._held.get(owner, 0) + 1
-            if limits.user_allocations and held + self.elsewhere.get(owner, 0) > limits.user_allocations:
+            if most and held + self.elsewhere.get(owner, 0) > most:
                 return 0
+            if is_introduced and limits.introduced_total and self._introduced >= limits.introduced_total:
+                return -1
             if limits.total_allocations and self.total >= limits.total_allocations:
                 return -1
             self._held[owner] = held
             self.total += 1
+            self._introduced += is_introduced
             return held
 
     def give_back(self, owner: str) -> None:
         """Count one allocation less."""
         with self._lock:
             self.total -= 1
+            self._introduced -= owner.startswith(INTRODUCED)
             held = self._held[owner] - 1
             if held:
                 self._held[owner] = held

@@ -1,0 +1,184 @@
+"""What goes over a session between a node and its introducer: the bodies of INTRODUCE frames.
+
+Every one begins with ``op:u8 | number:u32``. The caller chooses the number of what it asks for, and the introducer that
+under which it passes an offer on: each is the same in everything that belongs to one introduction on one session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from librats.errors import DecodeError
+from librats.session.frames import reason_body
+
+__all__ = ["ID_SIZE", "INTRODUCER_PROTOCOL", "MAX_NOTICE", "MAX_SEALED", "Notice", "Op", "Refusal"]
+
+INTRODUCER_PROTOCOL = "librats-introducer/1"
+"""Protocol string of sessions with public introducers, whatever the application's own is."""
+
+ID_SIZE = 32
+"""Bytes of a peer id, and of an X25519 key."""
+
+MAX_SEALED = 16384
+"""Bytes of the longest letter, sealed."""
+
+HEAD = 5
+MAX_NOTICE = HEAD + ID_SIZE + MAX_SEALED
+MAX_NUMBER = 0xFFFFFFFF
+MAX_CODE, MAX_WORDS = 32, 1024
+
+
+class Op(IntEnum):
+    """Who says what to whom."""
+
+    ASK = 0x01
+    """Caller to introducer: what is the key of the peer with that id?"""
+
+    OFFER = 0x02
+    """Caller to introducer: a sealed letter for that peer."""
+
+    ADD = 0x03
+    """Caller to introducer: a further letter."""
+
+    KEY = 0x11
+    """Introducer to caller: the X25519 key that was asked for."""
+
+    ANSWERED = 0x12
+    """Introducer to caller: the sealed answer."""
+
+    ADDED = 0x13
+    """Introducer to caller: a further letter of the peer's."""
+
+    REFUSED = 0x14
+    """Introducer to caller: that did not work."""
+
+    SERVICES = 0x15
+    """Introducer to whoever is connected: what else it does for it, in JSON."""
+
+    PASSED = 0x21
+    """Introducer to target: a sealed letter from the peer with that id."""
+
+    PASSED_ADD = 0x22
+    """Introducer to target: a further letter."""
+
+    ANSWER = 0x31
+    """Target to introducer: the sealed answer."""
+
+    MORE = 0x32
+    """Target to introducer: a further letter."""
+
+    DECLINE = 0x33
+    """Target to introducer: there will be no answer."""
+
+
+WITH_ID = frozenset({Op.ASK, Op.OFFER, Op.KEY, Op.PASSED})
+WITH_LETTER = frozenset(
+    {
+        *(Op.OFFER, Op.ADD, Op.ANSWERED, Op.ADDED, Op.SERVICES),
+        *(Op.PASSED, Op.PASSED_ADD, Op.ANSWER, Op.MORE),
+    }
+)
+WITH_REASON = frozenset({Op.REFUSED, Op.DECLINE})
+OPS = {int(op): op for op in Op}
+
+
+class Refusal(StrEnum):
+    """Why an introduction has come to nothing."""
+
+    UNKNOWN_PEER = "unknown_peer"
+    """The introducer has no session with a peer of that id that wants to be introduced."""
+
+    NOT_ALLOWED = "not_allowed"
+    """That node does not introduce."""
+
+    LIMIT = "limit"
+    """Too much was asked of the introducer, or of the target."""
+
+    GONE = "gone"
+    """The session between the introducer and the target has ended."""
+
+    TAMPERED = "tampered"
+    """The target cannot open the letter: it was changed, or is for somebody else, or for another application."""
+
+    REPLAYED = "replayed"
+    """The target had that letter before."""
+
+    STALE = "stale"
+    """The letter is from another time: the clocks of the two differ, or somebody has held it back."""
+
+    REFUSED = "refused"
+    """The target does not want to talk to the caller."""
+
+    FAILED = "failed"
+    """The target could not do what is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One body.
+
+    Example:
+        >>> Notice.decode(Notice(Op.ASK, 7, peer=bytes(32)).encode()).number
+        7
+    """
+
+    op: Op
+    """Who says what to whom."""
+
+    number: int
+    """Of which introduction, on this session."""
+
+    peer: bytes = b""
+    """The 32 bytes of a peer id, in KEY those of an X25519 key."""
+
+    letter: bytes = b""
+    """The sealed letter, or what SERVICES says."""
+
+    code: str = ""
+    """Why not: a :class:`Refusal`, or what a later version has."""
+
+    words: str = ""
+    """The same in words for people."""
+
+    def encode(self) -> bytes:
+        """Return the body."""
+        head = bytes([self.op]) + self.number.to_bytes(4)
+        if self.op in WITH_REASON:
+            return head + reason_body(self.code, self.words)
+        return head + self.peer + self.letter
+
+    @classmethod
+    def decode(cls, body: bytes) -> Notice:
+        """Read a body.
+
+        Raises:
+            DecodeError: It breaks off, is too long, or has an operation that is not known.
+        """
+        if len(body) < HEAD or len(body) > MAX_NOTICE:
+            raise DecodeError(f"an introduction of {len(body)} bytes")
+        op = OPS.get(body[0])
+        if op is None:
+            raise DecodeError(f"an introduction with the operation {body[0]}")
+        number, rest = int.from_bytes(body[1:HEAD]), body[HEAD:]
+        if op in WITH_REASON:
+            return cls(op, number, code=_code(rest), words=rest[1 + rest[0] :].decode("utf-8", "replace")[:MAX_WORDS])
+        peer = b""
+        if op in WITH_ID:
+            peer, rest = rest[:ID_SIZE], rest[ID_SIZE:]
+            if len(peer) < ID_SIZE:
+                raise DecodeError("an introduction that breaks off", len(body))
+        if op not in WITH_LETTER:
+            return cls(op, number, peer)
+        if not 0 < len(rest) <= MAX_SEALED:
+            raise DecodeError(f"a letter of {len(rest)} bytes", HEAD + len(peer))
+        return cls(op, number, peer, rest)
+
+
+def _code(reason: bytes) -> str:
+    if not reason or len(reason) < 1 + reason[0] or reason[0] > MAX_CODE:
+        raise DecodeError("a refusal that breaks off", HEAD)
+    try:
+        return reason[1 : 1 + reason[0]].decode("ascii")
+    except UnicodeDecodeError:
+        raise DecodeError("a refusal whose code is no ASCII", HEAD) from None

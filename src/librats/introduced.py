@@ -1,0 +1,487 @@
+"""Peers that are reached with the help of others: through an introducer, by ICE on the client's own socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, cast
+
+from librats.config import NatTraversalConfig
+from librats.connector import describe, settled
+from librats.errors import (
+    ConnectError,
+    DecodeError,
+    HandshakeError,
+    IntroductionError,
+    OperationTimeout,
+    RatsError,
+    UsageError,
+)
+from librats.ice.candidates import IceCandidate
+from librats.ice.descriptions import IceDescription
+from librats.ice.events import IceRole
+from librats.introduce.guard import OfferGuard
+from librats.introduce.letters import Letter
+from librats.introduce.notices import Refusal
+from librats.peers.manager import PeerManager
+from librats.runtime.network import Network
+from librats.runtime.rudp import RudpPort
+from librats.runtime.tasks import TaskSet
+from librats.runtime.udp import DatagramEndpoint
+from librats.services.ice import IceAgent
+from librats.services.ice_ports import SharedSocket
+from librats.services.introducer import Call, Offered, Sealing
+from librats.services.introduction_letters import Introducer, Trickle, answer_to, is_relayed, note_seen, offer_of
+from librats.services.relays import Relays
+from librats.services.session import Link
+from librats.types import Address, ConnectionAttempt, ConnectionMethod, PathPolicy
+
+__all__ = ["IntroducedPeers"]
+
+logger = logging.getLogger("librats.introducer")
+
+ASK_TIMEOUT = 5.0
+"""Seconds that an introducer has to tell a key."""
+
+ANSWER_TIMEOUT = 10.0
+"""Seconds that a target has to answer an offer."""
+
+MAX_ASKED = 8
+"""Introducers that are asked for one peer."""
+
+LINGER = 3.0
+"""Seconds for which an agent still answers checks when the session is there: the other side may not know yet."""
+
+UPGRADE_TIME = 30.0
+"""The same, where the session goes through a relay, and a direct way may be found yet."""
+
+OFFER_LIFETIME = 120.0
+"""Seconds for which an offer that the application carries is good, and for which its caller is waited for."""
+
+MAX_HOSTS = 64
+
+
+class IntroducedPeers:
+    """Reaches peers by ICE, and lets them reach this client, for one client from its start to its stop.
+
+    Args:
+        manager: Where links become peers.
+        network: Where.
+        settings: Servers, times, and what is allowed.
+        tasks: Owner of the tasks.
+        udp: The port for sessions over UDP; None where there is none.
+        relays: Relayed addresses.
+        sealing: What letters are sealed and opened with.
+    """
+
+    def __init__(
+        self,
+        manager: PeerManager,
+        network: Network,
+        settings: NatTraversalConfig,
+        tasks: TaskSet,
+        *,
+        udp: RudpPort | None,
+        relays: Relays,
+        sealing: Sealing,
+    ) -> None:
+        self._manager = manager
+        self._network = network
+        self._settings = settings
+        self._tasks = tasks
+        self._udp = udp
+        self._relays = relays
+        self._sealing = sealing
+        self._loop = asyncio.get_running_loop()
+        # What a client's port opens is an endpoint of datagrams, whatever it asks of it.
+        self.shared = None if udp is None else SharedSocket(cast("DatagramEndpoint", udp.endpoint))
+        """The socket of sessions over UDP, as ICE agents use it."""
+        self.nearer_stun: Callable[[], tuple[str, ...]] = tuple
+        """Returns STUN servers that are asked instead of those of the configuration: introducers that are one, too."""
+        self._offers: dict[str, IceAgent] = {}
+        self.guard = OfferGuard(per_minute=settings.introductions_per_minute)
+        """What is made of offers."""
+
+    @property
+    def _has_ways(self) -> bool:
+        return self._udp is not None or bool(self._relays.servers)
+
+    # Agents
+
+    async def new_agent(
+        self,
+        role: IceRole,
+        *,
+        on_candidate: Callable[[IceCandidate | None], object] | None = None,
+        on_path: Callable[[Address], object] | None = None,
+    ) -> IceAgent:
+        """Return an agent on the client's socket, which has begun to gather.
+
+        Raises:
+            RatsError: There is nothing to gather on.
+        """
+        if not self._has_ways:
+            raise IntroductionError(Refusal.FAILED, "this client has no UDP port and no relay")
+        policy = self._manager.paths.policy
+        agent = IceAgent(
+            role,
+            dataclasses.replace(
+                self._settings,
+                path_policy=policy,
+                ice_tcp=False,
+                stun_servers=self.nearer_stun() or self._settings.stun_servers,
+                turn_servers=self._relays.servers,
+            ),
+            shared=self.shared,
+            local_hosts=None if self.shared is not None else [],
+            strangers=True,
+            on_candidate=on_candidate,
+        )
+        agent.relays, agent.on_path = self._relays, on_path
+        await agent.start()
+        return agent
+
+    def describe_peer(self, agent: IceAgent, description: IceDescription, *, is_offer: bool) -> None:
+        """Give an agent what the peer has told, without the addresses that this client does not talk to."""
+        hosts = [candidate.address.host for candidate in description.candidates if not candidate.is_name]
+        access = self._manager.admission.access
+        allowed = {host for host in hosts if access.check_dial(host) is None}
+        if is_offer:
+            allowed &= self.guard.hosts_within(sorted(allowed)[:MAX_HOSTS], now=self._loop.time())
+        kept = tuple(one for one in description.candidates if one.is_name or one.address.host in allowed)
+        agent.set_remote_description(dataclasses.replace(description, candidates=kept).to_json())
+
+    def add_further(self, agent: IceAgent, letter: Letter, *, is_offer: bool) -> None:
+        """Take a further letter."""
+        lines = [*letter.candidates[:MAX_HOSTS]]
+        access = self._manager.admission.access
+        try:
+            parsed = IceDescription.from_json(
+                {"ufrag": "none", "pwd": "n" * 22, "candidates": lines, "end_of_candidates": letter.end_of_candidates}
+            )
+            for one in parsed.candidates:
+                hosts = set() if one.is_name else {one.address.host}
+                if hosts and access.check_dial(one.address.host) is not None:
+                    continue
+                if is_offer and hosts and not self.guard.hosts_within([one.address.host], now=self._loop.time()):
+                    continue
+                agent.add_remote_candidate(one)
+            if letter.end_of_candidates:
+                agent.add_remote_candidate(None)
+        except (DecodeError, RatsError) as error:
+            logger.debug("a further letter: %s", error)
+
+    async def dial(self, agent: IceAgent, peer_id: str) -> Link:
+        """Begin a session over the way that an agent has found.
+
+        Raises:
+            RatsError: It did not come about.
+            OSError: Nobody answered.
+        """
+        made: list[Link] = []
+
+        def new_link() -> Link:
+            made.append(self._manager.new_link(expect_id=peer_id))
+            return made[-1]
+
+        address = agent.remote_address
+        if address is None:
+            raise HandshakeError("the way to the peer is gone")
+        if agent.uses_relay or self._udp is None:
+            await self._relays.dial(new_link, address)
+        else:
+            await self._udp.dial(new_link, address, punch=True)
+        return await settled(self._manager, made[-1])
+
+    def let_go(self, agent: IceAgent, peer_id: str, *, is_relayed: bool) -> None:
+        """Close an agent whose session is there, when the other side has had its time."""
+        seconds = UPGRADE_TIME if is_relayed else LINGER
+        self._tasks.create(self._close_later(agent, seconds), name=f"librats ICE {peer_id[:8]}")
+
+    @staticmethod
+    async def _close_later(agent: IceAgent, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            await agent.close()
+
+    # The caller
+
+    async def reach(self, target: str, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
+        """Reach a peer through the first introducer that knows it.
+
+        Args:
+            target: The peer's id.
+            introducers: Whom to ask.
+            attempts: Where every attempt is noted.
+
+        Raises:
+            RatsError: Nothing worked: the last of what went wrong.
+        """
+        caller = _Caller(self, target)
+        try:
+            return await caller.run([self._discreet(one) for one in introducers[:MAX_ASKED]], attempts)
+        finally:
+            await caller.end()
+
+    def _discreet(self, introducer: Introducer) -> Introducer:
+        """Return an introducer without where it sees us, where peers are not to learn that."""
+        hides = self._manager.paths.policy is PathPolicy.RELAY_ONLY
+        return dataclasses.replace(introducer, observed=None) if hides else introducer
+
+    @property
+    def sealing(self) -> Sealing:
+        """What letters are sealed and opened with."""
+        return self._sealing
+
+    @property
+    def manager(self) -> PeerManager:
+        """Where links become peers."""
+        return self._manager
+
+    @property
+    def tasks(self) -> TaskSet:
+        """Owner of the tasks."""
+        return self._tasks
+
+    # By signals of the application's own
+
+    async def make_offer(self, peer_id: str) -> dict[str, Any]:
+        """Return an offer for a peer; an older one for the same peer is no longer good."""
+        agent = await self.new_agent(IceRole.CONTROLLING)
+        await self._forget_offer(peer_id)
+        self._offers[peer_id] = agent
+        self._tasks.create(self._expire(peer_id, agent), name=f"librats ICE offer {peer_id[:8]}")
+        await agent.gather_candidates()
+        return agent.local_description
+
+    async def _expire(self, peer_id: str, agent: IceAgent) -> None:
+        try:
+            await asyncio.sleep(OFFER_LIFETIME)
+        finally:
+            if self._offers.get(peer_id) is agent:
+                del self._offers[peer_id]
+                await agent.close()
+
+    async def _forget_offer(self, peer_id: str) -> None:
+        agent = self._offers.pop(peer_id, None)
+        if agent is not None:
+            await agent.close()
+
+    async def answer_offer(self, peer_id: str, description: IceDescription) -> dict[str, Any]:
+        """Return the answer to an offer, and let the peer in when it comes."""
+        agent = await self.new_agent(IceRole.CONTROLLED)
+        try:
+            self.describe_peer(agent, description, is_offer=True)
+            await agent.gather_candidates()
+            agent.start_connectivity_checks()
+            answer = agent.local_description
+        except BaseException:
+            await agent.close()
+            raise
+        self._tasks.create(self._let_in(agent, peer_id), name=f"librats ICE {peer_id[:8]}")
+        return answer
+
+    async def _let_in(self, agent: IceAgent, peer_id: str) -> None:
+        try:
+            async with asyncio.timeout(OFFER_LIFETIME):
+                await self._manager.arrivals.wait(peer_id)
+            await asyncio.sleep(UPGRADE_TIME if is_relayed(agent) else LINGER)
+        except TimeoutError:
+            logger.debug("%s was answered, and did not come", peer_id[:8])
+        finally:
+            await agent.close()
+
+    async def take_answer(self, peer_id: str, description: IceDescription) -> Link:
+        """Begin the session that an answer makes possible.
+
+        Raises:
+            UsageError: There is no offer for that peer, or not any more.
+            RatsError: It did not come about.
+            OSError: Nobody answered.
+        """
+        agent = self._offers.pop(peer_id, None)
+        if agent is None:
+            raise UsageError(f"there is no offer for {peer_id[:8]}, or not any more")
+        is_there = False
+        try:
+            self.describe_peer(agent, description, is_offer=False)
+            await agent.connect()
+            link = await self.dial(agent, peer_id)
+            is_there = True
+        finally:
+            if not is_there:
+                await agent.close()
+        self.let_go(agent, peer_id, is_relayed=is_relayed(agent))
+        return link
+
+    # The target
+
+    def offered(self, offered: Offered, introducer: Introducer | None) -> None:
+        """Answer an offer, where the caller may come in."""
+        manager = self._manager
+        denied = manager.admission.access.check_id(offered.caller_id)
+        if denied is not None or manager.closing or not manager.admission.has_place_for(offered.caller_id):
+            self.guard.counters["refused"] += 1
+            offered.refuse(Refusal.REFUSED, "" if denied is not None else "max_peers are connected")
+            return
+        name = f"librats is introduced to {offered.caller_id[:8]}"
+        through = None if introducer is None else self._discreet(introducer)
+        self._tasks.create(self._answer(offered, through), name=name)
+
+    async def _answer(self, offered: Offered, introducer: Introducer | None) -> None:
+        trickle = Trickle(offered.letter.id)
+        agent: IceAgent | None = None
+        is_there = False
+        try:
+            description = IceDescription.from_json(offered.letter.ice)
+            agent = await self.new_agent(IceRole.CONTROLLED, on_candidate=trickle.found)
+            note_seen(agent, introducer, offered.letter)
+            self.describe_peer(agent, description, is_offer=True)
+            agent.start_connectivity_checks()
+            taken: IceAgent = agent
+            offered.on_letter = lambda letter: self.add_further(taken, letter, is_offer=True)
+            trickle.told(agent)
+            offered.answer(answer_to(offered.letter, agent, introducer))
+            trickle.begin(offered.send)
+            async with asyncio.timeout(self._settings.ice_connectivity_timeout):
+                await self._manager.arrivals.wait(offered.caller_id)
+            is_there = True
+            self.let_go(agent, offered.caller_id, is_relayed=is_relayed(agent))
+        except TimeoutError:
+            logger.debug("%s was introduced, and did not come", offered.caller_id[:8])
+        except (RatsError, OSError) as error:
+            logger.debug("%s was introduced, but: %s", offered.caller_id[:8], error)
+            if not offered.is_answered:
+                offered.refuse(Refusal.FAILED, describe(error))
+        finally:
+            offered.close()
+            if agent is not None and not is_there:
+                await agent.close()
+
+
+class _Caller:
+    """One attempt to reach one peer through introducers."""
+
+    def __init__(self, owner: IntroducedPeers, target: str) -> None:
+        self._owner = owner
+        self._target = target
+        self._loop = asyncio.get_running_loop()
+        self._trickle = Trickle(owner.sealing.new_letter_id())
+        self._agent: IceAgent | None = None
+        self._call: Call | None = None
+        self._is_there = False
+        self._link: Link | None = None
+
+    async def run(self, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
+        """Ask all of them at once, and call through those that know the peer, one after the other."""
+        began = self._loop.time()
+        self._agent = agent = await self._owner.new_agent(
+            IceRole.CONTROLLING, on_candidate=self._found, on_path=self._path_chosen
+        )
+        gathering = self._owner.tasks.create(agent.gather_candidates(), name="librats ICE gathering")
+        last: RatsError | OSError = IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
+        try:
+            async for introducer, found in self._keys(introducers):
+                try:
+                    if isinstance(found, Exception):
+                        raise found
+                    note_seen(agent, introducer, None)
+                    await asyncio.wait([gathering])
+                    link = await self._through(introducer, found, agent, attempts)
+                except (RatsError, OSError) as error:
+                    last = error
+                    words = f"by introducer {introducer.peer_id[:8]}: {describe(error)}"
+                    duration = self._loop.time() - began
+                    attempts.append(
+                        ConnectionAttempt(
+                            address=introducer.address, method=introducer.method, duration=duration, error=words
+                        )
+                    )
+                    if isinstance(error, ConnectError) or (isinstance(error, IntroductionError) and error.by_peer):
+                        raise  # the peer was asked: another introducer would change nothing
+                else:
+                    attempts.append(
+                        ConnectionAttempt(address=link.address, method=link.method, duration=self._loop.time() - began)
+                    )
+                    return link
+        finally:
+            gathering.cancel()
+        raise last
+
+    async def _keys(self, introducers: Sequence[Introducer]) -> AsyncIterator[tuple[Introducer, bytes | RatsError]]:
+        """Yield each introducer with the target's key, or with why it does not tell it."""
+        waiting = {
+            self._owner.tasks.create(self._ask(one), name=f"librats asks {one.peer_id[:8]}"): one for one in introducers
+        }
+        try:
+            while waiting:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in waiting if task in done]:
+                    one = waiting.pop(task)
+                    yield one, task.result()
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _ask(self, introducer: Introducer) -> bytes | RatsError:
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT):
+                return await introducer.circle.ask(introducer.peer_id, self._target)
+        except TimeoutError:
+            return OperationTimeout(f"no answer within {ASK_TIMEOUT:g} s")
+        except RatsError as error:
+            return error
+
+    async def _through(
+        self, introducer: Introducer, key: bytes, agent: IceAgent, attempts: list[ConnectionAttempt]
+    ) -> Link:
+        owner = self._owner
+        letter_id = owner.sealing.new_letter_id()
+        self._trickle = Trickle(letter_id)
+        self._trickle.told(agent)
+        letter = offer_of(agent, letter_id, owner.sealing, introducer)
+        self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                answer = await call.answer
+        except TimeoutError:
+            raise OperationTimeout(f"the peer has not answered within {ANSWER_TIMEOUT:g} s") from None
+        if answer.seen:
+            agent.note_peer_seen(answer.seen)
+        owner.describe_peer(agent, IceDescription.from_json(answer.ice), is_offer=False)
+        call.listen(lambda letter: owner.add_further(agent, letter, is_offer=False))
+        self._trickle.begin(call.send)
+        try:
+            await agent.connect()
+        except ConnectError as error:
+            attempts += error.attempts
+            raise
+        link = await owner.dial(agent, self._target)
+        self._link, self._is_there = link, True
+        owner.let_go(agent, self._target, is_relayed=is_relayed(agent))
+        return link
+
+    def _found(self, candidate: IceCandidate | None) -> None:
+        self._trickle.found(candidate)
+
+    def _path_chosen(self, address: Address) -> None:
+        """Follow the agent to a better way."""
+        link, agent = self._link, self._agent
+        if link is not None and agent is not None and not agent.uses_relay and address != link.address:
+            self._owner.tasks.create(self._follow(link, address), name="librats ICE better path")
+
+    async def _follow(self, link: Link, address: Address) -> None:
+        if link.can_move and self._owner.manager.paths.policy is not PathPolicy.RELAY_ONLY:
+            with contextlib.suppress(RatsError, OSError):
+                await self._owner.manager.paths.move(link, address, ConnectionMethod.UDP)
+
+    async def end(self) -> None:
+        """Let go what is not needed any more."""
+        if self._call is not None:
+            self._call.close()
+        if self._agent is not None and not self._is_there:
+            await self._agent.close()

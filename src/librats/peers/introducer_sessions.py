@@ -1,0 +1,236 @@
+"""Sessions between nodes and public introducers: of a protocol of their own, for nothing but introductions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from librats.config import RatsConfig
+from librats.errors import DecodeError, HandshakeError, PeerLimitReached
+from librats.introduce.notices import INTRODUCER_PROTOCOL
+from librats.peers.hello import Hello
+from librats.peers.networks import source_of
+from librats.services.joining import Leaving
+from librats.services.session import Link
+from librats.session.events import FollowsReceived
+from librats.session.frames import Kind, Reason
+from librats.session.greeting import Feature, Greeting
+from librats.session.opening import Opened, Opening
+from librats.session.pace import Pace, PaceTable
+from librats.session.shared_limits import SharedLimits
+from librats.types import Address, Entropy
+
+if TYPE_CHECKING:
+    from librats.peers.identity import Identity
+    from librats.services.introducer import Introductions
+    from librats.services.stream import Stream
+    from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
+    from librats.session.librats2_wire import Identify
+    from librats.session.order import InOrder
+    from librats.session.path_keys import Join
+
+__all__ = ["IntroducerSessions"]
+
+logger = logging.getLogger("librats.introducer")
+
+KEY_SIZE = 32
+
+HANDSHAKES_PER_SECOND = 500.0
+HANDSHAKES_PER_SOURCE = 20.0
+"""Handshakes a second that others may begin, and of these how many one IPv4 address or one IPv6 network of /64."""
+
+
+class IntroducerSessions:
+    """The sessions of one node with its introducers, or of one introducer with its nodes.
+
+    Args:
+        identity: Who we are.
+        config: Limits and timing of sessions.
+        entropy: Random values for everything but keys.
+        new_key: Makes ephemeral keys.
+        agent: What we call our software.
+        features: What we tell that we do.
+        most: Sessions at a time.
+    """
+
+    scratch: bytearray | None = None
+
+    def __init__(
+        self,
+        identity: Callable[[], Identity],
+        config: RatsConfig,
+        *,
+        entropy: Entropy,
+        new_key: Callable[[int], bytes],
+        agent: str,
+        features: Feature,
+        most: int,
+    ) -> None:
+        self._identity = identity
+        self._config = config
+        self._entropy = entropy
+        self._new_key = new_key
+        self._most = most
+        self._shared = SharedLimits(config)
+        self._greeting = Greeting(
+            incarnation=new_key(8),
+            message_window=self._shared.first_window,
+            max_message=config.session.max_message_size,
+            agent=agent,
+            features=features,
+        )
+        self._all = Pace(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND)
+        self._sources = PaceTable(HANDSHAKES_PER_SOURCE, 2 * HANDSHAKES_PER_SOURCE)
+        self._open: dict[Link, None] = {}
+        self.links: dict[str, Link] = {}
+        """The sessions by the id of the other side."""
+        self.circle: Introductions | None = None
+        """Who hears what is said on them."""
+        self.ready: Callable[[Link], object] = lambda link: None
+        """Called with every session that has begun."""
+        self.observed: dict[str, Address] = {}
+        """Where the other sides see us, by their ids."""
+
+    # Links
+
+    def new_link(self, expect_id: str | None = None) -> Link:
+        """Make the protocol of a connection; of one that this side has dialled where an id is expected."""
+        identity, initiator = self._identity(), expect_id is not None
+        opening = Opening(
+            initiator=initiator,
+            private_key=identity.private_key,
+            public_key=identity.public_key,
+            ephemeral=self._new_key(KEY_SIZE),
+            protocol=INTRODUCER_PROTOCOL,
+            greeting=self._greeting,
+            expect_id=expect_id,
+        )
+        return Link(
+            opening,
+            self,
+            initiator=initiator,
+            config=self._config.session,
+            entropy=self._entropy,
+            shared=self._shared,
+            connected=self._connected,
+            own_id=identity.peer_id,
+        )
+
+    def _connected(self, link: Link) -> bool:
+        self._open[link] = None
+        return link.initiator or len(self._open) <= self._most
+
+    def send(self, peer_id: str, body: bytes) -> bool:
+        """Send what belongs to an introduction; False where that cannot be done."""
+        link = self.links.get(peer_id)
+        return link is not None and link.send_introduction(body)
+
+    def key_of(self, peer_id: str) -> bytes | None:
+        """Return the X25519 key of a node that is connected and takes introductions."""
+        link = self.links.get(peer_id)
+        opened = None if link is None else link.opened
+        if not isinstance(opened, Opened) or opened.greeting is None:
+            return None
+        return opened.public_key if opened.greeting.features & Feature.INTRODUCED else None
+
+    def close(self) -> None:
+        """End every session at once."""
+        for link in list(self._open):
+            link.abort()
+
+    # What links report
+
+    def handshake_begins(self, link: Link) -> float | None:
+        """Tell in how many seconds a handshake may go on; None where there are too many."""
+        now = link.now()
+        source = self._sources.wait(source_of(link.address.host), now=now)
+        return None if source is None else self._all.wait(now=now, at_most=1.0)
+
+    def link_opened(self, link: Link) -> None:
+        """Admit a node, unless it is this one or speaks of something else."""
+        if link.peer_id == link.own_id:
+            link.refuse(HandshakeError("that is this node itself"), Reason.REFUSED)
+        elif link.speaks_librats2:
+            link.abort()
+        elif len(self.links) >= self._most and link.peer_id not in self.links:
+            link.refuse(PeerLimitReached(f"{len(self.links)} nodes are connected"), Reason.LIMIT)
+        else:
+            link.admit(Hello(observed=str(link.address)).encode())
+
+    def link_ready(self, link: Link, hello: bytes) -> None:
+        """Take a session into use; an older one with the same node ends."""
+        before = self.links.get(link.peer_id)
+        self.links[link.peer_id] = link
+        if before is not None:
+            before.abort()
+        try:
+            told = Hello.decode(hello)
+            self.observed[link.peer_id] = Address.parse(told.observed)
+        except (DecodeError, ValueError):
+            self.observed.pop(link.peer_id, None)
+        self.ready(link)
+
+    def introduction_received(self, link: Link, body: bytes) -> None:
+        """Hand on what is said of introductions."""
+        if self.circle is not None and self.links.get(link.peer_id) is link:
+            self.circle.received(link.peer_id, body, source=source_of(link.address.host))
+
+    def link_going(self, link: Link, code: str, message: str) -> None:
+        """Answer a goodbye."""
+        link.hang_up()
+
+    def link_closed(self, link: Link) -> None:
+        """Take note that a session has ended."""
+        self._open.pop(link, None)
+        if self.links.get(link.peer_id) is link:
+            del self.links[link.peer_id]
+            self.observed.pop(link.peer_id, None)
+            if self.circle is not None:
+                self.circle.left(link.peer_id)
+
+    # What does not belong here
+
+    def messages_received(self, link: Link, item: InOrder) -> None:
+        """End a session on which something else is said: there is nobody to hear it."""
+        if not isinstance(item, FollowsReceived):
+            link.refuse(HandshakeError("messages are not for introducers"), Reason.PROTOCOL_ERROR)
+
+    def request_cancelled(self, link: Link, number: int) -> None:
+        """Do nothing: there are no requests."""
+
+    def stream_opened(self, link: Link, stream: Stream) -> None:
+        """Refuse it."""
+        stream.refuse(Reason.NO_HANDLER, "streams are not for introducers")
+
+    def datagram_received(self, link: Link, event: DatagramReceived) -> None:
+        """Do nothing: nobody hears it."""
+
+    def identified(self, link: Link, identify: Identify) -> None:
+        """Do nothing: librats 2 nodes are not admitted."""
+
+    def peer_exchange(self, link: Link, event: PeersWanted | PeersOffered) -> None:
+        """Do nothing: an introducer tells nobody of others."""
+
+    def succession_received(self, link: Link, payload: bytes) -> None:
+        """Do nothing: nobody is remembered."""
+
+    def channel(self, number: int) -> tuple[Kind, str] | None:
+        """Return None: nobody listens."""
+
+    def path_joined(self, link: Link, join: Join, leftover: bytes) -> None:
+        """Close the connection: these sessions do not move."""
+        self._open.pop(link, None)
+        transport = link.hand_over()
+        transport.set_protocol(Leaving())
+        transport.abort()
+
+    def path_stalled(self, link: Link) -> None:
+        """Do nothing: these sessions do not move."""
+
+    def path_lost(self, link: Link, error: Exception | None) -> bool:
+        """Tell that no other connection will come."""
+        return False
+
+    def path_changed(self, link: Link, old: Address) -> None:
+        """Do nothing: these sessions do not move."""

@@ -1,0 +1,170 @@
+"""The introducer of a relay: sessions on its TCP port, and TURN credentials for these, where it grants any."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from librats.config import RatsConfig, SessionConfig
+from librats.introduce.notices import Notice, Op
+from librats.introduce.passing import Passing
+from librats.introduce.services import Services
+from librats.peers.identity import Identity
+from librats.peers.introducer_sessions import IntroducerSessions
+from librats.runtime.tasks import TaskSet
+from librats.services.introducer import Introductions
+from librats.services.session import Link
+from librats.session.greeting import Feature
+from librats.stun.credentials import time_limited_password
+from librats.turn.serving.credentials import GrantedNames
+from librats.turn.serving.quotas import INTRODUCED
+from librats.types import Entropy
+
+__all__ = ["Grants", "RelayIntroducer"]
+
+AGENT = "librats-relay/0.1"
+LARGEST_MESSAGE = 65536
+
+ROUND = 60
+"""Seconds to which expiry is rounded up."""
+
+IPV4_PREFIX, IPV6_PREFIX = 24, 48
+"""Networks that count as one where something is granted: identities, and addresses within one, cost nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """How connected nodes may relay."""
+
+    secret: str
+    """What vouches for the user names that are granted."""
+
+    lifetime: float
+    """Seconds for which one is good."""
+
+    wall: Callable[[], float]
+    """Seconds by which the relay's users expire."""
+
+    names: GrantedNames
+    """Where the user names are noted."""
+
+    def credentials(self, host: str) -> tuple[str, str]:
+        """Return username and password for a node at an IP address."""
+        # Those of one minute share a name.
+        expiry = -int(-(self.wall() + self.lifetime) // ROUND) * ROUND
+        username = f"{expiry}:{INTRODUCED}{network_of(host)}"
+        self.names.note(username)
+        return username, time_limited_password(self.secret, username)
+
+
+def network_of(host: str) -> str:
+    """Return the network that counts as one source: /24 of IPv4, /48 of IPv6.
+
+    Example:
+        >>> network_of("203.0.113.77"), network_of("2001:db8:7:8::9")
+        ('203.0.113.0', '2001:db8:7::')
+    """
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    prefix = IPV4_PREFIX if isinstance(address, ipaddress.IPv4Address) else IPV6_PREFIX
+    return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False).network_address)
+
+
+class RelayIntroducer:
+    """Introduces the nodes that have a session with a relay.
+
+    Args:
+        identity: Who the relay is.
+        entropy: Random values for everything but keys.
+        new_key: Makes ephemeral keys.
+        port: UDP port at which it answers STUN; 0 where it does not.
+        most: Sessions at a time.
+        grants: How nodes may relay; None where they may not.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        entropy: Entropy,
+        new_key: Callable[[int], bytes],
+        port: int,
+        most: int,
+        grants: Grants | None = None,
+    ) -> None:
+        self.identity = identity
+        """Who the relay is."""
+        self._port = port
+        self._grants = grants
+        self._loop = asyncio.get_running_loop()
+        self._tasks = TaskSet()
+        session = SessionConfig(max_message_size=LARGEST_MESSAGE, max_json_size=LARGEST_MESSAGE)
+        self.sessions = IntroducerSessions(
+            lambda: identity,
+            RatsConfig(session=session, max_peers=most),
+            entropy=entropy,
+            new_key=new_key,
+            agent=AGENT,
+            features=Feature.INTRODUCES,
+            most=most,
+        )
+        """The sessions."""
+        self.passing = Passing(self.sessions.key_of, first=1 + entropy.randbelow(1 << 31))
+        """What it does for them."""
+        self.sessions.circle = Introductions(self.sessions.send, passing=self.passing)
+        self.sessions.ready = self._ready
+
+    def take(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Take over a connection that begins as a session does.
+
+        Args:
+            transport: The connection.
+            data: What has come on it.
+        """
+        link = self.sessions.new_link()
+        transport.set_protocol(link)
+        link.connection_made(transport)
+        while data:
+            buffer = memoryview(link.get_buffer(len(data)))
+            size = min(len(buffer), len(data))
+            buffer[:size] = data[:size]
+            link.buffer_updated(size)
+            data = data[size:]
+
+    def _ready(self, link: Link) -> None:
+        self._tasks.create(self._serve(link), name="librats relay services")
+
+    async def _serve(self, link: Link) -> None:
+        """Tell a node what there is for it, and renew that in time."""
+        while link.is_open:
+            services = Services(stun_port=self._port)
+            if self._grants is not None and self._port:
+                username, password = self._grants.credentials(link.address.host)
+                services = Services(
+                    stun_port=self._port,
+                    turn_port=self._port,
+                    username=username,
+                    password=password,
+                    lifetime=self._grants.lifetime,
+                )
+            link.send_introduction(Notice(Op.SERVICES, 0, letter=services.encode()).encode())
+            if self._grants is None:
+                return
+            try:
+                async with asyncio.timeout(self._grants.lifetime / 2):
+                    await asyncio.shield(link.closed)
+            except TimeoutError:
+                continue
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """Sessions, and what was passed."""
+        return {"sessions": len(self.sessions.links), "under_way": len(self.passing), **self.passing.counters}
+
+    async def close(self) -> None:
+        """End every session."""
+        await self._tasks.close()
+        self.sessions.close()

@@ -1,0 +1,438 @@
+"""Introductions among the sessions of one client: it introduces, asks to be introduced, and is called."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from librats.errors import DecodeError, HandshakeError, IntroductionError
+from librats.introduce.guard import OfferGuard
+from librats.introduce.letters import Letter
+from librats.introduce.notices import Notice, Op, Refusal
+from librats.introduce.passing import Passing
+from librats.introduce.sealing import CallerSeal, TargetSeal
+from librats.introduce.services import Services
+from librats.session.opening import peer_id_of
+from librats.session.pace import PaceTable
+
+__all__ = ["Call", "Introductions", "Offered", "Sealing"]
+
+logger = logging.getLogger("librats.introducer")
+
+NUMBERS = 1 << 32
+MAX_OFFERED = 256
+"""Offers of others that are under way here."""
+
+LOGGED_EVERY = 60.0
+"""Seconds in which one kind of misbehaviour of one introducer is told once."""
+
+FROM_INTRODUCER = frozenset({Op.KEY, Op.ANSWERED, Op.ADDED, Op.REFUSED})
+TO_TARGET = frozenset({Op.PASSED, Op.PASSED_ADD})
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """What letters are sealed and opened with.
+
+    Args:
+        private_key: Returns our X25519 key.
+        new_key: Makes random bytes for keys.
+        protocol: The application's protocol string.
+        wall: Seconds since 1970.
+    """
+
+    private_key: Callable[[], bytes]
+    new_key: Callable[[int], bytes]
+    protocol: str
+    wall: Callable[[], float]
+
+    def new_letter_id(self) -> str:
+        """Return 16 random bytes in hex."""
+        return self.new_key(16).hex()
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return int(self.wall() * 1000)
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """An offer of ours that is under way. Comes from :meth:`Introductions.call`."""
+
+    circle: Introductions = field(repr=False)
+    introducer: str
+    number: int
+    seal: CallerSeal = field(repr=False)
+    letter_id: str
+    answer: asyncio.Future[Letter] = field(repr=False)
+    """The answer; an IntroductionError where there will be none."""
+
+    on_letter: Callable[[Letter], object] | None = None
+    """Called with every further letter."""
+
+    early: list[Letter] = field(default_factory=list)
+
+    def send(self, letter: Letter) -> bool:
+        """Send a further letter; False where there was no answer yet, or no way."""
+        if not self.seal.is_ready:
+            return False
+        sealed = self.seal.seal_further(letter.encode())
+        return self.circle.tell(self.introducer, Notice(Op.ADD, self.number, letter=sealed))
+
+    def listen(self, on_letter: Callable[[Letter], object]) -> None:
+        """Hear further letters, those included that have come already."""
+        self.on_letter = on_letter
+        for letter in self.early:
+            on_letter(letter)
+        self.early.clear()
+
+    def close(self) -> None:
+        """Wait for nothing any more. Idempotent."""
+        self.circle.forget_call(self)
+
+
+@dataclass(eq=False, slots=True)
+class Offered:
+    """An offer of somebody else's that is to be answered."""
+
+    circle: Introductions = field(repr=False)
+    introducer: str
+    number: int
+    seal: TargetSeal = field(repr=False)
+    letter: Letter
+    """The offer."""
+
+    is_answered: bool = False
+    further: list[bytes] = field(default_factory=list)
+    on_letter: Callable[[Letter], object] | None = None
+
+    @property
+    def caller_id(self) -> str:
+        """Who has sealed it."""
+        return self.seal.caller_id
+
+    def answer(self, letter: Letter) -> bool:
+        """Answer it; False where that cannot leave."""
+        self.is_answered = True
+        sealed = self.seal.seal(letter.encode())
+        sent = self.circle.tell(self.introducer, Notice(Op.ANSWER, self.number, letter=sealed))
+        further, self.further = self.further, []
+        for each in further:
+            self.heard(each)
+        return sent
+
+    def refuse(self, code: str, words: str = "") -> None:
+        """Answer that there will be no connection, so that the caller knows from whom that is."""
+        self.answer(Letter(id=self.letter.id, refused=code, words=words))
+        self.close()
+
+    def send(self, letter: Letter) -> bool:
+        """Send a further letter, after the answer."""
+        sealed = self.seal.seal_further(letter.encode())
+        return self.circle.tell(self.introducer, Notice(Op.MORE, self.number, letter=sealed))
+
+    def heard(self, sealed: bytes) -> None:
+        """Take a further letter of the caller's."""
+        if not self.is_answered:
+            self.further.append(sealed)
+            return
+        try:
+            letter = Letter.decode(self.seal.open_further(sealed))
+        except (HandshakeError, DecodeError) as error:
+            self.circle.note("tampered", self.introducer, str(error))
+            return
+        if self.on_letter is not None:
+            self.on_letter(letter)
+
+    def close(self) -> None:
+        """Hear nothing more of it. Idempotent."""
+        self.circle.forget_offered(self)
+
+
+class Introductions:
+    """Introductions over one set of sessions, which are told apart by peer id.
+
+    Args:
+        send: Sends a body to the peer with an id; False where that cannot be done.
+        sealing: What letters are sealed and opened with.
+        passing: What this side does as an introducer; None where it does not introduce.
+        guard: What it makes of offers; None where it takes none.
+        offered: Called with every offer that is to be answered.
+        served: Called with the peer id of an introducer, and what it does beside introducing.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[str, bytes], bool],
+        *,
+        sealing: Sealing | None = None,
+        passing: Passing | None = None,
+        guard: OfferGuard | None = None,
+        offered: Callable[[Offered], object] | None = None,
+        served: Callable[[str, Services], object] | None = None,
+    ) -> None:
+        self._served = served
+        self._send = send
+        self._sealing = sealing
+        self.passing = passing
+        """What this side does as an introducer."""
+        self._guard = guard
+        self._offered = offered
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count(1)
+        self._asked: dict[tuple[str, int], tuple[str, asyncio.Future[bytes]]] = {}
+        self._calls: dict[tuple[str, int], Call] = {}
+        self._offers: dict[tuple[str, int], Offered] = {}
+        self._logged = PaceTable(1 / LOGGED_EVERY, 1)
+        self.counters = dict.fromkeys(
+            ("asked", "called", "answered", "refused", "forged", "malformed", "unexpected"), 0
+        )
+        """What has happened so far to this side as a caller, and what nobody here understands."""
+
+    # Bodies in and out
+
+    def tell(self, peer_id: str, notice: Notice) -> bool:
+        """Send a notice; False where that cannot be done."""
+        return self._send(peer_id, notice.encode())
+
+    def received(self, sender: str, body: bytes, *, source: str = "") -> None:
+        """Take what a peer says.
+
+        Args:
+            sender: The peer's id.
+            body: Of its frame.
+            source: What counts as one source of its address, for the limits of an introducer.
+        """
+        try:
+            notice = Notice.decode(body)
+        except DecodeError as error:
+            self.note("malformed", sender, str(error))
+            return
+        if notice.op is Op.SERVICES:
+            self._heard_of_services(sender, notice)
+        elif notice.op in FROM_INTRODUCER:
+            self._heard_as_caller(sender, notice)
+        elif notice.op in TO_TARGET:
+            self._heard_as_target(sender, notice)
+        elif self.passing is None:
+            if notice.op in (Op.ASK, Op.OFFER):
+                words = "that node does not introduce"
+                self.tell(sender, Notice(Op.REFUSED, notice.number, code=Refusal.NOT_ALLOWED, words=words))
+        else:
+            self._pass_on(self.passing.take(sender, notice, now=self._loop.time(), source=source))
+
+    def _heard_of_services(self, introducer: str, notice: Notice) -> None:
+        try:
+            services = Services.decode(notice.letter)
+        except DecodeError as error:
+            self.note("malformed", introducer, str(error))
+            return
+        if self._served is not None:
+            self._served(introducer, services)
+
+    def _pass_on(self, told: list[tuple[str, Notice]]) -> None:
+        waiting = deque(told)
+        while waiting:
+            to, notice = waiting.popleft()
+            if not self.tell(to, notice) and notice.op is Op.PASSED and self.passing is not None:
+                # Whoever waits for an answer is told that there will be none.
+                declined = Notice(Op.DECLINE, notice.number, code=Refusal.GONE, words="it does not take letters now")
+                waiting.extend(self.passing.take(to, declined, now=self._loop.time()))
+
+    def left(self, peer_id: str) -> None:
+        """Take that the session with a peer has ended."""
+        if self.passing is not None:
+            self._pass_on(self.passing.left(peer_id))
+        gone = IntroductionError(Refusal.GONE, "the session with the introducer has ended")
+        for key in [key for key in self._asked if key[0] == peer_id]:
+            _settle_with(self._asked[key][1], gone)
+        for call in [call for call in self._calls.values() if call.introducer == peer_id]:
+            _settle_with(call.answer, gone)
+        for offered in [offered for offered in self._offers.values() if offered.introducer == peer_id]:
+            offered.close()
+
+    def note(self, what: str, peer_id: str, why: str) -> None:
+        """Count and log what an introducer, or somebody through it, does wrong; each kind once a minute for each."""
+        if what in self.counters:
+            self.counters[what] += 1
+        frequent = self._logged.wait((what, peer_id), now=self._loop.time()) is None
+        level = logging.DEBUG if frequent or what in ("malformed", "unexpected") else logging.WARNING
+        logger.log(level, "introductions by %s: %s: %s", peer_id[:8], what, why)
+
+    # The caller
+
+    async def ask(self, introducer: str, target: str) -> bytes:
+        """Ask an introducer for the X25519 key of a peer, and check that it is the one.
+
+        Args:
+            introducer: Its peer id.
+            target: The peer's id.
+
+        Raises:
+            IntroductionError: It does not know that peer, or tells another key.
+        """
+        number = next(self._numbers) % NUMBERS
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+        self._asked[introducer, number] = (target, answer)
+        self.counters["asked"] += 1
+        try:
+            if not self.tell(introducer, Notice(Op.ASK, number, peer=bytes.fromhex(target))):
+                raise IntroductionError(Refusal.GONE, "there is no session with the introducer")
+            return await answer
+        finally:
+            del self._asked[introducer, number]
+
+    def call(self, introducer: str, key: bytes, letter: Letter) -> Call:
+        """Send a sealed offer; the answer is waited for at what is returned, which has to be closed.
+
+        Args:
+            introducer: Peer id of the introducer.
+            key: X25519 key of the target.
+            letter: The offer.
+
+        Raises:
+            IntroductionError: The introducer is gone.
+            HandshakeError: Nothing can be sealed for that key, or the letter is too long.
+        """
+        sealing = self._with_seal()
+        seal = CallerSeal(sealing.private_key(), key, ephemeral=sealing.new_key(32), protocol=sealing.protocol)
+        number = next(self._numbers) % NUMBERS
+        sealed = seal.seal(letter.encode())
+        call = Call(self, introducer, number, seal, letter.id, self._loop.create_future())
+        target = bytes.fromhex(peer_id_of(key))
+        if not self.tell(introducer, Notice(Op.OFFER, number, peer=target, letter=sealed)):
+            raise IntroductionError(Refusal.GONE, "there is no session with the introducer")
+        self._calls[introducer, number] = call
+        self.counters["called"] += 1
+        return call
+
+    def _with_seal(self) -> Sealing:
+        if self._sealing is None:
+            raise IntroductionError(Refusal.NOT_ALLOWED, "this side only introduces")
+        return self._sealing
+
+    def forget_call(self, call: Call) -> None:
+        """Wait for nothing of a call any more."""
+        self._calls.pop((call.introducer, call.number), None)
+        call.answer.cancel()
+
+    def _heard_as_caller(self, introducer: str, notice: Notice) -> None:
+        key = (introducer, notice.number)
+        asked, call = self._asked.get(key), self._calls.get(key)
+        if asked is not None and notice.op in (Op.KEY, Op.REFUSED):
+            self._key_told(introducer, notice, *asked)
+        elif call is not None and notice.op is not Op.KEY:
+            self._answered(call, notice)
+        else:
+            self.note("unexpected", introducer, f"{notice.op.name} of an introduction that is over, or never was")
+
+    def _key_told(self, introducer: str, notice: Notice, target: str, answer: asyncio.Future[bytes]) -> None:
+        if notice.op is Op.REFUSED:
+            self.counters["refused"] += 1
+            _settle_with(answer, IntroductionError(notice.code, notice.words))
+        elif peer_id_of(notice.peer) != target:
+            self.note("forged", introducer, f"the key that it tells is not that of {target[:8]}")
+            _settle_with(answer, IntroductionError(Refusal.TAMPERED, "the introducer tells another peer's key"))
+        elif not answer.done():
+            answer.set_result(notice.peer)
+
+    def _answered(self, call: Call, notice: Notice) -> None:
+        if notice.op is Op.REFUSED:
+            self.counters["refused"] += 1
+            _settle_with(call.answer, IntroductionError(notice.code, notice.words))
+            return
+        is_answer = notice.op is Op.ANSWERED
+        if call.answer.done() == is_answer:
+            self.note("unexpected", call.introducer, f"{notice.op.name} out of turn")
+            return
+        try:
+            plain = call.seal.open(notice.letter) if is_answer else call.seal.open_further(notice.letter)
+            letter = Letter.decode(plain)
+            if letter.id != call.letter_id:
+                raise DecodeError("a letter of another introduction")
+        except (HandshakeError, DecodeError) as error:
+            self.note("forged", call.introducer, str(error))
+            _settle_with(call.answer, IntroductionError(Refusal.TAMPERED, "the answer was changed on its way"))
+            return
+        if not is_answer:
+            if call.on_letter is not None:
+                call.on_letter(letter)
+            else:
+                call.early.append(letter)
+        elif letter.refused:
+            self.counters["refused"] += 1
+            call.answer.set_exception(IntroductionError(letter.refused, letter.words, by_peer=True))
+            call.answer.exception()
+        else:
+            self.counters["answered"] += 1
+            call.answer.set_result(letter)
+
+    # The target
+
+    def _heard_as_target(self, introducer: str, notice: Notice) -> None:
+        key = (introducer, notice.number)
+        offered = self._offers.get(key)
+        if notice.op is Op.PASSED_ADD:
+            if offered is not None:
+                offered.heard(notice.letter)
+            else:
+                self.note("unexpected", introducer, "a letter of an introduction that is over, or never was")
+        elif offered is None:
+            self._take_offer(introducer, notice)
+        else:
+            self.note("unexpected", introducer, "the number of an introduction that is under way")
+
+    def _take_offer(self, introducer: str, notice: Notice) -> None:
+        guard, sealing, caller, now = self._guard, self._sealing, notice.peer.hex(), self._loop.time()
+        if guard is None or sealing is None or self._offered is None:
+            self._decline(introducer, notice.number, Refusal.REFUSED, "it takes no introductions")
+            return
+        if len(self._offers) >= MAX_OFFERED or not guard.hears(introducer, caller, now=now):
+            self.note("flooded", introducer, f"more offers than are looked at, this one from {caller[:8]}")
+            self._decline(introducer, notice.number, Refusal.LIMIT, "too many offers")
+            return
+        seal = TargetSeal(sealing.private_key(), ephemeral=sealing.new_key(32), protocol=sealing.protocol)
+        try:
+            letter = Letter.decode(seal.open(notice.letter))
+            if seal.caller_id != caller:
+                raise HandshakeError(f"the introducer says {caller[:8]}, but {seal.caller_id[:8]} has sealed it")
+        except (HandshakeError, DecodeError) as error:
+            self.note("tampered", introducer, str(error))
+            self._decline(introducer, notice.number, guard.tampered(), "the letter cannot be opened")
+            return
+        why = guard.judge(caller, letter, now=now, wall=sealing.wall())
+        if why is Refusal.REPLAYED:
+            self.note("replayed", introducer, f"the offer of {caller[:8]} was here before")
+            self._decline(introducer, notice.number, why, "that letter was here before")
+            return
+        offered = self._offers[introducer, notice.number] = Offered(self, introducer, notice.number, seal, letter)
+        if why is None:
+            self._offered(offered)
+        else:
+            self.note(why, introducer, f"the offer of {caller[:8]} is not answered")
+            offered.refuse(why)
+
+    def _decline(self, introducer: str, number: int, code: str, words: str) -> None:
+        self.tell(introducer, Notice(Op.DECLINE, number, code=code, words=words))
+
+    def forget_offered(self, offered: Offered) -> None:
+        """Hear nothing more of an offer."""
+        self._offers.pop((offered.introducer, offered.number), None)
+
+    def close(self) -> None:
+        """End everything that is under way."""
+        for _, answer in self._asked.values():
+            _settle_with(answer, IntroductionError(Refusal.GONE, "the client is stopped"))
+        for call in list(self._calls.values()):
+            _settle_with(call.answer, IntroductionError(Refusal.GONE, "the client is stopped"))
+        self._offers.clear()
+
+
+def _settle_with(future: asyncio.Future[bytes] | asyncio.Future[Letter], error: IntroductionError) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # told to whoever waits; where nobody does, nobody need be

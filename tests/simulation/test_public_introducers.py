@@ -1,0 +1,216 @@
+"""Clients that have nothing in common but a relay's id and address."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.netns.nat_rules import TYPES
+from tests.simulation.conftest import Simulate, start_client, until
+from tests.simulation.test_introducers import IPV4, RELAY, Meeting, hosts
+
+from librats import Address, ConnectError, NatTraversalConfig, RatsClient
+from librats.introduce.letters import Letter
+from librats.peers.identity import Identity
+from librats.relay.config import RelayConfig
+from librats.testing import SimHost, SimNetwork, SimRelay
+from librats.turn.serving.quotas import QuotaLimits
+from librats.types import ConnectionMethod
+
+IDENTITY = Identity(bytes(range(32)))
+INTRODUCER = f"{IDENTITY.peer_id}@{RELAY}:3478"
+
+
+def config(**fields: Any) -> NatTraversalConfig:
+    return NatTraversalConfig(
+        **{"stun_servers": (), "introducers": (INTRODUCER,), "enable_port_mapping": False, **fields}
+    )
+
+
+async def serve(net: SimNetwork, **fields: Any) -> SimRelay:
+    wanted = {"listen": (Address(RELAY, 3478),), "relay_for_introduced": True, **fields}
+    there = [host for host in net.hosts if host.name == "relay"]
+    with there[0] if there else net.host("relay", addresses=[RELAY]):
+        relay = SimRelay(RelayConfig(**wanted), IDENTITY)
+        await relay.start()
+    return relay
+
+
+@asynccontextmanager
+async def meeting(
+    net: SimNetwork, one: SimHost, other: SimHost, **fields: Any
+) -> AsyncIterator[tuple[SimRelay, Meeting]]:
+    async with AsyncExitStack() as stack:
+        relay = await serve(net, **fields)
+        stack.push_async_callback(relay.close)
+        clients: list[RatsClient] = []
+        for host in (one, other):
+            client = await start_client(host, nat=config(), listen_host=IPV4, protocol_name="chat")
+            stack.push_async_callback(client.stop)
+            clients.append(client)
+        alice, bob = clients
+        await until(lambda: alice.introducers and bob.introducers, within=5)
+        yield relay, Meeting(alice, alice, bob, one)
+
+
+@pytest.mark.parametrize("one", [kind for kind in TYPES if kind != "v6_only"])
+@pytest.mark.parametrize("other", ["port_restricted", "symmetric"])
+def test_two_behind_any_nats_reach_each_other_by_one_relay_without_a_password(
+    simulate: Simulate, one: str, other: str
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, one, other)) as (relay, met):
+            met.bob.on("greet", lambda peer, data: f"hello {data}")
+            peer = await met.connect()
+            assert await peer.request("greet", "Alice") == "hello Alice"
+            await asyncio.sleep(60)
+            assert await peer.request("greet", "again") == "hello again"
+            assert relay.introducer is not None
+            assert relay.introducer.statistics["offers_passed"] == 1
+            assert met.alice.introducers == [INTRODUCER]
+
+    simulate(scenario)
+
+
+def test_a_client_that_has_just_started_waits_for_its_introducer(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "full_cone", "full_cone")) as (_, met):
+            late = await start_client(net.host("late"), nat=config(), listen_host=IPV4, protocol_name="chat")
+            with net.hosts[-1]:
+                peer = await late.connect(met.bob.peer_id)
+            assert peer.method is ConnectionMethod.UDP
+            await late.stop()
+
+    simulate(scenario)
+
+
+def test_a_client_of_another_application_is_not_answered(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "full_cone", "full_cone")) as (_, met):
+            other = await start_client(net.host("other"), nat=config(), listen_host=IPV4, protocol_name="game")
+            with net.hosts[-1], pytest.raises(ConnectError, match="tampered"):
+                await other.connect(met.bob.peer_id)
+            await other.stop()
+
+    simulate(scenario)
+
+
+def test_a_relay_that_was_restarted_is_dialled_again(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "port_restricted", "symmetric")) as (relay, met):
+            await relay.close()
+            await until(lambda: not met.alice.introducers, within=5)
+            again = await serve(net)
+            await until(lambda: met.alice.introducers and met.bob.introducers, within=70)
+            assert (await met.connect()).is_connected
+            await met.alice.stop()
+            await met.bob.stop()
+            await again.close()
+
+    simulate(scenario)
+
+
+def test_who_relays_as_a_node_without_a_password_is_bounded_by_network(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        quotas = QuotaLimits(introduced_allocations=1)
+        async with meeting(net, *hosts(net, "symmetric", "symmetric"), quotas=quotas) as (relay, met):
+            await met.connect()
+            assert set(relay.statistics().users.values()) == {1}
+            assert all(owner.startswith("@") for owner in relay.statistics().users)
+            neighbour = await start_client(
+                net.host("neighbour", behind=net.routers[0]), nat=config(), listen_host=IPV4, protocol_name="chat"
+            )
+            with net.hosts[-1]:
+                await asyncio.sleep(2)
+                with pytest.raises(ConnectError):
+                    await neighbour.connect(met.bob.peer_id, timeout=60)
+            assert max(relay.statistics().users.values()) == 1
+            await neighbour.stop()
+
+    simulate(scenario)
+
+
+def test_credentials_are_renewed_while_a_session_goes_on_through_the_relay(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "symmetric", "symmetric"), introduced_lifetime=60.0) as (_, met):
+            met.bob.on("greet", lambda peer, data: f"hello {data}")
+            peer = await met.connect()
+            for _ in range(4):
+                await asyncio.sleep(900)
+                assert await peer.request("greet", "Alice") == "hello Alice"
+
+    simulate(scenario)
+
+
+def test_a_relay_that_grants_nothing_introduces_all_the_same(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        fields: dict[str, Any] = {"relay_for_introduced": False, "users": {"ann": "secret"}}
+        async with meeting(net, *hosts(net, "port_restricted", "port_restricted"), **fields) as (relay, met):
+            assert (await met.connect()).method is ConnectionMethod.UDP
+            assert relay.statistics().users == {}
+
+    simulate(scenario)
+
+
+def test_a_relay_that_does_not_introduce_is_none(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net, introduce=False)
+        client = await start_client(net.host("alice"), nat=config(), listen_host=IPV4)
+        await asyncio.sleep(20)
+        assert client.introducers == []
+        await client.stop()
+        await relay.close()
+
+    simulate(scenario)
+
+
+def test_two_that_call_each_other_at_once_end_with_one_session(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        one, other = hosts(net, "port_restricted", "restricted")
+        async with meeting(net, one, other) as (_, met):
+            with one:
+                there = asyncio.ensure_future(met.alice.connect(met.bob.peer_id))
+            with other:
+                back = asyncio.ensure_future(met.bob.connect(met.alice.peer_id))
+            peers = await asyncio.gather(there, back)
+            await asyncio.sleep(60)
+            assert [peer.is_connected for peer in peers] == [True, True]
+            assert [len(peer.links) for peer in peers] == [1, 1]
+            met.bob.on("greet", lambda peer, data: f"hello {data}")
+            assert await peers[0].request("greet", "Alice") == "hello Alice"
+
+    simulate(scenario)
+
+
+def test_peers_never_learn_the_address_of_a_client_that_hides_it(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        one, other = hosts(net, "full_cone", "full_cone")
+        relay = await serve(net, users={"ann": "secret"})
+        hidden = config(path_policy="relay_only", turn_servers=(f"turn:ann:secret@{RELAY}:3478",))
+        alice = await start_client(one, nat=hidden, protocol_name="chat", listen_host=IPV4)
+        bob = await start_client(other, nat=config(), protocol_name="chat", listen_host=IPV4)
+        await until(lambda: alice.introducers and bob.introducers, within=5)
+        letters: list[Letter] = []
+        introduced = bob._introduced
+        assert introduced is not None
+        answer = introduced.offered
+        introduced.offered = lambda offered, by: (letters.append(offered.letter), answer(offered, by))[1]  # type: ignore[method-assign]
+        with one:
+            peer = await alice.connect(bob.peer_id)
+        assert peer.method is ConnectionMethod.RELAY
+        [seen] = bob.peers.values()
+        assert seen.address.host == RELAY
+        [letter] = letters
+        assert letter.seen == ""
+        told = letter.encode().decode()
+        assert RELAY in told
+        assert net.routers[0].address not in told
+        assert not any(address in told for address in one.addresses)
+        await alice.stop()
+        await bob.stop()
+        await relay.close()
+
+    simulate(scenario)
