@@ -19,7 +19,7 @@ from librats._core.relay_tables cimport Allocation, allocation_at
 
 cdef enum:
     ADDRESS_SIZE = 24
-    MOST_ANSWERS = 262144  # bytes
+    ANSWERS_TOGETHER = 8
     EVENTS_ENOUGH = 1048576  # bytes
     LISTENER_TAG = 1
     ALLOCATION_TAG = 2
