@@ -231,7 +231,7 @@ cdef class Plane:
             raise MemoryError
         s.listeners = listeners
         self._prepare(&listeners[s.listener_count], fd, True)
-        if net_watch(&s.poller, fd, tag_of(LISTENER_TAG, 0, s.listener_count)) != 0:
+        if net_watch(&s.poller, fd, tag_of(LISTENER_TAG, 0, s.listener_count), False) != 0:
             raise UsageError("the socket cannot be watched, or is watched already")
         if self._sieve:
             sieve_attach(fd, MOST_REQUEST)
@@ -261,7 +261,7 @@ cdef class Plane:
             raise MemoryError
         s.shared = shared
         self._prepare(&shared[s.shared_count], fd, False)
-        if net_watch(&s.poller, fd, tag_of(SHARED_TAG, 0, s.shared_count)) != 0:
+        if net_watch(&s.poller, fd, tag_of(SHARED_TAG, 0, s.shared_count), False) != 0:
             raise UsageError("the socket cannot be watched, or is watched already")
         s.shared_count += 1
 
@@ -383,6 +383,7 @@ cdef class Plane:
         cdef Allocation* a
         cdef net_socket relay
         cdef uint32_t index
+        cdef uint64_t tag
         cdef int i
         self._at_rest()
         memset(&made, 0, sizeof(Allocation))
@@ -420,7 +421,8 @@ cdef class Plane:
         made.live = 1
         a = allocation_at(&s.tables, index)
         a[0] = made
-        if made.shared < 0 and net_watch(&s.poller, relay_fd, tag_of(ALLOCATION_TAG, made.generation, index)) != 0:
+        tag = tag_of(ALLOCATION_TAG, made.generation, index)
+        if made.shared < 0 and net_watch(&s.poller, relay_fd, tag, True) != 0:
             pool_give(&s.tables.allocations, index)
             raise UsageError("the relay socket cannot be watched, or is watched already")
         if not table_put(&s.tables.by_number, hash_number(&s.tables, made.number), index) or (
@@ -444,7 +446,7 @@ cdef class Plane:
         self._prepare(&relay, relay_fd, False)
         if a.shared >= 0 or a.other_family or relay.family == a.family:
             raise UsageError("a second relay socket goes with one of its own, of the other family")
-        if net_watch(&s.poller, relay_fd, tag_of(OTHER_TAG, a.generation, index)) != 0:
+        if net_watch(&s.poller, relay_fd, tag_of(OTHER_TAG, a.generation, index), True) != 0:
             raise UsageError("the relay socket cannot be watched, or is watched already")
         a.other_fd = relay_fd
         a.other_family = relay.family

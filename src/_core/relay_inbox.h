@@ -18,6 +18,7 @@ typedef struct {
 
 typedef struct {
     int room, portable;
+    int left; /* whether the last socket may have more to read */
     uint8_t *memory;
     net_datagram *datagrams;
     uint64_t refused;
@@ -154,8 +155,9 @@ static int net_receive(net_inbox *in, const net_socket *s, int first, int count)
         } else {
             got = recvmmsg(s->fd, heads, (unsigned)count, MSG_DONTWAIT, NULL);
         }
+        in->left = got < 0 ? !net_would_block() : got == count;
         if (got < 0) {
-            if (!net_would_block()) in->refused++;
+            if (in->left) in->refused++;
             net_drain_errors(in, s->fd);
             return 0;
         }

@@ -45,7 +45,8 @@ cdef extern from "relay_poll.h" nogil:
     int net_can_join(int fd) noexcept
     int net_open_poller(net_poller* p, int portable) noexcept
     void net_close_poller(net_poller* p) noexcept
-    int net_watch(net_poller* p, int fd, uint64_t tag) noexcept
+    int net_watch(net_poller* p, int fd, uint64_t tag, bint once) noexcept
+    void net_leave(net_poller* p, int fd, uint64_t tag) noexcept
     void net_unwatch(net_poller* p, int fd, uint64_t tag) noexcept
     void net_wake(net_poller* p) noexcept
     int net_wait(net_poller* p, uint64_t* tags, int milliseconds) noexcept
@@ -60,6 +61,7 @@ cdef extern from "relay_inbox.h" nogil:
 
     ctypedef struct net_inbox:
         int room
+        int left
         net_datagram* datagrams
         uint64_t refused
 

@@ -92,15 +92,21 @@ typedef struct {
 
 enum { NET_EVENTS = 64 };
 
-static int net_watch(net_poller *p, int fd, uint64_t tag) {
 #if NET_BATCHES
-    if (!p->portable) {
-        struct epoll_event e;
-        memset(&e, 0, sizeof e);
-        e.events = EPOLLIN, e.data.u64 = tag;
-        return epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &e);
-    }
+static int net_tell_epoll(net_poller *p, int operation, int fd, uint64_t tag, int once) {
+    struct epoll_event e;
+    memset(&e, 0, sizeof e);
+    e.events = EPOLLIN | (once ? EPOLLET : 0), e.data.u64 = tag;
+    return epoll_ctl(p->epoll, operation, fd, &e);
+}
 #endif
+
+/* once: tell of what came and not, again and again, of what is still there. Whoever leaves some calls net_leave. */
+static int net_watch(net_poller *p, int fd, uint64_t tag, int once) {
+#if NET_BATCHES
+    if (!p->portable) return net_tell_epoll(p, EPOLL_CTL_ADD, fd, tag, once);
+#endif
+    (void)once;
     if (p->count == p->room) {
         int room = p->room ? p->room * 2 : 16;
         net_pollfd *fds = (net_pollfd *)realloc(p->fds, (size_t)room * sizeof *fds);
@@ -114,6 +120,15 @@ static int net_watch(net_poller *p, int fd, uint64_t tag) {
     p->fds[p->count].fd = fd, p->fds[p->count].events = POLLIN, p->fds[p->count].revents = 0;
     p->tags[p->count++] = tag;
     return 0;
+}
+
+/* Something is left to read on a socket that is told of once: it is told of again. */
+static void net_leave(net_poller *p, int fd, uint64_t tag) {
+#if NET_BATCHES
+    if (!p->portable) net_tell_epoll(p, EPOLL_CTL_MOD, fd, tag, 1);
+#else
+    (void)p, (void)fd, (void)tag;
+#endif
 }
 
 static void net_unwatch(net_poller *p, int fd, uint64_t tag) {
@@ -166,7 +181,7 @@ static int net_open_poller(net_poller *p, int portable) {
     if (!p->portable && (p->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0) return -1;
 #endif
     if (net_open_wake(p) != 0) return -1;
-    return net_watch(p, p->wake_read, NET_WAKE_TAG);
+    return net_watch(p, p->wake_read, NET_WAKE_TAG, 0);
 }
 
 static void net_close_fd(int fd) {
