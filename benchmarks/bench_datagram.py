@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from benchmarks.conftest import Stage
+from benchmarks.rivals.c_programs import compiled
 
 from librats.cli.measuring.contest import Contender, Contest, Sample, at_least
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 7
 UNIT = "k/CPU s"
+FLOOR = "C, sendmmsg"
 
 
 def rate(direction: str, who: str, size: int, amount: int, *, loop: str = "asyncio", portable: bool = False) -> Sample:
@@ -51,6 +53,11 @@ def bench_receiving_datagrams(stage: Stage, size: int) -> None:
     stage.show(*rows)
 
 
+def rate_of_c(program: Path, size: int, amount: int) -> Sample:
+    run = subprocess.run([program, str(size), str(amount)], capture_output=True, text=True, check=True)
+    return Sample(float(run.stdout) / 1000)
+
+
 @pytest.mark.parametrize("size", [100, 1200])
 def bench_sending_datagrams(stage: Stage, size: int) -> None:
     amount = stage.scaled(200_000)
@@ -60,10 +67,16 @@ def bench_sending_datagrams(stage: Stage, size: int) -> None:
         Contender("librats, singly", partial(rate, "out", "singly", size, amount)),
         Contender("librats, portable", partial(rate, "out", "librats", size, amount, portable=True)),
     ]
+    program = compiled("udp_burst") if sys.platform == "linux" else None
+    if program is not None:
+        contenders.append(Contender(FLOOR, partial(rate_of_c, program, size, amount)))
     contest = Contest(f"datagrams out, {size:,} B", UNIT, contenders)
     stage.hold(contest, ROUNDS)
-    stage.show(
+    rows = [
         contest.beside("asyncio", at_least(6), name="librats, runs"),
         contest.beside("asyncio", at_least(1.6), name="librats, singly"),
         contest.beside("asyncio", name="librats, portable"),
-    )
+    ]
+    if program is not None:
+        rows += [contest.beside(FLOOR, name="librats, singly"), contest.beside("asyncio", name=FLOOR)]
+    stage.show(*rows)
