@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.conftest import Stage
-from benchmarks.rivals.c_programs import compiled
+from benchmarks.rivals.c_programs import SHARED, compiled
 
 from librats.cli.measuring.contest import Contender, Contest, Sample, at_least
 
@@ -53,11 +53,6 @@ def bench_receiving_datagrams(stage: Stage, size: int) -> None:
     stage.show(*rows)
 
 
-def rate_of_c(program: Path, size: int, amount: int) -> Sample:
-    run = subprocess.run([program, str(size), str(amount)], capture_output=True, text=True, check=True)
-    return Sample(float(run.stdout) / 1000)
-
-
 @pytest.mark.parametrize("size", [100, 1200])
 def bench_sending_datagrams(stage: Stage, size: int) -> None:
     amount = stage.scaled(200_000)
@@ -67,9 +62,8 @@ def bench_sending_datagrams(stage: Stage, size: int) -> None:
         Contender("librats, singly", partial(rate, "out", "singly", size, amount)),
         Contender("librats, portable", partial(rate, "out", "librats", size, amount, portable=True)),
     ]
-    program = compiled("udp_burst") if sys.platform == "linux" else None
-    if program is not None:
-        contenders.append(Contender(FLOOR, partial(rate_of_c, program, size, amount)))
+    if sys.platform == "linux" and compiled("udp_burst", *SHARED) is not None:
+        contenders.append(Contender(FLOOR, partial(rate, "out", "sendmmsg", size, amount)))
     contest = Contest(f"datagrams out, {size:,} B", UNIT, contenders)
     stage.hold(contest, ROUNDS)
     rows = [
@@ -77,6 +71,6 @@ def bench_sending_datagrams(stage: Stage, size: int) -> None:
         contest.beside("asyncio", at_least(1.6), name="librats, singly"),
         contest.beside("asyncio", name="librats, portable"),
     ]
-    if program is not None:
+    if contest.has(FLOOR):
         rows += [contest.beside(FLOOR, name="librats, singly"), contest.beside("asyncio", name=FLOOR)]
     stage.show(*rows)

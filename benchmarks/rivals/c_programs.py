@@ -1,4 +1,4 @@
-"""Compiles the C programs of this folder, where there is a C compiler."""
+"""Compiles the C of this folder, where there is a C compiler."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["compiled"]
+__all__ = ["BUILT", "SHARED", "compiled"]
 
 SOURCES = Path(__file__).parent
 BUILT = Path(__file__).parents[2] / "build" / "benchmarks"
+SHARED = ("-shared", "-fPIC")
 FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
 
 
 def compiled(name: str, *more: str) -> Path | None:
-    """Return a program; None where there is no compiler, or a system without its headers.
+    """Return a program, or a library where SHARED is among the options; None where there is no compiler, or a system without its headers.
 
     Args:
         name: Of its source, without ``.c``.
