@@ -16,7 +16,7 @@ FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
 
 
 def compiled(name: str, *more: str) -> Path | None:
-    """Return a program, or a library where SHARED is among the options; None where there is no compiler, or a system without its headers.
+    """Return a program, or a library where SHARED is among the options; None where nothing can be compiled.
 
     Args:
         name: Of its source, without ``.c``.
