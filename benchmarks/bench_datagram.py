@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from benchmarks.conftest import Stage
+from benchmarks.rivals.c_programs import SHARED, compiled
 
 from librats.cli.measuring.contest import Contender, Contest, Sample, at_least
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 7
 UNIT = "k/CPU s"
+FLOOR = "C, sendmmsg"
 
 
 def rate(direction: str, who: str, size: int, amount: int, *, loop: str = "asyncio", portable: bool = False) -> Sample:
@@ -60,10 +62,15 @@ def bench_sending_datagrams(stage: Stage, size: int) -> None:
         Contender("librats, singly", partial(rate, "out", "singly", size, amount)),
         Contender("librats, portable", partial(rate, "out", "librats", size, amount, portable=True)),
     ]
+    if sys.platform == "linux" and compiled("udp_burst", *SHARED) is not None:
+        contenders.append(Contender(FLOOR, partial(rate, "out", "sendmmsg", size, amount)))
     contest = Contest(f"datagrams out, {size:,} B", UNIT, contenders)
     stage.hold(contest, ROUNDS)
-    stage.show(
+    rows = [
         contest.beside("asyncio", at_least(6), name="librats, runs"),
         contest.beside("asyncio", at_least(1.6), name="librats, singly"),
         contest.beside("asyncio", name="librats, portable"),
-    )
+    ]
+    if contest.has(FLOOR):
+        rows += [contest.beside(FLOOR, name="librats, singly"), contest.beside("asyncio", name=FLOOR)]
+    stage.show(*rows)

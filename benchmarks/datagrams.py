@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from benchmarks.rivals.c_programs import BUILT
 
 LOOPBACK = "127.0.0.1"
 BUFFER = 4 << 20
@@ -134,12 +137,27 @@ async def transport_out(size: int, amount: int) -> float:
         transport.close()
 
 
+async def sendmmsg_out(size: int, amount: int) -> float:
+    """Send as plain C would, from here: the least that it takes."""
+    library = ctypes.CDLL(str(BUILT / "udp_burst"))
+    data = bytes(size)
+    with udp_socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+
+        def send(to: tuple[str, int]) -> None:
+            if library.udp_burst(sock.fileno(), to[1], data, ctypes.c_size_t(size), BURST) != BURST:
+                raise OSError("the system has no room")
+
+        return time_bursts(send, amount)
+
+
 WHAT: dict[tuple[str, str], Callable[[int, int], Coroutine[Any, Any, float]]] = {
     ("in", "librats"): librats_in,
     ("in", "transport"): transport_in,
     ("out", "librats"): librats_out,
     ("out", "singly"): singly_out,
     ("out", "transport"): transport_out,
+    ("out", "sendmmsg"): sendmmsg_out,
 }
 
 

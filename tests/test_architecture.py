@@ -390,6 +390,12 @@ def test_the_sources_keep_the_rule(rule: Rule, tree: list[Source]) -> None:
     assert not complaints, "\n".join(complaints)
 
 
+def test_headers_are_no_longer_than_other_files() -> None:
+    paths = sorted((ROOT / "src").rglob("*.h"))
+    assert paths
+    assert not long_files([Source(path.name, path.read_text(encoding="utf-8")) for path in paths])
+
+
 def test_the_sources_were_found_and_their_imports_read(tree: list[Source]) -> None:
     by_module = {source.module: source for source in tree if source.in_package and source.path.endswith(".pyx")}
     read = {item.module for item in by_module["librats._core.aead"].imports}

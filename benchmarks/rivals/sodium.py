@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import ctypes.util
-import os
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.rivals.c_programs import compiled
 
 from librats.cli.measuring.bulk import WARM_UP, bulk_sample
 from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.processes import MeasuringFailed, run_both
 
 __all__ = ["SodiumProgram"]
-
-SOURCES = Path(__file__).parent
-BUILT = Path(__file__).parents[2] / "build" / "benchmarks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +33,9 @@ class SodiumProgram:
     @classmethod
     def build(cls, transport: str, packet: int | None = None) -> SodiumProgram | None:
         """Compile the program for TCP or UDP; None where there is no C compiler, or no libsodium that it can load."""
-        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None or os.name != "posix":
+        built = compiled(f"{transport.lower()}_sodium", "-rdynamic", "-ldl")
+        if built is None:
             return None
-        BUILT.mkdir(parents=True, exist_ok=True)
-        source = SOURCES / f"{transport.lower()}_sodium.c"
-        built = BUILT / source.stem
-        flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-rdynamic"]
-        subprocess.run([compiler, *flags, "-o", built, source, "-ldl"], check=True)
         for origin, library in _libraries():
             program = cls(built, transport, library, origin, packet)
             if program.works():

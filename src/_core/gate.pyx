@@ -20,7 +20,7 @@ from librats._core.gate_state cimport (
     FEATURES_SIZE, GATE_CODES, GATE_METHODS, MOST_USERS, NONCE_KEY_SIZE, SLOTS, SOURCES, TOKEN, GateState, KnownUser,
     admits, answers_to, features_text, find_user, forget_users, hash_name, is_fresh, write_token,
 )
-from librats._core.integrity cimport SHA1_SIZE, SHA256_SIZE, crc32, hmac_sha1
+from librats._core.integrity cimport SHA1_SIZE, SHA256_SIZE, crc32, hmac_sha1_with, make_hmac_key
 from librats._core.octets cimport load_be16, load_be32, store_be16, store_be32
 from librats._core.stun_index cimport (
     FINGERPRINT_XOR, NOWHERE, StunIndex, fingerprint_fits, index_message, next_counted, sha1_fits,
@@ -178,7 +178,7 @@ cdef void sign(const StunIndex* index, const KnownUser* user, uint8_t* out, uint
     """End an answer with what protects it."""
     cdef uint32_t covered = size[0]
     cdef uint8_t* to = add(out, size, A_MESSAGE_INTEGRITY, SHA1_SIZE)
-    hmac_sha1(user.key, KEY_SIZE, out, STUN_HEADER, out + STUN_HEADER, covered - STUN_HEADER, to)
+    hmac_sha1_with(&user.key, out, STUN_HEADER, out + STUN_HEADER, covered - STUN_HEADER, to)
     if index.fingerprint != NOWHERE:
         add_fingerprint(out, size)
 
@@ -252,7 +252,7 @@ cdef Verdict take_signed(
     at = index.integrity_sha256
     if at != NOWHERE and load_be16(index.data + at + 2) == SHA256_SIZE:
         return PASSED_ON
-    if at != NOWHERE or not sha1_fits(index, g.users[number].key, KEY_SIZE):
+    if at != NOWHERE or not sha1_fits(index, &g.users[number].key):
         return challenge(g, client, index, 401, now, out, size) if g.users[number].sole else PASSED_ON
     return take_known(g, index, number, allocated, out, size, known)
 
@@ -328,7 +328,7 @@ cdef class Gate:
         g.asks = realm is not None
         g.realm_size = <uint32_t>PyBytes_GET_SIZE(text)
         memcpy(g.realm, PyBytes_AS_STRING(text), g.realm_size)
-        memcpy(g.nonce_key, PyBytes_AS_STRING(nonce_key), NONCE_KEY_SIZE)
+        make_hmac_key(&g.nonce_key, <const uint8_t*>PyBytes_AS_STRING(nonce_key), NONCE_KEY_SIZE)
         memcpy(g.seeds, PyBytes_AS_STRING(seed), sizeof(g.seeds))
         g.nonce_lifetime = nonce_lifetime
         g.amplification = amplification
@@ -373,7 +373,7 @@ cdef class Gate:
         if made.name == NULL:
             raise MemoryError
         memcpy(made.name, PyBytes_AS_STRING(name), size)
-        memcpy(made.key, PyBytes_AS_STRING(key), KEY_SIZE)
+        make_hmac_key(&made.key, <const uint8_t*>PyBytes_AS_STRING(key), KEY_SIZE)
         made.name_size = size
         made.sole = sole
         made.hashed = hash_name(g, made.name, size)

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
-from librats._core.integrity cimport SHA1_SIZE, equal_bytes, hmac_sha1
+from librats._core.integrity cimport SHA1_SIZE, HmacKey, equal_bytes, hmac_sha1_with
 from librats._core.octets cimport store_be32
 from librats._core.stun_layout cimport FAMILY_IPV4, IpAddress, StunAttribute
 
@@ -27,7 +27,7 @@ cdef struct KnownUser:
     uint8_t* name
     uint32_t name_size
     uint32_t sole  # whether no other key is good for the name
-    uint8_t key[16]
+    HmacKey key
 
 
 cdef struct GateState:
@@ -36,7 +36,7 @@ cdef struct GateState:
     bint asks  # whether credentials are asked for
     bint binding  # whether Binding requests are answered here
     double amplification
-    uint8_t nonce_key[32]
+    HmacKey nonce_key
     uint32_t nonce_lifetime
     # How many answers each source got in this second.
     uint16_t* sources
@@ -109,9 +109,7 @@ cdef inline void write_token(
         memcpy(head, features_text(), FEATURES_SIZE)
         used = FEATURES_SIZE
     memcpy(head + used, raw, 4)
-    hmac_sha1(
-        g.nonce_key, NONCE_KEY_SIZE, head, used + 4, client.host, 4 if client.family == FAMILY_IPV4 else 16, raw + 4
-    )
+    hmac_sha1_with(&g.nonce_key, head, used + 4, client.host, 4 if client.family == FAMILY_IPV4 else 16, raw + 4)
     for i in range(0, 4 + TAG_SIZE, 3):
         three = <uint32_t>raw[i] << 16 | <uint32_t>raw[i + 1] << 8 | raw[i + 2]
         out[0] = alphabet[three >> 18]

@@ -110,11 +110,8 @@ cdef void sha1_end(Sha1* state, uint8_t* digest) noexcept nogil:
         store_be32(digest + 4 * i, state.state[i])
 
 
-cdef void hmac_sha1(
-    const uint8_t* key, size_t key_size, const uint8_t* head, size_t head_size, const uint8_t* rest, size_t rest_size,
-    uint8_t* out
-) noexcept nogil:
-    """HMAC-SHA-1 over two pieces, one behind the other; ``out`` takes 20 bytes."""
+cdef void make_hmac_key(HmacKey* made, const uint8_t* key, size_t key_size) noexcept nogil:
+    """What HMAC-SHA-1 makes of a key before it sees a message: half of the work for a short one."""
     cdef Sha1 state
     cdef uint8_t pad[64]
     cdef uint8_t hashed[SHA1_SIZE]
@@ -129,17 +126,41 @@ cdef void hmac_sha1(
     for i in range(key_size):
         pad[i] ^= key[i]
     sha1_begin(&state)
-    sha1_add(&state, pad, 64)
-    sha1_add(&state, head, head_size)
-    sha1_add(&state, rest, rest_size)
-    sha1_end(&state, out)
+    sha1_blocks(state.state, pad, 1)
+    memcpy(made.inner, state.state, sizeof(made.inner))
     for i in range(64):
         pad[i] ^= 0x36 ^ 0x5C
     sha1_begin(&state)
-    sha1_add(&state, pad, 64)
+    sha1_blocks(state.state, pad, 1)
+    memcpy(made.outer, state.state, sizeof(made.outer))
+    memset(pad, 0, 64)
+
+
+cdef void hmac_sha1_with(
+    const HmacKey* key, const uint8_t* head, size_t head_size, const uint8_t* rest, size_t rest_size, uint8_t* out
+) noexcept nogil:
+    """HMAC-SHA-1 over two pieces, one behind the other; ``out`` takes 20 bytes."""
+    cdef Sha1 state
+    memcpy(state.state, key.inner, sizeof(key.inner))
+    state.size = 64
+    sha1_add(&state, head, head_size)
+    sha1_add(&state, rest, rest_size)
+    sha1_end(&state, out)
+    memcpy(state.state, key.outer, sizeof(key.outer))
+    state.size = 64
     sha1_add(&state, out, SHA1_SIZE)
     sha1_end(&state, out)
-    memset(pad, 0, 64)
+
+
+cdef void hmac_sha1(
+    const uint8_t* key, size_t key_size, const uint8_t* head, size_t head_size, const uint8_t* rest, size_t rest_size,
+    uint8_t* out
+) noexcept nogil:
+    """The same with a key that is needed once."""
+    cdef HmacKey made
+    make_hmac_key(&made, key, key_size)
+    hmac_sha1_with(&made, head, head_size, rest, rest_size, out)
+    memset(&made, 0, sizeof(made))
 
 
 cdef bint equal_bytes(const uint8_t* a, const uint8_t* b, size_t size) noexcept nogil:

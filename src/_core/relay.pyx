@@ -8,11 +8,13 @@ A :class:`Plane` belongs to one thread at a time; only :meth:`Plane.wake` may be
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, getenv, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from librats._core.gate cimport Gate
+from librats._core.ip_text cimport write_ipv4
 from librats._core.octets cimport load_be16, store_be16
 from librats._core.relay_net cimport (
     NET_CAN_KEEP_WHOLE, net_address, net_close_inbox, net_close_poller, net_now, net_open_inbox, net_open_outbox,
@@ -31,7 +33,7 @@ from librats._core.relay_tables cimport (
     table_put,
 )
 from librats._core.relay_rounds cimport (
-    ADDRESS_SIZE, ALLOCATION_TAG, LISTENER_TAG, MOST_ANSWERS, OTHER_TAG, SHARED_TAG, Answer, Pace, go_round,
+    ADDRESS_SIZE, ALLOCATION_TAG, ANSWERS_TOGETHER, LISTENER_TAG, OTHER_TAG, SHARED_TAG, Answer, Pace, go_round,
     queue_answers, read_statistics, tag_of, take_events,
 )
 from librats._core.turn_layout cimport CHANNEL_HEAD, FIRST_CHANNEL, LAST_CHANNEL, TYPE_SEND, is_stun_sized
@@ -67,6 +69,8 @@ def unpack_address(bytes address not None):
     cdef net_address a
     cdef char text[80]
     read_address(&a, address)
+    if a.family == 4:  # which the server's answers tell most of
+        return PyUnicode_DecodeASCII(text, write_ipv4(text, a.host), NULL), load_be16(<uint8_t*>&a.port)
     net_write_host(&a, text, sizeof(text))
     return (<bytes>text).decode(), load_be16(<uint8_t*>&a.port)
 
@@ -136,6 +140,7 @@ cdef class Plane:
     cdef uint32_t _max_allocations
     cdef readonly bint portable
     cdef bytearray _answers
+    cdef uint32_t _answer_count
     cdef Gate _gate
 
     def __cinit__(
@@ -226,7 +231,7 @@ cdef class Plane:
             raise MemoryError
         s.listeners = listeners
         self._prepare(&listeners[s.listener_count], fd, True)
-        if net_watch(&s.poller, fd, tag_of(LISTENER_TAG, 0, s.listener_count)) != 0:
+        if net_watch(&s.poller, fd, tag_of(LISTENER_TAG, 0, s.listener_count), False) != 0:
             raise UsageError("the socket cannot be watched, or is watched already")
         if self._sieve:
             sieve_attach(fd, MOST_REQUEST)
@@ -256,7 +261,7 @@ cdef class Plane:
             raise MemoryError
         s.shared = shared
         self._prepare(&shared[s.shared_count], fd, False)
-        if net_watch(&s.poller, fd, tag_of(SHARED_TAG, 0, s.shared_count)) != 0:
+        if net_watch(&s.poller, fd, tag_of(SHARED_TAG, 0, s.shared_count), False) != 0:
             raise UsageError("the socket cannot be watched, or is watched already")
         s.shared_count += 1
 
@@ -289,7 +294,7 @@ cdef class Plane:
         self._at_rest()
         self._running = True
         try:
-            queue_answers(&self._path, self._answers)
+            self._send_answers()
             with nogil:
                 deadline = net_now() + timeout
                 s.last_listener = -1
@@ -300,7 +305,10 @@ cdef class Plane:
         return take_events(&self._path, NOBODY if self._gate is None else self._gate.known)
 
     def send(self, int listener, bytes client not None, bytes local not None, bytes data not None):
-        """Queue an answer, which leaves when :meth:`run` begins, from the address ``local`` that was asked."""
+        """Queue an answer, which leaves with others, at the latest when :meth:`run` begins.
+
+        It is sent from the address ``local`` that was asked.
+        """
         cdef Answer answer
         self._at_rest()
         if not 0 <= listener < self._path.listener_count:
@@ -313,8 +321,13 @@ cdef class Plane:
             read_address(&answer.local, local)
         self._answers += (<char*>&answer)[:sizeof(Answer)]
         self._answers += data
-        if len(self._answers) > MOST_ANSWERS:
-            queue_answers(&self._path, self._answers)
+        self._answer_count += 1
+        if self._answer_count == ANSWERS_TOGETHER:  # those that wait for them go on meanwhile
+            self._send_answers()
+
+    cdef int _send_answers(self) except -1:
+        self._answer_count = 0
+        return queue_answers(&self._path, self._answers)
 
     def forward(self, number, bytes data not None):
         """Forward what an allocation's client sent over its stream: one ChannelData, padded, or Send indication.
@@ -370,6 +383,7 @@ cdef class Plane:
         cdef Allocation* a
         cdef net_socket relay
         cdef uint32_t index
+        cdef uint64_t tag
         cdef int i
         self._at_rest()
         memset(&made, 0, sizeof(Allocation))
@@ -407,7 +421,8 @@ cdef class Plane:
         made.live = 1
         a = allocation_at(&s.tables, index)
         a[0] = made
-        if made.shared < 0 and net_watch(&s.poller, relay_fd, tag_of(ALLOCATION_TAG, made.generation, index)) != 0:
+        tag = tag_of(ALLOCATION_TAG, made.generation, index)
+        if made.shared < 0 and net_watch(&s.poller, relay_fd, tag, True) != 0:
             pool_give(&s.tables.allocations, index)
             raise UsageError("the relay socket cannot be watched, or is watched already")
         if not table_put(&s.tables.by_number, hash_number(&s.tables, made.number), index) or (
@@ -431,7 +446,7 @@ cdef class Plane:
         self._prepare(&relay, relay_fd, False)
         if a.shared >= 0 or a.other_family or relay.family == a.family:
             raise UsageError("a second relay socket goes with one of its own, of the other family")
-        if net_watch(&s.poller, relay_fd, tag_of(OTHER_TAG, a.generation, index)) != 0:
+        if net_watch(&s.poller, relay_fd, tag_of(OTHER_TAG, a.generation, index), True) != 0:
             raise UsageError("the relay socket cannot be watched, or is watched already")
         a.other_fd = relay_fd
         a.other_family = relay.family

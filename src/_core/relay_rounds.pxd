@@ -6,7 +6,8 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 from librats._core.relay_net cimport (
-    NET_EVENTS, net_address, net_be_punctual, net_is_unspecified, net_nap, net_now, net_receive, net_socket, net_wait,
+    NET_EVENTS, net_address, net_be_punctual, net_is_unspecified, net_leave, net_nap, net_now, net_receive,
+    net_socket, net_wait,
 )
 from librats._core.relay_path cimport from_client, from_peer
 from librats._core.relay_queue cimport (
@@ -19,8 +20,9 @@ from librats._core.relay_tables cimport Allocation, allocation_at
 
 cdef enum:
     ADDRESS_SIZE = 24
-    MOST_ANSWERS = 262144  # bytes
+    ANSWERS_TOGETHER = 8
     EVENTS_ENOUGH = 1048576  # bytes
+    FEW_READY = 8  # sockets
     LISTENER_TAG = 1
     ALLOCATION_TAG = 2
     SHARED_TAG = 3
@@ -35,7 +37,10 @@ cdef inline uint64_t tag_of(int kind, uint32_t generation, uint32_t index) noexc
 
 
 cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int count) noexcept nogil:
-    """Receive from each socket that can be read, ``batch`` datagrams at most, and send what that gives."""
+    """Receive from each socket that can be read, ``batch`` datagrams at most, and send what that gives.
+
+    What comes from few sockets leaves socket by socket: none waits until the others are read.
+    """
     cdef int i, k, got, wanted, used = 0
     cdef uint32_t index, kind
     cdef Allocation* a
@@ -43,8 +48,6 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
     cdef net_socket* source
     s.round += 1
     for i in range(count):
-        if s.events_size > EVENTS_ENOUGH:
-            break  # the other sockets stay ready
         kind = <uint32_t>(tags[i] >> 60)
         index = <uint32_t>tags[i]
         wanted = batch
@@ -60,10 +63,15 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
             relay.family = a.other_family if kind == OTHER_TAG else a.family
             relay.wildcard = 0
             source = &relay
+            if s.events_size > EVENTS_ENOUGH:
+                net_leave(&s.poller, relay.fd, tags[i])
+                continue
             if s.poller.portable and a.round != s.round - 1:
                 wanted = 1  # to learn that there is no more would cost a system call
             a.round = s.round
-        if used and batch - used <= batch // 4:
+        if s.events_size > EVENTS_ENOUGH:
+            continue  # it stays ready
+        if used and (count <= FEW_READY or batch - used <= batch // 4):
             send_queued(s)
             used = 0
         if wanted > batch - used:
@@ -78,6 +86,8 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
             else:
                 from_peer(s, index, -1, &s.inbox.datagrams[k])
         used += got
+        if s.inbox.left and source == &relay:
+            net_leave(&s.poller, relay.fd, tags[i])
     send_queued(s)
 
 

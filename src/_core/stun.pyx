@@ -14,7 +14,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from librats._core.integrity cimport SHA1_SIZE, SHA256_SIZE, crc32, equal_bytes, hmac_sha1
+from librats._core.integrity cimport SHA1_SIZE, SHA256_SIZE, HmacKey, crc32, equal_bytes, hmac_sha1, make_hmac_key
 from librats._core.octets cimport load_be16, load_be32, store_be16, store_be32
 from librats._core.stun_index cimport (
     FINGERPRINT_XOR, NOWHERE, REQUIRED_BELOW, StunIndex, find_counted, fingerprint_fits, guarded_head, index_message,
@@ -167,11 +167,13 @@ cdef class StunMessage:
         cdef const StunIndex* index = &self._index
         cdef size_t at = index.integrity_sha256
         cdef uint8_t head[STUN_HEADER]
+        cdef HmacKey made
         cdef bytes digest
         if self.is_classic:
             return False
         if at == NOWHERE:
-            return sha1_fits(index, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            make_hmac_key(&made, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            return sha1_fits(index, &made)
         if load_be16(index.data + at + 2) != SHA256_SIZE:
             return False
         guarded_head(index, at, SHA256_SIZE, head)

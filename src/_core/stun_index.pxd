@@ -6,7 +6,7 @@ An index points into the message's bytes, which its caller holds. Header only: t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
-from librats._core.integrity cimport SHA1_SIZE, crc32, equal_bytes, hmac_sha1
+from librats._core.integrity cimport SHA1_SIZE, HmacKey, crc32, equal_bytes, hmac_sha1_with
 from librats._core.octets cimport load_be16, load_be32, store_be16
 from librats._core.stun_layout cimport (
     A_FINGERPRINT, A_MESSAGE_INTEGRITY, A_MESSAGE_INTEGRITY_SHA256, ATTRIBUTE_HEADER, STUN_HEADER, StunAttribute,
@@ -101,7 +101,7 @@ cdef inline void guarded_head(const StunIndex* index, size_t at, uint16_t size, 
     store_be16(head + 2, <uint16_t>(at + ATTRIBUTE_HEADER + size - STUN_HEADER))
 
 
-cdef inline bint sha1_fits(const StunIndex* index, const uint8_t* key, size_t key_size) noexcept nogil:
+cdef inline bint sha1_fits(const StunIndex* index, const HmacKey* key) noexcept nogil:
     """Whether MESSAGE-INTEGRITY is there and right, compared in a time that does not tell where it differs."""
     cdef size_t at = index.integrity
     cdef uint8_t head[STUN_HEADER]
@@ -109,5 +109,5 @@ cdef inline bint sha1_fits(const StunIndex* index, const uint8_t* key, size_t ke
     if at == NOWHERE or load_be16(index.data + at + 2) != SHA1_SIZE:
         return False
     guarded_head(index, at, SHA1_SIZE, head)
-    hmac_sha1(key, key_size, head, STUN_HEADER, index.data + STUN_HEADER, at - STUN_HEADER, wanted)
+    hmac_sha1_with(key, head, STUN_HEADER, index.data + STUN_HEADER, at - STUN_HEADER, wanted)
     return equal_bytes(wanted, index.data + at + ATTRIBUTE_HEADER, SHA1_SIZE)

@@ -361,3 +361,44 @@ def test_tables_grow_and_shrink_without_losing_any(quick: Rig) -> None:
         plane.remove(number)
     assert plane.statistics()["channels"] == 0
     plane.close()
+
+
+def test_answers_leave_while_others_are_made(quick: Rig) -> None:
+    client = quick.socket()
+    for i in range(20):
+        quick.plane.send(quick.listener, address_of(client), b"", b"%d" % i)
+    first = received(client)
+    quick.plane.run(0)
+    assert first
+    assert first + received(client) == [b"%d" % i for i in range(20)]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 64])
+def test_what_is_left_on_a_relay_socket_is_read_later(batch: int) -> None:
+    rig = Rig(BATCHED, batch=batch)
+    peers = {number: ready(rig, number=number) for number in range(1, 13)}
+    for number, peer in peers.items():
+        for i in range(5 * number):
+            rig.peer_sends(peer, b"%d" % i, number)
+    rig.settle()
+    for number in peers:
+        assert received(rig.clients[number]) == [channel_data(0x4000, b"%d" % i) for i in range(5 * number)]
+    rig.close()
+
+
+def test_relay_sockets_wait_while_python_has_much_to_do() -> None:
+    rig = Rig(BATCHED)
+    count, size = 200, 30_000
+    peers = {number: rig.socket() for number in range(1, count + 1)}
+    for number, peer in peers.items():
+        rig.allocate(number, stream=True)
+        rig.permit(peer, number)
+        rig.bind(peer, 0x4000, number)
+        rig.peer_sends(peer, b"x" * size, number)
+    told: list[int] = []
+    while len(told) < count:
+        events = rig.plane.run(10.0)
+        assert events
+        told += [event[1] for event in events]
+    assert sorted(told) == list(peers)
+    rig.close()
