@@ -39,7 +39,14 @@ class Network(Protocol):
     async def listen_tcp(self, factory: ProtocolFactory, host: str, port: int) -> TcpListener:
         """Listen for connections; see :func:`librats.runtime.tcp.listen_tcp`."""
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
+    async def dial_tcp(
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        tls: ClientTls | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Connect to one address; see :func:`librats.runtime.tcp.dial_tcp`."""
 
     async def open_datagram(
@@ -75,9 +82,16 @@ class SystemNetwork:
         """Listen for connections."""
         return await listen_tcp(factory, host, port)
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
+    async def dial_tcp(
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        tls: ClientTls | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Connect to one address."""
-        await dial_tcp(factory, address, tls=tls)
+        await dial_tcp(factory, address, tls=tls, timeout=timeout)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any

@@ -178,10 +178,17 @@ class SimHost:
         with self:
             return await listen_tcp(factory, host, port, new_socket=self.stack.socket)
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
+    async def dial_tcp(
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        tls: ClientTls | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Connect to one address."""
         with self:
-            await dial_tcp(factory, address, tls=tls, new_socket=self.stack.socket)
+            await dial_tcp(factory, address, tls=tls, timeout=timeout, new_socket=self.stack.socket)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any

@@ -175,7 +175,14 @@ class _MemoryNetwork(SystemNetwork):
         self._factories[number] = factory
         return TcpListener([], [Address(LOOPBACK, number)])
 
-    async def dial_tcp(self, factory: ProtocolFactory, address: Address, *, tls: ClientTls | None = None) -> None:
+    async def dial_tcp(
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        tls: ClientTls | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Join the two."""
         dialling = cast("asyncio.BufferedProtocol", factory())
         listening = cast("asyncio.BufferedProtocol", self._factories[address.port]())
