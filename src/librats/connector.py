@@ -135,20 +135,27 @@ class Connector:
             await asyncio.wait(self._under_way.values())
 
     async def dial(
-        self, factory: Callable[[], asyncio.BaseProtocol], address: Address, method: ConnectionMethod
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        address: Address,
+        method: ConnectionMethod,
+        *,
+        timeout: float | None = None,
     ) -> None:
         """Connect to one address, and give the connection to a protocol.
 
         Raises:
-            OSError: The connection was refused or did not come about.
+            OSError: The connection was refused or did not come about; a TimeoutError where the time was up.
             RatsError: There is no relay to be had, or it forbids the address.
         """
         if method is ConnectionMethod.RELAY and self._relays is not None:
-            await self._relays.dial(factory, address)
+            async with asyncio.timeout(timeout):
+                await self._relays.dial(factory, address)
         elif method is ConnectionMethod.UDP and self._udp is not None:
-            await self._udp.dial(factory, address)
+            async with asyncio.timeout(timeout):
+                await self._udp.dial(factory, address)
         else:
-            await self._network.dial_tcp(factory, address)
+            await self._network.dial_tcp(factory, address, timeout=timeout)
 
     async def connect(
         self,
@@ -243,6 +250,8 @@ class Connector:
         return None
 
     async def _resolve(self, target: str, addresses: list[Address]) -> list[Address]:
+        if len(addresses) == 1 and addresses[0].is_literal:
+            return addresses
         found: list[Address] = []
         problem = ""
         for address in addresses:
@@ -259,14 +268,12 @@ class Connector:
 
 def _interleaved(addresses: list[Address]) -> list[Address]:
     """Take the families in turn, beginning with that of the first address (RFC 8305, section 4)."""
-    if len(addresses) == 1:
-        return addresses
     first = [a for a in addresses if (":" in a.host) == (":" in addresses[0].host)]
     second = [a for a in addresses if a not in first]
     return [a for a in chain.from_iterable(zip_longest(first, second)) if a is not None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Try:
     """One attempt of a race."""
 
@@ -297,6 +304,8 @@ class _Race:
     def _plan(self, addresses: list[Address]) -> list[_Try]:
         """Lay the attempts out in time: addresses as in RFC 8305, section 5, at each one way after the other."""
         methods = self._manager.paths.methods
+        if len(addresses) == 1 == len(methods):
+            return [_Try(0.0, addresses[0], methods[0])]
         direct = [method for method in methods if method is not ConnectionMethod.RELAY]
         step = self._config.attempt_delay
         pause = UDP_FIRST_DELAY if direct and direct[0] is ConnectionMethod.UDP else step
@@ -436,8 +445,7 @@ class _Race:
 
         seconds = self._patience(one)
         try:
-            async with asyncio.timeout(seconds):
-                await self._connector.dial(new_link, one.address, one.method)
+            await self._connector.dial(new_link, one.address, one.method, timeout=seconds)
         except TimeoutError:
             raise HandshakeError(f"no connection within {seconds:g} s") from None
         except ConnectionRefusedError:

@@ -81,7 +81,6 @@ class Address(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-@lru_cache(maxsize=256)
 def _is_ip_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

@@ -134,7 +134,7 @@ class World:
     async def resolve(self, address: Address) -> list[Address]:
         return [address] if self.found is None else self.found
 
-    async def dial_tcp(self, factory: Callable[[], FakeLink], address: Address) -> None:
+    async def dial_tcp(self, factory: Callable[[], FakeLink], address: Address, *, timeout: float | None) -> None:
         self.dialled.append(address)
         link = factory()
         if address in self.answer:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from librats.doctor.seen import NetworkSeen
-from librats.punch.plans import NatFacts, Technique, choose_plans, why_not
+from librats.punch.plans import NatFacts, PunchTechnique, choose_plans, why_not
 from librats.types import FilteringBehavior, MappingBehavior, NatType, PortAllocation
 
 __all__ = ["PeerOutlook", "PeerWay"]
@@ -48,10 +48,10 @@ class PeerWay(StrEnum):
 
 
 WAYS = {
-    Technique.SIMULTANEOUS: PeerWay.DIRECT,
-    Technique.PREDICTION: PeerWay.PREDICTED,
-    Technique.BIRTHDAY: PeerWay.CHANCE,
-    Technique.TCP: PeerWay.TCP,
+    PunchTechnique.SIMULTANEOUS: PeerWay.DIRECT,
+    PunchTechnique.PREDICTION: PeerWay.PREDICTED,
+    PunchTechnique.BIRTHDAY: PeerWay.CHANCE,
+    PunchTechnique.TCP: PeerWay.TCP,
 }
 
 

@@ -48,6 +48,7 @@ class Network(Protocol):
         *,
         tls: ClientTls | None = None,
         local: Address | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Connect to one address; see :func:`librats.runtime.tcp.dial_tcp`."""
 
@@ -96,9 +97,10 @@ class SystemNetwork:
         *,
         tls: ClientTls | None = None,
         local: Address | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Connect to one address."""
-        await dial_tcp(factory, address, tls=tls, local=local)
+        await dial_tcp(factory, address, tls=tls, local=local, timeout=timeout)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from librats.errors import ConfigError
+from librats.runtime.tcp_transport import TcpAcceptor, TcpTransport, takes_transports
 from librats.runtime.tls import ClientTls
 from librats.types import Address
 
@@ -32,7 +33,7 @@ RECEIVE_BUFFER = 256 * 1024
 class TcpListener:
     """Sockets that listen on one port, one for each address family."""
 
-    def __init__(self, servers: list[asyncio.Server], addresses: list[Address]) -> None:
+    def __init__(self, servers: list[asyncio.Server | TcpAcceptor], addresses: list[Address]) -> None:
         self._servers = servers
         self.addresses = addresses
         """Where it listens; ``0.0.0.0`` and ``::`` mean every interface."""
@@ -171,19 +172,24 @@ async def listen_tcp(
     with contextlib.ExitStack() as undo:
         for sock in sockets:
             undo.callback(sock.close)
-        servers = []
+        addresses = [address_of(sock.getsockname()) for sock in sockets]
+        servers: list[asyncio.Server | TcpAcceptor] = []
         for sock in sockets:
-            server = await loop.create_server(
-                factory,
-                sock=sock,
-                backlog=BACKLOG,
-                ssl=tls,
-                ssl_handshake_timeout=None if tls is None else TLS_HANDSHAKE_TIMEOUT,
-            )
+            server: asyncio.Server | TcpAcceptor
+            if tls is None and takes_transports(loop):
+                server = TcpAcceptor(loop, sock, factory)
+            else:
+                server = await loop.create_server(
+                    factory,
+                    sock=sock,
+                    backlog=BACKLOG,
+                    ssl=tls,
+                    ssl_handshake_timeout=None if tls is None else TLS_HANDSHAKE_TIMEOUT,
+                )
             undo.callback(server.close)
             servers.append(server)
         undo.pop_all()
-    return TcpListener(servers, [address_of(sock.getsockname()) for sock in sockets])
+    return TcpListener(servers, addresses)
 
 
 def _connects_at_once(sock: socket.socket, name: tuple[Any, ...]) -> bool:
@@ -197,10 +203,25 @@ def _connects_at_once(sock: socket.socket, name: tuple[Any, ...]) -> bool:
     if sys.platform != "linux":
         return False  # elsewhere a loop is not to find a socket that has begun, or is done
     for _ in range(2):
-        with contextlib.suppress(BlockingIOError):
+        try:
             sock.connect(name)
-            return True
+        except BlockingIOError:
+            continue
+        return True
     return False
+
+
+def _peer_of(sock: socket.socket, name: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return where a socket leads that was connected to a name.
+
+    Raises:
+        ConnectionRefusedError: To itself, as a port of the ephemeral range where nobody listens can.
+    """
+    peername: tuple[Any, ...] = name if sock.family == socket.AF_INET else sock.getpeername()
+    ours = sock.getsockname()
+    if ours[1] == peername[1] and ours == peername:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    return peername
 
 
 async def dial_tcp(
@@ -209,6 +230,7 @@ async def dial_tcp(
     *,
     tls: ClientTls | None = None,
     local: Address | None = None,
+    timeout: float | None = None,
     new_socket: SocketFactory = _tcp_socket,
 ) -> None:
     """Connect to one address and give the connection to a protocol.
@@ -218,10 +240,12 @@ async def dial_tcp(
         address: An IP address, not a name, and a port.
         tls: Encrypt, and check the certificate of the other side; None for neither.
         local: The IP address and port that it comes from, which others of this user may have, too; None for any.
+        timeout: Seconds until there must be a connection, encrypted or not; None for as long as the system takes.
         new_socket: Makes a TCP socket of an address family; the system's where it is left out.
 
     Raises:
-        OSError: The connection was refused or did not come about; an ``ssl.SSLError`` where TLS did not.
+        OSError: The connection was refused or did not come about; an ``ssl.SSLError`` where TLS did not, a
+            TimeoutError where the time was up.
     """
     loop = asyncio.get_running_loop()
     family, name = sockaddr_of(address)
@@ -232,14 +256,16 @@ async def dial_tcp(
             _share_port(sock)
             sock.bind(sockaddr_of(local)[1])
         if not _connects_at_once(sock, name):
-            await loop.sock_connect(sock, name)
-        if sock.getsockname() == sock.getpeername():
-            # A port of the ephemeral range where nobody listens can connect to itself.
-            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        if tls is None:
-            await loop.create_connection(factory, sock=sock)
-        else:
+            async with asyncio.timeout(timeout):
+                await loop.sock_connect(sock, name)
+        peername = _peer_of(sock, name)
+        if tls is not None:
             await loop.create_connection(factory, sock=sock, ssl=tls.context, server_hostname=tls.name)
+        elif takes_transports(loop):
+            protocol = factory()
+            TcpTransport(loop, sock, peername).begin(protocol)
+        else:
+            await loop.create_connection(factory, sock=sock)
     except BaseException:
         sock.close()
         raise

@@ -117,9 +117,9 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             self._owner.link_opened(self)
         finally:
             self._processing = False
+        if self._unsent or self._session.wants_to_send:
+            self._flush(now)  # the peer can go on while this side takes what has come along
         self._process()
-        if self._unsent:
-            self._flush()
 
     def eof_received(self) -> bool:
         """Take the end of the peer's bytes: the connection is closed."""

@@ -188,10 +188,11 @@ class SimHost:
         *,
         tls: ClientTls | None = None,
         local: Address | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Connect to one address."""
         with self:
-            await dial_tcp(factory, address, tls=tls, local=local, new_socket=self.stack.socket)
+            await dial_tcp(factory, address, tls=tls, local=local, timeout=timeout, new_socket=self.stack.socket)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any

@@ -184,6 +184,7 @@ class _MemoryNetwork(SystemNetwork):
         *,
         tls: ClientTls | None = None,
         local: Address | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Join the two."""
         dialling = cast("asyncio.BufferedProtocol", factory())
