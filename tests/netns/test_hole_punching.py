@@ -53,8 +53,8 @@ class TcpBoxNetwork(BoxNetwork):
     async def listen_tcp(self, factory: Any, host: str, port: int, *, reuse_port: bool = False) -> TcpListener:
         return await listen_tcp(factory, host, port, reuse_port=reuse_port, new_socket=self._stream)
 
-    async def dial_tcp(self, factory: Any, address: Address, *, tls: Any = None, local: Address | None = None) -> None:
-        await dial_tcp(factory, address, tls=tls, local=local, new_socket=self._stream)
+    async def dial_tcp(self, factory: Any, address: Address, **options: Any) -> None:
+        await dial_tcp(factory, address, new_socket=self._stream, **options)
 
 
 class StunOverTcp(asyncio.Protocol):
