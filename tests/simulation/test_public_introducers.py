@@ -77,7 +77,8 @@ def test_two_behind_any_nats_reach_each_other_by_one_relay_without_a_password(
 
 def test_a_client_that_has_just_started_waits_for_its_introducer(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
-        async with meeting(net, *hosts(net, "full_cone", "port_restricted")) as (_, met):
+        fields: dict[str, Any] = {"relay_for_introduced": False, "users": {"ann": "secret"}}
+        async with meeting(net, *hosts(net, "full_cone", "port_restricted"), **fields) as (_, met):
             flat = net.router("flat", "port_restricted")
             late = await start_client(
                 net.host("late", behind=flat), nat=config(), listen_host=IPV4, protocol_name="chat"
