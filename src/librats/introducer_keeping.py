@@ -84,12 +84,13 @@ class IntroducerKeeper:
         """The sessions."""
         self._services: dict[str, tuple[Services, float]] = {}
         self._relays: set[str] = set()
+        self._told: set[str] = set()
         self._changed = asyncio.Event()
 
     def start(self, circle: Introductions) -> None:
         """Dial, from now on."""
         self.sessions.circle = circle
-        self.sessions.ready = lambda link: self._changed.set()
+        self.sessions.ready = lambda link: self._told.discard(link.peer_id)
         for peer_id, address in self._wanted.items():
             self._tasks.create(self._keep(peer_id, address), name=f"librats introducer {peer_id[:8]}")
 
@@ -163,15 +164,15 @@ class IntroducerKeeper:
         return Address(seen.host, 0) if seen is not None and seen.is_literal else None
 
     @property
-    def is_settling(self) -> bool:
-        """True while an introducer that is wanted is not connected."""
-        return len(self.sessions.links) < len(self._wanted)
+    def is_ready(self) -> bool:
+        """True where one of them is connected, and has said what else it does for us."""
+        return any(peer_id in self._told for peer_id in self.sessions.links)
 
     async def wait(self, seconds: float) -> None:
-        """Wait until one of them is connected, that long at the most."""
+        """Wait until that is so, that long at the most."""
         try:
             async with asyncio.timeout(seconds):
-                while self._wanted and not self.sessions.links:
+                while not self.is_ready:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -183,6 +184,8 @@ class IntroducerKeeper:
         if link is None:
             return
         self._services[introducer] = (services, self._loop.time())
+        self._told.add(introducer)
+        self._changed.set()
         if services.relays and introducer not in self._relays:
             self._relays.add(introducer)
             for transport in (TurnTransport.UDP, TurnTransport.TCP):

@@ -38,7 +38,10 @@ AGENT = "librats-python/0.1"
 INTRODUCER_PATIENCE = 5.0
 """Seconds that a dial waits for the first introducer of a client that has just started."""
 
-HEAD_START = 0.4
+SERVICES_PATIENCE = 0.5
+"""The same, where there is another one already."""
+
+HEAD_START = 0.1
 """Seconds that known addresses have before introducers are asked."""
 
 
@@ -301,8 +304,8 @@ class IntroducingVerbs:
         target = wanted.peer_id
 
         async def by_introducers() -> Peer:
-            if keeper is not None and not self._introducers():
-                await keeper.wait(INTRODUCER_PATIENCE)
+            if keeper is not None and not keeper.is_ready:
+                await keeper.wait(SERVICES_PATIENCE if self._introducers() else INTRODUCER_PATIENCE)
             introducers = self._introducers()
             if not introducers:
                 raise ConnectError(wanted.text, attempts, "no introducer is connected")

@@ -79,8 +79,12 @@ def test_two_behind_any_nats_reach_each_other_by_one_relay_without_a_password(
 
 def test_a_client_that_has_just_started_waits_for_its_introducer(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
-        async with meeting(net, *hosts(net, "full_cone", "full_cone")) as (_, met):
-            late = await start_client(net.host("late"), nat=config(), listen_host=IPV4, protocol_name="chat")
+        fields: dict[str, Any] = {"relay_for_introduced": False, "users": {"ann": "secret"}}
+        async with meeting(net, *hosts(net, "full_cone", "port_restricted"), **fields) as (_, met):
+            flat = net.router("flat", "port_restricted")
+            late = await start_client(
+                net.host("late", behind=flat), nat=config(), listen_host=IPV4, protocol_name="chat"
+            )
             with net.hosts[-1]:
                 peer = await late.connect(met.bob.peer_id)
             assert peer.method is ConnectionMethod.UDP
