@@ -207,6 +207,22 @@ async def test_a_cancelled_dial_leaves_no_socket() -> None:
             await dialling
 
 
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="the system cannot share a port")
+async def test_a_port_that_is_listened_on_can_be_dialled_from() -> None:
+    near = await listen_tcp(Accepted(), LOCAL, 0, reuse_port=True)
+    dialled = Accepted()
+    async with listening() as (far, accepted):
+        await dial_tcp(dialled, far.addresses[0], local=near.addresses[0])
+        async with asyncio.timeout(WAIT):
+            there = await (await accepted.arrivals.get()).made
+        assert address_of(there.get_extra_info("peername")) == near.addresses[0]
+        with pytest.raises(OSError, match="in use"):
+            await dial_tcp(Accepted(), near.addresses[0], local=far.addresses[0])
+        for protocol in dialled.protocols:
+            (await protocol.made).abort()
+    near.close()
+
+
 @pytest.mark.parametrize(
     ("name", "address"),
     [
@@ -227,7 +243,7 @@ class Bound:
         self.failures = list(failures)
         self.made: list[socket.socket] = []
 
-    def __call__(self, address: Address, new_socket: object) -> socket.socket:
+    def __call__(self, address: Address, **_options: object) -> socket.socket:
         if address.host == "::" and self.failures:
             error = self.failures.pop(0)
             raise OSError(error, os.strerror(error))
