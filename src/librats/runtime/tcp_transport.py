@@ -157,7 +157,7 @@ class TcpTransport(asyncio.Transport):
     def _read_into(self, protocol: asyncio.BufferedProtocol) -> None:
         buffer = protocol.get_buffer(READ_SIZE)
         try:
-            size = self._sock.recv_into(cast("bytearray", buffer))
+            size = self._sock.recv_into(buffer)
         except BlockingIOError:
             return
         except OSError as error:
