@@ -16,6 +16,8 @@ from librats import Address, ConnectError, NatTraversalConfig, RatsClient
 from librats.introduce.letters import Letter
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
+from librats.services.introducer import Offered
+from librats.services.introduction_letters import Introducer
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.turn.serving.quotas import QuotaLimits
 from librats.types import ConnectionMethod
@@ -201,7 +203,12 @@ def test_peers_never_learn_the_address_of_a_client_that_hides_it(simulate: Simul
         introduced = bob._introduced
         assert introduced is not None
         answer = introduced.offered
-        introduced.offered = lambda offered, by: (letters.append(offered.letter), answer(offered, by))[1]  # type: ignore[method-assign]
+
+        def taken(offered: Offered, introducer: Introducer | None) -> None:
+            letters.append(offered.letter)
+            answer(offered, introducer)
+
+        introduced.offered = taken  # type: ignore[method-assign]
         with one:
             peer = await alice.connect(bob.peer_id)
         assert peer.method is ConnectionMethod.RELAY
