@@ -27,7 +27,6 @@ from librats.introduce.guard import OfferGuard
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 from librats.peers.manager import PeerManager
-from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import DatagramEndpoint
@@ -69,7 +68,6 @@ class IntroducedPeers:
 
     Args:
         manager: Where links become peers.
-        network: Where.
         settings: Servers, times, and what is allowed.
         tasks: Owner of the tasks.
         udp: The port for sessions over UDP; None where there is none.
@@ -80,7 +78,6 @@ class IntroducedPeers:
     def __init__(
         self,
         manager: PeerManager,
-        network: Network,
         settings: NatTraversalConfig,
         tasks: TaskSet,
         *,
@@ -89,7 +86,6 @@ class IntroducedPeers:
         sealing: Sealing,
     ) -> None:
         self._manager = manager
-        self._network = network
         self._settings = settings
         self._tasks = tasks
         self._udp = udp
@@ -373,7 +369,7 @@ class _Caller:
         self._trickle = Trickle(owner.sealing.new_letter_id())
         self._agent: IceAgent | None = None
         self._call: Call | None = None
-        self._is_there = False
+        self._was_answered = self._is_there = False
         self._link: Link | None = None
 
     async def run(self, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
@@ -401,7 +397,7 @@ class _Caller:
                             address=introducer.address, method=introducer.method, duration=duration, error=words
                         )
                     )
-                    if isinstance(error, ConnectError) or (isinstance(error, IntroductionError) and error.by_peer):
+                    if self._was_answered or (isinstance(error, IntroductionError) and error.by_peer):
                         raise  # the peer was asked: another introducer would change nothing
                 else:
                     attempts.append(
@@ -450,6 +446,7 @@ class _Caller:
                 answer = await call.answer
         except TimeoutError:
             raise OperationTimeout(f"the peer has not answered within {ANSWER_TIMEOUT:g} s") from None
+        self._was_answered = True
         if answer.seen:
             agent.note_peer_seen(answer.seen)
         owner.describe_peer(agent, IceDescription.from_json(answer.ice), is_offer=False)

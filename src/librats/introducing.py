@@ -204,7 +204,7 @@ class IntroducingVerbs:
         introduced = None
         if nat.enable_ice:
             introduced = self._introduced = IntroducedPeers(
-                manager, network, nat, self._tasks, udp=udp, relays=self._paths.relays, sealing=sealing
+                manager, nat, self._tasks, udp=udp, relays=self._paths.relays, sealing=sealing
             )
         first = 1 + network.entropy.randbelow(1 << 31)
 

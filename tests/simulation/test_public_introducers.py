@@ -204,11 +204,11 @@ def test_peers_never_learn_the_address_of_a_client_that_hides_it(simulate: Simul
         assert introduced is not None
         answer = introduced.offered
 
-        def read(offered: Offered, introducer: Introducer | None) -> None:
+        def taken(offered: Offered, introducer: Introducer | None) -> None:
             letters.append(offered.letter)
             answer(offered, introducer)
 
-        introduced.offered = read  # type: ignore[method-assign]
+        introduced.offered = taken  # type: ignore[method-assign]
         with one:
             peer = await alice.connect(bob.peer_id)
         assert peer.method is ConnectionMethod.RELAY
