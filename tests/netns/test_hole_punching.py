@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NO
 
 STUN = f"{SERVER[0]}:3478"
 CONFIG = NatTraversalConfig(stun_servers=(STUN,), stun_timeout=2.0)
-PATIENT = PunchSettings(answer_time=60.0, seconds=300.0)
+PATIENT = PunchSettings(rounds=6, answer_time=60.0, seconds=300.0)
 
 CONE = NatTypeInfo(
     mapping=MappingBehavior.ENDPOINT_INDEPENDENT,
