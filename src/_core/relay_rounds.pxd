@@ -20,7 +20,7 @@ from librats._core.relay_tables cimport Allocation, allocation_at
 
 cdef enum:
     ADDRESS_SIZE = 24
-    ANSWERS_TOGETHER = 8
+    ANSWERS_TOGETHER = 24
     EVENTS_ENOUGH = 1048576  # bytes
     FEW_READY = 8  # sockets
     LISTENER_TAG = 1
