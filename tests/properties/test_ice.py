@@ -9,7 +9,7 @@ from itertools import permutations, product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.hostile.mutations import Mutator
 from tests.reference.ice_wire import IceNet, Side
@@ -56,6 +56,16 @@ def assert_alike(one: Side, other: Side) -> None:
     jitter=st.sampled_from([0.0, 0.05, 0.3]),
     late=st.sampled_from([0.0, 0.05, 1.0, 5.0]),
     plain=st.booleans(),
+)
+@example(
+    seed=1,
+    roles=("controlled", "controlling"),
+    nats=(["", "", ""], ["", "", ""]),
+    relayed=(True, True),
+    loss=0.5,
+    jitter=0.0,
+    late=5.0,
+    plain=False,
 )
 def test_two_agents_end_with_the_same_pair_or_both_without_one(
     *,

@@ -234,8 +234,19 @@ class IceRound:
             self._sources.add((base, comparable(address)))
         if self.remote is not None:
             self._heed(request, base, address, now)
-        elif len(self._early) < self._settings.max_early:
-            self._early.append(_Early(request, base, address))
+        else:
+            self._keep_early(_Early(request, base, address))
+
+    def _keep_early(self, early: _Early) -> None:
+        """Keep a check that has come before the description: of each way the last nomination, or the last check."""
+        for older in self._early:
+            if older.base == early.base and comparable(older.address) == comparable(early.address):
+                if early.request.use_candidate or not older.request.use_candidate:
+                    self._early.remove(older)
+                    self._early.append(early)
+                return
+        if len(self._early) < self._settings.max_early:
+            self._early.append(early)
 
     def _settle_roles(self, request: CheckRequest) -> bool:
         """Decide which side gives way (RFC 8445, 7.3.1.1); False where it is the peer."""
