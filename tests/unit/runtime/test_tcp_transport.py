@@ -80,6 +80,13 @@ class Buffered(asyncio.BufferedProtocol):
         self.ended.set_result(exc)
 
 
+def complaints_of_the_loop() -> list[dict[str, Any]]:
+    """Return what the loop complains of from now on."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    return complaints
+
+
 class Line:
     """A connection: one end a transport, the other one a plain socket of the test's."""
 
@@ -295,6 +302,7 @@ async def test_a_protocol_may_go_on_writing_when_the_other_side_has_ended_its_wa
 
 
 async def test_aborting_drops_what_waits_and_tells_once(line: Line) -> None:
+    complaints = complaints_of_the_loop()
     recorder = Recorder()
     transport = line.begin(recorder)
     transport.write(MUCH)
@@ -304,6 +312,7 @@ async def test_aborting_drops_what_waits_and_tells_once(line: Line) -> None:
     transport.write(b"unheard")
     assert await recorder.ended is None
     assert len(await line.read(len(MUCH))) < len(MUCH)
+    assert complaints == []
 
 
 @pytest.mark.parametrize("protocol", [Recorder, Buffered])
@@ -429,6 +438,7 @@ async def test_where_the_system_has_no_room_accepting_waits_and_goes_on(
 
 async def test_closing_an_acceptor_that_waits_for_room_ends_that_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp_transport, "ACCEPT_PAUSE", 0.01)
+    complaints = complaints_of_the_loop()
     listener = Listener(OSError(errno.EMFILE, "no room"))
     acceptor, dialled = await accepted_by(listener, Recorder)
     await until(lambda: not listener.answers)
@@ -436,6 +446,7 @@ async def test_closing_an_acceptor_that_waits_for_room_ends_that_too(monkeypatch
     acceptor.close()
     await asyncio.sleep(0.03)
     assert listener.fileno() == -1
+    assert complaints == []
     dialled.close()
 
 
