@@ -29,6 +29,7 @@ __all__ = [
     "make_client",
     "peer_id",
     "positive",
+    "stun_server",
     "target",
     "whole_positive",
 ]
@@ -114,7 +115,7 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--stun",
         action="append",
-        type=checked(_stun_server),
+        type=checked(stun_server),
         metavar="HOST:PORT",
         help="a STUN server to ask how others see this node, instead of public ones; may be repeated",
     )
@@ -235,7 +236,8 @@ def _introducer(text: str) -> str:
     return text
 
 
-def _stun_server(text: str) -> str:
+def stun_server(text: str) -> str:
+    """Return what names a STUN server, once it is clear that it does."""
     stun_address(text)
     return text
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from librats import FindingSeverity, NatTraversalConfig, StoreError, TurnServer, diagnose
-from librats.cli.arguments import add_command, checked
+from librats.cli.arguments import add_command, checked, stun_server
 from librats.cli.output import Output, plain
 from librats.cli.running import run
 from librats.doctor.picture import picture_of
 from librats.doctor.wording import lines_of
 from librats.errors import ConfigError
-from librats.servers import stun_address
 
 if TYPE_CHECKING:
     from librats import NetworkReport
@@ -48,7 +47,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--stun",
         action="append",
-        type=checked(_stun),
+        type=checked(stun_server),
         metavar="HOST[:PORT]",
         help="a STUN server to ask; may be repeated (default: public ones)",
     )
@@ -67,11 +66,6 @@ def add_parser(commands: Commands) -> None:
         "--lifetime", action="store_true", help="find out how long the NAT keeps a silent socket's address, too"
     )
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw a picture of it, too")
-
-
-def _stun(text: str) -> str:
-    stun_address(text)
-    return text
 
 
 def _run(args: argparse.Namespace, output: Output) -> int:

@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from librats.doctor.interface_kinds import InterfaceKind
 from librats.doctor.seen import NetworkSeen
-from librats.types import FilteringBehavior, MappingBehavior, NatType, NatTypeInfo, PortAllocation
+from librats.punch.plans import NatFacts
+from librats.types import FilteringBehavior, NatType, NatTypeInfo
 
 __all__ = ["FindingSeverity", "NetworkFinding"]
 
@@ -18,9 +19,6 @@ CLOCK_TOLERANCE = 30.0
 """Seconds: sealed offers and relay credentials are worth that much longer than they say."""
 SHORT_LIFETIME = 30.0
 CARRIER = ipaddress.ip_network("100.64.0.0/10")
-DEPENDENT = frozenset(
-    {MappingBehavior.ADDRESS_DEPENDENT, MappingBehavior.ADDRESS_AND_PORT_DEPENDENT, MappingBehavior.DEPENDENT}
-)
 
 
 class FindingSeverity(StrEnum):
@@ -108,13 +106,17 @@ def _nat(seen: NetworkSeen) -> Iterator[NetworkFinding]:
         yield NetworkFinding(
             code="open", severity=FindingSeverity.GOOD, what="everybody can send to this host's public IPv4 address"
         )
-    if info.mapping in DEPENDENT:
-        foretold = info.port_allocation is PortAllocation.SEQUENTIAL
+    facts = NatFacts.of(info)
+    if facts.is_hard:
         yield NetworkFinding(
             code="symmetric-nat",
             severity=FindingSeverity.WARNING,
             what="the NAT gives each destination another public port, "
-            + ("one after the other: peers can foretell the next" if foretold else "which peers cannot foretell"),
+            + (
+                "one after the other: peers can foretell the next"
+                if facts.is_predictable
+                else "which peers cannot foretell"
+            ),
             remedy="switch on port mapping in the router (UPnP, NAT-PMP or PCP), use IPv6, or name a TURN server",
         )
     if info.type not in (NatType.BLOCKED, NatType.UNKNOWN) and info.filtering is FilteringBehavior.UNKNOWN:

@@ -18,9 +18,9 @@ from librats.errors import ConfigError, PortMappingError, RatsError, UsageError
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
 from librats.services.portmap import PortMappings
-from librats.services.stun import IPV4, IPV6, StunDriver, family_of, measure_behaviour, measure_lifetime
+from librats.services.stun import IPV4, IPV6, StunDriver, family_of, measure_behaviour, with_lifetime
 from librats.stun.lifetime import DEFAULT_WAITS
-from librats.types import Address, MappedTransport, NatType, NatTypeInfo, PortMapping
+from librats.types import Address, MappedTransport, NatTypeInfo, PortMapping
 
 __all__ = ["diagnose"]
 
@@ -153,10 +153,7 @@ class _Doctor:
             timeout=settings.stun_timeout,
             family=family,
         )
-        if waits and info.server is not None and info.type is not NatType.BLOCKED:
-            outlived, expired = await measure_lifetime(info.server, network=self._network, waits=waits)
-            info = info.with_lifetime(outlived, expired)
-        return info
+        return await with_lifetime(info, network=self._network, waits=waits)
 
     async def _tcp(self) -> tuple[TcpSeen, ...]:
         servers = [*self._settings.stun_addresses, *(server.address for server in self._settings.turn_servers)]

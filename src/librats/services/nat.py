@@ -13,10 +13,10 @@ from librats.runtime.listening import Listening
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.services.portmap import PortMappings
-from librats.services.stun import AddressDiscovery, measure_behaviour, measure_lifetime
+from librats.services.stun import AddressDiscovery, measure_behaviour, with_lifetime
 from librats.stun.client import Answered
 from librats.stun.lifetime import DEFAULT_WAITS, check_waits
-from librats.types import Address, MappedTransport, NatType, NatTypeInfo, PortMapping
+from librats.types import Address, MappedTransport, NatTypeInfo, PortMapping
 
 __all__ = ["NatHandle"]
 
@@ -258,10 +258,7 @@ class NatHandle:
         )
         if info.public_address is not None:
             self._note(info.public_address.host)
-        if waits and info.server is not None and info.type is not NatType.BLOCKED:
-            outlived, expired = await measure_lifetime(info.server, network=network, waits=waits, progress=progress)
-            info = info.with_lifetime(outlived, expired)
-        return info
+        return await with_lifetime(info, network=network, waits=waits, progress=progress)
 
     async def _owned(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Await something that ends when the client is stopped."""

@@ -28,6 +28,7 @@ __all__ = [
     "family_of",
     "measure_behaviour",
     "measure_lifetime",
+    "with_lifetime",
 ]
 
 logger = logging.getLogger("librats.stun")
@@ -409,6 +410,22 @@ async def _measure_family(
     assert machine.result is not None  # noqa: S101 - that is what was waited for
     logger.debug("over IPv%d: %s", family, machine.result.description)
     return machine.result
+
+
+async def with_lifetime(
+    info: NatTypeInfo, *, network: Network, waits: Sequence[float], progress: Progress | None = None
+) -> NatTypeInfo:
+    """Add to what was measured how long a mapping lives, where there is somebody to ask; see :func:`measure_lifetime`.
+
+    Args:
+        info: What was measured.
+        network: Where to ask.
+        waits: Seconds of silence to try, growing; nothing is asked where there are none.
+        progress: Called every second with seconds gone by and seconds that it takes at the most.
+    """
+    if not waits or info.server is None or info.type is NatType.BLOCKED:
+        return info
+    return info.with_lifetime(*await measure_lifetime(info.server, network=network, waits=waits, progress=progress))
 
 
 async def measure_lifetime(
