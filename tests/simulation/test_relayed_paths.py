@@ -20,9 +20,13 @@ from librats import (
     RatsClient,
     RatsConfig,
     ReconnectConfig,
+    TurnServer,
 )
 from librats.errors import RatsError
 from librats.relay.config import RelayConfig
+from librats.runtime.network import current_network
+from librats.runtime.tasks import TaskSet
+from librats.services.relays import Relays
 from librats.testing import RouterBehavior, SimHost, SimNetwork, SimRelay
 from librats.turn.serving.peer_policy import parse_network
 from librats.turn.serving.tables import Settings
@@ -421,3 +425,21 @@ def test_many_moves_lose_nothing(simulate: Simulate, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4, 200))
 def test_very_many_moves_lose_nothing(simulate: Simulate, seed: int) -> None:
     random_moves(simulate, seed)
+
+
+def test_relays_that_are_asked_when_everything_stops_leave_nothing_behind(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        with net.host("relays", addresses=[RELAY]):
+            pass  # up, and silent
+        servers = tuple(TurnServer(host=RELAY, port=port, username="ann", password="secret") for port in (3478, 3479, 3480))
+        settings = NatTraversalConfig(stun_servers=(), turn_servers=servers)
+        with net.host("alice"):
+            tasks = TaskSet()
+            relays = Relays(lambda: settings, tasks)
+            relays.start(lambda _: None, current_network().entropy, lambda: None)
+            opening = tasks.create(relays.open(), name="somebody needs a relay")
+            await asyncio.sleep(3)
+            await tasks.close()
+        assert opening.cancelled()
+
+    simulate(scenario)
