@@ -431,12 +431,14 @@ def test_relays_that_are_asked_when_everything_stops_leave_nothing_behind(simula
     async def scenario(net: SimNetwork) -> None:
         with net.host("relays", addresses=[RELAY]):
             pass  # up, and silent
-        servers = tuple(TurnServer(host=RELAY, port=port, username="ann", password="secret") for port in (3478, 3479, 3480))
+        servers = tuple(
+            TurnServer(host=RELAY, port=port, username="ann", password="secret") for port in (3478, 3479, 3480)
+        )
         settings = NatTraversalConfig(stun_servers=(), turn_servers=servers)
         with net.host("alice"):
             tasks = TaskSet()
             relays = Relays(lambda: settings, tasks)
-            relays.start(lambda _: None, current_network().entropy, lambda: None)
+            relays.start(asyncio.Protocol, current_network().entropy, lambda: None)
             opening = tasks.create(relays.open(), name="somebody needs a relay")
             await asyncio.sleep(3)
             await tasks.close()
