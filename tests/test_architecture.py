@@ -39,6 +39,8 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "hearing",
         "sending",
         "meeting",
+        "ice_agents",
+        "punching",
         "introduced",
         "introducer_keeping",
         "introducing",

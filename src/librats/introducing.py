@@ -12,19 +12,22 @@ from librats.connector import Connector, Target, check_peer_id, describe
 from librats.errors import ClosedError, ConnectError, DecodeError, PeerDenied, PeerLimitReached, RatsError, UsageError
 from librats.ice.descriptions import IceDescription
 from librats.introduce.passing import Passing
+from librats.introduce.services import Services
 from librats.introduced import IntroducedPeers
 from librats.introducer_keeping import IntroducerKeeper
 from librats.peers.arguments import check_timeout
 from librats.peers.manager import PeerManager
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
+from librats.punching import Punching
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import Origin
-from librats.servers import TurnServer
+from librats.servers import TurnServer, stun_address
 from librats.services.introducer import Introductions, Offered, Sealing
 from librats.services.introduction_letters import Introducer
+from librats.services.nat_watch import NatWatch
 from librats.services.session import Link
 from librats.session.greeting import Feature
 from librats.session.opening import Opened
@@ -206,6 +209,8 @@ class IntroducingVerbs:
             introduced = self._introduced = IntroducedPeers(
                 manager, nat, self._tasks, udp=udp, relays=self._paths.relays, sealing=sealing
             )
+            if nat.enable_hole_punching:
+                self._start_punching(manager, network, introduced)
         first = 1 + network.entropy.randbelow(1 << 31)
 
         def send(peer_id: str, body: bytes) -> bool:
@@ -228,6 +233,24 @@ class IntroducingVerbs:
         if introduced is not None and nat.introducers:
             self._keep_introducers(manager, network, introduced, sealing)
 
+    def _start_punching(self, manager: PeerManager, network: Network, introduced: IntroducedPeers) -> None:
+        config = self._config
+
+        def servers() -> tuple[str, ...]:
+            return introduced.nearer_stun() or config.nat.stun_servers
+
+        introduced.punching = Punching(
+            manager,
+            config.nat,
+            self._tasks,
+            network,
+            watch=NatWatch(lambda: [stun_address(server) for server in servers()], network, self._tasks, config.nat),
+            guard=introduced.guard,
+            servers=servers,
+            transports=config.transports,
+            max_datagram=config.max_packet,
+        )
+
     def _keep_introducers(
         self, manager: PeerManager, network: Network, introduced: IntroducedPeers, sealing: Sealing
     ) -> None:
@@ -244,13 +267,19 @@ class IntroducingVerbs:
             granted=granted,
         )
         introduced.nearer_stun = lambda: keeper.stun_servers
+
+        def served(introducer: str, services: Services) -> None:
+            keeper.served(introducer, services)
+            if introduced.punching is not None:
+                introduced.punching.watch.look()
+
         keeper.start(
             Introductions(
                 keeper.sessions.send,
                 sealing=sealing,
                 guard=introduced.guard,
                 offered=lambda offer: introduced.offered(offer, keeper.introducer(offer.introducer)),
-                served=keeper.served,
+                served=served,
             )
         )
 

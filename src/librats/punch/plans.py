@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 from librats.errors import DecodeError
 from librats.types import FilteringBehavior, MappingBehavior, NatType, NatTypeInfo, PortAllocation
 
-__all__ = ["NatFacts", "Plan", "PunchPart", "PunchReason", "PunchTechnique", "choose_plans", "why_not"]
+__all__ = [
+    "NatFacts",
+    "Plan",
+    "PunchPart",
+    "PunchReason",
+    "PunchTechnique",
+    "choose_plans",
+    "may_meet",
+    "why_not",
+]
 
 MAX_STEP = 256
 
@@ -74,6 +83,12 @@ class PunchReason(StrEnum):
 
     OUT_OF_BUDGET = "out-of-budget"
     """The datagrams or seconds that it may cost were used up."""
+
+    NOT_NEEDED = "not-needed"
+    """Another way was there first, or nobody waits any more."""
+
+    LIMITED = "limited"
+    """The peer was asked to punch too often."""
 
 
 _HARD = frozenset(
@@ -210,6 +225,19 @@ def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool =
 def why_not(local: NatFacts, remote: NatFacts) -> PunchReason:
     """Return why :func:`choose_plans` finds nothing."""
     return PunchReason.UNPREDICTABLE if local.udp and remote.udp else PunchReason.UDP_BLOCKED
+
+
+def may_meet(one: NatFacts, other: NatFacts) -> bool:
+    """Return whether the checks of ICE may do, as far as is known: each goes to where servers have seen the other side.
+
+    Example:
+        >>> symmetric = NatFacts(mapping=MappingBehavior.ADDRESS_AND_PORT_DEPENDENT)
+        >>> may_meet(symmetric, NatFacts(filtering=FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT))
+        False
+        >>> may_meet(symmetric, NatFacts(filtering=FilteringBehavior.ADDRESS_DEPENDENT))
+        True
+    """
+    return one.udp and other.udp and _addresses_do(one, other)
 
 
 def _addresses_do(one: NatFacts, other: NatFacts) -> bool:

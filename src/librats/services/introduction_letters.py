@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from librats.ice.candidate_text import format_candidate
 from librats.ice.candidates import IceCandidate
@@ -94,20 +95,35 @@ def note_seen(agent: IceAgent, introducer: Introducer | None, letter: Letter | N
         agent.note_peer_seen(letter.seen)
 
 
-def offer_of(agent: IceAgent, letter_id: str, sealing: Sealing, introducer: Introducer | None) -> Letter:
-    """Return an offer with what an agent has gathered so far."""
+def offer_of(
+    agent: IceAgent,
+    letter_id: str,
+    sealing: Sealing,
+    introducer: Introducer | None,
+    punch: dict[str, Any] | None = None,
+) -> Letter:
+    """Return an offer with what an agent has gathered so far, and what goes with it of hole punching."""
     return Letter(
         id=letter_id,
         time=sealing.now_ms(),
         ice=agent.local_description,
         rtt_ms=_milliseconds(introducer),
         seen=_seen(introducer),
+        punch=punch,
     )
 
 
-def answer_to(offer: Letter, agent: IceAgent, introducer: Introducer | None) -> Letter:
-    """Return the answer to an offer with what an agent has gathered so far."""
-    return Letter(id=offer.id, ice=agent.local_description, rtt_ms=_milliseconds(introducer), seen=_seen(introducer))
+def answer_to(
+    offer: Letter, agent: IceAgent, introducer: Introducer | None, punch: dict[str, Any] | None = None
+) -> Letter:
+    """Return the answer to an offer with what an agent has gathered so far, and what goes with it of hole punching."""
+    return Letter(
+        id=offer.id,
+        ice=agent.local_description,
+        rtt_ms=_milliseconds(introducer),
+        seen=_seen(introducer),
+        punch=punch,
+    )
 
 
 def _milliseconds(introducer: Introducer | None) -> float | None:

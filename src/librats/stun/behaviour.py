@@ -39,6 +39,9 @@ class Probe(Enum):
     HAIRPIN = auto()  # RFC 5780, 4.5
 
 
+MAPPING_PROBES = frozenset({Probe.OTHER_HOST, Probe.OTHER_HOST_AND_PORT, Probe.ALLOCATION})
+
+
 def pace_within(seconds: float) -> Retransmission:
     """Return how often to ask a server that is given up after that many seconds."""
     rc = 1
@@ -121,6 +124,8 @@ class BehaviourDiscovery:
         self._pace = Retransmission()
         self.result: NatTypeInfo | None = None
         """What was found, once it is over."""
+        self.early: NatTypeInfo | None = None
+        """What was found so far, once mapping and ports are known: filtering is told by silence, and takes longer."""
         for server in dict.fromkeys(servers):
             self._client.ask(server, now=now, pace=pace_within(timeout))
 
@@ -160,8 +165,12 @@ class BehaviourDiscovery:
                 self._conclude(probe, event, now)
         if self._server is None and self.result is None:
             self._choose_server(now)
-        if self._server is not None and not self._probes and self.result is None:
+        if self._server is None or self.result is not None:
+            return
+        if not self._probes:
             self.result = self._sum_up(self._server, now)
+        if self.early is None and MAPPING_PROBES.isdisjoint(self._probes.values()):
+            self.early = self._sum_up(self._server, now)
 
     def _hear(self, event: StunEvent) -> None:
         """Take a first answer, or note that there is none."""
