@@ -64,6 +64,12 @@ class IntroducedPeers(IceAgents):
         self.punching: Punching | None = None
         """Who punches holes where ICE does not do; None where nobody does."""
 
+    @property
+    def gathering_patience(self) -> float:
+        """Seconds that servers have to tell where they see this side before it is offered."""
+        facts = None if self.punching is None else self.punching.facts
+        return self._settings.stun_first_answer if facts is None or facts.udp else 0.0
+
     # The caller
 
     async def reach(self, target: str, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
@@ -261,7 +267,8 @@ class _Caller:
                     if isinstance(found, Exception):
                         raise found
                     note_seen(agent, introducer, None)
-                    await asyncio.wait([gathering])
+                    # What is found later is told in further letters.
+                    await asyncio.wait([gathering], timeout=self._owner.gathering_patience)
                     link = await self._through(introducer, found, agent, attempts)
                 except (RatsError, OSError) as error:
                     last = error

@@ -248,6 +248,7 @@ class IntroducingVerbs:
             guard=introduced.guard,
             servers=servers,
             transports=config.transports,
+            listen_host=config.listen_host,
             max_datagram=config.max_packet,
         )
 

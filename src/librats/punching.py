@@ -22,6 +22,7 @@ from librats.punch.settings import PunchSettings
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
+from librats.runtime.udp_sockets import EVERY_HOST
 from librats.services.nat_watch import NatWatch
 from librats.services.punch import HolePuncher
 from librats.services.punch_letters import PunchLetters
@@ -57,6 +58,7 @@ class Punching:
         guard: How often others may ask for it.
         servers: Returns the STUN servers to ask.
         transports: How sessions may go: ``"udp"``, ``"tcp"``.
+        listen_host: Where the client listens: holes are punched for the same addresses.
         options: For the streams on a punched path.
     """
 
@@ -71,6 +73,7 @@ class Punching:
         guard: OfferGuard,
         servers: Callable[[], tuple[str, ...]],
         transports: Collection[str],
+        listen_host: str,
         **options: Any,
     ) -> None:
         self.manager = manager
@@ -85,6 +88,7 @@ class Punching:
         self._network = network
         self._servers = servers
         self._transports = frozenset(transports)
+        self._listen_host = listen_host
         self._options = options
 
     @property
@@ -113,7 +117,16 @@ class Punching:
             logger.debug("the peer punches no holes: %s", error)
             return None
 
-    def puncher(self, letters: PunchLetters, *, leads: bool, hosts: Collection[str]) -> HolePuncher:
+    async def _hosts(self) -> list[str]:
+        """Return this host's addresses, as far as the client listens there."""
+        named, is_one = self._listen_host, self._listen_host not in ("", *EVERY_HOST)
+        if is_one:
+            return [named]
+        return [
+            host for host in await self._network.interface_addresses() if not named or (":" in host) == (":" in named)
+        ]
+
+    async def puncher(self, letters: PunchLetters, *, leads: bool, hosts: Collection[str]) -> HolePuncher:
         """Return what makes a way to a peer.
 
         Args:
@@ -139,6 +152,7 @@ class Punching:
             leads=leads,
             config=settings,
             nat=self._present_nat,
+            local_hosts=await self._hosts(),
             settings=PunchSettings(rounds=settings.hole_punch_attempts),
             tcp="tcp" in self._transports,
             network=self._network,
@@ -247,7 +261,7 @@ class PunchCall:
             OSError: The peer does not answer on it.
         """
         await self._wait_for_turn()
-        puncher = self._owner.puncher(self.letters, leads=True, hosts=self._hosts)
+        puncher = await self._owner.puncher(self.letters, leads=True, hosts=self._hosts)
         began = self._loop.time()
         try:
             way = await puncher.punch()
@@ -335,8 +349,8 @@ class PunchAnswer:
         self._letters.heard(message)
 
     async def _run(self) -> None:
-        puncher = self._owner.puncher(self._letters, leads=False, hosts=self._hosts)
         try:
+            puncher = await self._owner.puncher(self._letters, leads=False, hosts=self._hosts)
             self._owner.accept(await puncher.punch())
         except (RatsError, OSError) as error:
             logger.debug("no way for a caller: %s", describe(error))
