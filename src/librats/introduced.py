@@ -12,7 +12,6 @@ from typing import Any
 from librats.config import NatTraversalConfig
 from librats.connector import describe
 from librats.errors import (
-    ConnectError,
     IntroductionError,
     OperationTimeout,
     RatsError,
@@ -29,7 +28,15 @@ from librats.punching import PunchAnswer, PunchCall, Punching, hosts_in, race
 from librats.runtime.tasks import TaskSet
 from librats.services.ice import IceAgent
 from librats.services.introducer import Call, Offered
-from librats.services.introduction_letters import Introducer, Trickle, answer_to, is_relayed, note_seen, offer_of
+from librats.services.introduction_letters import (
+    Introducer,
+    Trickle,
+    answer_to,
+    has_relay,
+    is_relayed,
+    note_seen,
+    offer_of,
+)
 from librats.services.punch_letters import PunchLetters
 from librats.services.session import Link
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, PathPolicy
@@ -323,6 +330,7 @@ class _Caller:
         self._trickle.told(agent)
         punching = owner.punching
         letter = offer_of(agent, letter_id, owner.sealing, introducer, None if punching is None else punching.offer)
+        asked = self._loop.time()
         self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -337,7 +345,9 @@ class _Caller:
         punch: PunchCall | None = None
         if punching is not None and remote is not None:
             letters = PunchLetters(letter_id, call.send)
-            punch = self._punch = PunchCall(punching, self._target, letters, remote, hosts_in(answer))
+            punch = self._punch = PunchCall(
+                punching, self._target, letters, remote, hosts=hosts_in(answer), round_trip=self._loop.time() - asked
+            )
 
         def heard(letter: Letter) -> None:
             if letter.punch is None:
@@ -347,23 +357,21 @@ class _Caller:
 
         call.listen(heard)
         self._trickle.begin(call.send)
-        if punch is None:
-            link, _ = await self._by_ice(agent, attempts)
-            return link
         try:
-            link, by_ice = await race(self._by_ice(agent, attempts), punch, owner.tasks)
+            if punch is None:
+                return (await self._by_ice(agent))[0]
+            link, by_ice = await race(self._by_ice(agent), punch, owner.tasks, can_relay=lambda: has_relay(agent))
+        except (RatsError, OSError):
+            attempts += [one for one in agent.attempts if one not in attempts]
+            raise
         finally:
-            attempts += punch.attempts
+            attempts += [] if punch is None else punch.attempts
         self._is_there = by_ice
         return link
 
-    async def _by_ice(self, agent: IceAgent, attempts: list[ConnectionAttempt]) -> tuple[Link, bool]:
+    async def _by_ice(self, agent: IceAgent) -> tuple[Link, bool]:
         """Return a session over what ICE finds, and whether that is relayed."""
-        try:
-            await agent.connect()
-        except ConnectError as error:
-            attempts += error.attempts
-            raise
+        await agent.connect()
         link = await self._owner.dial(agent, self._target)
         self._link, self._is_there = link, True
         relayed = is_relayed(agent)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from librats.config import NatTraversalConfig
 from librats.connector import describe, settled
 from librats.errors import ConnectError, DecodeError, HandshakeError, PeerNotConnected, RatsError
+from librats.ice.addresses import Reach, reach_of
 from librats.ice.descriptions import IceDescription
 from librats.introduce.guard import OfferGuard
 from librats.introduce.letters import Letter
@@ -28,7 +29,7 @@ from librats.services.punch import HolePuncher
 from librats.services.punch_letters import PunchLetters
 from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.session import Link
-from librats.types import Address, ConnectionAttempt, NatType, NatTypeInfo, PathPolicy
+from librats.types import Address, ConnectionAttempt, ConnectionMethod, NatType, NatTypeInfo, PathPolicy
 
 __all__ = ["PunchAnswer", "PunchCall", "Punching", "hosts_in", "race"]
 
@@ -44,6 +45,14 @@ LAST_BYTES = 6.0
 """Seconds in which the last bytes of a session have to arrive, when it has ended."""
 
 LOOK_EVERY = 0.25
+
+ICE_ALONE = 3.0
+"""Seconds that ICE has at the least where no hole can be punched, and nobody relays."""
+
+HOPELESS = frozenset(
+    {PunchReason.UNPREDICTABLE, PunchReason.UDP_BLOCKED, PunchReason.NO_ANSWER, PunchReason.NO_ADDRESS}
+)
+"""Why no hole can be punched, where the peer is not to blame."""
 
 
 class Punching:
@@ -234,10 +243,18 @@ class PunchCall:
         letters: How the two tell each other something.
         remote: What the peer has said of itself.
         hosts: IP addresses at which it is seen.
+        round_trip: Seconds that its answer has taken.
     """
 
     def __init__(
-        self, owner: Punching, peer_id: str, letters: PunchLetters, remote: PunchOffer, hosts: Collection[str]
+        self,
+        owner: Punching,
+        peer_id: str,
+        letters: PunchLetters,
+        remote: PunchOffer,
+        *,
+        hosts: Collection[str],
+        round_trip: float,
     ) -> None:
         self._owner = owner
         self._peer_id = peer_id
@@ -245,11 +262,14 @@ class PunchCall:
         """How the two tell each other something."""
         self._remote = remote
         self._hosts = hosts
+        self._round_trip = round_trip
         self._loop = asyncio.get_running_loop()
         self.session: Link | None = None
         """The session that goes another way, a relay's for example, and is to move."""
         self.attempts: list[ConnectionAttempt] = []
         """What was tried."""
+        self.is_hopeless = False
+        """True once it is known that no hole can be punched."""
         self.task: asyncio.Task[Link | RatsError | OSError] | None = None
         """What does it, once :func:`race` has begun."""
 
@@ -269,7 +289,8 @@ class PunchCall:
             self.letters.end(PunchReason.NOT_NEEDED)
             raise
         except ConnectError as error:
-            self.attempts += error.attempts
+            self.is_hopeless = error.reason in HOPELESS
+            self.attempts += error.attempts or [self._vain(error.reason, self._loop.time() - began)]
             raise
         link = await self._over(way)
         self.attempts.append(
@@ -279,13 +300,22 @@ class PunchCall:
         )
         return link
 
+    def _vain(self, reason: str, duration: float) -> ConnectionAttempt:
+        """Tell of a try for which nothing was sent to the peer."""
+        best = min(self._hosts, key=lambda host: (reach_of(host) != Reach.GLOBAL, host), default="")
+        words = f"no hole was punched: {reason}"
+        return ConnectionAttempt(address=Address(best, 0), method=ConnectionMethod.UDP, duration=duration, error=words)
+
     async def _wait_for_turn(self) -> None:
         """Leave ICE to itself as long as it may do."""
-        until = self._loop.time() + head_start(None, None)
-        while self._loop.time() < until and head_start(self._owner.facts, self._remote.nat) > 0:
+        began, watch = self._loop.time(), self._owner.watch
+        while True:
+            until = began + head_start(self._owner.facts, self._remote.nat, self._round_trip)
+            if self._loop.time() >= until:
+                return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(until):
-                    await self._owner.watch.learn()
+                    await watch.learn()
 
     async def _over(self, way: Way) -> Link:
         """Begin the session over a way, or let that go there which is there already."""
@@ -361,7 +391,9 @@ class PunchAnswer:
             await asyncio.wait([self._task])
 
 
-async def race(ice: Coroutine[Any, Any, tuple[Link, bool]], call: PunchCall, tasks: TaskSet) -> tuple[Link, bool]:
+async def race(
+    ice: Coroutine[Any, Any, tuple[Link, bool]], call: PunchCall, tasks: TaskSet, *, can_relay: Callable[[], bool]
+) -> tuple[Link, bool]:
     """Return the first session, over what ICE finds or over a punched way, and whether it is that of ICE.
 
     Where ICE has found a relayed way, the session begins there, and moves when a hole was punched: the call goes on.
@@ -370,23 +402,33 @@ async def race(ice: Coroutine[Any, Any, tuple[Link, bool]], call: PunchCall, tas
         ice: Connects over what ICE finds, and tells whether that is relayed.
         call: Punches.
         tasks: Owner of the tasks.
+        can_relay: Tells whether there is a relayed address of either side; where there is none, and no hole can be
+            punched, ICE is not waited for any longer.
 
     Raises:
-        RatsError: Neither works: what ICE says, where it has failed last.
+        RatsError: Neither works: what has gone wrong last.
         OSError: Likewise.
     """
+    began = asyncio.get_running_loop().time()
     by_ice = tasks.create(_outcome(ice), name="librats connects by ICE")
     by_punching = call.task = tasks.create(_outcome(call.run()), name="librats punches")
     running: list[asyncio.Task[Any]] = [by_ice, by_punching]
     problem: RatsError | OSError | None = None
+    until: float | None = None
     try:
         while running:
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            left = None if until is None else max(0.0, until - asyncio.get_running_loop().time())
+            done, _ = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done and not can_relay():
+                break
+            until = None
             for task in [task for task in running if task in done]:
                 running.remove(task)
                 result = task.result()
                 if isinstance(result, RatsError | OSError):
                     problem = result
+                    if task is by_punching and call.is_hopeless:
+                        until = began + ICE_ALONE
                 elif task is by_punching:
                     return result, False
                 else:

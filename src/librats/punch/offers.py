@@ -9,13 +9,16 @@ from typing import Any
 from librats.errors import DecodeError
 from librats.punch.plans import NatFacts, may_meet
 
-__all__ = ["HEAD_START", "PunchOffer", "head_start"]
+__all__ = ["PunchOffer", "head_start"]
 
 VERSION = 1
 
-HEAD_START = 0.8
-"""Seconds that the checks of ICE have for themselves where they may do. Between cones at 40 ms they take 0.1, and where
-three of ten datagrams are lost two in three are through by then; hole punching goes on beside them."""
+HEAD_START, LEAST_HEAD_START = 0.8, 0.25
+"""Seconds that the checks of ICE have for themselves where they may do, at the most and at the least; then holes are
+punched beside them."""
+
+ROUND_TRIPS = 3.0
+"""The same in round trips by way of the introducer: the checks of cones take one between the peers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,19 +50,20 @@ class PunchOffer:
         return cls(nat=None if nat is None else NatFacts.from_json(nat))
 
 
-def head_start(local: NatFacts | None, remote: NatFacts | None) -> float:
+def head_start(local: NatFacts | None, remote: NatFacts | None, round_trip: float) -> float:
     """Return for how many seconds ICE is left to itself before holes are punched.
 
     Args:
         local: What is known of this side's NAT.
         remote: What is known of the peer's.
+        round_trip: Seconds that the answer to the offer has taken.
 
     Example:
-        >>> head_start(None, NatFacts()) == HEAD_START
-        True
-        >>> head_start(NatFacts(udp=False), NatFacts())
+        >>> head_start(None, NatFacts(), 0.25)
+        0.75
+        >>> head_start(NatFacts(udp=False), NatFacts(), 0.2)
         0.0
     """
     if local is None or remote is None or may_meet(local, remote):
-        return HEAD_START
+        return min(max(ROUND_TRIPS * round_trip, LEAST_HEAD_START), HEAD_START)
     return 0.0

@@ -333,11 +333,17 @@ class IceAgent:
         if machine.state is IceState.CLOSED:
             raise ClosedError("the ICE agent is closed")
         if machine.path is None:
-            raise ConnectError("the peer by ICE", self._attempts(machine), machine.problem)
+            raise ConnectError("the peer by ICE", self.attempts, machine.problem)
         return machine.statistics()
 
-    def _attempts(self, machine: IceMachine) -> list[ConnectionAttempt]:
-        found = machine.statistics()
+    @property
+    def attempts(self) -> list[ConnectionAttempt]:
+        """Every pair that was tried, and why it does not work, or not yet.
+
+        Raises:
+            UsageError: The agent is not started.
+        """
+        found = self.statistics()
         duration = self._loop.time() - self._began
         attempts = [
             ConnectionAttempt(

@@ -14,7 +14,7 @@ from librats.services.ice import IceAgent
 from librats.services.introducer import Introductions, Sealing
 from librats.types import Address, ConnectionMethod
 
-__all__ = ["Introducer", "Trickle", "answer_to", "is_relayed", "note_seen", "offer_of"]
+__all__ = ["Introducer", "Trickle", "answer_to", "has_relay", "is_relayed", "note_seen", "offer_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,12 @@ def is_relayed(agent: IceAgent) -> bool:
     if agent.uses_relay or remote is None or agent.state not in (IceState.CONNECTED, IceState.COMPLETED):
         return agent.uses_relay
     return any(pair.remote.address == remote and pair.remote.is_relayed for pair in agent.statistics().pairs)
+
+
+def has_relay(agent: IceAgent) -> bool:
+    """Tell whether a relayed address of either side is known, so that there may be a way through it."""
+    found = agent.statistics()
+    return any(one.is_relayed for one in (*found.local_candidates, *found.remote_candidates))
 
 
 def note_seen(agent: IceAgent, introducer: Introducer | None, letter: Letter | None) -> None:

@@ -16,7 +16,7 @@ __all__ = ["NatWatch"]
 
 logger = logging.getLogger("librats.stun")
 
-SILENCE = 1.0
+SILENCE = 0.75
 """Seconds without any answer after which UDP counts as blocked, until one comes."""
 
 MAX_NETWORKS = 16

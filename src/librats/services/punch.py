@@ -302,26 +302,34 @@ class HolePuncher:
             port = await here.sockets.open_first()
             if self._servers is None:
                 self._servers = await self._resolved()
-            if self._learn is not None:
-                self._nat = NatFacts.of(self._learn())
-            elif self._nat is None:
+            if self._learn is None and self._nat is None:
                 self._nat = NatFacts.of(await self._measured())
-            seen = await here.sockets.seen_at([0], self._servers) if self._servers and self._nat.udp else {}
+            can_ask = bool(self._servers) and self._present_facts().udp
+            seen = await here.sockets.seen_at([0], self._servers, self._is_blocked) if can_ask else {}
+            nat = self._present_facts()
             hosts = self._local_hosts if self._local_hosts is not None else await self._network.interface_addresses()
             near = [host for host in hosts if reach_of(host) in (Reach.PRIVATE, Reach.GLOBAL)]
             here.ours = PunchDescription(
                 round=number,
                 credentials=Credentials(*new_credentials(self._network.entropy)),
-                nat=self._nat,
+                nat=nat,
                 public=tuple(seen.values()),
                 hosts=tuple(Address(host, port) for host in near[:MAX_HOSTS]),
             )
             plan = self._planned(number)
-            if not self._nat.udp or (plan is not None and plan[0].technique is PunchTechnique.TCP):
+            if not nat.udp or (plan is not None and plan[0].technique is PunchTechnique.TCP):
                 await self._listen(here)
             yield here
         finally:
             await here.close()
+
+    def _present_facts(self) -> NatFacts:
+        if self._learn is not None:
+            self._nat = NatFacts.of(self._learn())
+        return self._nat or NatFacts()
+
+    def _is_blocked(self) -> bool:
+        return not self._present_facts().udp
 
     async def _listen(self, here: _Here) -> None:
         """Listen on a fresh TCP port, and find out where it is seen."""
