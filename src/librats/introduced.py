@@ -357,16 +357,18 @@ class _Caller:
 
         call.listen(heard)
         self._trickle.begin(call.send)
+        link: Link | None = None
         try:
             if punch is None:
-                return (await self._by_ice(agent))[0]
-            link, by_ice = await race(self._by_ice(agent), punch, owner.tasks, can_relay=lambda: has_relay(agent))
-        except (RatsError, OSError):
-            attempts += [one for one in agent.attempts if one not in attempts]
-            raise
+                link, _ = await self._by_ice(agent)
+                return link
+            ice = self._by_ice(agent)
+            link, self._is_there = await race(ice, punch, owner.tasks, can_relay=lambda: has_relay(agent))
         finally:
-            attempts += [] if punch is None else punch.attempts
-        self._is_there = by_ice
+            if link is None:
+                attempts += agent.attempts
+            if punch is not None:
+                attempts += punch.attempts
         return link
 
     async def _by_ice(self, agent: IceAgent) -> tuple[Link, bool]:

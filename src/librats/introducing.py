@@ -373,12 +373,10 @@ class _Race:
                 while peer is None and self._running:
                     peer = await self._first(None)
         except TimeoutError:
+            await self._end()  # each notes what it has tried
             raise ConnectError(self._text, self._attempts, f"no session within {seconds:g} s") from None
         finally:
-            for task in self._running:
-                task.cancel()
-            if self._running:
-                await asyncio.wait(self._running)
+            await self._end()
         if peer is None:
             if isinstance(self._last, PeerLimitReached | PeerDenied | UsageError):
                 raise self._last
@@ -386,6 +384,13 @@ class _Race:
             raise ConnectError(self._text, self._attempts, reason) from self._last
         peer.attempts = tuple(self._attempts) or peer.attempts
         return peer
+
+    async def _end(self) -> None:
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        self._running.clear()
 
     async def _first(self, patience: float | None) -> Peer | None:
         done, _ = await asyncio.wait(self._running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)

@@ -49,11 +49,6 @@ LOOK_EVERY = 0.25
 ICE_ALONE = 3.0
 """Seconds that ICE has at the least where no hole can be punched, and nobody relays."""
 
-HOPELESS = frozenset(
-    {PunchReason.UNPREDICTABLE, PunchReason.UDP_BLOCKED, PunchReason.NO_ANSWER, PunchReason.NO_ADDRESS}
-)
-"""Why no hole can be punched, where the peer is not to blame."""
-
 
 class Punching:
     """Punches holes for one client, from its start to its stop.
@@ -289,7 +284,7 @@ class PunchCall:
             self.letters.end(PunchReason.NOT_NEEDED)
             raise
         except ConnectError as error:
-            self.is_hopeless = error.reason in HOPELESS
+            self.is_hopeless = error.reason != PunchReason.PEER_SILENT
             self.attempts += error.attempts or [self._vain(error.reason, self._loop.time() - began)]
             raise
         link = await self._over(way)

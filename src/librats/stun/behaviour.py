@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 
 from librats.stun.client import Answered, Refused, Returned, StunClient, StunEvent, plain_host
@@ -170,7 +171,7 @@ class BehaviourDiscovery:
         if not self._probes:
             self.result = self._sum_up(self._server, now)
         if self.early is None and MAPPING_PROBES.isdisjoint(self._probes.values()):
-            self.early = self._sum_up(self._server, now)
+            self.early = replace(self._sum_up(self._server, now), problem="")
 
     def _hear(self, event: StunEvent) -> None:
         """Take a first answer, or note that there is none."""
