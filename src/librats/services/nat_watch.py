@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from librats.config import NatTraversalConfig
 from librats.runtime.network import Network
@@ -30,6 +30,8 @@ class NatWatch:
         network: Where.
         tasks: Owner of the tasks.
         settings: For how long they are asked.
+        seen_at: Returns at which IP addresses others see this host, as far as that is known: two networks may give it
+            the same private one.
     """
 
     def __init__(
@@ -38,11 +40,14 @@ class NatWatch:
         network: Network,
         tasks: TaskSet,
         settings: NatTraversalConfig,
+        *,
+        seen_at: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._servers = servers
         self._network = network
         self._tasks = tasks
         self._settings = settings
+        self._seen_at = seen_at
         self._known: dict[tuple[str, ...], NatTypeInfo] = {}
         self._looking: asyncio.Task[None] | None = None
         self._learnt = asyncio.Event()
@@ -58,7 +63,7 @@ class NatWatch:
             self._looking = self._tasks.create(self._look(), name="librats looks at the NAT")
 
     async def _look(self) -> None:
-        here = tuple(sorted(await self._network.interface_addresses()))
+        here = (*sorted(await self._network.interface_addresses()), *sorted(set(self._seen_at())))
         self.info = self._known.get(here)
         if self.info is not None:
             return
