@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,12 +37,20 @@ PAIRS = [
 
 @asynccontextmanager
 async def meeting(
-    net: SimNetwork, one: SimHost, other: SimHost, *, settle: float = 4.0, relays: bool = False, **fields: Any
+    net: SimNetwork,
+    one: SimHost,
+    other: SimHost,
+    *,
+    settle: float = 4.0,
+    relays: bool = False,
+    second: bool = True,
+    **fields: Any,
 ) -> AsyncIterator[tuple[SimRelay, Meeting]]:
     """Start two clients with one introducer, and let them find out about their NATs."""
     net.host("relay", addresses=[RELAY, SECOND])
     users = {} if relays else {"ann": "secret"}
-    relay = await serve(net, alternate=Address(SECOND, 3479), relay_for_introduced=relays, users=users)
+    alternate = Address(SECOND, 3479) if second else None
+    relay = await serve(net, alternate=alternate, relay_for_introduced=relays, users=users)
     clients: list[RatsClient] = []
     try:
         for host in (one, other):
@@ -93,6 +102,42 @@ def test_clients_that_ice_does_not_join_are_joined_without_a_relay(
             assert peer.method is (ConnectionMethod.TCP if technique == "tcp" else ConnectionMethod.UDP)
             assert took < (4 if technique == "birthday" else 1.6)
             await assert_works(met, peer)
+
+    simulate(scenario, delay=0.01)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "technique"),
+    [
+        ("symmetric", "port_restricted", "birthday"),
+        ("port_restricted", "symmetric_seq", "prediction"),
+        ("symmetric_seq", "symmetric_seq", "prediction"),
+        ("udp_blocked", "port_restricted", "tcp"),
+    ],
+)
+def test_an_introducer_with_one_address_will_do(simulate: Simulate, one: str, other: str, technique: str) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, one, other), second=False) as (_, met):
+            peer = await met.connect()
+            assert techniques(peer) == [technique]
+            await assert_works(met, peer)
+
+    simulate(scenario, delay=0.01)
+
+
+@pytest.mark.parametrize("attempts", [(1, 3), (3, 1)])
+def test_both_sides_try_no_more_often_than_either_wants(simulate: Simulate, attempts: tuple[int, int]) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        one, other = hosts(net, "symmetric_seq", "symmetric_seq")
+        async with meeting(net, one, other) as (_, met):
+            for client, count in zip((met.alice, met.bob), attempts, strict=True):
+                owner = punching(client)
+                owner._settings = replace(owner._settings, hole_punch_attempts=count)
+            net.cut(*net.routers[:2])
+            with pytest.raises(ConnectError) as caught:
+                await met.connect(timeout=25)
+            tried = [attempt.technique for attempt in caught.value.attempts if attempt.technique]
+            assert tried == ["prediction"]
 
     simulate(scenario, delay=0.01)
 

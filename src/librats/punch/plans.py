@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -91,6 +91,7 @@ class PunchReason(StrEnum):
     """The peer was asked to punch too often."""
 
 
+_UNRELATED = frozenset({PortAllocation.RANDOM, PortAllocation.SEQUENTIAL})
 _HARD = frozenset(
     {MappingBehavior.ADDRESS_DEPENDENT, MappingBehavior.ADDRESS_AND_PORT_DEPENDENT, MappingBehavior.DEPENDENT}
 )
@@ -141,6 +142,15 @@ class NatFacts:
     def is_predictable(self) -> bool:
         """Whether it can foretell it."""
         return self.is_hard and self.ports is PortAllocation.SEQUENTIAL
+
+    @property
+    def at_worst(self) -> NatFacts:
+        """What is likely where one server alone was asked: it cannot tell whether the peer's is another address.
+
+        NATs that give each socket a port which has nothing to do with its own mostly give each destination one, too.
+        """
+        is_likely = self.mapping is MappingBehavior.UNKNOWN and self.ports in _UNRELATED
+        return replace(self, mapping=MappingBehavior.DEPENDENT) if is_likely else self
 
     @property
     def lets_anyone_in(self) -> bool:
@@ -196,6 +206,8 @@ class Plan:
 
     technique: PunchTechnique
     part: PunchPart
+    rounds: int | None = None
+    """For how many rounds at the most; None for as many as both sides want."""
 
 
 def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool = False, tcp: bool = True) -> list[Plan]:
@@ -216,9 +228,15 @@ def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool =
         >>> [(plan.technique.value, plan.part.value) for plan in choose_plans(cone, symmetric, leads=True)]
         [('birthday', 'probe')]
     """
-    plans = _over_udp(local, remote, leads=leads, near=near) if local.udp and remote.udp else []
+    likely = local.at_worst, remote.at_worst
+    once = 1 if likely != (local, remote) else None  # before what is likelier
+    plans = []
+    if local.udp and remote.udp:
+        sure = _over_udp(local, remote, leads=leads, near=near)
+        plans = [replace(plan, rounds=once) for plan in sure]
+        plans += [plan for plan in _over_udp(*likely, leads=leads, near=near) if plan not in sure]
     if tcp and _addresses_do(local, remote):
-        plans.append(Plan(PunchTechnique.TCP, PunchPart.MEET))
+        plans.append(Plan(PunchTechnique.TCP, PunchPart.MEET, None if _addresses_do(*likely) else 1))
     return plans
 
 

@@ -164,6 +164,7 @@ class HolePuncher:
         self._local_hosts = local_hosts
         self._tcp = tcp
         self._plans: list[Plan] | None = None
+        self._rounds = self._settings.rounds
         self._servers: list[Address] | None = None
         self._given_network = network
         self._network: Network
@@ -313,6 +314,7 @@ class HolePuncher:
                 round=number,
                 credentials=Credentials(*new_credentials(self._network.entropy)),
                 nat=nat,
+                rounds=self._settings.rounds,
                 public=tuple(seen.values()),
                 hosts=tuple(Address(host, port) for host in near[:MAX_HOSTS]),
             )
@@ -375,6 +377,7 @@ class HolePuncher:
         """
         over_udp, near = self._targets(here.ours, theirs, (*theirs.public, *theirs.hosts))
         self._plans = choose_plans(here.ours.nat, theirs.nat, leads=self._leads, near=near, tcp=self._tcp)
+        self._rounds = min(self._settings.rounds, theirs.rounds)
         if not self._plans:
             raise _Failure(why_not(here.ours.nat, theirs.nat))
         self._check_there_are_more(here.number)
@@ -441,8 +444,13 @@ class HolePuncher:
 
     def _planned(self, number: int) -> tuple[Plan, int] | None:
         """Return the plan of a round, and which one by it this is: the likeliest for some rounds, then the next one."""
-        which, before = divmod(number - 1, self._settings.rounds)
-        return (self._plans[which], before + 1) if self._plans and which < len(self._plans) else None
+        left = number
+        for plan in self._plans or ():
+            rounds = self._rounds if plan.rounds is None else min(plan.rounds, self._rounds)
+            if left <= rounds:
+                return plan, left
+            left -= rounds
+        return None
 
     def _check_there_are_more(self, number: int) -> None:
         """Fail where everything was tried."""
