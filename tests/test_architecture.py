@@ -41,6 +41,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "meeting",
         "ice_agents",
         "punching",
+        "coordinating",
         "introduced",
         "introducer_keeping",
         "introducing",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from librats.config import RatsConfig
 from librats.connector import Connector, Target, check_peer_id, describe
+from librats.coordinating import CoordinatingVerbs
 from librats.errors import ClosedError, ConnectError, DecodeError, PeerDenied, PeerLimitReached, RatsError, UsageError
 from librats.ice.descriptions import IceDescription
 from librats.introduce.passing import Passing
@@ -48,7 +49,7 @@ HEAD_START = 0.1
 """Seconds that known addresses have before introducers are asked."""
 
 
-class IntroducingVerbs:
+class IntroducingVerbs(CoordinatingVerbs):
     """Mixed into :class:`~librats.RatsClient`."""
 
     if TYPE_CHECKING:
