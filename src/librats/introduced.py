@@ -289,9 +289,12 @@ class _Caller:
                     if self._was_answered or (isinstance(error, IntroductionError) and error.by_peer):
                         raise  # the peer was asked: another introducer would change nothing
                 else:
-                    attempts.append(
-                        ConnectionAttempt(address=link.address, method=link.method, duration=self._loop.time() - began)
-                    )
+                    if not any(one.technique and not one.error for one in attempts):  # that says it all
+                        attempts.append(
+                            ConnectionAttempt(
+                                address=link.address, method=link.method, duration=self._loop.time() - began
+                            )
+                        )
                     return link
         finally:
             gathering.cancel()
