@@ -48,6 +48,9 @@ ASK_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 10.0
 """Seconds that a target has to answer an offer."""
 
+OFFER_DELAY = 0.05
+"""Seconds that STUN servers have beyond the time that an introducer takes to tell a key; later candidates follow."""
+
 MAX_ASKED = 8
 """Introducers that are asked for one peer."""
 
@@ -378,7 +381,7 @@ class _Caller:
         self._agent = agent = await self._owner.new_agent(
             IceRole.CONTROLLING, on_candidate=self._found, on_path=self._path_chosen
         )
-        gathering = self._owner.tasks.create(agent.gather_candidates(), name="librats ICE gathering")
+        gathering = self._owner.tasks.create(agent.gather_candidates(relays=False), name="librats ICE gathering")
         last: RatsError | OSError = IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
         try:
             async for introducer, found in self._keys(introducers):
@@ -386,7 +389,7 @@ class _Caller:
                     if isinstance(found, Exception):
                         raise found
                     note_seen(agent, introducer, None)
-                    await asyncio.wait([gathering])
+                    await asyncio.wait([gathering], timeout=OFFER_DELAY)
                     link = await self._through(introducer, found, agent, attempts)
                 except (RatsError, OSError) as error:
                     last = error
