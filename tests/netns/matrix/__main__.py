@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -62,6 +63,8 @@ def main() -> int:
         return GIVEN_UP
     modes = MODES if args.mode == "both" else (args.mode,)
     run = Run(settings, results, tries=args.tries, path=args.json)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: run.stop())
     run.do([(cell, mode) for mode in modes for cell in cells], [*args.beside], jobs=args.jobs)
     print_table(results, sys.stdout)
     if args.page:
@@ -96,6 +99,11 @@ class Run:
         self._lock = threading.Lock()
         self._left = self._done = 0
         self._began = time.monotonic()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End with the tries that are under way."""
+        self._stopping = True
 
     def do(self, work: list[tuple[Cell, str]], beside: list[str], *, jobs: int) -> None:
         """Measure cells, several at a time, each beside others."""
@@ -110,14 +118,19 @@ class Run:
         return self._tries - len(self._results.of(mode, cell.name))
 
     def _measure(self, cell: Cell, mode: str, who: str) -> None:
+        if self._stopping:
+            return
         folder = Path(tempfile.mkdtemp(prefix="librats-matrix-"))
         tries = self._results.of(key(mode, who), cell.name)
         load = os.getloadavg()[0]
         try:
             with Scene.of(cell, folder, self._settings, mode) as scene:
-                while self._missing(cell, key(mode, who)) > 0:
+                while self._missing(cell, key(mode, who)) > 0 and not self._stopping:
                     count = 1 if self._settings.fresh else self._missing(cell, key(mode, who))
-                    tries += list(scene.tries(cell, count) if not who else scene.tries_of_aioice(count))
+                    for each in scene.tries(cell, count) if not who else scene.tries_of_aioice(count):
+                        tries.append(each)
+                        if self._stopping:
+                            break
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         with self._lock:

@@ -22,7 +22,6 @@ MODES = ("relay", "direct")
 
 USER = "ann", "secret"
 PORT, OTHER_PORT, WEB_PORT = 3478, 3479, 443
-LAB_NETWORKS = ("203.0.113.0/24", "198.51.100.0/24", "2001:db8::/32")
 AFTERWARDS = 15.0
 """Seconds that a command has to end when its time to connect is over."""
 
@@ -78,7 +77,6 @@ class Scene:
         if self._mode == "relay":
             # All hosts of the laboratory are of one network, which those of the internet are not.
             words += ["--relay-for-introduced", "--introduced-allocations", "100"]
-            words += [word for network in LAB_NETWORKS for word in ("--allow-peer", network)]
         with self._running("server", words, "relay") as program:
             self._relay_id = program.tell()["peer_id"]
             program.mute()
