@@ -3,9 +3,9 @@
     host -- r1 [-- r2] -- inet -- server   203.0.113.10 + 198.51.100.10 + 2001:db8:10::10
     host2 -- 2r1 [-- 2r2] --'
 
-Nothing leaves the namespaces: none of them has a way out. The last router's public address is 203.0.113.101; "open" and
-"firewall" give the host 198.51.100.101 itself, "v6_only" gives it 2001:db8:1::11 and no IPv4, "dual_stack" both. Further
-hosts behind routers of their own have the addresses that follow.
+Nothing leaves the namespaces: none of them has a way out. The last router's public address is 203.0.113.101; "open"
+and "firewall" give the host 198.51.100.101 itself, "v6_only" gives it 2001:db8:1::11 and no IPv4, "dual_stack" both.
+Further hosts behind routers of their own have the addresses that follow.
 
 With one router that all share, whose public address is 203.0.113.100, the others have their public side in its network,
 100.64.0.0/24, and hosts of the type "none" stand there themselves.
@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.netns.nat_rules import Nat, TYPES, chain_of, filter_rules, nat_rules
+from tests.netns.nat_rules import TYPES, Nat, chain_of, filter_rules, nat_rules
 
 SERVER = ("203.0.113.10", "198.51.100.10")
 SERVER6 = "2001:db8:10::10"

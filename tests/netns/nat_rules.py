@@ -119,7 +119,9 @@ def nat_rules(nat: Nat, wan: str, lifetime: int) -> str:
             f"{{ {protocol} sport : ct {way} ip saddr . ct {way} proto-src }}"
             for way in ("original", "reply")
         ]
-        rules.append(f'  oifname "wan" meta l4proto {protocol} update @let_in_{protocol} {{ {protocol} sport . ip daddr }}')
+        rules.append(
+            f'  oifname "wan" meta l4proto {protocol} update @let_in_{protocol} {{ {protocol} sport . ip daddr }}'
+        )
     return "\n".join([*rules, " }", "}"]) + "\n"
 
 

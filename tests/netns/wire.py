@@ -65,7 +65,8 @@ def carry(pairs: list[list[str]], delay: float, loss: float) -> None:
     for names in pairs:
         one, two = map(open_end, names)
         other |= {one: two, two: one}
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     ends: list[Any] = [*other, sys.stdin]
     under_way: list[Frame] = []
     number = 0
@@ -77,7 +78,7 @@ def carry(pairs: list[list[str]], delay: float, loss: float) -> None:
         now = time.monotonic()
         for end in readable:
             for frame in waiting_at(end):
-                if random.random() >= loss:
+                if random.random() >= loss:  # noqa: S311 - no secret
                     number += 1
                     heapq.heappush(under_way, (now + delay, number, other[end], frame))
         now = time.monotonic()

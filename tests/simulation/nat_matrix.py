@@ -22,7 +22,7 @@ from typing import Any
 from tests.netns.matrix.cells import FURTHER, KINDS, Cell, cells_named, pairs
 from tests.netns.matrix.results import Results, Summary, Try
 from tests.netns.matrix.table import print_table
-from tests.simulation.conftest import start_client
+from tests.simulation.conftest import start_client, until
 
 from librats import Address, ConnectError, NatTraversalConfig, Peer, RatsClient
 from librats.peers.identity import Identity
@@ -96,8 +96,7 @@ class Scene:
             node = await self.client(self.right, self._cell.right)
             stack.push_async_callback(node.stop)
             node.on("echo", lambda peer, data: data)
-            while not node.introducers:
-                await asyncio.sleep(0.01)
+            await until(lambda: node.introducers, within=60)
             await asyncio.sleep(1)
             client = await self.client(self.left, self._cell.left)
             stack.push_async_callback(client.stop)
@@ -171,7 +170,7 @@ def main() -> int:
         for done, (name, tries) in enumerate(processes.map(measure, cells), start=1):
             results.of(args.mode, name).extend(tries)
             found = Summary.of(tries)
-            print(f"{done}/{len(cells)} {name}: {found.connected} of {found.tries}, {found.ways}", file=sys.stderr)
+            sys.stderr.write(f"{done}/{len(cells)} {name}: {found.connected} of {found.tries}, {found.ways}\n")
     print_table(results, sys.stdout)
     return 0
 

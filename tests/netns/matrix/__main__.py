@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.netns.lab import missing
+from tests.netns.matrix.beside import AGENTS
 from tests.netns.matrix.cells import FURTHER, KINDS, Cell, cells_named, pairs, why_not
 from tests.netns.matrix.programs import preload
 from tests.netns.matrix.results import Results, Summary
@@ -38,7 +39,13 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--timeout", type=float, default=30, metavar="S", help="of each try (default: 30)")
     parser.add_argument("--fresh", action="store_true", help="give each try a node of its own")
     parser.add_argument("--cold", action="store_true", help="start Python anew for each try")
-    parser.add_argument("--beside", choices=["aioice"], action="append", default=[], help="measure that one as well")
+    parser.add_argument(
+        "--beside",
+        choices=[*AGENTS],
+        action="append",
+        default=[],
+        help="measure ICE agents alone as well: aioice's, ours",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every try there, and go on where it ends")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables into that page")
@@ -49,7 +56,7 @@ def main() -> int:
     args = options().parse_args()
     reason = missing()
     if reason:
-        print(f"no laboratory here: {reason}", file=sys.stderr)
+        sys.stderr.write(f"no laboratory here: {reason}\n")
         return SKIPPED
     preload()
     settings = Settings(
@@ -59,7 +66,7 @@ def main() -> int:
         cells = wanted_cells(args)
         results = Results.read(args.json, asdict(settings)) if args.json else Results(asdict(settings))
     except ValueError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return GIVEN_UP
     modes = MODES if args.mode == "both" else (args.mode,)
     run = Run(settings, results, tries=args.tries, path=args.json)
@@ -99,11 +106,11 @@ class Run:
         self._lock = threading.Lock()
         self._left = self._done = 0
         self._began = time.monotonic()
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def stop(self) -> None:
         """End with the tries that are under way."""
-        self._stopping = True
+        self._stopping.set()
 
     def do(self, work: list[tuple[Cell, str]], beside: list[str], *, jobs: int) -> None:
         """Measure cells, several at a time, each beside others."""
@@ -118,18 +125,18 @@ class Run:
         return self._tries - len(self._results.of(mode, cell.name))
 
     def _measure(self, cell: Cell, mode: str, who: str) -> None:
-        if self._stopping:
+        if self._stopping.is_set():
             return
         folder = Path(tempfile.mkdtemp(prefix="librats-matrix-"))
         tries = self._results.of(key(mode, who), cell.name)
         load = os.getloadavg()[0]
         try:
             with Scene.of(cell, folder, self._settings, mode) as scene:
-                while self._missing(cell, key(mode, who)) > 0 and not self._stopping:
+                while self._missing(cell, key(mode, who)) > 0 and not self._stopping.is_set():
                     count = 1 if self._settings.fresh else self._missing(cell, key(mode, who))
-                    for each in scene.tries(cell, count) if not who else scene.tries_of_aioice(count):
+                    for each in scene.tries(cell, count) if not who else scene.tries_of(who, count):
                         tries.append(each)
-                        if self._stopping:
+                        if self._stopping.is_set():
                             break
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -144,10 +151,9 @@ class Run:
         left = (time.monotonic() - self._began) / self._done * (self._left - self._done)
         words = f"{found.seconds * 1000:.0f} ms, at most {found.slowest * 1000:.0f}, {found.ways}"
         failed = "" if found.connected == found.tries else f"; {why_not(cell) or found.errors}"
-        print(
+        sys.stderr.write(
             f"{self._done}/{self._left} {mode} {cell.name}: {found.connected} of {found.tries}"
-            f"{', ' + words if found.connected else ''}{failed} [{left / 60:.0f} min left]",
-            file=sys.stderr,
+            f"{', ' + words if found.connected else ''}{failed} [{left / 60:.0f} min left]\n"
         )
 
 

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tests.netns.lab import Lab, inside
+from tests.netns.lab import Lab, end, inside
 
 __all__ = ["LIBRATS", "Program", "preload"]
 
@@ -61,6 +61,7 @@ class Program:
         self._log = log
         self._cold: subprocess.Popen[bytes] | None = None
         self._warm: Any = None
+        self._reader: threading.Thread | None = None
         if cold:
             with lab.enter(box), log.open("ab") as errors:
                 self._cold = subprocess.Popen([LIBRATS, *words], stdout=subprocess.PIPE, stderr=errors)
@@ -87,34 +88,35 @@ class Program:
 
     def mute(self) -> None:
         """Hear nothing more of what it says."""
-        threading.Thread(target=self._out.read, daemon=True).start()
+        self._reader = threading.Thread(target=self._out.read, daemon=True)
+        self._reader.start()
 
     def all(self, within: float) -> list[dict[str, Any]]:
         """Return everything that it says until its end, for which it has so many seconds."""
-        timer = threading.Timer(within, self.end)
+        timer = threading.Timer(within, self._stop)
         timer.start()
         try:
             return [json.loads(line) for line in self._out]
         finally:
             timer.cancel()
-            self.end()
 
     def complaint(self) -> str:
         """Return the end of its standard error."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-300:].strip() if self._log.exists() else ""
 
     def end(self) -> None:
-        """End it, if it has not ended. Idempotent."""
+        """End it, if it has not ended, and hear nothing more of it."""
+        self._stop()
+        if self._reader is not None:
+            self._reader.join()
+        self._out.close()
+
+    def _stop(self) -> None:
         if self._cold is not None:
-            self._cold.terminate()
-            try:
-                self._cold.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self._cold.kill()
-                self._cold.wait()
-        else:
-            self._warm.terminate()
-            self._warm.join(PATIENCE)
-            if self._warm.is_alive():
-                self._warm.kill()
-                self._warm.join()
+            end(self._cold)
+            return
+        self._warm.terminate()
+        self._warm.join(PATIENCE)
+        if self._warm.is_alive():
+            self._warm.kill()
+            self._warm.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -106,4 +105,4 @@ class Results:
         """Keep it, whole whenever the program is killed."""
         beside = path.with_name(f".{path.name}.new")
         beside.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
-        os.replace(beside, path)
+        beside.replace(path)

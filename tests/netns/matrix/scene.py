@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.netns.lab import SERVER, SERVER6, Lab
+from tests.netns.matrix import beside
 from tests.netns.matrix.cells import Cell
 from tests.netns.matrix.programs import Program
 from tests.netns.matrix.results import Try
@@ -112,6 +113,11 @@ class Scene:
         with self.node(cell.right) as peer_id:
             for _ in range(count):
                 yield self.connect(cell.left, peer_id)
+
+    def tries_of(self, whose: str, count: int) -> Iterator[Try]:
+        """Let two ICE agents of somebody's meet several times."""
+        for _ in range(count):
+            yield beside.meet(self._lab, whose, USER if self._mode == "relay" else None, self._settings.timeout)
 
     def _wait_until_introduced(self) -> None:
         until = time.monotonic() + 20
