@@ -24,7 +24,7 @@ unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test test-long coverage lint format docs bench bench-report dist check-install clean same-python
+.PHONY: help demo test test-long coverage nat-matrix lint format docs bench bench-report dist check-install clean same-python
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ coverage: $(VENV)/.test $(VENV)/.interop ## Run the tests and tell which lines a
 	@$(PY) -m coverage run -m pytest -q -m "not long" $(ARGS)
 	@$(PY) -m coverage combine --quiet
 	@$(PY) tools/coverage_report.py
+
+nat-matrix: $(VENV)/.test $(VENV)/.interop ## Measure who reaches whom behind the kernel's NATs (Linux, root; ARGS=--help)
+	@$(PY) -m tests.netns.matrix $(ARGS)
 
 lint: $(VENV)/.test $(VENV)/.lint ## Check style, types, stubs and spelling
 	@failed=; \

@@ -51,6 +51,9 @@ ASK_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 10.0
 """Seconds that a target has to answer an offer."""
 
+OFFER_DELAY = 0.05
+"""Seconds that STUN servers have beyond the time that an introducer takes to tell a key; later candidates follow."""
+
 MAX_ASKED = 8
 """Introducers that are asked for one peer."""
 
@@ -75,7 +78,7 @@ class IntroducedPeers(IceAgents):
     def gathering_patience(self) -> float:
         """Seconds that servers have to tell where they see this side before it is offered."""
         facts = None if self.punching is None else self.punching.facts
-        return self._settings.stun_first_answer if facts is None or facts.udp else 0.0
+        return OFFER_DELAY if facts is None or facts.udp else 0.0
 
     # The caller
 
@@ -266,7 +269,7 @@ class _Caller:
         self._agent = agent = await self._owner.new_agent(
             IceRole.CONTROLLING, on_candidate=self._found, on_path=self._path_chosen
         )
-        gathering = self._owner.tasks.create(agent.gather_candidates(), name="librats ICE gathering")
+        gathering = self._owner.tasks.create(agent.gather_candidates(relays=False), name="librats ICE gathering")
         last: RatsError | OSError = IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
         try:
             async for introducer, found in self._keys(introducers):

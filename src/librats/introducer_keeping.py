@@ -20,7 +20,7 @@ from librats.services.introducer import Introductions
 from librats.services.introduction_letters import Introducer
 from librats.services.session import Link
 from librats.session.greeting import Feature
-from librats.types import Address, TurnTransport
+from librats.types import Address, ConnectionMethod, TurnTransport
 
 __all__ = ["IntroducerKeeper"]
 
@@ -32,6 +32,9 @@ RETRY_DELAYS = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 STABLE = 60.0
 """Seconds after which a session that ends is dialled again as if for the first time."""
+
+MOST_PATIENCE = 0.8
+"""Seconds that a granted relay may take over UDP, before it is asked over TCP, too."""
 
 LARGEST_MESSAGE = 65536
 
@@ -45,7 +48,7 @@ class IntroducerKeeper:
         tasks: Owner of the tasks.
         identity: Who we are.
         agent: What we call our software.
-        granted: Called when an introducer relays for us.
+        granted: Called when an introducer relays for us, with the seconds that it may take to make an allocation.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class IntroducerKeeper:
         *,
         identity: Callable[[], Identity],
         agent: str,
-        granted: Callable[[TurnServer], object],
+        granted: Callable[[TurnServer, float], object],
     ) -> None:
         self._wanted = dict(introducer_address(text) for text in config.nat.introducers)
         self._network = network
@@ -85,6 +88,7 @@ class IntroducerKeeper:
         self._services: dict[str, tuple[Services, float]] = {}
         self._relays: set[str] = set()
         self._told: set[str] = set()
+        self._dialled: dict[str, float] = {}
         self._changed = asyncio.Event()
 
     def start(self, circle: Introductions) -> None:
@@ -121,6 +125,7 @@ class IntroducerKeeper:
 
         problem: RatsError | OSError = HandshakeError(f"{address.host} has no address")
         for resolved in await self._network.resolve(address):
+            self._dialled[peer_id] = self._loop.time()
             try:
                 async with asyncio.timeout(DIAL_TIMEOUT):
                     await self._network.dial_tcp(new_link, resolved)
@@ -188,15 +193,22 @@ class IntroducerKeeper:
         self._changed.set()
         if services.relays and introducer not in self._relays:
             self._relays.add(introducer)
-            for transport in (TurnTransport.UDP, TurnTransport.TCP):
-                self._granted(
-                    TurnServer(
-                        host=link.address.host,
-                        port=services.turn_port,
-                        transport=transport,
-                        credentials=lambda: self._credentials(introducer),
-                    )
+            # Over TCP at the port of this session, which is one that this host's network lets it reach.
+            is_tcp = link.method is ConnectionMethod.TCP
+            ports = {
+                TurnTransport.UDP: services.turn_port,
+                TurnTransport.TCP: link.address.port if is_tcp else services.turn_port,
+            }
+            # An allocation takes fewer round trips than the session has taken, where UDP gets through.
+            patience = min(MOST_PATIENCE, self._loop.time() - self._dialled[introducer])
+            for transport, port in ports.items():
+                server = TurnServer(
+                    host=link.address.host,
+                    port=port,
+                    transport=transport,
+                    credentials=lambda: self._credentials(introducer),
                 )
+                self._granted(server, patience)
 
     def _credentials(self, introducer: str) -> TurnCredentials:
         services, at = self._services[introducer]

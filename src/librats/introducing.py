@@ -262,8 +262,8 @@ class IntroducingVerbs(CoordinatingVerbs):
     def _keep_introducers(
         self, manager: PeerManager, network: Network, introduced: IntroducedPeers, sealing: Sealing
     ) -> None:
-        def granted(server: TurnServer) -> None:
-            self._paths.relays.grant(server)
+        def granted(server: TurnServer, patience: float) -> None:
+            self._paths.relays.grant(server, patience=patience)
             manager.paths.has_relays = True
 
         keeper = self._keeper = IntroducerKeeper(

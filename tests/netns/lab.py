@@ -3,9 +3,12 @@
     host -- r1 [-- r2] -- inet -- server   203.0.113.10 + 198.51.100.10 + 2001:db8:10::10
     host2 -- 2r1 [-- 2r2] --'
 
-Nothing leaves the namespaces: none of them has a way out. The last router's public address is 203.0.113.101; "open" and
-"firewall" give the host 198.51.100.101 itself, "v6_only" gives it 2001:db8:1::11 and no IPv4. Further hosts behind
-routers of their own have the addresses that follow, but for those of IPv6.
+Nothing leaves the namespaces: none of them has a way out. The last router's public address is 203.0.113.101; "open"
+and "firewall" give the host 198.51.100.101 itself, "v6_only" gives it 2001:db8:1::11 and no IPv4, "dual_stack" both.
+Further hosts behind routers of their own have the addresses that follow.
+
+With one router that all share, whose public address is 203.0.113.100, the others have their public side in its network,
+100.64.0.0/24, and hosts of the type "none" stand there themselves.
 """
 
 from __future__ import annotations
@@ -13,20 +16,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.netns.nat_rules import Nat, chain_of, filter_rules, nat_rules
+from tests.netns.nat_rules import TYPES, Nat, chain_of, filter_rules, nat_rules
 
 SERVER = ("203.0.113.10", "198.51.100.10")
 SERVER6 = "2001:db8:10::10"
 PUBLIC = "203.0.113.101"
 FIRST_PUBLIC = 101
+SHARED_PUBLIC = "203.0.113.100"
+SHARED_LAN = "100.64.0.1"
 HOST6 = "2001:db8:1::11"
 GATEWAY = "203.0.113.1"
 
@@ -106,6 +112,7 @@ class _Box:
         self.up: list[str] = ["link set dev lo up"]
         self.addresses: list[str] = []
         self.routes: list[str] = []
+        self.neighbours: list[str] = []
         self.rules = ""
 
 
@@ -115,11 +122,21 @@ class Lab:
     Args:
         nats: Name of the type for each host.
         lifetime: Seconds that the routers keep a mapping.
+        delay: Seconds that a datagram takes between "inet" and a host's last router; nothing delays the server.
+        loss: How many of them get lost there, in each direction: 0 to 1.
+        shared: Name of the type of one router between "inet" and those of all hosts; empty where there is none.
     """
 
-    def __init__(self, *nats: str, lifetime: int = 120) -> None:
+    def __init__(
+        self, *nats: str, lifetime: int = 120, delay: float = 0.0, loss: float = 0.0, shared: str = ""
+    ) -> None:
         self._chains = [chain_of(nat) for nat in nats]
         self._lifetime = lifetime
+        self._delay, self._loss = delay, loss
+        self._shared = TYPES[shared] if shared else None
+        self._macs: list[str] = []
+        self._wired: list[str] = []
+        self._wire: subprocess.Popen[bytes] | None = None
         self._name = f"rats{os.getpid()}n{next(_numbers)}"
         self._boxes: dict[str, _Box] = {}
         self._links: list[str] = []
@@ -193,37 +210,100 @@ class Lab:
             "default via 2001:db8:10::1 dev eth0",
         ]
         inet.routes += [f"{address}/32 dev srv" for address in SERVER]
+        if self._delay or self._loss:
+            self._box("wire").switches += ["net/ipv6/conf/default/disable_ipv6=1"]
+        if self._shared is not None:
+            self._plan_shared(self._shared)
         for number in range(len(self._chains)):
             self._plan_side(number)
 
+    def _plan_out(self, router: str, end: str, addresses: Sequence[tuple[str, str]]) -> None:
+        """Link a router with "inet", by the wire where there is one. Nobody there has to ask for the other's MAC.
+
+        Args:
+            router: Its box.
+            end: What the interface of "inet" is called.
+            addresses: IP addresses of the router, and of "inet" as it knows that.
+        """
+        if "wire" in self._boxes:
+            self._wired.append(end)
+            self._link(router, "wan", "wire", f"{end}a")
+            self._link("inet", end, "wire", f"{end}b")
+        else:
+            self._link(router, "wan", "inet", end)
+        number = len(self._macs) + 1
+        here, there = f"02:00:00:00:01:{number:02x}", f"02:00:00:00:02:{number:02x}"
+        self._macs.append(here)
+        self._boxes[router].up.insert(1, f"link set dev wan address {here}")
+        self._boxes["inet"].up.insert(1, f"link set dev {end} address {there}")
+        for own, others in addresses:
+            self._boxes[router].neighbours.append(f"{others} lladdr {there} dev wan nud permanent")
+            self._boxes["inet"].neighbours.append(f"{own} lladdr {here} dev {end} nud permanent")
+
+    def _plan_shared(self, nat: Nat) -> None:
+        router, inet = self._box("shared", router=True), self._boxes["inet"]
+        self._plan_out("shared", "outshared", [(SHARED_PUBLIC, GATEWAY)])
+        router.up += ["link add lan type bridge", "link set dev lan up"]
+        router.addresses += [f"{SHARED_PUBLIC}/32 dev wan", f"{SHARED_LAN}/24 dev lan"]
+        router.routes += [f"{GATEWAY} dev wan src {SHARED_PUBLIC}", f"default via {GATEWAY} dev wan"]
+        inet.routes.append(f"{SHARED_PUBLIC}/32 dev outshared")
+        # What is bridged is not the router's business.
+        router.switches.append("net/bridge/bridge-nf-call-iptables=0")
+        router.rules += nat_rules(nat, SHARED_PUBLIC, self._lifetime) + filter_rules(nat)
+
     def _plan_side(self, side: int) -> None:
-        inet, host, chain = self._boxes["inet"], self._box(self.host(side)), self._chains[side]
-        public, public_host = f"203.0.113.{FIRST_PUBLIC + side}", f"198.51.100.{FIRST_PUBLIC + side}"
-        out = f"out{side}"
+        host, chain = self._box(self.host(side)), self._chains[side]
+        if not chain:
+            self._join_shared(self.host(side), "eth0", side)
+            host.addresses.append(f"{self._in_shared(side)}/24 dev eth0")
+            host.routes.append(f"default via {SHARED_LAN}")
         inner, inner_end = self.host(side), "eth0"
         for number, nat in enumerate(chain, start=1):
-            name, is_last = f"{side + 1 if side else ''}r{number}", number == len(chain)
+            name = f"{side + 1 if side else ''}r{number}"
             router = self._box(name, router=True)
             self._link(inner, inner_end, name, "lan")
-            wan, gateway = (public, GATEWAY) if is_last else (f"100.64.{number}.2", f"100.64.{number}.1")
-            if is_last:
-                self._link(name, "wan", "inet", out)
-            if nat.kind == "no_ipv4":
-                self._plan_ipv6(router, inet, host, out)
+            if number < len(chain):
+                wan = f"100.64.{number}.2"
+                router.addresses.append(f"{wan}/24 dev wan")
+                router.routes.append(f"default via 100.64.{number}.1 dev wan")
+            elif self._shared is not None:
+                wan = self._in_shared(side)
+                self._join_shared(name, "wan", side)
+                router.addresses.append(f"{wan}/24 dev wan")
+                router.routes.append(f"default via {SHARED_LAN} dev wan")
             else:
-                router.addresses.append(f"{wan}/{32 if is_last else 24} dev wan")
-                router.routes += [f"{gateway} dev wan src {wan}"] if is_last else []
-                router.routes.append(f"default via {gateway} dev wan")
-                inet.routes += [f"{wan}/32 dev {out}"] if is_last else []
-            if nat.kind in ("route", "firewall"):
-                router.routes.append(f"{public_host}/32 dev lan")
-                inet.routes.append(f"{public_host}/32 via {wan} dev {out} onlink")
-                host.addresses.append(f"{public_host}/32 dev eth0")
-                host.routes += [f"{wan} dev eth0 src {public_host}", f"default via {wan} dev eth0 src {public_host}"]
-            elif nat.kind == "nat":
+                wan = self._plan_last(name, host, nat, side)
+            if nat.kind == "nat":
                 self._plan_nat(router, host, nat, wan, number)
             router.rules += filter_rules(nat)
             inner, inner_end = name, "wan"
+
+    @staticmethod
+    def _in_shared(side: int) -> str:
+        return f"100.64.0.{11 + side}"
+
+    def _join_shared(self, box: str, end: str, side: int) -> None:
+        self._link(box, end, "shared", f"side{side}")
+        self._boxes["shared"].up.append(f"link set dev side{side} master lan")
+
+    def _plan_last(self, name: str, host: _Box, nat: Nat, side: int) -> str:
+        """Plan the public side of a host's last router, and return its address."""
+        inet, router, out = self._boxes["inet"], self._boxes[name], f"out{side}"
+        public, public_host = f"203.0.113.{FIRST_PUBLIC + side}", f"198.51.100.{FIRST_PUBLIC + side}"
+        known = [] if nat.kind == "no_ipv4" else [(public, GATEWAY)]
+        if nat.ipv6:
+            known.append(self._plan_ipv6(router, inet, host, side))
+        self._plan_out(name, out, known)
+        if nat.kind != "no_ipv4":
+            router.addresses.append(f"{public}/32 dev wan")
+            router.routes += [f"{GATEWAY} dev wan src {public}", f"default via {GATEWAY} dev wan"]
+            inet.routes.append(f"{public}/32 dev {out}")
+        if nat.kind in ("route", "firewall"):
+            router.routes.append(f"{public_host}/32 dev lan")
+            inet.routes.append(f"{public_host}/32 via {public} dev {out} onlink")
+            host.addresses.append(f"{public_host}/32 dev eth0")
+            host.routes += [f"{public} dev eth0 src {public_host}", f"default via {public} dev eth0 src {public_host}"]
+        return public
 
     def _plan_nat(self, router: _Box, host: _Box, nat: Nat, wan: str, number: int) -> None:
         lan = "192.168.1.1" if number == 1 else f"100.64.{number - 1}.1"
@@ -238,13 +318,16 @@ class Lab:
             host.routes.append("default via 192.168.1.1")
 
     @staticmethod
-    def _plan_ipv6(router: _Box, inet: _Box, host: _Box, out: str) -> None:
-        router.addresses += ["2001:db8:ff::2/64 dev wan nodad", "2001:db8:1::1/64 dev lan nodad"]
-        router.routes.append("default via 2001:db8:ff::1 dev wan")
-        inet.addresses.append(f"2001:db8:ff::1/64 dev {out} nodad")
-        inet.routes.append(f"2001:db8:1::/64 via 2001:db8:ff::2 dev {out}")
-        host.addresses.append(f"{HOST6}/64 dev eth0 nodad")
-        host.routes.append("default via 2001:db8:1::1 dev eth0")
+    def _plan_ipv6(router: _Box, inet: _Box, host: _Box, side: int) -> tuple[str, str]:
+        """Give a host an IPv6 network, and return the addresses of its router and of "inet" between the two."""
+        here, there, lan = f"2001:db8:ff:{side}::2", f"2001:db8:ff:{side}::1", f"2001:db8:{side + 1}::"
+        router.addresses += [f"{here}/64 dev wan nodad", f"{lan}1/64 dev lan nodad"]
+        router.routes.append(f"default via {there} dev wan")
+        inet.addresses.append(f"{there}/64 dev out{side} nodad")
+        inet.routes.append(f"{lan}/64 via {here} dev out{side}")
+        host.addresses.append(f"{lan}11/64 dev eth0 nodad")
+        host.routes.append(f"default via {lan}1")
+        return here, there
 
     def _build(self) -> None:
         _run("ip", "\n".join(f"netns add {self.namespace(name)}" for name in self._boxes))
@@ -259,11 +342,25 @@ class Lab:
             with self.enter(name):
                 addresses = [f"addr add {line}" for line in box.addresses]
                 routes = [f"route add {line}" for line in box.routes]
-                _run("ip", "\n".join([*box.up, *addresses, *routes]))
+                neighbours = [f"neigh replace {line}" for line in box.neighbours]
+                _run("ip", "\n".join([*box.up, *addresses, *routes, *neighbours]))
                 if box.rules:
                     _run("nft", box.rules)
+        if self._wired:
+            self._start_wire()
+
+    def _start_wire(self) -> None:
+        settings = {"pairs": [[f"{end}a", f"{end}b"] for end in self._wired], "delay": self._delay, "loss": self._loss}
+        program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("wire.py")), json.dumps(settings)]
+        with self.enter("wire"):
+            self._wire = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if self._wire.stdout is None or self._wire.stdout.readline() != b"ready\n":
+            raise RuntimeError("the wire does not carry anything")
 
     def _remove(self) -> None:
+        if self._wire is not None:
+            self._wire.kill()
+            self._wire.communicate()
         there = [self.namespace(name) for name in self._boxes if (NAMESPACES / self.namespace(name)).exists()]
         if there:
             _run("ip", "\n".join(f"netns del {name}" for name in there))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+PROTOCOLS = ("udp", "tcp")
 CHOICES = {"ei": 0, "ad": 1, "apd": 2}
 
 
@@ -22,6 +23,10 @@ class Nat:
     unsolicited: str = "drop"
     """"drop", "refuse" (it answers with ICMP unreachable) or "local" (no rule at all: it goes to the router itself)."""
     udp: bool = True
+    tcp_ports: tuple[int, ...] = ()
+    """The ports of others that may be connected to; empty where all may."""
+    ipv6: bool = False
+    """Whether there is IPv6 as well, without NAT, but nothing unsolicited comes in."""
 
 
 TYPES = {
@@ -40,11 +45,17 @@ TYPES = {
     "openwrt": Nat("nat", "ei", "apd", unsolicited="refuse"),
     "bare_masquerade": Nat("nat", "ei", "apd", unsolicited="local"),
     "udp_blocked": Nat("nat", "ei", "apd", udp=False),
-    "v6_only": Nat("no_ipv4"),
+    "v6_only": Nat("no_ipv4", ipv6=True),
     "double_nat": Nat(),
     "cgnat": Nat(),
     "cgnat_sym": Nat(),
 }
+FURTHER = {
+    "tcp443_only": Nat("nat", "ei", "apd", udp=False, tcp_ports=(80, 443)),
+    "dual_stack": Nat("nat", "ei", "apd", ipv6=True),
+}
+"""Those whose difference from others is not how UDP over IPv4 is translated."""
+
 CHAINS = {
     "double_nat": ("port_restricted", "port_restricted"),
     "cgnat": ("port_restricted", "full_cone"),
@@ -52,9 +63,13 @@ CHAINS = {
 }
 
 
+DIRECTLY = "none"
+"""Of a host that has no router of its own, and stands in the network of the one that all share."""
+
+
 def chain_of(name: str) -> list[Nat]:
     """Return the routers of a type, from the host outwards."""
-    return [TYPES[part] for part in CHAINS.get(name, (name,))]
+    return [] if name == DIRECTLY else [(TYPES | FURTHER)[part] for part in CHAINS.get(name, (name,))]
 
 
 def widest(values: list[str]) -> str:
@@ -68,40 +83,46 @@ def nat_rules(nat: Nat, wan: str, lifetime: int) -> str:
     ports = list(range(40000, 41024)) if nat.ports == "sequential" else random.sample(range(32768, 57344), 2048)
     choose = f"mod {len(ports)} %smap {{ {', '.join(f'{i} : {port}' for i, port in enumerate(ports))} }}"
     life = f"flags dynamic,timeout; timeout {lifetime}s;"
-    rules = [
-        "table ip nat {",
-        f" map ways_in {{ type inet_service : ipv4_addr . inet_service; {life} }}",
-        f" set let_in {{ type inet_service . ipv4_addr; {life} }}",
-        " chain pre {",
-        "  type nat hook prerouting priority dstnat",
-    ]
-    if nat.filtering == "ei":
-        rules.append('  iifname "wan" dnat ip to udp dport map @ways_in')
-    elif nat.filtering == "ad":
-        rules.append('  iifname "wan" udp dport . ip saddr @let_in dnat ip to udp dport map @ways_in')
-    if nat.hairpin:
-        rules.append(f'  iifname != "wan" ip daddr {wan} dnat ip to udp dport map @ways_in')
+    rules = ["table ip nat {"]
+    for protocol in PROTOCOLS:
+        rules += [
+            f" map ways_in_{protocol} {{ type inet_service : ipv4_addr . inet_service; {life} }}",
+            f" set let_in_{protocol} {{ type inet_service . ipv4_addr; {life} }}",
+        ]
+    rules += [" chain pre {", "  type nat hook prerouting priority dstnat"]
+    for protocol in PROTOCOLS:
+        there = f"dnat ip to {protocol} dport map @ways_in_{protocol}"
+        if nat.filtering == "ei":
+            rules.append(f'  iifname "wan" {there}')
+        elif nat.filtering == "ad":
+            rules.append(f'  iifname "wan" {protocol} dport . ip saddr @let_in_{protocol} {there}')
+        if nat.hairpin:
+            rules.append(f'  iifname != "wan" ip daddr {wan} {there}')
     rules += [" }", " chain post {", "  type nat hook postrouting priority srcnat"]
-    head = f'  oifname "wan" meta l4proto udp snat ip to {wan}:'
     seed = f"seed 0x{random.getrandbits(31) | 1:x} "
-    if nat.ports == "sequential":
-        rules.append(head + "numgen inc " + choose % "")
-    elif nat.ports == "random" and nat.mapping != "apd":
-        keys = "ip saddr . udp sport" + (" . ip daddr" if nat.mapping == "ad" else "")
-        rules.append(head + f"jhash {keys} " + choose % seed)
-    elif nat.ports == "random":
+    for protocol in PROTOCOLS:
+        head = f'  oifname "wan" meta l4proto {protocol} snat ip to {wan}:'
+        if nat.ports == "sequential":
+            rules.append(head + "numgen inc " + choose % "")
+        elif nat.ports == "random" and nat.mapping != "apd":
+            keys = f"ip saddr . {protocol} sport" + (" . ip daddr" if nat.mapping == "ad" else "")
+            rules.append(head + f"jhash {keys} " + choose % seed)
+    if nat.ports == "random" and nat.mapping == "apd":
         rules.append('  oifname "wan" masquerade random,fully-random')
     rules.append('  oifname "wan" masquerade')
     if nat.hairpin:
         rules.append(f'  oifname != "wan" ct status dnat iifname != "wan" snat ip to {wan}')
     rules += [" }", " chain learn {", "  type filter hook postrouting priority 150"]
-    rules += [
-        f'  oifname "wan" ct direction {way} meta l4proto udp update @ways_in '
-        f"{{ udp sport : ct {way} ip saddr . ct {way} proto-src }}"
-        for way in ("original", "reply")
-    ]
-    rules += ['  oifname "wan" meta l4proto udp update @let_in { udp sport . ip daddr }', " }", "}"]
-    return "\n".join(rules) + "\n"
+    for protocol in PROTOCOLS:
+        rules += [
+            f'  oifname "wan" ct direction {way} meta l4proto {protocol} update @ways_in_{protocol} '
+            f"{{ {protocol} sport : ct {way} ip saddr . ct {way} proto-src }}"
+            for way in ("original", "reply")
+        ]
+        rules.append(
+            f'  oifname "wan" meta l4proto {protocol} update @let_in_{protocol} {{ {protocol} sport . ip daddr }}'
+        )
+    return "\n".join([*rules, " }", "}"]) + "\n"
 
 
 def filter_rules(nat: Nat) -> str:
@@ -110,8 +131,11 @@ def filter_rules(nat: Nat) -> str:
     if not nat.udp:
         rules.append("  meta l4proto udp drop")
     if nat.kind != "route":
+        rules.append("  ct state established,related accept")
+        if nat.tcp_ports:
+            allowed = ", ".join(map(str, nat.tcp_ports))
+            rules.append(f'  iifname != "wan" tcp dport != {{ {allowed} }} drop')
         rules += [
-            "  ct state established,related accept",
             '  iifname != "wan" accept',
             "  ct status dnat accept",
             "  meta l4proto { udp, tcp } drop",
@@ -120,6 +144,7 @@ def filter_rules(nat: Nat) -> str:
     if nat.kind != "route" and nat.unsolicited != "local":
         rules.append("  ct state established,related accept")
         if nat.unsolicited == "refuse":
+            rules.append('  iifname "wan" meta l4proto tcp reject with tcp reset')
             rules.append('  iifname "wan" meta l4proto udp reject')
         rules.append('  iifname "wan" meta l4proto { udp, tcp } drop')
     return "\n".join([*rules, " }", "}"]) + "\n"

@@ -126,6 +126,7 @@ class Relays:
         self._following: set[TurnAllocation] = set()
         self._lent: list[LentRelayPort] = []
         self._granted: list[TurnServer] = []
+        self._patience: dict[TurnServer, float] = {}
         self._closed = False
         self._accept: Accept | None = None
         self._entropy: Entropy
@@ -147,9 +148,15 @@ class Relays:
         """The servers, as configured, and behind them those that introducers have granted."""
         return (*self._settings().turn_servers, *self._granted)
 
-    def grant(self, server: TurnServer) -> None:
-        """Take one more server; those before it keep their places."""
+    def grant(self, server: TurnServer, *, patience: float = PATIENCE) -> None:
+        """Take one more server; those before it keep their places.
+
+        Args:
+            server: The server.
+            patience: Seconds that it may take before the next one is asked, too.
+        """
         self._granted.append(server)
+        self._patience[server] = patience
 
     @property
     def addresses(self) -> list[Address]:
@@ -179,13 +186,14 @@ class Relays:
             if (number, family) in self._open:
                 return number, self._open[number, family][0]
         error: RatsError = ClosedError("no TURN server is configured")
+        patience: float | None = None
         waiting: dict[asyncio.Task[RudpPort | RatsError], int] = {}
         try:
             while remaining or waiting:
                 if remaining:
                     number = remaining.pop(0)
                     waiting[asyncio.ensure_future(self._port((number, family)))] = number
-                patience = PATIENCE if remaining else None
+                    patience = self._patience.get(self.servers[number], PATIENCE) if remaining else None
                 done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 for task in [task for task in waiting if task in done]:
                     number, made = waiting.pop(task), task.result()

@@ -230,7 +230,7 @@ class Relaying:
                     self._permit([host], now)
             else:
                 for host in hosts:
-                    self._refused(host, error, now)
+                    self._refused(host, error, now, every_port=not ports.get(host))
 
         # The port does not matter to most servers, but to those whose allocations share a port.
         ports = {channel.peer.host: channel.peer.port for channel in self._channels if channel.wanted}
@@ -265,7 +265,7 @@ class Relaying:
                 self._events.append(RequestDone(request))
         requests.clear()
 
-    def _refused(self, host: str, error: RatsError, now: float) -> None:
+    def _refused(self, host: str, error: RatsError, now: float, *, every_port: bool) -> None:
         permission = self._permissions.get(host)
         if permission is None:
             return
@@ -275,7 +275,8 @@ class Relaying:
             return
         permission.until = 0.0
         permission.due = NEVER
-        permission.refused_until = now + REFUSED_TIME
+        # Of itself a server may permit the ports from which it relays, and no others: one of them is another question.
+        permission.refused_until = now if every_port else now + REFUSED_TIME
         self._counters.dropped += len(permission.release())
         if permission.requests:
             self._settle(permission.requests, host, error)

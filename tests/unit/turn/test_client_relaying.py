@@ -8,7 +8,7 @@ import pytest
 from tests.reference.turn_run import PEER, SERVER, TurnRun
 from tests.reference.turn_server import ReferenceServer
 
-from librats._core.stun import channel_data, parse, serialise
+from librats._core.stun import StunMessage, channel_data, parse, serialise
 from librats.errors import LocalProtocolError, TurnError, UsageError
 from librats.stun.constants import Attribute, MessageClass, Method
 from librats.turn.allocation_events import TurnLost, TurnPeerRefused
@@ -193,6 +193,22 @@ def test_a_refused_peer_is_told_once_and_not_asked_for_with_each_datagram() -> N
     assert run.send(b"later")
     run.run(1.0)
     assert server.to_peers == [(b"later", PEER)]
+
+
+def test_what_is_refused_for_every_port_of_a_host_may_be_permitted_for_one() -> None:
+    def fault(method: Method, message: StunMessage) -> tuple[int, list[tuple[int, Any]]] | None:
+        peer = message.get(Attribute.XOR_PEER_ADDRESS)
+        return (403, []) if method == Method.CREATE_PERMISSION and peer == (PEER.host, 0) else None
+
+    server = ReferenceServer(USERS)
+    server.fault = fault
+    run = allocated(server)
+    run.client.create_permission([PEER.host], now=run.now)
+    run.run(1.0)
+    assert len(run.of(RequestFailed)) == 1
+    assert run.send(b"data")
+    run.run(1.0)
+    assert server.to_peers == [(b"data", PEER)]
 
 
 def test_a_channel_that_the_server_refuses_leaves_send_indications() -> None:
