@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
 from librats.config import NatTraversalConfig
@@ -37,9 +37,17 @@ logger = logging.getLogger("librats.punch")
 
 T = TypeVar("T")
 Way = PunchedPath | PunchedConnection
+Factory = Callable[[], asyncio.BufferedProtocol]
+Connect = Callable[[Factory], Awaitable[None]]
+
+MOVE_AGAIN = (0.3, 0.6, 1.2)
+"""Seconds until a session that was on another move is asked again to go over to the way."""
 
 FIRST_STREAM = 10.0
 """Seconds in which a session has to begin on a punched path."""
+
+NEXT_STREAM = 2.0
+"""Seconds in which another one has to begin there, where the first has come to nothing."""
 
 LAST_BYTES = 6.0
 """Seconds in which the last bytes of a session have to arrive, when it has ended."""
@@ -170,16 +178,20 @@ class Punching:
 
     # Sessions over a way
 
-    async def connect(self, way: Way, factory: Callable[[], asyncio.BufferedProtocol]) -> None:
-        """Make a connection over a way, and give it to a protocol.
-
-        Raises:
-            OSError: The peer does not answer there.
-        """
+    def connector(self, way: Way) -> Connect:
+        """Return what makes a connection over a way and gives it to a protocol; an OSError tells that it did not."""
         if isinstance(way, PunchedConnection):
-            way.take(factory)
-        else:
-            await self._port(way).dial(factory, way.remote_address, punch=True)
+
+            async def take(factory: Factory) -> None:
+                way.take(factory)
+
+            return take
+        port = self._port(way)
+
+        async def dial(factory: Factory) -> None:
+            await port.dial(factory, way.remote_address, punch=True)
+
+        return dial
 
     def accept(self, way: Way) -> None:
         """Take the connection that the peer makes over a way."""
@@ -207,7 +219,11 @@ class Punching:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_STREAM):
                     await left.wait()
-            while port.is_used:
+            while True:
+                if not port.is_used:
+                    await asyncio.sleep(NEXT_STREAM)
+                    if not port.is_used:
+                        break
                 left.clear()
                 await left.wait()
             with contextlib.suppress(TimeoutError):
@@ -316,13 +332,7 @@ class PunchCall:
         """Begin the session over a way, or let that go there which is there already."""
         manager, session = self._owner.manager, self.session
         if session is not None:
-            try:
-                await manager.paths.move_over(
-                    session, lambda factory: self._owner.connect(way, factory), way.remote_address
-                )
-            except PeerNotConnected:
-                way.close()
-                raise
+            await self._move(session, way)
             return session
         made: list[Link] = []
 
@@ -330,8 +340,28 @@ class PunchCall:
             made.append(manager.new_link(expect_id=self._peer_id))
             return made[-1]
 
-        await self._owner.connect(way, new_link)
+        await self._owner.connector(way)(new_link)
         return await settled(manager, made[-1])
+
+    async def _move(self, session: Link, way: Way) -> None:
+        """Let a session go over to a way; where it is just on another move, behind that."""
+        pauses = iter(() if isinstance(way, PunchedConnection) else MOVE_AGAIN)
+        connect = self._owner.connector(way)
+        while True:
+            while session.has_joinings:  # noqa: ASYNC110 - each of them ends within seconds, and tells nobody else
+                await asyncio.sleep(LOOK_EVERY)
+            try:
+                await self._owner.manager.paths.move_over(session, connect, way.remote_address)
+            except PeerNotConnected:
+                way.close()
+                raise
+            except HandshakeError:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return
 
     def follows(self, link: Link) -> None:
         """Let a session go over to the way, once there is one; where it ends before, no way is looked for any more."""
