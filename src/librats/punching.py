@@ -46,6 +46,9 @@ LAST_BYTES = 6.0
 
 LOOK_EVERY = 0.25
 
+DOUBT = 1.5
+"""Seconds after which a side that seemed to have no UDP is asked once more."""
+
 ICE_ALONE = 3.0
 """Seconds that ICE has at the least where no hole can be punched, and nobody relays."""
 
@@ -276,16 +279,11 @@ class PunchCall:
             OSError: The peer does not answer on it.
         """
         await self._wait_for_turn()
-        puncher = await self._owner.puncher(self.letters, leads=True, hosts=self._hosts)
         began = self._loop.time()
         try:
-            way = await puncher.punch()
+            way = await self._punch(began)
         except asyncio.CancelledError:
             self.letters.end(PunchReason.NOT_NEEDED)
-            raise
-        except ConnectError as error:
-            self.is_hopeless = error.reason != PunchReason.PEER_SILENT
-            self.attempts += error.attempts or [self._vain(error.reason, self._loop.time() - began)]
             raise
         link = await self._over(way)
         self.attempts.append(
@@ -294,6 +292,22 @@ class PunchCall:
             )
         )
         return link
+
+    async def _punch(self, began: float) -> Way:
+        """Make a way; where a side has only seemed to have no UDP, because of what was lost, once more."""
+        doubts = True
+        while True:
+            self.letters.forget()
+            puncher = await self._owner.puncher(self.letters, leads=True, hosts=self._hosts)
+            try:
+                return await puncher.punch()
+            except ConnectError as error:
+                if not (doubts and error.reason == PunchReason.UDP_BLOCKED and not puncher.attempts):
+                    self.is_hopeless = error.reason != PunchReason.PEER_SILENT
+                    self.attempts += error.attempts or [self._vain(error.reason, self._loop.time() - began)]
+                    raise
+            doubts = False
+            await asyncio.sleep(DOUBT)
 
     def _vain(self, reason: str, duration: float) -> ConnectionAttempt:
         """Tell of a try for which nothing was sent to the peer."""
@@ -364,12 +378,13 @@ class PunchAnswer:
 
     def heard(self, message: dict[str, Any]) -> None:
         """Take what the caller says; with the first message it begins, where that does not happen too often."""
-        if self._task is None:
-            if "end" in message:
+        if self._task is None or self._task.done():
+            if "end" in message or "go" in message:
                 return
             if not self._owner.guard.punches(now=asyncio.get_running_loop().time()):
                 self._letters.end(PunchReason.LIMITED)
                 return
+            self._letters.forget()
             self._task = self._owner.tasks.create(self._run(), name="librats punches for a caller")
         self._letters.heard(message)
 
