@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
 from librats.config import NatTraversalConfig
@@ -37,6 +37,8 @@ logger = logging.getLogger("librats.punch")
 
 T = TypeVar("T")
 Way = PunchedPath | PunchedConnection
+ProtocolFactory = Callable[[], asyncio.BufferedProtocol]
+Dial = Callable[[ProtocolFactory], Awaitable[None]]
 
 FIRST_STREAM = 10.0
 """Seconds in which a session has to begin on a punched path."""
@@ -45,6 +47,9 @@ LAST_BYTES = 6.0
 """Seconds in which the last bytes of a session have to arrive, when it has ended."""
 
 LOOK_EVERY = 0.25
+
+MOVES, MOVE_AGAIN = 4, 0.5
+"""How often a session tries to go over to a path, and seconds in between."""
 
 DOUBT = 1.5
 """Seconds after which a side that seemed to have no UDP is asked once more."""
@@ -173,16 +178,20 @@ class Punching:
 
     # Sessions over a way
 
-    async def connect(self, way: Way, factory: Callable[[], asyncio.BufferedProtocol]) -> None:
-        """Make a connection over a way, and give it to a protocol.
-
-        Raises:
-            OSError: The peer does not answer there.
-        """
+    def dialler(self, way: Way) -> Dial:
+        """Return what makes connections over a way, and gives each to a protocol: one alone, where the way is one."""
         if isinstance(way, PunchedConnection):
-            way.take(factory)
-        else:
-            await self._port(way).dial(factory, way.remote_address, punch=True)
+
+            async def take(factory: ProtocolFactory) -> None:
+                way.take(factory)
+
+            return take
+        port = self._port(way)
+
+        async def dial(factory: ProtocolFactory) -> None:
+            await port.dial(factory, way.remote_address, punch=True)
+
+        return dial
 
     def accept(self, way: Way) -> None:
         """Take the connection that the peer makes over a way."""
@@ -207,9 +216,7 @@ class Punching:
     async def _hold(self, port: RudpPort, way: PunchedPath, left: asyncio.Event) -> None:
         """Keep a port as long as sessions use it."""
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_STREAM):
-                    await left.wait()
+            await asyncio.sleep(FIRST_STREAM)
             while port.is_used:
                 left.clear()
                 await left.wait()
@@ -280,18 +287,28 @@ class PunchCall:
         """
         await self._wait_for_turn()
         began = self._loop.time()
+        way = await self._punch_or_tell(began)
         try:
-            way = await self._punch(began)
-        except asyncio.CancelledError:
-            self.letters.end(PunchReason.NOT_NEEDED)
-            raise
-        link = await self._over(way)
+            link = await self._over(way)
+        except HandshakeError:
+            if self.session is None or not self.session.can_move or isinstance(way, PunchedPath):
+                raise
+            # It was moving between two relayed ways just then, and a connection can be used but once.
+            way = await self._punch_or_tell(began)
+            link = await self._over(way)
         self.attempts.append(
             ConnectionAttempt(
                 address=link.address, method=link.method, duration=self._loop.time() - began, technique=way.technique
             )
         )
         return link
+
+    async def _punch_or_tell(self, began: float) -> Way:
+        try:
+            return await self._punch(began)
+        except asyncio.CancelledError:
+            self.letters.end(PunchReason.NOT_NEEDED)
+            raise
 
     async def _punch(self, began: float) -> Way:
         """Make a way; where a side has only seemed to have no UDP, because of what was lost, once more."""
@@ -329,23 +346,30 @@ class PunchCall:
     async def _over(self, way: Way) -> Link:
         """Begin the session over a way, or let that go there which is there already."""
         manager, session = self._owner.manager, self.session
-        if session is not None:
+        dial = self._owner.dialler(way)
+        if session is None:
+            made: list[Link] = []
+
+            def new_link() -> Link:
+                made.append(manager.new_link(expect_id=self._peer_id))
+                return made[-1]
+
+            await dial(new_link)
+            return await settled(manager, made[-1])
+        tries = MOVES if isinstance(way, PunchedPath) else 1
+        while True:
+            tries -= 1
             try:
-                await manager.paths.move_over(
-                    session, lambda factory: self._owner.connect(way, factory), way.remote_address
-                )
+                await manager.paths.move_over(session, dial, way.remote_address)
             except PeerNotConnected:
                 way.close()
                 raise
-            return session
-        made: list[Link] = []
-
-        def new_link() -> Link:
-            made.append(manager.new_link(expect_id=self._peer_id))
-            return made[-1]
-
-        await self._owner.connect(way, new_link)
-        return await settled(manager, made[-1])
+            except HandshakeError:
+                if not tries:
+                    raise
+                await asyncio.sleep(MOVE_AGAIN)  # it may be moving between two relayed ways just now
+            else:
+                return session
 
     def follows(self, link: Link) -> None:
         """Let a session go over to the way, once there is one; where it ends before, no way is looked for any more."""
