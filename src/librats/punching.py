@@ -37,22 +37,22 @@ logger = logging.getLogger("librats.punch")
 
 T = TypeVar("T")
 Way = PunchedPath | PunchedConnection
-Factory = Callable[[], asyncio.BufferedProtocol]
-Connect = Callable[[Factory], Awaitable[None]]
-
-MOVE_AGAIN = (0.3, 0.6, 1.2)
-"""Seconds until a session that was on another move is asked again to go over to the way."""
+ProtocolFactory = Callable[[], asyncio.BufferedProtocol]
+Dial = Callable[[ProtocolFactory], Awaitable[None]]
 
 FIRST_STREAM = 10.0
 """Seconds in which a session has to begin on a punched path."""
-
-NEXT_STREAM = 2.0
-"""Seconds in which another one has to begin there, where the first has come to nothing."""
 
 LAST_BYTES = 6.0
 """Seconds in which the last bytes of a session have to arrive, when it has ended."""
 
 LOOK_EVERY = 0.25
+
+MOVES, MOVE_AGAIN = 4, 0.5
+"""How often a session tries to go over to a path, and seconds in between."""
+
+DOUBT = 1.5
+"""Seconds after which a side that seemed to have no UDP is asked once more."""
 
 ICE_ALONE = 3.0
 """Seconds that ICE has at the least where no hole can be punched, and nobody relays."""
@@ -178,17 +178,17 @@ class Punching:
 
     # Sessions over a way
 
-    def connector(self, way: Way) -> Connect:
-        """Return what makes a connection over a way and gives it to a protocol; an OSError tells that it did not."""
+    def dialler(self, way: Way) -> Dial:
+        """Return what makes connections over a way, and gives each to a protocol: one alone, where the way is one."""
         if isinstance(way, PunchedConnection):
 
-            async def take(factory: Factory) -> None:
+            async def take(factory: ProtocolFactory) -> None:
                 way.take(factory)
 
             return take
         port = self._port(way)
 
-        async def dial(factory: Factory) -> None:
+        async def dial(factory: ProtocolFactory) -> None:
             await port.dial(factory, way.remote_address, punch=True)
 
         return dial
@@ -216,14 +216,8 @@ class Punching:
     async def _hold(self, port: RudpPort, way: PunchedPath, left: asyncio.Event) -> None:
         """Keep a port as long as sessions use it."""
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_STREAM):
-                    await left.wait()
-            while True:
-                if not port.is_used:
-                    await asyncio.sleep(NEXT_STREAM)
-                    if not port.is_used:
-                        break
+            await asyncio.sleep(FIRST_STREAM)
+            while port.is_used:
                 left.clear()
                 await left.wait()
             with contextlib.suppress(TimeoutError):
@@ -292,24 +286,45 @@ class PunchCall:
             OSError: The peer does not answer on it.
         """
         await self._wait_for_turn()
-        puncher = await self._owner.puncher(self.letters, leads=True, hosts=self._hosts)
         began = self._loop.time()
+        way = await self._punch_or_tell(began)
         try:
-            way = await puncher.punch()
-        except asyncio.CancelledError:
-            self.letters.end(PunchReason.NOT_NEEDED)
-            raise
-        except ConnectError as error:
-            self.is_hopeless = error.reason != PunchReason.PEER_SILENT
-            self.attempts += error.attempts or [self._vain(error.reason, self._loop.time() - began)]
-            raise
-        link = await self._over(way)
+            link = await self._over(way)
+        except HandshakeError:
+            if self.session is None or not self.session.can_move or isinstance(way, PunchedPath):
+                raise
+            # It was moving between two relayed ways just then, and a connection can be used but once.
+            way = await self._punch_or_tell(began)
+            link = await self._over(way)
         self.attempts.append(
             ConnectionAttempt(
                 address=link.address, method=link.method, duration=self._loop.time() - began, technique=way.technique
             )
         )
         return link
+
+    async def _punch_or_tell(self, began: float) -> Way:
+        try:
+            return await self._punch(began)
+        except asyncio.CancelledError:
+            self.letters.end(PunchReason.NOT_NEEDED)
+            raise
+
+    async def _punch(self, began: float) -> Way:
+        """Make a way; where a side has only seemed to have no UDP, because of what was lost, once more."""
+        doubts = True
+        while True:
+            self.letters.forget()
+            puncher = await self._owner.puncher(self.letters, leads=True, hosts=self._hosts)
+            try:
+                return await puncher.punch()
+            except ConnectError as error:
+                if not (doubts and error.reason == PunchReason.UDP_BLOCKED and not puncher.attempts):
+                    self.is_hopeless = error.reason != PunchReason.PEER_SILENT
+                    self.attempts += error.attempts or [self._vain(error.reason, self._loop.time() - began)]
+                    raise
+            doubts = False
+            await asyncio.sleep(DOUBT)
 
     def _vain(self, reason: str, duration: float) -> ConnectionAttempt:
         """Tell of a try for which nothing was sent to the peer."""
@@ -331,37 +346,30 @@ class PunchCall:
     async def _over(self, way: Way) -> Link:
         """Begin the session over a way, or let that go there which is there already."""
         manager, session = self._owner.manager, self.session
-        if session is not None:
-            await self._move(session, way)
-            return session
-        made: list[Link] = []
+        dial = self._owner.dialler(way)
+        if session is None:
+            made: list[Link] = []
 
-        def new_link() -> Link:
-            made.append(manager.new_link(expect_id=self._peer_id))
-            return made[-1]
+            def new_link() -> Link:
+                made.append(manager.new_link(expect_id=self._peer_id))
+                return made[-1]
 
-        await self._owner.connector(way)(new_link)
-        return await settled(manager, made[-1])
-
-    async def _move(self, session: Link, way: Way) -> None:
-        """Let a session go over to a way; where it is just on another move, behind that."""
-        pauses = iter(() if isinstance(way, PunchedConnection) else MOVE_AGAIN)
-        connect = self._owner.connector(way)
+            await dial(new_link)
+            return await settled(manager, made[-1])
+        tries = MOVES if isinstance(way, PunchedPath) else 1
         while True:
-            while session.has_joinings:  # noqa: ASYNC110 - each of them ends within seconds, and tells nobody else
-                await asyncio.sleep(LOOK_EVERY)
+            tries -= 1
             try:
-                await self._owner.manager.paths.move_over(session, connect, way.remote_address)
+                await manager.paths.move_over(session, dial, way.remote_address)
             except PeerNotConnected:
                 way.close()
                 raise
             except HandshakeError:
-                pause = next(pauses, None)
-                if pause is None:
+                if not tries:
                     raise
-                await asyncio.sleep(pause)
+                await asyncio.sleep(MOVE_AGAIN)  # it may be moving between two relayed ways just now
             else:
-                return
+                return session
 
     def follows(self, link: Link) -> None:
         """Let a session go over to the way, once there is one; where it ends before, no way is looked for any more."""
@@ -394,12 +402,13 @@ class PunchAnswer:
 
     def heard(self, message: dict[str, Any]) -> None:
         """Take what the caller says; with the first message it begins, where that does not happen too often."""
-        if self._task is None:
-            if "end" in message:
+        if self._task is None or self._task.done():
+            if "end" in message or "go" in message:
                 return
             if not self._owner.guard.punches(now=asyncio.get_running_loop().time()):
                 self._letters.end(PunchReason.LIMITED)
                 return
+            self._letters.forget()
             self._task = self._owner.tasks.create(self._run(), name="librats punches for a caller")
         self._letters.heard(message)
 

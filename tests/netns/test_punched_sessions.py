@@ -26,7 +26,6 @@ REST = [
     ("symmetric_seq", "symmetric_seq", "prediction"),
     ("symmetric_seq", "double_nat", "prediction"),
     ("symmetric", "double_nat", "birthday"),
-    ("cgnat", "port_restricted", "birthday"),
     ("port_restricted", "udp_blocked", "tcp"),
     ("full_cone", "udp_blocked", "tcp"),
     ("udp_blocked", "openwrt", "tcp"),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.simulation.conftest import Simulate, start_client, until
@@ -14,8 +14,12 @@ from tests.simulation.test_introducers import IPV4, RELAY, Meeting, hosts
 from tests.simulation.test_public_introducers import config, serve
 
 from librats import Address, ConnectError, PathChanged, Peer, RatsClient
+from librats.errors import HandshakeError
 from librats.introduce.guard import PUNCH_BURST
+from librats.peers.paths import Connect
 from librats.punching import Punching
+from librats.services.joining import Joining
+from librats.services.session import Link
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.types import ConnectionMethod
 
@@ -189,6 +193,47 @@ def test_a_session_begins_at_the_relay_at_once(simulate: Simulate) -> None:
             await asyncio.sleep(20)
 
     simulate(scenario, delay=0.01)
+
+
+@pytest.mark.parametrize(("one", "other"), [("bare_masquerade", "port_restricted"), ("port_restricted", "udp_blocked")])
+def test_a_session_that_moves_elsewhere_just_then_goes_over_to_the_hole_later(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch, one: str, other: str
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, one, other), settle=0.1, relays=True) as (_, met):
+            paths = punching(met.alice).manager.paths
+            move = paths.move_over
+            failed = 0
+
+            async def fail_first(link: Link, connect: Connect, address: Address) -> None:
+                nonlocal failed
+                if address.host != RELAY and address.port != 8080 and not failed:
+                    failed += 1
+                    await connect(Aborting)
+                    raise HandshakeError("the session has moved to another path")
+                await move(link, connect, address)
+
+            monkeypatch.setattr(paths, "move_over", fail_first)
+            monkeypatch.setattr("librats.punching.head_start", lambda *_: 3.0)  # the relay is first
+            peer = await met.connect()
+            await until(lambda: techniques(peer), within=12)
+            assert failed == 1
+            await assert_works(met, peer)
+
+    simulate(scenario, delay=0.01)
+
+
+class Aborting(Joining):
+    """What a session's path is left to that has come to nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        pass
 
 
 @pytest.mark.parametrize(

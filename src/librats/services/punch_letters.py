@@ -48,6 +48,11 @@ class PunchLetters:
         if not self._inbox.full():
             self._inbox.put_nowait(message)
 
+    def forget(self) -> None:
+        """Drop what has come so far: it is of a try that is over."""
+        while not self._inbox.empty():
+            self._inbox.get_nowait()
+
     async def receive(self) -> Mapping[str, Any]:
         """Return the next message of the peer's."""
         return await self._inbox.get()
