@@ -375,6 +375,8 @@ class PunchCall:
         tries = MOVES if isinstance(way, PunchedPath) else 1
         while True:
             tries -= 1
+            while session.has_joinings:  # noqa: ASYNC110 - each ends within seconds, and tells nobody else
+                await asyncio.sleep(LOOK_EVERY)
             try:
                 await manager.paths.move_over(session, dial, way.remote_address)
             except PeerNotConnected:
