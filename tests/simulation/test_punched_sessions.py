@@ -15,9 +15,11 @@ from tests.simulation.test_public_introducers import config, serve
 
 from librats import Address, ConnectError, PathChanged, Peer, RatsClient
 from librats.errors import HandshakeError
+from librats.ice.events import IceRole
 from librats.introduce.guard import PUNCH_BURST
 from librats.peers.paths import Connect
 from librats.punching import Punching
+from librats.services.introduction_letters import is_relayed
 from librats.services.joining import Joining
 from librats.services.session import Link
 from librats.testing import SimHost, SimNetwork, SimRelay
@@ -176,6 +178,23 @@ def test_a_session_that_a_relay_carries_goes_over_to_the_hole_and_loses_nothing(
             await assert_works(met, peer)
 
     simulate(scenario, seed, delay=0.01)
+
+
+def test_who_takes_a_relay_for_the_caller_itself_hears_its_letters_all_the_same(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "udp_blocked", "full_cone"), relays=True) as (_, met):
+            monkeypatch.setattr("librats.punching.head_start", lambda *_: 3.0)
+            monkeypatch.setattr(
+                "librats.introduced.is_relayed", lambda agent: agent.role is IceRole.CONTROLLING and is_relayed(agent)
+            )
+            peer = await met.connect()
+            await until(lambda: techniques(peer), within=8)
+            assert techniques(peer) == ["tcp"]
+            await assert_works(met, peer)
+
+    simulate(scenario, delay=0.01)
 
 
 def test_a_session_begins_at_the_relay_at_once(simulate: Simulate) -> None:
