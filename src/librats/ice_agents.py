@@ -94,6 +94,11 @@ class IceAgents:
         return self._tasks
 
     @property
+    def relay_hosts(self) -> set[str]:
+        """Hosts of the relays that are known: what comes from there may be relayed, though nobody has said so yet."""
+        return {server.host for server in self._relays.servers}
+
+    @property
     def _has_ways(self) -> bool:
         return self._udp is not None or bool(self._relays.servers)
 

@@ -233,9 +233,9 @@ class IntroducedPeers(IceAgents):
             if answer is None or self._manager.closing:
                 offered.close()
             else:
-                relayed = agent is not None and is_there and is_relayed(agent)
+                # The caller may go through a relay of its own, whose address looks like any other one at first.
                 self._tasks.create(
-                    self._close_offered(offered, answer, UPGRADE_TIME if relayed else 0.0),
+                    self._close_offered(offered, answer, UPGRADE_TIME if is_there else 0.0),
                     name=f"librats hears {offered.caller_id[:8]}",
                 )
 
@@ -382,7 +382,7 @@ class _Caller:
         await agent.connect()
         link = await self._owner.dial(agent, self._target)
         self._link, self._is_there = link, True
-        relayed = is_relayed(agent)
+        relayed = is_relayed(agent) or link.address.host in self._owner.relay_hosts
         self._owner.let_go(agent, self._target, is_relayed=relayed)
         return link, relayed
 

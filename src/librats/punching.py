@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
 from librats.config import NatTraversalConfig
@@ -47,6 +47,10 @@ LAST_BYTES = 6.0
 """Seconds in which the last bytes of a session have to arrive, when it has ended."""
 
 LOOK_EVERY = 0.25
+
+MOST_LAVISH, FEW_SOCKETS = 2, 32
+"""Runs at a time that may have as many sockets as they want, and how many each of those beyond may have. One in three
+of their rounds fails by chance, where ports are random, but nobody uses up what this process may open."""
 
 MOVES, MOVE_AGAIN = 4, 0.5
 """How often a session tries to go over to a path, and seconds in between."""
@@ -102,6 +106,7 @@ class Punching:
         self._transports = frozenset(transports)
         self._listen_host = listen_host
         self._options = options
+        self._running = 0
 
     @property
     def offer(self) -> dict[str, Any] | None:
@@ -138,8 +143,11 @@ class Punching:
             host for host in await self._network.interface_addresses() if not named or (":" in host) == (":" in named)
         ]
 
-    async def puncher(self, letters: PunchLetters, *, leads: bool, hosts: Collection[str]) -> HolePuncher:
-        """Return what makes a way to a peer.
+    @contextlib.asynccontextmanager
+    async def puncher(
+        self, letters: PunchLetters, *, leads: bool, hosts: Collection[str]
+    ) -> AsyncIterator[HolePuncher]:
+        """Return what makes a way to a peer, until the end of the block.
 
         Args:
             letters: How the two tell each other something.
@@ -159,17 +167,25 @@ class Punching:
                 )
             return is_new[host]
 
-        return HolePuncher(
+        wanted = PunchSettings(rounds=settings.hole_punch_attempts)
+        if self._running >= MOST_LAVISH:
+            wanted = dataclasses.replace(wanted, birthday_sockets=FEW_SOCKETS)
+        puncher = HolePuncher(
             letters,
             leads=leads,
             config=settings,
             nat=self._present_nat,
             local_hosts=await self._hosts(),
-            settings=PunchSettings(rounds=settings.hole_punch_attempts),
+            settings=wanted,
             tcp="tcp" in self._transports,
             network=self._network,
             allows=allows,
         )
+        self._running += 1
+        try:
+            yield puncher
+        finally:
+            self._running -= 1
 
     def _present_nat(self) -> NatTypeInfo:
         if "udp" not in self._transports:
@@ -315,14 +331,14 @@ class PunchCall:
         doubts = True
         while True:
             self.letters.forget()
-            puncher = await self._owner.puncher(self.letters, leads=True, hosts=self._hosts)
-            try:
-                return await puncher.punch()
-            except ConnectError as error:
-                if not (doubts and error.reason == PunchReason.UDP_BLOCKED and not puncher.attempts):
-                    self.is_hopeless = error.reason != PunchReason.PEER_SILENT
-                    self.attempts += error.attempts or [self._vain(error.reason, self._loop.time() - began)]
-                    raise
+            async with self._owner.puncher(self.letters, leads=True, hosts=self._hosts) as puncher:
+                try:
+                    return await puncher.punch()
+                except ConnectError as error:
+                    if not (doubts and error.reason == PunchReason.UDP_BLOCKED and not puncher.attempts):
+                        self.is_hopeless = error.reason != PunchReason.PEER_SILENT
+                        self.attempts += error.attempts or [self._vain(error.reason, self._loop.time() - began)]
+                        raise
             doubts = False
             await asyncio.sleep(DOUBT)
 
@@ -359,6 +375,8 @@ class PunchCall:
         tries = MOVES if isinstance(way, PunchedPath) else 1
         while True:
             tries -= 1
+            while session.has_joinings:  # noqa: ASYNC110 - each ends within seconds, and tells nobody else
+                await asyncio.sleep(LOOK_EVERY)
             try:
                 await manager.paths.move_over(session, dial, way.remote_address)
             except PeerNotConnected:
@@ -414,8 +432,9 @@ class PunchAnswer:
 
     async def _run(self) -> None:
         try:
-            puncher = await self._owner.puncher(self._letters, leads=False, hosts=self._hosts)
-            self._owner.accept(await puncher.punch())
+            async with self._owner.puncher(self._letters, leads=False, hosts=self._hosts) as puncher:
+                way = await puncher.punch()
+            self._owner.accept(way)
         except (RatsError, OSError) as error:
             logger.debug("no way for a caller: %s", describe(error))
 

@@ -15,9 +15,11 @@ from tests.simulation.test_public_introducers import config, serve
 
 from librats import Address, ConnectError, PathChanged, Peer, RatsClient
 from librats.errors import HandshakeError
+from librats.ice.events import IceRole
 from librats.introduce.guard import PUNCH_BURST
 from librats.peers.paths import Connect
 from librats.punching import Punching
+from librats.services.introduction_letters import is_relayed
 from librats.services.joining import Joining
 from librats.services.session import Link
 from librats.testing import SimHost, SimNetwork, SimRelay
@@ -178,6 +180,23 @@ def test_a_session_that_a_relay_carries_goes_over_to_the_hole_and_loses_nothing(
     simulate(scenario, seed, delay=0.01)
 
 
+def test_who_takes_a_relay_for_the_caller_itself_hears_its_letters_all_the_same(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "udp_blocked", "full_cone"), relays=True) as (_, met):
+            monkeypatch.setattr("librats.punching.head_start", lambda *_: 3.0)
+            monkeypatch.setattr(
+                "librats.introduced.is_relayed", lambda agent: agent.role is IceRole.CONTROLLING and is_relayed(agent)
+            )
+            peer = await met.connect()
+            await until(lambda: techniques(peer), within=8)
+            assert techniques(peer) == ["tcp"]
+            await assert_works(met, peer)
+
+    simulate(scenario, delay=0.01)
+
+
 def test_a_session_begins_at_the_relay_at_once(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
         async with meeting(net, *hosts(net, "bare_masquerade", "port_restricted"), relays=True) as (_, met):
@@ -309,17 +328,18 @@ def test_a_peer_that_names_an_address_where_nobody_has_seen_it_has_no_ports_gues
         async with meeting(net, *hosts(net, "symmetric", "port_restricted")) as (_, met):
             made = punching(met.alice).puncher
 
-            async def lying(*args: Any, **options: Any) -> Any:
-                puncher = await made(*args, **options)
-                send = puncher._signalling.send
+            @asynccontextmanager
+            async def lying(*args: Any, **options: Any) -> AsyncIterator[Any]:
+                async with made(*args, **options) as puncher:
+                    send = puncher._signalling.send
 
-                async def tell(message: dict[str, Any]) -> None:
-                    await send({**message, "public": ["192.0.2.66:2001"]} if "public" in message else message)
+                    async def tell(message: dict[str, Any]) -> None:
+                        await send({**message, "public": ["192.0.2.66:2001"]} if "public" in message else message)
 
-                monkeypatch.setattr(puncher._signalling, "send", tell)
-                return puncher
+                    monkeypatch.setattr(puncher._signalling, "send", tell)
+                    yield puncher
 
-            punching(met.alice).puncher = lying  # type: ignore[method-assign]
+            monkeypatch.setattr(punching(met.alice), "puncher", lying)
             with suppress(ConnectError):
                 await met.connect(timeout=10)
             assert heard == []
@@ -355,5 +375,29 @@ def test_the_socket_of_a_hole_goes_with_the_session(simulate: Simulate) -> None:
             await peer.close()
             await asyncio.sleep(30)
             assert len(net.left_behind()) == before
+
+    simulate(scenario, delay=0.01)
+
+
+def test_many_who_call_at_once_do_not_use_up_what_a_process_may_open(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        one, other = hosts(net, "port_restricted", "symmetric")
+        async with meeting(net, one, other) as (_, met):
+            callers = []
+            for number in range(7):
+                host = net.host(f"caller{number}", behind=net.router(f"flat{number}", "port_restricted"))
+                callers.append((host, await start_client(host, nat=config(), listen_host=IPV4, protocol_name="chat")))
+            await asyncio.sleep(5)
+            before = len(net.left_behind())
+            calls = [host.spawn(client.connect(met.bob.peer_id)) for host, client in callers]
+            most = 0
+            while not all(call.done() for call in calls):
+                await asyncio.sleep(0.05)
+                most = max(most, len(net.left_behind()) - before)
+            assert 512 < most < 900
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            assert sum(isinstance(outcome, Peer) for outcome in outcomes) >= 5
+            for _, client in callers:
+                await client.stop()
 
     simulate(scenario, delay=0.01)

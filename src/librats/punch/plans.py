@@ -234,7 +234,8 @@ def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool =
     if local.udp and remote.udp:
         sure = _over_udp(local, remote, leads=leads, near=near)
         plans = [replace(plan, rounds=once) for plan in sure]
-        plans += [plan for plan in _over_udp(*likely, leads=leads, near=near) if plan not in sure]
+        tried = {plan.technique for plan in sure}
+        plans += [plan for plan in _over_udp(*likely, leads=leads, near=near) if plan.technique not in tried]
     if tcp and _addresses_do(local, remote):
         plans.append(Plan(PunchTechnique.TCP, PunchPart.MEET, None if _addresses_do(*likely) else 1))
     return plans
