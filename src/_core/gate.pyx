@@ -132,19 +132,20 @@ cdef Verdict challenge(
     GateState* g, const IpAddress* client, const StunIndex* index, int code, double now, uint8_t* out, uint32_t* size
 ) noexcept nogil:
     """Ask for credentials, with all that the server knows where the answer stays short enough."""
-    cdef bint features
+    cdef const char* features = NULL
     cdef uint8_t* to
     if not answers_to(g, client, now):
         return DROPPED
-    features = g.amplification * <double>index.size >= <double>(CHALLENGE_SIZE + padded_size(g.realm_size))
+    if g.amplification * <double>index.size >= <double>(CHALLENGE_SIZE + padded_size(g.realm_size)):
+        features = features_text(g.knows_names)
     begin_error(g, index, code, b"", out, size)
     add_bytes(out, size, A_REALM, g.realm, <uint16_t>g.realm_size)
-    to = add(out, size, A_NONCE, FEATURES_SIZE + TOKEN if features else TOKEN)
-    if features:
-        memcpy(to, features_text(), FEATURES_SIZE)
+    to = add(out, size, A_NONCE, TOKEN if features == NULL else FEATURES_SIZE + TOKEN)
+    if features != NULL:
+        memcpy(to, features, FEATURES_SIZE)
         to += FEATURES_SIZE
     write_token(g, client, <uint32_t><uint64_t>now, features, to)
-    if features:
+    if features != NULL:
         add_bytes(out, size, A_PASSWORD_ALGORITHMS, <const char*>b"\0\1\0\0\0\2\0\0", 8)
     return ANSWERED
 
@@ -305,6 +306,7 @@ cdef class Gate:
         amplification: How many times the bytes of a request a challenge has at most that offers everything.
         source_answers: Answers a second to a source; 0 for any number.
         binding: Whether Binding requests are answered; else they are passed on.
+        knows_names: Whether every user name can be told from its hash, so that clients may hide theirs.
         seed: 32 secret random bytes.
 
     Example:
@@ -317,7 +319,7 @@ cdef class Gate:
 
     def __cinit__(
         self, *, str realm, bytes nonce_key not None, uint32_t nonce_lifetime=3600, double amplification=2.4,
-        int source_answers=0, bint binding=True, bytes seed not None
+        int source_answers=0, bint binding=True, bint knows_names=True, bytes seed not None
     ):
         cdef GateState* g = &self.state
         cdef bytes text = b"" if realm is None else realm.encode()
@@ -334,6 +336,7 @@ cdef class Gate:
         g.amplification = amplification
         g.source_answers = min(source_answers, 0xFFFF)
         g.binding = binding
+        g.knows_names = knows_names
         g.sources = <uint16_t*>calloc(SOURCES, sizeof(uint16_t))
         g.users = <KnownUser*>calloc(MOST_USERS + 1, sizeof(KnownUser))
         g.slots = <uint32_t*>calloc(SLOTS, sizeof(uint32_t))
@@ -383,6 +386,15 @@ cdef class Gate:
         while g.slots[at]:
             at = (at + 1) % SLOTS
         g.slots[at] = g.user_count
+
+    @property
+    def knows_names(self):
+        """Whether every user name can be told from its hash, so that clients may hide theirs."""
+        return bool(self.state.knows_names)
+
+    @knows_names.setter
+    def knows_names(self, bint value):
+        self.state.knows_names = value
 
     def forget(self):
         """Know no user any more: their passwords may have changed."""

@@ -35,6 +35,7 @@ cdef struct GateState:
     uint32_t realm_size
     bint asks  # whether credentials are asked for
     bint binding  # whether Binding requests are answered here
+    bint knows_names  # whether every user name can be told from its hash
     double amplification
     HmacKey nonce_key
     uint32_t nonce_lifetime
@@ -90,23 +91,26 @@ cdef inline bint answers_to(GateState* g, const IpAddress* client, double now) n
 
 # Nonces.
 
-cdef inline const char* features_text() noexcept nogil:
-    """What a nonce begins with that tells of password algorithms and user name hashes (RFC 8489, 9.2)."""
-    return b"obMatJos2wAAA"
+cdef inline const char* features_text(bint names) noexcept nogil:
+    """What a nonce begins with that tells of password algorithms, and of user name hashes perhaps (RFC 8489, 9.2)."""
+    return b"obMatJos2wAAA" if names else b"obMatJos2gAAA"
 
 
 cdef inline void write_token(
-    GateState* g, const IpAddress* client, uint32_t time, bint features, uint8_t* out
+    GateState* g, const IpAddress* client, uint32_t time, const void* features, uint8_t* out
 ) noexcept nogil:
-    """Write the 16 characters of a nonce that stand behind the features: the time, and a tag over all of it."""
+    """Write the 16 characters of a nonce that stand behind the features: the time, and a tag over all of it.
+
+    ``features`` is NULL where the nonce tells none.
+    """
     cdef const char* alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     cdef uint8_t raw[4 + SHA1_SIZE]
     cdef uint8_t head[FEATURES_SIZE + 4]
     cdef size_t used = 0, i
     cdef uint32_t three
     store_be32(raw, time)
-    if features:
-        memcpy(head, features_text(), FEATURES_SIZE)
+    if features != NULL:
+        memcpy(head, features, FEATURES_SIZE)
         used = FEATURES_SIZE
     memcpy(head + used, raw, 4)
     hmac_sha1_with(&g.nonce_key, head, used + 4, client.host, 4 if client.family == FAMILY_IPV4 else 16, raw + 4)
@@ -140,7 +144,10 @@ cdef inline bint is_fresh(
     cdef uint32_t time
     features[0] = nonce.size == FEATURES_SIZE + TOKEN
     if features[0]:
-        if memcmp(token, features_text(), FEATURES_SIZE) != 0:
+        if (
+            memcmp(token, features_text(True), FEATURES_SIZE) != 0
+            and memcmp(token, features_text(False), FEATURES_SIZE) != 0
+        ):
             return False
         token += FEATURES_SIZE
     elif nonce.size != TOKEN:
@@ -151,7 +158,7 @@ cdef inline bint is_fresh(
             return False
         bits = bits << 6 | <uint64_t>digit
     time = <uint32_t>(bits >> 4)
-    write_token(g, client, time, features[0], wanted)
+    write_token(g, client, time, nonce.value if features[0] else NULL, wanted)
     return equal_bytes(wanted, token, TOKEN) and <uint32_t>(<uint32_t><uint64_t>now - time) <= g.nonce_lifetime
 
 

@@ -6,15 +6,12 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, cast
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from librats.config import NatTraversalConfig
-from librats.connector import describe, settled
+from librats.connector import describe
 from librats.errors import (
-    ConnectError,
-    DecodeError,
-    HandshakeError,
     IntroductionError,
     OperationTimeout,
     RatsError,
@@ -23,18 +20,24 @@ from librats.errors import (
 from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
 from librats.ice.events import IceRole
-from librats.introduce.guard import OfferGuard
+from librats.ice_agents import LINGER, UPGRADE_TIME, IceAgents
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 from librats.peers.manager import PeerManager
-from librats.runtime.rudp import RudpPort
+from librats.punching import PunchAnswer, PunchCall, Punching, hosts_in, race
 from librats.runtime.tasks import TaskSet
-from librats.runtime.udp import DatagramEndpoint
 from librats.services.ice import IceAgent
-from librats.services.ice_ports import SharedSocket
-from librats.services.introducer import Call, Offered, Sealing
-from librats.services.introduction_letters import Introducer, Trickle, answer_to, is_relayed, note_seen, offer_of
-from librats.services.relays import Relays
+from librats.services.introducer import Call, Offered
+from librats.services.introduction_letters import (
+    Introducer,
+    Trickle,
+    answer_to,
+    has_relay,
+    is_relayed,
+    note_seen,
+    offer_of,
+)
+from librats.services.punch_letters import PunchLetters
 from librats.services.session import Link
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, PathPolicy
 
@@ -54,158 +57,28 @@ OFFER_DELAY = 0.05
 MAX_ASKED = 8
 """Introducers that are asked for one peer."""
 
-LINGER = 3.0
-"""Seconds for which an agent still answers checks when the session is there: the other side may not know yet."""
-
-UPGRADE_TIME = 30.0
-"""The same, where the session goes through a relay, and a direct way may be found yet."""
-
 OFFER_LIFETIME = 120.0
 """Seconds for which an offer that the application carries is good, and for which its caller is waited for."""
 
-MAX_HOSTS = 64
 
-
-class IntroducedPeers:
+class IntroducedPeers(IceAgents):
     """Reaches peers by ICE, and lets them reach this client, for one client from its start to its stop.
 
     Args:
-        manager: Where links become peers.
-        settings: Servers, times, and what is allowed.
-        tasks: Owner of the tasks.
-        udp: The port for sessions over UDP; None where there is none.
-        relays: Relayed addresses.
-        sealing: What letters are sealed and opened with.
+        options: As for :class:`~librats.ice_agents.IceAgents`.
     """
 
-    def __init__(
-        self,
-        manager: PeerManager,
-        settings: NatTraversalConfig,
-        tasks: TaskSet,
-        *,
-        udp: RudpPort | None,
-        relays: Relays,
-        sealing: Sealing,
-    ) -> None:
-        self._manager = manager
-        self._settings = settings
-        self._tasks = tasks
-        self._udp = udp
-        self._relays = relays
-        self._sealing = sealing
-        self._loop = asyncio.get_running_loop()
-        # What a client's port opens is an endpoint of datagrams, whatever it asks of it.
-        self.shared = None if udp is None else SharedSocket(cast("DatagramEndpoint", udp.endpoint))
-        """The socket of sessions over UDP, as ICE agents use it."""
-        self.nearer_stun: Callable[[], tuple[str, ...]] = tuple
-        """Returns STUN servers that are asked instead of those of the configuration: introducers that are one, too."""
+    def __init__(self, manager: PeerManager, settings: NatTraversalConfig, tasks: TaskSet, **options: Any) -> None:
+        super().__init__(manager, settings, tasks, **options)
         self._offers: dict[str, IceAgent] = {}
-        self.guard = OfferGuard(per_minute=settings.introductions_per_minute)
-        """What is made of offers."""
+        self.punching: Punching | None = None
+        """Who punches holes where ICE does not do; None where nobody does."""
 
     @property
-    def _has_ways(self) -> bool:
-        return self._udp is not None or bool(self._relays.servers)
-
-    # Agents
-
-    async def new_agent(
-        self,
-        role: IceRole,
-        *,
-        on_candidate: Callable[[IceCandidate | None], object] | None = None,
-        on_path: Callable[[Address], object] | None = None,
-    ) -> IceAgent:
-        """Return an agent on the client's socket, which has begun to gather.
-
-        Raises:
-            RatsError: There is nothing to gather on.
-        """
-        if not self._has_ways:
-            raise IntroductionError(Refusal.FAILED, "this client has no UDP port and no relay")
-        policy = self._manager.paths.policy
-        agent = IceAgent(
-            role,
-            dataclasses.replace(
-                self._settings,
-                path_policy=policy,
-                ice_tcp=False,
-                stun_servers=self.nearer_stun() or self._settings.stun_servers,
-                turn_servers=self._relays.servers,
-            ),
-            shared=self.shared,
-            local_hosts=None if self.shared is not None else [],
-            strangers=True,
-            on_candidate=on_candidate,
-        )
-        agent.relays, agent.on_path = self._relays, on_path
-        await agent.start()
-        return agent
-
-    def describe_peer(self, agent: IceAgent, description: IceDescription, *, is_offer: bool) -> None:
-        """Give an agent what the peer has told, without the addresses that this client does not talk to."""
-        hosts = [candidate.address.host for candidate in description.candidates if not candidate.is_name]
-        access = self._manager.admission.access
-        allowed = {host for host in hosts if access.check_dial(host) is None}
-        if is_offer:
-            allowed &= self.guard.hosts_within(sorted(allowed)[:MAX_HOSTS], now=self._loop.time())
-        kept = tuple(one for one in description.candidates if one.is_name or one.address.host in allowed)
-        agent.set_remote_description(dataclasses.replace(description, candidates=kept).to_json())
-
-    def add_further(self, agent: IceAgent, letter: Letter, *, is_offer: bool) -> None:
-        """Take a further letter."""
-        lines = [*letter.candidates[:MAX_HOSTS]]
-        access = self._manager.admission.access
-        try:
-            parsed = IceDescription.from_json(
-                {"ufrag": "none", "pwd": "n" * 22, "candidates": lines, "end_of_candidates": letter.end_of_candidates}
-            )
-            for one in parsed.candidates:
-                hosts = set() if one.is_name else {one.address.host}
-                if hosts and access.check_dial(one.address.host) is not None:
-                    continue
-                if is_offer and hosts and not self.guard.hosts_within([one.address.host], now=self._loop.time()):
-                    continue
-                agent.add_remote_candidate(one)
-            if letter.end_of_candidates:
-                agent.add_remote_candidate(None)
-        except (DecodeError, RatsError) as error:
-            logger.debug("a further letter: %s", error)
-
-    async def dial(self, agent: IceAgent, peer_id: str) -> Link:
-        """Begin a session over the way that an agent has found.
-
-        Raises:
-            RatsError: It did not come about.
-            OSError: Nobody answered.
-        """
-        made: list[Link] = []
-
-        def new_link() -> Link:
-            made.append(self._manager.new_link(expect_id=peer_id))
-            return made[-1]
-
-        address = agent.remote_address
-        if address is None:
-            raise HandshakeError("the way to the peer is gone")
-        if agent.uses_relay or self._udp is None:
-            await self._relays.dial(new_link, address)
-        else:
-            await self._udp.dial(new_link, address, punch=True)
-        return await settled(self._manager, made[-1])
-
-    def let_go(self, agent: IceAgent, peer_id: str, *, is_relayed: bool) -> None:
-        """Close an agent whose session is there, when the other side has had its time."""
-        seconds = UPGRADE_TIME if is_relayed else LINGER
-        self._tasks.create(self._close_later(agent, seconds), name=f"librats ICE {peer_id[:8]}")
-
-    @staticmethod
-    async def _close_later(agent: IceAgent, seconds: float) -> None:
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            await agent.close()
+    def gathering_patience(self) -> float:
+        """Seconds that servers have to tell where they see this side before it is offered."""
+        facts = None if self.punching is None else self.punching.facts
+        return OFFER_DELAY if facts is None or facts.udp else 0.0
 
     # The caller
 
@@ -230,21 +103,6 @@ class IntroducedPeers:
         """Return an introducer without where it sees us, where peers are not to learn that."""
         hides = self._manager.paths.policy is PathPolicy.RELAY_ONLY
         return dataclasses.replace(introducer, observed=None) if hides else introducer
-
-    @property
-    def sealing(self) -> Sealing:
-        """What letters are sealed and opened with."""
-        return self._sealing
-
-    @property
-    def manager(self) -> PeerManager:
-        """Where links become peers."""
-        return self._manager
-
-    @property
-    def tasks(self) -> TaskSet:
-        """Owner of the tasks."""
-        return self._tasks
 
     # By signals of the application's own
 
@@ -335,6 +193,9 @@ class IntroducedPeers:
         trickle = Trickle(offered.letter.id)
         agent: IceAgent | None = None
         is_there = False
+        punching = self.punching
+        punch = None if punching is None or punching.both(offered.letter) is None else punching.offer
+        answer: PunchAnswer | None = None
         try:
             description = IceDescription.from_json(offered.letter.ice)
             agent = await self.new_agent(IceRole.CONTROLLED, on_candidate=trickle.found)
@@ -342,9 +203,19 @@ class IntroducedPeers:
             self.describe_peer(agent, description, is_offer=True)
             agent.start_connectivity_checks()
             taken: IceAgent = agent
-            offered.on_letter = lambda letter: self.add_further(taken, letter, is_offer=True)
+            if punching is not None and punch is not None:
+                letters = PunchLetters(offered.letter.id, offered.send)
+                answer = PunchAnswer(punching, letters, hosts_in(offered.letter))
+
+            def heard(letter: Letter) -> None:
+                if letter.punch is None:
+                    self.add_further(taken, letter, is_offer=True)
+                elif answer is not None:
+                    answer.heard(letter.punch)
+
+            offered.on_letter = heard
             trickle.told(agent)
-            offered.answer(answer_to(offered.letter, agent, introducer))
+            offered.answer(answer_to(offered.letter, agent, introducer, punch))
             trickle.begin(offered.send)
             async with asyncio.timeout(self._settings.ice_connectivity_timeout):
                 await self._manager.arrivals.wait(offered.caller_id)
@@ -357,9 +228,25 @@ class IntroducedPeers:
             if not offered.is_answered:
                 offered.refuse(Refusal.FAILED, describe(error))
         finally:
-            offered.close()
             if agent is not None and not is_there:
                 await agent.close()
+            if answer is None or self._manager.closing:
+                offered.close()
+            else:
+                relayed = agent is not None and is_there and is_relayed(agent)
+                self._tasks.create(
+                    self._close_offered(offered, answer, UPGRADE_TIME if relayed else 0.0),
+                    name=f"librats hears {offered.caller_id[:8]}",
+                )
+
+    @staticmethod
+    async def _close_offered(offered: Offered, answer: PunchAnswer, seconds: float) -> None:
+        """Hear letters as long as a hole may yet be punched."""
+        try:
+            await asyncio.sleep(seconds)
+            await answer.wait()
+        finally:
+            offered.close()
 
 
 class _Caller:
@@ -374,6 +261,7 @@ class _Caller:
         self._call: Call | None = None
         self._was_answered = self._is_there = False
         self._link: Link | None = None
+        self._punch: PunchCall | None = None
 
     async def run(self, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
         """Ask all of them at once, and call through those that know the peer, one after the other."""
@@ -389,7 +277,8 @@ class _Caller:
                     if isinstance(found, Exception):
                         raise found
                     note_seen(agent, introducer, None)
-                    await asyncio.wait([gathering], timeout=OFFER_DELAY)
+                    # What is found later is told in further letters.
+                    await asyncio.wait([gathering], timeout=self._owner.gathering_patience)
                     link = await self._through(introducer, found, agent, attempts)
                 except (RatsError, OSError) as error:
                     last = error
@@ -403,9 +292,12 @@ class _Caller:
                     if self._was_answered or (isinstance(error, IntroductionError) and error.by_peer):
                         raise  # the peer was asked: another introducer would change nothing
                 else:
-                    attempts.append(
-                        ConnectionAttempt(address=link.address, method=link.method, duration=self._loop.time() - began)
-                    )
+                    if not any(one.technique and not one.error for one in attempts):  # that says it all
+                        attempts.append(
+                            ConnectionAttempt(
+                                address=link.address, method=link.method, duration=self._loop.time() - began
+                            )
+                        )
                     return link
         finally:
             gathering.cancel()
@@ -442,7 +334,9 @@ class _Caller:
         letter_id = owner.sealing.new_letter_id()
         self._trickle = Trickle(letter_id)
         self._trickle.told(agent)
-        letter = offer_of(agent, letter_id, owner.sealing, introducer)
+        punching = owner.punching
+        letter = offer_of(agent, letter_id, owner.sealing, introducer, None if punching is None else punching.offer)
+        asked = self._loop.time()
         self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
@@ -453,17 +347,44 @@ class _Caller:
         if answer.seen:
             agent.note_peer_seen(answer.seen)
         owner.describe_peer(agent, IceDescription.from_json(answer.ice), is_offer=False)
-        call.listen(lambda letter: owner.add_further(agent, letter, is_offer=False))
+        remote = None if punching is None else punching.both(answer)
+        punch: PunchCall | None = None
+        if punching is not None and remote is not None:
+            letters = PunchLetters(letter_id, call.send)
+            punch = self._punch = PunchCall(
+                punching, self._target, letters, remote, hosts=hosts_in(answer), round_trip=self._loop.time() - asked
+            )
+
+        def heard(letter: Letter) -> None:
+            if letter.punch is None:
+                owner.add_further(agent, letter, is_offer=False)
+            elif punch is not None:
+                punch.letters.heard(letter.punch)
+
+        call.listen(heard)
         self._trickle.begin(call.send)
+        link: Link | None = None
         try:
-            await agent.connect()
-        except ConnectError as error:
-            attempts += error.attempts
-            raise
-        link = await owner.dial(agent, self._target)
-        self._link, self._is_there = link, True
-        owner.let_go(agent, self._target, is_relayed=is_relayed(agent))
+            if punch is None:
+                link, _ = await self._by_ice(agent)
+                return link
+            ice = self._by_ice(agent)
+            link, self._is_there = await race(ice, punch, owner.tasks, can_relay=lambda: has_relay(agent))
+        finally:
+            if link is None:
+                attempts += agent.attempts
+            if punch is not None:
+                attempts += punch.attempts
         return link
+
+    async def _by_ice(self, agent: IceAgent) -> tuple[Link, bool]:
+        """Return a session over what ICE finds, and whether that is relayed."""
+        await agent.connect()
+        link = await self._owner.dial(agent, self._target)
+        self._link, self._is_there = link, True
+        relayed = is_relayed(agent)
+        self._owner.let_go(agent, self._target, is_relayed=relayed)
+        return link, relayed
 
     def _found(self, candidate: IceCandidate | None) -> None:
         self._trickle.found(candidate)
@@ -481,7 +402,10 @@ class _Caller:
 
     async def end(self) -> None:
         """Let go what is not needed any more."""
-        if self._call is not None:
-            self._call.close()
+        call, task = self._call, None if self._punch is None else self._punch.task
+        if call is not None and task is not None and not task.done():
+            task.add_done_callback(lambda _: call.close())
+        elif call is not None:
+            call.close()
         if self._agent is not None and not self._is_there:
             await self._agent.close()

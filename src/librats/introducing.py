@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 from librats.config import RatsConfig
 from librats.connector import Connector, Target, check_peer_id, describe
+from librats.coordinating import CoordinatingVerbs
 from librats.errors import ClosedError, ConnectError, DecodeError, PeerDenied, PeerLimitReached, RatsError, UsageError
 from librats.ice.descriptions import IceDescription
 from librats.introduce.passing import Passing
+from librats.introduce.services import Services
 from librats.introduced import IntroducedPeers
 from librats.introducer_keeping import IntroducerKeeper
 from librats.peers.arguments import check_timeout
 from librats.peers.manager import PeerManager
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
+from librats.punching import Punching
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import Origin
-from librats.servers import TurnServer
+from librats.servers import TurnServer, stun_address
 from librats.services.introducer import Introductions, Offered, Sealing
 from librats.services.introduction_letters import Introducer
+from librats.services.nat_watch import NatWatch
 from librats.services.session import Link
 from librats.session.greeting import Feature
 from librats.session.opening import Opened
@@ -45,7 +49,7 @@ HEAD_START = 0.1
 """Seconds that known addresses have before introducers are asked."""
 
 
-class IntroducingVerbs:
+class IntroducingVerbs(CoordinatingVerbs):
     """Mixed into :class:`~librats.RatsClient`."""
 
     if TYPE_CHECKING:
@@ -206,6 +210,8 @@ class IntroducingVerbs:
             introduced = self._introduced = IntroducedPeers(
                 manager, nat, self._tasks, udp=udp, relays=self._paths.relays, sealing=sealing
             )
+            if nat.enable_hole_punching:
+                self._start_punching(manager, network, introduced)
         first = 1 + network.entropy.randbelow(1 << 31)
 
         def send(peer_id: str, body: bytes) -> bool:
@@ -228,6 +234,31 @@ class IntroducingVerbs:
         if introduced is not None and nat.introducers:
             self._keep_introducers(manager, network, introduced, sealing)
 
+    def _start_punching(self, manager: PeerManager, network: Network, introduced: IntroducedPeers) -> None:
+        config = self._config
+
+        def servers() -> tuple[str, ...]:
+            return introduced.nearer_stun() or config.nat.stun_servers
+
+        introduced.punching = Punching(
+            manager,
+            config.nat,
+            self._tasks,
+            network,
+            watch=NatWatch(
+                lambda: [stun_address(server) for server in servers()],
+                network,
+                self._tasks,
+                config.nat,
+                seen_at=lambda: [one.observed.host for one in self._introducers() if one.observed is not None],
+            ),
+            guard=introduced.guard,
+            servers=servers,
+            transports=config.transports,
+            listen_host=config.listen_host,
+            max_datagram=config.max_packet,
+        )
+
     def _keep_introducers(
         self, manager: PeerManager, network: Network, introduced: IntroducedPeers, sealing: Sealing
     ) -> None:
@@ -244,13 +275,19 @@ class IntroducingVerbs:
             granted=granted,
         )
         introduced.nearer_stun = lambda: keeper.stun_servers
+
+        def served(introducer: str, services: Services) -> None:
+            keeper.served(introducer, services)
+            if introduced.punching is not None:
+                introduced.punching.watch.look()
+
         keeper.start(
             Introductions(
                 keeper.sessions.send,
                 sealing=sealing,
                 guard=introduced.guard,
                 offered=lambda offer: introduced.offered(offer, keeper.introducer(offer.introducer)),
-                served=keeper.served,
+                served=served,
             )
         )
 
@@ -343,12 +380,10 @@ class _Race:
                 while peer is None and self._running:
                     peer = await self._first(None)
         except TimeoutError:
+            await self._end()  # each notes what it has tried
             raise ConnectError(self._text, self._attempts, f"no session within {seconds:g} s") from None
         finally:
-            for task in self._running:
-                task.cancel()
-            if self._running:
-                await asyncio.wait(self._running)
+            await self._end()
         if peer is None:
             if isinstance(self._last, PeerLimitReached | PeerDenied | UsageError):
                 raise self._last
@@ -356,6 +391,13 @@ class _Race:
             raise ConnectError(self._text, self._attempts, reason) from self._last
         peer.attempts = tuple(self._attempts) or peer.attempts
         return peer
+
+    async def _end(self) -> None:
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        self._running.clear()
 
     async def _first(self, patience: float | None) -> Peer | None:
         done, _ = await asyncio.wait(self._running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)

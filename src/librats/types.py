@@ -164,6 +164,9 @@ class ConnectionAttempt:
     error: str = ""
     """Why it failed; empty where it worked."""
 
+    technique: str = ""
+    """How a hole was punched for that, or was to be: a :class:`~librats.punch.PunchTechnique`; empty where none was."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionAttemptResult:

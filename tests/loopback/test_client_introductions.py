@@ -175,3 +175,15 @@ def test_introducers_of_a_configuration_are_checked() -> None:
         NatTraversalConfig(introductions_per_minute=0)
     with pytest.raises(ConfigError, match="enable_ice"):
         NatTraversalConfig(enable_ice=1)  # type: ignore[arg-type]
+
+
+def test_blocking_clients_punch_at_an_agreed_time() -> None:
+    config = RatsConfig(listen_host="127.0.0.1", nat=NAT)
+    with (
+        BlockingClient(config=config, identity=Identity.generate()) as alice,
+        BlockingClient(config=config, identity=Identity.generate()) as bob,
+    ):
+        data = alice.coordinate_hole_punching("127.0.0.1", bob.listen_port, after=0.1)
+        outcome = bob.coordinate_hole_punching("127.0.0.1", alice.listen_port, json.loads(json.dumps(data)))
+        assert outcome["success"], outcome
+        assert bob.peers[alice.peer_id].method is ConnectionMethod.UDP

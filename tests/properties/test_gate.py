@@ -126,8 +126,8 @@ class MixedEntropy(CountingEntropy):
 class Pair:
     """A machine and a gate with the same settings."""
 
-    def __init__(self, *, authenticated: bool, answers: int, realm: str = REALM) -> None:
-        self.rig = Rig(authenticated=authenticated, source_answers=answers)
+    def __init__(self, *, authenticated: bool, answers: int, realm: str = REALM, secrets: tuple[str, ...] = ()) -> None:
+        self.rig = Rig(authenticated=authenticated, source_answers=answers, secrets=secrets)
         self.rig.credentials.realm = realm
         self.gate: Gate = new_gate(
             self.rig.shared.settings, self.rig.authenticator, binding=True, entropy=MixedEntropy()
@@ -247,6 +247,27 @@ def test_sources_get_as_many_answers_from_both(asked: list[tuple[str, float]]) -
         method = Method.BINDING if number % 2 else Method.ALLOCATE
         pair.take(host, 7000, serialise(method, 0, number.to_bytes(12, "big")))
     pair.compare_counts()
+
+
+@pytest.mark.parametrize("more", range(0, 40, 4))
+def test_both_ask_for_names_in_clear_where_others_may_vouch_for_them(more: int) -> None:
+    pair = Pair(authenticated=True, answers=0, secrets=("s",))
+    request = serialise(Method.ALLOCATE, 0, bytes(12), [(Attribute.SOFTWARE, "x" * more)])
+    assert pair.take(HOSTS[0], 7000, request) == "answered"
+
+
+def test_nonces_that_told_another_thing_of_names_are_good_at_both() -> None:
+    for secrets in ((), ("s",)):
+        pair = Pair(authenticated=True, answers=0, secrets=secrets)
+        pair.login()
+        authenticator = pair.rig.authenticator
+        assert authenticator is not None
+        host = host_of(pack_address(HOSTS[0], 1))
+        for names in (True, False):
+            nonce = authenticator.nonces.make(host, now=pair.rig.now, features=True, names=names).encode()
+            request = (Method.REFRESH, 0, b"t" * 12, [*complete, raw(Attribute.LIFETIME, 600)], [(SHA1, KEY)], True)
+            assert pair.take(HOSTS[0], 7000, sealed(request, nonce)) == "passed on"
+            assert pair.take(HOSTS[3], 7000, sealed(request, nonce)) == "answered"
 
 
 @pytest.mark.parametrize("features", [False, True])

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.simulation.conftest import Simulate, until
+from tests.simulation.conftest import Simulate, start_client, until
 
 from librats import (
     Address,
@@ -20,9 +20,13 @@ from librats import (
     RatsClient,
     RatsConfig,
     ReconnectConfig,
+    TurnServer,
 )
 from librats.errors import RatsError
 from librats.relay.config import RelayConfig
+from librats.runtime.network import current_network
+from librats.runtime.tasks import TaskSet
+from librats.services.relays import Relays
 from librats.testing import RouterBehavior, SimHost, SimNetwork, SimRelay
 from librats.turn.serving.peer_policy import parse_network
 from librats.turn.serving.tables import Settings
@@ -421,3 +425,56 @@ def test_many_moves_lose_nothing(simulate: Simulate, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4, 200))
 def test_very_many_moves_lose_nothing(simulate: Simulate, seed: int) -> None:
     random_moves(simulate, seed)
+
+
+def test_relays_that_are_asked_when_everything_stops_leave_nothing_behind(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        with net.host("relays", addresses=[RELAY]):
+            pass  # up, and silent
+        servers = tuple(
+            TurnServer(host=RELAY, port=port, username="ann", password="secret") for port in (3478, 3479, 3480)
+        )
+        settings = NatTraversalConfig(stun_servers=(), turn_servers=servers)
+        with net.host("alice"):
+            tasks = TaskSet()
+            relays = Relays(lambda: settings, tasks)
+            relays.start(asyncio.Protocol, current_network().entropy, lambda: None)
+            opening = tasks.create(relays.open(), name="somebody needs a relay")
+            await asyncio.sleep(3)
+            await tasks.close()
+        assert opening.cancelled()
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("after", [0.35, 0.4, 0.45])
+@pytest.mark.parametrize("how", ["stop", "abort"])
+def test_a_session_that_is_closed_while_it_has_left_one_path_and_is_not_on_the_other_yet(
+    simulate: Simulate, how: str, after: float
+) -> None:
+    """What opens the other path goes on for seconds: it must not bring the session back."""
+
+    async def scenario(net: SimNetwork) -> None:
+        alice, bob = net.host("alice"), net.host("bob")
+        a, b = await start_client(alice), await start_client(bob)
+        with alice:
+            peer = await a.connect(f"bob:{PORT}")
+        await until(lambda: a.peer_id in b.peers)
+        for host in (alice, bob):
+            host.interfaces["eth0"].set_access(delay=0.05)
+        moving = asyncio.ensure_future(a.paths.move(peer, peer.address, method="tcp"))
+        await asyncio.sleep(after)
+        lost = peer.link._transport
+        assert lost is not None
+        lost.abort()
+        await asyncio.sleep(0)
+        if how == "abort":
+            peer.link.abort()
+        await stop(a)
+        with contextlib.suppress(RatsError):
+            await moving
+        await asyncio.sleep(2)
+        assert [each for each in net.left_behind() if " of alice" in each] == []
+        await stop(b)
+
+    simulate(scenario)

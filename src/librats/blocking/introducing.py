@@ -40,3 +40,9 @@ class IntroducingVerbs:
     def handle_ice_answer(self, peer_id: str, answer: Mapping[str, Any], *, timeout: float | None = None) -> Peer:
         """Connect to a peer that has answered; see :meth:`librats.RatsClient.handle_ice_answer`."""
         return self._peers.of(self._bridge.wait(self._running().handle_ice_answer, peer_id, answer, timeout=timeout))
+
+    def coordinate_hole_punching(
+        self, ip: str, port: int, data: Mapping[str, Any] | None = None, *, after: float = 2.0
+    ) -> dict[str, Any]:
+        """Punch a hole at an agreed time; see :meth:`librats.RatsClient.coordinate_hole_punching`."""
+        return self._bridge.wait(self._running().coordinate_hole_punching, ip, port, data, after=after)

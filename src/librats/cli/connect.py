@@ -160,4 +160,5 @@ def _attempt(attempt: ConnectionAttempt) -> dict[str, Any]:
         "method": attempt.method,
         "duration_ms": _ms(attempt.duration),
         "error": attempt.error,
+        "technique": attempt.technique,
     }

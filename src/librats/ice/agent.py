@@ -104,6 +104,11 @@ class IceMachine:
         return IceState.NEW if self._round.began is None else IceState.CHECKING
 
     @property
+    def has_remote(self) -> bool:
+        """Whether the peer's description is there."""
+        return self._round.remote is not None
+
+    @property
     def path(self) -> Path | None:
         """Where data goes; None while nothing works. While a restart has found nothing yet, that is the old path."""
         for each in (self._round, self._previous):

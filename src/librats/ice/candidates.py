@@ -16,6 +16,7 @@ __all__ = [
     "Foundations",
     "IceCandidate",
     "TcpType",
+    "candidate_at",
     "candidate_priority",
     "comparable",
     "pair_priority",
@@ -246,3 +247,14 @@ class Foundations:
         """
         key = (kind, transport, plain_host(base), server)
         return self._known.setdefault(key, str(len(self._known) + 1))
+
+
+def candidate_at(address: Address) -> IceCandidate:
+    """Return a candidate of a peer's at an address that is known from elsewhere, as one that servers have seen.
+
+    Example:
+        >>> str(candidate_at(Address("192.0.2.7", 8998)).type)
+        'srflx'
+    """
+    kind = CandidateType.SERVER_REFLEXIVE
+    return IceCandidate(foundation="told", priority=candidate_priority(kind, 0), address=address, type=kind)

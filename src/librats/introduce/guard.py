@@ -27,6 +27,9 @@ PER_INTRODUCER, INTRODUCER_BURST = 120.0, 60.0
 PER_HOST, HOST_BURST = 12.0, 6.0
 """How often a minute, and at once, others may have us send checks to one host."""
 
+PUNCHES, PUNCH_BURST = 20.0, 10.0
+"""How often a minute, and at once, others may have us punch holes, all of them together."""
+
 
 class OfferGuard:
     """Judges offers, for one client.
@@ -47,9 +50,14 @@ class OfferGuard:
         self._callers = PaceTable(PER_CALLER / MINUTE, CALLER_BURST)
         self._introducers = PaceTable(PER_INTRODUCER / MINUTE, INTRODUCER_BURST)
         self._hosts = PaceTable(PER_HOST / MINUTE, HOST_BURST)
+        self._punches = Pace(PUNCHES / MINUTE, PUNCH_BURST)
         self._seen: dict[tuple[str, str], float] = {}
         self.counters = dict.fromkeys(
-            ("offers", "accepted", "flooded", "tampered", "replayed", "stale", "limited", "refused", "hosts_refused"), 0
+            (
+                *("offers", "accepted", "flooded", "tampered", "replayed", "stale", "limited", "refused"),
+                *("hosts_refused", "punches", "punches_refused"),
+            ),
+            0,
         )
         """What has happened so far."""
 
@@ -107,6 +115,16 @@ class OfferGuard:
             if self._seen[oldest] > now:
                 break
             del self._seen[oldest]
+
+    def punches(self, *, now: float) -> bool:
+        """Tell whether one more caller may have us punch holes.
+
+        Args:
+            now: Monotonic seconds.
+        """
+        may = self._punches.wait(now=now) is not None
+        self.counters["punches" if may else "punches_refused"] += 1
+        return may
 
     def hosts_within(self, hosts: Sequence[str], *, now: float) -> set[str]:
         """Return those of some hosts that checks may be sent to: nobody has us ask one again and again.

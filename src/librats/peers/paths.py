@@ -17,12 +17,15 @@ from librats.services.session import Link
 from librats.session.path_keys import Join
 from librats.types import Address, ConnectionMethod, PathPolicy
 
-__all__ = ["Dial", "PathKeeper"]
+__all__ = ["Connect", "Dial", "PathKeeper"]
 
 logger = logging.getLogger("librats.peers")
 
 Dial = Callable[[Callable[[], asyncio.BaseProtocol], Address, ConnectionMethod], Awaitable[None]]
 """Connects to an address, in that way, and gives the connection to a protocol."""
+
+Connect = Callable[[Callable[[], Joining]], Awaitable[object]]
+"""Makes a connection, and gives it to a protocol."""
 
 Way = tuple[Address, ConnectionMethod]
 
@@ -306,12 +309,30 @@ class PathKeeper:
             OSError: No connection came about.
             PeerNotConnected: The session has ended, or stays on its path.
         """
-        if self.dial is None or not link.can_move:
+        dial = self.dial
+        if dial is None:
+            raise PeerNotConnected("the session has ended, or stays on its path")
+        await self.move_over(link, lambda factory: dial(factory, address, method), address)
+
+    async def move_over(self, link: Link, connect: Connect, address: Address) -> None:
+        """Go over to a connection that somebody else makes.
+
+        Args:
+            link: The session's link.
+            connect: Makes the connection to the peer, and gives it to a protocol.
+            address: Where to, for words.
+
+        Raises:
+            HandshakeError: The peer is not there, or does not want to.
+            OSError: No connection came about.
+            PeerNotConnected: The session has ended, or stays on its path.
+        """
+        if not link.can_move:
             raise PeerNotConnected("the session has ended, or stays on its path")
         joining: Joining = link.call_path()
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
-                await self.dial(lambda: joining, address, method)
+                await connect(lambda: joining)
                 await asyncio.shield(joining.done)
         except TimeoutError:
             self._give_up(joining, f"no connection within {DIAL_TIMEOUT:g} s")

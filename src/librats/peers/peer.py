@@ -162,7 +162,7 @@ class Peer:
         if len(self._links) > 1:
             lines.append(f"{len(self._links) - 1} older connections are finishing what they had under way")
         lines += [
-            f"tried {a.address} over {a.method}: {a.error or 'worked'}, {a.duration * 1000:.0f} ms"
+            f"tried {a.address} over {a.method}: {a.error or _worked(a)}, {a.duration * 1000:.0f} ms"
             for a in self.attempts
         ]
         return "\n".join(lines)
@@ -440,3 +440,7 @@ def _counters(link: Link) -> list[int]:
         session.messages_received,
         session.frames_skipped,
     ]
+
+
+def _worked(attempt: ConnectionAttempt) -> str:
+    return f"worked, by punching a hole ({attempt.technique})" if attempt.technique else "worked"

@@ -49,6 +49,9 @@ class PunchDescription:
     nat: NatFacts = field(default_factory=NatFacts)
     """What stands in front of this side."""
 
+    rounds: int = 3
+    """How often this side tries each technique."""
+
     public: tuple[Address, ...] = ()
     """Where servers see the socket of this round."""
 
@@ -76,6 +79,7 @@ class PunchDescription:
             "ufrag": self.credentials.ufrag,
             "pwd": self.credentials.password,
             "nat": self.nat.to_json(),
+            "rounds": self.rounds,
             "public": [str(address) for address in self.public],
             "hosts": [str(address) for address in self.hosts],
             "tcp": [str(address) for address in self.tcp],
@@ -137,6 +141,7 @@ def read_punch_message(value: object) -> PunchMessage:
         round=_round(value.get("round")),
         credentials=_credentials(value.get("ufrag"), value.get("pwd")),
         nat=NatFacts.from_json(value.get("nat")),
+        rounds=_round(value.get("rounds", 3)),
         public=_addresses(value, "public"),
         hosts=_addresses(value, "hosts"),
         tcp=_addresses(value, "tcp"),

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from librats.errors import DecodeError
 from librats.types import FilteringBehavior, MappingBehavior, NatType, NatTypeInfo, PortAllocation
 
-__all__ = ["NatFacts", "Plan", "PunchPart", "PunchReason", "PunchTechnique", "choose_plans", "why_not"]
+__all__ = [
+    "NatFacts",
+    "Plan",
+    "PunchPart",
+    "PunchReason",
+    "PunchTechnique",
+    "choose_plans",
+    "may_meet",
+    "why_not",
+]
 
 MAX_STEP = 256
 
@@ -75,7 +84,14 @@ class PunchReason(StrEnum):
     OUT_OF_BUDGET = "out-of-budget"
     """The datagrams or seconds that it may cost were used up."""
 
+    NOT_NEEDED = "not-needed"
+    """Another way was there first, or nobody waits any more."""
 
+    LIMITED = "limited"
+    """The peer was asked to punch too often."""
+
+
+_UNRELATED = frozenset({PortAllocation.RANDOM, PortAllocation.SEQUENTIAL})
 _HARD = frozenset(
     {MappingBehavior.ADDRESS_DEPENDENT, MappingBehavior.ADDRESS_AND_PORT_DEPENDENT, MappingBehavior.DEPENDENT}
 )
@@ -126,6 +142,15 @@ class NatFacts:
     def is_predictable(self) -> bool:
         """Whether it can foretell it."""
         return self.is_hard and self.ports is PortAllocation.SEQUENTIAL
+
+    @property
+    def at_worst(self) -> NatFacts:
+        """What is likely where one server alone was asked: it cannot tell whether the peer's is another address.
+
+        NATs that give each socket a port which has nothing to do with its own mostly give each destination one, too.
+        """
+        is_likely = self.mapping is MappingBehavior.UNKNOWN and self.ports in _UNRELATED
+        return replace(self, mapping=MappingBehavior.DEPENDENT) if is_likely else self
 
     @property
     def lets_anyone_in(self) -> bool:
@@ -181,6 +206,8 @@ class Plan:
 
     technique: PunchTechnique
     part: PunchPart
+    rounds: int | None = None
+    """For how many rounds at the most; None for as many as both sides want."""
 
 
 def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool = False, tcp: bool = True) -> list[Plan]:
@@ -201,15 +228,34 @@ def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool =
         >>> [(plan.technique.value, plan.part.value) for plan in choose_plans(cone, symmetric, leads=True)]
         [('birthday', 'probe')]
     """
-    plans = _over_udp(local, remote, leads=leads, near=near) if local.udp and remote.udp else []
+    likely = local.at_worst, remote.at_worst
+    once = 1 if likely != (local, remote) else None  # before what is likelier
+    plans = []
+    if local.udp and remote.udp:
+        sure = _over_udp(local, remote, leads=leads, near=near)
+        plans = [replace(plan, rounds=once) for plan in sure]
+        plans += [plan for plan in _over_udp(*likely, leads=leads, near=near) if plan not in sure]
     if tcp and _addresses_do(local, remote):
-        plans.append(Plan(PunchTechnique.TCP, PunchPart.MEET))
+        plans.append(Plan(PunchTechnique.TCP, PunchPart.MEET, None if _addresses_do(*likely) else 1))
     return plans
 
 
 def why_not(local: NatFacts, remote: NatFacts) -> PunchReason:
     """Return why :func:`choose_plans` finds nothing."""
     return PunchReason.UNPREDICTABLE if local.udp and remote.udp else PunchReason.UDP_BLOCKED
+
+
+def may_meet(one: NatFacts, other: NatFacts) -> bool:
+    """Return whether the checks of ICE may do, as far as is known: each goes to where servers have seen the other side.
+
+    Example:
+        >>> symmetric = NatFacts(mapping=MappingBehavior.ADDRESS_AND_PORT_DEPENDENT)
+        >>> may_meet(symmetric, NatFacts(filtering=FilteringBehavior.ADDRESS_AND_PORT_DEPENDENT))
+        False
+        >>> may_meet(symmetric, NatFacts(filtering=FilteringBehavior.ADDRESS_DEPENDENT))
+        True
+    """
+    return one.udp and other.udp and _addresses_do(one, other)
 
 
 def _addresses_do(one: NatFacts, other: NatFacts) -> bool:

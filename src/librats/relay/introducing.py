@@ -38,9 +38,6 @@ IPV4_PREFIX, IPV6_PREFIX = 24, 48
 class Grants:
     """How connected nodes may relay."""
 
-    secret: str
-    """What vouches for the user names that are granted."""
-
     lifetime: float
     """Seconds for which one is good."""
 
@@ -48,7 +45,7 @@ class Grants:
     """Seconds by which the relay's users expire."""
 
     names: GrantedNames
-    """Where the user names are noted."""
+    """Where the user names are noted, and what vouches for them."""
 
     def credentials(self, host: str) -> tuple[str, str]:
         """Return username and password for a node at an IP address."""
@@ -56,7 +53,7 @@ class Grants:
         expiry = -int(-(self.wall() + self.lifetime) // ROUND) * ROUND
         username = f"{expiry}:{INTRODUCED}{network_of(host)}"
         self.names.note(username)
-        return username, time_limited_password(self.secret, username)
+        return username, time_limited_password(self.names.secret, username)
 
 
 def network_of(host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import os
 import ssl
@@ -77,8 +78,7 @@ class RelayServer:
     ) -> None:
         self.config = config
         self._identity = identity
-        self._grant_secret = current_network().new_key(32).hex()
-        self._granted = GrantedNames(config.realm)
+        self._granted = GrantedNames(config.realm, current_network().new_key(32).hex())
         self.introducer: RelayIntroducer | None = None
         """Introduces those who are connected, where it does."""
         self.addresses: list[Address] = []
@@ -287,9 +287,9 @@ class RelayServer:
         kept = {name: getattr(self.config, name) for name in _FIXED}
         self.config = dataclasses.replace(config, **kept)
         if self._authenticator is not None:
-            self._authenticator.credentials = self._credentials(self.config)
+            credentials = self._authenticator.credentials = self._credentials(self.config)
             for worker in self._workers:
-                worker.post(worker.forget_users)
+                worker.post(functools.partial(worker.forget_users, knows_names=credentials.knows_names))
         self._shared.policy = self._policy(self.config)
         self._shared.settings = self.config.settings
         self._shared.alternates = Alternates(self.config.try_alternate, self.config.try_alternate_tls)
@@ -324,14 +324,12 @@ class RelayServer:
         return PeerPolicy(allow=config.allow_peers, deny=config.deny_peers, own=self._own)
 
     def _credentials(self, config: RelayConfig) -> Credentials:
-        secrets = (*config.secrets, self._grant_secret) if config.relay_for_introduced else config.secrets
-        return Credentials(realm=config.realm, users=config.users, secrets=secrets, granted=self._granted)
+        granted = self._granted if config.relay_for_introduced else None
+        return Credentials(realm=config.realm, users=config.users, secrets=config.secrets, granted=granted)
 
     def _new_introducer(self, identity: Identity, entropy: Entropy) -> RelayIntroducer:
         config = self.config
-        grants = Grants(
-            secret=self._grant_secret, lifetime=config.introduced_lifetime, wall=time.time, names=self._granted
-        )
+        grants = Grants(lifetime=config.introduced_lifetime, wall=time.time, names=self._granted)
         return RelayIntroducer(
             identity,
             entropy=entropy,

@@ -64,9 +64,14 @@ class Worker:
         """Send an answer that comes late. Only from this thread."""
         self.plane.send(*answer)
 
-    def forget_users(self, _: float) -> None:
-        """Let everybody prove anew who they are. To be posted (:meth:`post`) where passwords have changed."""
+    def forget_users(self, _: float, *, knows_names: bool) -> None:
+        """Let everybody prove anew who they are. To be posted (:meth:`post`) where passwords have changed.
+
+        Args:
+            knows_names: Whether every user name can be told from its hash.
+        """
         self.gate.forget()
+        self.gate.knows_names = knows_names
 
     def stop(self) -> None:
         """End all allocations and the thread, and wait for it."""

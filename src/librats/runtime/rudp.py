@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from librats._core.datagram import BatchSocket
 from librats._core.rudp import RudpTable
 from librats.runtime.rudp_transport import Happened, RudpTransport, error_of
-from librats.runtime.udp import Origin, Receive, clock_of
+from librats.runtime.udp import DatagramEndpoint, Origin, Receive, clock_of
 from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
@@ -148,6 +148,27 @@ class RudpPort:
         made._transmit = made._transmitter(made._endpoint)
         return made
 
+    @classmethod
+    def adopt(
+        cls, endpoint: DatagramEndpoint, *, accept: ProtocolFactory | None, entropy: Entropy, **options: Any
+    ) -> RudpPort:
+        """Put streams on a UDP port that is open, one that a NAT knows for example.
+
+        Who has opened it goes on to be called with what belongs to no stream.
+
+        Args:
+            endpoint: The UDP port; :meth:`close` closes it.
+            accept: Makes the protocol of a stream that somebody else opens.
+            entropy: Where numbers and secrets come from.
+            options: For the port, and for the table of streams.
+        """
+        made = cls(accept, None, entropy=entropy, **options)
+        made._endpoint = endpoint
+        endpoint.share(made, BUFFER_SIZE)
+        endpoint.set_dont_fragment(True)
+        made._transmit = made._transmitter(endpoint)
+        return made
+
     def _transmitter(self, endpoint: Carrier) -> Callable[[float], bool]:
         """Return what sends, told the time, what streams have to say: the compiled one itself, where there is one."""
         batches = getattr(endpoint, "batches", None)
@@ -170,6 +191,11 @@ class RudpPort:
     def __len__(self) -> int:
         """Streams, those included that are finished and hand over their last bytes."""
         return len(self._table)
+
+    @property
+    def is_used(self) -> bool:
+        """True while a stream on it has somebody who hears of it."""
+        return bool(self._transports)
 
     def local_address_for(self, peer: Address) -> Address:
         """Return this side's address towards a peer, as far as the socket knows it."""

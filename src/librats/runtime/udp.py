@@ -275,6 +275,19 @@ class DatagramEndpoint:
 
     # Receiving
 
+    def share(self, streams: Streams, buffer_size: int) -> None:
+        """Let streams take what is theirs of all that comes from now on, before whoever has opened it is called.
+
+        Args:
+            streams: Who they are.
+            buffer_size: Bytes of the kernel's buffers, each way; it may give less.
+        """
+        self._streams = streams
+        self._take = self._taker()
+        for sock in self._open_sockets():
+            ask_kernel(sock, socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_size)
+            ask_kernel(sock, socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_size)
+
     def start(self) -> None:
         """Begin to receive."""
         for family, sock in self._sockets.items():

@@ -294,6 +294,13 @@ class IceSupply:
                 self._machine.add_mapped(number, address, server=server, now=self._loop.time())
                 self._changed()
 
+    def open_towards(self, address: Address, data: bytes) -> None:
+        """Send a datagram from every socket of this host's own, so that NATs on this side let in what comes back."""
+        family = ":" in address.host
+        for port in self._open.values():
+            if isinstance(port, OwnPort | SharedPort) and (":" in port.addresses[0].host) == family:
+                port.send(data, address)
+
     # Waiting
 
     def look(self) -> None:

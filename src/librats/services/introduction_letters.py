@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from librats.ice.candidate_text import format_candidate
 from librats.ice.candidates import IceCandidate
@@ -13,7 +14,7 @@ from librats.services.ice import IceAgent
 from librats.services.introducer import Introductions, Sealing
 from librats.types import Address, ConnectionMethod
 
-__all__ = ["Introducer", "Trickle", "answer_to", "is_relayed", "note_seen", "offer_of"]
+__all__ = ["Introducer", "Trickle", "answer_to", "has_relay", "is_relayed", "note_seen", "offer_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,12 @@ def is_relayed(agent: IceAgent) -> bool:
     return any(pair.remote.address == remote and pair.remote.is_relayed for pair in agent.statistics().pairs)
 
 
+def has_relay(agent: IceAgent) -> bool:
+    """Tell whether a relayed address of either side is known, so that there may be a way through it."""
+    found = agent.statistics()
+    return any(one.is_relayed for one in (*found.local_candidates, *found.remote_candidates))
+
+
 def note_seen(agent: IceAgent, introducer: Introducer | None, letter: Letter | None) -> None:
     """Tell an agent where the introducer sees this side, and the other one."""
     if introducer is not None and introducer.observed is not None:
@@ -94,20 +101,35 @@ def note_seen(agent: IceAgent, introducer: Introducer | None, letter: Letter | N
         agent.note_peer_seen(letter.seen)
 
 
-def offer_of(agent: IceAgent, letter_id: str, sealing: Sealing, introducer: Introducer | None) -> Letter:
-    """Return an offer with what an agent has gathered so far."""
+def offer_of(
+    agent: IceAgent,
+    letter_id: str,
+    sealing: Sealing,
+    introducer: Introducer | None,
+    punch: dict[str, Any] | None = None,
+) -> Letter:
+    """Return an offer with what an agent has gathered so far, and what goes with it of hole punching."""
     return Letter(
         id=letter_id,
         time=sealing.now_ms(),
         ice=agent.local_description,
         rtt_ms=_milliseconds(introducer),
         seen=_seen(introducer),
+        punch=punch,
     )
 
 
-def answer_to(offer: Letter, agent: IceAgent, introducer: Introducer | None) -> Letter:
-    """Return the answer to an offer with what an agent has gathered so far."""
-    return Letter(id=offer.id, ice=agent.local_description, rtt_ms=_milliseconds(introducer), seen=_seen(introducer))
+def answer_to(
+    offer: Letter, agent: IceAgent, introducer: Introducer | None, punch: dict[str, Any] | None = None
+) -> Letter:
+    """Return the answer to an offer with what an agent has gathered so far, and what goes with it of hole punching."""
+    return Letter(
+        id=offer.id,
+        ice=agent.local_description,
+        rtt_ms=_milliseconds(introducer),
+        seen=_seen(introducer),
+        punch=punch,
+    )
 
 
 def _milliseconds(introducer: Introducer | None) -> float | None:

@@ -73,7 +73,7 @@ class LinkEnding(LinkState):
 
     async def close(self, code: str = Reason.CLOSED, message: str = "") -> None:
         """Send what is queued and why, and close; after ``close_timeout`` seconds without ceremony. Idempotent."""
-        if not self._closing and (self._transport is not None or self._grace is not None):
+        if not self._closing and (self._transport is not None or self.is_between_paths):
             self.reason = (code, "closed on this side")
             if self._session is None or self._transport is None:
                 self._abort(code, message)
@@ -98,9 +98,11 @@ class LinkEnding(LinkState):
         self._closing = True
         if self._session is not None:
             self._session.shortcut.close()
+        for joining in list(self._joinings):
+            joining.fail("the session ends")
         if self._transport is not None:
             self._transport.abort()
-        elif self._grace is not None:
+        elif self.is_between_paths:
             self._connection_ended(None)
 
     def _check_arrival(self, session: Session) -> None:

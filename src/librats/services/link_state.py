@@ -183,6 +183,11 @@ class LinkState:
         return isinstance(self._session, Librats2Session)
 
     @property
+    def is_between_paths(self) -> bool:
+        """True where the connection is gone and the session waits for another one, or for one that is being opened."""
+        return self._transport is None and (self._grace is not None or self._frozen) and not self.closed.done()
+
+    @property
     def is_open(self) -> bool:
         """True where messages can be sent."""
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -37,6 +37,8 @@ FURTHER = 1.5
 """How many round trips an attempt to connect is given at least."""
 LONGEST_HEAD_START = 0.3
 """Seconds that the leader waits, for its peer to begin, at the most: what looks like a long way may be a late start."""
+
+GUESSING = frozenset({PunchTechnique.PREDICTION, PunchTechnique.BIRTHDAY})
 
 T = TypeVar("T")
 M = TypeVar("M", PunchDescription, PunchGo)
@@ -118,13 +120,16 @@ class HolePuncher:
         signalling: How the two tell each other something.
         leads: Whether this side leads: exactly one of the two does, whoever calls for example.
         config: STUN servers, and how long they are waited for.
-        nat: What was found out about this side's NAT; it is measured where None is given, which takes some seconds.
+        nat: What was found out about this side's NAT, or what returns it at the beginning of each round; it is measured
+            where None is given, which takes some seconds.
         settings: What it may cost.
         strangers: Whether nobody vouches for the peer: private addresses that it names are sent to only where both
             sides are seen at the same public address.
         local_hosts: This host's own addresses; those of its interfaces where None is given.
         tcp: Whether a TCP connection will do, where datagrams do not get through.
         network: Where sockets are opened; the running loop's network where None is given.
+        allows: Says whether an address of the peer's may be sent to, and with True, whether ports may be guessed there,
+            beside what holds for all peers.
 
     Example:
         .. code-block:: python
@@ -140,22 +145,26 @@ class HolePuncher:
         *,
         leads: bool,
         config: NatTraversalConfig | None = None,
-        nat: NatTypeInfo | None = None,
+        nat: NatTypeInfo | Callable[[], NatTypeInfo] | None = None,
         settings: PunchSettings | None = None,
         strangers: bool = True,
         local_hosts: Sequence[str] | None = None,
         tcp: bool = True,
         network: Network | None = None,
+        allows: Callable[[Address, bool], bool] = lambda _address, _guessing: True,
     ) -> None:
         self._signalling = signalling
         self._leads = leads
         self._config = config if config is not None else NatTraversalConfig()
-        self._nat = None if nat is None else NatFacts.of(nat)
+        self._nat = NatFacts.of(nat) if isinstance(nat, NatTypeInfo) else None
+        self._learn = nat if callable(nat) else None
+        self._allows = allows
         self._settings = settings or PunchSettings()
         self._strangers = strangers
         self._local_hosts = local_hosts
         self._tcp = tcp
         self._plans: list[Plan] | None = None
+        self._rounds = self._settings.rounds
         self._servers: list[Address] | None = None
         self._given_network = network
         self._network: Network
@@ -200,6 +209,7 @@ class HolePuncher:
                 method=ConnectionMethod.TCP if attempt.technique is PunchTechnique.TCP else ConnectionMethod.UDP,
                 duration=attempt.duration,
                 error=f"{attempt.technique}: {attempt.reason}",
+                technique=attempt.technique,
             )
             for attempt in self.attempts
             if attempt.address is not None and attempt.reason is not None
@@ -293,24 +303,35 @@ class HolePuncher:
             port = await here.sockets.open_first()
             if self._servers is None:
                 self._servers = await self._resolved()
-            if self._nat is None:
+            if self._learn is None and self._nat is None:
                 self._nat = NatFacts.of(await self._measured())
-            seen = await here.sockets.seen_at([0], self._servers) if self._servers and self._nat.udp else {}
+            can_ask = bool(self._servers) and self._present_facts().udp
+            seen = await here.sockets.seen_at([0], self._servers, self._is_blocked) if can_ask else {}
+            nat = self._present_facts()
             hosts = self._local_hosts if self._local_hosts is not None else await self._network.interface_addresses()
             near = [host for host in hosts if reach_of(host) in (Reach.PRIVATE, Reach.GLOBAL)]
             here.ours = PunchDescription(
                 round=number,
                 credentials=Credentials(*new_credentials(self._network.entropy)),
-                nat=self._nat,
+                nat=nat,
+                rounds=self._settings.rounds,
                 public=tuple(seen.values()),
                 hosts=tuple(Address(host, port) for host in near[:MAX_HOSTS]),
             )
             plan = self._planned(number)
-            if not self._nat.udp or (plan is not None and plan[0].technique is PunchTechnique.TCP):
+            if not nat.udp or (plan is not None and plan[0].technique is PunchTechnique.TCP):
                 await self._listen(here)
             yield here
         finally:
             await here.close()
+
+    def _present_facts(self) -> NatFacts:
+        if self._learn is not None:
+            self._nat = NatFacts.of(self._learn())
+        return self._nat or NatFacts()
+
+    def _is_blocked(self) -> bool:
+        return not self._present_facts().udp
 
     async def _listen(self, here: _Here) -> None:
         """Listen on a fresh TCP port, and find out where it is seen."""
@@ -356,6 +377,7 @@ class HolePuncher:
         """
         over_udp, near = self._targets(here.ours, theirs, (*theirs.public, *theirs.hosts))
         self._plans = choose_plans(here.ours.nat, theirs.nat, leads=self._leads, near=near, tcp=self._tcp)
+        self._rounds = min(self._settings.rounds, theirs.rounds)
         if not self._plans:
             raise _Failure(why_not(here.ours.nat, theirs.nat))
         self._check_there_are_more(here.number)
@@ -364,6 +386,8 @@ class HolePuncher:
         if is_tcp and not self._leads:  # who leads has told where it listens already, or not
             await self._listen(here)
         targets = self._targets(here.ours, theirs, theirs.tcp)[0] if is_tcp else over_udp
+        if plan.technique in GUESSING:
+            targets = tuple(address for address in targets if self._allows(address, True))
         if not targets:
             self._no_target = PunchReason.REFUSED if theirs.public or theirs.hosts else PunchReason.NO_ADDRESS
         sockets, settings = here.sockets, self._settings
@@ -414,14 +438,19 @@ class HolePuncher:
             policy.note_own(address.host)
         for address in (*theirs.public, *theirs.hosts):
             policy.note_peer(address.host)
-        allowed = tuple(address for address in dict.fromkeys(named) if not policy.refusal(address))
+        allowed = tuple(each for each in dict.fromkeys(named) if not policy.refusal(each) and self._allows(each, False))
         is_near = policy.shares_network or (_has_ipv6(ours.hosts) and _has_ipv6(allowed))
         return allowed, is_near
 
     def _planned(self, number: int) -> tuple[Plan, int] | None:
         """Return the plan of a round, and which one by it this is: the likeliest for some rounds, then the next one."""
-        which, before = divmod(number - 1, self._settings.rounds)
-        return (self._plans[which], before + 1) if self._plans and which < len(self._plans) else None
+        left = number
+        for plan in self._plans or ():
+            rounds = self._rounds if plan.rounds is None else min(plan.rounds, self._rounds)
+            if left <= rounds:
+                return plan, left
+            left -= rounds
+        return None
 
     def _check_there_are_more(self, number: int) -> None:
         """Fail where everything was tried."""

@@ -52,8 +52,8 @@ class PunchedPath:
         self._inbox: deque[bytes] = deque()
         self._came = asyncio.Event()
         self.endpoint: DatagramEndpoint = sockets.endpoint(found.base)
-        """The socket. Its NAT knows it by its port: what is to use the way instead of this object binds that port after
-        :meth:`close`."""
+        """The socket. Its NAT knows it by its port: what is to use the way instead of this object shares it, and takes
+        what :meth:`hand_over` returns."""
         self.remote_address = found.address
         """The peer's end."""
         self.technique = technique
@@ -103,6 +103,14 @@ class PunchedPath:
         else:
             self._inbox.append(data)
             self._came.set()
+
+    def hand_over(self) -> list[tuple[bytes, Address]]:
+        """Leave the datagrams to whoever shares the socket, and return those that have come already.
+
+        The path goes on to answer the peer's checks, which may not know yet that there is a way.
+        """
+        waiting, self._inbox = [(data, self.remote_address) for data in self._inbox], deque(maxlen=0)
+        return waiting
 
     def close(self) -> None:
         """Let the socket go. Idempotent."""

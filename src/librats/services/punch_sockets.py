@@ -80,8 +80,15 @@ class PunchSockets:
             opened.append(number)
         return opened
 
-    async def seen_at(self, numbers: Sequence[int], servers: Sequence[Address]) -> dict[int, Address]:
+    async def seen_at(
+        self, numbers: Sequence[int], servers: Sequence[Address], is_vain: Callable[[], bool] = lambda: False
+    ) -> dict[int, Address]:
         """Ask STUN servers where they see some of them, in that order; who answers first counts.
+
+        Args:
+            numbers: Which ones.
+            servers: Whom to ask.
+            is_vain: Tells that no answer will come, which is looked at now and then.
 
         Returns:
             The public address by number, of those for which an answer has come.
@@ -92,7 +99,7 @@ class PunchSockets:
             self._seen.pop(number, None)
             asked += [self._client.ask(server, now=loop.time(), socket=number) for server in servers]
         try:
-            while len(self._client) and not all(number in self._seen for number in numbers):
+            while len(self._client) and not (all(number in self._seen for number in numbers) or is_vain()):
                 self._changed.clear()
                 self._pump_client()
                 wake = self._client.next_timer()

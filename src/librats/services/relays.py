@@ -187,7 +187,7 @@ class Relays:
                 return number, self._open[number, family][0]
         error: RatsError = ClosedError("no TURN server is configured")
         patience: float | None = None
-        waiting: dict[asyncio.Task[RudpPort], int] = {}
+        waiting: dict[asyncio.Task[RudpPort | RatsError], int] = {}
         try:
             while remaining or waiting:
                 if remaining:
@@ -196,12 +196,11 @@ class Relays:
                     patience = self._patience.get(self.servers[number], PATIENCE) if remaining else None
                 done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 for task in [task for task in waiting if task in done]:
-                    number = waiting.pop(task)
-                    try:
-                        return number, task.result()
-                    except RatsError as problem:
-                        self._note_failure(number)
-                        error = problem
+                    number, made = waiting.pop(task), task.result()
+                    if not isinstance(made, RatsError):
+                        return number, made
+                    self._note_failure(number)
+                    error = made
         finally:
             for task in waiting:  # what was begun goes on, and is used the next time
                 task.cancel()
@@ -214,24 +213,21 @@ class Relays:
         self._failed.pop(number, None)
         self._failed[number] = None
 
-    async def _port(self, way: Way) -> RudpPort:
+    async def _port(self, way: Way) -> RudpPort | RatsError:
         if way in self._open:
             return self._open[way][0]
         if self._closed or self._accept is None:
-            raise ClosedError("the client is stopped")
+            return ClosedError("the client is stopped")
         task = self._opening.get(way)
         if task is None:
             task = self._opening[way] = self._tasks.create(self._try_to_allocate(way), name="librats TURN allocation")
             task.add_done_callback(lambda _: self._opening.pop(way, None))
         try:
-            made = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
-                raise ClosedError("the client is stopped") from None
+                return ClosedError("the client is stopped")
             raise
-        if isinstance(made, RatsError):
-            raise made
-        return made
 
     async def _try_to_allocate(self, way: Way) -> RudpPort | RatsError:
         try:

@@ -143,6 +143,7 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
     def _connection_ended(self, exc: Exception | None) -> None:
         """Wake everybody who waits for something from the peer."""
         self._stop_waiting_for_path()
+        self._frozen = False
         for joining in list(self._joinings):
             joining.fail("the session ended")
         for handle in (self._timer, self._flush_handle):

@@ -299,6 +299,7 @@ async def measure_behaviour(
     timeout: float,
     prefer_ipv6: bool = False,
     family: int | None = None,
+    early: Callable[[NatTypeInfo], object] | None = None,
 ) -> NatTypeInfo:
     """Find out what NAT or firewall stands in front of this host.
 
@@ -311,6 +312,7 @@ async def measure_behaviour(
         timeout: Seconds after which a server that has not answered is given up.
         prefer_ipv6: Whether IPv6 is the first.
         family: 4 or 6: the one to measure alone; None for both.
+        early: Called with what is known once that is mapping and ports, of the family that is told first.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -323,7 +325,11 @@ async def measure_behaviour(
         return NatTypeInfo(duration=loop.time() - began, problem=reason)
     local_hosts = await network.interface_addresses()
     tasks = [
-        loop.create_task(_measure_family(by_family[f], f, local_hosts, network, first_answer, timeout))
+        loop.create_task(
+            _measure_family(
+                by_family[f], f, local_hosts, network, first_answer, timeout, early=early if f == families[0] else None
+            )
+        )
         for f in families
     ]
     try:
@@ -379,12 +385,19 @@ async def _measure_family(
     network: Network,
     first_answer: float,
     timeout: float,
+    *,
+    early: Callable[[NatTypeInfo], object] | None,
 ) -> NatTypeInfo:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     found: list[BehaviourDiscovery] = []
+    untold = early
 
     def changed() -> None:
+        nonlocal untold
+        if untold is not None and found and found[0].early is not None:
+            tell, untold = untold, None
+            tell(found[0].early)
         if found and found[0].result is not None:
             over.set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 
 from librats.stun.client import Answered, Refused, Returned, StunClient, StunEvent, plain_host
@@ -37,6 +38,9 @@ class Probe(Enum):
     FROM_OTHER_PORT = auto()  # RFC 5780, 4.4, test III
     ALLOCATION = auto()
     HAIRPIN = auto()  # RFC 5780, 4.5
+
+
+MAPPING_PROBES = frozenset({Probe.OTHER_HOST, Probe.OTHER_HOST_AND_PORT, Probe.ALLOCATION})
 
 
 def pace_within(seconds: float) -> Retransmission:
@@ -121,6 +125,8 @@ class BehaviourDiscovery:
         self._pace = Retransmission()
         self.result: NatTypeInfo | None = None
         """What was found, once it is over."""
+        self.early: NatTypeInfo | None = None
+        """What was found so far, once mapping and ports are known: filtering is told by silence, and takes longer."""
         for server in dict.fromkeys(servers):
             self._client.ask(server, now=now, pace=pace_within(timeout))
 
@@ -160,8 +166,12 @@ class BehaviourDiscovery:
                 self._conclude(probe, event, now)
         if self._server is None and self.result is None:
             self._choose_server(now)
-        if self._server is not None and not self._probes and self.result is None:
+        if self._server is None or self.result is not None:
+            return
+        if not self._probes:
             self.result = self._sum_up(self._server, now)
+        if self.early is None and MAPPING_PROBES.isdisjoint(self._probes.values()):
+            self.early = replace(self._sum_up(self._server, now), problem="")
 
     def _hear(self, event: StunEvent) -> None:
         """Take a first answer, or note that there is none."""

@@ -166,10 +166,10 @@ class SimRelay:
         if config.quotas.total_bandwidth:
             self._plane.limit_total(config.quotas.total_bandwidth)
         authenticator = None
-        secret, granted = host.new_key(32).hex(), GrantedNames(config.realm)
+        names = GrantedNames(config.realm, host.new_key(32).hex())
         if not config.no_auth:
-            secrets = (*config.secrets, secret) if config.relay_for_introduced else config.secrets
-            credentials = Credentials(realm=config.realm, users=config.users, secrets=secrets, granted=granted)
+            granted = names if config.relay_for_introduced else None
+            credentials = Credentials(realm=config.realm, users=config.users, secrets=config.secrets, granted=granted)
             authenticator = Authenticator(credentials, Nonces(entropy=host.entropy, lifetime=config.nonce_lifetime))
         try:
             numbers = self._listen(host)
@@ -181,7 +181,7 @@ class SimRelay:
                 corners=self._corners(numbers),
             )
             if self._identity is not None and config.introduce:
-                grants = Grants(secret=secret, lifetime=config.introduced_lifetime, wall=self._loop.time, names=granted)
+                grants = Grants(lifetime=config.introduced_lifetime, wall=self._loop.time, names=names)
                 self.introducer = RelayIntroducer(
                     self._identity,
                     entropy=host.entropy,

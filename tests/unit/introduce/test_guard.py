@@ -68,3 +68,11 @@ def test_one_host_is_checked_no_more_than_so_often() -> None:
     assert guard.hosts_within(["192.0.2.7", "192.0.2.8"], now=0) == {"192.0.2.8"}
     assert guard.hosts_within(["192.0.2.7"], now=10) == {"192.0.2.7"}
     assert guard.counters["hosts_refused"] == 3
+
+
+def test_holes_are_punched_for_others_only_so_often() -> None:
+    guard = OfferGuard(per_minute=600)
+    assert [guard.punches(now=0) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert sum(guard.punches(now=second) for second in range(1, 601)) == 200
+    assert guard.counters["punches"] == 210
+    assert guard.counters["punches_refused"] == 402

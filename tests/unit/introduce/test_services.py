@@ -56,9 +56,9 @@ def test_neighbours_count_as_one_network(host: str, network: str) -> None:
 
 
 def test_what_is_granted_is_taken_by_the_relay_until_it_expires_also_behind_a_hash() -> None:
-    names = GrantedNames("rats")
-    username, password = Grants(secret="s", lifetime=600, wall=lambda: 1000.0, names=names).credentials("203.0.113.77")
-    credentials = Credentials(realm="rats", users={}, secrets=("other", "s"), granted=names)
+    names = GrantedNames("rats", "s")
+    username, password = Grants(lifetime=600, wall=lambda: 1000.0, names=names).credentials("203.0.113.77")
+    credentials = Credentials(realm="rats", users={}, secrets=("other",), granted=names)
     account = credentials.account(username, PasswordAlgorithm.SHA256)
     assert account is not None
     assert account.owner == INTRODUCED + "203.0.113.0"

@@ -131,3 +131,28 @@ def test_facts_are_taken_from_what_was_measured() -> None:
 def test_every_pair_has_a_plan_or_a_reason() -> None:
     for one, other in itertools.product(KINDS.values(), repeat=2):
         assert choose_plans(one, other, leads=True) or why_not(one, other)
+
+
+ONE_SERVER = {
+    "random": NatFacts(ports=RANDOM),
+    "sequential": NatFacts(ports=SEQUENTIAL, step=1),
+    "preserving": NatFacts(ports=PortAllocation.PRESERVING),
+}
+"""What one server that has one address can tell."""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("preserving", "preserving", ["simultaneous None", "tcp None"]),
+        ("random", "preserving", ["simultaneous 1", "birthday None", "tcp 1"]),
+        ("sequential", "preserving", ["simultaneous 1", "prediction None", "birthday None", "tcp 1"]),
+        ("random", "random", ["simultaneous 1", "tcp 1"]),
+    ],
+)
+def test_where_one_server_was_asked_what_is_likely_comes_after_one_round_of_what_is_easy(
+    one: str, other: str, expected: list[str]
+) -> None:
+    for a, b in ((one, other), (other, one)):
+        plans = choose_plans(ONE_SERVER[a], ONE_SERVER[b], leads=True)
+        assert [f"{plan.technique} {plan.rounds}" for plan in plans] == expected

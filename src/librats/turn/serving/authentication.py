@@ -94,13 +94,13 @@ class Authenticator:
             host: The address that asked, as bytes.
             now: Monotonic seconds.
             room: How many bytes the response should not exceed. SHA-256 and user name hashes are offered only where
-                there is room for that.
+                there is room for that, and the latter where every name can be told from its hash.
         """
         features = room >= _CHALLENGE_SIZE + (len(self.credentials.realm.encode()) + 3) // 4 * 4
         attributes: list[tuple[int, Any]] = [
             (_ERROR_CODE, (code, "")),
             (_REALM, self.credentials.realm),
-            (_NONCE, self.nonces.make(host, now=now, features=features)),
+            (_NONCE, self.nonces.make(host, now=now, features=features, names=self.credentials.knows_names)),
         ]
         if features:
             attributes.append((_ALGORITHMS, _OFFERED))

@@ -33,10 +33,13 @@ class GrantedNames:
 
     Args:
         realm: The realm.
+        secret: What vouches for them.
     """
 
-    def __init__(self, realm: str) -> None:
+    def __init__(self, realm: str, secret: str) -> None:
         self._realm = realm
+        self.secret = secret
+        """What vouches for them."""
         self._names: dict[bytes, str] = {}
 
     def note(self, username: str) -> None:
@@ -62,8 +65,8 @@ class Credentials:
     Args:
         realm: The realm.
         users: Passwords by user name.
-        secrets: The shared secrets.
-        granted: Names that were granted here.
+        secrets: The secrets shared with others, who make names of their own.
+        granted: Names that are granted here.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class Credentials:
         self.realm = realm
         self._granted = granted
         self._users = dict(users or {})
-        self._secrets = tuple(secrets)
+        self._secrets = (*secrets, *(() if granted is None else (granted.secret,)))
+        self.knows_names = not secrets
+        """Whether every name can be told from its hash: others than the relay make none."""
         self._names = {userhash(name, realm): name for name in self._users}
         self._accounts: dict[tuple[str, int], Account] = {}
 

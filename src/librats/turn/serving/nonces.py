@@ -14,7 +14,10 @@ _KEY_SIZE = 32
 _TIME_SIZE = 4
 _TAG_SIZE = 8
 _TOKEN_LENGTH = 16
-_FEATURES = nonce_with_features(SecurityFeature.PASSWORD_ALGORITHMS | SecurityFeature.USERNAME_ANONYMITY, "")
+_ALGORITHMS = nonce_with_features(SecurityFeature.PASSWORD_ALGORITHMS, "")
+_ALGORITHMS_AND_NAMES = nonce_with_features(
+    SecurityFeature.PASSWORD_ALGORITHMS | SecurityFeature.USERNAME_ANONYMITY, ""
+)
 
 
 class Nonces:
@@ -35,21 +38,22 @@ class Nonces:
         self.lifetime = int(lifetime)
         """Seconds for which a nonce is good."""
 
-    def make(self, host: bytes, *, now: float, features: bool) -> str:
+    def make(self, host: bytes, *, now: float, features: bool, names: bool = True) -> str:
         """Return a nonce.
 
         Args:
             host: The client's address, as bytes; another host cannot use the nonce.
             now: Monotonic seconds.
-            features: Whether to say that the server knows password algorithms and user name hashes.
+            features: Whether to say that the server knows password algorithms.
+            names: Whether to say then that it knows user name hashes, too.
         """
-        prefix = _FEATURES if features else ""
+        prefix = (_ALGORITHMS_AND_NAMES if names else _ALGORITHMS) if features else ""
         return prefix + self._token(prefix, (int(now) & 0xFFFFFFFF).to_bytes(_TIME_SIZE, "big"), host)
 
     def is_fresh(self, nonce: str, host: bytes, *, now: float) -> bool:
         """Tell whether a nonce was made here for the host, and not too long ago."""
         prefix = nonce[:-_TOKEN_LENGTH]
-        if prefix and prefix != _FEATURES:
+        if prefix not in ("", _ALGORITHMS, _ALGORITHMS_AND_NAMES):
             return False
         try:
             raw = binascii.a2b_base64(nonce[-_TOKEN_LENGTH:])

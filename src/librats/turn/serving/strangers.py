@@ -30,5 +30,6 @@ def new_gate(settings: Settings, authenticator: Authenticator | None, *, binding
         amplification=AMPLIFICATION,
         source_answers=settings.source_answers,
         binding=binding,
+        knows_names=authenticator is not None and authenticator.credentials.knows_names,
         seed=entropy.token_bytes(_SECRET_SIZE),
     )

@@ -14,7 +14,13 @@ from tests.unit.turn.serving.rig import PASSWORD, PEER, REALM, SERVER, Rig, code
 from librats._core.relay import pack_address
 from librats._core.stun import parse, serialise
 from librats.stun.constants import Attribute, Method
-from librats.stun.credentials import PasswordAlgorithm, SecurityFeature, security_features, userhash
+from librats.stun.credentials import (
+    PasswordAlgorithm,
+    SecurityFeature,
+    security_features,
+    time_limited_password,
+    userhash,
+)
 from librats.turn.serving.allocation import UDP, Client
 from librats.turn.serving.machine import AMPLIFICATION
 
@@ -66,6 +72,21 @@ def test_a_user_may_be_named_by_a_hash() -> None:
     rig = Rig()
     assert rig.client().code(Method.ALLOCATE, TRANSPORT, by_hash=userhash("bob", REALM)) == 0
     assert rig.client(6001).code(Method.ALLOCATE, TRANSPORT, by_hash=userhash("ann", REALM)) == 401
+
+
+def test_clients_are_asked_not_to_hide_names_that_others_vouch_for() -> None:
+    username = f"{DATE}:ann"
+    rig = Rig(users={"bob": "pw"}, secrets=["s"])
+    rig.machine.time_difference = DATE - rig.now
+    asked = rig.stream().bare(Method.ALLOCATE, TRANSPORT)
+    assert asked is not None
+    assert security_features(asked.get(Attribute.NONCE)) == SecurityFeature.PASSWORD_ALGORITHMS
+    assert asked.get(Attribute.PASSWORD_ALGORITHMS) is not None
+    client = rig.client(
+        user=username, password=time_limited_password("s", username), algorithm=PasswordAlgorithm.SHA256
+    )
+    assert code_of(client.allocate()) == 0
+    assert client.nonce.startswith("obMatJos2gAAA")
 
 
 def test_wrong_passwords_and_unknown_users_are_refused_alike() -> None:
