@@ -71,7 +71,7 @@ def test_the_simulated_matrix_connects_what_the_kernels_does(tmp_path: Path, mod
 
 def result(**fields: object) -> dict[str, object]:
     usual = {"success": True, "method": "udp", "duration_ms": 500.0, "error": "", "error_message": ""}
-    attempts = [{"duration_ms": 9.0, "error": "refused"}, {"duration_ms": 300.0, "error": ""}]
+    attempts = [{"duration_ms": 9.0, "error": "refused"}, {"duration_ms": 300.0, "error": "", "technique": ""}]
     return {**usual, "used_candidates": ["0.0.0.0:1", "198.51.100.9:2"], "attempts": attempts, **fields}
 
 
@@ -80,6 +80,8 @@ def test_what_connect_says_becomes_a_try() -> None:
     assert read_try([result(), reply], "") == Try(True, 0.5, introduced=0.3, reply=0.08, way="udp")
     relayed = result(used_candidates=["0.0.0.0:1", "[2001:db8:10::10]:5000"])
     assert read_try([relayed, reply], "").way == "relay"
+    punched = result(attempts=[{"duration_ms": 300.0, "error": "", "technique": "birthday"}])
+    assert read_try([punched, reply], "").way == "birthday"
     failed = result(success=False, error_message="no way")
     assert read_try([failed], "") == Try(False, 0.5, error="no way")
     assert not read_try([result(), {"event": "reply", "error": "gone"}], "").ok
