@@ -16,6 +16,7 @@ from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnCredentials, TurnServer, introducer_address
+from librats.services.dialling import dial_first
 from librats.services.introducer import Introductions
 from librats.services.introduction_letters import Introducer
 from librats.services.session import Link
@@ -123,28 +124,25 @@ class IntroducerKeeper:
             made.append(self.sessions.new_link(expect_id=peer_id))
             return made[-1]
 
-        problem: RatsError | OSError = HandshakeError(f"{address.host} has no address")
-        for resolved in await self._network.resolve(address):
-            self._dialled[peer_id] = self._loop.time()
-            try:
-                async with asyncio.timeout(DIAL_TIMEOUT):
-                    await self._network.dial_tcp(new_link, resolved)
-                    await asyncio.shield(made[-1].settled)
-            except TimeoutError:
-                problem = HandshakeError(f"no session within {DIAL_TIMEOUT:g} s")
-            except OSError as error:
-                problem = error
-            except asyncio.CancelledError:
-                for link in made:
-                    link.abort()
-                raise
-            else:
-                link = made[-1]
-                if link.ready and link.error is None:
-                    return link
-                problem = link.error or HandshakeError(link.reason[1])
+        addresses = await self._network.resolve(address)
+        self._dialled[peer_id] = self._loop.time()
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                await dial_first(self._network, new_link, addresses, timeout=DIAL_TIMEOUT)
+                await asyncio.shield(made[-1].settled)
+        except TimeoutError:
+            problem: RatsError = HandshakeError(f"no session within {DIAL_TIMEOUT:g} s")
+        except asyncio.CancelledError:
             for link in made:
                 link.abort()
+            raise
+        else:
+            link = made[-1]
+            if link.ready and link.error is None:
+                return link
+            problem = link.error or HandshakeError(link.reason[1])
+        for link in made:
+            link.abort()
         raise problem
 
     # What they are good for

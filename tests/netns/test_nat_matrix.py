@@ -71,7 +71,7 @@ def test_the_simulated_matrix_connects_what_the_kernels_does(tmp_path: Path, mod
 
 def result(**fields: object) -> dict[str, object]:
     usual = {"success": True, "method": "udp", "duration_ms": 500.0, "error": "", "error_message": ""}
-    attempts = [{"duration_ms": 9.0, "error": "refused"}, {"duration_ms": 300.0, "error": ""}]
+    attempts = [{"duration_ms": 9.0, "error": "refused"}, {"duration_ms": 300.0, "error": "", "technique": ""}]
     return {**usual, "used_candidates": ["0.0.0.0:1", "198.51.100.9:2"], "attempts": attempts, **fields}
 
 
@@ -80,6 +80,8 @@ def test_what_connect_says_becomes_a_try() -> None:
     assert read_try([result(), reply], "") == Try(True, 0.5, introduced=0.3, reply=0.08, way="udp")
     relayed = result(used_candidates=["0.0.0.0:1", "[2001:db8:10::10]:5000"])
     assert read_try([relayed, reply], "").way == "relay"
+    punched = result(attempts=[{"duration_ms": 300.0, "error": "", "technique": "birthday"}])
+    assert read_try([punched, reply], "").way == "birthday"
     failed = result(success=False, error_message="no way")
     assert read_try([failed], "") == Try(False, 0.5, error="no way")
     assert not read_try([result(), {"event": "reply", "error": "gone"}], "").ok
@@ -104,7 +106,7 @@ def test_the_page_gets_the_tables_and_keeps_its_words(tmp_path: Path, capsys: py
     results.of("relay", "v6_only:dual_stack").append(Try(True, 0.4, way="relay"))
     write_page(results, page)
     text = page.read_text()
-    assert text.startswith("before\n\n<!-- relay -->\n\nof 2 cells 1 connect every time, 1 sometimes, 0 never.")
+    assert text.startswith("before\n\n<!-- relay -->\n\nOf 2 cells 1 connect every time, 1 sometimes, 0 never.")
     assert "| open |  | 500 u 1/2 |" in text
     assert "| v6_only:dual_stack | IPv6 only, and both | 400 r |" in text
     assert "20 ms and 5% loss on each access link, 2 tries a cell" in text

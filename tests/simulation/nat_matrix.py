@@ -121,7 +121,10 @@ async def _try(client: RatsClient, peer_id: str, timeout: float) -> Try:
     way = way_of(peer)
     assert await peer.request("echo", "hello") == "hello"
     reply = loop.time() - began - seconds
-    introduced = next((each.duration for each in peer.attempts if not each.error), 0.0)
+    won = next((each for each in peer.attempts if not each.error), None)
+    introduced, technique = (0.0, "") if won is None else (won.duration, won.technique)
+    if technique and way != "relay":
+        way = technique
     return Try(ok=True, seconds=seconds, introduced=introduced, reply=reply, way=way)
 
 

@@ -32,6 +32,12 @@ def test_with_a_relay_every_cell_of_the_matrix_connects_every_time(loss: float) 
     assert {name: each.errors for name, each in summaries.items() if each.connected < each.tries} == {}
 
 
+@pytest.mark.parametrize(("cell", "seed"), [("port_restricted:udp_blocked", 3), ("symmetric:udp_blocked", 3)])
+def test_a_way_that_loses_packets_is_not_given_up_soon(cell: str, seed: int) -> None:
+    outcome = try_once(Cell.named(cell), seed, loss=0.05)
+    assert outcome.ok, outcome.error
+
+
 @pytest.mark.parametrize("cell", ["port_restricted:port_restricted", "none:none@port_restricted", "v6_only:dual_stack"])
 def test_where_there_is_a_direct_way_no_relay_is_needed(cell: str) -> None:
     outcome = try_once(Cell.named(cell), seed=1, mode="direct")

@@ -21,7 +21,9 @@ __all__ = ["Carrier", "RudpPort"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
-PUNCH_TRIES = 8
+PUNCH_TRIES = 25
+"""On a way that is known: on one that loses half of what is sent, eight are not enough for one in nine."""
+
 PUNCH_WAIT = 0.2
 DIAL_TRIES = 3
 DIAL_WAIT = 0.5

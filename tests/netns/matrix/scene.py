@@ -155,8 +155,9 @@ def read_try(told: list[dict[str, Any]], complaint: str) -> Try:
     seconds = result["duration_ms"] / 1000
     if not result["success"]:
         return Try(ok=False, seconds=seconds, error=result["error_message"] or result["error"])
-    introduced = next((each["duration_ms"] / 1000 for each in result["attempts"] if not each["error"]), 0.0)
-    way = str(result.get("technique") or result["method"])
+    won: dict[str, Any] = next((each for each in result["attempts"] if not each["error"]), {})
+    introduced = won.get("duration_ms", 0.0) / 1000
+    way = str(won.get("technique") or result["method"])
     if any(candidate.rpartition(":")[0].strip("[]") in (*SERVER, SERVER6) for candidate in result["used_candidates"]):
         way = "relay"
     if not replies or "error" in replies[0]:

@@ -83,7 +83,7 @@ def _counts(found: Iterable[Summary]) -> str:
     all_of_them = sum(each.connected == each.tries for each in listed)
     some = sum(0 < each.connected < each.tries for each in listed)
     none = sum(not each.connected for each in listed)
-    return f"of {len(listed)} cells {all_of_them} connect every time, {some} sometimes, {none} never."
+    return f"Of {len(listed)} cells {all_of_them} connect every time, {some} sometimes, {none} never."
 
 
 def _grid(found: dict[str, Summary]) -> list[Row]:
@@ -98,7 +98,7 @@ def _grid(found: dict[str, Summary]) -> list[Row]:
 
 def _list(found: dict[str, Summary]) -> list[Row]:
     rows = [[cell.name, what, _cell(found[cell.name])] for cell, what in FURTHER.items() if cell.name in found]
-    return [["", "", ""], *rows]
+    return [["cell", "what it is", ""], *rows]
 
 
 def _cell(found: Summary | None) -> str:

@@ -1,0 +1,79 @@
+"""One TCP connection to whoever is at one of several addresses, though packets get lost and addresses are dead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from librats.runtime.network import Network
+from librats.types import Address
+
+__all__ = ["dial_first"]
+
+STAGGER = 0.3
+"""Seconds after which the next one is dialled, too."""
+
+MAX_ADDRESSES = 4
+
+
+class _TooLate(asyncio.Protocol):
+    """A connection that came when there was another one."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
+
+
+async def dial_first(
+    network: Network, factory: Callable[[], asyncio.BaseProtocol], addresses: Sequence[Address], *, timeout: float
+) -> None:
+    """Connect to one of several addresses, and give the first connection to a protocol.
+
+    Each is dialled twice where nothing comes of the first time: systems wait for a second before they repeat a SYN that
+    was lost.
+
+    Args:
+        network: Where.
+        factory: Makes the protocol; called once at the most.
+        addresses: IP addresses and ports, the best first; four at the most are used.
+        timeout: Seconds for everything.
+
+    Raises:
+        OSError: There is no connection: the last of what went wrong, a TimeoutError where the time was up.
+    """
+    is_there = False
+
+    def first() -> asyncio.BaseProtocol:
+        nonlocal is_there
+        if is_there:
+            return _TooLate()
+        is_there = True
+        return factory()
+
+    loop = asyncio.get_running_loop()
+    waiting = [*addresses[:MAX_ADDRESSES]] * 2
+    running: dict[asyncio.Task[None], Address] = {}
+    problem: BaseException = OSError("it has no address")
+    try:
+        async with asyncio.timeout(timeout):
+            while not is_there and (waiting or running):
+                if waiting:
+                    address = waiting.pop(0)
+                    running[loop.create_task(network.dial_tcp(first, address), name=f"librats dials {address}")] = (
+                        address
+                    )
+                pause = STAGGER if waiting else None
+                done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    address, error = running.pop(task), task.exception()
+                    if error is not None:
+                        problem = error
+                        waiting = [each for each in waiting if each != address]
+    finally:
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+    if not is_there:
+        raise problem
