@@ -22,6 +22,7 @@ MAX_WINDOW = 1024 * MIB  # credit travels in 32 bits
 MAX_JSON_DEPTH = 512  # the JSON decoder itself fails somewhere beyond that, depending on the interpreter
 MAX_MESSAGE_CEILING = 1024 * MIB
 MIN_PACKET, MAX_PACKET = 1220, 65487
+MAX_PUNCH_ATTEMPTS = 20
 
 PUBLIC_STUN_SERVERS = (
     "stun.l.google.com:19302",
@@ -242,6 +243,13 @@ class NatTraversalConfig:
     """Whether peers are reached by ICE through introducers, and this client is by those whom an introducer passes on.
     Servers are asked then where they see it."""
 
+    enable_hole_punching: bool = True
+    """Whether holes are punched where ICE finds no direct way to a peer that was introduced, and for peers that want
+    that. What this client's NAT does is measured for it, in the background, once there is an introducer."""
+
+    hole_punch_attempts: int = 3
+    """How often each technique of hole punching is tried, from 1 to 20."""
+
     introducers: tuple[str, ...] = ()
     """Nodes that this client stays connected to, to be reached, and to reach others, through them: each
     ``"PEERID@HOST:PORT"``, a ``librats relay`` for example. Connected peers introduce as well where they allow it."""
@@ -271,10 +279,16 @@ class NatTraversalConfig:
         require(texts, "stun_servers", f"must be a tuple of texts, not {servers!r}")
         for server in servers:
             stun_address(server)
-        for switch in ("enable_port_mapping", "prefer_ipv6", "ice_tcp", "enable_ice", "allow_introductions"):
+        for switch in (
+            *("enable_port_mapping", "prefer_ipv6", "ice_tcp", "enable_ice", "allow_introductions"),
+            "enable_hole_punching",
+        ):
             require(isinstance(getattr(self, switch), bool), switch, "must be True or False")
         require_positive(self, "stun_first_answer", "stun_timeout", "turn_allocation_timeout")
         require_positive(self, "ice_gathering_timeout", "ice_connectivity_timeout", "introductions_per_minute")
+        attempts = self.hole_punch_attempts
+        is_count = isinstance(attempts, int) and not isinstance(attempts, bool) and 1 <= attempts <= MAX_PUNCH_ATTEMPTS
+        require(is_count, "hole_punch_attempts", f"must be a whole number from 1 to {MAX_PUNCH_ATTEMPTS}")
         listed = isinstance(self.introducers, tuple) and all(isinstance(one, str) for one in self.introducers)
         require(listed, "introducers", f"must be a tuple of texts, not {self.introducers!r}")
         for text in self.introducers:
