@@ -167,6 +167,7 @@ def test_what_was_answered_and_not_reached_is_told_apart() -> None:
         assert carry([ann, bob], now=START + 6 * number) == ["a opens", "b answers", "a syncs"]
         for node in (ann, bob):
             node.machine.handle_timer(now=START + 6 * number + 6)
+    ann.said()
     assert len(ann.dials) == len(bob.dials) == 3
     assert ann.done[-1] == GivenUp(BOB, "none of its addresses answered in 3 rounds of 6 s", (CAT,), 18.0)
     assert not any(isinstance(action, GivenUp) for action in bob.done)
@@ -190,6 +191,7 @@ def test_who_stood_down_and_was_not_reached_tells_who_waits() -> None:
     bob.said()
     assert len(bob.hear(ANN, opening(1))) == 1
     bob.machine.handle_timer(now=START + 6)
+    bob.said()
     [given_up] = bob.done
     assert isinstance(given_up, GivenUp)
     assert given_up.peer_id == ANN
@@ -202,6 +204,7 @@ def test_who_comes_to_want_a_peer_that_has_opened_joins_its_round() -> None:
     assert bob.machine.open(ANN, now=START) == ""
     assert bob.said() == []
     bob.machine.handle_timer(now=START + 6)
+    bob.said()
     assert [type(action) for action in bob.done] == [GivenUp]
 
 
@@ -267,7 +270,8 @@ def test_32_rounds_are_under_way_at_once() -> None:
     ann = Node(ANN, 1, answers_per_minute=6000.0)
     for number in range(31):
         assert ann.machine.open(f"{number:064x}", now=START) == ""
-    assert len(ann.hear(BOB, opening(2))) == 33 - 1
+    ann.said()
+    assert len(ann.hear(BOB, opening(2))) == 1
     assert "32 peers" in ann.machine.open(EVE, now=START)
     assert ann.hear(DAN, opening(3)) == []
     ann.machine.arrived(BOB)
