@@ -258,7 +258,7 @@ class NodePunching:
             policy.note_own(host)
         for address in addresses:
             policy.note_peer(address.host)
-        furthest = max((_rank(peer.address.host) for peer in self._manager.peers.values()), default=_rank("0.0.0.0"))  # noqa: S104 - no host
+        furthest = max((_rank(peer.address.host) for peer in self._manager.peers.values()), default=0)
         access = self._manager.admission.access
         near = [
             address
@@ -293,18 +293,14 @@ class NodePunching:
             return await others()
         self._check_limits(target)
         began = self._loop.time()
-        first = self._tasks.create(_or_error(others()), name=f"librats reaches {text}")
-        running = {first}
+        running = {self._tasks.create(_or_error(others()), name=f"librats reaches {text}")}
+        is_punching = False
         errors: list[ConnectError] = []
         attempts: list[ConnectionAttempt] = []
         try:
-            done, _ = await asyncio.wait(running, timeout=HEAD_START)
-            if not (done and isinstance(first.result(), Peer)):
-                left = max(0.0, began + seconds - self._loop.time())
-                punching = _or_error(self._reach_within(target, text, attempts, left))
-                running.add(self._tasks.create(punching, name=f"librats punches to {text}"))
             while running:
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                patience = None if is_punching else HEAD_START
+                done, running = await asyncio.wait(running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     if task.cancelled():
                         raise ConnectError(text, attempts, "the client was stopped")
@@ -314,6 +310,11 @@ class NodePunching:
                     if not isinstance(result, ConnectError):
                         raise result
                     errors.append(result)
+                if not is_punching:
+                    is_punching = True
+                    left = max(0.0, began + seconds - self._loop.time())
+                    punching = _or_error(self._reach_within(target, text, attempts, left))
+                    running.add(self._tasks.create(punching, name=f"librats punches to {text}"))
         finally:
             for task in running:
                 task.cancel()
