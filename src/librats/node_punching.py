@@ -323,9 +323,7 @@ class NodePunching:
         tried = [attempt for error in errors for attempt in error.attempts]
         raise ConnectError(text, tried, "" if tried else errors[0].reason) from errors[-1]
 
-    async def _reach_within(
-        self, target: str, text: str, attempts: list[ConnectionAttempt], seconds: float
-    ) -> Peer:
+    async def _reach_within(self, target: str, text: str, attempts: list[ConnectionAttempt], seconds: float) -> Peer:
         try:
             async with asyncio.timeout(seconds):
                 return await self.reach(target, text, attempts)

@@ -76,10 +76,10 @@ async def test_what_is_not_for_another_node_here_goes_nowhere(make_client: MakeC
     for target in nowhere:
         await ann.send(PUNCH, b"\1\0" + bytes.fromhex(target) + b"\1")
     await heard_by(client, len(nowhere), until)
-    target = bytes.fromhex(peer_id(BOB))
-    for broken in (b"", b"\1", b"\2\0" + target + b"\1", b"\1\2" + target + b"\1", b"\1\0" + target, bytes(200)):
+    there = bytes.fromhex(peer_id(BOB))
+    for broken in (b"", b"\1", b"\2\0" + there + b"\1", b"\1\2" + there + b"\1", b"\1\0" + there, bytes(200)):
         await ann.send(PUNCH, broken)
-    await ann.send(PUNCH, b"\1\0" + target + b"\1")
+    await ann.send(PUNCH, b"\1\0" + there + b"\1")
     await heard_by(client, len(nowhere) + 1, until)
     assert len(await words_until_mark(client, bob, BOB)) == 1
     assert await words_until_mark(client, ann, ANN) == []
@@ -128,7 +128,9 @@ async def test_nodes_without_encryption_are_passed_words_on_and_nothing_is_diall
     await bob.close()
 
 
-async def test_two_of_ours_meet_at_a_node_and_one_calls_a_node_through_another(make_client: MakeClient) -> None:
+async def test_two_of_ours_meet_at_a_node_and_one_calls_a_node_through_another(
+    make_client: MakeClient, until: Until
+) -> None:
     relay, other = PunchingNode(ANN, answers=False), PunchingNode(BOB)
     await relay.start()
     await other.start()
@@ -138,9 +140,8 @@ async def test_two_of_ours_meet_at_a_node_and_one_calls_a_node_through_another(m
         for client in (alice, bob):
             assert (await client.connect(Address("127.0.0.1", relay.port))).method is ConnectionMethod.UDP
         await other.dial(("127.0.0.1", relay.port))
-        async with asyncio.timeout(WAIT):
-            while other.seen_at is None or not all(p.hello for c in (alice, bob) for p in c.peers.values()):
-                await asyncio.sleep(0.01)
+        await until(lambda: other.seen_at is not None)
+        await until(lambda: all(peer.hello for client in (alice, bob) for peer in client.peers.values()))
         bob.on("greet", lambda peer, data: f"hello {data}")
         peer = await alice.connect(bob.peer_id)
         assert await peer.request("greet", "Alice") == "hello Alice"

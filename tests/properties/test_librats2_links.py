@@ -16,7 +16,15 @@ from tests.unit.session.test_plaintext import side as plain_side
 
 from librats._core.aead import Cipher
 from librats.errors import HandshakeError
-from librats.session.events import IdentifyReceived, MessageRun, PeersOffered, PeersWanted, PongReceived, PunchReceived, SessionFailed
+from librats.session.events import (
+    IdentifyReceived,
+    MessageRun,
+    PeersOffered,
+    PeersWanted,
+    PongReceived,
+    PunchReceived,
+    SessionFailed,
+)
 from librats.session.frames import Reason
 from librats.session.librats2_wire import Identify
 from librats.session.opening import BlockOpening

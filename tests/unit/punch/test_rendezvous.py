@@ -107,9 +107,7 @@ def test_who_opens_says_it_before_it_dials() -> None:
     ann = Node(ANN, 1)
     ann.machine.open(BOB, now=START)
     ann.said()
-    ann.machine.take(
-        CAT, Envelope(PunchOp.FROM_RELAY, BOB, opening(2, role=PunchRole.ANSWERS)), own_id=ANN, now=START
-    )
+    ann.machine.take(CAT, Envelope(PunchOp.FROM_RELAY, BOB, opening(2, role=PunchRole.ANSWERS)), own_id=ANN, now=START)
     assert ann.machine.take_actions() == [Say(CAT, Envelope(PunchOp.TO_RELAY, BOB, SYNC)), Dial(BOB, (place(2),))]
 
 
@@ -391,7 +389,9 @@ happening = st.one_of(
 
 
 @given(st.lists(happening, max_size=60))
-def test_whatever_happens_nobody_is_dialled_unasked_and_every_round_ends(happenings: list[tuple[str, str, bytes]]) -> None:
+def test_whatever_happens_nobody_is_dialled_unasked_and_every_round_ends(
+    happenings: list[tuple[str, str, bytes]],
+) -> None:
     ann = Node(ANN, 1)
     now = START
     for what, who, inner in happenings:
