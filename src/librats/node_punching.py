@@ -400,7 +400,7 @@ def _rank(host: str) -> int:
 
 
 def _observed(peer: Peer) -> Address | None:
-    """Where a librats 2 peer sees this client's UDP port; None where it is not connected over that, or does not tell."""
+    """Where a librats 2 peer sees this client's UDP port; None where it came in another way, or does not tell."""
     link = peer.link
     if peer.hello is None or link.method is not ConnectionMethod.UDP or not link.speaks_librats2:
         return None

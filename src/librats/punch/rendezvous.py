@@ -1,8 +1,8 @@
 """Hole punching as librats 2 nodes agree on it, through a node that both are connected to (LIBRATS2 wire, section 10).
 
-Who opens lists its addresses, the other one answers with its own. Then the opener says that it dials, and does; the other
-one dials when it hears that, half a round trip later, so that the two meet in the middle. Nothing is proven by it:
-the one in between says who has sent what, and whoever is dialled has to prove its id.
+Who opens lists its addresses, the other one answers with its own. Then the opener says that it dials, and does; the
+other one dials when it hears that, half a round trip later, so that the two meet in the middle. Nothing is proven by
+it: the one in between says who has sent what, and whoever is dialled has to prove its id.
 """
 
 from __future__ import annotations
@@ -232,24 +232,27 @@ class Rendezvous:
         if session is not None:
             session.wanted = True
             return ""
+        relays = self._relays_to(target)
+        why = self._why_not(target, relays, now)
+        if not why:
+            until = now + ROUND_TIME
+            self._sessions[target] = _Session(True, True, until, _Step.WAITS_FOR_ANSWER, relays)
+            self.counters["opened"] += 1
+            self._say_opening(target, relays)
+        return why
+
+    def _why_not(self, target: str, relays: Sequence[str], now: float) -> str:
         pause = self._pauses.get(target, now) - now
+        seen = self._sightings()
         if pause > 0:
             return f"it was given up a while ago, and is left alone for {pause:.0f} s"
-        relays = self._relays_to(target)
         if not relays:
             return "no librats 2 peer is connected that could pass a message on"
-        seen = self._sightings()
         if not seen.endpoints:
             return "no librats 2 peer has told where it sees us over UDP"
         if seen.differ:
             return "peers see us at different endpoints: the NAT on this side maps each destination anew"
-        if len(self._sessions) >= MAX_SESSIONS:
-            return f"{MAX_SESSIONS} peers are being reached"
-        until = now + ROUND_TIME
-        self._sessions[target] = _Session(True, True, until, _Step.WAITS_FOR_ANSWER, relays)
-        self.counters["opened"] += 1
-        self._say_opening(target, relays)
-        return ""
+        return f"{MAX_SESSIONS} peers are being reached" if len(self._sessions) >= MAX_SESSIONS else ""
 
     def _relays_to(self, target: str) -> Sequence[str]:
         return [peer_id for peer_id in self._relays() if peer_id != target][:MAX_RELAYS]

@@ -85,7 +85,7 @@ class Envelope:
         """Read the payload of a Punch message, but not what is in it.
 
         Raises:
-            DecodeError: Another version, an unknown op, or it is too short or too long; a librats 2 node ignores it then.
+            DecodeError: Another version, an unknown op, too short or too long; a librats 2 node ignores it then.
         """
         if not HEAD_SIZE < len(payload) <= HEAD_SIZE + MAX_INNER:
             raise DecodeError(f"a punch message of {len(payload)} bytes")
