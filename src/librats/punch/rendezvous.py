@@ -105,6 +105,7 @@ class _Session:
     until: float
     step: _Step
     asked: Sequence[str] = ()
+    """Through which peers, in all rounds; the one that has passed an answer on alone, where one has."""
     rounds: int = 1
     answered: bool = False
     addresses: tuple[Address, ...] = ()
@@ -254,8 +255,10 @@ class Rendezvous:
             return "peers see us at different endpoints: the NAT on this side maps each destination anew"
         return f"{MAX_SESSIONS} peers are being reached" if len(self._sessions) >= MAX_SESSIONS else ""
 
-    def _relays_to(self, target: str) -> Sequence[str]:
-        return [peer_id for peer_id in self._relays() if peer_id != target][:MAX_RELAYS]
+    def _relays_to(self, target: str, asked: Sequence[str] = ()) -> Sequence[str]:
+        """Return whom to ask: those first who were not, for who was not the right one then is not the right one now."""
+        there = [peer_id for peer_id in self._relays() if peer_id != target]
+        return sorted(there, key=lambda peer_id: peer_id in asked)[:MAX_RELAYS]
 
     def _say_opening(self, target: str, relays: Sequence[str]) -> None:
         self.counters["rounds"] += 1
@@ -380,11 +383,13 @@ class Rendezvous:
         for target, session in [item for item in self._sessions.items() if item[1].until <= now]:
             if session.opens and session.rounds < MAX_ROUNDS and self._sightings().endpoints:
                 session.rounds += 1
-                there = self._relays_to(target)
-                # What has passed an answer on knows the way; where it is gone, others are asked.
-                session.asked = [each for each in session.asked if session.answered and each in there] or there
                 session.step, session.until = _Step.WAITS_FOR_ANSWER, now + ROUND_TIME
-                self._say_opening(target, session.asked)
+                if session.answered and session.asked[0] in self._relays():
+                    relays = session.asked
+                else:
+                    relays = self._relays_to(target, session.asked)
+                    session.asked = tuple(dict.fromkeys([*session.asked, *relays]))
+                self._say_opening(target, relays)
             else:
                 self._end(target, session, now)
 

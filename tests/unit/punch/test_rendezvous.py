@@ -125,6 +125,20 @@ def test_three_peers_are_asked_and_the_one_that_answers_carries_the_rest() -> No
     assert [said.to for said in ann.said()] == [CAT, EVE, "f" * 64]
 
 
+def test_others_are_asked_in_a_later_round_where_nobody_has_passed_an_answer_on() -> None:
+    many = [f"{number:064x}" for number in range(8)]
+    ann = Node(ANN, 1, relays=many)
+    ann.machine.open(BOB, now=START)
+    assert [said.to for said in ann.said()] == many[:3]
+    ann.machine.handle_timer(now=START + 6)
+    assert [said.to for said in ann.said()] == many[3:6]
+    ann.machine.handle_timer(now=START + 12)
+    assert [said.to for said in ann.said()] == [*many[6:], many[0]]
+    ann.machine.handle_timer(now=START + 18)
+    ann.said()
+    assert ann.done == [GivenUp(BOB, "nobody passed an answer on in 3 rounds of 6 s", tuple(many), 18.0)]
+
+
 @pytest.mark.parametrize("first", ["a", "b"])
 def test_where_both_open_the_round_of_the_smaller_id_goes_on(first: str) -> None:
     ann, bob = Node(ANN, 1), Node(BOB, 2)
@@ -149,7 +163,7 @@ def test_a_round_takes_6_seconds_and_there_are_three_of_them_and_then_a_minute_o
         assert len(ann.said()) == 1
     ann.machine.handle_timer(now=START + 18)
     assert ann.said() == []
-    assert ann.done == [GivenUp(BOB, "nobody passed an answer on in 3 rounds of 6 s", [CAT], 18.0)]
+    assert ann.done == [GivenUp(BOB, "nobody passed an answer on in 3 rounds of 6 s", (CAT,), 18.0)]
     assert len(ann.machine) == 0
     assert ann.machine.next_timer() == float("inf")
     assert "left alone for 60 s" in ann.machine.open(BOB, now=START + 18)
