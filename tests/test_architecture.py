@@ -45,6 +45,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "introduced",
         "introducer_keeping",
         "introducing",
+        "node_punching",
         "remembering",
         "keeping",
         "client",

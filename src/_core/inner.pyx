@@ -35,6 +35,7 @@ cdef enum:
     I_PING = 5
     I_TYPED = 7
     I_PEX = 8
+    I_PUNCH = 9
 
 
 cdef uint16_t _channel_of(const uint8_t* name, Py_ssize_t size) noexcept nogil:
@@ -239,8 +240,8 @@ cdef class InnerReader(BlockBuffer):
     """Takes bytes from the network, opens the blocks and takes the inner messages apart.
 
     Typed messages, and App messages on a channel that has a handler, come out in runs of one name,
-    :class:`~librats._core.messages.MessageRun`; Control, Ping and Pex as ``(type, payload)``. Everything else is
-    counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
+    :class:`~librats._core.messages.MessageRun`; Control, Ping, Pex and Punch as ``(type, payload)``. Everything
+    else is counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
 
     ``others`` counts the pairs, ``messages`` the messages, and ``window_used`` adds up what these cost.
 
@@ -294,7 +295,10 @@ cdef class InnerReader(BlockBuffer):
                 self.skipped += 1
             else:
                 self._deliver(<int>found[0], <str>found[1], p + INNER_HEADER, size - INNER_HEADER, frames)
-        elif kind == I_CONTROL or kind == I_PEX or (kind == I_PING and size == INNER_HEADER + PING_SIZE):
+        elif (
+            kind == I_CONTROL or kind == I_PEX or kind == I_PUNCH
+            or (kind == I_PING and size == INNER_HEADER + PING_SIZE)
+        ):
             frames.append((kind, (<const char*>p)[INNER_HEADER:size]))
             self.others += 1
             self._run = None

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +20,7 @@ from librats.hearing import HearingVerbs
 from librats.introducing import AGENT, IntroducingVerbs
 from librats.keeping import KeepingVerbs
 from librats.meeting import LocalMeeting
+from librats.node_punching import NodePunching
 from librats.peers.access import Access, AccessList
 from librats.peers.arguments import check_timeout
 from librats.peers.identity import Identity
@@ -101,6 +103,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         self._listener: Listening | None = None
         self._meeting: LocalMeeting | None = None
         self._remembering: Remembering | None = None
+        self._node_punching: NodePunching | None = None
         self._network: Network | None = None
         self._interfaces: list[str] = []
         self._started_at = 0.0
@@ -170,12 +173,23 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         manager.listening = self.addresses
         manager.transports = (TRANSPORT_TCP if listener.takes_tcp else 0) | (TRANSPORT_UDP if listener.udp else 0)
         self._start_introducing(manager, network, listener.udp)
+        is_secure = self._config.encryption is Encryption.REQUIRED
+        punching = self._node_punching = manager.punches = NodePunching(
+            manager,
+            self._config.nat,
+            self._tasks,
+            udp=listener.udp,
+            takes_part=lambda: self._config.nat.enable_hole_punching and is_secure and not self._paths.hides_us,
+            own_hosts=lambda: self._interfaces,
+            check_limits=self._connector.check_limits,
+            guard=None if self._introduced is None else self._introduced.guard,
+        )
         self._paths.start(manager, self._connector.dial, self._connector.direct_methods, lambda: self.addresses)
         loop = asyncio.get_running_loop()
         self._access.changed = lambda: loop.call_soon_threadsafe(manager.enforce_access)
         self._nat.start_mapping(listener, manager.dispatcher.announce, self._paths.tell_addresses)
         if self._config.peer_exchange:
-            manager.start_exchange(self._connector.dial_known)
+            manager.start_exchange(punching.or_punch(self._connector.dial_known))
         manager.successions = encode_chain(self._successions)
         self._remembering = Remembering(
             self,
@@ -218,6 +232,9 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
             finally:
                 listener = self._listener
                 self._stop_introducing()
+                if self._node_punching is not None:
+                    self._node_punching.close()
+                    self._node_punching = None
                 self._manager = self._connector = self._listener = None
                 if listener is not None:
                     listener.close()
@@ -328,7 +345,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         if manager is None:
             return {"running": False}
         counted = client_statistics(manager, self._config, asyncio.get_running_loop().time() - self._started_at)
-        return counted | {"introductions": self._introduction_counters()}
+        among_nodes = None if self._node_punching is None else self._node_punching.counters
+        return counted | {"introductions": self._introduction_counters(), "librats2_punching": among_nodes}
 
     # Connecting
 
@@ -383,7 +401,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         if self._connector is None or self._remembering is None:
             raise UsageError("the client is not running")
         try:
-            peer = await self._reach(wanted, addresses, strategy, timeout)
+            peer = await self._reach_among_nodes(wanted, addresses, strategy, timeout)
         except ConnectError as error:
             if self._remembering is not None:
                 self._remembering.failed(wanted.peer_id, error)
@@ -391,6 +409,17 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         if self._remembering is not None:
             self._remembering.reached(wanted, peer)
         return peer
+
+    async def _reach_among_nodes(
+        self, wanted: Target, addresses: list[Address], strategy: ConnectionStrategy, timeout: float | None
+    ) -> Peer:
+        """Reach a peer, also by hole punching through librats 2 peers where any way will do."""
+        punching, target = self._node_punching, wanted.peer_id
+        if punching is None or target is None or strategy is not ConnectionStrategy.AUTO_ADAPTIVE:
+            return await self._reach(wanted, addresses, strategy, timeout)
+        seconds = self._config.connect_timeout if timeout is None else timeout
+        others = partial(self._reach, wanted, addresses, strategy, timeout)
+        return await punching.race(others, target, wanted.text, seconds=seconds)
 
     async def disconnect(self, peer: Peer | str, reason: str = "") -> None:
         """Send what is queued to a peer, tell it why, and end the session. A peer that was lost is dialled no more.

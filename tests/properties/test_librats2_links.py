@@ -16,12 +16,20 @@ from tests.unit.session.test_plaintext import side as plain_side
 
 from librats._core.aead import Cipher
 from librats.errors import HandshakeError
-from librats.session.events import IdentifyReceived, MessageRun, PeersOffered, PeersWanted, PongReceived, SessionFailed
+from librats.session.events import (
+    IdentifyReceived,
+    MessageRun,
+    PeersOffered,
+    PeersWanted,
+    PongReceived,
+    PunchReceived,
+    SessionFailed,
+)
 from librats.session.frames import Reason
 from librats.session.librats2_wire import Identify
 from librats.session.opening import BlockOpening
 
-EVENTS = (MessageRun, IdentifyReceived, PeersOffered, PeersWanted, PongReceived, SessionFailed)
+EVENTS = (MessageRun, IdentifyReceived, PeersOffered, PeersWanted, PongReceived, PunchReceived, SessionFailed)
 BODIES = [
     oracle.inner(oracle.CONTROL, Identify(listen_port=7).encode()),
     oracle.typed(b"chat", b'{"n":1}'),
@@ -29,6 +37,7 @@ BODIES = [
     oracle.inner(oracle.PING, b"\0" * 9),
     oracle.inner(oracle.PEX, b"\1\0\0\x20"),
     oracle.inner(oracle.PEX, b"\1\1\0\1\4\x7f\0\0\1\x1f\x90" + bytes(32)),
+    oracle.inner(oracle.PUNCH, b"\1\1" + bytes(32) + b"\0\0\1\4\x7f\0\0\1\x1f\x90"),
 ]
 
 

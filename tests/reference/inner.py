@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.reference.framing import Refused, Sealer
 
-APP, CONTROL, PING, TYPED, PEX = 1, 2, 5, 7, 8
+APP, CONTROL, PING, TYPED, PEX, PUNCH = 1, 2, 5, 7, 8, 9
 MAX_BLOCK = 64 << 20
 COST = 64
 
@@ -82,7 +82,7 @@ class Reader:
         found = self.channel(channel) if kind == APP else None
         if found is not None:
             self._deliver(*found, payload)
-        elif kind in (CONTROL, PEX) or (kind == PING and len(payload) == 9):
+        elif kind in (CONTROL, PEX, PUNCH) or (kind == PING and len(payload) == 9):
             self.news.append((kind, payload))
         else:
             self.skipped += 1

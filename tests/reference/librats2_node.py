@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]
 
 NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"
-APP, CONTROL, PING, TYPED, PEX = 1, 2, 5, 7, 8
+APP, CONTROL, PING, TYPED, PEX, PUNCH = 1, 2, 5, 7, 8, 9
 
 
 class Librats2Node:

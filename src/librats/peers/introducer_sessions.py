@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from librats.services.introducer import Introductions
     from librats.services.stream import Stream
     from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
+    from librats.session.librats2_punch import Envelope
     from librats.session.librats2_wire import Identify
     from librats.session.order import InOrder
     from librats.session.path_keys import Join
@@ -211,6 +212,9 @@ class IntroducerSessions:
 
     def peer_exchange(self, link: Link, event: PeersWanted | PeersOffered) -> None:
         """Do nothing: an introducer tells nobody of others."""
+
+    def punch_received(self, link: Link, envelope: Envelope) -> None:
+        """Do nothing: librats 2 nodes are not admitted."""
 
     def succession_received(self, link: Link, payload: bytes) -> None:
         """Do nothing: nobody is remembered."""

@@ -24,7 +24,7 @@ from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.networks import source_of
-from librats.peers.observer import HearsIntroductions, PeerObserver
+from librats.peers.observer import HearsIntroductions, HearsPunches, PeerObserver
 from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
 from librats.peers.session_numbers import SessionNumbers
@@ -36,6 +36,7 @@ from librats.services.stream import Stream
 from librats.session.events import DatagramReceived, FollowsReceived, PeersOffered, PeersWanted
 from librats.session.frames import Kind, Reason
 from librats.session.greeting import Feature, Greeting
+from librats.session.librats2_punch import Envelope
 from librats.session.librats2_wire import Identify
 from librats.session.opening import BlockOpening, Opening
 from librats.session.order import InOrder, Order
@@ -144,6 +145,8 @@ class PeerManager:
         """What has happened so far, for statistics."""
         self.introductions: HearsIntroductions | None = None
         """Who hears of introductions."""
+        self.punches: HearsPunches | None = None
+        """Who hears of hole punching among librats 2 nodes."""
         self.arrivals = Arrivals()
         """Who is waited for."""
         self.exchange: PeerExchange | None = None
@@ -318,6 +321,11 @@ class PeerManager:
         if peer is not None and self.exchange is not None:
             self.exchange.heard(peer, event)
 
+    def punch_received(self, link: Link, envelope: Envelope) -> None:
+        """Hand on what a librats 2 node says of hole punching."""
+        if self.punches is not None and link.peer_id in self.peers:
+            self.punches.received(link, envelope)
+
     def succession_received(self, link: Link, payload: bytes) -> None:
         """Hand on what a peer tells of its identities."""
         peer = self.peers.get(link.peer_id)
@@ -360,6 +368,8 @@ class PeerManager:
             self.dispatcher.announce(PeerConnected(peer))
             if self.exchange is not None:
                 self.exchange.joined(peer)
+            if self.punches is not None:
+                self.punches.joined(peer.id)
         else:
             peer.hello = told or peer.hello
             self._numbers.joined(link)
@@ -504,6 +514,8 @@ class PeerManager:
             self.exchange.left(peer)
         if self.introductions is not None:
             self.introductions.left(peer.id)
+        if self.punches is not None:
+            self.punches.left(peer.id)
         self.counters["peers_disconnected"] += 1
         logger.debug("disconnected: %r: %s", peer, reason)
         if self.observer is not None:

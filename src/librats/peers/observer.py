@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from librats.peers.peer import Peer
+    from librats.services.session import Link
+    from librats.session.librats2_punch import Envelope
 
-__all__ = ["HearsIntroductions", "PeerObserver"]
+__all__ = ["HearsIntroductions", "HearsPunches", "PeerObserver"]
 
 
 class HearsIntroductions(Protocol):
@@ -15,6 +17,19 @@ class HearsIntroductions(Protocol):
 
     def received(self, sender: str, body: bytes, *, source: str = "") -> None:
         """A peer introduces, wants to be introduced, or answers; its address counts as one source with others."""
+
+    def left(self, peer_id: str) -> None:
+        """The session with a peer has ended."""
+
+
+class HearsPunches(Protocol):
+    """Who hears what librats 2 nodes say of hole punching."""
+
+    def received(self, link: Link, envelope: Envelope) -> None:
+        """A connected node passes a word on, or wants one passed on."""
+
+    def joined(self, peer_id: str) -> None:
+        """A session with a peer has begun."""
 
     def left(self, peer_id: str) -> None:
         """The session with a peer has ended."""

@@ -21,6 +21,7 @@ from librats.session.events import (
     PeersOffered,
     PeersWanted,
     PongReceived,
+    PunchReceived,
     ReplyReceived,
     RequestCancelled,
     RequestExpired,
@@ -129,6 +130,8 @@ class LinkEvents(LinkState):
                 self._owner.identified(self._link, event.identify)
             case PeersWanted() | PeersOffered():
                 self._owner.peer_exchange(self._link, event)
+            case PunchReceived():
+                self._owner.punch_received(self._link, event.envelope)
             case SuccessionReceived():
                 self._owner.succession_received(self._link, event.payload)
             case IntroductionReceived():

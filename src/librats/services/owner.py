@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from librats.services.stream import Stream
     from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
     from librats.session.frames import Kind
+    from librats.session.librats2_punch import Envelope
     from librats.session.librats2_wire import Identify
     from librats.session.order import InOrder
     from librats.session.path_keys import Join
@@ -52,6 +53,9 @@ class LinkOwner(Protocol):
 
     def peer_exchange(self, link: Link, event: PeersWanted | PeersOffered) -> None:
         """The peer asks for other peers, or tells of them."""
+
+    def punch_received(self, link: Link, envelope: Envelope) -> None:
+        """A librats 2 node passes on a word about hole punching, or wants one passed on."""
 
     def succession_received(self, link: Link, payload: bytes) -> None:
         """The peer tells that it has, or had, another identity."""

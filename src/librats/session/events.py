@@ -10,6 +10,7 @@ from librats.session.frames import Kind
 
 if TYPE_CHECKING:
     from librats.session.exchange import KnownPeer
+    from librats.session.librats2_punch import Envelope
     from librats.session.librats2_wire import Identify
     from librats.session.streams import StreamState
 
@@ -27,6 +28,7 @@ __all__ = [
     "PeersOffered",
     "PeersWanted",
     "PongReceived",
+    "PunchReceived",
     "ReplyReceived",
     "RequestCancelled",
     "RequestExpired",
@@ -116,6 +118,13 @@ class PeersOffered:
 
 
 @dataclass(frozen=True, slots=True)
+class PunchReceived:
+    """A librats 2 node passes on a word about hole punching, or wants one passed on."""
+
+    envelope: Envelope
+
+
+@dataclass(frozen=True, slots=True)
 class IntroductionReceived:
     """The peer introduces, wants to be introduced, or answers."""
 
@@ -178,6 +187,7 @@ Event: TypeAlias = (
     | IdentifyReceived
     | PeersWanted
     | PeersOffered
+    | PunchReceived
     | SuccessionReceived
     | IntroductionReceived
     | PongReceived

@@ -14,9 +14,17 @@ from librats._core.inner import InnerQueue, InnerReader, InnerWriter
 from librats._core.messages import MessageRun
 from librats.config import RatsConfig, SessionConfig
 from librats.errors import DecodeError, PeerLacks, PeerNotConnected, UsageError
-from librats.session.events import Event, HelloReceived, IdentifyReceived, PongReceived, SessionFailed
+from librats.session.events import (
+    Event,
+    HelloReceived,
+    IdentifyReceived,
+    PongReceived,
+    PunchReceived,
+    SessionFailed,
+)
 from librats.session.exchange import decode_exchange
 from librats.session.frames import FRAME_COST, Kind, Reason
+from librats.session.librats2_punch import Envelope
 from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType
 from librats.session.opening import Opened, PlainOpened
 from librats.session.payloads import Payload, json_shortcut
@@ -29,6 +37,9 @@ __all__ = ["Librats2Session", "NoRequests", "NoStreams"]
 ROUND_SIZE = 256 * 1024
 MAX_URGENT = 1024 * 1024
 """Bytes of pings and the like that may wait for a peer that does not read; one that makes us hold more is given up."""
+
+MAX_PASSED = 64 * 1024
+"""Bytes of pings and the like that may wait for a peer which words of others are still passed on to."""
 
 MAX_EVENTS = 4096
 """Events other than messages that may wait for a driver that does not take them."""
@@ -236,14 +247,9 @@ class Librats2Session:
     def _take_other(self, kind: int, payload: bytes, now: float) -> None:
         if kind == InnerType.PING:
             self._take_ping(payload[:1], payload[1:], now)
-        elif kind == InnerType.CONTROL:
-            try:
-                self._events.append(IdentifyReceived(Identify.decode(payload)))
-            except DecodeError:
-                self._malformed += 1
         else:
             try:
-                self._events.append(decode_exchange(payload))
+                self._events.append(_read(kind, payload))
             except DecodeError:
                 self._malformed += 1
 
@@ -344,6 +350,16 @@ class Librats2Session:
         if self.failed is None and not self._going:
             self._urgent.add(InnerType.PEX, payload)
 
+    def send_punch(self, envelope: Envelope) -> bool:
+        """Queue a word about hole punching; False where that is not done, for too much waits already.
+
+        The peer may be one that does not read, and those who have it passed on may be many.
+        """
+        if self.failed is not None or self._going or len(self._urgent) > MAX_PASSED:
+            return False
+        self._urgent.add(InnerType.PUNCH, envelope.encode())
+        return True
+
     def consumed(self, cost: int) -> None:
         """Take note that a message has been handled."""
         self._consumed += cost
@@ -411,3 +427,11 @@ class Librats2Session:
             for queue in (self._urgent, self._messages):
                 queue.trim()
             self.ping(now=now)
+
+
+def _read(kind: int, payload: bytes) -> Event:
+    if kind == InnerType.CONTROL:
+        return IdentifyReceived(Identify.decode(payload))
+    if kind == InnerType.PUNCH:
+        return PunchReceived(Envelope.decode(payload))
+    return decode_exchange(payload)
