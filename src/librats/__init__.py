@@ -84,6 +84,7 @@ from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.message_iterator import MessageIterator
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
+from librats.peers.report import ConnectionReport
 from librats.peers.succession import Succession
 from librats.portmap.events import PortMapped, PortMappingFailed
 from librats.punch import PunchPart, PunchReason, PunchSettings, PunchTechnique
@@ -99,6 +100,7 @@ from librats.services.turn_tcp import TurnTcpAllocation
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.types import (
     Address,
+    AttemptReason,
     ConnectionAttempt,
     ConnectionAttemptResult,
     ConnectionMethod,
@@ -123,6 +125,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessList",
     "Address",
+    "AttemptReason",
     "CandidateType",
     "ClosedError",
     "ConfigError",
@@ -130,6 +133,7 @@ __all__ = [
     "ConnectionAttempt",
     "ConnectionAttemptResult",
     "ConnectionMethod",
+    "ConnectionReport",
     "ConnectionStrategy",
     "DecodeError",
     "Encryption",

@@ -34,6 +34,7 @@ from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
 from librats.sending import SendingVerbs
 from librats.services.nat import NatHandle
+from librats.strategies import strategy_of
 from librats.types import Address, ConnectionStrategy, Encryption
 
 __all__ = ["RatsClient"]
@@ -362,11 +363,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         """
         manager = self._running()
         check_timeout(timeout)
-        try:
-            strategy = ConnectionStrategy(strategy)
-        except ValueError:
-            known = ", ".join(ConnectionStrategy)
-            raise UsageError(f"no strategy {strategy!r}; there is {known}") from None
+        strategy = strategy_of(strategy)
         wanted = Target.parse(target, expect_id)
         addresses = list(wanted.addresses)
         if wanted.peer_id is not None:

@@ -9,8 +9,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
+from librats.accounts import OVERTAKEN, describe, later, reason_of
 from librats.config import NatTraversalConfig
-from librats.connector import describe, settled
+from librats.connector import settled
 from librats.errors import (
     ConnectError,
     DecodeError,
@@ -36,7 +37,8 @@ from librats.services.introducer import Call, Offered, Sealing
 from librats.services.introduction_letters import Introducer, Trickle, answer_to, is_relayed, note_seen, offer_of
 from librats.services.relays import Relays
 from librats.services.session import Link
-from librats.types import Address, ConnectionAttempt, ConnectionMethod, PathPolicy
+from librats.strategies import Ways, joins_nats, policy_of
+from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, NatType, PathPolicy
 
 __all__ = ["IntroducedPeers"]
 
@@ -97,6 +99,8 @@ class IntroducedPeers:
         """The socket of sessions over UDP, as ICE agents use it."""
         self.nearer_stun: Callable[[], tuple[str, ...]] = tuple
         """Returns STUN servers that are asked instead of those of the configuration: introducers that are one, too."""
+        self.nat_type: Callable[[], str] = lambda: NatType.UNKNOWN
+        """Returns what stands in front of this client, which peers are told."""
         self._offers: dict[str, IceAgent] = {}
         self.guard = OfferGuard(per_minute=settings.introductions_per_minute)
         """What is made of offers."""
@@ -111,6 +115,7 @@ class IntroducedPeers:
         self,
         role: IceRole,
         *,
+        ways: Ways = Ways.ALL,
         on_candidate: Callable[[IceCandidate | None], object] | None = None,
         on_path: Callable[[Address], object] | None = None,
     ) -> IceAgent:
@@ -121,12 +126,11 @@ class IntroducedPeers:
         """
         if not self._has_ways:
             raise IntroductionError(Refusal.FAILED, "this client has no UDP port and no relay")
-        policy = self._manager.paths.policy
         agent = IceAgent(
             role,
             dataclasses.replace(
                 self._settings,
-                path_policy=policy,
+                path_policy=policy_of(ways, self._manager.paths.policy),
                 ice_tcp=False,
                 stun_servers=self.nearer_stun() or self._settings.stun_servers,
                 turn_servers=self._relays.servers,
@@ -206,18 +210,26 @@ class IntroducedPeers:
 
     # The caller
 
-    async def reach(self, target: str, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
+    async def reach(
+        self,
+        target: str,
+        introducers: Sequence[Introducer],
+        attempts: list[ConnectionAttempt],
+        *,
+        ways: Ways = Ways.ALL,
+    ) -> Link:
         """Reach a peer through the first introducer that knows it.
 
         Args:
             target: The peer's id.
             introducers: Whom to ask.
-            attempts: Where every attempt is noted.
+            attempts: Where every attempt is noted, with the time since the call.
+            ways: What may be used.
 
         Raises:
             RatsError: Nothing worked: the last of what went wrong.
         """
-        caller = _Caller(self, target)
+        caller = _Caller(self, target, ways)
         try:
             return await caller.run([self._discreet(one) for one in introducers[:MAX_ASKED]], attempts)
         finally:
@@ -227,6 +239,12 @@ class IntroducedPeers:
         """Return an introducer without where it sees us, where peers are not to learn that."""
         hides = self._manager.paths.policy is PathPolicy.RELAY_ONLY
         return dataclasses.replace(introducer, observed=None) if hides else introducer
+
+    def note_nat(self, peer_id: str, letter: Letter) -> None:
+        """Take what stands in front of a peer, as it says."""
+        peer = self._manager.peers.get(peer_id)
+        if peer is not None and letter.nat in list(NatType):
+            peer.nat_type = NatType(letter.nat)
 
     @property
     def sealing(self) -> Sealing:
@@ -334,18 +352,20 @@ class IntroducedPeers:
         is_there = False
         try:
             description = IceDescription.from_json(offered.letter.ice)
-            agent = await self.new_agent(IceRole.CONTROLLED, on_candidate=trickle.found)
+            ways = Ways.ALL & ~Ways.RELAYED if offered.letter.no_relay else Ways.ALL
+            agent = await self.new_agent(IceRole.CONTROLLED, ways=ways, on_candidate=trickle.found)
             note_seen(agent, introducer, offered.letter)
             self.describe_peer(agent, description, is_offer=True)
             agent.start_connectivity_checks()
             taken: IceAgent = agent
             offered.on_letter = lambda letter: self.add_further(taken, letter, is_offer=True)
             trickle.told(agent)
-            offered.answer(answer_to(offered.letter, agent, introducer))
+            offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type()))
             trickle.begin(offered.send)
             async with asyncio.timeout(self._settings.ice_connectivity_timeout):
                 await self._manager.arrivals.wait(offered.caller_id)
             is_there = True
+            self.note_nat(offered.caller_id, offered.letter)
             self.let_go(agent, offered.caller_id, is_relayed=is_relayed(agent))
         except TimeoutError:
             logger.debug("%s was introduced, and did not come", offered.caller_id[:8])
@@ -362,21 +382,23 @@ class IntroducedPeers:
 class _Caller:
     """One attempt to reach one peer through introducers."""
 
-    def __init__(self, owner: IntroducedPeers, target: str) -> None:
+    def __init__(self, owner: IntroducedPeers, target: str, ways: Ways) -> None:
         self._owner = owner
         self._target = target
+        self._ways = ways
         self._loop = asyncio.get_running_loop()
         self._trickle = Trickle(owner.sealing.new_letter_id())
         self._agent: IceAgent | None = None
         self._call: Call | None = None
         self._was_answered = self._is_there = False
+        self._answered_at: float | None = None
         self._link: Link | None = None
 
     async def run(self, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
         """Ask all of them at once, and call through those that know the peer, one after the other."""
         began = self._loop.time()
         self._agent = agent = await self._owner.new_agent(
-            IceRole.CONTROLLING, on_candidate=self._found, on_path=self._path_chosen
+            IceRole.CONTROLLING, ways=self._ways, on_candidate=self._found, on_path=self._path_chosen
         )
         gathering = self._owner.tasks.create(agent.gather_candidates(), name="librats ICE gathering")
         last: RatsError | OSError = IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
@@ -387,22 +409,17 @@ class _Caller:
                         raise found
                     note_seen(agent, introducer, None)
                     await asyncio.wait([gathering])
-                    link = await self._through(introducer, found, agent, attempts)
+                    link = await self._through(introducer, found, agent)
+                except asyncio.CancelledError:
+                    attempts += self._account(introducer, began, *OVERTAKEN)
+                    raise
                 except (RatsError, OSError) as error:
                     last = error
-                    words = f"by introducer {introducer.peer_id[:8]}: {describe(error)}"
-                    duration = self._loop.time() - began
-                    attempts.append(
-                        ConnectionAttempt(
-                            address=introducer.address, method=introducer.method, duration=duration, error=words
-                        )
-                    )
+                    attempts += self._account(introducer, began, describe(error), reason_of(error))
                     if self._was_answered or (isinstance(error, IntroductionError) and error.by_peer):
                         raise  # the peer was asked: another introducer would change nothing
                 else:
-                    attempts.append(
-                        ConnectionAttempt(address=link.address, method=link.method, duration=self._loop.time() - began)
-                    )
+                    attempts += self._pairs_tried(began)
                     return link
         finally:
             gathering.cancel()
@@ -432,21 +449,41 @@ class _Caller:
         except RatsError as error:
             return error
 
-    async def _through(
-        self, introducer: Introducer, key: bytes, agent: IceAgent, attempts: list[ConnectionAttempt]
-    ) -> Link:
+    def _pairs_tried(self, began: float) -> list[ConnectionAttempt]:
+        if self._agent is None or self._answered_at is None:
+            return []
+        return later(self._agent.attempts(), self._answered_at - began)
+
+    def _account(
+        self, introducer: Introducer, began: float, problem: str, reason: AttemptReason
+    ) -> list[ConnectionAttempt]:
+        """Tell what was tried by way of an introducer without success."""
+        whole = ConnectionAttempt(
+            address=introducer.address,
+            method=introducer.method,
+            duration=self._loop.time() - began,
+            error=f"by introducer {introducer.peer_id[:8]}: {problem}",
+            reason=reason,
+        )
+        return [*self._pairs_tried(began), whole]
+
+    async def _through(self, introducer: Introducer, key: bytes, agent: IceAgent) -> Link:
         owner = self._owner
         letter_id = owner.sealing.new_letter_id()
         self._trickle = Trickle(letter_id)
         self._trickle.told(agent)
-        letter = offer_of(agent, letter_id, owner.sealing, introducer)
+        letter = offer_of(
+            *(agent, letter_id, owner.sealing, introducer),
+            nat=owner.nat_type(),
+            no_relay=Ways.RELAYED not in self._ways,
+        )
         self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 answer = await call.answer
         except TimeoutError:
             raise OperationTimeout(f"the peer has not answered within {ANSWER_TIMEOUT:g} s") from None
-        self._was_answered = True
+        self._was_answered, self._answered_at = True, self._loop.time()
         if answer.seen:
             agent.note_peer_seen(answer.seen)
         owner.describe_peer(agent, IceDescription.from_json(answer.ice), is_offer=False)
@@ -455,9 +492,11 @@ class _Caller:
         try:
             await agent.connect()
         except ConnectError as error:
-            attempts += error.attempts
+            if error.code is AttemptReason.NO_PATH and not joins_nats(owner.nat_type(), answer.nat):
+                error.code = AttemptReason.NAT_INCOMPATIBLE
             raise
         link = await owner.dial(agent, self._target)
+        owner.note_nat(self._target, answer)
         self._link, self._is_there = link, True
         owner.let_go(agent, self._target, is_relayed=is_relayed(agent))
         return link

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from librats.accounts import later
 from librats.config import RatsConfig
-from librats.connector import Connector, Target, check_peer_id, describe
-from librats.errors import ClosedError, ConnectError, DecodeError, PeerDenied, PeerLimitReached, RatsError, UsageError
+from librats.connector import Connector, Target, check_peer_id
+from librats.errors import ConnectError, DecodeError, UsageError
 from librats.ice.descriptions import IceDescription
 from librats.introduce.passing import Passing
 from librats.introduced import IntroducedPeers
 from librats.introducer_keeping import IntroducerKeeper
 from librats.peers.arguments import check_timeout
+from librats.peers.book import PeerBook
 from librats.peers.manager import PeerManager
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
+from librats.reaching import ReachRace
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
@@ -25,10 +28,20 @@ from librats.runtime.udp import Origin
 from librats.servers import TurnServer
 from librats.services.introducer import Introductions, Offered, Sealing
 from librats.services.introduction_letters import Introducer
+from librats.services.nat import NatHandle
 from librats.services.session import Link
 from librats.session.greeting import Feature
 from librats.session.opening import Opened
-from librats.types import Address, ConnectionAttempt, ConnectionMethod, ConnectionStrategy, Encryption
+from librats.strategies import Situation, lacks, plan_of
+from librats.types import (
+    Address,
+    AttemptReason,
+    ConnectionAttempt,
+    ConnectionMethod,
+    ConnectionStrategy,
+    Encryption,
+    NatType,
+)
 
 __all__ = ["IntroducingVerbs"]
 
@@ -54,6 +67,11 @@ class IntroducingVerbs:
         _tasks: TaskSet
         _paths: PathsHandle
         _network: Network | None
+        _nat: NatHandle
+
+        @property
+        def book(self) -> PeerBook:
+            """See the client."""
 
         def _running(self) -> PeerManager:
             """See the client."""
@@ -152,7 +170,7 @@ class IntroducingVerbs:
             return self._peer_of(await introduced.take_answer(peer_id, description), peer_id, attempts)
 
         seconds = self._config.connect_timeout if timeout is None else timeout
-        return await _Race(self._tasks, peer_id, attempts).run(by_answer, head_start=0.0, seconds=seconds)
+        return await ReachRace(self._tasks, peer_id, attempts).run(by_answer, head_start=0.0, seconds=seconds)
 
     def _ice_for(self, peer_id: str) -> IntroducedPeers:
         self._running()
@@ -175,7 +193,8 @@ class IntroducingVerbs:
     def _peer_of(self, link: Link, text: str, attempts: Sequence[ConnectionAttempt]) -> Peer:
         peer = self._running().peers.get(link.peer_id)
         if peer is None:
-            raise ConnectError(text, attempts, f"the session ended at once: {link.reason[1]}")
+            words = f"the session ended at once: {link.reason[1]}"
+            raise ConnectError(text, attempts, words, AttemptReason.HANDSHAKE_FAILED)
         return peer
 
     def _introduction_counters(self) -> dict[str, dict[str, int]]:
@@ -206,6 +225,7 @@ class IntroducingVerbs:
             introduced = self._introduced = IntroducedPeers(
                 manager, nat, self._tasks, udp=udp, relays=self._paths.relays, sealing=sealing
             )
+            introduced.nat_type = lambda: NatType.UNKNOWN if self._nat.last is None else self._nat.last.type
         first = 1 + network.entropy.randbelow(1 << 31)
 
         def send(peer_id: str, body: bytes) -> bool:
@@ -283,108 +303,96 @@ class IntroducingVerbs:
     async def _reach(
         self, wanted: Target, addresses: Sequence[Address], strategy: ConnectionStrategy, timeout: float | None
     ) -> Peer:
-        """Reach a peer at its addresses, and through introducers where that takes long."""
-        connector, introduced = self._connector, self._introduced
+        """Reach a peer at its addresses, and through introducers, as far as a strategy does that."""
+        connector, introduced, keeper = self._connector, self._introduced, self._keeper
         if connector is None:
             raise UsageError("the client is not running")
-        keeper = self._keeper
-        is_helped = wanted.peer_id is not None and (keeper is not None or bool(self._introducers()))
-        if not is_helped or strategy is ConnectionStrategy.DIRECT_ONLY or introduced is None or wanted.peer_id is None:
-            if not addresses:
-                raise ConnectError(wanted.text, reason="no address is known for that peer id, and nobody introduces us")
-            return await connector.connect(wanted.text, list(addresses), expect_id=wanted.peer_id, timeout=timeout)
-        connector.check_limits(wanted.peer_id)
+        plan = plan_of(strategy)
+        target = wanted.peer_id or (None if plan.dials else self._who_is_at(addresses))
+        situation = self._situation(target, addresses)
+        lacking = lacks(strategy, situation)
+        if lacking is not None:
+            raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
         attempts: list[ConnectionAttempt] = []
-        race = _Race(self._tasks, wanted.text, attempts)
         seconds = self._config.connect_timeout if timeout is None else timeout
-        if addresses:
-            race.start(
-                connector.connect(wanted.text, list(addresses), expect_id=wanted.peer_id, timeout=timeout), "directly"
+        began = asyncio.get_running_loop().time()
+
+        async def directly() -> Peer:
+            if strategy is ConnectionStrategy.TURN_RELAY:
+                await self._wait_for_relay(wanted)
+            return await connector.connect(
+                wanted.text,
+                list(addresses),
+                expect_id=wanted.peer_id,
+                timeout=timeout,
+                only=plan.dials,
+                punch=strategy is ConnectionStrategy.HOLE_PUNCHING,
+                attempts=attempts,
             )
-        target = wanted.peer_id
+
+        is_dialled = bool(addresses and plan.dials)
+        if introduced is None or target is None or not plan.meets or not situation.has_introducers:
+            return self._settle(await directly(), strategy)
+        connector.check_limits(target)
+        race = ReachRace(self._tasks, wanted.text, attempts)
+        if is_dialled:
+            race.start(directly(), "directly")
 
         async def by_introducers() -> Peer:
+            if strategy is ConnectionStrategy.TURN_RELAY:
+                await self._wait_for_relay(wanted)
             if keeper is not None and not keeper.is_ready:
                 await keeper.wait(SERVICES_PATIENCE if self._introducers() else INTRODUCER_PATIENCE)
             introducers = self._introducers()
             if not introducers:
-                raise ConnectError(wanted.text, attempts, "no introducer is connected")
-            return self._peer_of(await introduced.reach(target, introducers, attempts), wanted.text, attempts)
+                words = "no introducer is connected"
+                raise ConnectError(wanted.text, attempts, words, AttemptReason.NO_INTRODUCER)
+            noted: list[ConnectionAttempt] = []
+            offset = asyncio.get_running_loop().time() - began
+            try:
+                link = await introduced.reach(target, introducers, noted, ways=plan.meets)
+            finally:
+                attempts.extend(later(noted, offset))
+            return self._peer_of(link, wanted.text, attempts)
 
-        return await race.run(by_introducers, head_start=HEAD_START if addresses else 0.0, seconds=seconds)
+        head_start = HEAD_START if is_dialled else 0.0
+        return self._settle(await race.run(by_introducers, head_start=head_start, seconds=seconds), strategy)
 
+    def _situation(self, target: str | None, addresses: Sequence[Address]) -> Situation:
+        nat, relays = self._config.nat, self._paths.relays
+        return Situation(
+            policy=self._paths.policy,
+            has_id=target is not None,
+            has_address=bool(addresses),
+            meets=self._introduced is not None,
+            has_introducers=self._keeper is not None or bool(self._introducers()),
+            has_udp=self._connector is not None and ConnectionMethod.UDP in self._connector.direct_methods,
+            has_stun=bool(nat.stun_servers or self._keeper is not None),
+            has_relay=bool(relays.servers or self._keeper is not None),
+        )
 
-class _Race:
-    """A direct dial and introducers, of which the first to bring a peer wins."""
+    def _who_is_at(self, addresses: Sequence[Address]) -> str | None:
+        """Return the id of the peer that was at an address the last time, where it is known."""
+        return next((who for who in self.book if not set(addresses).isdisjoint(self.book.addresses_of(who))), None)
 
-    def __init__(self, tasks: TaskSet, text: str, attempts: list[ConnectionAttempt]) -> None:
-        self._tasks = tasks
-        self._text = text
-        self._attempts = attempts
-        self._running: dict[asyncio.Task[Peer | RatsError], None] = {}
-        self._last: RatsError | None = None
-
-    def start(self, coroutine: Coroutine[Any, Any, Peer], name: str) -> None:
-        """Begin one of the ways."""
-        self._running[self._tasks.create(_or_error(coroutine), name=f"librats reaches {self._text} {name}")] = None
-
-    async def run(self, rest: Callable[[], Coroutine[Any, Any, Peer]], *, head_start: float, seconds: float) -> Peer:
-        """Begin the other way when the head start is over, or used up, and return the first peer.
+    async def _wait_for_relay(self, wanted: Target) -> None:
+        """Wait until an introducer has granted a TURN server, where none is configured.
 
         Raises:
-            ConnectError: Nothing worked, or the time is up, or the client was stopped.
-            PeerLimitReached: ``max_peers`` are connected; likewise PeerDenied.
+            ConnectError: None has.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                peer = await self._first(head_start) if self._running else None
-                if peer is None:
-                    self.start(rest(), "with help")
-                while peer is None and self._running:
-                    peer = await self._first(None)
-        except TimeoutError:
-            raise ConnectError(self._text, self._attempts, f"no session within {seconds:g} s") from None
-        finally:
-            for task in self._running:
-                task.cancel()
-            if self._running:
-                await asyncio.wait(self._running)
-        if peer is None:
-            if isinstance(self._last, PeerLimitReached | PeerDenied | UsageError):
-                raise self._last
-            reason = "" if self._attempts or self._last is None else _reason(self._last)
-            raise ConnectError(self._text, self._attempts, reason) from self._last
-        peer.attempts = tuple(self._attempts) or peer.attempts
+        relays, keeper = self._paths.relays, self._keeper
+        if not relays.servers and keeper is not None:
+            await keeper.wait(INTRODUCER_PATIENCE)
+        if not relays.servers:
+            words = "no TURN server is configured, and no introducer grants one"
+            raise ConnectError(wanted.text, reason=words, code=AttemptReason.NOT_CONFIGURED)
+
+    def _settle(self, peer: Peer, strategy: ConnectionStrategy) -> Peer:
+        """Have the session stay where the strategy has brought it, where no other way is allowed."""
+        if strategy is ConnectionStrategy.TURN_RELAY:
+            self._running().paths.stay(peer.link)
         return peer
-
-    async def _first(self, patience: float | None) -> Peer | None:
-        done, _ = await asyncio.wait(self._running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        winner = None
-        for task in [task for task in self._running if task in done]:
-            del self._running[task]
-            if task.cancelled():
-                raise ConnectError(self._text, self._attempts, "the client was stopped")
-            result = task.result()
-            if isinstance(result, Peer):
-                winner = winner or result
-            else:
-                self._last = result
-                if isinstance(result, ConnectError):
-                    self._attempts += [one for one in result.attempts if one not in self._attempts]
-        return winner
-
-
-def _reason(error: RatsError) -> str:
-    return error.reason or str(error) if isinstance(error, ConnectError) else describe(error)
-
-
-async def _or_error(coroutine: Coroutine[Any, Any, Peer]) -> Peer | RatsError:
-    try:
-        return await coroutine
-    except RatsError as error:
-        return error
-    except OSError as error:
-        return ClosedError(str(error))
 
 
 def _has(peer: Peer, feature: Feature) -> bool:

@@ -35,19 +35,24 @@ class FamiliarNames:
             """See the client."""
 
     def connect_to_peer(
-        self, host: str, port: int, strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE
+        self,
+        host: str,
+        port: int,
+        strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE,
+        *,
+        peer_id: str | None = None,
     ) -> ConnectionAttemptResult:
         """Connect, and tell what came of it instead of raising; see :meth:`librats.RatsClient.connect_to_peer`."""
-        return self._bridge.wait(self._running().connect_to_peer, host, port, strategy)
+        return self._bridge.wait(self._running().connect_to_peer, host, port, strategy, peer_id=peer_id)
 
     def test_connection_strategies(
-        self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str]
+        self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str], *, peer_id: str | None = None
     ) -> dict[ConnectionStrategy, ConnectionAttemptResult]:
         """Try several strategies one after the other, and tell what came of each.
 
         See :meth:`librats.RatsClient.test_connection_strategies`.
         """
-        return self._bridge.wait(self._running().test_connection_strategies, host, port, strategies)
+        return self._bridge.wait(self._running().test_connection_strategies, host, port, strategies, peer_id=peer_id)
 
     def detect_nat_type(self) -> NatType:
         """Find out what NAT or firewall stands in front of this client, in one word.

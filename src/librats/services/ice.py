@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -31,12 +32,13 @@ from librats.ice.statistics import IceStatistics
 from librats.runtime.callbacks import call_safely
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
+from librats.services.ice_account import attempts_of
 from librats.services.ice_driver import IceDriver
 from librats.services.ice_gathering import IceSupply
 from librats.services.ice_names import local_addresses
 from librats.services.ice_ports import LendsRelays, RelayPort, SharedSocket
 from librats.services.stun import measure_behaviour
-from librats.types import Address, ConnectionAttempt, ConnectionMethod, NatTypeInfo
+from librats.types import Address, AttemptReason, ConnectionAttempt, NatTypeInfo, PathPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -256,8 +258,9 @@ class IceAgent:
             DecodeError: It is none.
             UsageError: The agent is not started.
         """
-        machine = self._started()
-        machine.set_remote(IceDescription.from_json(description), now=self._loop.time())
+        machine, read = self._started(), IceDescription.from_json(description)
+        kept = tuple(one for one in read.candidates if self._may_use(one))
+        machine.set_remote(dataclasses.replace(read, candidates=kept), now=self._loop.time())
         self._pump()
 
     def add_remote_candidate(self, candidate: IceCandidate | Mapping[str, Any] | str | None) -> None:
@@ -272,8 +275,13 @@ class IceAgent:
         """
         machine = self._started()
         read = None if candidate is None else candidate_from_json(candidate)
-        machine.add_remote(read, now=self._loop.time())
-        self._pump()
+        if read is None or self._may_use(read):
+            machine.add_remote(read, now=self._loop.time())
+            self._pump()
+
+    def _may_use(self, candidate: IceCandidate) -> bool:
+        """Tell whether the path policy allows a candidate of the peer's."""
+        return not candidate.is_relayed or self._config.path_policy is not PathPolicy.DIRECT_ONLY
 
     def note_seen(self, address: Address, server: str) -> None:
         """Take where somebody on the internet sees this side.
@@ -333,27 +341,16 @@ class IceAgent:
         if machine.state is IceState.CLOSED:
             raise ClosedError("the ICE agent is closed")
         if machine.path is None:
-            raise ConnectError("the peer by ICE", self._attempts(machine), machine.problem)
+            raise ConnectError("the peer by ICE", self.attempts(), machine.problem, AttemptReason.NO_PATH)
         return machine.statistics()
 
-    def _attempts(self, machine: IceMachine) -> list[ConnectionAttempt]:
-        found = machine.statistics()
-        duration = self._loop.time() - self._began
-        attempts = [
-            ConnectionAttempt(
-                address=pair.remote.address,
-                method=ConnectionMethod.RELAY if pair.local.is_relayed else ConnectionMethod.UDP,
-                duration=duration,
-                error=pair.problem or f"it was {pair.state}",
-            )
-            for pair in found.pairs
-        ]
-        return attempts + [
-            ConnectionAttempt(
-                address=Address.parse(address), method=ConnectionMethod.UDP, duration=0.0, error=f"not tried: {reason}"
-            )
-            for address, reason in found.refused.items()
-        ]
+    def attempts(self) -> list[ConnectionAttempt]:
+        """Return every pair that was tried so far, and every address of the peer's that was not, with why.
+
+        Raises:
+            UsageError: The agent is not started.
+        """
+        return attempts_of(self._started().statistics(), self._loop.time() - self._began)
 
     async def restart(self) -> dict[str, Any]:
         """Look for a way anew, after a change of network for example, while the old one goes on (RFC 8445, 9).

@@ -94,7 +94,15 @@ def note_seen(agent: IceAgent, introducer: Introducer | None, letter: Letter | N
         agent.note_peer_seen(letter.seen)
 
 
-def offer_of(agent: IceAgent, letter_id: str, sealing: Sealing, introducer: Introducer | None) -> Letter:
+def offer_of(
+    agent: IceAgent,
+    letter_id: str,
+    sealing: Sealing,
+    introducer: Introducer | None,
+    *,
+    nat: str = "",
+    no_relay: bool = False,
+) -> Letter:
     """Return an offer with what an agent has gathered so far."""
     return Letter(
         id=letter_id,
@@ -102,12 +110,20 @@ def offer_of(agent: IceAgent, letter_id: str, sealing: Sealing, introducer: Intr
         ice=agent.local_description,
         rtt_ms=_milliseconds(introducer),
         seen=_seen(introducer),
+        nat=nat,
+        no_relay=no_relay,
     )
 
 
-def answer_to(offer: Letter, agent: IceAgent, introducer: Introducer | None) -> Letter:
+def answer_to(offer: Letter, agent: IceAgent, introducer: Introducer | None, *, nat: str = "") -> Letter:
     """Return the answer to an offer with what an agent has gathered so far."""
-    return Letter(id=offer.id, ice=agent.local_description, rtt_ms=_milliseconds(introducer), seen=_seen(introducer))
+    return Letter(
+        id=offer.id,
+        ice=agent.local_description,
+        rtt_ms=_milliseconds(introducer),
+        seen=_seen(introducer),
+        nat=nat,
+    )
 
 
 def _milliseconds(introducer: Introducer | None) -> float | None:
