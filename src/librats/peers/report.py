@@ -93,5 +93,6 @@ def _told(attempt: ConnectionAttempt) -> str:
     """Return an attempt in one line."""
     pair = "" if attempt.pair is None else f" ({attempt.pair[0]} to {attempt.pair[1]})"
     outcome = f"{attempt.error} [{attempt.reason}]" if attempt.error else "worked"
-    when = f"{attempt.duration * 1000:.0f} ms from {attempt.started * 1000:.0f} ms on"
-    return f"tried {attempt.address} over {attempt.method}{pair}: {outcome}, {when}"
+    started = round(attempt.started * 1000)
+    when = f", {started} ms after the call" if started else ""
+    return f"tried {attempt.address} over {attempt.method}{pair}: {outcome}, {attempt.duration * 1000:.0f} ms{when}"
