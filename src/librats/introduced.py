@@ -400,7 +400,9 @@ class _Caller:
         self._agent = agent = await self._owner.new_agent(
             IceRole.CONTROLLING, ways=self._ways, on_candidate=self._found, on_path=self._path_chosen
         )
-        gathering = self._owner.tasks.create(agent.gather_candidates(), name="librats ICE gathering")
+        # A relayed candidate that takes longer is told in a further letter.
+        waits = not self._ways & Ways.DIRECT
+        gathering = self._owner.tasks.create(agent.gather_candidates(relayed=waits), name="librats ICE gathering")
         last: RatsError | OSError = IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
         try:
             async for introducer, found in self._keys(introducers):

@@ -230,19 +230,22 @@ class IceAgent:
             raise
         self._pump()
 
-    async def gather_candidates(self) -> list[IceCandidate]:
+    async def gather_candidates(self, *, relayed: bool = True) -> list[IceCandidate]:
         """Return this side's candidates, once there are those of every kind.
 
         Servers are asked at once, and one that is silent is not waited for: STUN servers have half a second
         (``stun_first_answer``), TURN servers two (``ice_gathering_timeout``). What is found later is told to
         ``on_candidate``.
 
+        Args:
+            relayed: Whether those of TURN servers are waited for, too.
+
         Raises:
             ClosedError: The agent is closed.
         """
         await self.start()
         if self._supply is not None:
-            await self._supply.wait()
+            await self._supply.wait(relayed=relayed)
         self._pump()
         return self.local_candidates
 

@@ -310,12 +310,17 @@ class IceSupply:
         """True when every server has answered, or was given up."""
         return self._has_asked and not self._resolving and not self._allocating and self.reflexive.is_over
 
-    async def wait(self) -> None:
-        """Wait until there is a candidate of every kind, or until those that are missing have had their time."""
+    async def wait(self, *, relayed: bool = True) -> None:
+        """Wait until there is a candidate of every kind, or until those that are missing have had their time.
+
+        Args:
+            relayed: Whether TURN servers are waited for, too.
+        """
         began = self._loop.time()
         settings = self._settings
         await self._until(lambda: not self._resolving and self.reflexive.is_enough, began + settings.stun_first_answer)
-        await self._until(self._has_something, began + settings.ice_gathering_timeout)
+        if relayed:
+            await self._until(self._has_something, began + settings.ice_gathering_timeout)
 
     def _has_something(self) -> bool:
         return not self._allocating and (

@@ -37,7 +37,7 @@ CLOSING_TIME = 0.5
 SUSPECT_AFTER = 1.5
 """Seconds without success from which on another server goes first the next time."""
 
-PATIENCE = 0.8
+PATIENCE = 0.4
 """Seconds after which the next server is asked, too, where one is silent."""
 
 SIGN_OF_LIFE = 1.0
