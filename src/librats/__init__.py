@@ -70,15 +70,18 @@ from librats.peers.book import KnownAddress, KnownPeer, PeerBook, PeerEver
 from librats.peers.config_file import load_config, save_config
 from librats.peers.events import (
     HandlerFailed,
+    IceCandidateFound,
     IdentityRotated,
     IncomingRefused,
     MessageRefused,
+    NatTraversalProgress,
     PathChanged,
     PeerConnected,
     PeerDisconnected,
     PeerDiscovered,
     ReconnectFailed,
     Reconnecting,
+    TraversalStep,
 )
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.message_iterator import MessageIterator
@@ -145,6 +148,7 @@ __all__ = [
     "HolePuncher",
     "IceAgent",
     "IceCandidate",
+    "IceCandidateFound",
     "IceRole",
     "IceState",
     "IceStatistics",
@@ -165,6 +169,7 @@ __all__ = [
     "MessageRefused",
     "NatHandle",
     "NatTraversalConfig",
+    "NatTraversalProgress",
     "NatType",
     "NatTypeInfo",
     "NetworkFinding",
@@ -220,6 +225,7 @@ __all__ = [
     "Succession",
     "TcpSeen",
     "TcpType",
+    "TraversalStep",
     "TurnAllocated",
     "TurnAllocation",
     "TurnCounters",

@@ -188,6 +188,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
             tasks=self._tasks,
         )
         self._remembering.start(dial_saved=self._dials_saved_peers)
+        if self._worked_file is not None:
+            self._worked_file.start()
         self._started_at = asyncio.get_running_loop().time()
         self._stopped = asyncio.Event()  # a new one, because an event belongs to the loop that first waited for it
         logger.debug("started: %r", self)
@@ -226,6 +228,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
                     await self._tasks.close()
                     if remembering is not None:
                         await remembering.close()
+                    if self._worked_file is not None:
+                        await self._worked_file.close()
                 finally:
                     self._release_identity()
                     self._stopped.set()

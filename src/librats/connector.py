@@ -159,6 +159,7 @@ class Connector:
         expect_id: str | None = None,
         timeout: float | None = None,
         only: frozenset[ConnectionMethod] | None = None,
+        first: ConnectionMethod | None = None,
         punch: bool = False,
         attempts: list[ConnectionAttempt] | None = None,
     ) -> Peer:
@@ -170,6 +171,7 @@ class Connector:
             expect_id: The only peer id that is accepted, or None for any.
             timeout: Seconds for everything; None for the configured ``connect_timeout``.
             only: Ways that may be gone, of those that the path policy allows; None for all of them.
+            first: Way that is tried first, because it has worked before.
             punch: Whether the peer dials at the same time, so that one may get through a NAT: over UDP, and until the
                 time is up.
             attempts: Where every attempt is noted; what is under way when this is cancelled is noted as overtaken.
@@ -197,7 +199,7 @@ class Connector:
             self._manager,
             self._config,
             expect_id=expect_id,
-            methods=methods,
+            methods=sorted(methods, key=lambda method: method is not first),
             attempts=attempts,
         )
         seconds = self._config.connect_timeout if timeout is None else timeout

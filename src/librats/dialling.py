@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from librats.accounts import OVERTAKEN, describe, reason_of
@@ -118,6 +118,8 @@ class DialRace:
         ]
         if ConnectionMethod.RELAY in methods:
             start = min(RELAY_DELAY, max(one.start for one in tries) + step) if tries else 0.0
+            if methods[0] is ConnectionMethod.RELAY:  # it has worked before
+                start, tries = 0.0, [replace(one, start=one.start + step) for one in tries]
             tries += [
                 _Try(start + place * step, address, ConnectionMethod.RELAY)
                 for place, address in enumerate(addresses[:MAX_RELAYED])

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from librats.accounts import already_there, failure_of, success_of
 from librats.config import RatsConfig
 from librats.errors import RatsError, UsageError
+from librats.ice.candidates import IceCandidate
 from librats.peers.access import Access
 from librats.peers.config_file import CONFIG_FILE, StoredConfig, read_config, write_config
+from librats.peers.events import IceCandidateFound, NatTraversalProgress
 from librats.peers.peer import Peer
 from librats.runtime.offload import run_in_thread
 from librats.services.nat import NatHandle
@@ -38,6 +40,8 @@ class FamiliarNames:
 
     _on_connection: Callable[..., Any] | None = None
     _on_connection_in_detail: Callable[..., Any] | None = None
+    _on_progress: Callable[..., Any] | None = None
+    _on_candidate: Callable[..., Any] | None = None
     _stored: StoredConfig | None = None
 
     if TYPE_CHECKING:
@@ -202,6 +206,34 @@ class FamiliarNames:
             return callback(peer, success_of(peer, nat_type=self._nat_type))
 
         self._on_connection_in_detail = self._handlers.listen("connect", tell)
+
+    def set_nat_traversal_progress_callback(self, callback: Callable[[str, str], Any] | None) -> None:
+        """Call a function with a peer's id and a :class:`~librats.TraversalStep` at each step of a way to a peer that
+        somebody introduces, instead of the one set before; None for no function.
+
+        Functions that listen to :class:`~librats.NatTraversalProgress` are called as well.
+        """
+        if self._on_progress is not None:
+            self._handlers.unlisten(NatTraversalProgress, self._on_progress)
+            self._on_progress = None
+        if callback is not None:
+            self._on_progress = self._handlers.listen(
+                NatTraversalProgress, lambda event: callback(event.peer_id, event.step)
+            )
+
+    def set_ice_candidate_callback(self, callback: Callable[[str, IceCandidate], Any] | None) -> None:
+        """Call a function with a peer's id and each address of this side's that the peer will be told, instead of the
+        one set before; None for no function.
+
+        Functions that listen to :class:`~librats.IceCandidateFound` are called as well.
+        """
+        if self._on_candidate is not None:
+            self._handlers.unlisten(IceCandidateFound, self._on_candidate)
+            self._on_candidate = None
+        if callback is not None:
+            self._on_candidate = self._handlers.listen(
+                IceCandidateFound, lambda event: callback(event.peer_id, event.candidate)
+            )
 
     def set_protocol_name(self, name: str) -> None:
         """Name the application's network; only peers of the same name can connect. Before ``start()``.

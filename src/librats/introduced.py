@@ -27,6 +27,7 @@ from librats.ice.events import IceRole
 from librats.introduce.guard import OfferGuard
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
+from librats.peers.events import IceCandidateFound, NatTraversalProgress, TraversalStep
 from librats.peers.manager import PeerManager
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
@@ -240,6 +241,15 @@ class IntroducedPeers:
         hides = self._manager.paths.policy is PathPolicy.RELAY_ONLY
         return dataclasses.replace(introducer, observed=None) if hides else introducer
 
+    def tell(self, peer_id: str, step: TraversalStep, words: str = "") -> None:
+        """Let the application know how far the way to a peer is."""
+        self._manager.dispatcher.announce(NatTraversalProgress(peer_id, step, words))
+
+    def found(self, peer_id: str, candidate: IceCandidate | None) -> None:
+        """Let the application know of a candidate."""
+        if candidate is not None:
+            self._manager.dispatcher.announce(IceCandidateFound(peer_id, candidate))
+
     def note_nat(self, peer_id: str, letter: Letter) -> None:
         """Take what stands in front of a peer, as it says."""
         peer = self._manager.peers.get(peer_id)
@@ -349,11 +359,18 @@ class IntroducedPeers:
     async def _answer(self, offered: Offered, introducer: Introducer | None) -> None:
         trickle = Trickle(offered.letter.id)
         agent: IceAgent | None = None
+        caller = offered.caller_id
+        self.tell(caller, TraversalStep.STARTED)
+
+        def found(candidate: IceCandidate | None) -> None:
+            self.found(caller, candidate)
+            trickle.found(candidate)
+
         is_there = False
         try:
             description = IceDescription.from_json(offered.letter.ice)
             ways = Ways.ALL & ~Ways.RELAYED if offered.letter.no_relay else Ways.ALL
-            agent = await self.new_agent(IceRole.CONTROLLED, ways=ways, on_candidate=trickle.found)
+            agent = await self.new_agent(IceRole.CONTROLLED, ways=ways, on_candidate=found)
             note_seen(agent, introducer, offered.letter)
             self.describe_peer(agent, description, is_offer=True)
             agent.start_connectivity_checks()
@@ -362,15 +379,19 @@ class IntroducedPeers:
             trickle.told(agent)
             offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type()))
             trickle.begin(offered.send)
+            self.tell(caller, TraversalStep.ANSWERED)
             async with asyncio.timeout(self._settings.ice_connectivity_timeout):
                 await self._manager.arrivals.wait(offered.caller_id)
             is_there = True
-            self.note_nat(offered.caller_id, offered.letter)
-            self.let_go(agent, offered.caller_id, is_relayed=is_relayed(agent))
+            self.note_nat(caller, offered.letter)
+            self.tell(caller, TraversalStep.CONNECTED)
+            self.let_go(agent, caller, is_relayed=is_relayed(agent))
         except TimeoutError:
-            logger.debug("%s was introduced, and did not come", offered.caller_id[:8])
+            logger.debug("%s was introduced, and did not come", caller[:8])
+            self.tell(caller, TraversalStep.FAILED, "the peer did not come")
         except (RatsError, OSError) as error:
-            logger.debug("%s was introduced, but: %s", offered.caller_id[:8], error)
+            logger.debug("%s was introduced, but: %s", caller[:8], error)
+            self.tell(caller, TraversalStep.FAILED, describe(error))
             if not offered.is_answered:
                 offered.refuse(Refusal.FAILED, describe(error))
         finally:
@@ -480,12 +501,14 @@ class _Caller:
             no_relay=Ways.RELAYED not in self._ways,
         )
         self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
+        owner.tell(self._target, TraversalStep.OFFERED)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 answer = await call.answer
         except TimeoutError:
             raise OperationTimeout(f"the peer has not answered within {ANSWER_TIMEOUT:g} s") from None
         self._was_answered, self._answered_at = True, self._loop.time()
+        owner.tell(self._target, TraversalStep.ANSWERED)
         if answer.seen:
             agent.note_peer_seen(answer.seen)
         owner.describe_peer(agent, IceDescription.from_json(answer.ice), is_offer=False)
@@ -497,6 +520,7 @@ class _Caller:
             if error.code is AttemptReason.NO_PATH and not joins_nats(owner.nat_type(), answer.nat):
                 error.code = AttemptReason.NAT_INCOMPATIBLE
             raise
+        owner.tell(self._target, TraversalStep.FOUND, str(agent.remote_address))
         link = await owner.dial(agent, self._target)
         owner.note_nat(self._target, answer)
         self._link, self._is_there = link, True
@@ -504,6 +528,7 @@ class _Caller:
         return link
 
     def _found(self, candidate: IceCandidate | None) -> None:
+        self._owner.found(self._target, candidate)
         self._trickle.found(candidate)
 
     def _path_chosen(self, address: Address) -> None:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 from librats.accounts import later
 from librats.config import RatsConfig
 from librats.connector import Connector, Target, check_peer_id
-from librats.errors import ConnectError, DecodeError, UsageError
+from librats.errors import ConnectError, DecodeError, RatsError, UsageError
 from librats.ice.descriptions import IceDescription
 from librats.introduce.passing import Passing
 from librats.introduced import IntroducedPeers
 from librats.introducer_keeping import IntroducerKeeper
 from librats.peers.arguments import check_timeout
 from librats.peers.book import PeerBook
+from librats.peers.events import TraversalStep
 from librats.peers.manager import PeerManager
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
+from librats.peers.what_worked import WhatWorked, network_mark
 from librats.reaching import ReachRace
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
@@ -68,6 +70,7 @@ class IntroducingVerbs:
         _paths: PathsHandle
         _network: Network | None
         _nat: NatHandle
+        _worked: WhatWorked
 
         @property
         def book(self) -> PeerBook:
@@ -80,6 +83,7 @@ class IntroducingVerbs:
         self._introduced: IntroducedPeers | None = None
         self._circle: Introductions | None = None
         self._keeper: IntroducerKeeper | None = None
+        self._here = ""
 
     @property
     def introducers(self) -> list[str]:
@@ -217,6 +221,7 @@ class IntroducingVerbs:
     def _start_introducing(self, manager: PeerManager, network: Network, udp: RudpPort | None) -> None:
         """Take part in introductions from now on, as far as the configuration has it."""
         nat = self._config.nat
+        self._tasks.create(self._look_where_we_are(network), name="librats looks at its networks")
         if self._config.encryption is Encryption.OFF:
             return
         sealing = Sealing(lambda: manager.identity.private_key, network.new_key, self._config.protocol, time.time)
@@ -274,6 +279,11 @@ class IntroducingVerbs:
             )
         )
 
+    async def _look_where_we_are(self, network: Network) -> None:
+        """Find out in which network this host is, without anybody waiting for it."""
+        gateways = [gateway.host for gateway in await network.gateways()]
+        self._here = network_mark(await network.interface_addresses(), gateways)
+
     def _stop_introducing(self) -> None:
         if self._circle is not None:
             self._circle.close()
@@ -313,6 +323,8 @@ class IntroducingVerbs:
         lacking = lacks(strategy, situation)
         if lacking is not None:
             raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
+        is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
+        worked = self._worked.get(self._here, target) if is_auto and target is not None else None
         attempts: list[ConnectionAttempt] = []
         seconds = self._config.connect_timeout if timeout is None else timeout
         began = asyncio.get_running_loop().time()
@@ -326,6 +338,7 @@ class IntroducingVerbs:
                 expect_id=wanted.peer_id,
                 timeout=timeout,
                 only=plan.dials,
+                first=None if worked is None or worked.introduced else worked.method,
                 punch=strategy is ConnectionStrategy.HOLE_PUNCHING,
                 attempts=attempts,
             )
@@ -333,6 +346,7 @@ class IntroducingVerbs:
         is_dialled = bool(addresses and plan.dials)
         if introduced is None or target is None or not plan.meets or not situation.has_introducers:
             return self._settle(await directly(), strategy)
+        head_start = HEAD_START if is_dialled and not (worked is not None and worked.introduced) else 0.0
         connector.check_limits(target)
         race = ReachRace(self._tasks, wanted.text, attempts)
         if is_dialled:
@@ -341,7 +355,9 @@ class IntroducingVerbs:
         async def by_introducers() -> Peer:
             if strategy is ConnectionStrategy.TURN_RELAY:
                 await self._wait_for_relay(wanted)
+            introduced.tell(target, TraversalStep.STARTED)
             if keeper is not None and not keeper.is_ready:
+                introduced.tell(target, TraversalStep.WAITING)
                 await keeper.wait(SERVICES_PATIENCE if self._introducers() else INTRODUCER_PATIENCE)
             introducers = self._introducers()
             if not introducers:
@@ -355,8 +371,13 @@ class IntroducingVerbs:
                 attempts.extend(later(noted, offset))
             return self._peer_of(link, wanted.text, attempts)
 
-        head_start = HEAD_START if is_dialled else 0.0
-        return self._settle(await race.run(by_introducers, head_start=head_start, seconds=seconds), strategy)
+        try:
+            peer = await race.run(by_introducers, head_start=head_start, seconds=seconds)
+        except RatsError as error:
+            introduced.tell(target, TraversalStep.FAILED, str(error))
+            raise
+        introduced.tell(target, TraversalStep.CONNECTED)
+        return self._settle(peer, strategy)
 
     def _situation(self, target: str | None, addresses: Sequence[Address]) -> Situation:
         nat, relays = self._config.nat, self._paths.relays
@@ -389,9 +410,12 @@ class IntroducingVerbs:
             raise ConnectError(wanted.text, reason=words, code=AttemptReason.NOT_CONFIGURED)
 
     def _settle(self, peer: Peer, strategy: ConnectionStrategy) -> Peer:
-        """Have the session stay where the strategy has brought it, where no other way is allowed."""
+        """Have a session stay where the strategy says, and remember which way has worked."""
         if strategy is ConnectionStrategy.TURN_RELAY:
             self._running().paths.stay(peer.link)
+        if strategy is ConnectionStrategy.AUTO_ADAPTIVE and self._here and peer.is_encrypted:
+            by_ice = any(attempt.pair is not None and not attempt.error for attempt in peer.attempts)
+            self._worked.note(self._here, peer.id, peer.method, introduced=by_ice)
         return peer
 
 

@@ -9,8 +9,20 @@ from typing import Any
 import pytest
 from tests.simulation.conftest import PORT, Simulate, start_client
 from tests.simulation.test_introducers import IPV4, RELAY, Meeting, hosts, meeting, nat, serve
+from tests.simulation.test_public_introducers import meeting as public_meeting
 
-from librats import AttemptReason, ConnectError, ConnectionMethod, ConnectionStrategy, NatType, PathPolicy
+from librats import (
+    AttemptReason,
+    ConnectError,
+    ConnectionMethod,
+    ConnectionStrategy,
+    IceCandidate,
+    NatTraversalProgress,
+    NatType,
+    PathPolicy,
+    RatsClient,
+    TraversalStep,
+)
 from librats.testing import SimNetwork
 
 UDP, DIRECT = ConnectionMethod.UDP, ("stun", "ice", "punch", "auto")
@@ -225,3 +237,137 @@ def test_two_nats_that_cannot_be_joined_are_told_as_such(simulate: Simulate) -> 
             assert error.code is AttemptReason.NAT_INCOMPATIBLE
 
     simulate(scenario)
+
+
+def test_progress_and_candidates_are_told_on_both_sides(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "full_cone", "port_restricted"), turn=True) as met:
+            steps: dict[RatsClient, list[str]] = {met.alice: [], met.bob: []}
+            candidates: dict[RatsClient, set[str]] = {met.alice: set(), met.bob: set()}
+            for client, other in ((met.alice, met.bob), (met.bob, met.alice)):
+
+                def progress(peer_id: str, step: str, client: Any = client, other: Any = other) -> None:
+                    assert peer_id == other.peer_id
+                    steps[client].append(step)
+
+                def candidate(peer_id: str, found: IceCandidate, client: Any = client, other: Any = other) -> None:
+                    assert peer_id == other.peer_id
+                    candidates[client].add(found.type)
+
+                client.set_nat_traversal_progress_callback(progress)
+                client.set_ice_candidate_callback(candidate)
+            typed: list[TraversalStep] = []
+            met.alice.on_event(NatTraversalProgress, lambda event: typed.append(event.step))
+            await met.connect()
+            await asyncio.sleep(1)
+            assert steps[met.alice] == typed == ["started", "offered", "answered", "found", "connected"]
+            assert steps[met.bob] == ["started", "answered", "connected"]
+            assert candidates[met.alice] == candidates[met.bob] == {"host", "srflx", "relay"}
+            met.alice.set_nat_traversal_progress_callback(None)
+            met.alice.set_ice_candidate_callback(None)
+            with met.home, pytest.raises(ConnectError):
+                await met.alice.connect("ab" * 32)
+            assert typed[-2:] == ["started", "failed"]
+            assert len(steps[met.alice]) == 5
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize("strategy", ConnectionStrategy)
+def test_cancelling_ends_everything_that_a_strategy_has_begun(simulate: Simulate, strategy: ConnectionStrategy) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, *HARD), turn=True) as met:
+            nowhere = f"{met.bob.peer_id}@198.51.100.99:{PORT}"
+            for target in (nowhere, met.bob.peer_id):
+                for delay in (0.0, 0.005, 0.02, 0.06, 0.1, 0.15, 0.3, 1.2, 3.0):
+                    before = here(met.alice)
+                    with met.home:
+                        connecting = asyncio.ensure_future(met.alice.connect(target, strategy=strategy))
+                    done, _ = await asyncio.wait([connecting], timeout=delay)
+                    if done and connecting.exception() is None:
+                        await met.alice.disconnect(met.bob.peer_id)
+                        await asyncio.sleep(40)
+                        continue
+                    connecting.cancel()
+                    await asyncio.wait([connecting])
+                    assert here(met.alice) <= before, (target, delay)
+                    await asyncio.sleep(40)  # the other side has given up
+                    assert met.bob.peer_id not in met.alice.peers
+            await met.alice.stop()
+            await asyncio.sleep(1)
+            assert not met.alice.paths.relayed_addresses
+
+    simulate(scenario)
+
+
+def here(client: RatsClient) -> set[str]:
+    """Name the tasks that a client has, but those that keep it going."""
+    lasting = ("librats introducer", "librats saves", "librats ICE", "librats TURN", "librats path")
+    return {
+        task.get_name() for task in client._tasks._tasks if not task.done() and not task.get_name().startswith(lasting)
+    }
+
+
+def test_auto_tries_first_what_has_worked_in_that_network(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with AsyncExitStack() as stack:
+            home, there = net.host("alice", behind=net.router("home", "port_restricted")), net.host("bob")
+            alice = await start_client(home, transports=("tcp", "udp"), listen_host=IPV4, nat=nat(stun_servers=()))
+            stack.push_async_callback(alice.stop)
+            bob = await start_client(there, transports=("udp",), listen_host=IPV4, nat=nat(stun_servers=()))
+            stack.push_async_callback(bob.stop)
+            target = f"{bob.peer_id}@bob:{PORT}"
+            first = []
+            for _ in range(2):
+                with home:
+                    peer = await alice.connect(target)
+                assert peer.method is UDP
+                first.append(sorted(peer.attempts, key=lambda attempt: attempt.started)[0].method)
+                await peer.close()
+                await asyncio.sleep(1)
+            assert first == [ConnectionMethod.TCP, UDP]
+
+    simulate(scenario)
+
+
+def test_introducers_that_have_worked_are_asked_at_once(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "port_restricted", "port_restricted")) as met:
+            met.alice.book.add(met.bob.peer_id, [f"198.51.100.99:{PORT}"])
+            asked_after = []
+            for _ in range(2):
+                events: list[float] = []
+                began = asyncio.get_running_loop().time()
+                met.alice.set_nat_traversal_progress_callback(
+                    lambda _, step, events=events: events.append(asyncio.get_running_loop().time())
+                )
+                peer = await met.connect()
+                asked_after.append(events[0] - began)
+                await peer.close()
+                await asyncio.sleep(30)
+            assert asked_after[0] == pytest.approx(0.1, abs=0.01)
+            assert asked_after[1] == pytest.approx(0.0, abs=0.01)
+
+    simulate(scenario)
+
+
+ROUND_TRIPS = {("open", "open"): 4.0, ("port_restricted", "port_restricted"): 4.6, ("symmetric", "symmetric"): 8.1}
+
+
+@pytest.mark.parametrize("pair", ROUND_TRIPS, ids="-".join)
+def test_the_first_message_takes_no_more_round_trips_than_it_did(simulate: Simulate, pair: tuple[str, str]) -> None:
+    delay = 0.02
+
+    async def scenario(net: SimNetwork) -> None:
+        async with public_meeting(net, *hosts(net, *pair)) as (_, met):
+            loop = asyncio.get_running_loop()
+            heard: asyncio.Future[float] = loop.create_future()
+            met.bob.on("first", lambda peer, data: heard.set_result(loop.time()))
+            began = loop.time()
+            peer = await met.connect()
+            await peer.send("first", "words")
+            trips = (await heard - began) / (4 * delay)
+            print(f"{pair}: first message after {trips:.2f} round trips by way of the relay")  # noqa: T201 - a figure
+            assert trips <= ROUND_TRIPS[pair]
+
+    simulate(scenario, delay=delay)

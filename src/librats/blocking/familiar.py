@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from librats.blocking.peer import Peer
+from librats.ice.candidates import IceCandidate
 from librats.peers.config_file import read_config, write_config
 from librats.types import ConnectionAttemptResult, ConnectionStrategy, NatType, NatTypeInfo
 
@@ -86,11 +87,27 @@ class FamiliarNames:
         """Call a function with each peer that connects and an account of how, instead of the one set before."""
         self._set_callback(self._client.set_advanced_connection_callback, callback)
 
-    def _set_callback(self, verb: Callable[..., Any], callback: Callable[..., Any] | None) -> None:
+    def set_nat_traversal_progress_callback(self, callback: Callable[[str, str], Any] | None) -> None:
+        """Call a function at each step of a way to a peer that somebody introduces.
+
+        See :meth:`librats.RatsClient.set_nat_traversal_progress_callback`.
+        """
+        self._set_callback(self._client.set_nat_traversal_progress_callback, callback, "progress")
+
+    def set_ice_candidate_callback(self, callback: Callable[[str, IceCandidate], Any] | None) -> None:
+        """Call a function with each address of this side's that a peer will be told.
+
+        See :meth:`librats.RatsClient.set_ice_candidate_callback`.
+        """
+        self._set_callback(self._client.set_ice_candidate_callback, callback, "candidate")
+
+    def _set_callback(
+        self, verb: Callable[..., Any], callback: Callable[..., Any] | None, what: str = "connect"
+    ) -> None:
         if callback is None:
             self._bridge.call(verb, None)
         else:
-            self._listen(verb, callback, "connect")
+            self._listen(verb, callback, what)
 
     def set_protocol_name(self, name: str) -> None:
         """Name the application's network; only peers of the same name can connect. Before ``start()``.
