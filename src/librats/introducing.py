@@ -313,6 +313,17 @@ class IntroducingVerbs:
     async def _reach(
         self, wanted: Target, addresses: Sequence[Address], strategy: ConnectionStrategy, timeout: float | None
     ) -> Peer:
+        """Reach a peer as a strategy says; where the caller gives up, nothing of it stays behind."""
+        try:
+            return await self._reach_by_plan(wanted, addresses, strategy, timeout)
+        except asyncio.CancelledError:
+            if not self._paths.hides_us:
+                self._tasks.create(self._paths.relays.let_go_unused(), name="librats gives relayed addresses back")
+            raise
+
+    async def _reach_by_plan(
+        self, wanted: Target, addresses: Sequence[Address], strategy: ConnectionStrategy, timeout: float | None
+    ) -> Peer:
         """Reach a peer at its addresses, and through introducers, as far as a strategy does that."""
         connector, introduced, keeper = self._connector, self._introduced, self._keeper
         if connector is None:

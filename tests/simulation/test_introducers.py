@@ -45,6 +45,7 @@ class Meeting(NamedTuple):
     bob: RatsClient
     home: SimHost
     office: SimHost
+    relay: SimRelay
 
     async def connect(self, **options: Any) -> Peer:
         """Have alice reach bob, as a program on her host does."""
@@ -58,7 +59,8 @@ async def meeting(
 ) -> AsyncIterator[Meeting]:
     """Start two clients that know a third one, and not each other."""
     async with AsyncExitStack() as stack:
-        stack.push_async_callback((await serve(net)).close)
+        relay = await serve(net)
+        stack.push_async_callback(relay.close)
         clients = []
         for host in (net.host("introducer"), one, other):
             client = await start_client(host, nat=nat(**fields), transports=transports, listen_host=IPV4)
@@ -68,7 +70,7 @@ async def meeting(
             await client.connect(f"introducer:{PORT}")
         await asyncio.sleep(1)
         introducer, alice, bob = clients
-        yield Meeting(introducer, alice, bob, one, other)
+        yield Meeting(introducer, alice, bob, one, other, relay)
 
 
 def hosts(net: SimNetwork, one: str, other: str) -> tuple[SimHost, SimHost]:
