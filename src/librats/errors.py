@@ -241,7 +241,10 @@ def most_telling(attempts: Sequence[ConnectionAttempt]) -> AttemptReason:
         if telling in reasons:
             return telling
     own = [reason for reason in reasons if reason is not AttemptReason.OVERTAKEN]
-    return own[-1] if own else AttemptReason.FAILED
+    if not own:
+        return AttemptReason.FAILED
+    was_refused = own[-1] is AttemptReason.NO_ANSWER and AttemptReason.REFUSED in own
+    return AttemptReason.REFUSED if was_refused else own[-1]  # a host that refuses TCP may be silent over UDP
 
 
 class PeerNotConnected(RatsError):

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from librats.errors import StoreError
+from librats.peers.private_files import remove_leftovers
 from librats.peers.store import JsonFile, Saver
 from librats.types import ConnectionMethod
 
@@ -138,6 +139,7 @@ class WorkedFile:
 
     def load(self) -> None:
         """Read the file. It blocks. One that is damaged is set aside, one that is newer left alone."""
+        remove_leftovers(self._file.path)
         try:
             document = self._file.read()
             if document is not None:
