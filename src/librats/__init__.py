@@ -70,20 +70,24 @@ from librats.peers.book import KnownAddress, KnownPeer, PeerBook, PeerEver
 from librats.peers.config_file import load_config, save_config
 from librats.peers.events import (
     HandlerFailed,
+    IceCandidateFound,
     IdentityRotated,
     IncomingRefused,
     MessageRefused,
+    NatTraversalProgress,
     PathChanged,
     PeerConnected,
     PeerDisconnected,
     PeerDiscovered,
     ReconnectFailed,
     Reconnecting,
+    TraversalStep,
 )
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.message_iterator import MessageIterator
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
+from librats.peers.report import ConnectionReport
 from librats.peers.succession import Succession
 from librats.portmap.events import PortMapped, PortMappingFailed
 from librats.punch import PunchPart, PunchReason, PunchSettings, PunchTechnique
@@ -99,6 +103,7 @@ from librats.services.turn_tcp import TurnTcpAllocation
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.types import (
     Address,
+    AttemptReason,
     ConnectionAttempt,
     ConnectionAttemptResult,
     ConnectionMethod,
@@ -123,6 +128,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessList",
     "Address",
+    "AttemptReason",
     "CandidateType",
     "ClosedError",
     "ConfigError",
@@ -130,6 +136,7 @@ __all__ = [
     "ConnectionAttempt",
     "ConnectionAttemptResult",
     "ConnectionMethod",
+    "ConnectionReport",
     "ConnectionStrategy",
     "DecodeError",
     "Encryption",
@@ -141,6 +148,7 @@ __all__ = [
     "HolePuncher",
     "IceAgent",
     "IceCandidate",
+    "IceCandidateFound",
     "IceRole",
     "IceState",
     "IceStatistics",
@@ -161,6 +169,7 @@ __all__ = [
     "MessageRefused",
     "NatHandle",
     "NatTraversalConfig",
+    "NatTraversalProgress",
     "NatType",
     "NatTypeInfo",
     "NetworkFinding",
@@ -216,6 +225,7 @@ __all__ = [
     "Succession",
     "TcpSeen",
     "TcpType",
+    "TraversalStep",
     "TurnAllocated",
     "TurnAllocation",
     "TurnCounters",

@@ -36,6 +36,7 @@ from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
 from librats.sending import SendingVerbs
 from librats.services.nat import NatHandle
+from librats.strategies import strategy_of
 from librats.types import Address, ConnectionStrategy, Encryption
 
 __all__ = ["RatsClient"]
@@ -201,6 +202,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
             tasks=self._tasks,
         )
         self._remembering.start(dial_saved=self._dials_saved_peers)
+        if self._worked_file is not None:
+            self._worked_file.start()
         self._started_at = asyncio.get_running_loop().time()
         self._stopped = asyncio.Event()  # a new one, because an event belongs to the loop that first waited for it
         logger.debug("started: %r", self)
@@ -242,6 +245,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
                     await self._tasks.close()
                     if remembering is not None:
                         await remembering.close()
+                    if self._worked_file is not None:
+                        await self._worked_file.close()
                 finally:
                     self._release_identity()
                     self._stopped.set()
@@ -380,11 +385,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         """
         manager = self._running()
         check_timeout(timeout)
-        try:
-            strategy = ConnectionStrategy(strategy)
-        except ValueError:
-            known = ", ".join(ConnectionStrategy)
-            raise UsageError(f"no strategy {strategy!r}; there is {known}") from None
+        strategy = strategy_of(strategy)
         wanted = Target.parse(target, expect_id)
         addresses = list(wanted.addresses)
         if wanted.peer_id is not None:

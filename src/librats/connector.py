@@ -5,36 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, zip_longest
 
+from librats.accounts import OVERTAKEN, describe
 from librats.config import RatsConfig
-from librats.errors import ConnectError, HandshakeError, PeerDenied, PeerLimitReached, RatsError, UsageError
+from librats.dialling import DialRace, settled
+from librats.errors import ConnectError, PeerDenied, PeerLimitReached, UsageError
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.services.relays import Relays
-from librats.services.session import Link
 from librats.session.exchange import KnownPeer
-from librats.types import Address, ConnectionAttempt, ConnectionMethod, Encryption
+from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, Encryption
 
 __all__ = ["Connector", "Target", "check_peer_id", "describe", "settled"]
 
 logger = logging.getLogger("librats.connector")
 
 MAX_ADDRESSES = 16
-UDP_FIRST_DELAY = 1.2
-"""Seconds until TCP is tried where UDP is tried first, as in librats 2 (LIBRATS2 wire, section 9.5)."""
-RELAY_DELAY = 1.0
-"""Seconds that direct ways have at the most before a relay is tried, too."""
-MAX_RELAYED = 4
-"""Addresses that are tried through a relay."""
-AFTER_REFUSAL = 0.1
-"""Seconds that a host which has refused TCP gets to answer over UDP, beyond a few round trips."""
 PEER_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -141,6 +134,7 @@ class Connector:
         method: ConnectionMethod,
         *,
         timeout: float | None = None,
+        punch: bool = False,
     ) -> None:
         """Connect to one address, and give the connection to a protocol.
 
@@ -153,7 +147,7 @@ class Connector:
                 await self._relays.dial(factory, address)
         elif method is ConnectionMethod.UDP and self._udp is not None:
             async with asyncio.timeout(timeout):
-                await self._udp.dial(factory, address)
+                await self._udp.dial(factory, address, punch=punch)
         else:
             await self._network.dial_tcp(factory, address, timeout=timeout)
 
@@ -164,6 +158,10 @@ class Connector:
         *,
         expect_id: str | None = None,
         timeout: float | None = None,
+        only: frozenset[ConnectionMethod] | None = None,
+        first: ConnectionMethod | None = None,
+        punch: bool = False,
+        attempts: list[ConnectionAttempt] | None = None,
     ) -> Peer:
         """Reach a peer at one of several addresses, racing them as RFC 8305, section 5 says.
 
@@ -172,6 +170,11 @@ class Connector:
             addresses: Where the peer may be, best first; host names are resolved.
             expect_id: The only peer id that is accepted, or None for any.
             timeout: Seconds for everything; None for the configured ``connect_timeout``.
+            only: Ways that may be gone, of those that the path policy allows; None for all of them.
+            first: Way that is tried first, because it has worked before.
+            punch: Whether the peer dials at the same time, so that one may get through a NAT: over UDP, and until the
+                time is up.
+            attempts: Where every attempt is noted; what is under way when this is cancelled is noted as overtaken.
 
         Returns:
             The peer; one that is connected already where this side dialled that address before.
@@ -182,24 +185,41 @@ class Connector:
             PeerDenied: The allow or deny list does not let us talk to it.
         """
         self._check_access(expect_id)
+        methods = [method for method in self._manager.paths.methods if only is None or method in only]
         known = self._already_there(addresses, expect_id)
         if known is not None:
             return known
         self._check_place(expect_id)
-        race = _Race(self, self._manager, self._config, expect_id)
+        if not methods:
+            raise ConnectError(
+                target, reason="the configuration leaves no way to dial it", code=AttemptReason.NOT_CONFIGURED
+            )
+        race = DialRace(
+            partial(self.dial, punch=punch),
+            self._manager,
+            self._config,
+            expect_id=expect_id,
+            methods=sorted(methods, key=lambda method: method is not first),
+            attempts=attempts,
+        )
         seconds = self._config.connect_timeout if timeout is None else timeout
         deadline = asyncio.timeout(seconds)
         done = self._under_way[deadline] = asyncio.get_running_loop().create_future()
         try:
             async with deadline:
                 link = await race.run(await self._resolve(target, addresses))
+        except asyncio.CancelledError:
+            race.give_up(*OVERTAKEN)
+            raise
         except TimeoutError:
             if self._closed:
-                race.give_up("the client was stopped")
-                raise ConnectError(target, race.attempts, "the client was stopped") from None
-            race.give_up(f"no answer within {seconds:g} s")
-            reason = "" if race.attempts else f"its name was not resolved within {seconds:g} s"
-            raise ConnectError(target, race.attempts, reason) from None
+                race.give_up("the client was stopped", AttemptReason.CANCELLED)
+                raise ConnectError(target, race.attempts, "the client was stopped", AttemptReason.CANCELLED) from None
+            race.give_up(f"no answer within {seconds:g} s", AttemptReason.TIMEOUT)
+            if not race.attempts:
+                words = f"its name was not resolved within {seconds:g} s"
+                raise ConnectError(target, reason=words, code=AttemptReason.NO_NAME) from None
+            raise ConnectError(target, race.attempts) from None
         finally:
             del self._under_way[deadline]
             done.set_result(None)
@@ -209,7 +229,8 @@ class Connector:
             raise ConnectError(target, race.attempts) from race.last_error
         peer = self._manager.peers.get(link.peer_id)
         if peer is None:
-            raise ConnectError(target, race.attempts, f"the session ended at once: {link.reason[1]}")
+            words = f"the session ended at once: {link.reason[1]}"
+            raise ConnectError(target, race.attempts, words, AttemptReason.HANDSHAKE_FAILED)
         peer.attempts = tuple(race.attempts)
         return peer
 
@@ -262,7 +283,7 @@ class Connector:
             except ValueError:  # also a UnicodeError
                 problem = f"{address.host!r} is not a host name"
         if not found:
-            raise ConnectError(target, reason=problem or "it has no address")
+            raise ConnectError(target, reason=problem or "it has no address", code=AttemptReason.NO_NAME)
         return _interleaved(list(dict.fromkeys(found)))[:MAX_ADDRESSES]
 
 
@@ -271,223 +292,3 @@ def _interleaved(addresses: list[Address]) -> list[Address]:
     first = [a for a in addresses if (":" in a.host) == (":" in addresses[0].host)]
     second = [a for a in addresses if a not in first]
     return [a for a in chain.from_iterable(zip_longest(first, second)) if a is not None]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Try:
-    """One attempt of a race."""
-
-    start: float
-    """Seconds after the race's beginning, where nothing that runs has failed until then."""
-
-    address: Address
-    method: ConnectionMethod
-
-
-class _Race:
-    """Attempts to reach one peer, of which the first to finish its handshake wins."""
-
-    def __init__(self, connector: Connector, manager: PeerManager, config: RatsConfig, expect_id: str | None) -> None:
-        self._connector = connector
-        self._manager = manager
-        self._config = config
-        self._expect_id = expect_id
-        self._loop = asyncio.get_running_loop()
-        self._running: dict[asyncio.Task[Link], _Try] = {}
-        self._begun: dict[_Try, float] = {}
-        self._refused: dict[str, float] = {}
-        self._reached: set[Address] = set()
-        self.attempts: list[ConnectionAttempt] = []
-        self.last_error: BaseException | None = None
-        self.refused_here = False
-
-    def _plan(self, addresses: list[Address]) -> list[_Try]:
-        """Lay the attempts out in time: addresses as in RFC 8305, section 5, at each one way after the other."""
-        methods = self._manager.paths.methods
-        if len(addresses) == 1 == len(methods):
-            return [_Try(0.0, addresses[0], methods[0])]
-        direct = [method for method in methods if method is not ConnectionMethod.RELAY]
-        step = self._config.attempt_delay
-        pause = UDP_FIRST_DELAY if direct and direct[0] is ConnectionMethod.UDP else step
-        tries = [
-            _Try(place * step + turn * pause, address, method)
-            for place, address in enumerate(addresses)
-            for turn, method in enumerate(direct)
-        ]
-        if ConnectionMethod.RELAY in methods:
-            start = min(RELAY_DELAY, max(one.start for one in tries) + step) if tries else 0.0
-            tries += [
-                _Try(start + place * step, address, ConnectionMethod.RELAY)
-                for place, address in enumerate(addresses[:MAX_RELAYED])
-            ]
-        return sorted(tries, key=lambda one: one.start)
-
-    async def run(self, addresses: list[Address]) -> Link | None:
-        """Start the attempts one after the other, and return the first link that is ready, or None."""
-        first, *others = self._plan(addresses)
-        return await self._run_first(first, others)
-
-    async def _run_first(self, first: _Try, others: list[_Try]) -> Link | None:
-        """Make the first attempt in the task at hand, since another one would take turns of the loop to be heard of.
-
-        The others have a task of their own from when on their time has come.
-        """
-        rest: asyncio.Task[Link | None] | None = None
-        me = asyncio.current_task()
-        has_lost = False
-
-        def begin_others() -> None:
-            nonlocal rest
-            rest = self._loop.create_task(self._run_others(others), name="librats dial race")
-            rest.add_done_callback(others_done)
-
-        def others_done(task: asyncio.Task[Link | None]) -> None:
-            nonlocal has_lost
-            if me is not None and first in self._begun and not task.cancelled() and task.exception() is None:
-                has_lost = task.result() is not None
-                if has_lost:
-                    me.cancel()
-
-        self._begun[first] = self._loop.time()
-        timer = self._loop.call_later(others[0].start - first.start, begin_others) if others else None
-        try:
-            link = await self._attempt(first)
-        except asyncio.CancelledError:
-            if rest is None or not has_lost or me is None or me.uncancel() > 0:
-                await self._stop(rest)
-                raise
-            self._note(first, "another way was quicker")
-            return rest.result()
-        except Exception as error:
-            self._note(first, describe(error))
-            self.last_error = error
-        else:
-            self._note(first)
-            await self._stop(rest)
-            return link
-        finally:
-            if timer is not None:
-                timer.cancel()
-        try:
-            return await (rest if rest is not None else self._run_others(others))
-        except asyncio.CancelledError:
-            await self._stop(rest)
-            raise
-
-    @staticmethod
-    async def _stop(task: asyncio.Task[Link | None] | None) -> None:
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def _run_others(self, tries: list[_Try]) -> Link | None:
-        waiting = list(reversed(tries))
-        try:
-            while True:
-                at_hand = None
-                # Whoever was reached in one way and did not become a peer would not in another.
-                waiting = [one for one in waiting if one.address not in self._reached]
-                if not (waiting or self._running):
-                    return None
-                if waiting:
-                    at_hand = waiting.pop()
-                    self._begun[at_hand] = self._loop.time()
-                    task = self._loop.create_task(self._attempt(at_hand), name=f"librats dial {at_hand.address}")
-                    self._running[task] = at_hand
-                pause = waiting[-1].start - at_hand.start if waiting and at_hand is not None else None
-                link = await self._first_done(pause)
-                if link is not None:
-                    return link
-        finally:
-            tasks = list(self._running)
-            for task, one in list(self._running.items()):
-                task.cancel()
-                if one in self._begun:
-                    self._note(one, "another way was quicker")
-            if tasks:
-                await asyncio.wait(tasks)
-
-    async def _first_done(self, timeout: float | None) -> Link | None:
-        done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        winner = None
-        for task in [task for task in self._running if task in done]:
-            one = self._running.pop(task)
-            error = task.exception()
-            self._note(one, "" if error is None else describe(error))
-            if error is None:
-                winner = winner or task.result()
-            else:
-                self.last_error = error
-        return winner
-
-    def give_up(self, why: str) -> None:
-        """Note every attempt that is still running as given up."""
-        for one in list(self._begun):
-            self._note(one, why)
-
-    def _note(self, one: _Try, error: str = "") -> None:
-        duration = self._loop.time() - self._begun.pop(one)
-        self.attempts.append(ConnectionAttempt(address=one.address, method=one.method, duration=duration, error=error))
-
-    async def _attempt(self, one: _Try) -> Link:
-        denied = self._manager.admission.access.check_dial(one.address.host)
-        if denied is not None:
-            self._manager.admission.refusals[denied.limit] += 1
-            self.refused_here = True
-            self._reached.add(one.address)
-            raise denied
-        made: list[Link] = []
-
-        def new_link() -> Link:
-            # Called once the connection is there: the peer gets it ready meanwhile.
-            made.append(self._manager.new_link(expect_id=self._expect_id))
-            return made[-1]
-
-        seconds = self._patience(one)
-        try:
-            await self._connector.dial(new_link, one.address, one.method, timeout=seconds)
-        except TimeoutError:
-            raise HandshakeError(f"no connection within {seconds:g} s") from None
-        except ConnectionRefusedError:
-            self._refused[one.address.host] = self._loop.time() - self._begun[one]
-            raise
-        link = made[-1]
-        try:
-            return await settled(self._manager, link)
-        except RatsError:
-            self.refused_here = link.refused_here
-            self._reached.add(one.address)
-            raise
-
-    def _patience(self, one: _Try) -> float:
-        """Return how long a connection may take; not long over UDP where the host has refused TCP already."""
-        refusal = self._refused.get(one.address.host)
-        if refusal is None or one.method is not ConnectionMethod.UDP:
-            return self._config.dial_timeout
-        return min(self._config.dial_timeout, AFTER_REFUSAL + 4 * refusal)
-
-
-async def settled(manager: PeerManager, link: Link) -> Link:
-    """Wait until both sides of a link have let each other in.
-
-    Raises:
-        HandshakeError: One of them has not; likewise another :class:`~librats.RatsError`.
-    """
-    try:
-        await link.settled
-    except asyncio.CancelledError:
-        if not manager.spare(link):
-            link.abort()
-        raise
-    if link.error is not None or not link.ready:
-        raise link.error or HandshakeError(link.reason[1])
-    return link
-
-
-def describe(error: BaseException) -> str:
-    """Return what went wrong in words for people."""
-    if isinstance(error, RatsError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
-    return str(error) or type(error).__name__

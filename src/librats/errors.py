@@ -32,6 +32,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from librats.reasons import AttemptReason
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -188,7 +190,23 @@ class IntroductionError(RatsError):
 
 
 class HandshakeError(RatsError):
-    """No secure channel came about: wrong keys, wrong protocol name, or a hostile peer."""
+    """No secure channel came about: wrong keys, wrong protocol name, or a hostile peer.
+
+    Args:
+        problem: What is wrong.
+        code: The same in a word.
+    """
+
+    def __init__(self, problem: str, code: AttemptReason = AttemptReason.HANDSHAKE_FAILED) -> None:
+        super().__init__(problem)
+        self.code = code
+
+
+TELLING = (
+    *(AttemptReason.WRONG_IDENTITY, AttemptReason.DENIED, AttemptReason.PEER_REFUSED),
+    *(AttemptReason.NAT_INCOMPATIBLE, AttemptReason.UDP_BLOCKED, AttemptReason.HANDSHAKE_FAILED),
+)
+"""Reasons of one attempt that tell more than those of the others."""
 
 
 class ConnectError(RatsError):
@@ -196,16 +214,37 @@ class ConnectError(RatsError):
 
     Args:
         target: What was dialled, as the caller gave it.
-        attempts: Every attempt made, in the order they were started. Empty where nothing could be tried.
+        attempts: Every attempt made, in the order in which they ended. Empty where nothing could be tried.
         reason: Why nothing could be tried, where that is so.
+        code: The same in a word; that of the attempt which tells most where it is left out.
     """
 
-    def __init__(self, target: str, attempts: Sequence[ConnectionAttempt] = (), reason: str = "") -> None:
+    def __init__(
+        self,
+        target: str,
+        attempts: Sequence[ConnectionAttempt] = (),
+        reason: str = "",
+        code: AttemptReason | None = None,
+    ) -> None:
         tried = "; ".join(f"{a.address}: {a.error}" for a in attempts)
         super().__init__(f"cannot connect to {target}: {reason or tried or 'nothing to try'}")
         self.target = target
         self.attempts = tuple(attempts)
         self.reason = reason
+        self.code = code or most_telling(attempts)
+
+
+def most_telling(attempts: Sequence[ConnectionAttempt]) -> AttemptReason:
+    """Return the reason of several attempts that says most about why none of them has worked."""
+    reasons = [attempt.reason for attempt in attempts if attempt.reason is not None]
+    for telling in TELLING:
+        if telling in reasons:
+            return telling
+    own = [reason for reason in reasons if reason is not AttemptReason.OVERTAKEN]
+    if not own:
+        return AttemptReason.FAILED
+    was_refused = own[-1] is AttemptReason.NO_ANSWER and AttemptReason.REFUSED in own
+    return AttemptReason.REFUSED if was_refused else own[-1]  # a host that refuses TCP may be silent over UDP
 
 
 class PeerNotConnected(RatsError):

@@ -9,13 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from librats.accounts import already_there, failure_of, success_of
 from librats.config import RatsConfig
-from librats.errors import ConnectError, RatsError, UsageError
+from librats.errors import RatsError, UsageError
+from librats.ice.candidates import IceCandidate
 from librats.peers.access import Access
 from librats.peers.config_file import CONFIG_FILE, StoredConfig, read_config, write_config
+from librats.peers.events import IceCandidateFound, NatTraversalProgress
 from librats.peers.peer import Peer
 from librats.runtime.offload import run_in_thread
 from librats.services.nat import NatHandle
+from librats.strategies import strategy_of
 from librats.types import (
     Address,
     ConnectionAttemptResult,
@@ -36,6 +40,8 @@ class FamiliarNames:
 
     _on_connection: Callable[..., Any] | None = None
     _on_connection_in_detail: Callable[..., Any] | None = None
+    _on_progress: Callable[..., Any] | None = None
+    _on_candidate: Callable[..., Any] | None = None
     _stored: StoredConfig | None = None
 
     if TYPE_CHECKING:
@@ -74,55 +80,71 @@ class FamiliarNames:
             """See the client."""
 
     async def connect_to_peer(
-        self, host: str, port: int, strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE
+        self,
+        host: str,
+        port: int,
+        strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE,
+        *,
+        peer_id: str | None = None,
     ) -> ConnectionAttemptResult:
         """Connect, and tell what came of it instead of raising.
 
         Args:
-            host: Host name or IP address.
-            port: TCP port.
+            host: Host name or IP address; empty where only the id is known.
+            port: Its port; 0 where only the id is known.
             strategy: How to reach the peer.
+            peer_id: Who it has to be, by which introducers find it; None for anybody.
 
         Returns:
-            The result; ``success`` is False where the peer cannot be reached, and ``error`` says why.
+            The result; ``success`` is False where the peer cannot be reached, and ``reason`` and ``error`` say why.
 
         Raises:
             UsageError: The client is not running, or the arguments make no sense.
         """
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        target = (host, port) if host or port or peer_id is None else peer_id
+        started = loop.time()
         try:
-            peer = await self.connect((host, port), strategy=strategy)
+            peer = await self.connect(target, strategy=strategy, expect_id=peer_id)
         except UsageError:
             raise
         except RatsError as error:
-            attempts = error.attempts if isinstance(error, ConnectError) else ()
-            return ConnectionAttemptResult(
-                success=False, duration=asyncio.get_running_loop().time() - started, error=str(error), attempts=attempts
-            )
-        return _success(peer, asyncio.get_running_loop().time() - started)
+            return failure_of(error, duration=loop.time() - started, nat_type=self._nat_type)
+        return success_of(peer, duration=loop.time() - started, nat_type=self._nat_type)
 
     async def test_connection_strategies(
-        self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str]
+        self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str], *, peer_id: str | None = None
     ) -> dict[ConnectionStrategy, ConnectionAttemptResult]:
         """Try several strategies one after the other, and tell what came of each.
 
-        A peer that was not connected before is disconnected again after each try.
+        The peer is disconnected again after each try. One that is connected already stays so, nothing is tried, and
+        each strategy is told to work that could have gone the way which the session goes.
 
         Args:
-            host: Host name or IP address.
-            port: TCP port.
+            host: Host name or IP address; empty where only the id is known.
+            port: Its port; 0 where only the id is known.
             strategies: What to try, in this order.
+            peer_id: Who it has to be, by which introducers find it; None for anybody.
+
+        Raises:
+            UsageError: The client is not running, or the arguments make no sense.
         """
+        chosen = [strategy_of(strategy) for strategy in strategies]
         results = {}
-        for strategy in strategies:
+        for strategy in chosen:
             before = set(self.peers)
-            result = await self.connect_to_peer(host, port, strategy)
-            results[ConnectionStrategy(strategy)] = result
-            if result.success and result.peer_id not in before:
-                peer = self.peers.get(result.peer_id)
-                if peer is not None:
-                    await peer.close("the test is over")
+            result = await self.connect_to_peer(host, port, strategy, peer_id=peer_id)
+            results[strategy] = result
+            peer = self.peers.get(result.peer_id)
+            if result.success and result.peer_id in before:
+                results[strategy] = already_there(result, strategy)
+            elif result.success and peer is not None:
+                await peer.close("the test is over")
         return results
+
+    @property
+    def _nat_type(self) -> NatType:
+        return NatType.UNKNOWN if self.nat.last is None else self.nat.last.type
 
     async def detect_nat_type(self) -> NatType:
         """Find out what NAT or firewall stands in front of this client, in one word; see :meth:`NatHandle.detect`.
@@ -181,9 +203,37 @@ class FamiliarNames:
             return
 
         def tell(peer: Peer) -> Any:
-            return callback(peer, _success(peer))
+            return callback(peer, success_of(peer, nat_type=self._nat_type))
 
         self._on_connection_in_detail = self._handlers.listen("connect", tell)
+
+    def set_nat_traversal_progress_callback(self, callback: Callable[[str, str], Any] | None) -> None:
+        """Call a function with a peer's id and a :class:`~librats.TraversalStep` at each step of a way to a peer that
+        somebody introduces, instead of the one set before; None for no function.
+
+        Functions that listen to :class:`~librats.NatTraversalProgress` are called as well.
+        """
+        if self._on_progress is not None:
+            self._handlers.unlisten(NatTraversalProgress, self._on_progress)
+            self._on_progress = None
+        if callback is not None:
+            self._on_progress = self._handlers.listen(
+                NatTraversalProgress, lambda event: callback(event.peer_id, event.step)
+            )
+
+    def set_ice_candidate_callback(self, callback: Callable[[str, IceCandidate], Any] | None) -> None:
+        """Call a function with a peer's id and each address of this side's that the peer will be told, instead of the
+        one set before; None for no function.
+
+        Functions that listen to :class:`~librats.IceCandidateFound` are called as well.
+        """
+        if self._on_candidate is not None:
+            self._handlers.unlisten(IceCandidateFound, self._on_candidate)
+            self._on_candidate = None
+        if callback is not None:
+            self._on_candidate = self._handlers.listen(
+                IceCandidateFound, lambda event: callback(event.peer_id, event.candidate)
+            )
 
     def set_protocol_name(self, name: str) -> None:
         """Name the application's network; only peers of the same name can connect. Before ``start()``.
@@ -287,14 +337,3 @@ class FamiliarNames:
     def _reconfigure(self, **changes: str | Encryption) -> None:
         self._refuse_while_running()
         self._config = dataclasses.replace(self._config, **changes)  # type: ignore[arg-type]
-
-
-def _success(peer: Peer, duration: float = 0.0) -> ConnectionAttemptResult:
-    return ConnectionAttemptResult(
-        success=True,
-        method=peer.method,
-        duration=duration,
-        peer_id=peer.id,
-        used_candidates=(str(peer.link.local_address), str(peer.address)),
-        attempts=tuple(peer.attempts),
-    )

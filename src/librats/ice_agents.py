@@ -26,6 +26,7 @@ from librats.services.ice_ports import SharedSocket
 from librats.services.introducer import Sealing
 from librats.services.relays import Relays
 from librats.services.session import Link
+from librats.strategies import Ways, policy_of
 from librats.types import Address
 
 __all__ = ["LINGER", "UPGRADE_TIME", "IceAgents"]
@@ -108,6 +109,7 @@ class IceAgents:
         self,
         role: IceRole,
         *,
+        ways: Ways = Ways.ALL,
         on_candidate: Callable[[IceCandidate | None], object] | None = None,
         on_path: Callable[[Address], object] | None = None,
     ) -> IceAgent:
@@ -118,12 +120,11 @@ class IceAgents:
         """
         if not self._has_ways:
             raise IntroductionError(Refusal.FAILED, "this client has no UDP port and no relay")
-        policy = self._manager.paths.policy
         agent = IceAgent(
             role,
             dataclasses.replace(
                 self._settings,
-                path_policy=policy,
+                path_policy=policy_of(ways, self._manager.paths.policy),
                 ice_tcp=False,
                 stun_servers=self.nearer_stun() or self._settings.stun_servers,
                 turn_servers=self._relays.servers,

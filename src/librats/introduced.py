@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from librats.accounts import describe
 from librats.config import NatTraversalConfig
-from librats.connector import describe
 from librats.errors import (
-    IntroductionError,
-    OperationTimeout,
     RatsError,
     UsageError,
 )
@@ -23,33 +20,28 @@ from librats.ice.events import IceRole
 from librats.ice_agents import LINGER, UPGRADE_TIME, IceAgents
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
+from librats.introduction_call import IntroductionCall
+from librats.peers.events import IceCandidateFound, NatTraversalProgress, TraversalStep
 from librats.peers.manager import PeerManager
-from librats.punching import PunchAnswer, PunchCall, Punching, hosts_in, race
+from librats.punching import PunchAnswer, Punching, hosts_in
 from librats.runtime.tasks import TaskSet
 from librats.services.ice import IceAgent
-from librats.services.introducer import Call, Offered
+from librats.services.introducer import Offered
 from librats.services.introduction_letters import (
     Introducer,
     Trickle,
     answer_to,
-    has_relay,
     is_relayed,
     note_seen,
-    offer_of,
 )
 from librats.services.punch_letters import PunchLetters
 from librats.services.session import Link
-from librats.types import Address, ConnectionAttempt, ConnectionMethod, PathPolicy
+from librats.strategies import Ways
+from librats.types import ConnectionAttempt, NatType, PathPolicy
 
 __all__ = ["IntroducedPeers"]
 
 logger = logging.getLogger("librats.introducer")
-
-ASK_TIMEOUT = 5.0
-"""Seconds that an introducer has to tell a key."""
-
-ANSWER_TIMEOUT = 10.0
-"""Seconds that a target has to answer an offer."""
 
 OFFER_DELAY = 0.05
 """Seconds that STUN servers have beyond the time that an introducer takes to tell a key; later candidates follow."""
@@ -70,6 +62,8 @@ class IntroducedPeers(IceAgents):
 
     def __init__(self, manager: PeerManager, settings: NatTraversalConfig, tasks: TaskSet, **options: Any) -> None:
         super().__init__(manager, settings, tasks, **options)
+        self.nat_type: Callable[[], str] = lambda: NatType.UNKNOWN
+        """Returns what stands in front of this client, which peers are told."""
         self._offers: dict[str, IceAgent] = {}
         self.punching: Punching | None = None
         """Who punches holes where ICE does not do; None where nobody does."""
@@ -82,18 +76,26 @@ class IntroducedPeers(IceAgents):
 
     # The caller
 
-    async def reach(self, target: str, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
+    async def reach(
+        self,
+        target: str,
+        introducers: Sequence[Introducer],
+        attempts: list[ConnectionAttempt],
+        *,
+        ways: Ways = Ways.ALL,
+    ) -> Link:
         """Reach a peer through the first introducer that knows it.
 
         Args:
             target: The peer's id.
             introducers: Whom to ask.
-            attempts: Where every attempt is noted.
+            attempts: Where every attempt is noted, with the time since the call.
+            ways: What may be used.
 
         Raises:
             RatsError: Nothing worked: the last of what went wrong.
         """
-        caller = _Caller(self, target)
+        caller = IntroductionCall(self, target, ways)
         try:
             return await caller.run([self._discreet(one) for one in introducers[:MAX_ASKED]], attempts)
         finally:
@@ -103,6 +105,21 @@ class IntroducedPeers(IceAgents):
         """Return an introducer without where it sees us, where peers are not to learn that."""
         hides = self._manager.paths.policy is PathPolicy.RELAY_ONLY
         return dataclasses.replace(introducer, observed=None) if hides else introducer
+
+    def tell(self, peer_id: str, step: TraversalStep, words: str = "") -> None:
+        """Let the application know how far the way to a peer is."""
+        self._manager.dispatcher.announce(NatTraversalProgress(peer_id, step, words))
+
+    def found(self, peer_id: str, candidate: IceCandidate | None) -> None:
+        """Let the application know of a candidate."""
+        if candidate is not None:
+            self._manager.dispatcher.announce(IceCandidateFound(peer_id, candidate))
+
+    def note_nat(self, peer_id: str, letter: Letter) -> None:
+        """Take what stands in front of a peer, as it says."""
+        peer = self._manager.peers.get(peer_id)
+        if peer is not None and letter.nat in list(NatType):
+            peer.nat_type = NatType(letter.nat)
 
     # By signals of the application's own
 
@@ -192,39 +209,41 @@ class IntroducedPeers(IceAgents):
     async def _answer(self, offered: Offered, introducer: Introducer | None) -> None:
         trickle = Trickle(offered.letter.id)
         agent: IceAgent | None = None
+        caller = offered.caller_id
+        self.tell(caller, TraversalStep.STARTED)
+
+        def found(candidate: IceCandidate | None) -> None:
+            self.found(caller, candidate)
+            trickle.found(candidate)
+
         is_there = False
         punching = self.punching
         punch = None if punching is None or punching.both(offered.letter) is None else punching.offer
         answer: PunchAnswer | None = None
         try:
             description = IceDescription.from_json(offered.letter.ice)
-            agent = await self.new_agent(IceRole.CONTROLLED, on_candidate=trickle.found)
+            ways = Ways.ALL & ~Ways.RELAYED if offered.letter.no_relay else Ways.ALL
+            agent = await self.new_agent(IceRole.CONTROLLED, ways=ways, on_candidate=found)
             note_seen(agent, introducer, offered.letter)
             self.describe_peer(agent, description, is_offer=True)
             agent.start_connectivity_checks()
-            taken: IceAgent = agent
-            if punching is not None and punch is not None:
-                letters = PunchLetters(offered.letter.id, offered.send)
-                answer = PunchAnswer(punching, letters, hosts_in(offered.letter))
-
-            def heard(letter: Letter) -> None:
-                if letter.punch is None:
-                    self.add_further(taken, letter, is_offer=True)
-                elif answer is not None:
-                    answer.heard(letter.punch)
-
-            offered.on_letter = heard
+            answer = self._hear(offered, agent, None if punch is None else punching)
             trickle.told(agent)
-            offered.answer(answer_to(offered.letter, agent, introducer, punch))
+            offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type(), punch=punch))
             trickle.begin(offered.send)
+            self.tell(caller, TraversalStep.ANSWERED)
             async with asyncio.timeout(self._settings.ice_connectivity_timeout):
                 await self._manager.arrivals.wait(offered.caller_id)
             is_there = True
-            self.let_go(agent, offered.caller_id, is_relayed=is_relayed(agent))
+            self.note_nat(caller, offered.letter)
+            self.tell(caller, TraversalStep.CONNECTED)
+            self.let_go(agent, caller, is_relayed=is_relayed(agent))
         except TimeoutError:
-            logger.debug("%s was introduced, and did not come", offered.caller_id[:8])
+            logger.debug("%s was introduced, and did not come", caller[:8])
+            self.tell(caller, TraversalStep.FAILED, "the peer did not come")
         except (RatsError, OSError) as error:
-            logger.debug("%s was introduced, but: %s", offered.caller_id[:8], error)
+            logger.debug("%s was introduced, but: %s", caller[:8], error)
+            self.tell(caller, TraversalStep.FAILED, describe(error))
             if not offered.is_answered:
                 offered.refuse(Refusal.FAILED, describe(error))
         finally:
@@ -239,6 +258,22 @@ class IntroducedPeers(IceAgents):
                     name=f"librats hears {offered.caller_id[:8]}",
                 )
 
+    def _hear(self, offered: Offered, agent: IceAgent, punching: Punching | None) -> PunchAnswer | None:
+        """Take further letters of a caller's, and return who punches holes with it, where somebody does."""
+        answer = None
+        if punching is not None:
+            letters = PunchLetters(offered.letter.id, offered.send)
+            answer = PunchAnswer(punching, letters, hosts_in(offered.letter))
+
+        def heard(letter: Letter) -> None:
+            if letter.punch is None:
+                self.add_further(agent, letter, is_offer=True)
+            elif answer is not None:
+                answer.heard(letter.punch)
+
+        offered.on_letter = heard
+        return answer
+
     @staticmethod
     async def _close_offered(offered: Offered, answer: PunchAnswer, seconds: float) -> None:
         """Hear letters as long as a hole may yet be punched."""
@@ -247,165 +282,3 @@ class IntroducedPeers(IceAgents):
             await answer.wait()
         finally:
             offered.close()
-
-
-class _Caller:
-    """One attempt to reach one peer through introducers."""
-
-    def __init__(self, owner: IntroducedPeers, target: str) -> None:
-        self._owner = owner
-        self._target = target
-        self._loop = asyncio.get_running_loop()
-        self._trickle = Trickle(owner.sealing.new_letter_id())
-        self._agent: IceAgent | None = None
-        self._call: Call | None = None
-        self._was_answered = self._is_there = False
-        self._link: Link | None = None
-        self._punch: PunchCall | None = None
-
-    async def run(self, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
-        """Ask all of them at once, and call through those that know the peer, one after the other."""
-        began = self._loop.time()
-        self._agent = agent = await self._owner.new_agent(
-            IceRole.CONTROLLING, on_candidate=self._found, on_path=self._path_chosen
-        )
-        gathering = self._owner.tasks.create(agent.gather_candidates(relays=False), name="librats ICE gathering")
-        last: RatsError | OSError = IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
-        try:
-            async for introducer, found in self._keys(introducers):
-                try:
-                    if isinstance(found, Exception):
-                        raise found
-                    note_seen(agent, introducer, None)
-                    # What is found later is told in further letters.
-                    await asyncio.wait([gathering], timeout=self._owner.gathering_patience)
-                    link = await self._through(introducer, found, agent, attempts)
-                except (RatsError, OSError) as error:
-                    last = error
-                    words = f"by introducer {introducer.peer_id[:8]}: {describe(error)}"
-                    duration = self._loop.time() - began
-                    attempts.append(
-                        ConnectionAttempt(
-                            address=introducer.address, method=introducer.method, duration=duration, error=words
-                        )
-                    )
-                    if self._was_answered or (isinstance(error, IntroductionError) and error.by_peer):
-                        raise  # the peer was asked: another introducer would change nothing
-                else:
-                    if not any(one.technique and not one.error for one in attempts):  # that says it all
-                        attempts.append(
-                            ConnectionAttempt(
-                                address=link.address, method=link.method, duration=self._loop.time() - began
-                            )
-                        )
-                    return link
-        finally:
-            gathering.cancel()
-        raise last
-
-    async def _keys(self, introducers: Sequence[Introducer]) -> AsyncIterator[tuple[Introducer, bytes | RatsError]]:
-        """Yield each introducer with the target's key, or with why it does not tell it."""
-        waiting = {
-            self._owner.tasks.create(self._ask(one), name=f"librats asks {one.peer_id[:8]}"): one for one in introducers
-        }
-        try:
-            while waiting:
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in [task for task in waiting if task in done]:
-                    one = waiting.pop(task)
-                    yield one, task.result()
-        finally:
-            for task in waiting:
-                task.cancel()
-
-    async def _ask(self, introducer: Introducer) -> bytes | RatsError:
-        try:
-            async with asyncio.timeout(ASK_TIMEOUT):
-                return await introducer.circle.ask(introducer.peer_id, self._target)
-        except TimeoutError:
-            return OperationTimeout(f"no answer within {ASK_TIMEOUT:g} s")
-        except RatsError as error:
-            return error
-
-    async def _through(
-        self, introducer: Introducer, key: bytes, agent: IceAgent, attempts: list[ConnectionAttempt]
-    ) -> Link:
-        owner = self._owner
-        letter_id = owner.sealing.new_letter_id()
-        self._trickle = Trickle(letter_id)
-        self._trickle.told(agent)
-        punching = owner.punching
-        letter = offer_of(agent, letter_id, owner.sealing, introducer, None if punching is None else punching.offer)
-        asked = self._loop.time()
-        self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                answer = await call.answer
-        except TimeoutError:
-            raise OperationTimeout(f"the peer has not answered within {ANSWER_TIMEOUT:g} s") from None
-        self._was_answered = True
-        if answer.seen:
-            agent.note_peer_seen(answer.seen)
-        owner.describe_peer(agent, IceDescription.from_json(answer.ice), is_offer=False)
-        remote = None if punching is None else punching.both(answer)
-        punch: PunchCall | None = None
-        if punching is not None and remote is not None:
-            letters = PunchLetters(letter_id, call.send)
-            punch = self._punch = PunchCall(
-                punching, self._target, letters, remote, hosts=hosts_in(answer), round_trip=self._loop.time() - asked
-            )
-
-        def heard(letter: Letter) -> None:
-            if letter.punch is None:
-                owner.add_further(agent, letter, is_offer=False)
-            elif punch is not None:
-                punch.letters.heard(letter.punch)
-
-        call.listen(heard)
-        self._trickle.begin(call.send)
-        link: Link | None = None
-        try:
-            if punch is None:
-                link, _ = await self._by_ice(agent)
-                return link
-            ice = self._by_ice(agent)
-            link, self._is_there = await race(ice, punch, owner.tasks, can_relay=lambda: has_relay(agent))
-        finally:
-            if link is None:
-                attempts += agent.attempts
-            if punch is not None:
-                attempts += punch.attempts
-        return link
-
-    async def _by_ice(self, agent: IceAgent) -> tuple[Link, bool]:
-        """Return a session over what ICE finds, and whether that is relayed."""
-        await agent.connect()
-        link = await self._owner.dial(agent, self._target)
-        self._link, self._is_there = link, True
-        relayed = is_relayed(agent) or link.address.host in self._owner.relay_hosts
-        self._owner.let_go(agent, self._target, is_relayed=relayed)
-        return link, relayed
-
-    def _found(self, candidate: IceCandidate | None) -> None:
-        self._trickle.found(candidate)
-
-    def _path_chosen(self, address: Address) -> None:
-        """Follow the agent to a better way."""
-        link, agent = self._link, self._agent
-        if link is not None and agent is not None and not agent.uses_relay and address != link.address:
-            self._owner.tasks.create(self._follow(link, address), name="librats ICE better path")
-
-    async def _follow(self, link: Link, address: Address) -> None:
-        if link.can_move and self._owner.manager.paths.policy is not PathPolicy.RELAY_ONLY:
-            with contextlib.suppress(RatsError, OSError):
-                await self._owner.manager.paths.move(link, address, ConnectionMethod.UDP)
-
-    async def end(self) -> None:
-        """Let go what is not needed any more."""
-        call, task = self._call, None if self._punch is None else self._punch.task
-        if call is not None and task is not None and not task.done():
-            task.add_done_callback(lambda _: call.close())
-        elif call is not None:
-            call.close()
-        if self._agent is not None and not self._is_there:
-            await self._agent.close()

@@ -90,6 +90,7 @@ class IntroducerKeeper:
         self._relays: set[str] = set()
         self._told: set[str] = set()
         self._dialled: dict[str, float] = {}
+        self._failed: set[str] = set()
         self._changed = asyncio.Event()
 
     def start(self, circle: Introductions) -> None:
@@ -111,7 +112,10 @@ class IntroducerKeeper:
                     "no session with introducer %s at %s: %s",
                     *(peer_id[:8], address, describe(error)),
                 )
+                self._failed.add(peer_id)
+                self._changed.set()
             else:
+                self._failed.discard(peer_id)
                 await link.closed
                 logger.debug("the session with introducer %s has ended: %s", peer_id[:8], link.reason[1])
             tries = 0 if self._loop.time() - began > STABLE else tries + 1
@@ -172,10 +176,10 @@ class IntroducerKeeper:
         return any(peer_id in self._told for peer_id in self.sessions.links)
 
     async def wait(self, seconds: float) -> None:
-        """Wait until that is so, that long at the most."""
+        """Wait until that is so, that long at the most, and not where none of them can be reached."""
         try:
             async with asyncio.timeout(seconds):
-                while not self.is_ready:
+                while not self.is_ready and len(self._failed) < len(self._wanted):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from librats.accounts import later
 from librats.config import RatsConfig
-from librats.connector import Connector, Target, check_peer_id, describe
+from librats.connector import Connector, Target, check_peer_id
 from librats.coordinating import CoordinatingVerbs
-from librats.errors import ClosedError, ConnectError, DecodeError, PeerDenied, PeerLimitReached, RatsError, UsageError
+from librats.errors import ConnectError, DecodeError, RatsError, UsageError
 from librats.ice.descriptions import IceDescription
 from librats.introduce.passing import Passing
 from librats.introduce.services import Services
 from librats.introduced import IntroducedPeers
 from librats.introducer_keeping import IntroducerKeeper
 from librats.peers.arguments import check_timeout
+from librats.peers.book import PeerBook
+from librats.peers.events import TraversalStep
 from librats.peers.manager import PeerManager
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
+from librats.peers.what_worked import WhatWorked, network_mark
 from librats.punching import Punching
+from librats.reaching import ReachRace
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
@@ -28,11 +33,21 @@ from librats.runtime.udp import Origin
 from librats.servers import TurnServer, stun_address
 from librats.services.introducer import Introductions, Offered, Sealing
 from librats.services.introduction_letters import Introducer
+from librats.services.nat import NatHandle
 from librats.services.nat_watch import NatWatch
 from librats.services.session import Link
 from librats.session.greeting import Feature
 from librats.session.opening import Opened
-from librats.types import Address, ConnectionAttempt, ConnectionMethod, ConnectionStrategy, Encryption
+from librats.strategies import Situation, lacks, plan_of
+from librats.types import (
+    Address,
+    AttemptReason,
+    ConnectionAttempt,
+    ConnectionMethod,
+    ConnectionStrategy,
+    Encryption,
+    NatType,
+)
 
 __all__ = ["IntroducingVerbs"]
 
@@ -58,6 +73,12 @@ class IntroducingVerbs(CoordinatingVerbs):
         _tasks: TaskSet
         _paths: PathsHandle
         _network: Network | None
+        _nat: NatHandle
+        _worked: WhatWorked
+
+        @property
+        def book(self) -> PeerBook:
+            """See the client."""
 
         def _running(self) -> PeerManager:
             """See the client."""
@@ -66,6 +87,7 @@ class IntroducingVerbs(CoordinatingVerbs):
         self._introduced: IntroducedPeers | None = None
         self._circle: Introductions | None = None
         self._keeper: IntroducerKeeper | None = None
+        self._here = ""
 
     @property
     def introducers(self) -> list[str]:
@@ -156,7 +178,7 @@ class IntroducingVerbs(CoordinatingVerbs):
             return self._peer_of(await introduced.take_answer(peer_id, description), peer_id, attempts)
 
         seconds = self._config.connect_timeout if timeout is None else timeout
-        return await _Race(self._tasks, peer_id, attempts).run(by_answer, head_start=0.0, seconds=seconds)
+        return await ReachRace(self._tasks, peer_id, attempts).run(by_answer, head_start=0.0, seconds=seconds)
 
     def _ice_for(self, peer_id: str) -> IntroducedPeers:
         self._running()
@@ -179,7 +201,8 @@ class IntroducingVerbs(CoordinatingVerbs):
     def _peer_of(self, link: Link, text: str, attempts: Sequence[ConnectionAttempt]) -> Peer:
         peer = self._running().peers.get(link.peer_id)
         if peer is None:
-            raise ConnectError(text, attempts, f"the session ended at once: {link.reason[1]}")
+            words = f"the session ended at once: {link.reason[1]}"
+            raise ConnectError(text, attempts, words, AttemptReason.HANDSHAKE_FAILED)
         return peer
 
     def _introduction_counters(self) -> dict[str, dict[str, int]]:
@@ -202,6 +225,7 @@ class IntroducingVerbs(CoordinatingVerbs):
     def _start_introducing(self, manager: PeerManager, network: Network, udp: RudpPort | None) -> None:
         """Take part in introductions from now on, as far as the configuration has it."""
         nat = self._config.nat
+        self._tasks.create(self._look_where_we_are(network), name="librats looks at its networks")
         if self._config.encryption is Encryption.OFF:
             return
         sealing = Sealing(lambda: manager.identity.private_key, network.new_key, self._config.protocol, time.time)
@@ -212,6 +236,7 @@ class IntroducingVerbs(CoordinatingVerbs):
             )
             if nat.enable_hole_punching:
                 self._start_punching(manager, network, introduced)
+            introduced.nat_type = lambda: NatType.UNKNOWN if self._nat.last is None else self._nat.last.type
         first = 1 + network.entropy.randbelow(1 << 31)
 
         def send(peer_id: str, body: bytes) -> bool:
@@ -291,6 +316,11 @@ class IntroducingVerbs(CoordinatingVerbs):
             )
         )
 
+    async def _look_where_we_are(self, network: Network) -> None:
+        """Find out in which network this host is, without anybody waiting for it."""
+        gateways = [gateway.host for gateway in await network.gateways()]
+        self._here = network_mark(await network.interface_addresses(), gateways)
+
     def _stop_introducing(self) -> None:
         if self._circle is not None:
             self._circle.close()
@@ -320,113 +350,122 @@ class IntroducingVerbs(CoordinatingVerbs):
     async def _reach(
         self, wanted: Target, addresses: Sequence[Address], strategy: ConnectionStrategy, timeout: float | None
     ) -> Peer:
-        """Reach a peer at its addresses, and through introducers where that takes long."""
-        connector, introduced = self._connector, self._introduced
+        """Reach a peer as a strategy says; where the caller gives up, nothing of it stays behind."""
+        try:
+            return await self._reach_by_plan(wanted, addresses, strategy, timeout)
+        except asyncio.CancelledError:
+            if not self._paths.hides_us:
+                self._tasks.create(self._paths.relays.let_go_unused(), name="librats gives relayed addresses back")
+            raise
+
+    async def _reach_by_plan(
+        self, wanted: Target, addresses: Sequence[Address], strategy: ConnectionStrategy, timeout: float | None
+    ) -> Peer:
+        """Reach a peer at its addresses, and through introducers, as far as a strategy does that."""
+        connector, introduced, keeper = self._connector, self._introduced, self._keeper
         if connector is None:
             raise UsageError("the client is not running")
-        keeper = self._keeper
-        is_helped = wanted.peer_id is not None and (keeper is not None or bool(self._introducers()))
-        if not is_helped or strategy is ConnectionStrategy.DIRECT_ONLY or introduced is None or wanted.peer_id is None:
-            if not addresses:
-                raise ConnectError(wanted.text, reason="no address is known for that peer id, and nobody introduces us")
-            return await connector.connect(wanted.text, list(addresses), expect_id=wanted.peer_id, timeout=timeout)
-        connector.check_limits(wanted.peer_id)
+        plan = plan_of(strategy)
+        target = wanted.peer_id or (None if plan.dials else self._who_is_at(addresses))
+        situation = self._situation(target, addresses)
+        lacking = lacks(strategy, situation)
+        if lacking is not None:
+            raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
+        is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
+        worked = self._worked.get(self._here, target) if is_auto and target is not None else None
         attempts: list[ConnectionAttempt] = []
-        race = _Race(self._tasks, wanted.text, attempts)
         seconds = self._config.connect_timeout if timeout is None else timeout
-        if addresses:
-            race.start(
-                connector.connect(wanted.text, list(addresses), expect_id=wanted.peer_id, timeout=timeout), "directly"
+        began = asyncio.get_running_loop().time()
+
+        async def directly() -> Peer:
+            if strategy is ConnectionStrategy.TURN_RELAY:
+                await self._wait_for_relay(wanted)
+            return await connector.connect(
+                wanted.text,
+                list(addresses),
+                expect_id=wanted.peer_id,
+                timeout=timeout,
+                only=plan.dials,
+                first=None if worked is None or worked.introduced else worked.method,
+                punch=strategy is ConnectionStrategy.HOLE_PUNCHING,
+                attempts=attempts,
             )
-        target = wanted.peer_id
+
+        is_dialled = bool(addresses and plan.dials)
+        if introduced is None or target is None or not plan.meets or not situation.has_introducers:
+            return self._settle(await directly(), strategy)
+        head_start = HEAD_START if is_dialled and not (worked is not None and worked.introduced) else 0.0
+        connector.check_limits(target)
+        race = ReachRace(self._tasks, wanted.text, attempts)
+        if is_dialled:
+            race.start(directly(), "directly")
 
         async def by_introducers() -> Peer:
+            if strategy is ConnectionStrategy.TURN_RELAY:
+                await self._wait_for_relay(wanted)
+            introduced.tell(target, TraversalStep.STARTED)
             if keeper is not None and not keeper.is_ready:
+                introduced.tell(target, TraversalStep.WAITING)
                 await keeper.wait(SERVICES_PATIENCE if self._introducers() else INTRODUCER_PATIENCE)
             introducers = self._introducers()
             if not introducers:
-                raise ConnectError(wanted.text, attempts, "no introducer is connected")
-            return self._peer_of(await introduced.reach(target, introducers, attempts), wanted.text, attempts)
+                words = "no introducer is connected"
+                raise ConnectError(wanted.text, attempts, words, AttemptReason.NO_INTRODUCER)
+            noted: list[ConnectionAttempt] = []
+            offset = asyncio.get_running_loop().time() - began
+            try:
+                link = await introduced.reach(target, introducers, noted, ways=plan.meets)
+            finally:
+                attempts.extend(later(noted, offset))
+            return self._peer_of(link, wanted.text, attempts)
 
-        return await race.run(by_introducers, head_start=HEAD_START if addresses else 0.0, seconds=seconds)
+        try:
+            peer = await race.run(by_introducers, head_start=head_start, seconds=seconds)
+        except RatsError as error:
+            introduced.tell(target, TraversalStep.FAILED, str(error))
+            raise
+        introduced.tell(target, TraversalStep.CONNECTED)
+        return self._settle(peer, strategy)
 
+    def _situation(self, target: str | None, addresses: Sequence[Address]) -> Situation:
+        nat, relays = self._config.nat, self._paths.relays
+        return Situation(
+            policy=self._paths.policy,
+            has_id=target is not None,
+            has_address=bool(addresses),
+            meets=self._introduced is not None,
+            has_introducers=self._keeper is not None or bool(self._introducers()),
+            has_udp=self._connector is not None and ConnectionMethod.UDP in self._connector.direct_methods,
+            has_stun=bool(nat.stun_servers or self._keeper is not None),
+            has_relay=bool(relays.servers or self._keeper is not None),
+            punches=nat.enable_hole_punching,
+        )
 
-class _Race:
-    """A direct dial and introducers, of which the first to bring a peer wins."""
+    def _who_is_at(self, addresses: Sequence[Address]) -> str | None:
+        """Return the id of the peer that was at an address the last time, where it is known."""
+        return next((who for who in self.book if not set(addresses).isdisjoint(self.book.addresses_of(who))), None)
 
-    def __init__(self, tasks: TaskSet, text: str, attempts: list[ConnectionAttempt]) -> None:
-        self._tasks = tasks
-        self._text = text
-        self._attempts = attempts
-        self._running: dict[asyncio.Task[Peer | RatsError], None] = {}
-        self._last: RatsError | None = None
-
-    def start(self, coroutine: Coroutine[Any, Any, Peer], name: str) -> None:
-        """Begin one of the ways."""
-        self._running[self._tasks.create(_or_error(coroutine), name=f"librats reaches {self._text} {name}")] = None
-
-    async def run(self, rest: Callable[[], Coroutine[Any, Any, Peer]], *, head_start: float, seconds: float) -> Peer:
-        """Begin the other way when the head start is over, or used up, and return the first peer.
+    async def _wait_for_relay(self, wanted: Target) -> None:
+        """Wait until an introducer has granted a TURN server, where none is configured.
 
         Raises:
-            ConnectError: Nothing worked, or the time is up, or the client was stopped.
-            PeerLimitReached: ``max_peers`` are connected; likewise PeerDenied.
+            ConnectError: None has.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                peer = await self._first(head_start) if self._running else None
-                if peer is None:
-                    self.start(rest(), "with help")
-                while peer is None and self._running:
-                    peer = await self._first(None)
-        except TimeoutError:
-            await self._end()  # each notes what it has tried
-            raise ConnectError(self._text, self._attempts, f"no session within {seconds:g} s") from None
-        finally:
-            await self._end()
-        if peer is None:
-            if isinstance(self._last, PeerLimitReached | PeerDenied | UsageError):
-                raise self._last
-            reason = "" if self._attempts or self._last is None else _reason(self._last)
-            raise ConnectError(self._text, self._attempts, reason) from self._last
-        peer.attempts = tuple(self._attempts) or peer.attempts
+        relays, keeper = self._paths.relays, self._keeper
+        if not relays.servers and keeper is not None:
+            await keeper.wait(INTRODUCER_PATIENCE)
+        if not relays.servers:
+            words = "no TURN server is configured, and no introducer grants one"
+            raise ConnectError(wanted.text, reason=words, code=AttemptReason.NOT_CONFIGURED)
+
+    def _settle(self, peer: Peer, strategy: ConnectionStrategy) -> Peer:
+        """Have a session stay where the strategy says, and remember which way has worked."""
+        if strategy is ConnectionStrategy.TURN_RELAY:
+            self._running().paths.stay(peer.link)
+        if strategy is ConnectionStrategy.AUTO_ADAPTIVE and self._here and peer.is_encrypted:
+            by_ice = any(attempt.pair is not None and not attempt.error for attempt in peer.attempts)
+            self._worked.note(self._here, peer.id, peer.method, introduced=by_ice)
         return peer
-
-    async def _end(self) -> None:
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
-        self._running.clear()
-
-    async def _first(self, patience: float | None) -> Peer | None:
-        done, _ = await asyncio.wait(self._running, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        winner = None
-        for task in [task for task in self._running if task in done]:
-            del self._running[task]
-            if task.cancelled():
-                raise ConnectError(self._text, self._attempts, "the client was stopped")
-            result = task.result()
-            if isinstance(result, Peer):
-                winner = winner or result
-            else:
-                self._last = result
-                if isinstance(result, ConnectError):
-                    self._attempts += [one for one in result.attempts if one not in self._attempts]
-        return winner
-
-
-def _reason(error: RatsError) -> str:
-    return error.reason or str(error) if isinstance(error, ConnectError) else describe(error)
-
-
-async def _or_error(coroutine: Coroutine[Any, Any, Peer]) -> Peer | RatsError:
-    try:
-        return await coroutine
-    except RatsError as error:
-        return error
-    except OSError as error:
-        return ClosedError(str(error))
 
 
 def _has(peer: Peer, feature: Feature) -> bool:

@@ -17,6 +17,7 @@ from librats.peers.identity import Identity, IdentityLock, default_data_dir
 from librats.peers.private_files import remove_leftovers
 from librats.peers.succession import MAX_CHAIN, Succession, encode_chain
 from librats.peers.succession_file import put_in_place, read_successions
+from librats.peers.what_worked import WhatWorked, WorkedFile
 from librats.runtime.network import current_network
 from librats.runtime.offload import run_in_thread
 
@@ -60,11 +61,13 @@ class KeepingVerbs:
         self._successions: list[Succession] = []
         self._book = PeerBook()
         self._book_files: BookFiles | None = None
+        self._worked = WhatWorked()
+        self._worked_file: WorkedFile | None = None
 
     def _load_kept(self) -> Identity:
         """Load the identity, and the peer book where there is a directory for it. It blocks."""
         identity = self._load_identity()
-        self._book_files = None
+        self._book_files = self._worked_file = None
         if self._lock is not None:
             for name in ("identity.key", CONFIG_FILE):
                 # A configuration may be written by somebody without the lock.
@@ -73,6 +76,8 @@ class KeepingVerbs:
             files = BookFiles(self._book, self.data_dir)
             files.load()
             self._book_files = files
+            self._worked_file = WorkedFile(self._worked, self.data_dir)
+            self._worked_file.load()
         return identity
 
     def _load_identity(self) -> Identity:

@@ -9,9 +9,11 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from librats.errors import UsageError
+from librats.reasons import AttemptReason
 
 __all__ = [
     "Address",
+    "AttemptReason",
     "ConnectionAttempt",
     "ConnectionAttemptResult",
     "ConnectionMethod",
@@ -90,13 +92,25 @@ def _is_ip_address(host: str) -> bool:
 
 
 class ConnectionStrategy(StrEnum):
-    """How to reach a peer."""
+    """How to reach a peer. A strategy whose needs are not configured fails at once, and says which."""
 
     AUTO_ADAPTIVE = "auto"
-    """Whatever works, the best path first."""
+    """Whatever works: the first message over the quickest way, then the best one."""
 
     DIRECT_ONLY = "direct"
-    """Only straight to the address."""
+    """Only straight to its addresses."""
+
+    STUN_ASSISTED = "stun"
+    """Straight to its addresses, and by ICE between those at which STUN servers see the two; no relay."""
+
+    ICE_FULL = "ice"
+    """By ICE with every kind of candidate, a relay's among them. It needs the peer's id and an introducer."""
+
+    HOLE_PUNCHING = "punch"
+    """Both sides send to each other at the same time until a NAT lets something in; no relay."""
+
+    TURN_RELAY = "relay"
+    """Only through a TURN server."""
 
 
 class Encryption(StrEnum):
@@ -166,6 +180,20 @@ class ConnectionAttempt:
 
     technique: str = ""
     """How a hole was punched for that, or was to be: a :class:`~librats.punch.PunchTechnique`; empty where none was."""
+    reason: AttemptReason | None = None
+    """The same in a word; None where it worked."""
+
+    started: float = 0.0
+    """Seconds from the call until it began."""
+
+    pair: tuple[str, str] | None = None
+    """The candidates of ICE, ours and then the peer's, each its type and address:
+    ``("srflx 203.0.113.5:40000", "host 198.51.100.7:8081")``. None where it was no attempt of ICE."""
+
+    def __post_init__(self) -> None:
+        """See to it that whatever has failed has a reason."""
+        if self.error and self.reason is None:
+            object.__setattr__(self, "reason", AttemptReason.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,17 +212,20 @@ class ConnectionAttemptResult:
     error: str = ""
     """Why it failed; empty where it worked."""
 
+    reason: AttemptReason | None = None
+    """The same in a word, that of the attempt which tells most; None where it worked."""
+
     peer_id: str = ""
     """Who answered; empty where nobody did."""
 
     local_nat_type: str = "unknown"
-    """This side's NAT type. Nothing is asked of a STUN server for a direct connection, so it may be unknown."""
+    """This side's :class:`NatType`, as far as it was measured: nothing is asked of a STUN server only to fill it in."""
 
     remote_nat_type: str = "unknown"
-    """The other side's NAT type, likewise."""
+    """The other side's, as it has told in its letter; ``"unknown"`` where it was reached without one."""
 
     used_candidates: tuple[str, ...] = ()
-    """The addresses of the path in use: ours, then theirs."""
+    """The addresses of the path in use: ours, as the peer sees it where that is known, then theirs."""
 
     attempts: tuple[ConnectionAttempt, ...] = field(default=())
     """Every attempt made, in the order they were started."""

@@ -192,7 +192,9 @@ async def test_the_book_outlives_the_client_and_saved_peers_are_dialled_at_the_s
         await until(lambda: b.peer_id in a.peers)
         assert a.book[b.peer_id].first_seen == first.first_seen
         assert a.book[b.peer_id].sessions == 2
-    assert names_in(tmp_path) == ["identity.key", "lock", "peers.json", "peers_ever.json"]
+    kept = {"identity.key", "lock", "peers.json", "peers_ever.json"}
+    # The host's networks may not have been looked at yet.
+    assert set(names_in(tmp_path)) - {"worked.json"} == kept
 
 
 @pytest.mark.parametrize(

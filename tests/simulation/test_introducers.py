@@ -19,7 +19,7 @@ from librats.services.introducer import Introductions
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.types import ConnectionMethod
 
-RELAY = "203.0.113.10"
+RELAY, RELAY_TOO = "203.0.113.10", "203.0.113.11"
 IPV4 = "0.0.0.0"  # noqa: S104 - of simulated hosts
 CONES = ("open", "full_cone", "restricted", "port_restricted")
 
@@ -32,8 +32,8 @@ def nat(*, turn: bool = False, **fields: Any) -> NatTraversalConfig:
 
 
 async def serve(net: SimNetwork) -> SimRelay:
-    config = RelayConfig(listen=(Address(RELAY, 3478),), users={"ann": "secret"})
-    with net.host("relay", addresses=[RELAY]):
+    config = RelayConfig(listen=(Address(RELAY, 3478),), alternate=Address(RELAY_TOO, 3479), users={"ann": "secret"})
+    with net.host("relay", addresses=[RELAY, RELAY_TOO]):
         relay = SimRelay(config)
         await relay.start()
     return relay
@@ -44,6 +44,8 @@ class Meeting(NamedTuple):
     alice: RatsClient
     bob: RatsClient
     home: SimHost
+    office: SimHost
+    relay: SimRelay
 
     async def connect(self, **options: Any) -> Peer:
         """Have alice reach bob, as a program on her host does."""
@@ -57,7 +59,8 @@ async def meeting(
 ) -> AsyncIterator[Meeting]:
     """Start two clients that know a third one, and not each other."""
     async with AsyncExitStack() as stack:
-        stack.push_async_callback((await serve(net)).close)
+        relay = await serve(net)
+        stack.push_async_callback(relay.close)
         clients = []
         for host in (net.host("introducer"), one, other):
             client = await start_client(host, nat=nat(**fields), transports=transports, listen_host=IPV4)
@@ -67,7 +70,7 @@ async def meeting(
             await client.connect(f"introducer:{PORT}")
         await asyncio.sleep(1)
         introducer, alice, bob = clients
-        yield Meeting(introducer, alice, bob, one)
+        yield Meeting(introducer, alice, bob, one, other, relay)
 
 
 def hosts(net: SimNetwork, one: str, other: str) -> tuple[SimHost, SimHost]:

@@ -55,7 +55,7 @@ async def meeting(
             clients.append(client)
         alice, bob = clients
         await until(lambda: alice.introducers and bob.introducers, within=5)
-        yield relay, Meeting(alice, alice, bob, one)
+        yield relay, Meeting(alice, alice, bob, one, other, relay)
 
 
 @pytest.mark.parametrize("one", [kind for kind in TYPES if kind != "v6_only"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from librats.blocking.peer import Peer
+from librats.ice.candidates import IceCandidate
 from librats.peers.config_file import read_config, write_config
 from librats.types import ConnectionAttemptResult, ConnectionStrategy, NatType, NatTypeInfo
 
@@ -35,19 +36,24 @@ class FamiliarNames:
             """See the client."""
 
     def connect_to_peer(
-        self, host: str, port: int, strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE
+        self,
+        host: str,
+        port: int,
+        strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE,
+        *,
+        peer_id: str | None = None,
     ) -> ConnectionAttemptResult:
         """Connect, and tell what came of it instead of raising; see :meth:`librats.RatsClient.connect_to_peer`."""
-        return self._bridge.wait(self._running().connect_to_peer, host, port, strategy)
+        return self._bridge.wait(self._running().connect_to_peer, host, port, strategy, peer_id=peer_id)
 
     def test_connection_strategies(
-        self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str]
+        self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str], *, peer_id: str | None = None
     ) -> dict[ConnectionStrategy, ConnectionAttemptResult]:
         """Try several strategies one after the other, and tell what came of each.
 
         See :meth:`librats.RatsClient.test_connection_strategies`.
         """
-        return self._bridge.wait(self._running().test_connection_strategies, host, port, strategies)
+        return self._bridge.wait(self._running().test_connection_strategies, host, port, strategies, peer_id=peer_id)
 
     def detect_nat_type(self) -> NatType:
         """Find out what NAT or firewall stands in front of this client, in one word.
@@ -81,11 +87,27 @@ class FamiliarNames:
         """Call a function with each peer that connects and an account of how, instead of the one set before."""
         self._set_callback(self._client.set_advanced_connection_callback, callback)
 
-    def _set_callback(self, verb: Callable[..., Any], callback: Callable[..., Any] | None) -> None:
+    def set_nat_traversal_progress_callback(self, callback: Callable[[str, str], Any] | None) -> None:
+        """Call a function at each step of a way to a peer that somebody introduces.
+
+        See :meth:`librats.RatsClient.set_nat_traversal_progress_callback`.
+        """
+        self._set_callback(self._client.set_nat_traversal_progress_callback, callback, "progress")
+
+    def set_ice_candidate_callback(self, callback: Callable[[str, IceCandidate], Any] | None) -> None:
+        """Call a function with each address of this side's that a peer will be told.
+
+        See :meth:`librats.RatsClient.set_ice_candidate_callback`.
+        """
+        self._set_callback(self._client.set_ice_candidate_callback, callback, "candidate")
+
+    def _set_callback(
+        self, verb: Callable[..., Any], callback: Callable[..., Any] | None, what: str = "connect"
+    ) -> None:
         if callback is None:
             self._bridge.call(verb, None)
         else:
-            self._listen(verb, callback, "connect")
+            self._listen(verb, callback, what)
 
     def set_protocol_name(self, name: str) -> None:
         """Name the application's network; only peers of the same name can connect. Before ``start()``.

@@ -101,7 +101,8 @@ class Listening(_OnWorker):
 
     def __call__(self, *args: Any) -> None:
         """Have the function run on a worker."""
-        peer = args[0] if isinstance(args[0], AsyncPeer) else getattr(args[0], "peer", None)
+        subject = args[0]
+        peer = subject if isinstance(subject, AsyncPeer | str) else getattr(subject, "peer", None)
         lane = None if peer is None else ("life" if self._what in LIFE else self._what, peer)
         workers = self._bridge.workers
         if self._what not in LIFE and workers.waiting(lane) >= MAX_WAITING:

@@ -14,8 +14,9 @@ from librats.blocking.stream import Stream
 from librats.errors import UsageError
 from librats.peers.arguments import DEFAULT, Default
 from librats.peers.peer import Peer as AsyncPeer
+from librats.peers.report import ConnectionReport
 from librats.services.stream import Stream as AsyncStream
-from librats.types import Address, ConnectionAttempt, ConnectionMethod, PeerStats
+from librats.types import Address, ConnectionAttempt, ConnectionMethod, NatType, PeerStats
 
 __all__ = ["Peer", "Peers"]
 
@@ -100,6 +101,15 @@ class Peer:
     def attempts(self) -> Sequence[ConnectionAttempt]:
         """How the connection was tried, where this side dialled."""
         return self._get(lambda peer: peer.attempts)
+
+    @property
+    def nat_type(self) -> NatType:
+        """What stands in front of the peer, as it has told where it was introduced."""
+        return self._get(lambda peer: peer.nat_type)
+
+    def report(self) -> ConnectionReport:
+        """Return how the peer is connected, and every attempt that was made before."""
+        return self._bridge.call(self._peer.report)
 
     def explain(self) -> str:
         """Tell in words how the peer is connected, and what was tried before."""

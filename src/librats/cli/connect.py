@@ -6,7 +6,8 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from librats import ConnectionAttempt, ConnectionAttemptResult, Peer, RatsClient, RatsConfig
+from librats import ConnectionAttempt, ConnectionAttemptResult, NatType, Peer, RatsClient, RatsConfig
+from librats.accounts import failure_of, success_of
 from librats.cli.arguments import (
     JsonPair,
     add_command,
@@ -97,19 +98,9 @@ async def _reach(client: RatsClient, args: argparse.Namespace, output: Output) -
     except UsageError:
         raise
     except RatsError as error:
-        attempts = error.attempts if isinstance(error, ConnectError) else ()
-        spent = time.monotonic() - started
-        result = ConnectionAttemptResult(success=False, duration=spent, error=str(error), attempts=attempts)
-        output.emit(**_members(result))
+        output.emit(**_members(failure_of(error, duration=time.monotonic() - started, nat_type=_nat_type(client))))
         raise
-    result = ConnectionAttemptResult(
-        success=True,
-        method=peer.method,
-        duration=time.monotonic() - started,
-        peer_id=peer.id,
-        used_candidates=(str(peer.link.local_address), str(peer.address)),
-        attempts=tuple(peer.attempts),
-    )
+    result = success_of(peer, duration=time.monotonic() - started, nat_type=_nat_type(client))
     output.tell("\n".join(map(plain, peer.explain().splitlines())), **_members(result))
     return peer
 
@@ -135,6 +126,10 @@ async def _ping(peer: Peer, number: int, timeout: float | None, output: Output) 
     output.tell(f"ping {number}: {rtt * 1000:.2f} ms", event="ping", number=number, rtt_ms=_ms(rtt))
 
 
+def _nat_type(client: RatsClient) -> NatType:
+    return NatType.UNKNOWN if client.nat.last is None else client.nat.last.type
+
+
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
@@ -146,6 +141,7 @@ def _members(result: ConnectionAttemptResult) -> dict[str, Any]:
         "duration_ms": _ms(result.duration),
         "error": result.error,
         "error_message": result.error_message,
+        "reason": result.reason,
         "peer_id": result.peer_id,
         "local_nat_type": result.local_nat_type,
         "remote_nat_type": result.remote_nat_type,
@@ -161,4 +157,7 @@ def _attempt(attempt: ConnectionAttempt) -> dict[str, Any]:
         "duration_ms": _ms(attempt.duration),
         "error": attempt.error,
         "technique": attempt.technique,
+        "reason": attempt.reason,
+        "started_ms": _ms(attempt.started),
+        "pair": None if attempt.pair is None else list(attempt.pair),
     }

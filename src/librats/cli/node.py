@@ -7,8 +7,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from librats import (
+    IceCandidateFound,
     IdentityRotated,
     IncomingRefused,
+    NatTraversalProgress,
     PathChanged,
     Peer,
     PeerConnected,
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "tell_events", "tell_ready"]
 
 EPILOG = """\
-Tells what happens until Ctrl-C or SIGTERM ends it: ready, connected, disconnected, message, path, nat, and with --mdns
-discovered. With --json each is an object with a member "event"; the first is
+Tells what happens until Ctrl-C or SIGTERM ends it: ready, connected, disconnected, message, path, nat, candidate, and
+with --mdns discovered. With --json each is an object with a member "event"; the first is
   {"event": "ready", "peer_id": "...", "addresses": ["HOST:PORT", ...]}
 
 examples:
@@ -146,6 +148,7 @@ def tell_events(client: RatsClient, output: Output) -> None:
         )
 
     _tell_mappings(client, output)
+    _tell_traversal(client, output)
 
     @client.on_event(PeerDiscovered)
     def discovered(event: PeerDiscovered) -> None:
@@ -201,6 +204,33 @@ def tell_events(client: RatsClient, output: Output) -> None:
     @client.on_datagram
     def datagram(peer: Peer, data: bytes) -> None:
         output.tell(f"{peer.id[:8]} datagram: {as_text(data)}", event="datagram", bytes=len(data), **{"from": peer.id})
+
+
+def _tell_traversal(client: RatsClient, output: Output) -> None:
+    """Tell how far ways to peers are that somebody introduces, and what they are told of this node."""
+
+    @client.on_event(NatTraversalProgress)
+    def progress(event: NatTraversalProgress) -> None:
+        words = f": {plain(event.words)}" if event.words else ""
+        output.tell(
+            f"{event.peer_id[:8]}, the way to it: {event.step}{words}",
+            event="nat",
+            peer_id=event.peer_id,
+            step=event.step,
+            words=event.words,
+        )
+
+    @client.on_event(IceCandidateFound)
+    def candidate(event: IceCandidateFound) -> None:
+        found = event.candidate
+        output.tell(
+            f"{event.peer_id[:8]} is told {found}",
+            event="candidate",
+            peer_id=event.peer_id,
+            type=found.type,
+            address=str(found.address),
+            transport=found.transport,
+        )
 
 
 def _tell_mappings(client: RatsClient, output: Output) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from librats.ice.candidates import IceCandidate
 from librats.ice.events import IceRole, IceState
 from librats.ice.pairs import PairStatistics
-from librats.types import Address, ConnectionAttempt, ConnectionMethod
 
 __all__ = ["IceStatistics"]
 
@@ -47,25 +46,3 @@ class IceStatistics:
     def selected(self) -> PairStatistics | None:
         """The pair that data goes over; None where there is none."""
         return next((pair for pair in self.pairs if pair.selected), None)
-
-    def attempts(self, duration: float) -> list[ConnectionAttempt]:
-        """Return every pair, and every address that was not tried, with why it does not work, or not yet.
-
-        Args:
-            duration: Seconds since the checks have begun.
-        """
-        tried = [
-            ConnectionAttempt(
-                address=pair.remote.address,
-                method=ConnectionMethod.RELAY if pair.local.is_relayed else ConnectionMethod.UDP,
-                duration=duration,
-                error=pair.problem or f"it was {pair.state}",
-            )
-            for pair in self.pairs
-        ]
-        return tried + [
-            ConnectionAttempt(
-                address=Address.parse(address), method=ConnectionMethod.UDP, duration=0.0, error=f"not tried: {reason}"
-            )
-            for address, reason in self.refused.items()
-        ]

@@ -45,6 +45,12 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: Annotated[str, msgspec.Meta(max_length=64)] = ""
     """IP address at which the introducer sees the sender."""
 
+    nat: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    """What stands in front of the sender, in a word of :class:`~librats.NatType`; empty where it does not know."""
+
+    no_relay: bool = False
+    """In an offer: whether neither side may use a TURN server."""
+
     punch: dict[str, Any] | None = None
     """What hole punching beyond ICE needs."""
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from librats.errors import DecodeError
+    from librats.ice.candidates import IceCandidate
     from librats.peers.peer import Peer
     from librats.peers.succession import Succession
     from librats.types import Address, ConnectionMethod
 
 __all__ = [
     "HandlerFailed",
+    "IceCandidateFound",
     "IdentityRotated",
     "IncomingRefused",
     "MessageRefused",
+    "NatTraversalProgress",
     "PathChanged",
     "PeerConnected",
     "PeerDisconnected",
     "PeerDiscovered",
     "ReconnectFailed",
     "Reconnecting",
+    "TraversalStep",
 ]
 
 
@@ -149,3 +154,50 @@ class IdentityRotated:
     """The record."""
     followed: bool
     """True where the application has agreed to take the new identity for the old one's successor."""
+
+
+class TraversalStep(StrEnum):
+    """How far the way to a peer is that somebody introduces."""
+
+    STARTED = "started"
+    """A way is looked for: the introducers are asked, or the peer has made an offer."""
+
+    WAITING = "waiting"
+    """No introducer is connected yet."""
+
+    OFFERED = "offered"
+    """The introducer knows the peer, and is passing an offer to it."""
+
+    ANSWERED = "answered"
+    """Both sides know each other's candidates, and check them."""
+
+    FOUND = "found"
+    """A way works, and the session begins on it."""
+
+    CONNECTED = "connected"
+    """The session is there."""
+
+    FAILED = "failed"
+    """There is no way."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatTraversalProgress:
+    """A way to a peer that somebody introduces has come a step further."""
+
+    peer_id: str
+    """To whom."""
+    step: TraversalStep
+    """How far it is."""
+    words: str = ""
+    """More of it, for people: why it has failed, for example. Where others said them, not to be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class IceCandidateFound:
+    """This side has found an address at which a peer that somebody introduces may reach it."""
+
+    peer_id: str
+    """Whom it will be told to."""
+    candidate: IceCandidate
+    """The address, and how it was found."""

@@ -29,6 +29,7 @@ from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
 from librats.peers.session_numbers import SessionNumbers
 from librats.peers.stream_serving import StreamServing
+from librats.reasons import AttemptReason
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import receive_buffer
 from librats.services.session import Link
@@ -241,7 +242,7 @@ class PeerManager:
     def link_opened(self, link: Link) -> None:
         """Admit a peer whose id is now known, or send it away."""
         if link.peer_id in self._identities:
-            link.refuse(HandshakeError("that is this client itself"), Reason.REFUSED)
+            link.refuse(HandshakeError("that is this client itself", AttemptReason.OWN_ADDRESS), Reason.REFUSED)
             return
         if link.order_id:
             self._order.opened(link, link.order_id, link.peer_id)
@@ -282,7 +283,12 @@ class PeerManager:
         if verdict:
             self._admit(link)
         else:
-            self._turn_away(link, HandshakeError("the application refused the peer"), Reason.REFUSED, "incoming")
+            self._turn_away(
+                link,
+                HandshakeError("the application refused the peer", AttemptReason.DENIED),
+                Reason.REFUSED,
+                "incoming",
+            )
 
     def _admit(self, link: Link) -> None:
         if link.is_open:

@@ -39,6 +39,8 @@ LEAD = 2
 """Direct ways that are tried before the first one through a relay."""
 IMPROVEMENTS = (0.0, 1.0, 5.0, 15.0, 60.0)
 """Seconds before each try to leave the relay; the last goes for all that follow."""
+FOR_GOOD = 10 * 365 * 86400.0
+"""Seconds that no session lasts."""
 HOLD = 30.0
 """Seconds for which a session stays where the application has moved it, unless it stalls there."""
 STABLE = 60.0
@@ -161,6 +163,13 @@ class PathKeeper:
             return False
         self.rescue(link, once=may_be_elsewhere)
         return True
+
+    def stay(self, link: Link) -> None:
+        """Leave a session on the relay that it was brought to on purpose, unless it stalls there."""
+        standing = self._standings.get(link)
+        if standing is not None:
+            standing.held_until = link.now() + FOR_GOOD
+            self._improve_soon(link, 0)
 
     # Moving
 

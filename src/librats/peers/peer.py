@@ -11,11 +11,12 @@ from librats.config import RatsConfig
 from librats.errors import ClosedError, PeerNotConnected, RemoteError, RequestTimeout, UsageError
 from librats.peers.arguments import DEFAULT, Default, check_timeout, encode_text
 from librats.peers.dispatch import Inbox
+from librats.peers.report import ConnectionReport
 from librats.session.frames import Kind, Reason
 from librats.session.models import model_of
 from librats.session.opening import PlainOpened
 from librats.session.payloads import as_buffer, decode_payload, encode_json, encode_name, encode_value
-from librats.types import Address, ConnectionAttempt, ConnectionMethod, PeerStats
+from librats.types import Address, ConnectionAttempt, ConnectionMethod, NatType, PeerStats
 
 if TYPE_CHECKING:
     from librats.peers.dispatch import Dispatcher
@@ -28,8 +29,6 @@ __all__ = ["Peer"]
 
 MAX_DATAGRAM = 65000
 MAX_PAST = 16
-NO_ENCRYPTION = "none, and its id is not proven"
-NOISE = "Noise XX, 25519, ChaCha20-Poly1305"
 
 T = TypeVar("T")
 
@@ -50,6 +49,7 @@ class Peer:
         "disconnected",
         "hello",
         "inbox",
+        "nat_type",
         "shortcut",
     )
 
@@ -64,6 +64,8 @@ class Peer:
         """What the peer told about itself."""
         self.attempts: Sequence[ConnectionAttempt] = ()
         """How the connection was tried, where this side dialled."""
+        self.nat_type = NatType.UNKNOWN
+        """What stands in front of the peer, as it has told where it was introduced."""
         self._connected_at = self._link.now()
         self._gone_counters = [0, 0, 0, 0, 0]
         self._past: tuple[tuple[bytes, int], ...] = ()
@@ -146,26 +148,28 @@ class Peer:
             rtt=self.rtt,
         )
 
+    def report(self) -> ConnectionReport:
+        """Return how the peer is connected, and every attempt that was made before."""
+        link = self._link
+        return ConnectionReport(
+            peer_id=self.id,
+            connected=self.is_connected,
+            method=self.method,
+            address=self.address,
+            local_address=link.local_address,
+            outgoing=self.outgoing,
+            encrypted=self.is_encrypted,
+            rtt=self.rtt,
+            agent=self.agent,
+            nat_type=self.nat_type,
+            ended=f"{link.reason[1]} [{link.reason[0]}]" if self.disconnected else "",
+            older=max(0, len(self._links) - 1),
+            attempts=tuple(self.attempts),
+        )
+
     def explain(self) -> str:
-        """Tell in words how the peer is connected, and what was tried before."""
-        rtt = "not measured yet" if self.rtt is None else f"{self.rtt * 1000:.1f} ms"
-        who = "we dialled" if self.outgoing else "it dialled"
-        lines = [
-            f"peer {self.id}",
-            f"{'connected' if self.is_connected else 'was connected'} over {self.method} at {self.address} ({who}), "
-            f"from {self._link.local_address}",
-            f"encryption: {NOISE if self.is_encrypted else NO_ENCRYPTION}; round trip: {rtt}; "
-            f"software: {self.agent or 'unknown'}",
-        ]
-        if self.disconnected:
-            lines.append(f"ended: {self._link.reason[1]} [{self._link.reason[0]}]")
-        if len(self._links) > 1:
-            lines.append(f"{len(self._links) - 1} older connections are finishing what they had under way")
-        lines += [
-            f"tried {a.address} over {a.method}: {a.error or _worked(a)}, {a.duration * 1000:.0f} ms"
-            for a in self.attempts
-        ]
-        return "\n".join(lines)
+        """Tell in words how the peer is connected, and what was tried before: :meth:`report` as text."""
+        return str(self.report())
 
     # Verbs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -33,12 +34,13 @@ from librats.punch.appointments import opener, target
 from librats.runtime.callbacks import call_safely
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
+from librats.services.ice_account import attempts_of
 from librats.services.ice_driver import IceDriver
 from librats.services.ice_gathering import IceSupply
 from librats.services.ice_names import local_addresses
 from librats.services.ice_ports import LendsRelays, RelayPort, SharedSocket
 from librats.services.stun import measure_behaviour
-from librats.types import Address, ConnectionAttempt, NatTypeInfo
+from librats.types import Address, AttemptReason, ConnectionAttempt, NatTypeInfo, PathPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -264,8 +266,9 @@ class IceAgent:
             DecodeError: It is none.
             UsageError: The agent is not started.
         """
-        machine = self._started()
-        machine.set_remote(IceDescription.from_json(description), now=self._loop.time())
+        machine, read = self._started(), IceDescription.from_json(description)
+        kept = tuple(one for one in read.candidates if self._may_use(one))
+        machine.set_remote(dataclasses.replace(read, candidates=kept), now=self._loop.time())
         self._pump()
 
     def add_remote_candidate(self, candidate: IceCandidate | Mapping[str, Any] | str | None) -> None:
@@ -280,8 +283,13 @@ class IceAgent:
         """
         machine = self._started()
         read = None if candidate is None else candidate_from_json(candidate)
-        machine.add_remote(read, now=self._loop.time())
-        self._pump()
+        if read is None or self._may_use(read):
+            machine.add_remote(read, now=self._loop.time())
+            self._pump()
+
+    def _may_use(self, candidate: IceCandidate) -> bool:
+        """Tell whether the path policy allows a candidate of the peer's."""
+        return not candidate.is_relayed or self._config.path_policy is not PathPolicy.DIRECT_ONLY
 
     def note_seen(self, address: Address, server: str) -> None:
         """Take where somebody on the internet sees this side.
@@ -341,17 +349,16 @@ class IceAgent:
         if machine.state is IceState.CLOSED:
             raise ClosedError("the ICE agent is closed")
         if machine.path is None:
-            raise ConnectError("the peer by ICE", self.attempts, machine.problem)
+            raise ConnectError("the peer by ICE", self.attempts(), machine.problem, AttemptReason.NO_PATH)
         return machine.statistics()
 
-    @property
     def attempts(self) -> list[ConnectionAttempt]:
-        """Every pair that was tried, and why it does not work, or not yet.
+        """Return every pair that was tried so far, and every address of the peer's that was not, with why.
 
         Raises:
             UsageError: The agent is not started.
         """
-        return self.statistics().attempts(self._loop.time() - self._began)
+        return attempts_of(self._started().statistics(), self._loop.time() - self._began)
 
     async def perform_hole_punching(self, ip: str, port: int, *, timeout: float = 5.0) -> bool:
         """Send towards an address of the peer's from every socket, over and over: the peer does so at the same time.

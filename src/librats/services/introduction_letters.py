@@ -106,6 +106,9 @@ def offer_of(
     letter_id: str,
     sealing: Sealing,
     introducer: Introducer | None,
+    *,
+    nat: str = "",
+    no_relay: bool = False,
     punch: dict[str, Any] | None = None,
 ) -> Letter:
     """Return an offer with what an agent has gathered so far, and what goes with it of hole punching."""
@@ -115,12 +118,19 @@ def offer_of(
         ice=agent.local_description,
         rtt_ms=_milliseconds(introducer),
         seen=_seen(introducer),
+        nat=nat,
+        no_relay=no_relay,
         punch=punch,
     )
 
 
 def answer_to(
-    offer: Letter, agent: IceAgent, introducer: Introducer | None, punch: dict[str, Any] | None = None
+    offer: Letter,
+    agent: IceAgent,
+    introducer: Introducer | None,
+    *,
+    nat: str = "",
+    punch: dict[str, Any] | None = None,
 ) -> Letter:
     """Return the answer to an offer with what an agent has gathered so far, and what goes with it of hole punching."""
     return Letter(
@@ -129,6 +139,7 @@ def answer_to(
         rtt_ms=_milliseconds(introducer),
         seen=_seen(introducer),
         punch=punch,
+        nat=nat,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from librats._core.messages import Message, MessageRun
 from librats.errors import HandshakeError, RemoteError, RequestTimeout
+from librats.reasons import AttemptReason
 from librats.services.link_state import LinkState
 from librats.services.stream import Stream
 from librats.session.events import (
@@ -156,7 +157,7 @@ class LinkEvents(LinkState):
 
     def _take_go_away(self, event: GoAwayReceived) -> None:
         if not self.ready:
-            self.error = HandshakeError(f"the peer refused: {event.message or event.code}")
+            self.error = HandshakeError(f"the peer refused: {event.message or event.code}", AttemptReason.PEER_REFUSED)
         if not self._closing and event.code != Reason.SUPERSEDED:
             self.reason = (event.code, event.message or "the peer closed the session")
         self._owner.link_going(self._link, event.code, event.message)

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, cast
 
 from librats.errors import HandshakeError, RatsError
+from librats.reasons import AttemptReason
 from librats.services.link_ending import LinkEnding
 from librats.session.frames import Reason
 from librats.session.opening import LAST_MESSAGE, BlockOpening, Opened, PlainOpened
@@ -63,9 +64,9 @@ class LinkOpening(LinkEnding):
         if late is None:
             self._arm_opening_timer(clock)
         elif self._session is not None:
-            self.refuse(HandshakeError(late), Reason.TIMEOUT)
+            self.refuse(HandshakeError(late, AttemptReason.NO_ANSWER), Reason.TIMEOUT)
         else:
-            self._fail_opening(HandshakeError(late))
+            self._fail_opening(HandshakeError(late, AttemptReason.NO_ANSWER))
 
     def _fail_opening(self, error: RatsError) -> None:
         logger.debug("%s: %s", self.address, error)

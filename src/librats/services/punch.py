@@ -25,7 +25,7 @@ from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.punch_sockets import PunchSockets
 from librats.services.punch_tcp import TcpMeeting
 from librats.services.stun import measure_behaviour
-from librats.types import Address, ConnectionAttempt, ConnectionMethod, NatTypeInfo
+from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, NatTypeInfo
 
 __all__ = ["HolePuncher", "PunchAttempt", "PunchSignalling"]
 
@@ -39,6 +39,16 @@ LONGEST_HEAD_START = 0.3
 """Seconds that the leader waits, for its peer to begin, at the most: what looks like a long way may be a late start."""
 
 GUESSING = frozenset({PunchTechnique.PREDICTION, PunchTechnique.BIRTHDAY})
+REASONS = {
+    PunchReason.UDP_BLOCKED: AttemptReason.UDP_BLOCKED,
+    PunchReason.UNPREDICTABLE: AttemptReason.NAT_INCOMPATIBLE,
+    PunchReason.NO_ADDRESS: AttemptReason.NO_ADDRESS,
+    PunchReason.REFUSED: AttemptReason.ADDRESS_REFUSED,
+    PunchReason.PEER_SILENT: AttemptReason.NO_ANSWER,
+    PunchReason.PEER_GAVE_UP: AttemptReason.PEER_REFUSED,
+    PunchReason.NO_ANSWER: AttemptReason.NO_ANSWER,
+    PunchReason.OUT_OF_BUDGET: AttemptReason.OUT_OF_BUDGET,
+}
 
 T = TypeVar("T")
 M = TypeVar("M", PunchDescription, PunchGo)
@@ -200,7 +210,9 @@ class HolePuncher:
         if tell:
             with contextlib.suppress(Exception):  # where the peer is gone it need not be told
                 await self._signalling.send(PunchEnd(reason=reason).to_json())
-        raise ConnectError("the peer by hole punching", self._failed_attempts(), reason)
+        raise ConnectError(
+            "the peer by hole punching", self._failed_attempts(), reason, REASONS.get(reason, AttemptReason.FAILED)
+        )
 
     def _failed_attempts(self) -> list[ConnectionAttempt]:
         return [
@@ -210,6 +222,7 @@ class HolePuncher:
                 duration=attempt.duration,
                 error=f"{attempt.technique}: {attempt.reason}",
                 technique=attempt.technique,
+                reason=REASONS.get(attempt.reason, AttemptReason.FAILED),
             )
             for attempt in self.attempts
             if attempt.address is not None and attempt.reason is not None

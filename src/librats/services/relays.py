@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ CLOSING_TIME = 0.5
 SUSPECT_AFTER = 1.5
 """Seconds without success from which on another server goes first the next time."""
 
-PATIENCE = 0.8
+PATIENCE = 0.4
 """Seconds after which the next server is asked, too, where one is silent."""
 
 SIGN_OF_LIFE = 1.0
@@ -121,6 +122,7 @@ class Relays:
         self._settings = settings
         self._tasks = tasks
         self._opening: dict[Way, asyncio.Task[RudpPort | RatsError]] = {}
+        self._awaited: Counter[asyncio.Task[RudpPort | RatsError]] = Counter()
         self._open: dict[Way, tuple[RudpPort, TurnAllocation]] = {}
         self._failed: dict[int, None] = {}
         self._following: set[TurnAllocation] = set()
@@ -221,13 +223,33 @@ class Relays:
         task = self._opening.get(way)
         if task is None:
             task = self._opening[way] = self._tasks.create(self._try_to_allocate(way), name="librats TURN allocation")
-            task.add_done_callback(lambda _: self._opening.pop(way, None))
+            task.add_done_callback(lambda done: self._opened(way, done))
+        self._awaited[task] += 1
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if task.cancelled():
                 return ClosedError("the client is stopped")
             raise
+        finally:
+            self._awaited[task] -= 1
+
+    def _opened(self, way: Way, task: asyncio.Task[RudpPort | RatsError]) -> None:
+        self._opening.pop(way, None)
+        self._awaited.pop(task, None)
+
+    async def let_go_unused(self) -> None:
+        """Give back the allocations that nobody uses, and make none that nobody waits for: who wanted them is gone."""
+        for task in [task for task in self._opening.values() if not self._awaited[task]]:
+            task.cancel()
+        lent = {one.allocation for one in self._lent}
+        unused = [way for way, (port, allocation) in self._open.items() if not len(port) and allocation not in lent]
+        held = [self._open.pop(way) for way in unused]
+        for port, _ in held:
+            port.close()
+        if held:
+            self._changed()
+        await asyncio.gather(*(self._give_back(allocation) for _, allocation in held))
 
     async def _try_to_allocate(self, way: Way) -> RudpPort | RatsError:
         try:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from librats._core.aead import Cipher
 from librats.errors import DecodeError, HandshakeError
 from librats.noise.handshake import Handshake
+from librats.reasons import AttemptReason
 from librats.session.greeting import MAX_GREETING, Feature, Greeting
 from librats.session.path_keys import JOIN_SIZE, Join
 
@@ -275,7 +276,9 @@ class Opening(BlockOpening):
             raise HandshakeError("the peer showed no key")
         peer_id = peer_id_of(public_key)
         if self._expect_id is not None and peer_id != self._expect_id:
-            raise HandshakeError(f"expected peer {self._expect_id[:8]}, but {peer_id[:8]} answered")
+            raise HandshakeError(
+                f"expected peer {self._expect_id[:8]}, but {peer_id[:8]} answered", AttemptReason.WRONG_IDENTITY
+            )
         return peer_id
 
     def _finish(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import pytest
 
 import librats
 from librats import PeerNotConnected, UsageError
-from librats.blocking import Peer
+from librats.blocking import Peer, RatsClient
 
 if TYPE_CHECKING:
     from tests.loopback.blocking.conftest import Meet, NewClient, Pair
@@ -191,3 +192,31 @@ def test_a_peer_of_another_client_is_refused(pair: Pair, new_client: NewClient) 
             # The form that the asyncio client gives out is no way around that.
             with pytest.raises(UsageError, match="another client's peer"):
                 client.send_text("", to=pair.b_seen_by_a._peer)  # type: ignore[arg-type]
+
+
+def test_how_a_peer_is_reached_is_told_as_values_and_step_by_step() -> None:
+    config = librats.RatsConfig(listen_host="127.0.0.1", nat=librats.NatTraversalConfig.offline())
+    with ExitStack() as stack:
+        makes = (RatsClient(config=config, identity=librats.Identity.generate()) for _ in range(3))
+        reach_step_by_step(*(stack.enter_context(client) for client in makes))
+
+
+def reach_step_by_step(alice: RatsClient, bob: RatsClient, carol: RatsClient) -> None:
+    told: SimpleQueue[tuple[str, str]] = SimpleQueue()
+    alice.set_nat_traversal_progress_callback(lambda peer_id, step: told.put((peer_id, step)))
+    found: SimpleQueue[tuple[str, str]] = SimpleQueue()
+    alice.set_ice_candidate_callback(lambda peer_id, candidate: found.put((peer_id, candidate.type)))
+    for client in (alice, bob):
+        client.connect(("127.0.0.1", carol.listen_port))
+    result = alice.connect_to_peer("", 0, "ice", peer_id=bob.peer_id)
+    assert result.success, result
+    assert found.get(timeout=TIMEOUT) == (bob.peer_id, "host")
+    steps = [told.get(timeout=TIMEOUT) for _ in range(5)]
+    assert steps == [(bob.peer_id, step) for step in ("started", "offered", "answered", "found", "connected")]
+    peer = alice.peers[bob.peer_id]
+    report = peer.report()
+    assert str(report) == peer.explain()
+    assert report.used_candidates == result.used_candidates
+    assert peer.nat_type is librats.NatType.UNKNOWN
+    missing = alice.connect_to_peer("127.0.0.1", 1, "relay")
+    assert missing.reason is librats.AttemptReason.NOT_CONFIGURED

@@ -1,0 +1,221 @@
+"""One attempt to reach one peer through introducers: who asks them, makes an offer, and goes where the answer leads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+from librats.accounts import OVERTAKEN, describe, later, reason_of
+from librats.errors import ConnectError, IntroductionError, OperationTimeout, RatsError
+from librats.ice.candidates import IceCandidate
+from librats.ice.descriptions import IceDescription
+from librats.ice.events import IceRole
+from librats.introduce.letters import Letter
+from librats.introduce.notices import Refusal
+from librats.peers.events import TraversalStep
+from librats.punching import PunchCall, hosts_in, race
+from librats.services.ice import IceAgent
+from librats.services.introducer import Call
+from librats.services.introduction_letters import Introducer, Trickle, has_relay, is_relayed, note_seen, offer_of
+from librats.services.punch_letters import PunchLetters
+from librats.services.session import Link
+from librats.strategies import Ways, joins_nats
+from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, PathPolicy
+
+if TYPE_CHECKING:
+    from librats.introduced import IntroducedPeers
+
+__all__ = ["IntroductionCall"]
+
+ASK_TIMEOUT = 5.0
+"""Seconds that an introducer has to tell a key."""
+
+ANSWER_TIMEOUT = 10.0
+"""Seconds that a target has to answer an offer."""
+
+
+class IntroductionCall:
+    """One attempt to reach one peer through introducers."""
+
+    def __init__(self, owner: IntroducedPeers, target: str, ways: Ways) -> None:
+        self._owner = owner
+        self._target = target
+        self._ways = ways
+        self._loop = asyncio.get_running_loop()
+        self._trickle = Trickle(owner.sealing.new_letter_id())
+        self._agent: IceAgent | None = None
+        self._call: Call | None = None
+        self._was_answered = self._is_there = False
+        self._answered_at: float | None = None
+        self._link: Link | None = None
+        self._punch: PunchCall | None = None
+
+    async def run(self, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
+        """Ask all of them at once, and call through those that know the peer, one after the other."""
+        began = self._loop.time()
+        self._agent = agent = await self._owner.new_agent(
+            IceRole.CONTROLLING, ways=self._ways, on_candidate=self._found, on_path=self._path_chosen
+        )
+        # What is found later is told in further letters.
+        waits = not self._ways & Ways.DIRECT
+        patience = None if waits else self._owner.gathering_patience
+        gathering = self._owner.tasks.create(agent.gather_candidates(relays=waits), name="librats ICE gathering")
+        last: RatsError | OSError = IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
+        try:
+            async for introducer, found in self._keys(introducers):
+                try:
+                    if isinstance(found, Exception):
+                        raise found
+                    note_seen(agent, introducer, None)
+                    await asyncio.wait([gathering], timeout=patience)
+                    link = await self._through(introducer, found, agent)
+                except asyncio.CancelledError:
+                    attempts += self._account(introducer, began, *OVERTAKEN)
+                    raise
+                except (RatsError, OSError) as error:
+                    last = error
+                    attempts += self._account(introducer, began, describe(error), reason_of(error))
+                    if self._was_answered or (isinstance(error, IntroductionError) and error.by_peer):
+                        raise  # the peer was asked: another introducer would change nothing
+                else:
+                    attempts += self._tried(began)
+                    return link
+        finally:
+            gathering.cancel()
+        raise last
+
+    async def _keys(self, introducers: Sequence[Introducer]) -> AsyncIterator[tuple[Introducer, bytes | RatsError]]:
+        """Yield each introducer with the target's key, or with why it does not tell it."""
+        waiting = {
+            self._owner.tasks.create(self._ask(one), name=f"librats asks {one.peer_id[:8]}"): one for one in introducers
+        }
+        try:
+            while waiting:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in waiting if task in done]:
+                    one = waiting.pop(task)
+                    yield one, task.result()
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _ask(self, introducer: Introducer) -> bytes | RatsError:
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT):
+                return await introducer.circle.ask(introducer.peer_id, self._target)
+        except TimeoutError:
+            return OperationTimeout(f"no answer within {ASK_TIMEOUT:g} s")
+        except RatsError as error:
+            return error
+
+    def _tried(self, began: float) -> list[ConnectionAttempt]:
+        """Tell which pairs were tried, and which holes were to be punched."""
+        if self._agent is None or self._answered_at is None:
+            return []
+        punched = [] if self._punch is None else self._punch.attempts
+        return later([*self._agent.attempts(), *punched], self._answered_at - began)
+
+    def _account(
+        self, introducer: Introducer, began: float, problem: str, reason: AttemptReason
+    ) -> list[ConnectionAttempt]:
+        """Tell what was tried by way of an introducer without success."""
+        whole = ConnectionAttempt(
+            address=introducer.address,
+            method=introducer.method,
+            duration=self._loop.time() - began,
+            error=f"by introducer {introducer.peer_id[:8]}: {problem}",
+            reason=reason,
+        )
+        return [*self._tried(began), whole]
+
+    async def _through(self, introducer: Introducer, key: bytes, agent: IceAgent) -> Link:
+        owner = self._owner
+        letter_id = owner.sealing.new_letter_id()
+        self._trickle = Trickle(letter_id)
+        self._trickle.told(agent)
+        punching = owner.punching if Ways.PUNCHED in self._ways else None
+        letter = offer_of(
+            *(agent, letter_id, owner.sealing, introducer),
+            nat=owner.nat_type(),
+            no_relay=Ways.RELAYED not in self._ways,
+            punch=None if punching is None else punching.offer,
+        )
+        asked = self._loop.time()
+        self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
+        owner.tell(self._target, TraversalStep.OFFERED)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                answer = await call.answer
+        except TimeoutError:
+            raise OperationTimeout(f"the peer has not answered within {ANSWER_TIMEOUT:g} s") from None
+        self._was_answered, self._answered_at = True, self._loop.time()
+        owner.tell(self._target, TraversalStep.ANSWERED)
+        if answer.seen:
+            agent.note_peer_seen(answer.seen)
+        owner.describe_peer(agent, IceDescription.from_json(answer.ice), is_offer=False)
+        remote = None if punching is None else punching.both(answer)
+        punch: PunchCall | None = None
+        if punching is not None and remote is not None:
+            letters = PunchLetters(letter_id, call.send)
+            punch = self._punch = PunchCall(
+                punching, self._target, letters, remote, hosts=hosts_in(answer), round_trip=self._loop.time() - asked
+            )
+
+        def heard(letter: Letter) -> None:
+            if letter.punch is None:
+                owner.add_further(agent, letter, is_offer=False)
+            elif punch is not None:
+                punch.letters.heard(letter.punch)
+
+        call.listen(heard)
+        self._trickle.begin(call.send)
+        ice = self._by_ice(agent, answer.nat)
+        if punch is None:
+            link, _ = await ice
+        else:
+            link, self._is_there = await race(ice, punch, owner.tasks, can_relay=lambda: has_relay(agent))
+        owner.note_nat(self._target, answer)
+        return link
+
+    async def _by_ice(self, agent: IceAgent, nat: str) -> tuple[Link, bool]:
+        """Return a session over what ICE finds, and whether that is relayed."""
+        owner = self._owner
+        try:
+            await agent.connect()
+        except ConnectError as error:
+            if error.code is AttemptReason.NO_PATH and not joins_nats(owner.nat_type(), nat):
+                error.code = AttemptReason.NAT_INCOMPATIBLE
+            raise
+        owner.tell(self._target, TraversalStep.FOUND, str(agent.remote_address))
+        link = await owner.dial(agent, self._target)
+        self._link, self._is_there = link, True
+        relayed = is_relayed(agent) or link.address.host in owner.relay_hosts
+        owner.let_go(agent, self._target, is_relayed=relayed)
+        return link, relayed
+
+    def _found(self, candidate: IceCandidate | None) -> None:
+        self._owner.found(self._target, candidate)
+        self._trickle.found(candidate)
+
+    def _path_chosen(self, address: Address) -> None:
+        """Follow the agent to a better way."""
+        link, agent = self._link, self._agent
+        if link is not None and agent is not None and not agent.uses_relay and address != link.address:
+            self._owner.tasks.create(self._follow(link, address), name="librats ICE better path")
+
+    async def _follow(self, link: Link, address: Address) -> None:
+        if link.can_move and self._owner.manager.paths.policy is not PathPolicy.RELAY_ONLY:
+            with contextlib.suppress(RatsError, OSError):
+                await self._owner.manager.paths.move(link, address, ConnectionMethod.UDP)
+
+    async def end(self) -> None:
+        """Let go what is not needed any more."""
+        call, task = self._call, None if self._punch is None else self._punch.task
+        if call is not None and task is not None and not task.done():
+            task.add_done_callback(lambda _: call.close())
+        elif call is not None:
+            call.close()
+        if self._agent is not None and not self._is_there:
+            await self._agent.close()
