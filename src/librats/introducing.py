@@ -175,7 +175,12 @@ class IntroducingVerbs(CoordinatingVerbs):
         attempts: list[ConnectionAttempt] = []
 
         async def by_answer() -> Peer:
-            return self._peer_of(await introduced.take_answer(peer_id, description), peer_id, attempts)
+            try:
+                link = await introduced.take_answer(peer_id, description)
+            except ConnectError as error:
+                attempts.extend(error.attempts)
+                raise
+            return self._peer_of(link, peer_id, attempts)
 
         seconds = self._config.connect_timeout if timeout is None else timeout
         return await ReachRace(self._tasks, peer_id, attempts).run(by_answer, head_start=0.0, seconds=seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -75,7 +75,7 @@ class ReachRace:
             telling = most_telling(self._attempts)
             code = telling if telling in TELLING else reason_of(self._last)
             raise ConnectError(self._text, self._attempts, words, code) from self._last
-        self._add(peer.attempts)
+        self._attempts += [one for one in peer.attempts if one not in self._attempts]
         peer.attempts = tuple(self._attempts)
         return peer
 
@@ -98,12 +98,7 @@ class ReachRace:
                 winner = winner or result
             else:
                 self._last = result
-                if isinstance(result, ConnectError):
-                    self._add(result.attempts)
         return winner
-
-    def _add(self, attempts: Iterable[ConnectionAttempt]) -> None:
-        self._attempts += [one for one in attempts if one not in self._attempts]
 
 
 def _out_of_time(attempt: ConnectionAttempt, words: str) -> ConnectionAttempt:
