@@ -21,6 +21,7 @@ from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
 from librats.ice.events import IceRole
 from librats.ice_agents import LINGER, UPGRADE_TIME, IceAgents
+from librats.introduce.guard import OfferHosts
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 from librats.peers.manager import PeerManager
@@ -129,7 +130,7 @@ class IntroducedPeers(IceAgents):
         """Return the answer to an offer, and let the peer in when it comes."""
         agent = await self.new_agent(IceRole.CONTROLLED)
         try:
-            self.describe_peer(agent, description, is_offer=True)
+            self.describe_peer(agent, description, hosts=OfferHosts(self.guard))
             await agent.gather_candidates()
             agent.start_connectivity_checks()
             answer = agent.local_description
@@ -162,7 +163,7 @@ class IntroducedPeers(IceAgents):
             raise UsageError(f"there is no offer for {peer_id[:8]}, or not any more")
         is_there = False
         try:
-            self.describe_peer(agent, description, is_offer=False)
+            self.describe_peer(agent, description, hosts=None)
             await agent.connect()
             link = await self.dial(agent, peer_id)
             is_there = True
@@ -193,20 +194,21 @@ class IntroducedPeers(IceAgents):
         punching = self.punching
         punch = None if punching is None or punching.both(offered.letter) is None else punching.offer
         answer: PunchAnswer | None = None
+        hosts = OfferHosts(self.guard)
         try:
             description = IceDescription.from_json(offered.letter.ice)
             agent = await self.new_agent(IceRole.CONTROLLED, on_candidate=trickle.found)
             note_seen(agent, introducer, offered.letter)
-            self.describe_peer(agent, description, is_offer=True)
+            self.describe_peer(agent, description, hosts=hosts)
             agent.start_connectivity_checks()
             taken: IceAgent = agent
             if punching is not None and punch is not None:
                 letters = PunchLetters(offered.letter.id, offered.send)
-                answer = PunchAnswer(punching, letters, hosts_in(offered.letter))
+                answer = PunchAnswer(punching, letters, hosts_in(offered.letter), hosts)
 
             def heard(letter: Letter) -> None:
                 if letter.punch is None:
-                    self.add_further(taken, letter, is_offer=True)
+                    self.add_further(taken, letter, hosts=hosts)
                 elif answer is not None:
                     answer.heard(letter.punch)
 
@@ -343,7 +345,7 @@ class _Caller:
         self._was_answered = True
         if answer.seen:
             agent.note_peer_seen(answer.seen)
-        owner.describe_peer(agent, IceDescription.from_json(answer.ice), is_offer=False)
+        owner.describe_peer(agent, IceDescription.from_json(answer.ice), hosts=None)
         remote = None if punching is None else punching.both(answer)
         punch: PunchCall | None = None
         if punching is not None and remote is not None:
@@ -354,7 +356,7 @@ class _Caller:
 
         def heard(letter: Letter) -> None:
             if letter.punch is None:
-                owner.add_further(agent, letter, is_offer=False)
+                owner.add_further(agent, letter, hosts=None)
             elif punch is not None:
                 punch.letters.heard(letter.punch)
 
