@@ -14,7 +14,7 @@ from librats.errors import DecodeError, HandshakeError, IntroductionError, RatsE
 from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
 from librats.ice.events import IceRole
-from librats.introduce.guard import OfferGuard
+from librats.introduce.guard import OfferGuard, OfferHosts
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 from librats.peers.manager import PeerManager
@@ -138,18 +138,24 @@ class IceAgents:
         await agent.start()
         return agent
 
-    def describe_peer(self, agent: IceAgent, description: IceDescription, *, is_offer: bool) -> None:
-        """Give an agent what the peer has told, without the addresses that this client does not talk to."""
-        hosts = [candidate.address.host for candidate in description.candidates if not candidate.is_name]
+    def describe_peer(self, agent: IceAgent, description: IceDescription, *, hosts: OfferHosts | None) -> None:
+        """Give an agent what the peer has told, without the addresses that this client does not talk to.
+
+        Args:
+            agent: The agent.
+            description: What the peer has told.
+            hosts: Those of an offer, which others have us send to; None for an answer.
+        """
+        named = [candidate.address.host for candidate in description.candidates if not candidate.is_name]
         access = self._manager.admission.access
-        allowed = {host for host in hosts if access.check_dial(host) is None}
-        if is_offer:
-            allowed &= self.guard.hosts_within(sorted(allowed)[:MAX_HOSTS], now=self._loop.time())
+        allowed = {host for host in named if access.check_dial(host) is None}
+        if hosts is not None:
+            allowed &= hosts.within(sorted(allowed)[:MAX_HOSTS], now=self._loop.time())
         kept = tuple(one for one in description.candidates if one.is_name or one.address.host in allowed)
         agent.set_remote_description(dataclasses.replace(description, candidates=kept).to_json())
 
-    def add_further(self, agent: IceAgent, letter: Letter, *, is_offer: bool) -> None:
-        """Take a further letter."""
+    def add_further(self, agent: IceAgent, letter: Letter, *, hosts: OfferHosts | None) -> None:
+        """Take a further letter; ``hosts`` are those of an offer."""
         lines = [*letter.candidates[:MAX_HOSTS]]
         access = self._manager.admission.access
         try:
@@ -157,10 +163,10 @@ class IceAgents:
                 {"ufrag": "none", "pwd": "n" * 22, "candidates": lines, "end_of_candidates": letter.end_of_candidates}
             )
             for one in parsed.candidates:
-                hosts = set() if one.is_name else {one.address.host}
-                if hosts and access.check_dial(one.address.host) is not None:
+                host = "" if one.is_name else one.address.host
+                if host and access.check_dial(host) is not None:
                     continue
-                if is_offer and hosts and not self.guard.hosts_within([one.address.host], now=self._loop.time()):
+                if hosts is not None and host and not hosts.within([host], now=self._loop.time()):
                     continue
                 agent.add_remote_candidate(one)
             if letter.end_of_candidates:

@@ -18,6 +18,7 @@ from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
 from librats.ice.events import IceRole
 from librats.ice_agents import LINGER, UPGRADE_TIME, IceAgents
+from librats.introduce.guard import OfferHosts
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 from librats.introduction_call import IntroductionCall
@@ -149,7 +150,7 @@ class IntroducedPeers(IceAgents):
         """Return the answer to an offer, and let the peer in when it comes."""
         agent = await self.new_agent(IceRole.CONTROLLED)
         try:
-            self.describe_peer(agent, description, is_offer=True)
+            self.describe_peer(agent, description, hosts=OfferHosts(self.guard))
             await agent.gather_candidates()
             agent.start_connectivity_checks()
             answer = agent.local_description
@@ -182,7 +183,7 @@ class IntroducedPeers(IceAgents):
             raise UsageError(f"there is no offer for {peer_id[:8]}, or not any more")
         is_there = False
         try:
-            self.describe_peer(agent, description, is_offer=False)
+            self.describe_peer(agent, description, hosts=None)
             await agent.connect()
             link = await self.dial(agent, peer_id)
             is_there = True
@@ -220,14 +221,15 @@ class IntroducedPeers(IceAgents):
         punching = self.punching
         punch = None if punching is None or punching.both(offered.letter) is None else punching.offer
         answer: PunchAnswer | None = None
+        hosts = OfferHosts(self.guard)
         try:
             description = IceDescription.from_json(offered.letter.ice)
             ways = Ways.ALL & ~Ways.RELAYED if offered.letter.no_relay else Ways.ALL
             agent = await self.new_agent(IceRole.CONTROLLED, ways=ways, on_candidate=found)
             note_seen(agent, introducer, offered.letter)
-            self.describe_peer(agent, description, is_offer=True)
+            self.describe_peer(agent, description, hosts=hosts)
             agent.start_connectivity_checks()
-            answer = self._hear(offered, agent, None if punch is None else punching)
+            answer = self._hear(offered, agent, hosts, None if punch is None else punching)
             trickle.told(agent)
             offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type(), punch=punch))
             trickle.begin(offered.send)
@@ -258,16 +260,18 @@ class IntroducedPeers(IceAgents):
                     name=f"librats hears {offered.caller_id[:8]}",
                 )
 
-    def _hear(self, offered: Offered, agent: IceAgent, punching: Punching | None) -> PunchAnswer | None:
+    def _hear(
+        self, offered: Offered, agent: IceAgent, hosts: OfferHosts, punching: Punching | None
+    ) -> PunchAnswer | None:
         """Take further letters of a caller's, and return who punches holes with it, where somebody does."""
         answer = None
         if punching is not None:
             letters = PunchLetters(offered.letter.id, offered.send)
-            answer = PunchAnswer(punching, letters, hosts_in(offered.letter))
+            answer = PunchAnswer(punching, letters, hosts_in(offered.letter), hosts)
 
         def heard(letter: Letter) -> None:
             if letter.punch is None:
-                self.add_further(agent, letter, is_offer=True)
+                self.add_further(agent, letter, hosts=hosts)
             elif answer is not None:
                 answer.heard(letter.punch)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -111,11 +112,15 @@ class IntroductionCall:
             return error
 
     def _tried(self, began: float) -> list[ConnectionAttempt]:
-        """Tell which pairs were tried, and which holes were to be punched."""
+        """Tell of the pairs of ICE and of punching; of the former none has worked where a hole was punched."""
         if self._agent is None or self._answered_at is None:
             return []
+        words, reason = OVERTAKEN
+        pairs = self._agent.attempts
+        if not self._is_there:
+            pairs = [one if one.error else dataclasses.replace(one, error=words, reason=reason) for one in pairs]
         punched = [] if self._punch is None else self._punch.attempts
-        return later([*self._agent.attempts(), *punched], self._answered_at - began)
+        return later([*pairs, *punched], self._answered_at - began)
 
     def _account(
         self, introducer: Introducer, began: float, problem: str, reason: AttemptReason
@@ -154,7 +159,7 @@ class IntroductionCall:
         owner.tell(self._target, TraversalStep.ANSWERED)
         if answer.seen:
             agent.note_peer_seen(answer.seen)
-        owner.describe_peer(agent, IceDescription.from_json(answer.ice), is_offer=False)
+        owner.describe_peer(agent, IceDescription.from_json(answer.ice), hosts=None)
         remote = None if punching is None else punching.both(answer)
         punch: PunchCall | None = None
         if punching is not None and remote is not None:
@@ -165,29 +170,29 @@ class IntroductionCall:
 
         def heard(letter: Letter) -> None:
             if letter.punch is None:
-                owner.add_further(agent, letter, is_offer=False)
+                owner.add_further(agent, letter, hosts=None)
             elif punch is not None:
                 punch.letters.heard(letter.punch)
 
         call.listen(heard)
         self._trickle.begin(call.send)
-        ice = self._by_ice(agent, answer.nat)
-        if punch is None:
-            link, _ = await ice
-        else:
-            link, self._is_there = await race(ice, punch, owner.tasks, can_relay=lambda: has_relay(agent))
+        try:
+            if punch is None:
+                link, _ = await self._by_ice(agent)
+            else:
+                ice = self._by_ice(agent)
+                link, self._is_there = await race(ice, punch, owner.tasks, can_relay=lambda: has_relay(agent))
+        except ConnectError as error:
+            if error.code is AttemptReason.NO_PATH and not joins_nats(owner.nat_type(), answer.nat):
+                error.code = AttemptReason.NAT_INCOMPATIBLE
+            raise
         owner.note_nat(self._target, answer)
         return link
 
-    async def _by_ice(self, agent: IceAgent, nat: str) -> tuple[Link, bool]:
+    async def _by_ice(self, agent: IceAgent) -> tuple[Link, bool]:
         """Return a session over what ICE finds, and whether that is relayed."""
         owner = self._owner
-        try:
-            await agent.connect()
-        except ConnectError as error:
-            if error.code is AttemptReason.NO_PATH and not joins_nats(owner.nat_type(), nat):
-                error.code = AttemptReason.NAT_INCOMPATIBLE
-            raise
+        await agent.connect()
         owner.tell(self._target, TraversalStep.FOUND, str(agent.remote_address))
         link = await owner.dial(agent, self._target)
         self._link, self._is_there = link, True

@@ -14,7 +14,7 @@ from librats.connector import describe, settled
 from librats.errors import ConnectError, DecodeError, HandshakeError, PeerNotConnected, RatsError
 from librats.ice.addresses import Reach, reach_of
 from librats.ice.descriptions import IceDescription
-from librats.introduce.guard import OfferGuard
+from librats.introduce.guard import OfferGuard, OfferHosts
 from librats.introduce.letters import Letter
 from librats.peers.manager import PeerManager
 from librats.punch.offers import PunchOffer, head_start
@@ -145,7 +145,7 @@ class Punching:
 
     @contextlib.asynccontextmanager
     async def puncher(
-        self, letters: PunchLetters, *, leads: bool, hosts: Collection[str]
+        self, letters: PunchLetters, *, leads: bool, hosts: Collection[str], asked: OfferHosts | None = None
     ) -> AsyncIterator[HolePuncher]:
         """Return what makes a way to a peer, until the end of the block.
 
@@ -153,19 +153,15 @@ class Punching:
             letters: How the two tell each other something.
             leads: Whether this side does.
             hosts: IP addresses at which the peer is seen, as its offer or answer has them.
+            asked: Counts those that an offer has us send to; None where this side has called.
         """
         settings = dataclasses.replace(self._settings, stun_servers=self._servers())
-        is_new: dict[str, bool] = {}
 
         def allows(address: Address, guessing: bool) -> bool:
             host = address.host
-            if guessing and host not in hosts:
+            if (guessing and host not in hosts) or self.manager.admission.access.check_dial(host) is not None:
                 return False
-            if host not in is_new:
-                is_new[host] = self.manager.admission.access.check_dial(host) is None and (
-                    leads or bool(self.guard.hosts_within([host], now=asyncio.get_running_loop().time()))
-                )
-            return is_new[host]
+            return asked is None or bool(asked.within([host], now=asyncio.get_running_loop().time()))
 
         wanted = PunchSettings(rounds=settings.hole_punch_attempts)
         if self._running >= MOST_LAVISH:
@@ -410,12 +406,14 @@ class PunchAnswer:
         owner: Who punches.
         letters: How the two tell each other something.
         hosts: IP addresses at which the caller is seen.
+        asked: Counts those that its offer has us send to.
     """
 
-    def __init__(self, owner: Punching, letters: PunchLetters, hosts: Collection[str]) -> None:
+    def __init__(self, owner: Punching, letters: PunchLetters, hosts: Collection[str], asked: OfferHosts) -> None:
         self._owner = owner
         self._letters = letters
         self._hosts = hosts
+        self._asked = asked
         self._task: asyncio.Task[None] | None = None
 
     def heard(self, message: dict[str, Any]) -> None:
@@ -432,7 +430,8 @@ class PunchAnswer:
 
     async def _run(self) -> None:
         try:
-            async with self._owner.puncher(self._letters, leads=False, hosts=self._hosts) as puncher:
+            owner, asked = self._owner, self._asked
+            async with owner.puncher(self._letters, leads=False, hosts=self._hosts, asked=asked) as puncher:
                 way = await puncher.punch()
             self._owner.accept(way)
         except (RatsError, OSError) as error:

@@ -27,6 +27,8 @@ REST = [
     ("symmetric_seq", "double_nat", "prediction"),
     ("symmetric", "double_nat", "birthday"),
     ("port_restricted", "udp_blocked", "tcp"),
+    ("udp_blocked", "symmetric_seq", "tcp"),
+    ("symmetric_seq", "udp_blocked", "tcp"),
     ("full_cone", "udp_blocked", "tcp"),
     ("udp_blocked", "openwrt", "tcp"),
 ]

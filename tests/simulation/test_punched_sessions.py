@@ -38,6 +38,8 @@ PAIRS = [
     ("udp_blocked", "port_restricted", "tcp"),
     ("full_cone", "udp_blocked", "tcp"),
     ("udp_blocked", "udp_blocked", "tcp"),
+    ("udp_blocked", "symmetric_seq", "tcp"),
+    ("symmetric_seq", "udp_blocked", "tcp"),
 ]
 
 

@@ -55,7 +55,7 @@ def test_where_udp_is_blocked_connections_meet(simulate: Simulate, leads: bool) 
     for number, other in enumerate((*KINDS, "udp_blocked")):
         kinds = ("udp_blocked", other) if leads else (other, "udp_blocked")
         outcome = simulate(partial(join_behind, kinds=kinds), seed=number, delay=0.02)
-        if other in HARD:
+        if other in HARD - {"symmetric_seq"}:
             assert outcome.reasons == (PunchReason.UDP_BLOCKED, PunchReason.UDP_BLOCKED)
         else:
             assert (outcome.technique, outcome.rounds) == ("tcp", 1), (kinds, outcome)

@@ -8,7 +8,7 @@ from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 from librats.session.pace import Pace, PaceTable
 
-__all__ = ["MAX_SKEW", "OfferGuard"]
+__all__ = ["MAX_SKEW", "OfferGuard", "OfferHosts"]
 
 MINUTE = 60.0
 
@@ -136,3 +136,27 @@ class OfferGuard:
         allowed = {host for host in dict.fromkeys(hosts) if self._hosts.wait(host, now=now) is not None}
         self.counters["hosts_refused"] += len(set(hosts) - allowed)
         return allowed
+
+
+class OfferHosts:
+    """The hosts that one offer may have us send to: each counts once, whatever it is named for.
+
+    Args:
+        guard: Who counts.
+    """
+
+    def __init__(self, guard: OfferGuard) -> None:
+        self._guard = guard
+        self._judged: dict[str, bool] = {}
+
+    def within(self, hosts: Sequence[str], *, now: float) -> set[str]:
+        """Return those of some hosts that may be sent to.
+
+        Args:
+            hosts: IP addresses.
+            now: Monotonic seconds.
+        """
+        new = [host for host in dict.fromkeys(hosts) if host not in self._judged]
+        allowed = self._guard.hosts_within(new, now=now)
+        self._judged |= {host: host in allowed for host in new}
+        return {host for host in hosts if self._judged[host]}

@@ -236,8 +236,9 @@ def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool =
         plans = [replace(plan, rounds=once) for plan in sure]
         tried = {plan.technique for plan in sure}
         plans += [plan for plan in _over_udp(*likely, leads=leads, near=near) if plan.technique not in tried]
-    if tcp and _addresses_do(local, remote):
-        plans.append(Plan(PunchTechnique.TCP, PunchPart.MEET, None if _addresses_do(*likely) else 1))
+    sure_part, part = _over_tcp(local, remote), _over_tcp(*likely)
+    if tcp and (part or sure_part):
+        plans.append(Plan(PunchTechnique.TCP, part or sure_part or PunchPart.MEET, None if part else 1))
     return plans
 
 
@@ -280,6 +281,15 @@ def _over_udp(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool) -> 
     elif remote.is_predictable and not local.is_hard:
         plans.append(Plan(PunchTechnique.PREDICTION, PunchPart.PROBE))
     return plans + _chances(local, remote, leads=leads)
+
+
+def _over_tcp(local: NatFacts, remote: NatFacts) -> PunchPart | None:
+    """Return what this side does where connections may meet: NATs mostly choose ports for TCP as they do for UDP."""
+    if _addresses_do(local, remote):
+        return PunchPart.MEET
+    if local.is_predictable and not remote.is_hard:
+        return PunchPart.OPEN
+    return PunchPart.PROBE if remote.is_predictable and not local.is_hard else None
 
 
 def _chances(local: NatFacts, remote: NatFacts, *, leads: bool) -> list[Plan]:

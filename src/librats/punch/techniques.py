@@ -20,6 +20,7 @@ FIRST_HOPS = 2
 AGAIN = 0.7
 MOST_OTHERS = 3
 OPENING_RATE = 2000.0
+TCP_WINDOW = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,16 @@ class Round:
                 return in_turn(self.targets[0].host, foretold, interval=settings.interval, until=until)
             case _:
                 return at_each(self.targets, interval=settings.interval, until=until)
+
+    def connections(self, ports: Sequence[int]) -> list[Address]:
+        """Return where connections are dialled to.
+
+        Args:
+            ports: What the peer's NAT has given out last.
+        """
+        if self.plan.part is not PunchPart.PROBE or not self.targets:
+            return list(self.targets)
+        return [*self.targets[:1], *self._foretold(ports)[:TCP_WINDOW]]
 
     def _foretold(self, ports: Sequence[int]) -> list[Address]:
         """Return where the peer will be seen.

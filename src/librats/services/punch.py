@@ -399,7 +399,7 @@ class HolePuncher:
         if is_tcp and not self._leads:  # who leads has told where it listens already, or not
             await self._listen(here)
         targets = self._targets(here.ours, theirs, theirs.tcp)[0] if is_tcp else over_udp
-        if plan.technique in GUESSING:
+        if plan.technique in GUESSING or (is_tcp and plan.part is PunchPart.PROBE):
             targets = tuple(address for address in targets if self._allows(address, True))
         if not targets:
             self._no_target = PunchReason.REFUSED if theirs.public or theirs.hosts else PunchReason.NO_ADDRESS
@@ -410,6 +410,9 @@ class HolePuncher:
             numbers = await sockets.open_more(settings.observations)
             told = tuple(seen.port for seen in (await sockets.seen_at(numbers, [sockets.server])).values())
             sockets.close(numbers)
+        elif is_tcp and plan.part is PunchPart.OPEN and here.tcp is not None:
+            servers = self._servers or ()
+            told = tuple(await here.tcp.observe(servers, settings.observations, self._config.stun_timeout))
         elif plan.technique is PunchTechnique.BIRTHDAY and plan.part is PunchPart.OPEN:
             await sockets.open_more(settings.birthday_sockets - 1)
         here.round = Round(
@@ -480,7 +483,7 @@ class HolePuncher:
             if here.is_void:
                 until = 0.0
             elif here.tcp is not None:
-                here.tcp.start(here.round.targets, interval=interval, until=until)
+                here.tcp.start(here.round.connections(ports), interval=interval, until=until)
         schedule = here.round.schedule(ports, self._network.entropy)
         grace = 0.0 if self._leads else settings.answer_time
         here.machine.start(schedule, now=here.began, until=until + grace)

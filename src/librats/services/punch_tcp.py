@@ -25,7 +25,7 @@ STUN_HEADER = 20
 MAX_STUN = 1024
 LAST_STUN_BYTE = 3
 MAX_CONNECTIONS = 32
-MAX_DIALLED = 8
+MAX_DIALLED = 16
 
 
 def _message_size(buffer: bytes | bytearray) -> int:
@@ -154,6 +154,7 @@ class TcpMeeting:
         self._next_number = 0
         self._machine: PunchMachine | None = None
         self._calls: list[_StunCall] = []
+        self._server: Address | None = None
         self._is_closed = False
 
     @property
@@ -192,14 +193,36 @@ class TcpMeeting:
             await asyncio.wait(asked)
         return None
 
-    async def _ask(self, server: Address) -> Address | None:
+    async def observe(self, servers: Sequence[Address], count: int, timeout: float) -> list[int]:
+        """Return public ports that this side's NAT gives to further connections, in order; those to one server.
+
+        Args:
+            servers: STUN servers, of which the first that has seen the port is asked.
+            count: How many.
+            timeout: Seconds for all.
+        """
+        server = self._server or next(iter(servers), None)
+        if server is None:
+            return []
+        asked = [self._loop.create_task(self._ask(server, afresh=True)) for _ in range(count)]
+        await asyncio.wait(asked, timeout=timeout)
+        seen = [task.result() for task in asked if task.done() and not task.cancelled()]
+        for task in asked:
+            task.cancel()
+        await asyncio.wait(asked)
+        return [mapped.port for mapped in seen if mapped is not None]
+
+    async def _ask(self, server: Address, *, afresh: bool = False) -> Address | None:
         call = _StunCall(self._network, server)
         self._calls.append(call)
         try:
-            await self._network.dial_tcp(lambda: call, server, local=self._local(server))
+            await self._network.dial_tcp(lambda: call, server, local=None if afresh else self._local(server))
         except OSError:
             return None
-        return await call.mapped
+        mapped = await call.mapped
+        if mapped is not None and self._server is None:
+            self._server = server
+        return mapped
 
     def _local(self, remote: Address) -> Address:
         return Address(ANY[6 if ":" in remote.host else 4], self.port)

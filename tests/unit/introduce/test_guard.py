@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from librats.introduce.guard import MAX_SKEW, OfferGuard
+from librats.introduce.guard import MAX_SKEW, OfferGuard, OfferHosts
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 
@@ -76,3 +76,15 @@ def test_holes_are_punched_for_others_only_so_often() -> None:
     assert sum(guard.punches(now=second) for second in range(1, 601)) == 200
     assert guard.counters["punches"] == 210
     assert guard.counters["punches_refused"] == 402
+
+
+def test_a_host_counts_once_in_one_offer() -> None:
+    guard = OfferGuard(per_minute=600)
+    for _ in range(6):
+        hosts = OfferHosts(guard)
+        for _ in range(10):
+            assert hosts.within(["192.0.2.7", "192.0.2.7"], now=0) == {"192.0.2.7"}
+    refused = OfferHosts(guard)
+    for now in (0, 1000):
+        assert refused.within(["192.0.2.7", "192.0.2.8"], now=now) == {"192.0.2.8"}
+    assert guard.counters["hosts_refused"] == 1

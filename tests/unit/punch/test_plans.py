@@ -90,10 +90,19 @@ def test_what_is_impossible_is_named() -> None:
     assert why_not(KINDS["symmetric"], KINDS["udp_blocked"]) is PunchReason.UDP_BLOCKED
 
 
-def test_tcp_needs_known_addresses_and_no_udp() -> None:
-    tcp = Plan(PunchTechnique.TCP, PunchPart.MEET)
-    for other, can in {"full_cone": True, "port_restricted": True, "udp_blocked": True, "symmetric": False}.items():
-        assert choose_plans(KINDS["udp_blocked"], KINDS[other], leads=True) == ([tcp] if can else [])
+@pytest.mark.parametrize(
+    ("other", "parts"),
+    [
+        ("full_cone", ["meet"]),
+        ("port_restricted", ["meet"]),
+        ("udp_blocked", ["meet"]),
+        ("symmetric_seq", ["probe"]),
+        ("symmetric", []),
+    ],
+)
+def test_tcp_needs_known_addresses_or_ports_that_can_be_foretold_and_no_udp(other: str, parts: list[str]) -> None:
+    plans = choose_plans(KINDS["udp_blocked"], KINDS[other], leads=True)
+    assert [(plan.technique, plan.part) for plan in plans] == [(PunchTechnique.TCP, part) for part in parts]
 
 
 @given(facts, facts, st.booleans(), st.booleans())
@@ -146,7 +155,7 @@ ONE_SERVER = {
     [
         ("preserving", "preserving", ["simultaneous None", "tcp None"]),
         ("random", "preserving", ["simultaneous 1", "birthday None", "tcp 1"]),
-        ("sequential", "preserving", ["simultaneous 1", "prediction None", "birthday None", "tcp 1"]),
+        ("sequential", "preserving", ["simultaneous 1", "prediction None", "birthday None", "tcp None"]),
         ("random", "random", ["simultaneous 1", "tcp 1"]),
     ],
 )
