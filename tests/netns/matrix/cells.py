@@ -55,10 +55,6 @@ FURTHER = {
 """Rows beside the matrix, and what each is."""
 
 BLOCKED = frozenset({"udp_blocked", "tcp443_only"})
-STRICT = frozenset(
-    {"port_restricted", "symmetric", "symmetric_seq", "double_nat", "cgnat", "openwrt", "bare_masquerade", "firewall"}
-)
-"""Who lets in nothing but answers from the very port that was sent to."""
 
 
 def pairs(kinds: Iterable[str]) -> list[Cell]:
@@ -89,4 +85,6 @@ def why_not(cell: Cell) -> str:
         return "the ports of one side cannot be known, and the other side's change with each of them"
     if "symmetric" in sides and sides & BLOCKED:
         return "no UDP on one side, and the ports of TCP on the other cannot be known"
+    if "symmetric_seq" in sides and sides & BLOCKED:
+        return "no UDP on one side, and no technique foretells the ports of TCP on the other"
     return ""
