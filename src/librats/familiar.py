@@ -109,8 +109,8 @@ class FamiliarNames:
         except UsageError:
             raise
         except RatsError as error:
-            return failure_of(error, duration=loop.time() - started, nat_type=self._nat_type)
-        return success_of(peer, duration=loop.time() - started, nat_type=self._nat_type)
+            return failure_of(error, duration=loop.time() - started, nat_type=self.nat.type)
+        return success_of(peer, duration=loop.time() - started, nat_type=self.nat.type)
 
     async def test_connection_strategies(
         self, host: str, port: int, strategies: Sequence[ConnectionStrategy | str], *, peer_id: str | None = None
@@ -141,10 +141,6 @@ class FamiliarNames:
             elif result.success and peer is not None:
                 await peer.close("the test is over")
         return results
-
-    @property
-    def _nat_type(self) -> NatType:
-        return NatType.UNKNOWN if self.nat.last is None else self.nat.last.type
 
     async def detect_nat_type(self) -> NatType:
         """Find out what NAT or firewall stands in front of this client, in one word; see :meth:`NatHandle.detect`.
@@ -203,7 +199,7 @@ class FamiliarNames:
             return
 
         def tell(peer: Peer) -> Any:
-            return callback(peer, success_of(peer, nat_type=self._nat_type))
+            return callback(peer, success_of(peer, nat_type=self.nat.type))
 
         self._on_connection_in_detail = self._handlers.listen("connect", tell)
 

@@ -46,7 +46,6 @@ from librats.types import (
     ConnectionMethod,
     ConnectionStrategy,
     Encryption,
-    NatType,
 )
 
 __all__ = ["IntroducingVerbs"]
@@ -241,7 +240,7 @@ class IntroducingVerbs(CoordinatingVerbs):
             )
             if nat.enable_hole_punching:
                 self._start_punching(manager, network, introduced)
-            introduced.nat_type = lambda: NatType.UNKNOWN if self._nat.last is None else self._nat.last.type
+            introduced.nat_type = lambda: self._nat.type
         first = 1 + network.entropy.randbelow(1 << 31)
 
         def send(peer_id: str, body: bytes) -> bool:
@@ -270,18 +269,20 @@ class IntroducingVerbs(CoordinatingVerbs):
         def servers() -> tuple[str, ...]:
             return introduced.nearer_stun() or config.nat.stun_servers
 
+        watch = NatWatch(
+            lambda: [stun_address(server) for server in servers()],
+            network,
+            self._tasks,
+            config.nat,
+            seen_at=lambda: [one.observed.host for one in self._introducers() if one.observed is not None],
+        )
+        self._nat.watched = lambda: watch.info
         introduced.punching = Punching(
             manager,
             config.nat,
             self._tasks,
             network,
-            watch=NatWatch(
-                lambda: [stun_address(server) for server in servers()],
-                network,
-                self._tasks,
-                config.nat,
-                seen_at=lambda: [one.observed.host for one in self._introducers() if one.observed is not None],
-            ),
+            watch=watch,
             guard=introduced.guard,
             servers=servers,
             transports=config.transports,

@@ -67,7 +67,7 @@ async def meeting(
         alice, bob = clients
         await until(lambda: alice.introducers and bob.introducers, within=5)
         await asyncio.sleep(settle)
-        yield relay, Meeting(alice, alice, bob, one)
+        yield relay, Meeting(alice, alice, bob, one, other, relay)
     finally:
         for client in clients:
             await client.stop()

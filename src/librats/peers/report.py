@@ -92,8 +92,8 @@ class ConnectionReport:
 def _told(attempt: ConnectionAttempt) -> str:
     """Return an attempt in one line."""
     pair = "" if attempt.pair is None else f" ({attempt.pair[0]} to {attempt.pair[1]})"
-    outcome = f"{attempt.error} [{attempt.reason}]" if attempt.error else "worked"
+    worked = f"worked, by punching a hole ({attempt.technique})" if attempt.technique else "worked"
+    outcome = f"{attempt.error} [{attempt.reason}]" if attempt.error else worked
     started = round(attempt.started * 1000)
     when = f", {started} ms after the call" if started else ""
-    by = f" by {attempt.technique}" if attempt.technique else ""
-    return f"tried {attempt.address} over {attempt.method}{pair}{by}: {outcome}, {attempt.duration * 1000:.0f} ms{when}"
+    return f"tried {attempt.address} over {attempt.method}{pair}: {outcome}, {attempt.duration * 1000:.0f} ms{when}"

@@ -349,16 +349,17 @@ class IceAgent:
         if machine.state is IceState.CLOSED:
             raise ClosedError("the ICE agent is closed")
         if machine.path is None:
-            raise ConnectError("the peer by ICE", self.attempts(), machine.problem, AttemptReason.NO_PATH)
+            raise ConnectError("the peer by ICE", self.attempts, machine.problem, AttemptReason.NO_PATH)
         return machine.statistics()
 
+    @property
     def attempts(self) -> list[ConnectionAttempt]:
-        """Return every pair that was tried so far, and every address of the peer's that was not, with why.
+        """Every pair that was tried so far, and every address of the peer's that was not, with why.
 
         Raises:
             UsageError: The agent is not started.
         """
-        return attempts_of(self._started().statistics(), self._loop.time() - self._began)
+        return attempts_of(self.statistics(), self._loop.time() - self._began)
 
     async def perform_hole_punching(self, ip: str, port: int, *, timeout: float = 5.0) -> bool:
         """Send towards an address of the peer's from every socket, over and over: the peer does so at the same time.

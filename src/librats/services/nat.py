@@ -16,7 +16,7 @@ from librats.services.portmap import PortMappings
 from librats.services.stun import AddressDiscovery, measure_behaviour, with_lifetime
 from librats.stun.client import Answered
 from librats.stun.lifetime import DEFAULT_WAITS, check_waits
-from librats.types import Address, MappedTransport, NatTypeInfo, PortMapping
+from librats.types import Address, MappedTransport, NatType, NatTypeInfo, PortMapping
 
 __all__ = ["NatHandle"]
 
@@ -52,6 +52,8 @@ class NatHandle:
         self._tasks = tasks
         self._learned = learned
         self._last: NatTypeInfo | None = None
+        self.watched: Callable[[], NatTypeInfo | None] = lambda: None
+        """Returns what the client has found out by itself."""
         self._hosts: dict[str, None] = {}
         self._mappings: PortMappings | None = None
 
@@ -63,6 +65,12 @@ class NatHandle:
     def last(self) -> NatTypeInfo | None:
         """What :meth:`detect` has found last; None where it was not called yet."""
         return self._last
+
+    @property
+    def type(self) -> NatType:
+        """What stands in front of this client, as far as :meth:`detect`, or the client in the background, has found."""
+        info = self._last or self.watched()
+        return NatType.UNKNOWN if info is None else info.type
 
     @property
     def public_hosts(self) -> list[str]:

@@ -48,6 +48,8 @@ REASONS = {
     PunchReason.PEER_GAVE_UP: AttemptReason.PEER_REFUSED,
     PunchReason.NO_ANSWER: AttemptReason.NO_ANSWER,
     PunchReason.OUT_OF_BUDGET: AttemptReason.OUT_OF_BUDGET,
+    PunchReason.NOT_NEEDED: AttemptReason.OVERTAKEN,
+    PunchReason.LIMITED: AttemptReason.PEER_REFUSED,
 }
 
 T = TypeVar("T")
@@ -210,9 +212,7 @@ class HolePuncher:
         if tell:
             with contextlib.suppress(Exception):  # where the peer is gone it need not be told
                 await self._signalling.send(PunchEnd(reason=reason).to_json())
-        raise ConnectError(
-            "the peer by hole punching", self._failed_attempts(), reason, REASONS.get(reason, AttemptReason.FAILED)
-        )
+        raise ConnectError("the peer by hole punching", self._failed_attempts(), reason, REASONS[reason])
 
     def _failed_attempts(self) -> list[ConnectionAttempt]:
         return [
@@ -222,7 +222,7 @@ class HolePuncher:
                 duration=attempt.duration,
                 error=f"{attempt.technique}: {attempt.reason}",
                 technique=attempt.technique,
-                reason=REASONS.get(attempt.reason, AttemptReason.FAILED),
+                reason=REASONS[attempt.reason],
             )
             for attempt in self.attempts
             if attempt.address is not None and attempt.reason is not None
