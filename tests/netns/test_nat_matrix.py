@@ -106,7 +106,7 @@ def test_the_page_gets_the_tables_and_keeps_its_words(tmp_path: Path, capsys: py
     results.of("relay", "v6_only:dual_stack").append(Try(True, 0.4, way="relay"))
     write_page(results, page)
     text = page.read_text()
-    assert text.startswith("before\n\n<!-- relay -->\n\nOf 2 cells 1 connect every time, 1 sometimes, 0 never.")
+    assert text.startswith("before\n\n<!-- relay -->\n\nOf 2 cells, 1 connect every time, 1 sometimes, 0 never.")
     assert "| open |  | 500 u 1/2 |" in text
     assert "| v6_only:dual_stack | IPv6 only, and both | 400 r |" in text
     assert "20 ms and 5% loss on each access link, 2 tries a cell" in text

@@ -83,7 +83,7 @@ def _counts(found: Iterable[Summary]) -> str:
     all_of_them = sum(each.connected == each.tries for each in listed)
     some = sum(0 < each.connected < each.tries for each in listed)
     none = sum(not each.connected for each in listed)
-    return f"Of {len(listed)} cells {all_of_them} connect every time, {some} sometimes, {none} never."
+    return f"Of {len(listed)} cells, {all_of_them} connect every time, {some} sometimes, {none} never."
 
 
 def _grid(found: dict[str, Summary]) -> list[Row]:
