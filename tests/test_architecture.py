@@ -46,6 +46,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "punching",
         "coordinating",
         "reaching",
+        "introduction_ways",
         "introduction_call",
         "introduced",
         "introducer_keeping",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from librats.accounts import describe
@@ -17,12 +17,13 @@ from librats.errors import (
 from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
 from librats.ice.events import IceRole
-from librats.ice_agents import LINGER, UPGRADE_TIME, IceAgents
+from librats.ice_agents import LINGER, UPGRADE_TIME
 from librats.introduce.guard import OfferHosts
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 from librats.introduction_call import IntroductionCall
-from librats.peers.events import IceCandidateFound, NatTraversalProgress, TraversalStep
+from librats.introduction_ways import IntroductionWays
+from librats.peers.events import TraversalStep
 from librats.peers.manager import PeerManager
 from librats.punching import PunchAnswer, Punching, hosts_in
 from librats.runtime.tasks import TaskSet
@@ -38,14 +39,11 @@ from librats.services.introduction_letters import (
 from librats.services.punch_letters import PunchLetters
 from librats.services.session import Link
 from librats.strategies import Ways
-from librats.types import ConnectionAttempt, NatType, PathPolicy
+from librats.types import ConnectionAttempt, PathPolicy
 
 __all__ = ["IntroducedPeers"]
 
 logger = logging.getLogger("librats.introducer")
-
-OFFER_DELAY = 0.05
-"""Seconds that STUN servers have beyond the time that an introducer takes to tell a key; later candidates follow."""
 
 MAX_ASKED = 8
 """Introducers that are asked for one peer."""
@@ -54,7 +52,7 @@ OFFER_LIFETIME = 120.0
 """Seconds for which an offer that the application carries is good, and for which its caller is waited for."""
 
 
-class IntroducedPeers(IceAgents):
+class IntroducedPeers(IntroductionWays):
     """Reaches peers by ICE, and lets them reach this client, for one client from its start to its stop.
 
     Args:
@@ -63,17 +61,7 @@ class IntroducedPeers(IceAgents):
 
     def __init__(self, manager: PeerManager, settings: NatTraversalConfig, tasks: TaskSet, **options: Any) -> None:
         super().__init__(manager, settings, tasks, **options)
-        self.nat_type: Callable[[], str] = lambda: NatType.UNKNOWN
-        """Returns what stands in front of this client, which peers are told."""
         self._offers: dict[str, IceAgent] = {}
-        self.punching: Punching | None = None
-        """Who punches holes where ICE does not do; None where nobody does."""
-
-    @property
-    def gathering_patience(self) -> float:
-        """Seconds that servers have to tell where they see this side before it is offered."""
-        facts = None if self.punching is None else self.punching.facts
-        return OFFER_DELAY if facts is None or facts.udp else 0.0
 
     # The caller
 
@@ -106,21 +94,6 @@ class IntroducedPeers(IceAgents):
         """Return an introducer without where it sees us, where peers are not to learn that."""
         hides = self._manager.paths.policy is PathPolicy.RELAY_ONLY
         return dataclasses.replace(introducer, observed=None) if hides else introducer
-
-    def tell(self, peer_id: str, step: TraversalStep, words: str = "") -> None:
-        """Let the application know how far the way to a peer is."""
-        self._manager.dispatcher.announce(NatTraversalProgress(peer_id, step, words))
-
-    def found(self, peer_id: str, candidate: IceCandidate | None) -> None:
-        """Let the application know of a candidate."""
-        if candidate is not None:
-            self._manager.dispatcher.announce(IceCandidateFound(peer_id, candidate))
-
-    def note_nat(self, peer_id: str, letter: Letter) -> None:
-        """Take what stands in front of a peer, as it says."""
-        peer = self._manager.peers.get(peer_id)
-        if peer is not None and letter.nat in list(NatType):
-            peer.nat_type = NatType(letter.nat)
 
     # By signals of the application's own
 

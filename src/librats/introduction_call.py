@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
 
 from librats.accounts import OVERTAKEN, describe, later, reason_of
 from librats.errors import ConnectError, IntroductionError, OperationTimeout, RatsError
@@ -15,6 +14,7 @@ from librats.ice.descriptions import IceDescription
 from librats.ice.events import IceRole
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
+from librats.introduction_ways import IntroductionWays
 from librats.peers.events import TraversalStep
 from librats.punching import PunchCall, hosts_in, race
 from librats.services.ice import IceAgent
@@ -24,9 +24,6 @@ from librats.services.punch_letters import PunchLetters
 from librats.services.session import Link
 from librats.strategies import Ways, joins_nats
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, PathPolicy
-
-if TYPE_CHECKING:
-    from librats.introduced import IntroducedPeers
 
 __all__ = ["IntroductionCall"]
 
@@ -40,7 +37,7 @@ ANSWER_TIMEOUT = 10.0
 class IntroductionCall:
     """One attempt to reach one peer through introducers."""
 
-    def __init__(self, owner: IntroducedPeers, target: str, ways: Ways) -> None:
+    def __init__(self, owner: IntroductionWays, target: str, ways: Ways) -> None:
         self._owner = owner
         self._target = target
         self._ways = ways

@@ -7,10 +7,11 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.simulation.joined_tables import CLOSED, END, FILLER, End, Link, Seeded, World, chances
+from tests.simulation.joined_tables import CLOSED, END, FILLER, INCOMING, End, Link, Seeded, World, chances
 
 from librats._core.rudp import RudpTable
 from librats._core.rudp_stream import RudpStream
+from librats.runtime.rudp import FIRST_BYTE_TIMEOUT
 from librats.types import Address
 
 PATTERN = chances(7).randbytes(1 << 20)
@@ -62,6 +63,8 @@ class Run:
         self.keyed = keyed and extended
         self.restarts = restarts
         self.moves = self.keyed and self.chance.random() < 0.5
+        self.fresh: End | None = None
+        self.silent: list[tuple[RudpStream, float]] = []
 
     def spoil(self, link: Link) -> None:
         chance = self.chance
@@ -93,6 +96,7 @@ class Run:
                 self.near.go_on()
                 self.far.go_on()
             self.a.wake()
+            self.part_with_silent()
             self.world.run(self.chance.choice([0.005, 0.05]))
             if self.world.now > next_event:
                 next_event = self.world.now + self.chance.uniform(0.5, 20)
@@ -103,13 +107,27 @@ class Run:
     def befall(self) -> None:
         if self.restarts and self.far.stream is not None and self.chance.random() < 0.3:
             self.restarts = False
-            fresh = self.world.end("10.0.0.2")
+            fresh = self.fresh = self.world.end("10.0.0.2")
             fresh.links = self.b.links
+            fresh.on_event = self.hear_fresh
             self.b.is_up = False
         elif self.moves:
             self.move()
         else:
             self.spoil(self.chance.choice([*self.a.links.values(), *self.b.links.values()]))
+
+    def hear_fresh(self, stream: RudpStream, what: int) -> None:
+        """Take a stream that a Syn opens which was on its way while the other side began anew."""
+        if what & INCOMING:
+            self.silent.append((stream, self.world.now + FIRST_BYTE_TIMEOUT))
+
+    def part_with_silent(self) -> None:
+        """Do as ports and sessions do with a stream without a beginning, of which the dialer may expect something."""
+        while self.fresh is not None and self.silent and self.silent[0][1] <= self.world.now:
+            stream, _ = self.silent.pop(0)
+            if not stream.is_closed:
+                stream.reset()
+                self.fresh.wake()
 
     def move(self) -> None:
         """The NAT before the dialer begins anew: its packets have another source from now on."""
