@@ -8,7 +8,7 @@ from typing import Any
 from librats.blocking.bridge import Bridge
 from librats.services.nat import NatHandle as AsyncHandle
 from librats.stun.lifetime import DEFAULT_WAITS
-from librats.types import Address, MappedTransport, NatTypeInfo, PortMapping
+from librats.types import Address, MappedTransport, NatType, NatTypeInfo, PortMapping
 
 __all__ = ["NatHandle"]
 
@@ -28,6 +28,11 @@ class NatHandle:
     def last(self) -> NatTypeInfo | None:
         """What :meth:`detect` has found last; None where it was not called yet."""
         return self._handle.last
+
+    @property
+    def type(self) -> NatType:
+        """What stands in front of the client, as far as :meth:`detect`, or the client in the background, has found."""
+        return self._handle.type
 
     @property
     def public_hosts(self) -> list[str]:
