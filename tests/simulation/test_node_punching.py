@@ -343,6 +343,10 @@ def test_who_is_denied_is_not_answered(simulate: Simulate) -> None:
             await until(lambda: at.relay.said)
             assert [payload[2:34].hex() for _, payload in at.relay.said] == ["cd" * 32]
             assert counted(alice)["refused"] == 1
+            alice.deny.add("198.51.100.0/24")
+            await at.tell(alice, "cd" * 32, b"\1")
+            await until(lambda: counted(alice)["dials"] == 1)
+            assert counted(alice)["addresses_refused"] == 1
 
     simulate(scenario)
 
