@@ -90,6 +90,7 @@ async def meet(one: BoxNetwork, other: BoxNetwork) -> bool:
         await asyncio.gather(*(agent.close() for agent in agents))
 
 
+@pytest.mark.long
 def test_whoever_can_meet_directly_does() -> None:
     async def main(lab: Lab) -> list[bool]:
         server = await answer_stun(BoxNetwork(lab, "server"))

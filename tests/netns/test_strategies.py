@@ -30,6 +30,7 @@ def connect(met: Scene, peer_id: str, strategy: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.long
 def test_each_strategy_goes_its_way_and_says_why_where_it_cannot(tmp_path: Path) -> None:
     relay = ("--relay-for-introduced", "--allow-peer", "203.0.113.0/24")
     with scene(tmp_path, "port_restricted", "full_cone", relay=relay) as met, met.node("host") as peer_id:
