@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
 
-from librats.accounts import OVERTAKEN, describe
+from librats.accounts import OVERTAKEN
 from librats.config import RatsConfig
-from librats.dialling import DialRace, settled
+from librats.dialling import DialRace
 from librats.errors import ConnectError, PeerDenied, PeerLimitReached, UsageError
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
@@ -23,7 +23,7 @@ from librats.services.relays import Relays
 from librats.session.exchange import KnownPeer
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, Encryption
 
-__all__ = ["Connector", "Target", "check_peer_id", "describe", "settled"]
+__all__ = ["Connector", "Target", "check_peer_id"]
 
 logger = logging.getLogger("librats.connector")
 

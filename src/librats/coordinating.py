@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from librats.accounts import describe
 from librats.config import RatsConfig
-from librats.connector import Connector, describe, settled
+from librats.connector import Connector
+from librats.dialling import session_over
 from librats.errors import PeerDenied, RatsError, UsageError
 from librats.peers.manager import PeerManager
 from librats.punch.appointments import Appointment, opener, target
@@ -192,14 +194,9 @@ class Coordination:
         return self._told(False, loop.time() - began, address, error=problem)
 
     async def _dial(self, address: Address, peer_id: str) -> Link:
-        links: list[Link] = []
-
-        def new_link() -> Link:
-            links.append(self._manager.new_link(expect_id=peer_id))
-            return links[-1]
-
-        await self._udp.dial(new_link, address, punch=True)
-        return await settled(self._manager, links[-1])
+        return await session_over(
+            self._manager, lambda new_link: self._udp.dial(new_link, address, punch=True), expect_id=peer_id
+        )
 
     @staticmethod
     def _told(success: bool, duration: float, address: Address, **further: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from librats.services.session import Link
 from librats.session.frames import Reason
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod
 
-__all__ = ["DialAddress", "DialRace", "settled"]
+__all__ = ["DialAddress", "DialRace", "session_over", "settled"]
 
 UDP_FIRST_DELAY = 1.2
 """Seconds until TCP is tried where UDP is tried first, as in librats 2 (LIBRATS2 wire, section 9.5)."""
@@ -297,3 +297,27 @@ async def settled(manager: PeerManager, link: Link) -> Link:
     if link.error is not None or not link.ready:
         raise link.error or HandshakeError(link.reason[1], ENDINGS.get(link.reason[0], AttemptReason.HANDSHAKE_FAILED))
     return link
+
+
+async def session_over(
+    manager: PeerManager, dial: Callable[[Callable[[], Link]], Awaitable[object]], *, expect_id: str
+) -> Link:
+    """Begin a session with a peer over a connection that somebody else makes.
+
+    Args:
+        manager: Where the link becomes a peer.
+        dial: Makes the connection, and gives it to the link that it is handed the maker of.
+        expect_id: Who the peer has to be.
+
+    Raises:
+        HandshakeError: It did not come about; likewise another :class:`~librats.RatsError`.
+        OSError: No connection came about.
+    """
+    made: list[Link] = []
+
+    def new_link() -> Link:
+        made.append(manager.new_link(expect_id=expect_id))
+        return made[-1]
+
+    await dial(new_link)
+    return await settled(manager, made[-1])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from librats.config import NatTraversalConfig
-from librats.connector import settled
+from librats.dialling import session_over
 from librats.errors import DecodeError, HandshakeError, IntroductionError, RatsError
 from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
@@ -181,20 +181,18 @@ class IceAgents:
             RatsError: It did not come about.
             OSError: Nobody answered.
         """
-        made: list[Link] = []
-
-        def new_link() -> Link:
-            made.append(self._manager.new_link(expect_id=peer_id))
-            return made[-1]
-
         address = agent.remote_address
         if address is None:
             raise HandshakeError("the way to the peer is gone")
-        if agent.uses_relay or self._udp is None:
-            await self._relays.dial(new_link, address)
-        else:
-            await self._udp.dial(new_link, address, punch=True)
-        return await settled(self._manager, made[-1])
+        udp = None if agent.uses_relay else self._udp
+
+        async def dial(new_link: Callable[[], Link]) -> None:
+            if udp is None:
+                await self._relays.dial(new_link, address)
+            else:
+                await udp.dial(new_link, address, punch=True)
+
+        return await session_over(self._manager, dial, expect_id=peer_id)
 
     def let_go(self, agent: IceAgent, peer_id: str, *, is_relayed: bool) -> None:
         """Close an agent whose session is there, when the other side has had its time."""

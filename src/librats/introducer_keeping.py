@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from librats.accounts import describe
 from librats.config import RatsConfig, SessionConfig
-from librats.connector import describe
 from librats.errors import HandshakeError, RatsError
 from librats.introduce.services import Services
 from librats.peers.identity import Identity

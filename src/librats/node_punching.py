@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
+from librats.accounts import describe
 from librats.config import NatTraversalConfig
-from librats.connector import describe, settled
+from librats.dialling import settled
 from librats.errors import ConnectError, RatsError, UsageError
 from librats.ice.addresses import AddressPolicy, Reach, reach_of
 from librats.introduce.guard import OfferGuard

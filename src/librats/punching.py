@@ -9,8 +9,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
+from librats.accounts import describe
 from librats.config import NatTraversalConfig
-from librats.connector import describe, settled
+from librats.dialling import session_over
 from librats.errors import ConnectError, DecodeError, HandshakeError, PeerNotConnected, RatsError
 from librats.ice.addresses import Reach, reach_of
 from librats.ice.descriptions import IceDescription
@@ -360,14 +361,7 @@ class PunchCall:
         manager, session = self._owner.manager, self.session
         dial = self._owner.dialler(way)
         if session is None:
-            made: list[Link] = []
-
-            def new_link() -> Link:
-                made.append(manager.new_link(expect_id=self._peer_id))
-                return made[-1]
-
-            await dial(new_link)
-            return await settled(manager, made[-1])
+            return await session_over(manager, dial, expect_id=self._peer_id)
         tries = MOVES if isinstance(way, PunchedPath) else 1
         while True:
             tries -= 1
