@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from librats.accounts import describe
 from librats.config import NatTraversalConfig
@@ -39,7 +42,7 @@ from librats.services.introduction_letters import (
 from librats.services.punch_letters import PunchLetters
 from librats.services.session import Link
 from librats.strategies import Ways
-from librats.types import ConnectionAttempt, PathPolicy
+from librats.types import ConnectionAttempt, ConnectionMethod, PathPolicy
 
 __all__ = ["IntroducedPeers"]
 
@@ -176,9 +179,23 @@ class IntroducedPeers(IntroductionWays):
             self.guard.counters["refused"] += 1
             offered.refuse(Refusal.REFUSED, "" if denied is not None else "max_peers are connected")
             return
+        is_free = manager.paths.policy is PathPolicy.AUTO
+        if offered.letter.carried and introducer is not None and is_free:
+            offered.carried_to = (lambda: self._carried_link(offered), introducer.address)
         name = f"librats is introduced to {offered.caller_id[:8]}"
         through = None if introducer is None else self._discreet(introducer)
         self._tasks.create(self._answer(offered, through), name=name)
+
+    def _carried_link(self, offered: Offered) -> Link:
+        link = offered.carried = self._manager.new_link(expect_id=offered.caller_id, initiator=False)
+        return link
+
+    def _hello_ahead(self, offered: Offered) -> dict[str, Any] | None:
+        """Return this side's hello for a caller whose session has begun, and that is let in."""
+        hello = None
+        if offered.carried is not None:
+            hello = self._manager.hello_ahead(offered.carried, offered.caller_id)
+        return None if hello is None else msgspec.json.decode(hello, type=dict[str, Any])
 
     async def _answer(self, offered: Offered, introducer: Introducer | None) -> None:
         trickle = Trickle(offered.letter.id)
@@ -191,6 +208,7 @@ class IntroducedPeers(IntroductionWays):
             trickle.found(candidate)
 
         is_there = False
+        arrival = self._tasks.create(self._manager.arrivals.wait(caller), name=f"librats awaits {caller[:8]}")
         punching = self.punching
         punch = None if punching is None or punching.both(offered.letter) is None else punching.offer
         answer: PunchAnswer | None = None
@@ -204,14 +222,16 @@ class IntroducedPeers(IntroductionWays):
             agent.start_connectivity_checks()
             answer = self._hear(offered, agent, hosts, None if punch is None else punching)
             trickle.told(agent)
-            offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type(), punch=punch))
+            offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type(), punch=punch, hello=self._hello_ahead(offered)))
             trickle.begin(offered.send)
             self.tell(caller, TraversalStep.ANSWERED)
             async with asyncio.timeout(self._settings.ice_connectivity_timeout):
-                await self._manager.arrivals.wait(offered.caller_id)
+                peer = await arrival
             is_there = True
             self.note_nat(caller, offered.letter)
             self.tell(caller, TraversalStep.CONNECTED)
+            if peer.method is ConnectionMethod.CARRIED:
+                await self._leave_carrier(peer.link)
             self.let_go(agent, caller, is_relayed=is_relayed(agent))
         except TimeoutError:
             logger.debug("%s was introduced, and did not come", caller[:8])
@@ -222,6 +242,7 @@ class IntroducedPeers(IntroductionWays):
             if not offered.is_answered:
                 offered.refuse(Refusal.FAILED, describe(error))
         finally:
+            arrival.cancel()
             if agent is not None and not is_there:
                 await agent.close()
             if answer is None or self._manager.closing:
@@ -232,6 +253,14 @@ class IntroducedPeers(IntroductionWays):
                     self._close_offered(offered, answer, UPGRADE_TIME if is_there else 0.0),
                     name=f"librats hears {offered.caller_id[:8]}",
                 )
+
+    async def _leave_carrier(self, link: Link) -> None:
+        """Wait until a session has left who carries it, as long as another way may be found."""
+        paths = self._manager.paths
+        with paths.search(link), contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.ice_connectivity_timeout):
+                while link.method is ConnectionMethod.CARRIED and not link.closed.done():
+                    await paths.wait_for_move(link)
 
     def _hear(
         self, offered: Offered, agent: IceAgent, hosts: OfferHosts, punching: Punching | None

@@ -112,6 +112,11 @@ class Passing:
         """Introductions under way."""
         return len(self._by_caller)
 
+    def target_of(self, caller: str, number: int) -> tuple[str, int] | None:
+        """Return to whom an offer was passed, and under which number there; None where it was not, or is over."""
+        made = self._by_caller.get((caller, number))
+        return None if made is None else (made.target, made.passed)
+
     def take(self, sender: str, notice: Notice, *, now: float, source: str = "") -> list[To]:
         """Take what a peer says.
 

@@ -337,6 +337,7 @@ class RelayServer:
             port=self.addresses[0].port,
             most=config.max_connections,
             grants=grants if config.relay_for_introduced and not config.no_auth else None,
+            carry=config.carry_limits if config.carry else None,
         )
 
     def _corners(self, listeners: list[int]) -> dict[int, Corner]:
@@ -398,5 +399,6 @@ def _age(file: Path) -> int:
 _FIXED = (
     *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
     *("shared_relay_socket", "introduce", "introduced_lifetime", "relay_for_introduced"),
+    *("carry", "carry_limits"),
     *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
 )
