@@ -261,7 +261,7 @@ class IntroducingVerbs(CoordinatingVerbs):
         if nat.allow_introductions:
             passing = Passing(lambda peer_id: _key_of(manager.peers.get(peer_id)), first=first)
             if nat.carry is not None:
-                carrying = Carrying(passing.target_of, takes_carried, nat.carry)
+                carrying = Carrying(passing.carriage, takes_carried, nat.carry)
         self._circle = manager.introductions = Introductions(
             send,
             sealing=sealing,

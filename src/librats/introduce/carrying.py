@@ -73,7 +73,7 @@ class Carrying:
 
     Args:
         introduced: Tells to whom, and under which number there, an offer was passed: of a caller, by its number; None
-            where there was none.
+            where there was none, or it was asked for before.
         takes: Tells whether the peer with an id takes carried sessions.
         limits: What it carries.
     """
@@ -133,7 +133,7 @@ class Carrying:
                 return []
             begun = self._begin(sender, notice.number, now)
             if not isinstance(begun, _Path):
-                return [begun]
+                return begun
             path = begun
         match parcel.kind:
             case ParcelKind.DATA:
@@ -144,11 +144,14 @@ class Carrying:
         self.counters["closed"] += 1
         return [path.to(not is_caller, Parcel(ParcelKind.END, code=CarryEnd.CLOSED))]
 
-    def _begin(self, caller: str, number: int, now: float) -> _Path | To:
+    def _begin(self, caller: str, number: int, now: float) -> _Path | list[To]:
         limits, found = self.limits, self._introduced(caller, number)
-        if found is None or not self._takes(found[0]):
+        if found is None:  # what was on its way when a session had ended, for example
+            self.counters["strays"] += 1
+            return []
+        if not self._takes(found[0]):
             self.counters["not_carried"] += 1
-            return _end(caller, number, CarryEnd.NOT_CARRIED, "there is nobody here to carry that to")
+            return _end(caller, number, CarryEnd.NOT_CARRIED, "the peer takes no sessions that are carried")
         if len(self) >= limits.at_once or self._callers.get(caller, 0) >= limits.at_once_per_caller:
             self.counters[CarryEnd.CROWDED] += 1
             return _end(caller, number, CarryEnd.CROWDED, self._words(CarryEnd.CROWDED))
@@ -224,10 +227,10 @@ class Carrying:
         if self._owing and self._looks_at <= now:
             self._looks_at = now + TICK
             for path in list(self._owing):
-                told += self._allow(path, now)
-            if self._owing:  # another one is the first the next time
-                path = next(iter(self._owing))
-                self._owing[path] = self._owing.pop(path)
+                allowed = self._allow(path, now)
+                if allowed and path in self._owing:  # the others are first the next time
+                    self._owing[path] = self._owing.pop(path)
+                told += allowed
         return told
 
     def stuck(self, peer_id: str, notice: Notice) -> list[To]:
@@ -282,5 +285,5 @@ class Carrying:
             del self._callers[path.caller]
 
 
-def _end(caller: str, number: int, end: CarryEnd, words: str) -> To:
-    return caller, Notice(Op.CARRIED_BACK, number, letter=Parcel(ParcelKind.END, code=end, words=words).encode())
+def _end(caller: str, number: int, end: CarryEnd, words: str) -> list[To]:
+    return [(caller, Notice(Op.CARRIED_BACK, number, letter=Parcel(ParcelKind.END, code=end, words=words).encode()))]

@@ -117,7 +117,7 @@ class RelayIntroducer:
         self.carrying = None
         """How it carries their sessions; None where it does not."""
         if carry is not None:
-            self.carrying = Carrying(self.passing.target_of, self.sessions.takes_carried, carry)
+            self.carrying = Carrying(self.passing.carriage, self.sessions.takes_carried, carry)
         self.circle = self.sessions.circle = Introductions(
             self.sessions.send, passing=self.passing, carrying=self.carrying
         )
