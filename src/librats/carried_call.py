@@ -61,7 +61,14 @@ class CarriedCall:
         if hello is not None and self._link is not None:
             self._link.presume(msgspec.json.encode(hello))
 
-    async def race(self, ways: Coroutine[Any, Any, Link], ready: Callable[[Link], object]) -> tuple[Link, asyncio.Task[Outcome] | None]:
+    @property
+    def is_ready(self) -> bool:
+        """True where the session is there, though nobody may have heard of it yet."""
+        return self._link is not None and self._link.ready
+
+    async def race(
+        self, ways: Coroutine[Any, Any, Link], ready: Callable[[Link], object]
+    ) -> tuple[Link, asyncio.Task[Outcome] | None]:
         """Return the first session, the carried one or over another way.
 
         Args:

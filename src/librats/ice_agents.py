@@ -184,7 +184,9 @@ class IceAgents:
         dial, _ = self.dialler(agent)
         return await session_over(self._manager, dial, expect_id=peer_id)
 
-    def dialler(self, agent: IceAgent) -> tuple[Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[None]], Address]:
+    def dialler(
+        self, agent: IceAgent
+    ) -> tuple[Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[None]], Address]:
         """Return what makes a connection over the way that an agent has found, and where that leads.
 
         Raises:

@@ -28,6 +28,7 @@ from librats.introduction_call import IntroductionCall
 from librats.introduction_ways import IntroductionWays
 from librats.peers.events import TraversalStep
 from librats.peers.manager import PeerManager
+from librats.peers.peer import Peer
 from librats.punching import PunchAnswer, Punching, hosts_in
 from librats.runtime.tasks import TaskSet
 from librats.services.ice import IceAgent
@@ -219,19 +220,25 @@ class IntroducedPeers(IntroductionWays):
             agent = await self.new_agent(IceRole.CONTROLLED, ways=ways, on_candidate=found)
             note_seen(agent, introducer, offered.letter)
             self.describe_peer(agent, description, hosts=hosts)
-            agent.start_connectivity_checks()
             answer = self._hear(offered, agent, hosts, None if punch is None else punching)
             trickle.told(agent)
-            offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type(), punch=punch, hello=self._hello_ahead(offered)))
+            offered.answer(
+                answer_to(
+                    offered.letter,
+                    agent,
+                    introducer,
+                    nat=self.nat_type(),
+                    punch=punch,
+                    hello=self._hello_ahead(offered),
+                )
+            )
+            agent.start_connectivity_checks()
             trickle.begin(offered.send)
             self.tell(caller, TraversalStep.ANSWERED)
             async with asyncio.timeout(self._settings.ice_connectivity_timeout):
                 peer = await arrival
             is_there = True
-            self.note_nat(caller, offered.letter)
-            self.tell(caller, TraversalStep.CONNECTED)
-            if peer.method is ConnectionMethod.CARRIED:
-                await self._leave_carrier(peer.link)
+            await self._arrived(peer, offered.letter)
             self.let_go(agent, caller, is_relayed=is_relayed(agent))
         except TimeoutError:
             logger.debug("%s was introduced, and did not come", caller[:8])
@@ -254,9 +261,11 @@ class IntroducedPeers(IntroductionWays):
                     name=f"librats hears {offered.caller_id[:8]}",
                 )
 
-    async def _leave_carrier(self, link: Link) -> None:
-        """Wait until a session has left who carries it, as long as another way may be found."""
-        paths = self._manager.paths
+    async def _arrived(self, peer: Peer, letter: Letter) -> None:
+        """Take that a caller is there, and wait until its session has left who carries it, as long as it may yet."""
+        self.note_nat(peer.id, letter)
+        self.tell(peer.id, TraversalStep.CONNECTED)
+        paths, link = self._manager.paths, peer.link
         with paths.search(link), contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.ice_connectivity_timeout):
                 while link.method is ConnectionMethod.CARRIED and not link.closed.done():

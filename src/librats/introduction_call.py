@@ -34,8 +34,12 @@ logger = logging.getLogger("librats.introducer")
 ASK_TIMEOUT = 5.0
 """Seconds that an introducer has to tell a key."""
 
-CARRIED_DELAY = 0.01
+CARRIED_DELAY = 0.003
 """Seconds that STUN servers have beyond that where the session begins with the offer; what they tell follows."""
+
+FIRST_WORDS = 0.01
+"""Seconds in which the application says what it wants to in a session that is there, before this host is busy with the
+search for a better way for it."""
 
 ANSWER_TIMEOUT = 10.0
 """Seconds that a target has to answer an offer."""
@@ -62,6 +66,20 @@ class IntroductionCall:
     async def run(self, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
         """Ask all of them at once, and call through those that know the peer, one after the other."""
         began = self._loop.time()
+        # Introducers look for the key while the agent gets ready.
+        asking = {
+            self._owner.tasks.create(self._ask(one), name=f"librats asks {one.peer_id[:8]}"): one for one in introducers
+        }
+        try:
+            await asyncio.sleep(0)
+            return await self._run(asking, attempts, began)
+        finally:
+            for task in asking:
+                task.cancel()
+
+    async def _run(
+        self, asking: dict[asyncio.Task[bytes | RatsError], Introducer], attempts: list[ConnectionAttempt], began: float
+    ) -> Link:
         self._agent = agent = await self._owner.new_agent(
             IceRole.CONTROLLING, ways=self._ways, on_candidate=self._found, on_path=self._path_chosen
         )
@@ -72,7 +90,7 @@ class IntroductionCall:
         last: RatsError | OSError = IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
         goes_on = False
         try:
-            async for introducer, found in self._keys(introducers):
+            async for introducer, found in self._keys(asking):
                 try:
                     if isinstance(found, Exception):
                         raise found
@@ -130,20 +148,17 @@ class IntroductionCall:
         if peer is not None:
             peer.attempts = (*peer.attempts, *self._pairs(began))
 
-    async def _keys(self, introducers: Sequence[Introducer]) -> AsyncIterator[tuple[Introducer, bytes | RatsError]]:
+    @staticmethod
+    async def _keys(
+        asking: dict[asyncio.Task[bytes | RatsError], Introducer],
+    ) -> AsyncIterator[tuple[Introducer, bytes | RatsError]]:
         """Yield each introducer with the target's key, or with why it does not tell it."""
-        waiting = {
-            self._owner.tasks.create(self._ask(one), name=f"librats asks {one.peer_id[:8]}"): one for one in introducers
-        }
-        try:
-            while waiting:
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in [task for task in waiting if task in done]:
-                    one = waiting.pop(task)
-                    yield one, task.result()
-        finally:
-            for task in waiting:
-                task.cancel()
+        waiting = dict(asking)
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in waiting if task in done]:
+                one = waiting.pop(task)
+                yield one, task.result()
 
     async def _ask(self, introducer: Introducer) -> bytes | RatsError:
         try:
@@ -224,6 +239,8 @@ class IntroductionCall:
         owner.tell(self._target, TraversalStep.ANSWERED)
         if carried is not None:
             carried.presume(answer.hello)
+            if carried.is_ready:
+                await asyncio.sleep(FIRST_WORDS)
         if answer.seen:
             agent.note_peer_seen(answer.seen)
         owner.describe_peer(agent, IceDescription.from_json(answer.ice), hosts=None)

@@ -98,7 +98,7 @@ def test_whatever_is_said_the_carrier_keeps_to_its_limits_and_forgets_what_is_ov
     said: list[tuple[Op, int, bytes, float]],
 ) -> None:
     limits = CarryLimits(bytes=50_000, seconds=10.0, rate=8000.0, total_rate=16_000.0, at_once=3, at_once_per_caller=2)
-    here = Carrying(lambda _, number: (BOB, number) if number < 8 else None, lambda _: True, limits)  # noqa: PLR2004
+    here = Carrying(lambda _, number: (BOB, number) if number < 8 else None, lambda _: True, limits)
     now = 0.0
     passed: dict[int, int] = {}
     for op, number, parcel, pause in said:

@@ -356,7 +356,9 @@ FIRST_MESSAGE = [
 
 
 @pytest.mark.parametrize("pair", FIRST_MESSAGE, ids="-".join)
-def test_the_first_message_takes_two_and_a_half_round_trips_at_the_most(simulate: Simulate, pair: tuple[str, str]) -> None:
+def test_the_first_message_takes_two_and_a_half_round_trips_at_the_most(
+    simulate: Simulate, pair: tuple[str, str]
+) -> None:
     delay = 0.02
 
     async def scenario(net: SimNetwork) -> None:

@@ -271,7 +271,9 @@ class Carrying:
             case CarryEnd.TIME:
                 return f"the introducer carries a session for {limits.seconds:g} s"
             case CarryEnd.CROWDED:
-                return f"the introducer carries {limits.at_once_per_caller} sessions of a caller, {limits.at_once} in all"
+                return (
+                    f"the introducer carries {limits.at_once_per_caller} sessions of a caller, {limits.at_once} in all"
+                )
             case CarryEnd.SLOW:
                 return "a side does not take what the introducer has for it"
         return "a side has sent more through the introducer than it was let"

@@ -117,7 +117,9 @@ class Parcel:
                 raise DecodeError("a credit that breaks off", 1)
             return cls(ParcelKind.CREDIT, credit=int.from_bytes(rest))
         if kind == ParcelKind.END:
-            return cls(ParcelKind.END, code=_code(rest), words=rest[1 + rest[0] :].decode("utf-8", "replace")[:MAX_WORDS])
+            return cls(
+                ParcelKind.END, code=_code(rest), words=rest[1 + rest[0] :].decode("utf-8", "replace")[:MAX_WORDS]
+            )
         raise DecodeError(f"a parcel of the kind {kind}")
 
 

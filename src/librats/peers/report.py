@@ -73,7 +73,11 @@ class ConnectionReport:
         rtt = "not measured yet" if self.rtt is None else f"{self.rtt * 1000:.1f} ms"
         yield f"peer {self.peer_id}"
         is_carried = self.method is ConnectionMethod.CARRIED
-        how = f"carried by the introducer at {self.address.host}" if is_carried else f"over {self.method} at {self.address}"
+        how = (
+            f"carried by the introducer at {self.address.host}"
+            if is_carried
+            else f"over {self.method} at {self.address}"
+        )
         yield (
             f"{'connected' if self.connected else 'was connected'} {how} "
             f"({'we dialled' if self.outgoing else 'it dialled'})"

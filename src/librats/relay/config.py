@@ -96,8 +96,8 @@ class RelayConfig:
     of `quotas`."""
 
     carry: bool = True
-    """Whether the beginnings of their sessions are carried, until the two have found a way: they begin sooner, and those
-    that find none have something for a while. The relay sees nothing but ciphertext."""
+    """Whether the beginnings of their sessions are carried, until the two have found a way: they begin sooner, and who
+    finds none has something for a while. The relay sees nothing but ciphertext."""
 
     carry_limits: CarryLimits = field(default_factory=CarryLimits)
     """How much of that."""

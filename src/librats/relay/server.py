@@ -271,6 +271,7 @@ class RelayServer:
             failures=sum(place.failures.count for place in places),
             draining=self._shared.draining,
             fleet=None if self._fleet is None else FleetStatistics(self._fleet.relays, self._fleet.failures),
+            carried=None if self.introducer is None else self.introducer.carried,
         )
 
     def reload(self, config: RelayConfig) -> list[str]:

@@ -1,4 +1,4 @@
-"""The two ends of sessions that an introducer carries, as connections: what a link writes goes through it in parcels."""
+"""The ends of sessions that an introducer carries, as connections: what a link writes goes through it in parcels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Key = tuple[str, int, bool]
 Tell = Callable[[str, Notice], bool]
 
 
-class CarryEnded(OSError):  # noqa: N818 - the end of a connection, of which its protocol is told
+class CarryEnded(OSError):
     """An introducer carries a session no longer.
 
     Args:

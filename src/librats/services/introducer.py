@@ -103,9 +103,7 @@ class Call:
 
     def carry(self, factory: Factory, address: Address) -> CarriedTransport:
         """Have the introducer, which is at that address, carry a connection to the peer, beside the letters."""
-        return self.circle.carried.open(
-            self.introducer, self.number, is_caller=True, address=address, factory=factory
-        )
+        return self.circle.carried.open(self.introducer, self.number, is_caller=True, address=address, factory=factory)
 
     def close(self) -> None:
         """Wait for nothing any more; a connection that is carried goes on. Idempotent."""

@@ -255,6 +255,7 @@ class SimRelay:
             connections=len(self._connections),
             failures=0,
             draining=self._shared.draining,
+            carried=None if self.introducer is None else self.introducer.carried,
         )
 
     def _tick(self) -> None:

@@ -201,10 +201,9 @@ def test_a_stream_that_gets_more_than_it_lets_is_over() -> None:
     one = CarriedStream()
     for _ in range(FIRST_CREDIT // MAX_PIECE):
         one.receive(Parcel(ParcelKind.DATA, bytes(MAX_PIECE)))
-    assert one.ended is None
+    assert [one.ended] == [None]
     one.receive(Parcel(ParcelKind.DATA, b"x"))
-    assert one.ended is not None
-    assert one.ended.code == CarryEnd.OVERRUN
+    assert one.ended == Parcel(ParcelKind.END, code=CarryEnd.OVERRUN, words="more came than was let")
 
 
 def test_limits_that_make_no_sense_are_named() -> None:
