@@ -64,8 +64,9 @@ def test_parcels_are_written_and_read_as_the_vectors_say() -> None:
     node = read_json("handshake")["cases"][0]["initiator"]
     assert parcels["carried"] == parcels["carry"]
     assert parcels["carry"].data[:4] == bytes([0, 0, 0, 32])
-    assert X25519PrivateKey.from_private_bytes(
-        bytes.fromhex(node["ephemeral_private"])
-    ).public_key().public_bytes_raw() == parcels["carry"].data[4:]
+    assert (
+        X25519PrivateKey.from_private_bytes(bytes.fromhex(node["ephemeral_private"])).public_key().public_bytes_raw()
+        == parcels["carry"].data[4:]
+    )
     assert parcels["carry back"].credit == 49152
     assert (parcels["carried no longer"].code, parcels["carried no longer"].words) == (CarryEnd.TIME, "over")

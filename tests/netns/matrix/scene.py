@@ -164,7 +164,9 @@ def read_try(told: list[dict[str, Any]], complaint: str) -> Try:
     introduced = won.get("duration_ms", 0.0) / 1000
     way = str(won.get("technique") or result["method"])
     is_carried = way == CARRIED
-    if not is_carried and any(candidate.rpartition(":")[0].strip("[]") in (*SERVER, SERVER6) for candidate in result["used_candidates"]):
+    if not is_carried and any(
+        candidate.rpartition(":")[0].strip("[]") in (*SERVER, SERVER6) for candidate in result["used_candidates"]
+    ):
         way = "relay"
     if not replies or "error" in replies[0]:
         error = f"connected, but: {replies[0]['error'] if replies else complaint}"
