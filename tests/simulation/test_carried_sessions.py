@@ -13,6 +13,7 @@ from tests.simulation.test_introducers import meeting as peer_meeting
 from tests.simulation.test_public_introducers import config, meeting
 
 from librats import (
+    Address,
     AttemptReason,
     ConnectError,
     ConnectionMethod,
@@ -445,6 +446,26 @@ def test_parcels_of_a_stranger_lead_nowhere(simulate: Simulate) -> None:
             assert len(circle_of(met.bob).carried) == 0
             assert met.bob.statistics()["links_in"] == links["links_in"]
             assert met.introducer.peer_id in met.bob.peers
+
+    simulate(scenario)
+
+
+def test_a_stranger_who_is_carried_has_nobody_knock_in_its_own_network(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, *HARD), **ALONE) as (_, met):
+            stranger, called = met.alice._running(), met.bob._running()
+            stranger.listening = [Address("192.168.1.1", 80), Address("127.0.0.1", 80), Address("8.8.8.8", 80)]
+            dial, dialled = called.paths.dial, []
+            assert dial is not None
+
+            async def noting(factory: Any, address: Address, method: ConnectionMethod) -> None:
+                dialled.append(address.host)
+                await dial(factory, address, method)
+
+            called.paths.dial = noting
+            await met.connect()
+            await asyncio.sleep(20)
+            assert set(dialled) == {"8.8.8.8"}
 
     simulate(scenario)
 

@@ -12,6 +12,7 @@ from itertools import zip_longest
 
 from librats.errors import HandshakeError, PeerNotConnected, RatsError
 from librats.peers.peer import Peer
+from librats.peers.scopes import Scope, scope_of
 from librats.runtime.tasks import TaskSet
 from librats.services.carried import CarryEnded
 from librats.services.joining import Joining, Leaving
@@ -422,6 +423,8 @@ class PathKeeper:
             for text in peer.hello.listen:
                 with contextlib.suppress(RatsError):
                     address = Address.parse(text)
+                    if link.method is ConnectionMethod.CARRIED and scope_of(address.host) is not Scope.GLOBAL:
+                        continue  # a stranger does not have us knock in our own network, which ICE knows to tell apart
                     if address.host not in UNSPECIFIED:
                         found.append(address)
                     elif link.method not in INDIRECT:
