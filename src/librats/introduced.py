@@ -185,7 +185,7 @@ class IntroducedPeers(IntroductionWays):
             offered.carried_to = (lambda: self._carried_link(offered), introducer.address)
         name = f"librats is introduced to {offered.caller_id[:8]}"
         through = None if introducer is None else self._discreet(introducer)
-        self._tasks.create(self._answer(offered, through), name=name)
+        self._tasks.create(self._answer_in_search(offered, through), name=name)
 
     def _carried_link(self, offered: Offered) -> Link:
         link = offered.carried = self._manager.new_link(expect_id=offered.caller_id, initiator=False)
@@ -197,6 +197,10 @@ class IntroducedPeers(IntroductionWays):
         if offered.carried is not None:
             hello = self._manager.hello_ahead(offered.carried, offered.caller_id)
         return None if hello is None else msgspec.json.decode(hello, type=dict[str, Any])
+
+    async def _answer_in_search(self, offered: Offered, introducer: Introducer | None) -> None:
+        with self._manager.paths.search(offered.caller_id):
+            await self._answer(offered, introducer)
 
     async def _answer(self, offered: Offered, introducer: Introducer | None) -> None:
         trickle = Trickle(offered.letter.id)
@@ -266,7 +270,7 @@ class IntroducedPeers(IntroductionWays):
         self.note_nat(peer.id, letter)
         self.tell(peer.id, TraversalStep.CONNECTED)
         paths, link = self._manager.paths, peer.link
-        with paths.search(link), contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.ice_connectivity_timeout):
                 while link.method is ConnectionMethod.CARRIED and not link.closed.done():
                     await paths.wait_for_move(link)

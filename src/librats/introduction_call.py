@@ -62,6 +62,7 @@ class IntroductionCall:
         self._punch: PunchCall | None = None
         self._carried: CarriedCall | None = None
         self._afterwards: asyncio.Task[None] | None = None
+        self._searching = contextlib.ExitStack()
 
     async def run(self, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
         """Ask all of them at once, and call through those that know the peer, one after the other."""
@@ -72,8 +73,11 @@ class IntroductionCall:
         }
         try:
             await asyncio.sleep(0)
+            self._searching.enter_context(self._owner.manager.paths.search(self._target))
             return await self._run(asking, attempts, began)
         finally:
+            if self._afterwards is None:
+                self._searching.close()
             for task in asking:
                 task.cancel()
 
@@ -136,9 +140,9 @@ class IntroductionCall:
         manager = self._owner.manager
         link.closed.add_done_callback(lambda _: search.cancel())
         try:
-            with manager.paths.search(link):
-                await asyncio.wait([search])
+            await asyncio.wait([search])
         finally:
+            self._searching.close()
             search.cancel()
             gathering.cancel()
             await self._let_go()

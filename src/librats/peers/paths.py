@@ -83,7 +83,7 @@ class PathKeeper:
         self._links: dict[bytes, Link] = {}
         self._standings: dict[Link, _Standing] = {}
         self._rescues: set[Link] = set()
-        self._searches: Counter[Link] = Counter()
+        self._searches: Counter[str] = Counter()
         self._moves: dict[Link, list[asyncio.Future[None]]] = {}
         self._improvements: dict[Link, asyncio.Task[None]] = {}
         self.dial: Dial | None = None
@@ -169,8 +169,9 @@ class PathKeeper:
             link.method is ConnectionMethod.TCP or has_just_moved
         )
         if isinstance(error, CarryEnded) and error.is_limit:
-            if self._searches.get(link) or (self.dial is not None and self.ways(link)):
-                self.rescue(link, once=not self._searches.get(link))
+            is_sought = bool(self._searches[link.peer_id])
+            if is_sought or (self.dial is not None and self.ways(link)):
+                self.rescue(link, once=not is_sought)
                 return True
             return False
         if error is None or (isinstance(error, ConnectionError) and not may_be_elsewhere):
@@ -190,15 +191,15 @@ class PathKeeper:
     # Those who look for other ways
 
     @contextlib.contextmanager
-    def search(self, link: Link) -> Iterator[None]:
-        """Have a session outlive its connection as long as somebody looks for another way, in the block."""
-        self._searches[link] += 1
+    def search(self, peer_id: str) -> Iterator[None]:
+        """Have sessions with a peer outlive their connections as long as somebody looks for ways, in the block."""
+        self._searches[peer_id] += 1
         try:
             yield
         finally:
-            self._searches[link] -= 1
-            if not self._searches[link]:
-                del self._searches[link]
+            self._searches[peer_id] -= 1
+            if not self._searches[peer_id]:
+                del self._searches[peer_id]
 
     async def wait_for_move(self, link: Link) -> None:
         """Wait until a session has moved the next time, or is over."""
