@@ -161,7 +161,7 @@ def test_what_is_carried_is_a_switch_and_a_table_of_limits(tmp_path: Path) -> No
     file.write_text('carry = false\n[users]\nann = "secret"\n[carry_limits]\nbytes = 5\nrate = 7\n', encoding="utf-8")
     config = read_relay_config(file, {"carry": True}, None, {"bytes": 9, "seconds": 8.0})
     assert (config.carry, config.carry_limits) == (True, CarryLimits(bytes=9, seconds=8.0, rate=7.0))
-    with pytest.raises(ConfigError, match="carry_limits.colour"):
+    with pytest.raises(ConfigError, match=r"carry_limits\.colour"):
         make_relay_config({"users": {"ann": "secret"}, "carry_limits": {"colour": 1}})
 
 
