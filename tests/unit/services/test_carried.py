@@ -140,7 +140,9 @@ def test_who_reads_nothing_lets_nothing_more_be_sent() -> None:
         way.hears(data(bytes(8000)))
         way.hears(end(CarryEnd.CLOSED))
         await way.settle()
-        assert not (way.protocol.heard or way.protocol.ended or way.told)
+        assert not way.protocol.heard
+        assert not way.protocol.ended
+        assert not way.told
         way.transport.resume_reading()
         await way.settle()
         assert (len(way.protocol.heard), way.protocol.ended) == (8000, [None])
