@@ -171,6 +171,8 @@ def test_a_session_goes_on_with_the_introducer_where_there_is_nothing_else(simul
                 assert await peer.request("greet", "Alice") == "hello Alice"
             assert peer.method is CARRIED
             assert f"carried by the introducer at {peer.address.host}" in peer.explain()
+            assert peer.hello is not None
+            assert peer.hello.observed == ""  # whoever is carried is seen nowhere
             assert peer.address.port == 0
             assert carried(relay)["now"] == 1
             assert peer.address.host not in {one.host for one in met.alice.book.addresses_of(met.bob.peer_id)}
@@ -347,7 +349,23 @@ def test_a_relay_whose_operator_does_not_want_it_carries_nothing(simulate: Simul
     simulate(scenario)
 
 
-# Whoever is not honest, or not willing
+# Whoever is not honest, not willing, or older
+
+
+def test_a_target_of_an_earlier_version_is_reached_as_before(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "port_restricted", "port_restricted")) as (relay, met):
+            introducer = relay.introducer
+            assert introducer is not None
+            assert introducer.carrying is not None
+            introducer.carrying._takes = lambda _: False
+            peer = await met.connect()
+            assert peer.method is UDP
+            assert [each.error for each in peer.attempts if each.method is CARRIED] == [
+                "the peer takes no sessions that are carried"
+            ]
+
+    simulate(scenario)
 
 
 def test_who_is_refused_is_told_so_before_it_counts_as_connected(simulate: Simulate) -> None:

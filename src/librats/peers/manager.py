@@ -316,7 +316,8 @@ class PeerManager:
         listen = [str(address) for address in self.listening[:16]]
         key = self._identities[link.own_id].verify_key.hex()
         session = self._numbers.tell(link, self.peers.get(link.peer_id), peer_id=peer_id)
-        return Hello(listen=listen, observed=str(link.address), key=key, session=session).encode()
+        observed = "" if link.method is ConnectionMethod.CARRIED else str(link.address)
+        return Hello(listen=listen, observed=observed, key=key, session=session).encode()
 
     def _identify(self, link: Link) -> bytes:
         return Identify(
