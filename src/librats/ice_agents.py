@@ -185,12 +185,14 @@ class IceAgents:
         if address is None:
             raise HandshakeError("the way to the peer is gone")
         udp = None if agent.uses_relay else self._udp
+        pair = agent.statistics().selected
+        rtt = None if pair is None else pair.rtt
 
         async def dial(new_link: Callable[[], Link]) -> None:
             if udp is None:
-                await self._relays.dial(new_link, address)
+                await self._relays.dial(new_link, address, rtt=rtt)
             else:
-                await udp.dial(new_link, address, punch=True)
+                await udp.dial(new_link, address, punch=True, rtt=rtt)
 
         return await session_over(self._manager, dial, expect_id=peer_id)
 
