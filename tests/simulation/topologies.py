@@ -135,7 +135,10 @@ class Topology:
 
     def _further(self, host: SimHost, name: str) -> None:
         """Give a host one more interface, which may lead nowhere."""
-        interface = host.add_interface(name, behind=self._router())
+        # Where there is a relay the address may be that of the other one, too.
+        self._number += 1
+        addresses = () if self.relays else (f"192.168.1.{100 + self._number}",)
+        interface = host.add_interface(name, behind=self._router(), addresses=addresses)
         interface.set_access(loss=self.chance.choice((0.0, 1.0)), delay=self.chance.choice((0.0, 0.2)))
         self.harm += 1
 
