@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NO
 
 LIBRATS = Path(sys.executable).with_name("librats")
 PATIENCE = 60.0
+ALONE = ("--user", "ann:secret", "--no-carry")
+"""Of a relay that only introduces."""
 
 
 class Scene(NamedTuple):
@@ -70,11 +72,18 @@ def scene(folder: Path, *nats: str, **options: tuple[str, ...]) -> Iterator[Scen
         yield Scene(lab, f"{ready['peer_id']}@{SERVER[0]}:3478", folder)
 
 
-@pytest.mark.parametrize("pair", [("port_restricted", "port_restricted"), ("full_cone", "symmetric")], ids="-".join)
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(("port_restricted", "port_restricted"), marks=pytest.mark.long),
+        ("full_cone", "symmetric"),
+    ],
+    ids="-".join,
+)
 def test_two_reach_each_other_directly_by_an_introducer_that_relays_nothing(
     tmp_path: Path, pair: tuple[str, str]
 ) -> None:
-    with scene(tmp_path, *pair, relay=("--user", "ann:secret")) as met, met.node("host") as peer_id:
+    with scene(tmp_path, *pair, relay=ALONE) as met, met.node("host") as peer_id:
         result, reply = met.connect("host2", peer_id)
         assert result["success"], result
         assert result["method"] == "udp"
@@ -83,8 +92,9 @@ def test_two_reach_each_other_directly_by_an_introducer_that_relays_nothing(
         assert reply["data"] == "hello"
 
 
+@pytest.mark.long
 def test_two_whom_no_direct_way_joins_reach_each_other_by_the_relay_without_a_password(tmp_path: Path) -> None:
-    relay = ("--relay-for-introduced", "--allow-peer", "203.0.113.0/24")
+    relay = ("--relay-for-introduced", "--allow-peer", "203.0.113.0/24", "--no-carry")
     with scene(tmp_path, "symmetric", "symmetric", relay=relay) as met, met.node("host") as peer_id:
         result, reply = met.connect("host2", peer_id)
         assert result["success"], result
@@ -93,7 +103,17 @@ def test_two_whom_no_direct_way_joins_reach_each_other_by_the_relay_without_a_pa
 
 
 def test_where_nothing_leads_to_the_peer_every_attempt_is_told(tmp_path: Path) -> None:
-    with scene(tmp_path, "symmetric", "symmetric", relay=("--user", "ann:secret")) as met, met.node("host") as peer_id:
+    with scene(tmp_path, "symmetric", "symmetric", relay=ALONE) as met, met.node("host") as peer_id:
         [result] = met.connect("host2", peer_id)
         assert not result["success"]
         assert any("by introducer" in attempt["error"] for attempt in result["attempts"])
+
+
+def test_where_nothing_else_leads_to_the_peer_the_relay_carries_the_session_for_a_while(tmp_path: Path) -> None:
+    relay = ("--user", "ann:secret", "--carry-bytes", "50000")
+    with scene(tmp_path, "symmetric", "udp_blocked", relay=relay) as met, met.node("host") as peer_id:
+        result, reply = met.connect("host2", peer_id)
+        assert result["success"], result
+        assert result["method"] == "carried"
+        assert result["peer_id"] == peer_id
+        assert reply["data"] == "hello"
