@@ -220,22 +220,21 @@ class IntroducedPeers(IntroductionWays):
         hosts = OfferHosts(self.guard)
         try:
             description = IceDescription.from_json(offered.letter.ice)
+            hello = self._hello_ahead(offered)
+            if hello is not None:  # so that the caller need not wait until this side knows where it is
+                offered.answer(
+                    answer_to(offered.letter, None, introducer, nat=self.nat_type(), punch=punch, hello=hello)
+                )
             ways = Ways.ALL & ~Ways.RELAYED if offered.letter.no_relay else Ways.ALL
             agent = await self.new_agent(IceRole.CONTROLLED, ways=ways, on_candidate=found)
             note_seen(agent, introducer, offered.letter)
             self.describe_peer(agent, description, hosts=hosts)
             answer = self._hear(offered, agent, hosts, None if punch is None else punching)
             trickle.told(agent)
-            offered.answer(
-                answer_to(
-                    offered.letter,
-                    agent,
-                    introducer,
-                    nat=self.nat_type(),
-                    punch=punch,
-                    hello=self._hello_ahead(offered),
-                )
-            )
+            if hello is not None:
+                offered.send(Letter(id=offered.letter.id, ice=agent.local_description))
+            else:
+                offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type(), punch=punch))
             agent.start_connectivity_checks()
             trickle.begin(offered.send)
             self.tell(caller, TraversalStep.ANSWERED)
@@ -252,6 +251,8 @@ class IntroducedPeers(IntroductionWays):
             self.tell(caller, TraversalStep.FAILED, describe(error))
             if not offered.is_answered:
                 offered.refuse(Refusal.FAILED, describe(error))
+            elif agent is None:
+                offered.send(Letter(id=offered.letter.id, refused=Refusal.FAILED, words=describe(error)))
         finally:
             arrival.cancel()
             if agent is not None and not is_there:

@@ -8,6 +8,8 @@ import dataclasses
 import logging
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
+
 from librats.accounts import OVERTAKEN, describe, later, reason_of
 from librats.carried_call import CarriedCall
 from librats.errors import ConnectError, IntroductionError, OperationTimeout, RatsError
@@ -241,8 +243,9 @@ class IntroductionCall:
             raise OperationTimeout(f"the peer has not answered within {ANSWER_TIMEOUT:g} s") from None
         self._was_answered, self._answered_at = True, self._loop.time()
         owner.tell(self._target, TraversalStep.ANSWERED)
-        if carried is not None:
+        if carried is not None and answer.hello is not None:
             carried.presume(answer.hello)
+            answer = await self._whole(call, answer)
             if carried.is_ready:
                 await asyncio.sleep(FIRST_WORDS)
         if answer.seen:
@@ -278,6 +281,35 @@ class IntroductionCall:
         finally:
             owner.note_nat(self._target, answer)
         return link
+
+    async def _whole(self, call: Call, answer: Letter) -> Letter:
+        """Return an answer with what the target has told behind its hello, which it had not gathered yet.
+
+        Raises:
+            IntroductionError: It could not do what is needed.
+            OperationTimeout: It has told nothing more.
+        """
+        if answer.ice is not None:
+            return answer
+        told: asyncio.Future[Letter] = self._loop.create_future()
+
+        def heard(letter: Letter) -> None:
+            if told.done():
+                call.early.append(letter)
+            else:
+                told.set_result(letter)
+
+        call.listen(heard)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                rest = await told
+        except TimeoutError:
+            raise OperationTimeout(f"the peer has told no addresses within {ANSWER_TIMEOUT:g} s") from None
+        finally:
+            call.on_letter = None
+        if rest.refused:
+            raise IntroductionError(rest.refused, rest.words, by_peer=True)
+        return msgspec.structs.replace(answer, ice=rest.ice)
 
     async def _by_ice(self, agent: IceAgent) -> tuple[Link, bool]:
         """Return a session over what ICE finds, and whether that is relayed."""

@@ -11,7 +11,7 @@ from tests.netns.test_introducers import scene
 WHY_NOT = missing()
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT), pytest.mark.timeout(180)]
 
-RELAY = ("--user", "ann:secret", "--alternate", f"{SERVER[1]}:3479")
+RELAY = ("--user", "ann:secret", "--alternate", f"{SERVER[1]}:3479", "--no-carry")
 """It relays for nobody who has no password, and tells what a NAT does."""
 
 QUICK = [

@@ -32,7 +32,7 @@ def connect(met: Scene, peer_id: str, strategy: str) -> dict[str, Any]:
 
 @pytest.mark.long
 def test_each_strategy_goes_its_way_and_says_why_where_it_cannot(tmp_path: Path) -> None:
-    relay = ("--relay-for-introduced", "--allow-peer", "203.0.113.0/24")
+    relay = ("--relay-for-introduced", "--allow-peer", "203.0.113.0/24", "--no-carry")
     with scene(tmp_path, "port_restricted", "full_cone", relay=relay) as met, met.node("host") as peer_id:
         results = {strategy: connect(met, peer_id, strategy) for strategy in ("stun", "relay", "direct", "auto")}
         outcomes = {name: (result["success"], result["method"]) for name, result in results.items()}

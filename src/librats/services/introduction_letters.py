@@ -131,17 +131,20 @@ def offer_of(
 
 def answer_to(
     offer: Letter,
-    agent: IceAgent,
+    agent: IceAgent | None,
     introducer: Introducer | None,
     *,
     nat: str = "",
     punch: dict[str, Any] | None = None,
     hello: dict[str, Any] | None = None,
 ) -> Letter:
-    """Return the answer to an offer with what an agent has gathered so far, and what goes with it of hole punching."""
+    """Return the answer to an offer with what an agent has gathered so far, and what goes with it of hole punching.
+
+    Where there is no agent yet, what it gathers goes in the next letter.
+    """
     return Letter(
         id=offer.id,
-        ice=agent.local_description,
+        ice=None if agent is None else agent.local_description,
         rtt_ms=_milliseconds(introducer),
         seen=_seen(introducer),
         punch=punch,
