@@ -241,21 +241,14 @@ class IntroducedPeers(IntroductionWays):
         hosts = OfferHosts(self.guard)
         try:
             description = IceDescription.from_json(offered.letter.ice)
-            hello = self._hello_ahead(offered)
-            if hello is not None:  # so that the caller need not wait until this side knows where it is
-                offered.answer(
-                    answer_to(offered.letter, None, introducer, nat=self.nat_type(), punch=punch, hello=hello)
-                )
+            self._promise(offered, introducer, punch)
             ways = Ways.ALL & ~Ways.RELAYED if offered.letter.no_relay else Ways.ALL
             agent = await self.new_agent(IceRole.CONTROLLED, ways=ways, on_candidate=found)
             note_seen(agent, introducer, offered.letter)
             self.describe_peer(agent, description, hosts=hosts)
             answer = self._hear(offered, agent, hosts, None if punch is None else punching)
             trickle.told(agent)
-            if hello is not None:
-                offered.send(Letter(id=offered.letter.id, ice=agent.local_description))
-            else:
-                offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type(), punch=punch))
+            self._tell_addresses(offered, agent, introducer, punch)
             agent.start_connectivity_checks()
             trickle.begin(offered.send)
             self.tell(caller, TraversalStep.ANSWERED)
@@ -268,12 +261,7 @@ class IntroducedPeers(IntroductionWays):
             logger.debug("%s was introduced, and did not come", caller[:8])
             self.tell(caller, TraversalStep.FAILED, "the peer did not come")
         except (RatsError, OSError) as error:
-            logger.debug("%s was introduced, but: %s", caller[:8], error)
-            self.tell(caller, TraversalStep.FAILED, describe(error))
-            if not offered.is_answered:
-                offered.refuse(Refusal.FAILED, describe(error))
-            elif agent is None:
-                offered.send(Letter(id=offered.letter.id, refused=Refusal.FAILED, words=describe(error)))
+            self._tell_failure(offered, error, has_agent=agent is not None)
         finally:
             arrival.cancel()
             if agent is not None and not is_there:
@@ -286,6 +274,28 @@ class IntroducedPeers(IntroductionWays):
                     self._close_offered(offered, answer, UPGRADE_TIME if is_there else 0.0),
                     name=f"librats hears {offered.caller_id[:8]}",
                 )
+
+    def _promise(self, offered: Offered, introducer: Introducer | None, punch: dict[str, Any] | None) -> None:
+        """Answer a caller that is let in before this side knows where it is, so that it need not wait for that."""
+        hello = self._hello_ahead(offered)
+        if hello is not None:
+            offered.answer(answer_to(offered.letter, None, introducer, nat=self.nat_type(), punch=punch, hello=hello))
+
+    def _tell_addresses(
+        self, offered: Offered, agent: IceAgent, introducer: Introducer | None, punch: dict[str, Any] | None
+    ) -> None:
+        if offered.is_answered:
+            offered.send(Letter(id=offered.letter.id, ice=agent.local_description))
+        else:
+            offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type(), punch=punch))
+
+    def _tell_failure(self, offered: Offered, error: RatsError | OSError, *, has_agent: bool) -> None:
+        logger.debug("%s was introduced, but: %s", offered.caller_id[:8], error)
+        self.tell(offered.caller_id, TraversalStep.FAILED, describe(error))
+        if not offered.is_answered:
+            offered.refuse(Refusal.FAILED, describe(error))
+        elif not has_agent:
+            offered.send(Letter(id=offered.letter.id, refused=Refusal.FAILED, words=describe(error)))
 
     async def _awaited(self, offered: Offered) -> Peer:
         """Wait for a caller's session, or for the one that is there already to go another way."""
