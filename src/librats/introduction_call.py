@@ -12,7 +12,7 @@ import msgspec
 
 from librats.accounts import OVERTAKEN, describe, later, reason_of
 from librats.carried_call import CarriedCall
-from librats.errors import ConnectError, IntroductionError, OperationTimeout, RatsError
+from librats.errors import ConnectError, HandshakeError, IntroductionError, OperationTimeout, RatsError
 from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
 from librats.ice.events import IceRole
@@ -301,7 +301,7 @@ class IntroductionCall:
         """Return an answer with what the target has told behind its hello, which it had not gathered yet.
 
         Raises:
-            IntroductionError: It could not do what is needed.
+            HandshakeError: It has none.
             OperationTimeout: It has told nothing more.
         """
         if answer.ice is not None:
@@ -323,7 +323,9 @@ class IntroductionCall:
         finally:
             call.on_letter = None
         if rest.refused:
-            raise IntroductionError(rest.refused, rest.words, by_peer=True)
+            raise HandshakeError(
+                f"the peer has no addresses to tell: {rest.words or rest.refused}", AttemptReason.NO_PATH
+            )
         return msgspec.structs.replace(answer, ice=rest.ice)
 
     async def _by_ice(self, agent: IceAgent) -> tuple[Link, bool]:

@@ -17,6 +17,7 @@ from librats import (
     AttemptReason,
     ConnectError,
     ConnectionMethod,
+    IntroductionError,
     PathChanged,
     Peer,
     PeerDisconnected,
@@ -349,7 +350,30 @@ def test_a_relay_whose_operator_does_not_want_it_carries_nothing(simulate: Simul
     simulate(scenario)
 
 
-# Whoever is not honest, not willing, or older
+# Whoever is not honest, not willing, not able, or older
+
+
+def test_a_target_that_has_no_addresses_to_tell_is_there_all_the_same(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "port_restricted", "port_restricted")) as (_, met):
+            introduced = met.bob._introduced
+            assert introduced is not None
+
+            async def nothing(*_: Any, **__: Any) -> Any:
+                raise IntroductionError("failed", "no way out")
+
+            introduced.new_agent = nothing  # type: ignore[method-assign]
+            greet(met)
+            peer = await met.connect()
+            assert await peer.request("greet", "Alice") == "hello Alice"
+            await asyncio.sleep(5)
+            assert peer.method is CARRIED
+            caller = met.alice._keeper
+            assert caller is not None
+            assert caller.sessions.circle is not None
+            assert not caller.sessions.circle._calls
+
+    simulate(scenario)
 
 
 def test_a_target_of_an_earlier_version_is_reached_as_before(simulate: Simulate) -> None:
