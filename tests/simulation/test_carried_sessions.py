@@ -350,6 +350,30 @@ def test_a_relay_whose_operator_does_not_want_it_carries_nothing(simulate: Simul
     simulate(scenario)
 
 
+def test_letters_that_have_come_with_the_answer_are_heard_in_order(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "port_restricted", "port_restricted")) as (relay, met):
+            kept: list[tuple[str, Notice]] = []
+            introducer = relay.introducer
+            assert introducer is not None
+            tell = introducer.circle.tell
+
+            def together(to: str, notice: Notice) -> bool:
+                if notice.op in (Op.ANSWERED, Op.ADDED) and len(kept) < 3:
+                    kept.append((to, notice))
+                    return len(kept) < 3 or all([tell(*each) for each in kept])
+                return tell(to, notice)
+
+            introducer.circle.tell = together  # type: ignore[method-assign]
+            greet(met)
+            peer = await met.connect()
+            assert await peer.request("greet", "Alice") == "hello Alice"
+            assert [notice.op for _, notice in kept] == [Op.ANSWERED, Op.ADDED, Op.ADDED]
+            await until(lambda: peer.method is UDP, within=2)
+
+    simulate(scenario)
+
+
 # Whoever is not honest, not willing, not able, or older
 
 

@@ -97,9 +97,9 @@ class Call:
     def listen(self, on_letter: Callable[[Letter], object]) -> None:
         """Hear further letters, those included that have come already."""
         self.on_letter = on_letter
-        for letter in self.early:
+        early, self.early = self.early, []
+        for letter in early:  # of which some may be put aside again
             on_letter(letter)
-        self.early.clear()
 
     def carry(self, factory: Factory, address: Address) -> CarriedTransport:
         """Have the introducer, which is at that address, carry a connection to the peer, beside the letters."""
