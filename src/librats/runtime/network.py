@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import time
 from typing import Any, Protocol
 
 from librats.runtime.entropy import SystemEntropy
@@ -35,6 +36,9 @@ class Network(Protocol):
 
     def own_key(self) -> bytes | None:
         """Return the private key of a client that names none; None where the user's data directory holds it."""
+
+    def wall_time(self) -> float:
+        """Return seconds since 1970, as the host has it."""
 
     async def listen_tcp(
         self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False
@@ -83,6 +87,10 @@ class SystemNetwork:
     def own_key(self) -> bytes | None:
         """Return None: the user's data directory holds it."""
         return None
+
+    def wall_time(self) -> float:
+        """Return the system's time."""
+        return time.time()
 
     async def listen_tcp(
         self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False

@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 KEY_SIZE = 32
 
+EPOCH = 1_700_000_000.0
+"""When simulations begin, in seconds since 1970."""
+
 
 class SimHost:
     """One machine of a simulation. Comes from :meth:`SimNetwork.host`.
@@ -173,6 +176,10 @@ class SimHost:
     def own_key(self) -> bytes | None:
         """Return the private key of a client that names none: the simulation leaves the user's files alone."""
         return self._keys.token_bytes(KEY_SIZE)
+
+    def wall_time(self) -> float:
+        """Return seconds since 1970: every simulation begins at the same time."""
+        return EPOCH + self._network.time
 
     async def listen_tcp(
         self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False
