@@ -13,8 +13,9 @@ from librats import RatsClient, RatsConfig, ReconnectConfig, TurnServer
 from librats.connector import Target
 from librats.errors import ConfigError, StoreError, UsageError
 from librats.peers.config_file import StoredConfig, read_config
-from librats.servers import introducer_address, stun_address
+from librats.servers import introducer_place, stun_address
 from librats.types import Address, ConnectionStrategy, Encryption, PathPolicy
+from librats.web_uris import OFF, SYSTEM, ProxyUri
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -29,6 +30,7 @@ __all__ = [
     "make_client",
     "peer_id",
     "positive",
+    "proxy",
     "stun_server",
     "target",
     "whole_positive",
@@ -103,14 +105,27 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         type=checked(TurnServer.from_uri),
         metavar="URI",
         help="a TURN server to go through where peers cannot be reached directly, "
-        "turn:USER:PASSWORD@HOST:PORT[?transport=udp|tcp|tls]; may be repeated",
+        "turn:USER:PASSWORD@HOST:PORT[?transport=udp|tcp|tls|wss]; may be repeated",
     )
     options.add_argument(
         "--introducer",
         action="append",
         type=checked(_introducer),
         metavar="PEERID@HOST:PORT",
-        help="a `librats relay` to be reached through, and to reach others by their ids; may be repeated",
+        help="a `librats relay` to be reached through, and to reach others by their ids, or its WebSocket, "
+        "wss://PEERID@HOST; may be repeated",
+    )
+    options.add_argument(
+        "--proxy",
+        type=checked(proxy),
+        metavar="URI",
+        help="the HTTP proxy for WebSockets and for TURN over TCP and TLS, http://USER:PASSWORD@HOST:PORT, or off "
+        "(default: that of the system's settings)",
+    )
+    options.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        help="certificates (PEM) that those of introducers over wss must come from (default: those the system trusts)",
     )
     options.add_argument(
         "--stun",
@@ -174,6 +189,10 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
     nat: dict[str, Any] = {} if args.turn is None else {"turn_servers": tuple(args.turn)}
     if args.introducer is not None:
         nat["introducers"] = tuple(args.introducer)
+    if args.proxy is not None:
+        nat["proxy"] = args.proxy
+    if args.ca_file is not None:
+        nat["ca_file"] = args.ca_file
     if args.stun is not None:
         nat["stun_servers"] = tuple(args.stun)
     if args.path_policy is not None:
@@ -232,7 +251,14 @@ def whole_positive(text: str) -> int:
 
 
 def _introducer(text: str) -> str:
-    introducer_address(text)
+    introducer_place(text)
+    return text
+
+
+def proxy(text: str) -> str:
+    """Return what names an HTTP proxy, once it is clear that it does."""
+    if text not in (OFF, SYSTEM):
+        ProxyUri.parse(text)
     return text
 
 

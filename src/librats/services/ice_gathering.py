@@ -258,6 +258,7 @@ class IceSupply:
                 receive=port.received,
                 on_event=happened,
                 timeout=self._settings.turn_allocation_timeout,
+                proxy=self._settings.proxy,
             )
         except RatsError as error:
             self._note(f"no relayed address from {server.address}: {error}")

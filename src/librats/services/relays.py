@@ -276,6 +276,7 @@ class Relays:
                     family=family,
                     mobility=True,
                     timeout=self._settings().turn_allocation_timeout,
+                    proxy=self._settings().proxy,
                 )
                 return carrier
 
