@@ -65,10 +65,10 @@ def reason_of(error: BaseException, method: ConnectionMethod | None = None) -> A
     by_relay = method is ConnectionMethod.RELAY
     if isinstance(error, OperationTimeout):
         return AttemptReason.RELAY_UNREACHABLE if by_relay else AttemptReason.NO_ANSWER
-    if isinstance(error, ProxyError):
-        return error.code
     if isinstance(error, ConnectError | HandshakeError):
-        at_server = by_relay and isinstance(error, ConnectError) and not error.attempts
+        at_server = (
+            by_relay and isinstance(error, ConnectError) and not (error.attempts or isinstance(error, ProxyError))
+        )
         return AttemptReason.RELAY_UNREACHABLE if at_server else error.code
     if isinstance(error, PeerDenied) and error.limit == "own":
         return AttemptReason.OWN_ADDRESS

@@ -9,7 +9,7 @@ from librats.checks import require, require_one_of, require_positive
 from librats.errors import ConfigError
 from librats.servers import TurnServer, introducer_place, stun_address
 from librats.types import Address, Encryption, PathPolicy
-from librats.web_uris import OFF, SYSTEM, ProxyUri
+from librats.web_uris import SYSTEM, require_proxy
 
 __all__ = ["NatTraversalConfig", "RatsConfig", "ReconnectConfig", "SessionConfig"]
 
@@ -254,8 +254,8 @@ class NatTraversalConfig:
     introducers: tuple[str, ...] = ()
     """Nodes that this client stays connected to, to be reached, and to reach others, through them: each
     ``"PEERID@HOST:PORT"``, a ``librats relay`` for example, or ``"wss://PEERID@HOST"`` for its WebSocket, which gets
-    through where nothing but TCP to port 443 does. Where one is named in both forms, the WebSocket is used when its port
-    cannot be reached. Connected peers introduce as well where they allow it."""
+    through where nothing but TCP to port 443 does. Where one is named in both forms, the WebSocket is used when the
+    other cannot be reached. Connected peers introduce as well where they allow it."""
 
     proxy: str = field(default=SYSTEM, repr=False)
     """The HTTP proxy for WebSockets to introducers, and for TURN over TCP, TLS and WebSockets: ``"system"`` for that of
@@ -303,9 +303,7 @@ class NatTraversalConfig:
         require(is_count, "hole_punch_attempts", f"must be a whole number from 1 to {MAX_PUNCH_ATTEMPTS}")
         listed = isinstance(self.introducers, tuple) and all(isinstance(one, str) for one in self.introducers)
         require(listed, "introducers", f"must be a tuple of texts, not {self.introducers!r}")
-        require(isinstance(self.proxy, str), "proxy", f"must be a text, not {type(self.proxy).__name__}")
-        if self.proxy not in (SYSTEM, OFF):
-            ProxyUri.parse(self.proxy)
+        require_proxy(self.proxy)
         named_file = self.ca_file is None or isinstance(self.ca_file, str)
         require(named_file, "ca_file", f"must be the path of a file as a text, not {self.ca_file!r}")
         for text in self.introducers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from librats.accounts import describe
@@ -25,7 +25,7 @@ from librats.session.greeting import Feature
 from librats.types import Address, AttemptReason, ConnectionMethod, TurnTransport
 from librats.web_uris import WEB_PATH, WebUri
 
-__all__ = ["IntroducerKeeper"]
+__all__ = ["IntroducerKeeper", "check_introducers"]
 
 logger = logging.getLogger("librats.introducer")
 
@@ -39,6 +39,16 @@ MOST_PATIENCE = 0.8
 """Seconds that a granted relay may take over UDP, before it is asked over TCP, too."""
 
 LARGEST_MESSAGE = 65536
+
+
+def check_introducers(introducers: Iterable[str]) -> None:
+    """Check that the introducers of a configuration can be spoken to.
+
+    Raises:
+        ConfigError: One is a WebSocket, and what that takes is not installed.
+    """
+    if any(isinstance(introducer_place(text)[1], WebUri) for text in introducers):
+        require_web("introducers")
 
 
 class IntroducerKeeper:
@@ -67,9 +77,7 @@ class IntroducerKeeper:
         for text in config.nat.introducers:
             peer_id, place = introducer_place(text)
             self._wanted.setdefault(peer_id, []).append(place)
-        if any(isinstance(place, WebUri) for places in self._wanted.values() for place in places):
-            require_web("introducers")
-        self._ca_file = config.nat.ca_file
+        self._ca_file, self._proxy = config.nat.ca_file, config.nat.proxy
         self._network = network
         self._tasks = tasks
         self._granted = granted
@@ -190,7 +198,7 @@ class IntroducerKeeper:
                 self._granted(server, patience)
 
     def _granted_servers(self, introducer: str, link: Link, services: Services) -> Iterator[TurnServer]:
-        """The relay over UDP, and as this session reaches it, which is one way that this host's network lets through."""
+        """The relay over UDP, and as this session reaches it, which is one way that the network lets through."""
         place = self._dialler.places.get(link)
 
         def server(transport: TurnTransport, port: int, path: str = WEB_PATH) -> TurnServer:
@@ -201,6 +209,7 @@ class IntroducerKeeper:
                 credentials=lambda: self._credentials(introducer),
                 ca_file=self._ca_file if transport is TurnTransport.WSS else None,
                 path=path,
+                proxy=self._proxy,
             )
 
         yield server(TurnTransport.UDP, services.turn_port)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes
@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 from librats.checks import require, require_one_of
 from librats.errors import ConfigError, UsageError
 from librats.types import Address, TurnTransport
-from librats.web_uris import PLAIN_PORT, SECURE_PORT, WEB_PATH, WebUri
+from librats.web_uris import PLAIN_PORT, SECURE_PORT, SYSTEM, WEB_PATH, WebUri, is_web_path, require_proxy
 
 __all__ = ["TurnCredentials", "TurnServer"]
 
@@ -65,8 +65,11 @@ def introducer_place(text: str) -> tuple[str, Address | WebUri]:
     scheme, slashes, rest = text.strip().partition("://")
     peer_id, at, where = (rest if slashes else scheme).partition("@")
     if slashes:
-        named = at and _PEER_ID.fullmatch(peer_id)
-        require(bool(named), "introducers", f"not an introducer: {text!r}; write wss://PEERID@HOST/librats")
+        require(
+            _PEER_ID.fullmatch(peer_id) is not None,
+            "introducers",
+            f"not an introducer: {text!r}; write wss://PEERID@HOST/librats",
+        )
         return peer_id, WebUri.parse(f"{scheme}://{where}", "introducers")
     try:
         address = Address.parse(where)
@@ -149,6 +152,11 @@ class TurnServer:
     credentials: Callable[[], TurnCredentials | Awaitable[TurnCredentials]] | None = None
     """Called for username and password, at the first time, before they expire, and where the server rejects them."""
 
+    proxy: str = field(default=SYSTEM, repr=False)
+    """The HTTP proxy on the way there, but for UDP: ``"system"`` for that of this host's settings, and none
+    where that does not do; ``"off"`` for none; or ``"http://USER:PASSWORD@HOST:PORT"``, and nothing else. Clients have
+    ``NatTraversalConfig.proxy`` in place of ``"system"``."""
+
     ca_file: str | Path | None = None
     """File with the certificates (PEM) that the server's must come from; None for those that the system trusts."""
 
@@ -175,6 +183,8 @@ class TurnServer:
             _require_turn_name("username", self.username)
             _require_turn_name("password", self.password)
         require(self.credentials is None or callable(self.credentials), "credentials", "must be a function")
+        require_proxy(self.proxy)
+        require(is_web_path(self.path), "path", f"must be a path as in /librats, not {self.path!r}")
         if self.ca_file is not None:
             require(isinstance(self.ca_file, str | Path), "ca_file", f"must be a path, not {self.ca_file!r}")
             require(self.transport in ENCRYPTED, "ca_file", "is of use over TLS only")
@@ -188,6 +198,10 @@ class TurnServer:
     def web(self) -> WebUri | None:
         """The WebSocket; None where the server is not spoken to in one."""
         return WebUri(self.address, self.transport is TurnTransport.WSS, self.path) if self.transport in WEB else None
+
+    def through(self, proxy: str) -> Self:
+        """Return the same server, by way of a proxy where it names none of its own."""
+        return self if self.proxy != SYSTEM or proxy == SYSTEM else replace(self, proxy=proxy)
 
     @property
     def is_encrypted(self) -> bool:
@@ -238,7 +252,7 @@ class TurnServer:
     def to_uri(self) -> str:
         """Return the URI that :meth:`from_uri` reads, password and all.
 
-        ``credentials``, ``ca_file`` and ``path`` have no place in it.
+        ``credentials``, ``ca_file``, ``path`` and ``proxy`` have no place in it.
 
         Example:
             >>> TurnServer(host="2001:db8::7", username="ann", password="a:b").to_uri()
@@ -255,7 +269,7 @@ def _transport_of(query: str | None, *, secure: bool, shown: str) -> TurnTranspo
     known = name.lower() == "transport" and value.lower() in list(TurnTransport)
     require(known, "uri", f"{shown!r}: behind the ? stands transport=udp, tcp, tls, wss or ws")
     odd = secure and value.lower() not in (TurnTransport.TCP, TurnTransport.TLS)
-    require(not odd, "uri", f"{shown!r}: turns: is TLS over TCP; use transport=tcp")
+    require(not odd, "uri", f"{shown!r}: DTLS and WebSockets are no turns:; use transport=tcp")
     return TurnTransport.TLS if secure else TurnTransport(value.lower())
 
 

@@ -57,7 +57,7 @@ class WebUri:
         parts, port = _split(text, text, field)
         known = parts.scheme in ("ws", "wss") and not (parts.username or parts.query or parts.fragment)
         path = parts.path if parts.path not in ("", "/") else WEB_PATH
-        require(known and _PATH.fullmatch(path) is not None, field, f"not a WebSocket: {text!r}; write wss://HOST/librats")
+        require(known and is_web_path(path), field, f"not a WebSocket: {text!r}; write wss://HOST/librats")
         secure = parts.scheme == "wss"
         return cls(Address(parts.hostname or "", port or (SECURE_PORT if secure else PLAIN_PORT)), secure, path)
 
@@ -109,6 +109,22 @@ class ProxyUri:
     def __str__(self) -> str:
         """Write it as a URI, without the credentials."""
         return f"http://{self.address}"
+
+
+def require_proxy(value: object) -> None:
+    """Check a configuration's field ``proxy``.
+
+    Raises:
+        ConfigError: It is neither ``"system"`` nor ``"off"`` nor the URI of a proxy.
+    """
+    require(isinstance(value, str), "proxy", f"must be a text, not {type(value).__name__}")
+    if value not in (SYSTEM, OFF):
+        ProxyUri.parse(str(value))
+
+
+def is_web_path(text: object) -> bool:
+    """Tell whether a text is the path of a WebSocket."""
+    return isinstance(text, str) and _PATH.fullmatch(text) is not None
 
 
 def _split(text: str, shown: str, field: str) -> tuple[SplitResult, int | None]:

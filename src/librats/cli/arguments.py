@@ -186,15 +186,9 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
         )
     if args.encryption is not None:
         config = dataclasses.replace(config, encryption=Encryption(args.encryption))
-    nat: dict[str, Any] = {} if args.turn is None else {"turn_servers": tuple(args.turn)}
-    if args.introducer is not None:
-        nat["introducers"] = tuple(args.introducer)
-    if args.proxy is not None:
-        nat["proxy"] = args.proxy
-    if args.ca_file is not None:
-        nat["ca_file"] = args.ca_file
-    if args.stun is not None:
-        nat["stun_servers"] = tuple(args.stun)
+    given = {"turn_servers": args.turn, "introducers": args.introducer, "stun_servers": args.stun}
+    nat: dict[str, Any] = {name: tuple(values) for name, values in given.items() if values is not None}
+    nat |= {name: getattr(args, name) for name in ("proxy", "ca_file") if getattr(args, name) is not None}
     if args.path_policy is not None:
         nat["path_policy"] = PathPolicy(args.path_policy)
         if args.path_policy == PathPolicy.RELAY_ONLY and not nat.get("turn_servers", config.nat.turn_servers):

@@ -29,7 +29,18 @@ DEFAULT_METRICS = "127.0.0.1:9641"
 STATISTICS_INTERVAL = 60.0
 
 _FIELDS = (
-    *("listen", "tcp", "tls_listen", "certificate", "private_key", "web", "trusted_proxies", "alternate", "relay_hosts", "external_hosts"),
+    *(
+        "listen",
+        "tcp",
+        "tls_listen",
+        "certificate",
+        "private_key",
+        "web",
+        "trusted_proxies",
+        "alternate",
+        "relay_hosts",
+        "external_hosts",
+    ),
     *(
         "relay_ports",
         "users",

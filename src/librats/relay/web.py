@@ -68,7 +68,7 @@ class WebDoor:
         def told(under: asyncio.Transport) -> Mapping[str, Any]:
             return self._whose(under, socket.forwarded_for)
 
-        carrier = new_carrier(socket, opened, lambda: self._done(carrier), extra=told)
+        carrier: Any = new_carrier(socket, opened, lambda: self._done(carrier), extra=told)
         self._waiting[carrier] = self._loop.call_later(HANDSHAKE_TIMEOUT, carrier.close)
         transport.set_protocol(carrier)
         carrier.connection_made(transport)

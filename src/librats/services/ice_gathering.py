@@ -254,11 +254,10 @@ class IceSupply:
 
         try:
             port.allocation = await TurnAllocation.open(
-                server,
+                server.through(self._settings.proxy),
                 receive=port.received,
                 on_event=happened,
                 timeout=self._settings.turn_allocation_timeout,
-                proxy=self._settings.proxy,
             )
         except RatsError as error:
             self._note(f"no relayed address from {server.address}: {error}")

@@ -11,7 +11,6 @@ from librats.servers import TurnServer
 from librats.services.turn_keeping import TurnEvent, TurnKeeper
 from librats.turn.client_settings import ClientSettings
 from librats.types import Address
-from librats.web_uris import SYSTEM
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -80,7 +79,6 @@ class TurnAllocation(TurnKeeper):
         keep_alive: float = 15.0,
         timeout: float = 10.0,
         local_host: str = "",
-        proxy: str = SYSTEM,
     ) -> Self:
         """Ask a server for a relayed address.
 
@@ -97,8 +95,6 @@ class TurnAllocation(TurnKeeper):
             keep_alive: Seconds without a sign of the server after which it is asked for one.
             timeout: Seconds that the server has for all of it.
             local_host: IP address of ours to use; empty for any.
-            proxy: The HTTP proxy through which the server is reached over TCP, TLS or a WebSocket: ``"system"`` for that
-                of this host's settings, ``"off"`` for none, or its URI.
 
         Raises:
             TurnError: The server refuses; the code tells why: 401 for the credentials, 440 for the address family, 486
@@ -116,7 +112,7 @@ class TurnAllocation(TurnKeeper):
             relays_tcp=False,
         )
         wanted = TurnServer.from_uri(server) if isinstance(server, str) else server
-        allocation = cls(wanted, settings, on_event, local_host, proxy)
+        allocation = cls(wanted, settings, on_event, local_host)
         allocation._receive = receive
         return await allocation._open(timeout)
 

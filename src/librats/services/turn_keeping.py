@@ -33,7 +33,6 @@ from librats.turn.client_events import (
 )
 from librats.turn.client_settings import ClientSettings
 from librats.types import Address, TurnTransport
-from librats.web_uris import OFF, SYSTEM, ProxyUri
 
 __all__ = ["TurnEvent", "TurnKeeper"]
 
@@ -53,7 +52,6 @@ class TurnKeeper:
         settings: What is wanted of it.
         on_event: Called with what happens to the allocation.
         local_host: IP address of ours to use; empty for any.
-        proxy: ``"system"``, ``"off"``, or the URI of an HTTP proxy.
     """
 
     def __init__(
@@ -62,10 +60,7 @@ class TurnKeeper:
         settings: ClientSettings,
         on_event: Callable[[TurnEvent], object] | None,
         local_host: str,
-        proxy: str = SYSTEM,
     ) -> None:
-        if proxy not in (SYSTEM, OFF):
-            ProxyUri.parse(proxy)
         if server.web is not None:
             require_web("transport")
         self.server = server
@@ -75,7 +70,6 @@ class TurnKeeper:
         self._settings = settings
         self._on_event = on_event
         self._local_host = local_host
-        self._proxy = proxy
         self._known: list[Address] = []
         self._network = current_network()
         self._loop = asyncio.get_running_loop()
@@ -185,7 +179,7 @@ class TurnKeeper:
             if self.server.transport is TurnTransport.UDP:
                 found = await self._network.resolve(self.server.address)
             else:
-                found = await resolve_server(self._network, ServerPlace(self.server.address, proxy=self._proxy))
+                found = await resolve_server(self._network, ServerPlace(self.server.address, proxy=self.server.proxy))
         except OSError as error:
             raise ConnectError(str(self.server.address), reason=f"no such host: {error}") from error
         if not found:
@@ -437,7 +431,7 @@ class TurnKeeper:
     async def _place_of(self, address: Address, domain: str) -> ServerPlace:
         """Return what there is to know of the server at an address, which may be one that the configured one names."""
         name = self.server.address if address in self._known else address
-        return ServerPlace(name, await self._tls_with(domain), self.server.web, self._proxy)
+        return ServerPlace(name, await self._tls_with(domain), self.server.web, self.server.proxy)
 
     async def _tls_with(self, domain: str) -> ClientTls | None:
         if not self.server.is_encrypted:

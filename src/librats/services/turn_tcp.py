@@ -9,14 +9,13 @@ from typing import Self, cast
 from librats.errors import ClosedError, ConfigError, ConnectError, OperationTimeout, RatsError
 from librats.runtime.tcp import ProtocolFactory
 from librats.servers import TurnServer
+from librats.services.server_dialling import dial_server
 from librats.services.turn import settings_for
 from librats.services.turn_keeping import TurnEvent, TurnKeeper, logger
-from librats.services.server_dialling import dial_server
 from librats.services.turn_paths import problem_of
 from librats.turn.client_connections import BINDING_TIME, ConnectionBinding
 from librats.turn.client_events import IncomingConnection
 from librats.types import Address, TurnTransport
-from librats.web_uris import SYSTEM
 
 __all__ = ["TurnTcpAllocation"]
 
@@ -48,7 +47,6 @@ class TurnTcpAllocation(TurnKeeper):
         keep_alive: float = 15.0,
         timeout: float = 10.0,
         local_host: str = "",
-        proxy: str = SYSTEM,
     ) -> Self:
         """Ask a server for a relayed address for TCP.
 
@@ -62,7 +60,6 @@ class TurnTcpAllocation(TurnKeeper):
             keep_alive: Seconds without a sign of the server after which it is asked for one.
             timeout: Seconds that the server has for all of it.
             local_host: As for :meth:`TurnAllocation.open`.
-            proxy: As for :meth:`TurnAllocation.open`.
 
         Raises:
             TurnError: The server refuses; 442 where it does not relay TCP.
@@ -83,7 +80,7 @@ class TurnTcpAllocation(TurnKeeper):
             channels=False,
             relays_tcp=True,
         )
-        allocation = cls(wanted, settings, on_event, local_host, proxy)
+        allocation = cls(wanted, settings, on_event, local_host)
         allocation._incoming = incoming
         return await allocation._open(timeout)
 

@@ -25,7 +25,8 @@ class WebTransport(asyncio.Transport):
     """
 
     def __init__(self, under: asyncio.Transport, socket: WebSocket, extra: Mapping[str, Any]) -> None:
-        super().__init__(extra)
+        super().__init__()
+        self._told = extra
         self._under = under
         self._socket = socket
         self._protocol: asyncio.BaseProtocol = asyncio.Protocol()
@@ -44,8 +45,8 @@ class WebTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what is known of the connection, by the name that asyncio has for it."""
-        if name in self._extra:
-            return self._extra[name]
+        if name in self._told:
+            return self._told[name]
         return self._under.get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:

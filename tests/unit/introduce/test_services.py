@@ -83,7 +83,7 @@ def test_allocations_of_introduced_nodes_are_bounded_by_network_and_in_all_and_t
 
 def test_an_introducer_is_named_by_id_and_address() -> None:
     assert introducer_place(f"{ID}@relay.example.org:3478") == (ID, Address("relay.example.org", 3478))
-    assert introducer_place(f"{ID}@[2001:db8::1]:3478")[1].host == "2001:db8::1"
+    assert introducer_place(f"{ID}@[2001:db8::1]:3478")[1] == Address("2001:db8::1", 3478)
 
 
 @pytest.mark.parametrize(
