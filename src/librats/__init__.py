@@ -28,7 +28,7 @@ from librats.doctor.findings import FindingSeverity, NetworkFinding
 from librats.doctor.interface_kinds import InterfaceKind
 from librats.doctor.outlook import PeerOutlook, PeerWay
 from librats.doctor.report import NetworkReport
-from librats.doctor.seen import InterfaceSeen, NetworkSeen, TcpSeen
+from librats.doctor.seen import InterfaceSeen, NetworkSeen, ProxySeen, TcpSeen
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -203,6 +203,7 @@ __all__ = [
     "PortMappingProtocol",
     "ProtocolError",
     "ProxyError",
+    "ProxySeen",
     "PunchAttempt",
     "PunchPart",
     "PunchReason",

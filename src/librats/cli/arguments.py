@@ -27,6 +27,7 @@ __all__ = [
     "add_data_dir",
     "add_node_options",
     "checked",
+    "introducer",
     "make_client",
     "peer_id",
     "positive",
@@ -110,7 +111,7 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--introducer",
         action="append",
-        type=checked(_introducer),
+        type=checked(introducer),
         metavar="PEERID@HOST:PORT",
         help="a `librats relay` to be reached through, and to reach others by their ids, or its WebSocket, "
         "wss://PEERID@HOST; may be repeated",
@@ -244,7 +245,8 @@ def whole_positive(text: str) -> int:
     return number
 
 
-def _introducer(text: str) -> str:
+def introducer(text: str) -> str:
+    """Return what names an introducer, once it is clear that it does."""
     introducer_place(text)
     return text
 

@@ -70,12 +70,18 @@ def web_modules() -> tuple[type[sockets.ClientSocket], type[sockets.ServerSocket
     return rules.ClientSocket, rules.ServerSocket, carrier.WebCarrier
 
 
-async def proxy_to(network: Network, place: ServerPlace) -> ProxyUri | None:
-    """Return the proxy through which a server is to be reached; None for none."""
+async def proxy_to(network: Network, place: ServerPlace, *, secure: bool | None = None) -> ProxyUri | None:
+    """Return the proxy through which a server is to be reached; None for none.
+
+    Args:
+        network: Where.
+        place: The server.
+        secure: Whether it is spoken to by TLS, where `place` does not tell.
+    """
     if place.proxy == OFF:
         return None
     if place.proxy == SYSTEM:
-        return await network.proxy_for(place.name, secure=place.tls is not None)
+        return await network.proxy_for(place.name, secure=place.tls is not None if secure is None else secure)
     return ProxyUri.parse(place.proxy)
 
 

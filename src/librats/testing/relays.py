@@ -110,8 +110,8 @@ class SimRelay:
     """A STUN and TURN server on a simulated host: the one that ``librats relay`` runs, over simulated sockets.
 
     It answers requests with the same code, over UDP, TCP and WebSockets, by the same configuration, of which
-    ``tls_listen``, ``certificate``, ``external_hosts``, ``threads``, ``coalescing`` and ``metrics`` mean nothing here. TCP
-    allocations (RFC 6062) are refused. Hosts of the simulated internet count as public, also those that name no address
+    ``tls_listen``, ``certificate``, ``external_hosts``, ``threads``, ``coalescing`` and ``metrics`` mean nothing here.
+    TCP allocations (RFC 6062) are refused. Hosts of the simulated internet count as public, also those that name no address
     of their own. Time-limited credentials count the seconds since the simulation began.
 
     Args:
