@@ -1,4 +1,4 @@
-"""Networks that let only the web out: TCP to port 443, or an HTTP proxy and nothing else. Commands as users run them."""
+"""Networks that let only the web out, TCP to port 443 or an HTTP proxy and nothing else: commands as users run them."""
 
 from __future__ import annotations
 

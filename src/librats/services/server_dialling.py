@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from librats.errors import ConfigError, ConnectError, ProxyError
@@ -27,7 +27,7 @@ __all__ = ["ServerPlace", "dial_server", "proxy_to", "require_web", "resolve_ser
 
 logger = logging.getLogger("librats.proxy")
 
-PROXY_TIMEOUT = 4.0
+PROXY_TIMEOUT = 3.0
 """Seconds that a proxy has, where the server may be reached without one, too."""
 
 
@@ -44,7 +44,7 @@ class ServerPlace:
     web: WebUri | None = None
     """The WebSocket that the connection is to be inside of."""
 
-    proxy: str = SYSTEM
+    proxy: str = field(default=SYSTEM, repr=False)
     """``"system"``, ``"off"``, or the URI of a proxy."""
 
 
@@ -86,17 +86,14 @@ async def proxy_to(network: Network, place: ServerPlace, *, secure: bool | None 
 
 
 async def resolve_server(network: Network, place: ServerPlace) -> list[Address]:
-    """Return the addresses of a server: its name alone where there is a proxy, and nobody else knows the name.
+    """Return the addresses of a server: its name alone where there is a proxy, which looks that up.
+
+    A network that only a proxy leads out of may have no name server that answers, and waiting for one takes seconds.
 
     Raises:
-        OSError: It has none, and there is no proxy.
+        OSError: It has none.
     """
-    try:
-        return await network.resolve(place.name)
-    except OSError:
-        if await proxy_to(network, place) is None:
-            raise
-        return [place.name]
+    return await network.resolve(place.name) if await proxy_to(network, place) is None else [place.name]
 
 
 async def dial_server(
@@ -164,7 +161,7 @@ async def _dial(
     tunnel: Tunnel | None = None,
 ) -> None:
     if not address.is_literal:
-        raise OSError(f"no such host: {address.host}")
+        address = (await network.resolve(address))[0]
     if place.web is None:
         await network.dial_tcp(factory, address, tls=place.tls, tunnel=tunnel)
         return

@@ -215,7 +215,12 @@ class SimHost:
             )
 
     async def proxy_for(self, server: Address, *, secure: bool) -> ProxyUri | None:
-        """Return None: the settings of the machine that simulates are none of the simulation's."""
+        """Return None: the settings of the machine that simulates are none of the simulation's.
+
+        Args:
+            server: Host name or IP address, and port.
+            secure: Whether TLS is spoken to it.
+        """
         return None
 
     async def resolve(self, address: Address) -> list[Address]:

@@ -111,8 +111,8 @@ class SimRelay:
 
     It answers requests with the same code, over UDP, TCP and WebSockets, by the same configuration, of which
     ``tls_listen``, ``certificate``, ``external_hosts``, ``threads``, ``coalescing`` and ``metrics`` mean nothing here.
-    TCP allocations (RFC 6062) are refused. Hosts of the simulated internet count as public, also those that name no address
-    of their own. Time-limited credentials count the seconds since the simulation began.
+    TCP allocations (RFC 6062) are refused. Hosts of the simulated internet count as public, also those that name no
+    address of their own. Time-limited credentials count the seconds since the simulation began.
 
     Args:
         config: What it is told.
@@ -277,7 +277,12 @@ class SimRelay:
         return ClientConnection(self, self._serial, now=self._loop.time, is_inside=is_inside)
 
     def take_web(self, connection: ClientConnection, data: bytes) -> None:
-        """Answer a connection that begins as HTTP does; a WebSocket has another one inside."""
+        """Answer a connection that begins as HTTP does; a WebSocket has another one inside.
+
+        Args:
+            connection: The connection.
+            data: What has come on it.
+        """
         transport = connection.transport
         if transport is not None:
             self.lost(connection)
