@@ -103,7 +103,7 @@ def test_whatever_else_is_asked_for_is_answered_shortly(request_: bytes, status:
     assert not server.is_open
 
 
-@pytest.mark.parametrize("line", [b"X: y\r\n", b"x" * 4000])
+@pytest.mark.parametrize("line", [b"X: y\r\n", b"x" * 4000, b"X: " + b"y" * 2000 + b"\r\n"])
 def test_a_request_without_an_end_is_given_up(line: bytes) -> None:
     server = ServerSocket()
     server.receive_data(b"GET /librats HTTP/1.1\r\n")
