@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -125,11 +126,16 @@ async def test_without_websockets_nothing_is_there(start_relay: StartRelay) -> N
 async def test_requests_that_do_not_end_count_as_connections_and_are_ended(
     start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "HANDSHAKE_TIMEOUT", 0.3)
+    monkeypatch.setattr(web, "HANDSHAKE_TIMEOUT", 1.0)
     server = await start_relay(listen=(HERE,), max_connections=1)
+
+    streams = server._streams
+    assert streams is not None
 
     def visit(visitor: Visitor) -> None:
         visitor.say(b"GET /librats HTTP/1.1\r\n")
+        while not streams._web.waiting:
+            time.sleep(0.001)
         other = Visitor(server)
         try:
             other.say(BINDING)
@@ -141,8 +147,7 @@ async def test_requests_that_do_not_end_count_as_connections_and_are_ended(
         assert visitor.hear(b"") == b""
 
     await visited(server, visit)
-    assert server._streams is not None
-    assert server._streams._web.waiting == 0
+    assert streams._web.waiting == 0
 
     def again(visitor: Visitor) -> None:
         visitor.open()
