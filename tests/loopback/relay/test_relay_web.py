@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.loopback.relay.clients import PASSWORD, USER
 from tests.loopback.relay.conftest import StartRelay
 from tests.reference.certificates import make_certificate
+from tests.reference.http_proxy import HttpProxy
 from tests.unit.web.test_sockets import BINARY, PING, REQUEST, frame
 
-from librats import TurnAllocation, TurnServer
+from librats import ProxyError, TurnAllocation, TurnServer, TurnTcpAllocation
 from librats.relay import web
 from librats.relay.config import make_relay_config
 from librats.relay.server import RelayServer
@@ -188,29 +190,78 @@ async def test_only_a_trusted_proxy_tells_from_whom_it_passes_on(
     await visited(server, visit)
 
 
-async def test_turn_goes_inside_a_websocket(start_relay: StartRelay, tmp_path: Path) -> None:
-    certificate = make_certificate(tmp_path)
-    server = await start_relay(tls_listen=(HERE,), certificate=certificate, users={"ann": "secret"})
-    place = TurnServer(
+def place_on(server: RelayServer, transport: TurnTransport, certificate: Path, proxy: str = "off") -> TurnServer:
+    secure = transport in (TurnTransport.TLS, TurnTransport.WSS)
+    return TurnServer(
         host="127.0.0.1",
-        port=server.tls_addresses[0].port,
-        username="ann",
-        password="secret",
-        transport=TurnTransport.WSS,
-        ca_file=certificate,
+        port=(server.tls_addresses if secure else server.addresses)[0].port,
+        username=USER,
+        password=PASSWORD,
+        transport=transport,
+        ca_file=certificate if secure else None,
+        proxy=proxy,
     )
+
+
+@pytest.mark.parametrize("by_proxy", [False, True])
+@pytest.mark.parametrize("transport", [each for each in TurnTransport if each is not TurnTransport.UDP])
+async def test_turn_goes_by_every_connection_there_is(
+    start_relay: StartRelay, tmp_path: Path, transport: TurnTransport, by_proxy: bool
+) -> None:
+    certificate = make_certificate(tmp_path)
+    server = await start_relay(tls_listen=(HERE,), certificate=certificate)
     got: asyncio.Queue[list[tuple[bytes, Address]]] = asyncio.Queue()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(20), HttpProxy() as proxy:
+        place = place_on(server, transport, certificate, proxy.uri if by_proxy else "off")
         async with (
             await TurnAllocation.open(place, receive=got.put_nowait) as one,
             await TurnAllocation.open(place, receive=got.put_nowait) as other,
         ):
             await other.create_permission(one.relayed_address)
             await one.bind_channel(other.relayed_address)
-            await other.bind_channel(one.relayed_address)
             one.send(b"x" * 1200, other.relayed_address)
             [(data, sender)] = await got.get()
             assert (data, sender) == (b"x" * 1200, one.relayed_address)
+        assert bool(proxy.asked) is by_proxy
+
+
+async def test_tcp_is_relayed_inside_websockets_through_a_proxy(start_relay: StartRelay, tmp_path: Path) -> None:
+    server = await start_relay()
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            assert isinstance(self.transport, asyncio.Transport)
+            self.transport.write(data)
+
+    class Caller(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(b"hello" * 10_000)
+
+        def data_received(self, data: bytes) -> None:
+            heard.put_nowait(data)
+
+    async with asyncio.timeout(20), HttpProxy() as proxy:
+        peer = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1")
+        place = place_on(server, TurnTransport.WS, tmp_path, proxy.uri)
+        async with peer, await TurnTcpAllocation.open(place) as relay:
+            await relay.create_permission("127.0.0.1")
+            await relay.connect(Caller, Address(*peer.sockets[0].getsockname()))
+            size = 0
+            while size < 50_000:
+                size += len(await heard.get())
+            assert len(proxy.asked) == 2
+
+
+async def test_a_proxy_that_refuses_is_told_to_who_wants_to_relay(start_relay: StartRelay, tmp_path: Path) -> None:
+    server = await start_relay()
+    async with asyncio.timeout(20), HttpProxy("ann:secret") as proxy:
+        with pytest.raises(ProxyError, match="407"):
+            await TurnAllocation.open(place_on(server, TurnTransport.TCP, tmp_path, proxy.uri))
 
 
 def test_a_file_names_trusted_proxies() -> None:
