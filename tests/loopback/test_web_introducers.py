@@ -129,6 +129,7 @@ async def test_the_websocket_is_taken_where_the_port_is_silent_and_goes_first_fr
     assert len(held) == 1
     keeper = client._keeper
     assert keeper is not None
+    await until(lambda: scene.relay_id in keeper._worked)  # the race of the two is over
     keeper.sessions.links[scene.relay_id].abort()
     await until(lambda: not client.introducers)
     await until(lambda: bool(client.introducers))
@@ -188,6 +189,18 @@ async def test_a_proxy_that_does_not_let_through_is_the_reason(
     assert proxy.asked
 
 
+async def test_a_proxy_without_an_address_is_the_reason(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await scene.client(scene.secure, proxy="http://proxy.invalid:3128")
+
+    async def resolve(address: Address) -> list[Address]:
+        raise OSError("unknown")
+
+    monkeypatch.setattr(client._network, "resolve", resolve)
+    await until(lambda: client._keeper is not None and "no such host" in client._keeper.problem[0])
+    assert client._keeper is not None
+    assert client._keeper.problem[1] is AttemptReason.PROXY_UNREACHABLE
+
+
 async def test_a_proxy_that_nobody_runs_is_the_reason(scene: Scene) -> None:
     async with HttpProxy() as proxy:
         uri = proxy.uri
@@ -197,10 +210,16 @@ async def test_a_proxy_that_nobody_runs_is_the_reason(scene: Scene) -> None:
     assert caught.value.code is AttemptReason.PROXY_UNREACHABLE
 
 
-async def test_where_the_proxy_of_the_system_refuses_the_server_is_reached_without_it(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("how", "words"), [({"ports": (1,)}, "403"), ({"answer": b""}, "takes too long")])
+async def test_where_the_proxy_of_the_system_does_not_do_the_server_is_reached_without_it(
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    how: dict[str, Any],
+    words: str,
 ) -> None:
-    proxy = await scene.stack.enter_async_context(HttpProxy(ports=(1,)))
+    monkeypatch.setattr("librats.services.server_dialling.PROXY_TIMEOUT", 0.5)
+    proxy = await scene.stack.enter_async_context(HttpProxy(**how))
     monkeypatch.setattr("librats.runtime.proxies.is_here", lambda server: False)
     monkeypatch.setenv("https_proxy", proxy.uri)
     monkeypatch.delenv("no_proxy", raising=False)
@@ -208,7 +227,8 @@ async def test_where_the_proxy_of_the_system_refuses_the_server_is_reached_witho
     client = await scene.client(scene.secure, proxy="system")
     await until(lambda: bool(client.introducers))
     assert proxy.asked
-    assert "is reached without the proxy" in caplog.text
+    assert words in caplog.text
+    assert "is to be reached without a proxy" in caplog.text
 
 
 async def test_the_proxy_of_the_system_is_taken(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,12 +125,13 @@ async def dial_server(
     try:
         async with asyncio.timeout(PROXY_TIMEOUT):
             await _through(network, factory, proxy, place)
+    except TimeoutError:
+        problem: ConnectError | OSError = ProxyError(str(proxy), "it takes too long", AttemptReason.PROXY_UNREACHABLE)
     except (ConnectError, OSError) as error:
-        # A TimeoutError is an OSError.
-        logger.debug("%s is reached without the proxy %s: %s", place.name, proxy, error or "it takes too long")
-        problem = error if str(error) else ProxyError(str(proxy), "it takes too long", AttemptReason.PROXY_UNREACHABLE)
+        problem = error
     else:
         return
+    logger.debug("%s is to be reached without a proxy: %s", place.name, problem)
     try:
         await _dial(network, factory, address, place)
     except (ConnectError, OSError) as error:
