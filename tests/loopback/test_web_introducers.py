@@ -120,7 +120,9 @@ async def test_the_websocket_is_taken_where_the_port_refuses(scene: Scene) -> No
     assert client.introducers == [f"{scene.relay_id}@127.0.0.1:{scene.relay.tls_addresses[0].port}"]
 
 
-async def test_the_websocket_is_taken_where_the_port_is_silent_and_goes_first_from_then_on(scene: Scene) -> None:
+async def test_the_websocket_is_taken_where_the_port_is_silent_and_goes_first_from_then_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda reader, writer: held.append(writer), "127.0.0.1")
     port = silent.sockets[0].getsockname()[1]
@@ -130,6 +132,7 @@ async def test_the_websocket_is_taken_where_the_port_is_silent_and_goes_first_fr
     keeper = client._keeper
     assert keeper is not None
     await until(lambda: scene.relay_id in keeper._worked)  # the race of the two is over
+    monkeypatch.setattr("librats.introducer_dialling.NEXT_WAY", 60.0)
     keeper.sessions.links[scene.relay_id].abort()
     await until(lambda: not client.introducers)
     await until(lambda: bool(client.introducers))
@@ -139,7 +142,8 @@ async def test_the_websocket_is_taken_where_the_port_is_silent_and_goes_first_fr
     silent.close()
 
 
-async def test_the_port_is_taken_where_it_works(scene: Scene) -> None:
+async def test_the_port_is_taken_where_it_works(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("librats.introducer_dialling.NEXT_WAY", 60.0)
     port = scene.relay.addresses[0].port
     client = await scene.client(scene.secure, f"{scene.relay_id}@127.0.0.1:{port}")
     other = await scene.client(f"{scene.relay_id}@127.0.0.1:{port}", scene.secure)
@@ -210,15 +214,18 @@ async def test_a_proxy_that_nobody_runs_is_the_reason(scene: Scene) -> None:
     assert caught.value.code is AttemptReason.PROXY_UNREACHABLE
 
 
-@pytest.mark.parametrize(("how", "words"), [({"ports": (1,)}, "403"), ({"answer": b""}, "takes too long")])
+@pytest.mark.parametrize(
+    ("how", "seconds", "words"), [({"ports": (1,)}, 60.0, "403"), ({"answer": b""}, 0.2, "takes too long")]
+)
 async def test_where_the_proxy_of_the_system_does_not_do_the_server_is_reached_without_it(
     scene: Scene,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     how: dict[str, Any],
+    seconds: float,
     words: str,
 ) -> None:
-    monkeypatch.setattr("librats.services.server_dialling.PROXY_TIMEOUT", 0.5)
+    monkeypatch.setattr("librats.services.server_dialling.PROXY_TIMEOUT", seconds)
     proxy = await scene.stack.enter_async_context(HttpProxy(**how))
     monkeypatch.setattr("librats.runtime.proxies.is_here", lambda server: False)
     monkeypatch.setenv("https_proxy", proxy.uri)

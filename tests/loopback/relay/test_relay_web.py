@@ -125,12 +125,8 @@ async def test_without_websockets_nothing_is_there(start_relay: StartRelay) -> N
     await visited(server, visit)
 
 
-async def test_requests_that_do_not_end_count_as_connections_and_are_ended(
-    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(web, "HANDSHAKE_TIMEOUT", 1.0)
+async def test_requests_that_are_not_complete_count_as_connections(start_relay: StartRelay) -> None:
     server = await start_relay(listen=(HERE,), max_connections=1)
-
     streams = server._streams
     assert streams is not None
 
@@ -146,15 +142,22 @@ async def test_requests_that_do_not_end_count_as_connections_and_are_ended(
             pass
         finally:
             other.sock.close()
+        visitor.open(REQUEST.partition(b"\r\n")[2])
+
+    await visited(server, visit)
+
+
+async def test_requests_that_do_not_end_are_ended(start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "HANDSHAKE_TIMEOUT", 0.2)
+    server = await start_relay(listen=(HERE,))
+
+    def visit(visitor: Visitor) -> None:
+        visitor.say(b"GET /librats HTTP/1.1\r\n")
         assert visitor.hear(b"") == b""
 
     await visited(server, visit)
-    assert streams._web.waiting == 0
-
-    def again(visitor: Visitor) -> None:
-        visitor.open()
-
-    await visited(server, again)
+    assert server._streams is not None
+    assert server._streams._web.waiting == 0
 
 
 async def test_there_is_no_websocket_inside_a_websocket(start_relay: StartRelay) -> None:
