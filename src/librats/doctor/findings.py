@@ -18,6 +18,7 @@ USUAL_MTU, LEAST_MTU = 1500, 1280
 CLOCK_TOLERANCE = 30.0
 """Seconds: sealed offers and relay credentials are worth that much longer than they say."""
 SHORT_LIFETIME = 30.0
+WEB_PORTS = frozenset({80, 443})
 CARRIER = ipaddress.ip_network("100.64.0.0/10")
 
 
@@ -83,6 +84,14 @@ def _reach(seen: NetworkSeen) -> Iterator[NetworkFinding]:
             "servers",
             remedy="name others with --stun HOST:PORT",
         )
+    elif _lets_only_the_web_out(seen):
+        yield NetworkFinding(
+            code="web-only",
+            severity=FindingSeverity.PROBLEM,
+            what="nothing gets through but TCP to the ports of the web",
+            remedy="peers are met and reached at a relay that has port 443: --introducer wss://PEERID@HOST, or "
+            "--turn 'turn:USER:PASSWORD@HOST:443?transport=tls'",
+        )
     elif any(one.seconds is not None for one in seen.tcp):
         yield NetworkFinding(
             code="udp-blocked",
@@ -105,6 +114,13 @@ def _reach(seen: NetworkSeen) -> Iterator[NetworkFinding]:
             what="no server answers, neither over UDP nor over TCP",
             remedy="see whether this host is connected, and whether it leaves its network through a proxy alone",
         )
+
+
+def _lets_only_the_web_out(seen: NetworkSeen) -> bool:
+    """Whether TCP gets through to the ports of the web, and was tried in vain to others."""
+    through = {one.server.port for one in seen.tcp if one.seconds is not None}
+    tried = {one.server.port for one in seen.tcp}
+    return bool(through) and through <= WEB_PORTS and not tried <= WEB_PORTS
 
 
 def _proxy(seen: NetworkSeen) -> Iterator[NetworkFinding]:

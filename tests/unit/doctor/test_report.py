@@ -64,6 +64,7 @@ REFUSES = TcpSeen(server=SERVER, seconds=None, error="refused", refused=True)
 SILENT = TcpSeen(server=SERVER, seconds=None, error="no answer within 4 s")
 
 
+WEB = replace(ANSWERS, server=Address("192.0.2.1", 443))
 THROUGH = ProxySeen(proxy="http://192.0.2.9:3128", target=SERVER, seconds=0.02)
 DENIES = replace(THROUGH, seconds=None, error="it answers 403 Forbidden")
 
@@ -82,6 +83,8 @@ def interface(name: str, *addresses: str) -> InterfaceSeen:
         (report_on(NatTypeInfo()), "no-servers", "problem"),
         (report_on(BLOCKED, tcp=(SILENT,)), "offline", "problem"),
         (report_on(BLOCKED, tcp=(SILENT, ANSWERS, REFUSES)), "udp-blocked", "problem"),
+        (report_on(BLOCKED, tcp=(SILENT, WEB)), "web-only", "problem"),
+        (report_on(BLOCKED, tcp=(WEB,)), "udp-blocked", "problem"),
         (report_on(BLOCKED, tcp=(SILENT, REFUSES)), "no-answer", "problem"),
         (report_on(BLOCKED, tcp=(SILENT,), proxy=THROUGH), "proxy-only", "problem"),
         (report_on(proxy=THROUGH), "proxy", "good"),
