@@ -64,6 +64,12 @@ def test_a_server_bears_every_beginning(given_: list[bytes]) -> None:
 
 
 @settings(max_examples=300, deadline=None)
+@given(pieces(noise.map(lambda rest: REQUEST + rest)))
+def test_a_server_bears_whatever_comes_with_the_request(given_: list[bytes]) -> None:
+    fed(ServerSocket(), given_)
+
+
+@settings(max_examples=300, deadline=None)
 @given(pieces())
 def test_an_open_server_bears_every_byte(given_: list[bytes]) -> None:
     server = ServerSocket()

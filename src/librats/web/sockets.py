@@ -30,6 +30,7 @@ LONGEST_HANDSHAKE = 16 * 1024
 FRAME = 64 * 1024
 """Bytes that leave in one message."""
 
+_END = b"\r\n\r\n"
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -43,7 +44,6 @@ class WebSocket:
 
     def __init__(self, protocol: ClientProtocol | ServerProtocol) -> None:
         self._protocol = protocol
-        self._handshake = 0
         self._is_deaf = False
         self._received: list[bytes] = []
         self._to_send: list[bytes] = []
@@ -60,7 +60,6 @@ class WebSocket:
         if self.is_over:
             return
         protocol = self._protocol
-        began_open = self.is_open
         protocol.receive_data(data)
         for event in protocol.events_received():
             if self._is_deaf:
@@ -70,10 +69,6 @@ class WebSocket:
             else:
                 self._take_handshake(event)
         self._collect()
-        if not (began_open or self.is_open or self.is_over):
-            self._handshake += len(data)
-            if self._handshake > LONGEST_HANDSHAKE:
-                self._handshake_too_long()
 
     def take_data(self) -> list[bytes]:
         """Return the bytes that have come inside."""
@@ -119,10 +114,6 @@ class WebSocket:
     def _take_handshake(self, event: object) -> None:
         """Take a request, or the answer to one."""
 
-    def _handshake_too_long(self) -> None:
-        """Give up."""
-        self.is_over = True
-
 
 class ServerSocket(WebSocket):
     """The end that is asked for a WebSocket at ``/librats``; whatever else is asked for is answered shortly."""
@@ -130,15 +121,31 @@ class ServerSocket(WebSocket):
     def __init__(self) -> None:
         self._server = ServerProtocol(max_size=LONGEST_MESSAGE, logger=_SILENT)
         super().__init__(self._server)
+        self._request: bytearray | None = bytearray()
         self.forwarded_for = ""
         """The last address that a reverse proxy has noted in ``X-Forwarded-For``; empty where none has."""
 
     def receive_data(self, data: bytes) -> None:
-        """Take what has come."""
-        was_over = self.is_over
-        super().receive_data(data)
-        if self.is_over and not was_over and not self._to_send and self._server.state is State.CONNECTING:
-            self._to_send.append(_BAD_REQUEST)
+        """Take what has come; the request whole, since what is behind it is to be read by its answer's rules."""
+        if self._request is None:
+            super().receive_data(data)
+            return
+        if self.is_over:
+            return
+        self._request += data
+        head, end, rest = self._request.partition(_END)
+        if len(head) > LONGEST_HANDSHAKE:
+            self._refuse(_TOO_LARGE)
+        elif end:
+            self._request = None
+            super().receive_data(bytes(head + end))
+            if self.is_over and not self._to_send:
+                self._refuse(_BAD_REQUEST)
+            super().receive_data(bytes(rest))
+
+    def _refuse(self, answer: bytes) -> None:
+        self._to_send.append(answer)
+        self.is_over = True
 
     def _take_handshake(self, event: object) -> None:
         if not isinstance(event, Request):
@@ -150,10 +157,6 @@ class ServerSocket(WebSocket):
             hops = ",".join(event.headers.get_all("X-Forwarded-For")).split(",")
             self.forwarded_for = hops[-1].strip()
         self._server.send_response(response)
-
-    def _handshake_too_long(self) -> None:
-        self._to_send.append(_TOO_LARGE)
-        self.is_over = True
 
 
 class ClientSocket(WebSocket):
@@ -171,8 +174,18 @@ class ClientSocket(WebSocket):
         self._uri = uri
         self._client = ClientProtocol(parse_uri(str(uri)), max_size=LONGEST_MESSAGE, logger=_SILENT)
         super().__init__(self._client)
+        self._answered = 0
         self._client.send_request(self._client.connect())
         self._collect()
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what has come."""
+        is_answer = not self.is_open
+        super().receive_data(data)
+        if is_answer and not self.is_open:
+            self._answered += len(data)
+            if self._answered > LONGEST_HANDSHAKE:
+                self.is_over = True
 
     @property
     def problem(self) -> ConnectError:

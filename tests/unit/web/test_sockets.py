@@ -150,6 +150,18 @@ def test_who_breaks_the_rules_is_told_and_closed(wrong: bytes, code: int) -> Non
     assert b"and more" not in b"".join(server.take_data())
 
 
+@pytest.mark.parametrize(
+    "behind", [frame(CLOSE), frame(BINARY, b"x", masked=False), frame(3), frame(TEXT, b"words"), b"\xff" * 20]
+)
+def test_what_comes_with_the_request_is_read_once_that_is_answered(behind: bytes) -> None:
+    server = ServerSocket()
+    server.receive_data(REQUEST + behind)
+    answer, _, rest = server.data_to_send().partition(b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert rest[0] == 0x80 | CLOSE
+    assert server.is_over
+
+
 def test_a_close_is_answered_and_nothing_behind_it_is_heard() -> None:
     server = opened()
     server.receive_data(frame(BINARY, b"last") + frame(CLOSE, struct.pack(">H", 1000)) + frame(BINARY, b"more"))
