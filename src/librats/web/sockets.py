@@ -138,10 +138,13 @@ class ServerSocket(WebSocket):
             self._refuse(_TOO_LARGE)
         elif end:
             self._request = None
-            super().receive_data(bytes(head + end))
-            if self.is_over and not self._to_send:
-                self._refuse(_BAD_REQUEST)
+            self._take_request(bytes(head + end))
             super().receive_data(bytes(rest))
+
+    def _take_request(self, request: bytes) -> None:
+        super().receive_data(request)
+        if self.is_over and not self._to_send:
+            self._refuse(_BAD_REQUEST)
 
     def _refuse(self, answer: bytes) -> None:
         self._to_send.append(answer)
