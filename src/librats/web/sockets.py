@@ -136,6 +136,8 @@ class ServerSocket(WebSocket):
         head, end, rest = self._request.partition(_END)
         if len(head) > LONGEST_HANDSHAKE:
             self._refuse(_TOO_LARGE)
+        elif not head.isascii():  # older versions of websockets fail at some
+            self._refuse(_BAD_REQUEST)
         elif end:
             self._request = None
             self._take_request(bytes(head + end))

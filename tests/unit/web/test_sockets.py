@@ -87,6 +87,7 @@ def test_the_key_of_the_rfc_is_answered_as_the_rfc_says() -> None:
         (REQUEST.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"short"), 400),
         (b"PROPFIND /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
         (b"GET\r\n\r\n", 400),
+        (REQUEST.replace(b"Upgrade: websocket", b"Upgrade:\x80websocket"), 400),
         (b"GET / HTTP/3.7\r\n\r\n", 400),
         (b"SSTP_DUPLEX_POST / nonsense\r\n\r\n", 400),
     ],
