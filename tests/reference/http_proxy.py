@@ -35,6 +35,7 @@ class HttpProxy:
         self._hosts = hosts or {}
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._served: set[object] = set()
         self.asked: list[str] = []
         """What it was asked for, as ``HOST:PORT``."""
 
@@ -53,12 +54,25 @@ class HttpProxy:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
+        await self._let_everybody_in()
         self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _let_everybody_in(self) -> None:
+        """Wait until whoever is connected is served: asyncio forgets connections that it is about to take in."""
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        _, writer = await asyncio.open_connection(host, port)
+        own = writer.get_extra_info("sockname")
+        while own not in self._served:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        await _end(writer)
 
     def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._served.add(writer.get_extra_info("peername"))
         task = asyncio.get_running_loop().create_task(self._talk(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -72,7 +86,7 @@ class HttpProxy:
                 self.asked.append(target)
                 await self._answer_with(self._refusal(target, head), target, reader, writer)
             finally:
-                writer.close()
+                await _end(writer)
 
     def _refusal(self, target: str, head: str) -> bytes | None:
         if self._answer is not None:
@@ -102,7 +116,13 @@ class HttpProxy:
         try:
             await asyncio.gather(_pass_on(reader, thither), _pass_on(there, writer))
         finally:
-            thither.close()
+            await _end(thither)
+
+
+async def _end(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
