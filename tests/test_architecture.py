@@ -52,6 +52,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "introduction_call",
         "introduced",
         "introducer_dialling",
+        "returning",
         "introducer_keeping",
         "introducing",
         "node_punching",
