@@ -451,8 +451,9 @@ class IntroducingVerbs(CoordinatingVerbs):
                 await keeper.wait(SERVICES_PATIENCE if self._introducers() else INTRODUCER_PATIENCE)
             introducers = self._introducers()
             if not introducers:
-                words = "no introducer is connected"
-                raise ConnectError(wanted.text, attempts, words, AttemptReason.NO_INTRODUCER)
+                nobody = ("no introducer is connected", AttemptReason.NO_INTRODUCER)
+                words, reason = nobody if keeper is None else keeper.problem
+                raise ConnectError(wanted.text, attempts, words, reason)
             noted: list[ConnectionAttempt] = []
             offset = asyncio.get_running_loop().time() - began
             try:

@@ -21,6 +21,8 @@ from librats.testing.interfaces import Segment, SimInterface
 from librats.testing.ports import version_of
 from librats.testing.stack import LOOPBACK, HostStack
 from librats.types import Address
+from librats.web.tunnel import Tunnel
+from librats.web_uris import ProxyUri
 
 if TYPE_CHECKING:
     from librats.testing.network import SimNetwork
@@ -196,10 +198,19 @@ class SimHost:
         tls: ClientTls | None = None,
         local: Address | None = None,
         timeout: float | None = None,
+        tunnel: Tunnel | None = None,
     ) -> None:
         """Connect to one address."""
         with self:
-            await dial_tcp(factory, address, tls=tls, local=local, timeout=timeout, new_socket=self.stack.socket)
+            await dial_tcp(
+                factory,
+                address,
+                tls=tls,
+                local=local,
+                timeout=timeout,
+                tunnel=tunnel,
+                new_socket=self.stack.socket,
+            )
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any
@@ -209,6 +220,15 @@ class SimHost:
             return await open_datagram(
                 host, port, receive=receive, **{"new_socket": self.stack.datagram_socket} | options
             )
+
+    async def proxy_for(self, server: Address, *, secure: bool) -> ProxyUri | None:
+        """Return None: the settings of the machine that simulates are none of the simulation's.
+
+        Args:
+            server: Host name or IP address, and port.
+            secure: Whether TLS is spoken to it.
+        """
+        return None
 
     async def resolve(self, address: Address) -> list[Address]:
         """Return the addresses of a host of the simulation."""
