@@ -358,11 +358,11 @@ def test_letters_that_have_come_with_the_answer_are_heard_in_order(simulate: Sim
             assert introducer is not None
             tell = introducer.circle.tell
 
-            def together(to: str, notice: Notice) -> bool:
+            def together(peer_id: str, notice: Notice) -> bool:
                 if notice.op in (Op.ANSWERED, Op.ADDED) and len(kept) < 3:
-                    kept.append((to, notice))
+                    kept.append((peer_id, notice))
                     return len(kept) < 3 or all([tell(*each) for each in kept])
-                return tell(to, notice)
+                return tell(peer_id, notice)
 
             introducer.circle.tell = together  # type: ignore[method-assign]
             greet(met)
