@@ -62,6 +62,9 @@ SERVICES_PATIENCE = 0.5
 HEAD_START = 0.1
 """Seconds that known addresses have before introducers are asked."""
 
+NOTHING_NEEDED = Situation()
+"""What is enough for a peer at an address whose id is not known: nobody can introduce that one."""
+
 
 class IntroducingVerbs(CoordinatingVerbs):
     """Mixed into :class:`~librats.RatsClient`."""
@@ -373,11 +376,12 @@ class IntroducingVerbs(CoordinatingVerbs):
             raise UsageError("the client is not running")
         plan = plan_of(strategy)
         target = wanted.peer_id or (None if plan.dials else self._who_is_at(addresses))
-        situation = self._situation(target, addresses)
-        lacking = lacks(strategy, situation)
+        is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
+        is_plain = is_auto and target is None and bool(addresses)
+        situation = NOTHING_NEEDED if is_plain else self._situation(target, addresses)
+        lacking = None if is_plain else lacks(strategy, situation)
         if lacking is not None:
             raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
-        is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
         worked = self._worked.get(self._here, target) if is_auto and target is not None else None
         attempts: list[ConnectionAttempt] = []
         seconds = self._config.connect_timeout if timeout is None else timeout

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
+
 from librats._core.aead import Cipher
 from librats.errors import DecodeError, HandshakeError
 from librats.noise.handshake import Handshake
@@ -39,6 +41,7 @@ LAST_MESSAGE = 2
 PATHS = int(Feature.PATHS)
 
 
+@lru_cache(maxsize=64)
 def prologue_of(protocol: str) -> bytes:
     """What both sides of a handshake must share, from the application's protocol string."""
     return PROLOGUE_HEAD + protocol.encode()
@@ -65,8 +68,7 @@ def _decoded(payload: bytes) -> Greeting | None:
     return Greeting.decode(payload)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """What the handshake left behind."""
 
     sending: Cipher
@@ -117,6 +119,9 @@ class BlockOpening(ABC):
         """The channel, once there is one."""
         self.join: Join | None = None
         """The session that a connection wants to belong to, where it begins none."""
+
+    def prepare(self) -> None:
+        """Do what can be done before the peer is heard; the driver calls it while it waits for that."""
 
     @property
     @abstractmethod
@@ -230,6 +235,7 @@ class Opening(BlockOpening):
         self._expect_id = expect_id
         self._step = 0
         self._greeting: Greeting | None = None
+        self._peer_id = ""
         if initiator:
             self._write()
 
@@ -237,6 +243,10 @@ class Opening(BlockOpening):
     def step(self) -> int:
         """How many of the three handshake messages have passed."""
         return self._step
+
+    def prepare(self) -> None:
+        """Make the ephemeral key, which would otherwise be made while the peer waits for it."""
+        self._handshake.prepare()
 
     def _check_size(self, size: int) -> None:
         bare = BARE_SIZES[self._step]
@@ -263,6 +273,8 @@ class Opening(BlockOpening):
                 self._check_peer()  # before message 3, which would show our own key
             self._write()
         if self._step > LAST_MESSAGE:
+            if not self._peer_id:
+                self._check_peer()
             self._finish()
 
     def _write(self) -> None:
@@ -270,7 +282,7 @@ class Opening(BlockOpening):
         self._write_block(message)
         self._step += 1
 
-    def _check_peer(self) -> str:
+    def _check_peer(self) -> None:
         public_key = self._handshake.remote_static
         if public_key is None:
             raise HandshakeError("the peer showed no key")
@@ -279,10 +291,9 @@ class Opening(BlockOpening):
             raise HandshakeError(
                 f"expected peer {self._expect_id[:8]}, but {peer_id[:8]} answered", AttemptReason.WRONG_IDENTITY
             )
-        return peer_id
+        self._peer_id = peer_id
 
     def _finish(self) -> None:
-        peer_id = self._check_peer()
         sending, receiving = self._handshake.split()
         if sending is None or receiving is None or self._handshake.remote_static is None:
             raise HandshakeError("the handshake gave no keys")
@@ -291,7 +302,7 @@ class Opening(BlockOpening):
             sending=sending,
             receiving=receiving,
             public_key=self._handshake.remote_static,
-            peer_id=peer_id,
+            peer_id=self._peer_id,
             handshake_hash=self._handshake.handshake_hash,
             greeting=self._greeting,
             path_secret=self._handshake.export_secret if features & PATHS else b"",
