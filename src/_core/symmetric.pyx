@@ -413,6 +413,13 @@ def x25519(bytes private_key not None, bytes public_key not None):
     return None if result else out
 
 
+def sha256(bytes data not None):
+    """Return the SHA-256 of the data."""
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, HASH_SIZE)
+    _sha256(<uint8_t*>PyBytes_AS_STRING(out), <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    return out
+
+
 def hmac_sha256(bytes key not None, bytes data not None):
     """Return the HMAC-SHA-256 of the data."""
     cdef uint64_t state[HMAC_STATE_WORDS]

@@ -194,6 +194,9 @@ class LinkPaths(LinkState):
     def _remember_address(self, *, dialled: bool) -> None:
         """Keep where the peer is, to find it there again; nobody listens where its TCP connection came from."""
         if dialled or self.method is not ConnectionMethod.TCP:
+            if not self.reached_at:
+                self.reached_at = (self.address,)
+                return
             self.reached_at = tuple(dict.fromkeys((self.address, *self.reached_at)))[:MAX_REMEMBERED]
 
     def tag_packets(self, transport: asyncio.Transport, epoch: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from librats._core.messages import Message, MessageRun, ReplyReceived
 from librats.session.frames import Kind
@@ -40,8 +41,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFailed:
+class RequestFailed(msgspec.Struct, frozen=True):
     """The peer answered one of our requests with an error."""
 
     request_id: int
@@ -49,22 +49,19 @@ class RequestFailed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class RequestExpired:
+class RequestExpired(msgspec.Struct, frozen=True):
     """One of our requests was not answered in time; the peer is being told."""
 
     request_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCancelled:
+class RequestCancelled(msgspec.Struct, frozen=True):
     """The peer no longer wants the answer to one of its requests."""
 
     request_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class FollowsReceived:
+class FollowsReceived(msgspec.Struct, frozen=True):
     """What the peer sends from here on comes after what it has sent on other links."""
 
     links: tuple[tuple[bytes, int], ...]
@@ -74,100 +71,86 @@ class FollowsReceived:
     """What it took of the message window."""
 
 
-@dataclass(frozen=True, slots=True)
-class DatagramReceived:
+class DatagramReceived(msgspec.Struct, frozen=True):
     """An unreliable message."""
 
     kind: Kind
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HelloReceived:
+class HelloReceived(msgspec.Struct, frozen=True):
     """The peer accepted the session and tells about itself."""
 
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SuccessionReceived:
+class SuccessionReceived(msgspec.Struct, frozen=True):
     """The peer tells that it has, or had, another identity."""
 
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class IdentifyReceived:
+class IdentifyReceived(msgspec.Struct, frozen=True):
     """A librats 2 node tells about itself."""
 
     identify: Identify
 
 
-@dataclass(frozen=True, slots=True)
-class PeersWanted:
+class PeersWanted(msgspec.Struct, frozen=True):
     """The peer asks for others."""
 
     most: int
 
 
-@dataclass(frozen=True, slots=True)
-class PeersOffered:
+class PeersOffered(msgspec.Struct, frozen=True):
     """The peer tells of others; asked for or not."""
 
     entries: tuple[KnownPeer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PunchReceived:
+class PunchReceived(msgspec.Struct, frozen=True):
     """A librats 2 node passes on a word about hole punching, or wants one passed on."""
 
     envelope: Envelope
 
 
-@dataclass(frozen=True, slots=True)
-class IntroductionReceived:
+class IntroductionReceived(msgspec.Struct, frozen=True):
     """The peer introduces, wants to be introduced, or answers."""
 
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PongReceived:
+class PongReceived(msgspec.Struct, frozen=True):
     """The answer to a ping."""
 
     token: bytes
     rtt: float
 
 
-@dataclass(frozen=True, slots=True)
-class StreamOpened:
+class StreamOpened(msgspec.Struct, frozen=True):
     """The peer opened a stream: accept or refuse it."""
 
     stream: StreamState
 
 
-@dataclass(frozen=True, slots=True)
-class StreamChanged:
+class StreamChanged(msgspec.Struct, frozen=True):
     """A stream has data, room, an end or an error that it had not before."""
 
     stream: StreamState
 
 
-@dataclass(frozen=True, slots=True)
-class GoAwayReceived:
+class GoAwayReceived(msgspec.Struct, frozen=True):
     """The peer ends the session."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class PathStalled:
+class PathStalled(msgspec.Struct, frozen=True):
     """What was sent has not been acknowledged for so long that the path may be dead."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFailed:
+class SessionFailed(msgspec.Struct, frozen=True):
     """This side gave the session up."""
 
     code: str

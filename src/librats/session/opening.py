@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import msgspec
 
+from librats._core import symmetric
 from librats._core.aead import Cipher
 from librats.errors import DecodeError, HandshakeError
 from librats.noise.handshake import Handshake
@@ -41,6 +42,13 @@ LAST_MESSAGE = 2
 PATHS = int(Feature.PATHS)
 
 
+def _hashlib_sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+_sha256 = symmetric.sha256 if symmetric.AVAILABLE else _hashlib_sha256
+
+
 @lru_cache(maxsize=64)
 def prologue_of(protocol: str) -> bytes:
     """What both sides of a handshake must share, from the application's protocol string."""
@@ -49,7 +57,7 @@ def prologue_of(protocol: str) -> bytes:
 
 def peer_id_of(public_key: bytes) -> str:
     """The id of the peer with that X25519 key: its SHA-256 in lower-case hex."""
-    return hashlib.sha256(public_key).hexdigest()
+    return _sha256(public_key).hex()
 
 
 def is_plaintext(block: bytes) -> bool:
@@ -120,7 +128,7 @@ class BlockOpening(ABC):
         self.join: Join | None = None
         """The session that a connection wants to belong to, where it begins none."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - not every kind has anything to do
         """Do what can be done before the peer is heard; the driver calls it while it waits for that."""
 
     @property
@@ -235,6 +243,7 @@ class Opening(BlockOpening):
         self._expect_id = expect_id
         self._step = 0
         self._greeting: Greeting | None = None
+        self._public_key = b""
         self._peer_id = ""
         if initiator:
             self._write()
@@ -291,17 +300,17 @@ class Opening(BlockOpening):
             raise HandshakeError(
                 f"expected peer {self._expect_id[:8]}, but {peer_id[:8]} answered", AttemptReason.WRONG_IDENTITY
             )
-        self._peer_id = peer_id
+        self._public_key, self._peer_id = public_key, peer_id
 
     def _finish(self) -> None:
         sending, receiving = self._handshake.split()
-        if sending is None or receiving is None or self._handshake.remote_static is None:
+        if sending is None or receiving is None:
             raise HandshakeError("the handshake gave no keys")
         features = self._own_features & (self._greeting.features if self._greeting is not None else 0)
         self.result = Opened(
             sending=sending,
             receiving=receiving,
-            public_key=self._handshake.remote_static,
+            public_key=self._public_key,
             peer_id=self._peer_id,
             handshake_hash=self._handshake.handshake_hash,
             greeting=self._greeting,

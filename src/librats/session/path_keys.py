@@ -83,9 +83,7 @@ class PathKeys:
     def datagram_ciphers(self, epoch: int) -> tuple[Cipher, Cipher]:
         """Return the ciphers of an epoch's unreliable datagrams, of what is sent and of what is received. Ask once."""
         first, second = (
-            Cipher(
-                _derive(self._secret, b"librats datagram key" + epoch.to_bytes(4) + bytes([direction]))
-            )
+            Cipher(_derive(self._secret, b"librats datagram key" + epoch.to_bytes(4) + bytes([direction])))
             for direction in (0, 1)
         )
         return (first, second) if self._initiator else (second, first)
