@@ -100,7 +100,7 @@ async def test_an_address_may_be_given_in_every_form(make_client: MakeClient) ->
     assert a.statistics()["peers_connected"] == 1
 
 
-async def test_each_side_of_a_connect_writes_twice(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_message_of_a_connect_is_written_in_pieces(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
     written: dict[bool, list[int]] = {True: [], False: []}
     made = Link.connection_made
 
@@ -115,8 +115,8 @@ async def test_each_side_of_a_connect_writes_twice(make_client: MakeClient, monk
     monkeypatch.setattr(Link, "connection_made", connection_made)
     alice, bob = await soon(make_client()), await soon(make_client())
     await soon(alice.connect((LOOPBACK, bob.listen_port)))
-    # The three messages of the handshake and the two hellos; the dialler's hello goes along with its last message.
-    assert [len(written[side]) for side in (True, False)] == [2, 2]
+    # The three messages of the handshake and the two hellos.
+    assert [len(written[side]) for side in (True, False)] == [3, 2]
 
 
 async def test_small_messages_do_not_wait_for_others(make_client: MakeClient, connect: Connect) -> None:
