@@ -20,6 +20,8 @@ TYPED := src/librats tests $(wildcard tools examples benchmarks)
 # The import hook that rebuilds compiled modules calls `cmake` and `ninja` by name: those of the environment.
 export PATH := $(abspath $(BIN)):$(PATH)
 unexport PYTHONPATH PYTHONHOME
+# Hundreds of processes import librats in the tests: it is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -47,6 +47,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "coordinating",
         "reaching",
         "introduction_ways",
+        "carried_call",
         "introduction_call",
         "introduced",
         "introducer_keeping",

@@ -562,6 +562,10 @@ def introduction_cases() -> list[Fields]:
         return told | ({"letter": letters[letter].decode(), "sealed": sealed[letter].hex()} if letter else {})
 
     reason = bytes([len(b"unknown_peer")]) + b"unknown_peer" + b"nobody"
+    ephemeral = X25519PrivateKey.from_private_bytes(EPHEMERAL["initiator"]).public_key().public_bytes_raw()
+    first = b"\x00" + struct.pack(">I", len(ephemeral)) + ephemeral
+    credit = b"\x01" + struct.pack(">I", 49152)
+    over = b"\x02" + bytes([len(b"carry_time")]) + b"carry_time" + b"over"
     return [
         case("ask", 0x01, 1, ids["responder"]),
         case("key", 0x11, 1, keys["responder"]),
@@ -569,6 +573,11 @@ def introduction_cases() -> list[Fields]:
         case("passed", 0x21, 9, ids["initiator"] + sealed["offer"], "offer"),
         case("answer", 0x31, 9, sealed["answer"], "answer"),
         case("answered", 0x12, 2, sealed["answer"], "answer"),
+        case("carry", 0x04, 2, first),
+        case("carried", 0x23, 9, first),
+        case("carry back", 0x34, 9, credit),
+        case("carried back", 0x16, 2, credit),
+        case("carried no longer", 0x16, 2, over),
         case("add", 0x03, 2, sealed["caller adds"], "caller adds"),
         case("passed-add", 0x22, 9, sealed["caller adds"], "caller adds"),
         case("more", 0x32, 9, sealed["target adds"], "target adds"),

@@ -11,7 +11,9 @@ from librats._core.rudp_control cimport control_begin
 from librats._core.rudp_receive cimport (
     fits_window, has_come, note_number, owe_ack, take_bytes, take_numbered, take_scrap
 )
-from librats._core.rudp_send cimport acked_by_numbers, acked_by_sequence, given_up, note_rtt, timeout_of
+from librats._core.rudp_send cimport (
+    FIRST_TIMEOUT, acked_by_numbers, acked_by_sequence, given_up, note_answer, note_rtt, timeout_of
+)
 from librats._core.rudp_state cimport (
     BASE_DATAGRAM, CAUSE_NONE, CAUSE_PROTOCOL, CAUSE_REFUSED, CAUSE_RESET, MOST_EARLY, NEVER, OPEN, OPENING,
     TOLD_INCOMING, TOLD_MOVED, TOLD_OPEN, Conn, Early, same_peer, widened
@@ -164,6 +166,7 @@ cdef inline void take_compat(Mux* m, Conn* c, const Packet* p, double now) noexc
         return
     if p.kind == SYN:
         if not c.dialer and p.number == 1:
+            c.syn_at = now
             heard(m, c, p, now)
             owe_ack(c, True, now)
         return
@@ -189,6 +192,7 @@ cdef inline void opened(Mux* m, Conn* c, bint extended, double now) noexcept nog
     c.events |= TOLD_OPEN
     if c.first_sent_at > 0:
         note_rtt(c, now - c.first_sent_at)
+    note_answer(c, now)
     if extended:
         begin_numbers(m, c)
         c.pad_wanted = True
@@ -254,6 +258,8 @@ cdef inline void take_extended(
         return
     if c.dialer and not c.heard_extended:
         c.pings = 1  # so that what proves our address to the peer arrives for certain
+    if not c.heard_extended and not c.dialer:
+        note_answer(c, now)
     c.heard_extended = True
     heard(m, c, p, now)
     if has_come(c, number):
@@ -363,6 +369,7 @@ cdef inline void moved(Mux* m, Conn* c, double now) noexcept nogil:
     c.flow = c.candidate
     c.events |= TOLD_MOVED
     c.has_rtt = False
+    c.first_timeout = FIRST_TIMEOUT
     c.least_rtt = 1e9
     c.timeouts = 0
     control_begin(&c.control, c.control.kind, BASE_DATAGRAM, c.control.most, <uint32_t>noise(m))

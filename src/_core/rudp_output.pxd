@@ -77,6 +77,7 @@ cdef inline uint32_t next_syn(Conn* c, double now, uint8_t* out) noexcept nogil:
     if c.syn_due > now or c.syns_left == 0:
         return 0
     c.syns_left -= 1
+    c.syn_at = now
     c.syn_due = now + c.syn_wait
     if c.syn_doubles:
         c.syn_wait *= 2

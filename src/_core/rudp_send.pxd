@@ -20,12 +20,17 @@ cdef enum:
     REORDER = 3
     MOST_REORDER = 300
     MOST_TIMEOUTS = 12
+    MOST_FIRST_TIMEOUTS = 40
+    MOST_NUDGES = 6
+    BEGINNING = 256  # bytes of the peer's, which belong to its handshake
     TAIL_PROBES = 2
     PACKET_COST = 24  # what a packet weighs beside its payload
 
 cdef extern from *:
     """
     #define RUDP_FIRST_TIMEOUT 0.5
+    #define RUDP_LEAST_FIRST_TIMEOUT 0.06
+    #define RUDP_MOST_BEGINNING 0.2
     #define RUDP_LEAST_TIMEOUT 0.1
     #define RUDP_MOST_TIMEOUT 6.0
     #define RUDP_LEAST_PROBE 0.03
@@ -33,6 +38,8 @@ cdef extern from *:
     #define RUDP_PACE_QUANTUM 0.002
     """
     double FIRST_TIMEOUT "RUDP_FIRST_TIMEOUT"
+    double LEAST_FIRST_TIMEOUT "RUDP_LEAST_FIRST_TIMEOUT"
+    double MOST_BEGINNING "RUDP_MOST_BEGINNING"
     double LEAST_TIMEOUT "RUDP_LEAST_TIMEOUT"
     double MOST_TIMEOUT "RUDP_MOST_TIMEOUT"
     double LEAST_PROBE "RUDP_LEAST_PROBE"
@@ -146,19 +153,38 @@ cdef inline void launched(Conn* c, uint64_t number, double now) noexcept nogil:
 
 cdef inline double timeout_of(const Conn* c) noexcept nogil:
     """Seconds of silence until the next probe of the tail (RFC 8985, 7.2), or the timeout (RFC 6298, 2)."""
-    cdef double whole = FIRST_TIMEOUT
+    cdef double whole = c.first_timeout
     cdef double probe
     cdef int _
     if c.has_rtt:
         whole = min(max(c.srtt + 4 * c.rttvar, LEAST_TIMEOUT), MOST_TIMEOUT)
     if c.timeouts < TAIL_PROBES:
-        probe = FIRST_TIMEOUT
+        probe = c.first_timeout
         if c.has_rtt:
             probe = c.srtt + max(4 * c.rttvar, 0.00375) + PEER_ACK_DELAY
         return min(max(probe * (1 << c.timeouts), LEAST_PROBE), whole)
     for _ in range(c.timeouts - TAIL_PROBES):
         whole = min(whole * 2, MOST_TIMEOUT)
+    if begins(c):  # a packet or two at a time congest nothing
+        whole = min(whole, max(MOST_BEGINNING, 2 * (c.srtt if c.has_rtt else c.first_timeout)))
     return whole
+
+
+cdef inline bint waits_for_answer(const Conn* c) noexcept nogil:
+    """Whether the peer may have used up what it may send to an address that is not proven (RFC 9002, 6.2.2.1)."""
+    return c.dialer and c.extended and c.in_next == 0
+
+
+cdef inline bint begins(const Conn* c) noexcept nogil:
+    """Whether the peer has sent hardly anything yet."""
+    return c.extended and c.in_next < BEGINNING
+
+
+cdef inline void note_answer(Conn* c, double now) noexcept nogil:
+    """Take how long the last of several Syns may have been answered for: too little for a measurement of the round trip
+    (RFC 6298, 3), and enough for when to repeat what comes first."""
+    if not c.has_rtt:
+        c.first_timeout = min(FIRST_TIMEOUT, max(LEAST_FIRST_TIMEOUT, 3 * (now - c.syn_at) + PEER_ACK_DELAY))
 
 
 cdef inline void note_rtt(Conn* c, double rtt) noexcept nogil:
@@ -287,6 +313,9 @@ cdef inline void ack_done(Conn* c, Sample* sample, uint64_t newest, double delay
         control_acked(&c.control, sample)
         c.window_full = False
         c.timer_at = now + timeout_of(c) if c.flying.first or c.lost.first else NEVER
+        if c.timer_at >= NEVER and waits_for_answer(c) and c.nudges < MOST_NUDGES:
+            c.timer_at = now + timeout_of(c) * (1 << c.nudges)
+            c.nudges += 1
     if c.wants_room and (c.out_end - c.out_start) * 2 <= out_room(c):
         c.wants_room = False
         c.events |= TOLD_WRITABLE
@@ -341,13 +370,15 @@ cdef inline void timeout_come(Conn* c, double now) noexcept nogil:
     cdef uint64_t number = c.flying.last
     cdef Sent* s
     c.timeouts += 1
-    if c.timeouts > MOST_TIMEOUTS:
+    if c.timeouts > (MOST_FIRST_TIMEOUTS if begins(c) else MOST_TIMEOUTS):
         c.cause = CAUSE_LOST
         return
     c.timer_at = now + timeout_of(c)
     c.force = True
     if c.has_key and not c.agreed:
         c.pings = 1  # the peer may have agreed, and drop what has no tag
+    if waits_for_answer(c):
+        c.pad_wanted = True
     if c.timeouts <= TAIL_PROBES:
         if c.lost.first == 0:
             while number and sent_at(c, number).body != BODY_DATA and sent_at(c, number).body != BODY_FIN:

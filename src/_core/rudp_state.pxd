@@ -214,7 +214,10 @@ cdef struct Conn:
     double latest_rtt
     double least_rtt
     uint8_t has_rtt
+    double syn_at  # when the last Syn went out or came
+    double first_timeout  # until there is a measured round trip
     int timeouts
+    uint8_t nudges
     double timer_at
     double loss_at
     Control control

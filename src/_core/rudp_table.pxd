@@ -11,7 +11,7 @@ from librats._core.rudp_receive cimport drop_held
 from librats._core.rudp_state cimport (
     BASE_DATAGRAM, CLOSED, COMPAT_WINDOW, NEVER, OPENING, TOLD_CLOSED, Conn, Early, ring_drop, scrap_drop
 )
-from librats._core.rudp_send cimport REORDER
+from librats._core.rudp_send cimport FIRST_TIMEOUT, REORDER
 from librats._core.rudp_tag cimport forget_keys
 from librats._core.shorthash cimport short_hash
 
@@ -294,6 +294,8 @@ cdef inline Conn* new_conn(
     c.tuned_at = now
     c.reorder = REORDER
     c.patience = 1.125
+    c.syn_at = now
+    c.first_timeout = FIRST_TIMEOUT
     c.datagram = BASE_DATAGRAM
     c.datagram_most = m.settings.datagram_most
     c.probe_failed = 65536

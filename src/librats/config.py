@@ -10,7 +10,7 @@ from librats.errors import ConfigError
 from librats.servers import TurnServer, introducer_address, stun_address
 from librats.types import Address, Encryption, PathPolicy
 
-__all__ = ["NatTraversalConfig", "RatsConfig", "ReconnectConfig", "SessionConfig"]
+__all__ = ["CarryLimits", "NatTraversalConfig", "RatsConfig", "ReconnectConfig", "SessionConfig"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -191,6 +191,42 @@ class ReconnectConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CarryLimits:
+    """What an introducer carries of the sessions of others: of one session, both directions together, and of all.
+
+    Example:
+        >>> CarryLimits(bytes=64 * 1024 * 1024, seconds=3600.0).rate
+        65536.0
+    """
+
+    bytes: int = 256 * KIB
+    """Bytes of one session, after which it ends."""
+
+    seconds: float = 60.0
+    """Seconds for which one is carried, after which it ends."""
+
+    rate: float = 64.0 * KIB
+    """Bytes a second of one session, beyond which its sides wait; 64 KiB may go ahead of that."""
+
+    total_rate: float = 4.0 * MIB
+    """Bytes a second of all sessions, beyond which they wait."""
+
+    at_once: int = 1024
+    """Sessions at a time; more are refused."""
+
+    at_once_per_caller: int = 8
+    """Of these, those of one caller."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ConfigError: One of them has a value that cannot be used.
+        """
+        require_positive(self, *(f.name for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NatTraversalConfig:
     """How this client finds out what stands between it and others.
 
@@ -256,7 +292,13 @@ class NatTraversalConfig:
 
     allow_introductions: bool = True
     """Whether this client introduces its peers to each other: it tells one that another is connected, passes sealed
-    letters, which it cannot read, and bears so much and no more of that. It carries nothing else."""
+    letters, which it cannot read, and bears so much and no more of that. It carries nothing else, unless ``carry``
+    says so."""
+
+    carry: CarryLimits | None = None
+    """Whether this client, where it introduces, also carries the sessions of those whom it introduces, as long as they
+    have no other way, and how much of that; it sees nothing but their ciphertext. None for not at all: whoever runs a
+    client has not agreed to pay for the traffic of others."""
 
     introductions_per_minute: int = 30
     """Offers of others that are answered in any minute: as often may others have this client send checks."""
@@ -303,6 +345,7 @@ class NatTraversalConfig:
         except ConfigError as error:
             raise ConfigError("turn_servers", str(error)) from None
         object.__setattr__(self, "turn_servers", parsed)
+        require(self.carry is None or isinstance(self.carry, CarryLimits), "carry", "must be CarryLimits or None")
         require_one_of(self, "path_policy", PathPolicy)
         has_relay = bool(parsed) or self.path_policy is not PathPolicy.RELAY_ONLY
         require(has_relay, "path_policy", "relay_only needs turn_servers")

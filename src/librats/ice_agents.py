@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 from librats.config import NatTraversalConfig
@@ -181,18 +181,31 @@ class IceAgents:
             RatsError: It did not come about.
             OSError: Nobody answered.
         """
+        dial, _ = self.dialler(agent)
+        return await session_over(self._manager, dial, expect_id=peer_id)
+
+    def dialler(
+        self, agent: IceAgent
+    ) -> tuple[Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[None]], Address]:
+        """Return what makes a connection over the way that an agent has found, and where that leads.
+
+        Raises:
+            HandshakeError: The way is gone.
+        """
         address = agent.remote_address
         if address is None:
             raise HandshakeError("the way to the peer is gone")
         udp = None if agent.uses_relay else self._udp
+        pair = agent.statistics().selected
+        rtt = None if pair is None else pair.rtt
 
-        async def dial(new_link: Callable[[], Link]) -> None:
+        async def dial(factory: Callable[[], asyncio.BaseProtocol]) -> None:
             if udp is None:
-                await self._relays.dial(new_link, address)
+                await self._relays.dial(factory, address, rtt=rtt)
             else:
-                await udp.dial(new_link, address, punch=True)
+                await udp.dial(factory, address, punch=True, rtt=rtt)
 
-        return await session_over(self._manager, dial, expect_id=peer_id)
+        return dial, address
 
     def let_go(self, agent: IceAgent, peer_id: str, *, is_relayed: bool) -> None:
         """Close an agent whose session is there, when the other side has had its time."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from librats.accounts import describe
 from librats.config import NatTraversalConfig
@@ -25,6 +28,7 @@ from librats.introduction_call import IntroductionCall
 from librats.introduction_ways import IntroductionWays
 from librats.peers.events import TraversalStep
 from librats.peers.manager import PeerManager
+from librats.peers.peer import Peer
 from librats.punching import PunchAnswer, Punching, hosts_in
 from librats.runtime.tasks import TaskSet
 from librats.services.ice import IceAgent
@@ -39,7 +43,7 @@ from librats.services.introduction_letters import (
 from librats.services.punch_letters import PunchLetters
 from librats.services.session import Link
 from librats.strategies import Ways
-from librats.types import ConnectionAttempt, PathPolicy
+from librats.types import ConnectionAttempt, ConnectionMethod, PathPolicy
 
 __all__ = ["IntroducedPeers"]
 
@@ -176,9 +180,27 @@ class IntroducedPeers(IntroductionWays):
             self.guard.counters["refused"] += 1
             offered.refuse(Refusal.REFUSED, "" if denied is not None else "max_peers are connected")
             return
+        is_free = manager.paths.policy is PathPolicy.AUTO
+        if offered.letter.carried and introducer is not None and is_free:
+            offered.carried_to = (lambda: self._carried_link(offered), introducer.address)
         name = f"librats is introduced to {offered.caller_id[:8]}"
         through = None if introducer is None else self._discreet(introducer)
-        self._tasks.create(self._answer(offered, through), name=name)
+        self._tasks.create(self._answer_in_search(offered, through), name=name)
+
+    def _carried_link(self, offered: Offered) -> Link:
+        link = offered.carried = self._manager.new_link(expect_id=offered.caller_id, initiator=False)
+        return link
+
+    def _hello_ahead(self, offered: Offered) -> dict[str, Any] | None:
+        """Return this side's hello for a caller whose session has begun, and that is let in."""
+        hello = None
+        if offered.carried is not None:
+            hello = self._manager.hello_ahead(offered.carried, offered.caller_id)
+        return None if hello is None else msgspec.json.decode(hello, type=dict[str, Any])
+
+    async def _answer_in_search(self, offered: Offered, introducer: Introducer | None) -> None:
+        with self._manager.paths.search(offered.caller_id):
+            await self._answer(offered, introducer)
 
     async def _answer(self, offered: Offered, introducer: Introducer | None) -> None:
         trickle = Trickle(offered.letter.id)
@@ -191,6 +213,7 @@ class IntroducedPeers(IntroductionWays):
             trickle.found(candidate)
 
         is_there = False
+        arrival = self._tasks.create(self._manager.arrivals.wait(caller), name=f"librats awaits {caller[:8]}")
         punching = self.punching
         punch = None if punching is None or punching.both(offered.letter) is None else punching.offer
         answer: PunchAnswer | None = None
@@ -201,17 +224,25 @@ class IntroducedPeers(IntroductionWays):
             agent = await self.new_agent(IceRole.CONTROLLED, ways=ways, on_candidate=found)
             note_seen(agent, introducer, offered.letter)
             self.describe_peer(agent, description, hosts=hosts)
-            agent.start_connectivity_checks()
             answer = self._hear(offered, agent, hosts, None if punch is None else punching)
             trickle.told(agent)
-            offered.answer(answer_to(offered.letter, agent, introducer, nat=self.nat_type(), punch=punch))
+            offered.answer(
+                answer_to(
+                    offered.letter,
+                    agent,
+                    introducer,
+                    nat=self.nat_type(),
+                    punch=punch,
+                    hello=self._hello_ahead(offered),
+                )
+            )
+            agent.start_connectivity_checks()
             trickle.begin(offered.send)
             self.tell(caller, TraversalStep.ANSWERED)
             async with asyncio.timeout(self._settings.ice_connectivity_timeout):
-                await self._manager.arrivals.wait(offered.caller_id)
+                peer = await arrival
             is_there = True
-            self.note_nat(caller, offered.letter)
-            self.tell(caller, TraversalStep.CONNECTED)
+            await self._arrived(peer, offered.letter)
             self.let_go(agent, caller, is_relayed=is_relayed(agent))
         except TimeoutError:
             logger.debug("%s was introduced, and did not come", caller[:8])
@@ -222,6 +253,7 @@ class IntroducedPeers(IntroductionWays):
             if not offered.is_answered:
                 offered.refuse(Refusal.FAILED, describe(error))
         finally:
+            arrival.cancel()
             if agent is not None and not is_there:
                 await agent.close()
             if answer is None or self._manager.closing:
@@ -232,6 +264,16 @@ class IntroducedPeers(IntroductionWays):
                     self._close_offered(offered, answer, UPGRADE_TIME if is_there else 0.0),
                     name=f"librats hears {offered.caller_id[:8]}",
                 )
+
+    async def _arrived(self, peer: Peer, letter: Letter) -> None:
+        """Take that a caller is there, and wait until its session has left who carries it, as long as it may yet."""
+        self.note_nat(peer.id, letter)
+        self.tell(peer.id, TraversalStep.CONNECTED)
+        paths, link = self._manager.paths, peer.link
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.ice_connectivity_timeout):
+                while link.method is ConnectionMethod.CARRIED and not link.closed.done():
+                    await paths.wait_for_move(link)
 
     def _hear(
         self, offered: Offered, agent: IceAgent, hosts: OfferHosts, punching: Punching | None

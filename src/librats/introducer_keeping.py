@@ -82,7 +82,7 @@ class IntroducerKeeper:
             entropy=network.entropy,
             new_key=network.new_key,
             agent=agent,
-            features=Feature.INTRODUCED,
+            features=Feature.INTRODUCED | Feature.CARRIED,
             most=max(1, len(self._wanted)),
         )
         """The sessions."""
@@ -158,7 +158,10 @@ class IntroducerKeeper:
         if circle is None:
             return []
         return [
-            Introducer(circle, peer_id, link.address, link.method, link.round_trip, self._seen(peer_id))
+            Introducer(
+                *(circle, peer_id, link.address, link.method, link.round_trip, self._seen(peer_id)),
+                carries=self.sessions.carries(peer_id),
+            )
             for peer_id, link in self.sessions.links.items()
         ]
 

@@ -13,6 +13,7 @@ from librats.connector import Connector, Target, check_peer_id
 from librats.coordinating import CoordinatingVerbs
 from librats.errors import ConnectError, DecodeError, RatsError, UsageError
 from librats.ice.descriptions import IceDescription
+from librats.introduce.carrying import Carrying
 from librats.introduce.passing import Passing
 from librats.introduce.services import Services
 from librats.introduced import IntroducedPeers
@@ -22,6 +23,7 @@ from librats.peers.book import PeerBook
 from librats.peers.events import TraversalStep
 from librats.peers.manager import PeerManager
 from librats.peers.path_handle import PathsHandle
+from librats.peers.paths import INDIRECT
 from librats.peers.peer import Peer
 from librats.peers.what_worked import WhatWorked, network_mark
 from librats.punching import Punching
@@ -223,6 +225,7 @@ class IntroducingVerbs(CoordinatingVerbs):
             as_caller[name] += count
         return {
             "introducer": {} if circle.passing is None else dict(circle.passing.counters),
+            "carrier": {} if circle.carrying is None else dict(circle.carrying.counters),
             "caller": as_caller,
             "target": {} if introduced is None else dict(introduced.guard.counters),
         }
@@ -250,16 +253,23 @@ class IntroducingVerbs(CoordinatingVerbs):
             peer = manager.peers.get(peer_id)
             return peer is not None and peer.link.send_introduction(body)
 
+        def takes_carried(peer_id: str) -> bool:
+            return _has(manager.peers.get(peer_id), Feature.CARRIED)
+
         def offered(offer: Offered) -> None:
             if introduced is not None:
                 introduced.offered(offer, self._introducer(manager.peers.get(offer.introducer)))
 
+        passing = carrying = None
+        if nat.allow_introductions:
+            passing = Passing(lambda peer_id: _key_of(manager.peers.get(peer_id)), first=first)
+            if nat.carry is not None:
+                carrying = Carrying(passing.carriage, takes_carried, nat.carry)
         self._circle = manager.introductions = Introductions(
             send,
             sealing=sealing,
-            passing=Passing(lambda peer_id: _key_of(manager.peers.get(peer_id)), first=first)
-            if nat.allow_introductions
-            else None,
+            passing=passing,
+            carrying=carrying,
             guard=None if introduced is None else introduced.guard,
             offered=offered,
         )
@@ -333,6 +343,8 @@ class IntroducingVerbs(CoordinatingVerbs):
     def _stop_introducing(self) -> None:
         if self._circle is not None:
             self._circle.close()
+        if self._keeper is not None and self._keeper.sessions.circle is not None:
+            self._keeper.sessions.circle.close()
         if self._keeper is not None:
             self._keeper.close()
         self._circle = self._introduced = self._keeper = None
@@ -347,7 +359,10 @@ class IntroducingVerbs(CoordinatingVerbs):
         if peer is None or self._circle is None or not peer.is_connected or not _has(peer, Feature.INTRODUCES):
             return None
         link = peer.link
-        return Introducer(self._circle, peer.id, link.address, link.method, link.round_trip, _observed(peer))
+        return Introducer(
+            *(self._circle, peer.id, link.address, link.method, link.round_trip, _observed(peer)),
+            carries=_has(peer, Feature.CARRIES) and link.method is not ConnectionMethod.CARRIED,
+        )
 
     def _introducers(self) -> list[Introducer]:
         found = [self._introducer(peer) for peer in self._running().peers.values()]
@@ -474,12 +489,13 @@ class IntroducingVerbs(CoordinatingVerbs):
             self._running().paths.stay(peer.link)
         if strategy is ConnectionStrategy.AUTO_ADAPTIVE and self._here and peer.is_encrypted:
             by_ice = any(attempt.pair is not None and not attempt.error for attempt in peer.attempts)
-            self._worked.note(self._here, peer.id, peer.method, introduced=by_ice)
+            is_carried = peer.method is ConnectionMethod.CARRIED
+            self._worked.note(self._here, peer.id, peer.method, introduced=by_ice or is_carried)
         return peer
 
 
-def _has(peer: Peer, feature: Feature) -> bool:
-    opened = peer.link.opened
+def _has(peer: Peer | None, feature: Feature) -> bool:
+    opened = None if peer is None else peer.link.opened
     return isinstance(opened, Opened) and opened.greeting is not None and bool(opened.greeting.features & feature)
 
 
@@ -492,7 +508,7 @@ def _key_of(peer: Peer | None) -> bytes | None:
 
 def _observed(peer: Peer) -> Address | None:
     """Where a peer sees us; the port only where it is that of the socket which all sessions over UDP share."""
-    if peer.hello is None or peer.link.method is ConnectionMethod.RELAY:
+    if peer.hello is None or peer.link.method in INDIRECT:
         return None
     try:
         seen = Address.parse(peer.hello.observed)

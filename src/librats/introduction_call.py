@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 from collections.abc import AsyncIterator, Sequence
 
 from librats.accounts import OVERTAKEN, describe, later, reason_of
+from librats.carried_call import CarriedCall
 from librats.errors import ConnectError, IntroductionError, OperationTimeout, RatsError
 from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
@@ -16,7 +18,7 @@ from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 from librats.introduction_ways import IntroductionWays
 from librats.peers.events import TraversalStep
-from librats.punching import PunchCall, hosts_in, race
+from librats.punching import PunchCall, Punching, hosts_in, race
 from librats.services.ice import IceAgent
 from librats.services.introducer import Call
 from librats.services.introduction_letters import Introducer, Trickle, has_relay, is_relayed, note_seen, offer_of
@@ -27,8 +29,17 @@ from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionM
 
 __all__ = ["IntroductionCall"]
 
+logger = logging.getLogger("librats.introducer")
+
 ASK_TIMEOUT = 5.0
 """Seconds that an introducer has to tell a key."""
+
+CARRIED_DELAY = 0.003
+"""Seconds that STUN servers have beyond that where the session begins with the offer; what they tell follows."""
+
+FIRST_WORDS = 0.01
+"""Seconds in which the application says what it wants to in a session that is there, before this host is busy with the
+search for a better way for it."""
 
 ANSWER_TIMEOUT = 10.0
 """Seconds that a target has to answer an offer."""
@@ -49,10 +60,30 @@ class IntroductionCall:
         self._answered_at: float | None = None
         self._link: Link | None = None
         self._punch: PunchCall | None = None
+        self._carried: CarriedCall | None = None
+        self._afterwards: asyncio.Task[None] | None = None
+        self._searching = contextlib.ExitStack()
 
     async def run(self, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt]) -> Link:
         """Ask all of them at once, and call through those that know the peer, one after the other."""
         began = self._loop.time()
+        # Introducers look for the key while the agent gets ready.
+        asking = {
+            self._owner.tasks.create(self._ask(one), name=f"librats asks {one.peer_id[:8]}"): one for one in introducers
+        }
+        try:
+            await asyncio.sleep(0)
+            self._searching.enter_context(self._owner.manager.paths.search(self._target))
+            return await self._run(asking, attempts, began)
+        finally:
+            if self._afterwards is None:
+                self._searching.close()
+            for task in asking:
+                task.cancel()
+
+    async def _run(
+        self, asking: dict[asyncio.Task[bytes | RatsError], Introducer], attempts: list[ConnectionAttempt], began: float
+    ) -> Link:
         self._agent = agent = await self._owner.new_agent(
             IceRole.CONTROLLING, ways=self._ways, on_candidate=self._found, on_path=self._path_chosen
         )
@@ -61,14 +92,16 @@ class IntroductionCall:
         patience = None if waits else self._owner.gathering_patience
         gathering = self._owner.tasks.create(agent.gather_candidates(relays=waits), name="librats ICE gathering")
         last: RatsError | OSError = IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
+        goes_on = False
         try:
-            async for introducer, found in self._keys(introducers):
+            async for introducer, found in self._keys(asking):
                 try:
                     if isinstance(found, Exception):
                         raise found
                     note_seen(agent, introducer, None)
-                    await asyncio.wait([gathering], timeout=patience)
-                    link = await self._through(introducer, found, agent)
+                    carries = self._is_carried_by(introducer)
+                    await asyncio.wait([gathering], timeout=CARRIED_DELAY if carries and patience else patience)
+                    link, search = await self._through(introducer, found, agent, carries=carries)
                 except asyncio.CancelledError:
                     attempts += self._account(introducer, began, *OVERTAKEN)
                     raise
@@ -78,26 +111,58 @@ class IntroductionCall:
                     if self._was_answered or (isinstance(error, IntroductionError) and error.by_peer):
                         raise  # the peer was asked: another introducer would change nothing
                 else:
-                    attempts += self._tried(began)
+                    if search is None:
+                        attempts += self._tried(began)
+                    elif self._carried is not None:
+                        goes_on = True
+                        attempts += self._carried.attempts
+                        self._afterwards = self._owner.tasks.create(
+                            self._go_on(link, search, gathering, began), name=f"librats leaves {introducer.peer_id[:8]}"
+                        )
                     return link
         finally:
-            gathering.cancel()
+            if not goes_on:
+                gathering.cancel()
         raise last
 
-    async def _keys(self, introducers: Sequence[Introducer]) -> AsyncIterator[tuple[Introducer, bytes | RatsError]]:
-        """Yield each introducer with the target's key, or with why it does not tell it."""
-        waiting = {
-            self._owner.tasks.create(self._ask(one), name=f"librats asks {one.peer_id[:8]}"): one for one in introducers
-        }
+    def _is_carried_by(self, introducer: Introducer) -> bool:
+        policy = self._owner.manager.paths.policy
+        return Ways.CARRIED in self._ways and introducer.carries and policy is PathPolicy.AUTO
+
+    async def _go_on(
+        self,
+        link: Link,
+        search: asyncio.Task[Link | RatsError | OSError],
+        gathering: asyncio.Task[None],
+        began: float,
+    ) -> None:
+        """Look for another way for a session that is there, and is carried, as long as it lasts."""
+        manager = self._owner.manager
+        link.closed.add_done_callback(lambda _: search.cancel())
         try:
-            while waiting:
-                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in [task for task in waiting if task in done]:
-                    one = waiting.pop(task)
-                    yield one, task.result()
+            await asyncio.wait([search])
         finally:
-            for task in waiting:
-                task.cancel()
+            self._searching.close()
+            search.cancel()
+            gathering.cancel()
+            await self._let_go()
+        if not search.cancelled() and isinstance(problem := search.result(), Exception):
+            logger.debug("%r stays with who carries it: %s", link, describe(problem))
+        peer = manager.peers.get(link.peer_id)
+        if peer is not None:
+            peer.attempts = (*peer.attempts, *self._pairs(began))
+
+    @staticmethod
+    async def _keys(
+        asking: dict[asyncio.Task[bytes | RatsError], Introducer],
+    ) -> AsyncIterator[tuple[Introducer, bytes | RatsError]]:
+        """Yield each introducer with the target's key, or with why it does not tell it."""
+        waiting = dict(asking)
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in waiting if task in done]:
+                one = waiting.pop(task)
+                yield one, task.result()
 
     async def _ask(self, introducer: Introducer) -> bytes | RatsError:
         try:
@@ -110,6 +175,10 @@ class IntroductionCall:
 
     def _tried(self, began: float) -> list[ConnectionAttempt]:
         """Tell of the pairs of ICE and of punching; of the former none has worked where a hole was punched."""
+        carried = [] if self._carried is None else self._carried.attempts
+        return [*carried, *self._pairs(began)]
+
+    def _pairs(self, began: float) -> list[ConnectionAttempt]:
         if self._agent is None or self._answered_at is None:
             return []
         words, reason = OVERTAKEN
@@ -132,7 +201,10 @@ class IntroductionCall:
         )
         return [*self._tried(began), whole]
 
-    async def _through(self, introducer: Introducer, key: bytes, agent: IceAgent) -> Link:
+    async def _through(
+        self, introducer: Introducer, key: bytes, agent: IceAgent, *, carries: bool
+    ) -> tuple[Link, asyncio.Task[Link | RatsError | OSError] | None]:
+        """Return a session, and what looks for a better way for it yet where it is carried."""
         owner = self._owner
         letter_id = owner.sealing.new_letter_id()
         self._trickle = Trickle(letter_id)
@@ -142,11 +214,26 @@ class IntroductionCall:
             *(agent, letter_id, owner.sealing, introducer),
             nat=owner.nat_type(),
             no_relay=Ways.RELAYED not in self._ways,
+            carried=carries,
             punch=None if punching is None else punching.offer,
         )
-        asked = self._loop.time()
         self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
+        self._carried = CarriedCall(owner.manager, owner.tasks, introducer, self._target) if carries else None
+        if self._carried is None:
+            owner.tell(self._target, TraversalStep.OFFERED)
+            return await self._answered(call, letter_id, agent, punching), None
+        self._carried.begin(call)
         owner.tell(self._target, TraversalStep.OFFERED)
+        return await self._carried.race(self._answered(call, letter_id, agent, punching), self._carried_is_there)
+
+    def _carried_is_there(self, link: Link) -> None:
+        if self._punch is not None:
+            self._punch.session = link
+
+    async def _answered(self, call: Call, letter_id: str, agent: IceAgent, punching: Punching | None) -> Link:
+        """Wait for the answer, and go where it leads."""
+        owner, carried = self._owner, self._carried
+        asked = self._loop.time()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 answer = await call.answer
@@ -154,6 +241,10 @@ class IntroductionCall:
             raise OperationTimeout(f"the peer has not answered within {ANSWER_TIMEOUT:g} s") from None
         self._was_answered, self._answered_at = True, self._loop.time()
         owner.tell(self._target, TraversalStep.ANSWERED)
+        if carried is not None:
+            carried.presume(answer.hello)
+            if carried.is_ready:
+                await asyncio.sleep(FIRST_WORDS)
         if answer.seen:
             agent.note_peer_seen(answer.seen)
         owner.describe_peer(agent, IceDescription.from_json(answer.ice), hosts=None)
@@ -164,6 +255,7 @@ class IntroductionCall:
             punch = self._punch = PunchCall(
                 punching, self._target, letters, remote, hosts=hosts_in(answer), round_trip=self._loop.time() - asked
             )
+            punch.session = None if carried is None else carried.session
 
         def heard(letter: Letter) -> None:
             if letter.punch is None:
@@ -183,7 +275,8 @@ class IntroductionCall:
             if error.code is AttemptReason.NO_PATH and not joins_nats(owner.nat_type(), answer.nat):
                 error.code = AttemptReason.NAT_INCOMPATIBLE
             raise
-        owner.note_nat(self._target, answer)
+        finally:
+            owner.note_nat(self._target, answer)
         return link
 
     async def _by_ice(self, agent: IceAgent) -> tuple[Link, bool]:
@@ -191,7 +284,12 @@ class IntroductionCall:
         owner = self._owner
         await agent.connect()
         owner.tell(self._target, TraversalStep.FOUND, str(agent.remote_address))
-        link = await owner.dial(agent, self._target)
+        carried = self._carried
+        if carried is not None and carried.session is not None:
+            link = carried.session
+            await carried.move(link, *owner.dialler(agent))
+        else:
+            link = await owner.dial(agent, self._target)
         self._link, self._is_there = link, True
         relayed = is_relayed(agent) or link.address.host in owner.relay_hosts
         owner.let_go(agent, self._target, is_relayed=relayed)
@@ -213,7 +311,11 @@ class IntroductionCall:
                 await self._owner.manager.paths.move(link, address, ConnectionMethod.UDP)
 
     async def end(self) -> None:
-        """Let go what is not needed any more."""
+        """Let go what is not needed any more: not yet what a session needs that is to leave who carries it."""
+        if self._afterwards is None:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
         call, task = self._call, None if self._punch is None else self._punch.task
         if call is not None and task is not None and not task.done():
             task.add_done_callback(lambda _: call.close())

@@ -202,7 +202,7 @@ class Punching:
         port = self._port(way)
 
         async def dial(factory: ProtocolFactory) -> None:
-            await port.dial(factory, way.remote_address, punch=True)
+            await port.dial(factory, way.remote_address, punch=True, rtt=way.rtt)
 
         return dial
 

@@ -70,6 +70,9 @@ class AttemptReason(StrEnum):
     UDP_BLOCKED = "udp_blocked"
     """No datagrams get through to one of the sides, and its TCP ports cannot be known."""
 
+    CARRY_LIMIT = "carry_limit"
+    """An introducer carries no more of the session, or no further one: a limit is reached, which the words name."""
+
     RELAY_DENIED = "relay_denied"
     """A TURN server has refused: the credentials, another allocation, or the peer's address."""
 

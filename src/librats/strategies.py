@@ -40,10 +40,13 @@ class Ways(Flag):
     PUNCHED = auto()
     """Ports that hole punching beyond ICE finds."""
 
+    CARRIED = auto()
+    """The introducer, where it carries sessions."""
+
     DIRECT = HOST | REFLEXIVE
     """What ICE does without a relay."""
 
-    ALL = DIRECT | RELAYED | PUNCHED
+    ALL = DIRECT | RELAYED | PUNCHED | CARRIED
     """Whatever works."""
 
 
@@ -104,6 +107,8 @@ def may_go(strategy: ConnectionStrategy, method: ConnectionMethod) -> bool:
         False
     """
     plan = plan_of(strategy)
+    if method is ConnectionMethod.CARRIED:
+        return Ways.CARRIED in plan.meets
     relayed = method is ConnectionMethod.RELAY
     met = plan.meets & (Ways.RELAYED if relayed else Ways.DIRECT) and method is not ConnectionMethod.TCP
     return method in plan.dials or bool(met)

@@ -148,6 +148,10 @@ class ConnectionMethod(StrEnum):
     RELAY = "relay"
     """From a relayed address on a TURN server, over UDP."""
 
+    CARRIED = "carried"
+    """Through an introducer, which carries the session within limits; the address is that of the introducer, with the
+    port 0. Nobody is dialled in that way: sessions begin in it where the introducer does that."""
+
 
 class PathPolicy(StrEnum):
     """Which ways the sessions of a client may go."""

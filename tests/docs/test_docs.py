@@ -32,6 +32,7 @@ from tests.reference.turn_udp import TurnServerThread
 import librats
 import librats.blocking
 import librats.testing
+from librats.cli import main
 from librats.runtime.network import SystemNetwork
 from librats.types import Address
 
@@ -266,9 +267,12 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert documented_names() == public
 
 
-def test_every_command_and_option_is_in_the_reference() -> None:
+def test_every_command_and_option_is_in_the_reference(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     page = (DOCS / "reference" / "cli.md").read_text(encoding="utf-8")
-    commands = command_helps()
+    commands = command_helps(capsys)
     assert {"demo", "id", "node", "connect", "chat"} <= set(commands)
     missing = [name for name in commands if f"## librats {name}\n" not in page]
     for name, text in commands.items():
@@ -278,24 +282,16 @@ def test_every_command_and_option_is_in_the_reference() -> None:
     assert set(re.findall(r"`(--[a-z][a-z-]+)", page)) - known == {"--version"}
 
 
-def command_helps() -> dict[str, str]:
+def command_helps(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """Return what ``--help`` of every sub-command says about its arguments."""
-    overview = run_librats("--help")
-    _, _, listed = overview.partition("\ncommands:\n")
+
+    def help_of(*arguments: str) -> str:
+        assert main([*arguments, "--help"]) == 0
+        return capsys.readouterr().out
+
+    _, _, listed = help_of().partition("\ncommands:\n")
     names = re.findall(r"^    ([a-z]+) ", listed.partition("\n\n")[0], flags=re.MULTILINE)
-    return {name: run_librats(name, "--help") for name in names}
-
-
-def run_librats(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "librats", *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env=os.environ | {"COLUMNS": "120"},
-    )
-    return done.stdout
+    return {name: help_of(name) for name in names}
 
 
 def test_every_logger_is_on_the_page_about_logging() -> None:

@@ -22,6 +22,7 @@ from librats._core.unframing import BlockReader
 from librats.config import MIN_MESSAGE_WINDOW, RatsConfig, SessionConfig
 from librats.errors import DecodeError, HandshakeError
 from librats.introduce.notices import Refusal
+from librats.introduce.parcels import CarryEnd
 from librats.peers import hello
 from librats.peers.hello import Hello
 from librats.session import frames, greeting
@@ -576,4 +577,5 @@ def test_every_code_of_the_page_is_one_of_the_code() -> None:
     words = {code for code in codes if code in set(Reason)}
     assert {"no_handler", "handler_error", "bad_data", "limit", "closed", "refused", "superseded"} <= words
     keys = {"v", "id", "p", "n"}  # of the announcement
-    assert codes - words == keys | (set(Refusal) - words)
+    ends = set(CarryEnd) - words - set(Refusal)
+    assert codes - words == keys | (set(Refusal) - words) | ends

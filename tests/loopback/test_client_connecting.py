@@ -100,7 +100,9 @@ async def test_an_address_may_be_given_in_every_form(make_client: MakeClient) ->
     assert a.statistics()["peers_connected"] == 1
 
 
-async def test_no_message_of_a_connect_is_written_in_pieces(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_message_of_a_connect_is_written_in_pieces(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written: dict[bool, list[int]] = {True: [], False: []}
     made = Link.connection_made
 

@@ -24,6 +24,7 @@ from librats import (
 )
 from librats.blocking import RatsClient as BlockingClient
 from librats.relay.config import RelayConfig
+from librats.relay.metrics import render_metrics
 from librats.relay.server import RelayServer
 from librats.types import Address, ConnectionMethod
 
@@ -135,8 +136,17 @@ async def test_a_relay_on_real_sockets_introduces_two(relay: RelayServer) -> Non
         assert alice.introducers == bob.introducers == [text]
         assert relay.introducer.statistics["sessions"] == 2
         assert relay.introducer.statistics["offers_passed"] == 1
+        assert peer.attempts[0].method == "carried"
+        carried = relay.statistics().carried
+        assert (carried["carried"], relay.statistics().as_event()["carried"]) == (1, carried)
+        metrics = render_metrics(relay.statistics())
+        assert b"librats_relay_carried_sessions " in metrics
+        assert b'librats_relay_carried_total{what="carried"} 1.0' in metrics
+        assert b'librats_relay_carried_total{what="carry_bytes"} 0.0' in metrics
+        async with asyncio.timeout(30):
+            while not alice.statistics()["introductions"]["caller"]["answered"]:  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.01)
         counted = alice.statistics()["introductions"]
-        assert counted["caller"]["answered"] == 1
         assert bob.statistics()["introductions"]["target"]["accepted"] == 1
         assert json.dumps(counted)
 

@@ -57,6 +57,7 @@ def test_the_kernels_nats_are_told() -> None:
     assert dict(zip(EXPECTED, found, strict=True)) == EXPECTED
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(missing_miniupnpd()), reason=missing_miniupnpd())
 def test_a_router_that_maps_ports_and_a_short_way_are_told(tmp_path: Path) -> None:
     picture = tmp_path / "network.svg"

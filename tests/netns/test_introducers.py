@@ -70,7 +70,14 @@ def scene(folder: Path, *nats: str, **options: tuple[str, ...]) -> Iterator[Scen
         yield Scene(lab, f"{ready['peer_id']}@{SERVER[0]}:3478", folder)
 
 
-@pytest.mark.parametrize("pair", [("port_restricted", "port_restricted"), ("full_cone", "symmetric")], ids="-".join)
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(("port_restricted", "port_restricted"), marks=pytest.mark.long),
+        ("full_cone", "symmetric"),
+    ],
+    ids="-".join,
+)
 def test_two_reach_each_other_directly_by_an_introducer_that_relays_nothing(
     tmp_path: Path, pair: tuple[str, str]
 ) -> None:
@@ -83,6 +90,7 @@ def test_two_reach_each_other_directly_by_an_introducer_that_relays_nothing(
         assert reply["data"] == "hello"
 
 
+@pytest.mark.long
 def test_two_whom_no_direct_way_joins_reach_each_other_by_the_relay_without_a_password(tmp_path: Path) -> None:
     relay = ("--relay-for-introduced", "--allow-peer", "203.0.113.0/24")
     with scene(tmp_path, "symmetric", "symmetric", relay=relay) as met, met.node("host") as peer_id:

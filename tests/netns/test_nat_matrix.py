@@ -18,8 +18,8 @@ WHY_NOT = missing()
 netns = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 
 TELLING = (
-    *("port_restricted:port_restricted", "symmetric:symmetric", "udp_blocked:udp_blocked", "tcp443_only:symmetric"),
-    "v6_only:dual_stack",
+    *("symmetric:symmetric", "udp_blocked:udp_blocked", "tcp443_only:symmetric"),
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("port_restricted:port_restricted", "v6_only:dual_stack")),
 )
 HERE = [*pairs(KINDS), *FURTHER]
 

@@ -145,6 +145,7 @@ def test_two_plain_servers_tell_mapping_but_not_filtering(name: str) -> None:
     assert "second address" in info.problem
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("serve", ONE_AND_LONG_SERVERS)
 def test_the_lifetime_of_a_mapping_is_between_two_silences(serve: Serve) -> None:
     with Lab("port_restricted", lifetime=3) as lab, serve(lab):

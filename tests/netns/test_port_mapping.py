@@ -132,6 +132,7 @@ def test_where_all_protocols_work_the_first_is_used(lab: Lab, tmp_path: Path) ->
         asyncio.run(scenario())
 
 
+@pytest.mark.long
 def test_a_refusal_is_told(lab: Lab, tmp_path: Path) -> None:
     """By UPnP: by PCP the daemon looks at every other port first, which takes it half a minute."""
 
@@ -149,6 +150,7 @@ def test_a_refusal_is_told(lab: Lab, tmp_path: Path) -> None:
         asyncio.run(scenario())
 
 
+@pytest.mark.long
 def test_what_a_restarted_gateway_has_forgotten_is_mapped_again(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from tests.netns.matrix.results import Results, Summary, Try
 from tests.netns.matrix.table import print_table
 from tests.simulation.conftest import start_client, until
 
-from librats import Address, ConnectError, NatTraversalConfig, Peer, RatsClient
+from librats import Address, ConnectError, ConnectionMethod, NatTraversalConfig, Peer, RatsClient
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
 from librats.testing import SimHost, SimNetwork, SimRelay, SimRouter
@@ -48,7 +48,8 @@ class Scene:
     Args:
         net: The network, in which the two are twice as far from each other as from the relay.
         cell: What they are behind.
-        mode: ``"relay"`` where that relays for everybody, ``"direct"`` where it does not.
+        mode: ``"relay"`` where that relays for everybody, ``"direct"`` where it does not, and ``"carried"`` where it
+            also carries the beginnings of sessions.
     """
 
     def __init__(self, net: SimNetwork, cell: Cell, mode: str, *, delay: float, loss: float) -> None:
@@ -67,7 +68,7 @@ class Scene:
         self.left, self.right = sides
 
     async def serve(self) -> SimRelay:
-        is_granted = self._mode == "relay"
+        is_granted = self._mode != "direct"
         with self.relay_host:
             relay = SimRelay(
                 RelayConfig(
@@ -75,6 +76,7 @@ class Scene:
                     alternate=Address(ALTERNATE, OTHER_PORT),
                     relay_for_introduced=is_granted,
                     users={"ann": "secret"},
+                    carry=self._mode == "carried",
                     quotas=QuotaLimits(introduced_allocations=100),
                 ),
                 IDENTITY,
@@ -129,6 +131,8 @@ async def _try(client: RatsClient, peer_id: str, timeout: float) -> Try:
 
 
 def way_of(peer: Peer) -> str:
+    if peer.method is ConnectionMethod.CARRIED:
+        return str(peer.method)
     is_relayed = peer.address.host in (RELAY, RELAY6) or peer.link.local_address.host in (RELAY, RELAY6)
     return "relay" if is_relayed else str(peer.method)
 
@@ -156,7 +160,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", metavar="LEFT:RIGHT,...", help='these alone; "further" are those beside the matrix')
     parser.add_argument("--types", metavar="A,B,...", help="each of these with each")
-    parser.add_argument("--mode", choices=["relay", "direct"], default="relay")
+    parser.add_argument("--mode", choices=["relay", "direct", "carried"], default="relay")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=10, help="how many for each cell (default: %(default)s)")
     parser.add_argument("--loss", type=float, default=0, metavar="PERCENT")

@@ -320,7 +320,7 @@ def test_a_verb_may_be_cancelled_wherever_it_waits(verb: Verb, how: str, caplog:
     assert [record.getMessage() for record in caplog.records] == []
 
 
-@pytest.mark.parametrize("most", [10, pytest.param(MAX_STEPS, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("most", [6, pytest.param(MAX_STEPS, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 @pytest.mark.parametrize("verb", VERBS, ids=repr)
 def test_a_verb_may_be_cancelled_in_any_turn_of_the_loop(
     verb: Verb, most: int, caplog: pytest.LogCaptureFixture

@@ -87,7 +87,7 @@ def test_a_client_that_has_just_started_waits_for_its_introducer(simulate: Simul
             )
             with net.hosts[-1]:
                 peer = await late.connect(met.bob.peer_id)
-            assert peer.method is ConnectionMethod.UDP
+            await until(lambda: peer.method is ConnectionMethod.UDP, within=2)
             await late.stop()
 
     simulate(scenario)
@@ -122,7 +122,7 @@ def test_a_relay_that_was_restarted_is_dialled_again(simulate: Simulate) -> None
 def test_who_relays_as_a_node_without_a_password_is_bounded_by_network(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
         quotas = QuotaLimits(introduced_allocations=1)
-        async with meeting(net, *hosts(net, "symmetric", "symmetric"), quotas=quotas) as (relay, met):
+        async with meeting(net, *hosts(net, "symmetric", "symmetric"), quotas=quotas, carry=False) as (relay, met):
             await met.connect()
             assert set(relay.statistics().users.values()) == {1}
             assert all(owner.startswith("@") for owner in relay.statistics().users)
@@ -155,7 +155,8 @@ def test_a_relay_that_grants_nothing_introduces_all_the_same(simulate: Simulate)
     async def scenario(net: SimNetwork) -> None:
         fields: dict[str, Any] = {"relay_for_introduced": False, "users": {"ann": "secret"}}
         async with meeting(net, *hosts(net, "port_restricted", "port_restricted"), **fields) as (relay, met):
-            assert (await met.connect()).method is ConnectionMethod.UDP
+            peer = await met.connect()
+            await until(lambda: peer.method is ConnectionMethod.UDP, within=2)
             assert relay.statistics().users == {}
 
     simulate(scenario)

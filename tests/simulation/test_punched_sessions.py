@@ -58,7 +58,7 @@ async def meeting(
     net.host("relay", addresses=[RELAY, SECOND])
     users = {} if relays else {"ann": "secret"}
     alternate = Address(SECOND, 3479) if second else None
-    relay = await serve(net, alternate=alternate, relay_for_introduced=relays, users=users)
+    relay = await serve(net, alternate=alternate, relay_for_introduced=relays, users=users, carry=False)
     clients: list[RatsClient] = []
     try:
         for host in (one, other):

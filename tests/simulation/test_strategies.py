@@ -349,11 +349,16 @@ def test_introducers_that_have_worked_are_asked_at_once(simulate: Simulate) -> N
     simulate(scenario)
 
 
-ROUND_TRIPS = {("open", "open"): 4.0, ("port_restricted", "port_restricted"): 4.6, ("symmetric", "symmetric"): 8.1}
+FIRST_MESSAGE = [
+    *(("open", "open"), ("port_restricted", "port_restricted"), ("symmetric", "symmetric")),
+    *(("symmetric", "udp_blocked"), ("udp_blocked", "udp_blocked"), ("double_nat", "cgnat")),
+]
 
 
-@pytest.mark.parametrize("pair", ROUND_TRIPS, ids="-".join)
-def test_the_first_message_takes_no_more_round_trips_than_it_did(simulate: Simulate, pair: tuple[str, str]) -> None:
+@pytest.mark.parametrize("pair", FIRST_MESSAGE, ids="-".join)
+def test_the_first_message_takes_two_and_a_half_round_trips_at_the_most(
+    simulate: Simulate, pair: tuple[str, str]
+) -> None:
     delay = 0.02
 
     async def scenario(net: SimNetwork) -> None:
@@ -366,6 +371,6 @@ def test_the_first_message_takes_no_more_round_trips_than_it_did(simulate: Simul
             await peer.send("first", "words")
             trips = (await heard - began) / (4 * delay)
             print(f"{pair}: first message after {trips:.2f} round trips by way of the relay")  # noqa: T201 - a figure
-            assert trips <= ROUND_TRIPS[pair]
+            assert trips <= 2.5
 
     simulate(scenario, delay=delay)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from librats import RatsClient, RatsConfig, ReconnectConfig, TurnServer
+from librats import CarryLimits, RatsClient, RatsConfig, ReconnectConfig, TurnServer
 from librats.connector import Target
 from librats.errors import ConfigError, StoreError, UsageError
 from librats.peers.config_file import StoredConfig, read_config
@@ -138,6 +138,19 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         help="have the router let others in at the port that is listened on (default: yes)",
     )
     options.add_argument(
+        "--carry",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="carry the sessions of peers that this node introduces to each other, while they have no other way: they "
+        "pass through it encrypted (default: no)",
+    )
+    options.add_argument(
+        "--carry-bytes", type=whole_positive, metavar="BYTES", help="of each of them, so much (default: 262144)"
+    )
+    options.add_argument(
+        "--carry-seconds", type=positive, metavar="SECONDS", help="of each of them, so long (default: 60)"
+    )
+    options.add_argument(
         "--encryption",
         choices=[choice.value for choice in Encryption],
         help="off: readable for everybody on the path, nobody proves who they are, and the other side must have set it "
@@ -180,6 +193,7 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
         nat["path_policy"] = PathPolicy(args.path_policy)
         if args.path_policy == PathPolicy.RELAY_ONLY and not nat.get("turn_servers", config.nat.turn_servers):
             raise UsageError("--path-policy relay_only needs --turn")
+    nat |= _carrying(args, config.nat.carry)
     config = dataclasses.replace(config, nat=dataclasses.replace(config.nat, **nat))
     args.introducer = config.nat.introducers
     if args.peer_exchange is not None:
@@ -189,6 +203,24 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
     if not reconnects:
         config = dataclasses.replace(config, reconnect=ReconnectConfig(enabled=False, saved_peers=False))
     return RatsClient(port, config=config, data_dir=args.data_dir)
+
+
+def _carrying(args: argparse.Namespace, configured: CarryLimits | None) -> dict[str, Any]:
+    """Return what the options say of carrying the sessions of others.
+
+    Raises:
+        UsageError: They limit what is not done.
+    """
+    given = {"bytes": args.carry_bytes, "seconds": args.carry_seconds}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.carry is None and not given:
+        return {}
+    wanted = configured is not None if args.carry is None else args.carry
+    if not wanted:
+        if given:
+            raise UsageError("--carry-bytes and --carry-seconds go with --carry")
+        return {"carry": None}
+    return {"carry": dataclasses.replace(configured or CarryLimits(), **given)}
 
 
 def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:

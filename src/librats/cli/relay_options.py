@@ -44,8 +44,15 @@ _FIELDS = (
         "coalescing",
     ),
     *("drain_timeout", "metrics", "try_alternate", "try_alternate_tls", "fleet", "shared_relay_socket"),
-    *("introduce", "relay_for_introduced"),
+    *("introduce", "relay_for_introduced", "carry"),
 )
+_CARRIED = {
+    "bytes": ("BYTES", whole_positive, "bytes that are carried of one session (default: 262144)"),
+    "seconds": ("SECONDS", positive, "seconds for which one session is carried (default: 60)"),
+    "rate": ("BYTES", positive, "bytes a second that are carried of one session (default: 65536)"),
+    "total_rate": ("BYTES", positive, "bytes a second that are carried of all sessions (default: 4194304)"),
+    "at_once": ("N", whole_positive, "sessions that are carried at a time (default: 1024)"),
+}
 _QUOTAS = {
     "total_allocations": ("N", "allocations of all users together"),
     "user_allocations": ("N", "allocations of one user"),
@@ -65,9 +72,10 @@ def read_arguments(args: argparse.Namespace) -> RelayConfig:
     """
     given = {name: getattr(args, name) for name in _FIELDS if getattr(args, name) is not None}
     quotas = {name: getattr(args, name) for name in _QUOTAS if getattr(args, name) is not None}
+    carried = {name: value for name in _CARRIED if (value := getattr(args, f"carry_{name}")) is not None}
     if args.config is not None:
-        return read_relay_config(args.config, given, quotas)
-    return make_relay_config({**given, "quotas": quotas})
+        return read_relay_config(args.config, given, quotas, carried)
+    return make_relay_config({**given, "quotas": quotas, "carry_limits": carried})
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -156,6 +164,13 @@ def _add_users(group: argparse._ArgumentGroup) -> None:
         help="do not introduce the nodes that are connected to each other",
     )
     group.add_argument(
+        "--no-carry",
+        dest="carry",
+        action="store_false",
+        default=None,
+        help="do not carry the beginnings of their sessions either, which then begin later",
+    )
+    group.add_argument(
         "--relay-for-introduced",
         action="store_true",
         default=None,
@@ -172,6 +187,8 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         option = f"--{name.replace('_', '-')}"
         words = text if "default" in text else f"{text} (default: any number)"
         group.add_argument(option, type=whole_positive, metavar=unit, help=words)
+    for name, (unit, read, text) in _CARRIED.items():
+        group.add_argument(f"--carry-{name.replace('_', '-')}", type=read, metavar=unit, help=text)
     group.add_argument(
         "--coalescing",
         type=int,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from librats.ice.candidates import IceCandidate
 from librats.types import Address
@@ -69,16 +70,14 @@ class Path(NamedTuple):
     """The peer's address."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalFound:
+class LocalFound(Struct, frozen=True, kw_only=True):
     """This side has another candidate, to be told to the peer."""
 
     candidate: IceCandidate
     """The candidate."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateChanged:
+class StateChanged(Struct, frozen=True, kw_only=True):
     """The agent has gone from one state to another."""
 
     state: IceState
@@ -88,24 +87,21 @@ class StateChanged:
     """Why it has failed; empty otherwise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathChosen:
+class PathChosen(Struct, frozen=True, kw_only=True):
     """Data goes another way from now on."""
 
     path: Path
     """The way."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolveWanted:
+class ResolveWanted(Struct, frozen=True, kw_only=True):
     """A candidate of the peer's has a name, which multicast DNS may resolve."""
 
     name: str
     """The name; it ends in ``.local``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restarted:
+class Restarted(Struct, frozen=True, kw_only=True):
     """The peer has restarted ICE, so this side has, too: its new description has to be sent."""
 
 

@@ -54,6 +54,12 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     punch: dict[str, Any] | None = None
     """What hole punching beyond ICE needs."""
 
+    carried: bool = False
+    """In an offer: whether the introducer carries the beginning of the session, which the target may take."""
+
+    hello: dict[str, Any] | None = None
+    """In an answer: the target's hello, where it lets the caller in by the session that is carried."""
+
     refused: Annotated[str, msgspec.Meta(max_length=32)] = ""
     """In an answer: a code for why there will be no connection."""
 

@@ -71,12 +71,25 @@ class Op(IntEnum):
     DECLINE = 0x33
     """Target to introducer: there will be no answer."""
 
+    CARRY = 0x04
+    """Caller to introducer: a parcel of the session that the introducer carries."""
+
+    CARRIED_BACK = 0x16
+    """Introducer to caller: likewise."""
+
+    CARRIED = 0x23
+    """Introducer to target: likewise."""
+
+    CARRY_BACK = 0x34
+    """Target to introducer: likewise."""
+
 
 WITH_ID = frozenset({Op.ASK, Op.OFFER, Op.KEY, Op.PASSED})
 WITH_LETTER = frozenset(
     {
         *(Op.OFFER, Op.ADD, Op.ANSWERED, Op.ADDED, Op.SERVICES),
         *(Op.PASSED, Op.PASSED_ADD, Op.ANSWER, Op.MORE),
+        *(Op.CARRY, Op.CARRIED_BACK, Op.CARRIED, Op.CARRY_BACK),
     }
 )
 WITH_REASON = frozenset({Op.REFUSED, Op.DECLINE})
@@ -133,7 +146,7 @@ class Notice:
     """The 32 bytes of a peer id, in KEY those of an X25519 key."""
 
     letter: bytes = b""
-    """The sealed letter, or what SERVICES says."""
+    """The sealed letter, what SERVICES says, or a parcel."""
 
     code: str = ""
     """Why not: a :class:`Refusal`, or what a later version has."""

@@ -63,6 +63,7 @@ class _Introduction:
 
     until: float
     is_answered: bool = False
+    is_carried: bool = False
     from_caller: int = 0
     from_target: int = 0
 
@@ -111,6 +112,17 @@ class Passing:
     def __len__(self) -> int:
         """Introductions under way."""
         return len(self._by_caller)
+
+    def carriage(self, caller: str, number: int) -> tuple[str, int] | None:
+        """Return to whom an offer was passed, and under which number there, so that a session is carried for it: once.
+
+        None where it was not passed, or is over, or was asked for before.
+        """
+        made = self._by_caller.get((caller, number))
+        if made is None or made.is_carried:
+            return None
+        made.is_carried = True
+        return made.target, made.passed
 
     def take(self, sender: str, notice: Notice, *, now: float, source: str = "") -> list[To]:
         """Take what a peer says.

@@ -15,7 +15,7 @@ from librats.peers.scopes import Scope, plain_address, scope_of
 from librats.runtime.tasks import TaskSet
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import MAX_ENTRIES, KnownPeer, encode_answer, encode_request
-from librats.types import Address, Entropy
+from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
     from librats.peers.dispatch import Dispatcher
@@ -238,6 +238,8 @@ class PeerExchange:
 
 def _where(peer: Peer) -> Address | None:
     """Where others can dial a peer: where we did, or its address as we see it with the port that it listens on."""
+    if peer.method is ConnectionMethod.CARRIED:
+        return None
     if peer.outgoing:
         return plain_address(peer.address)
     seen = plain_address(peer.address)

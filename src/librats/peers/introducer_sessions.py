@@ -135,6 +135,19 @@ class IntroducerSessions:
             return None
         return opened.public_key if opened.greeting.features & Feature.INTRODUCED else None
 
+    def takes_carried(self, peer_id: str) -> bool:
+        """Tell whether a node that is connected takes sessions that an introducer carries."""
+        return self._has(peer_id, Feature.CARRIED)
+
+    def carries(self, peer_id: str) -> bool:
+        """Tell whether an introducer carries sessions."""
+        return self._has(peer_id, Feature.CARRIES)
+
+    def _has(self, peer_id: str, feature: Feature) -> bool:
+        link = self.links.get(peer_id)
+        opened = None if link is None else link.opened
+        return isinstance(opened, Opened) and opened.greeting is not None and bool(opened.greeting.features & feature)
+
     def close(self) -> None:
         """End every session at once."""
         for link in list(self._open):

@@ -39,7 +39,7 @@ from librats.session.frames import Kind, Reason
 from librats.session.greeting import Feature, Greeting
 from librats.session.librats2_punch import Envelope
 from librats.session.librats2_wire import Identify
-from librats.session.opening import BlockOpening, Opening
+from librats.session.opening import LAST_MESSAGE, BlockOpening, Opening
 from librats.session.order import InOrder, Order
 from librats.session.path_keys import Join
 from librats.session.plaintext import PlaintextOpening
@@ -60,7 +60,9 @@ MAX_KNOWN_ADDRESSES = 32
 def _features(config: RatsConfig) -> Feature:
     nat = config.nat
     introduces = Feature.INTRODUCES if nat.allow_introductions else Feature(0)
-    return Feature.PATHS | introduces | (Feature.INTRODUCED if nat.enable_ice else Feature(0))
+    carries = Feature.CARRIES if nat.allow_introductions and nat.carry is not None else Feature(0)
+    introduced = Feature.INTRODUCED | Feature.CARRIED if nat.enable_ice else Feature(0)
+    return Feature.PATHS | introduces | carries | introduced
 
 
 class PeerManager:
@@ -221,6 +223,20 @@ class PeerManager:
             expect_id=expect_id,
         )
 
+    def hello_ahead(self, link: Link, peer_id: str) -> bytes | None:
+        """Return the hello for a peer whose id is known before the handshake is done; None where that has to decide.
+
+        Args:
+            link: The link that it has dialled.
+            peer_id: Who it is, as it has proven elsewhere.
+        """
+        is_settled = not link.opening_step > LAST_MESSAGE and not self._handlers.listeners("incoming")
+        if not is_settled or peer_id in self.peers or self.closing or self.shared.memory.is_overdrawn:
+            return None
+        if not self.admission.has_place_for(peer_id) or self.admission.access.check_id(peer_id) is not None:
+            return None
+        return self._hello(link, peer_id)
+
     def incoming_link(self) -> Link:
         """Make the protocol of a connection that somebody else dialled."""
         return self.new_link(initiator=False)
@@ -296,11 +312,12 @@ class PeerManager:
             if self.successions:
                 link.send_succession(self.successions)
 
-    def _hello(self, link: Link) -> bytes:
+    def _hello(self, link: Link, peer_id: str = "") -> bytes:
         listen = [str(address) for address in self.listening[:16]]
         key = self._identities[link.own_id].verify_key.hex()
-        session = self._numbers.tell(link, self.peers.get(link.peer_id))
-        return Hello(listen=listen, observed=str(link.address), key=key, session=session).encode()
+        session = self._numbers.tell(link, self.peers.get(link.peer_id), peer_id=peer_id)
+        observed = "" if link.method is ConnectionMethod.CARRIED else str(link.address)
+        return Hello(listen=listen, observed=observed, key=key, session=session).encode()
 
     def _identify(self, link: Link) -> bytes:
         return Identify(

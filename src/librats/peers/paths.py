@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from librats.errors import HandshakeError, PeerNotConnected, RatsError
 from librats.peers.peer import Peer
+from librats.peers.scopes import Scope, scope_of
 from librats.runtime.tasks import TaskSet
+from librats.services.carried import CarryEnded
 from librats.services.joining import Joining, Leaving
 from librats.services.session import Link
 from librats.session.path_keys import Join
@@ -47,6 +50,8 @@ STABLE = 60.0
 """A direct path that has died sooner than that many seconds after it was moved to is returned to the more slowly."""
 UNSETTLED = 10.0
 """Seconds after a move in which the peer may still be on another path."""
+INDIRECT = frozenset({ConnectionMethod.RELAY, ConnectionMethod.CARRIED})
+"""Ways through somebody else, which are left for direct ones."""
 UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - nothing listens there
 
 
@@ -78,6 +83,8 @@ class PathKeeper:
         self._links: dict[bytes, Link] = {}
         self._standings: dict[Link, _Standing] = {}
         self._rescues: set[Link] = set()
+        self._searches: Counter[str] = Counter()
+        self._moves: dict[Link, list[asyncio.Future[None]]] = {}
         self._improvements: dict[Link, asyncio.Task[None]] = {}
         self.dial: Dial | None = None
         """How connections are made; None where this side only waits for those of the peer."""
@@ -102,6 +109,8 @@ class PathKeeper:
         """Tell whether the policy lets a session go that way."""
         if self.policy is PathPolicy.AUTO:
             return True
+        if method is ConnectionMethod.CARRIED:
+            return False
         return (method is ConnectionMethod.RELAY) == (self.policy is PathPolicy.RELAY_ONLY)
 
     # What the manager tells
@@ -117,6 +126,7 @@ class PathKeeper:
     def closed(self, link: Link) -> None:
         """Forget a session."""
         self._standings.pop(link, None)
+        self._tell_move(link)
         improvement = self._improvements.pop(link, None)
         if improvement is not None:
             improvement.cancel()
@@ -125,6 +135,7 @@ class PathKeeper:
 
     def changed(self, link: Link) -> None:
         """Take note that a session has moved; where the peer wanted that, it stays there for a while."""
+        self._tell_move(link)
         standing = self._standings.get(link)
         if standing is not None:
             standing.moved_at = link.now()
@@ -158,6 +169,12 @@ class PathKeeper:
         may_be_elsewhere = isinstance(error, ConnectionResetError) and (
             link.method is ConnectionMethod.TCP or has_just_moved
         )
+        if isinstance(error, CarryEnded) and error.is_limit:
+            is_sought = bool(self._searches[link.peer_id])
+            if is_sought or (self.dial is not None and self.ways(link)):
+                self.rescue(link, once=not is_sought)
+                return True
+            return False
         if error is None or (isinstance(error, ConnectionError) and not may_be_elsewhere):
             return False
         if may_be_elsewhere and (self.dial is None or not self.ways(link)):
@@ -171,6 +188,31 @@ class PathKeeper:
         if standing is not None:
             standing.held_until = link.now() + FOR_GOOD
             self._improve_soon(link, 0)
+
+    # Those who look for other ways
+
+    @contextlib.contextmanager
+    def search(self, peer_id: str) -> Iterator[None]:
+        """Have sessions with a peer outlive their connections as long as somebody looks for ways, in the block."""
+        self._searches[peer_id] += 1
+        try:
+            yield
+        finally:
+            self._searches[peer_id] -= 1
+            if not self._searches[peer_id]:
+                del self._searches[peer_id]
+
+    async def wait_for_move(self, link: Link) -> None:
+        """Wait until a session has moved the next time, or is over."""
+        if link in self._standings:
+            moved = asyncio.get_running_loop().create_future()
+            self._moves.setdefault(link, []).append(moved)
+            await moved
+
+    def _tell_move(self, link: Link) -> None:
+        for moved in self._moves.pop(link, ()):
+            if not moved.done():
+                moved.set_result(None)
 
     # Moving
 
@@ -189,7 +231,7 @@ class PathKeeper:
 
     async def _rescue(self, link: Link, *, once: bool) -> None:
         delay = RETRY_DELAY
-        was_direct = link.method is not ConnectionMethod.RELAY
+        was_direct = link.method not in INDIRECT
         before = self._standings[link].moved_at if link in self._standings else 0.0
         try:
             while link.needs_path and not await self._move_anywhere(link, self.ways(link), lambda: link.needs_path):
@@ -210,13 +252,13 @@ class PathKeeper:
         self._improve_soon(link, standing.falls)
 
     def _improve_soon(self, link: Link, skipped: int) -> None:
-        """See to it that a session leaves the relay when it can."""
+        """See to it that a session leaves the relay, or who carries it, when it can."""
         if link not in self._standings or self.dial is None:
             return
         before = self._improvements.pop(link, None)
         if before is not None:
             before.cancel()
-        if link.method is ConnectionMethod.RELAY:
+        if link.method in INDIRECT:
             task = self._tasks.create(self._improve(link, skipped), name="librats path improvement")
             self._improvements[link] = task
 
@@ -224,12 +266,12 @@ class PathKeeper:
         """Try to leave the relay for a direct way, the more seldom the longer that fails."""
 
         def is_wanted() -> bool:
-            may_leave = self.policy is PathPolicy.AUTO and link.method is ConnectionMethod.RELAY
+            may_leave = self.policy is PathPolicy.AUTO and link.method in INDIRECT
             return may_leave and link.can_move and link.now() >= standing.held_until
 
         standing = self._standings[link]
         number = min(skipped, len(IMPROVEMENTS) - 1)
-        while link.can_move and link.method is ConnectionMethod.RELAY:
+        while link.can_move and link.method in INDIRECT:
             await asyncio.sleep(max(IMPROVEMENTS[number], standing.held_until - link.now()))
             if is_wanted() and await self._move_anywhere(link, self._direct_ways(link), is_wanted):
                 standing.moved_at = link.now()
@@ -383,8 +425,10 @@ class PathKeeper:
             for text in peer.hello.listen:
                 with contextlib.suppress(RatsError):
                     address = Address.parse(text)
+                    if link.method is ConnectionMethod.CARRIED and scope_of(address.host) is not Scope.GLOBAL:
+                        continue  # a stranger does not have us knock in our own network, which ICE knows to tell apart
                     if address.host not in UNSPECIFIED:
                         found.append(address)
-                    elif link.method is not ConnectionMethod.RELAY:
+                    elif link.method not in INDIRECT:
                         found.append(Address(link.address.host, address.port))
         return list(dict.fromkeys(found))[:MAX_CANDIDATES]

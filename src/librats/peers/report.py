@@ -72,9 +72,16 @@ class ConnectionReport:
     def _lines(self) -> Iterator[str]:
         rtt = "not measured yet" if self.rtt is None else f"{self.rtt * 1000:.1f} ms"
         yield f"peer {self.peer_id}"
+        is_carried = self.method is ConnectionMethod.CARRIED
+        how = (
+            f"carried by the introducer at {self.address.host}"
+            if is_carried
+            else f"over {self.method} at {self.address}"
+        )
         yield (
-            f"{'connected' if self.connected else 'was connected'} over {self.method} at {self.address} "
-            f"({'we dialled' if self.outgoing else 'it dialled'}), from {self.local_address}"
+            f"{'connected' if self.connected else 'was connected'} {how} "
+            f"({'we dialled' if self.outgoing else 'it dialled'})"
+            f"{'' if is_carried else f', from {self.local_address}'}"
         )
         yield (
             f"encryption: {NOISE if self.encrypted else NO_ENCRYPTION}; round trip: {rtt}; "

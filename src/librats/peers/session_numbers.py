@@ -26,23 +26,25 @@ class SessionNumbers:
     def __init__(self) -> None:
         self._last = 0
         self._next: dict[str, int] = {}
-        self._told: dict[Link, int] = {}
+        self._told: dict[Link, tuple[str, int]] = {}
         self._sessions: dict[str, _Session] = {}
 
-    def tell(self, link: Link, peer: Peer | None) -> int:
+    def tell(self, link: Link, peer: Peer | None, *, peer_id: str = "") -> int:
         """Return the number for the hello on a link.
 
         Args:
             link: A link that is about to be let in.
             peer: The peer, where there is a session with it.
+            peer_id: Whose link it is going to be, where its handshake is not done yet.
         """
-        number = self._next.get(link.peer_id)
-        session = self._sessions.get(link.peer_id)
+        peer_id = peer_id or link.peer_id
+        number = self._next.get(peer_id)
+        session = self._sessions.get(peer_id)
         is_ending = peer is not None and not any(other.is_usable for other in peer.links)
         if number is None or (is_ending and session is not None and session.ours == number):
             self._last += 1
-            number = self._next[link.peer_id] = self._last
-        self._told[link] = number
+            number = self._next[peer_id] = self._last
+        self._told[link] = (peer_id, number)
         return number
 
     def why_over(self, link: Link, peer: Peer, theirs: int) -> str:
@@ -65,7 +67,7 @@ class SessionNumbers:
 
     def begin(self, link: Link, theirs: int) -> None:
         """Take note of the first link of a session."""
-        self._sessions[link.peer_id] = _Session(self._told.pop(link, 0), theirs)
+        self._sessions[link.peer_id] = _Session(self._told.pop(link, ("", 0))[1], theirs)
 
     def joined(self, link: Link) -> None:
         """Take note that a link is used beside others."""
@@ -82,14 +84,13 @@ class SessionNumbers:
             return []
         if self._next.get(peer_id) == session.ours:
             del self._next[peer_id]
-        return [link for link, told in self._told.items() if link.peer_id == peer_id and told == session.ours]
+        return [link for link, told in self._told.items() if told == (peer_id, session.ours)]
 
     def closed(self, link: Link) -> None:
         """Forget a link that has come to nothing."""
-        if self._told.pop(link, None) is None or link.peer_id in self._sessions:
-            return
-        if not any(other.peer_id == link.peer_id for other in self._told):
-            self._next.pop(link.peer_id, None)
+        peer_id, _ = self._told.pop(link, ("", 0))
+        if peer_id and peer_id not in self._sessions and not any(told[0] == peer_id for told in self._told.values()):
+            self._next.pop(peer_id, None)
 
 
 def _incarnation(link: Link) -> bytes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from librats.types import Address, PortMappingProtocol
 
 __all__ = ["GatewaySilent", "MapperCounters", "MapperEvent", "MappingGranted", "MappingLost", "MappingRefused"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MappingGranted:
+class MappingGranted(Struct, frozen=True, kw_only=True):
     """A mapping is there, or was renewed: perhaps with another external address or lifetime than before."""
 
     key: int
@@ -26,8 +27,7 @@ class MappingGranted:
     """How the gateway was asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MappingRefused:
+class MappingRefused(Struct, frozen=True, kw_only=True):
     """The gateway does not grant a mapping, or not now."""
 
     key: int
@@ -46,8 +46,7 @@ class MappingRefused:
     """How the gateway was asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MappingLost:
+class MappingLost(Struct, frozen=True, kw_only=True):
     """A mapping that was there is over; it is asked for again."""
 
     key: int
@@ -57,8 +56,7 @@ class MappingLost:
     """Why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewaySilent:
+class GatewaySilent(Struct, frozen=True, kw_only=True):
     """The gateway has not answered for a while. It is asked on, ever more rarely."""
 
     waited: float

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from msgspec import Struct
+
 from librats.errors import DecodeError
 from librats.punch.sightings import Sightings
 from librats.session.librats2_punch import (
@@ -58,8 +60,7 @@ MINUTE = 60.0
 NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(Struct, frozen=True):
     """Send a Punch message."""
 
     to: str
@@ -68,16 +69,14 @@ class Say:
     envelope: Envelope
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(Struct, frozen=True):
     """Dial a peer over UDP, as in hole punching, at all of its addresses at once."""
 
     peer_id: str
     addresses: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GivenUp:
+class GivenUp(Struct, frozen=True):
     """A peer that was to be reached was not."""
 
     peer_id: str

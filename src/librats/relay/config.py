@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from librats.config import CarryLimits
 from librats.errors import ConfigError, StoreError, UsageError
 from librats.turn.serving.alternates import Alternate
 from librats.turn.serving.peer_policy import IPNetwork, parse_network
@@ -94,6 +95,13 @@ class RelayConfig:
     a node, so what they take is bounded by network and altogether, by `introduced_allocations` and `introduced_total`
     of `quotas`."""
 
+    carry: bool = True
+    """Whether the beginnings of their sessions are carried, until the two have found a way: they begin sooner, and who
+    finds none has something for a while. The relay sees nothing but ciphertext."""
+
+    carry_limits: CarryLimits = field(default_factory=CarryLimits)
+    """How much of that."""
+
     introduced_lifetime: float = 600.0
     """Seconds for which such a user name is good; others are granted in time."""
 
@@ -171,7 +179,10 @@ class RelayConfig:
 
 
 def read_relay_config(
-    path: Path, overrides: Mapping[str, Any] | None = None, quotas: Mapping[str, int] | None = None
+    path: Path,
+    overrides: Mapping[str, Any] | None = None,
+    quotas: Mapping[str, int] | None = None,
+    carry_limits: Mapping[str, Any] | None = None,
 ) -> RelayConfig:
     """Read a TOML file.
 
@@ -179,6 +190,7 @@ def read_relay_config(
         path: The file.
         overrides: Fields, as the file would name them and of the same form, that are to hold instead of the file's.
         quotas: Quotas that are to hold instead of the file's.
+        carry_limits: The same of the limits of what is carried.
 
     Raises:
         StoreError: The file cannot be read, or is no TOML.
@@ -191,9 +203,10 @@ def read_relay_config(
         raise StoreError(path, (error.strerror or str(error)).lower()) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StoreError(path, f"is not TOML: {error}") from None
-    stored_quotas = stored.get("quotas", {})
-    if quotas and isinstance(stored_quotas, dict):
-        stored["quotas"] = {**stored_quotas, **quotas}
+    for name, given in (("quotas", quotas), ("carry_limits", carry_limits)):
+        table = stored.get(name, {})
+        if given and isinstance(table, dict):
+            stored[name] = {**table, **given}
     return make_relay_config({**stored, **(overrides or {})})
 
 
@@ -206,7 +219,8 @@ def make_relay_config(values: Mapping[str, Any]) -> RelayConfig:
     wanted = dict(values)
     quotas = _nested(QuotaLimits, "quotas", wanted.pop("quotas", {}))
     settings = _nested(Settings, "settings", wanted.pop("settings", {}))
-    fields_: dict[str, Any] = {"quotas": quotas, "settings": settings}
+    carry_limits = _nested(CarryLimits, "carry_limits", wanted.pop("carry_limits", {}))
+    fields_: dict[str, Any] = {"quotas": quotas, "settings": settings, "carry_limits": carry_limits}
     for name, value in wanted.items():
         reader = _READERS.get(name)
         if reader is None:
@@ -373,6 +387,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "users": _texts_by_name,
     "secrets": _strings,
     "introduce": _switch,
+    "carry": _switch,
     "relay_for_introduced": _switch,
     "introduced_lifetime": _seconds,
     "no_auth": _switch,

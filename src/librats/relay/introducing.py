@@ -7,7 +7,8 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from librats.config import RatsConfig, SessionConfig
+from librats.config import CarryLimits, RatsConfig, SessionConfig
+from librats.introduce.carrying import Carrying
 from librats.introduce.notices import Notice, Op
 from librats.introduce.passing import Passing
 from librats.introduce.services import Services
@@ -80,6 +81,7 @@ class RelayIntroducer:
         port: UDP port at which it answers STUN; 0 where it does not.
         most: Sessions at a time.
         grants: How nodes may relay; None where they may not.
+        carry: How much of their sessions is carried; None for nothing.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class RelayIntroducer:
         port: int,
         most: int,
         grants: Grants | None = None,
+        carry: CarryLimits | None = None,
     ) -> None:
         self.identity = identity
         """Who the relay is."""
@@ -105,13 +108,20 @@ class RelayIntroducer:
             entropy=entropy,
             new_key=new_key,
             agent=AGENT,
-            features=Feature.INTRODUCES,
+            features=Feature.INTRODUCES | (Feature(0) if carry is None else Feature.CARRIES),
             most=most,
         )
         """The sessions."""
         self.passing = Passing(self.sessions.key_of, first=1 + entropy.randbelow(1 << 31))
         """What it does for them."""
-        self.sessions.circle = Introductions(self.sessions.send, passing=self.passing)
+        self.carrying = None
+        """How it carries their sessions; None where it does not."""
+        if carry is not None:
+            self.carrying = Carrying(self.passing.carriage, self.sessions.takes_carried, carry)
+        self.circle = self.sessions.circle = Introductions(
+            self.sessions.send, passing=self.passing, carrying=self.carrying
+        )
+        """Who hears what they say."""
         self.sessions.ready = self._ready
 
     def take(self, transport: asyncio.Transport, data: bytes) -> None:
@@ -158,10 +168,16 @@ class RelayIntroducer:
 
     @property
     def statistics(self) -> dict[str, int]:
-        """Sessions, and what was passed."""
+        """Sessions, what was passed, and what was carried."""
         return {"sessions": len(self.sessions.links), "under_way": len(self.passing), **self.passing.counters}
+
+    @property
+    def carried(self) -> dict[str, int]:
+        """Sessions that are carried now, what was carried, and how often each limit has ended one."""
+        return {} if self.carrying is None else {"now": len(self.carrying), **self.carrying.counters}
 
     async def close(self) -> None:
         """End every session."""
         await self._tasks.close()
+        self.circle.close()
         self.sessions.close()

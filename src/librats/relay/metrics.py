@@ -161,6 +161,15 @@ class _Collector:
             relays, failures = now.fleet
             yield GaugeMetricFamily("librats_relay_fleet_relays", "Relays of the fleet that are there.", relays)
             yield CounterMetricFamily("librats_relay_fleet_failures", "Exchanges that did not come about.", failures)
+        if now.carried:
+            counted = dict(now.carried)
+            yield GaugeMetricFamily("librats_relay_carried_sessions", "Sessions that are carried.", counted.pop("now"))
+            octets = counted.pop("carried_bytes")
+            yield CounterMetricFamily("librats_relay_carried_bytes", "Bytes of sessions that were carried.", octets)
+            became = CounterMetricFamily("librats_relay_carried", "What became of carried sessions.", labels=["what"])
+            for name, count in sorted(counted.items()):
+                became.add_metric([name], count)
+            yield became
         yield CounterMetricFamily("librats_relay_failures", "Requests dropped by unexpected errors.", now.failures)
         answers = CounterMetricFamily("librats_relay_answers", "Answers; code 0 is success.", labels=["method", "code"])
         for (method, code), count in sorted(now.answers.items()):

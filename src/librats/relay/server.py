@@ -271,6 +271,7 @@ class RelayServer:
             failures=sum(place.failures.count for place in places),
             draining=self._shared.draining,
             fleet=None if self._fleet is None else FleetStatistics(self._fleet.relays, self._fleet.failures),
+            carried=None if self.introducer is None else self.introducer.carried,
         )
 
     def reload(self, config: RelayConfig) -> list[str]:
@@ -337,6 +338,7 @@ class RelayServer:
             port=self.addresses[0].port,
             most=config.max_connections,
             grants=grants if config.relay_for_introduced and not config.no_auth else None,
+            carry=config.carry_limits if config.carry else None,
         )
 
     def _corners(self, listeners: list[int]) -> dict[int, Corner]:
@@ -398,5 +400,6 @@ def _age(file: Path) -> int:
 _FIXED = (
     *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
     *("shared_relay_socket", "introduce", "introduced_lifetime", "relay_for_introduced"),
+    *("carry", "carry_limits"),
     *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
 )

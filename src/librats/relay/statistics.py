@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from librats.stun.constants import REASONS, Method
@@ -56,6 +56,10 @@ class RelayStatistics:
     fleet: FleetStatistics | None = None
     """The fleet; None where it belongs to none."""
 
+    carried: dict[str, int] = field(default_factory=dict)
+    """Sessions of introduced nodes that are carried ``now``, how many were ``carried``, ``carried_bytes``, and how
+    often each limit has ended one; empty where none are."""
+
     @property
     def packets(self) -> int:
         """Packets relayed, both directions."""
@@ -89,6 +93,7 @@ class RelayStatistics:
             "unanswered": self.unanswered,
             "failures": self.failures,
             **({} if self.fleet is None else {"fleet": self.fleet._asdict()}),
+            **({"carried": self.carried} if self.carried else {}),
         }
 
 
@@ -117,6 +122,7 @@ def sum_statistics(
     failures: int,
     draining: bool,
     fleet: FleetStatistics | None = None,
+    carried: dict[str, int] | None = None,
 ) -> RelayStatistics:
     """Return the sum over several threads."""
     plane: Counter[str] = Counter()
@@ -140,6 +146,7 @@ def sum_statistics(
         unanswered=unanswered,
         plane=dict(plane),
         fleet=fleet,
+        carried=carried or {},
     )
 
 

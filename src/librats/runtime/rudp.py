@@ -21,10 +21,14 @@ __all__ = ["Carrier", "RudpPort"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
-PUNCH_TRIES = 25
-"""On a way that is known: on one that loses half of what is sent, eight are not enough for one in nine."""
+PUNCH_TIME = 5.0
+"""Seconds for which a stream is asked for on a way that is known: on one that loses half of what is sent, eight tries
+are not enough for one in nine."""
 
-PUNCH_WAIT = 0.2
+PUNCH_WAIT, PUNCH_LEAST_WAIT = 0.1, 0.06
+WELL_OVER = 1.25
+"""Times the round trip after which an answer is late."""
+
 DIAL_TRIES = 3
 DIAL_WAIT = 0.5
 
@@ -210,20 +214,25 @@ class RudpPort:
 
     # Dialling
 
-    async def dial(self, factory: ProtocolFactory, address: Address, *, punch: bool = False) -> RudpTransport:
+    async def dial(
+        self, factory: ProtocolFactory, address: Address, *, punch: bool = False, rtt: float | None = None
+    ) -> RudpTransport:
         """Open a stream and give it to a protocol.
 
         Args:
             factory: Makes the protocol, once the stream is there.
             address: An IP address and a port.
             punch: Whether both sides dial each other at once, through NATs: more Syns, closer together.
+            rtt: Seconds there and back, where the way is known: the Syns of a punch are that close together.
 
         Raises:
             OSError: The peer refused, or did not answer.
             UsageError: That is no address, or there are too many streams.
         """
         if punch:
-            stream = self._table.dial(address, self._loop.time(), tries=PUNCH_TRIES, wait=PUNCH_WAIT, doubling=False)
+            wait = PUNCH_WAIT if rtt is None else min(PUNCH_WAIT, max(PUNCH_LEAST_WAIT, WELL_OVER * rtt))
+            tries = math.ceil(PUNCH_TIME / wait)
+            stream = self._table.dial(address, self._loop.time(), tries=tries, wait=wait, doubling=False)
         else:
             stream = self._table.dial(address, self._loop.time(), tries=DIAL_TRIES, wait=DIAL_WAIT)
         done: asyncio.Future[RudpStream] = self._loop.create_future()

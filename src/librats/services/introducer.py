@@ -8,16 +8,24 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from librats.errors import DecodeError, HandshakeError, IntroductionError
+from librats.introduce.carrying import CARRIER_OPS, Carrying
 from librats.introduce.guard import OfferGuard
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Notice, Op, Refusal
+from librats.introduce.parcels import CarryEnd, Parcel, ParcelKind
 from librats.introduce.passing import Passing
 from librats.introduce.sealing import CallerSeal, TargetSeal
 from librats.introduce.services import Services
+from librats.services.carried import CarriedPaths, CarriedTransport
 from librats.session.opening import peer_id_of
 from librats.session.pace import PaceTable
+from librats.types import Address
+
+if TYPE_CHECKING:
+    from librats.services.session import Link
 
 __all__ = ["Call", "Introductions", "Offered", "Sealing"]
 
@@ -32,6 +40,9 @@ LOGGED_EVERY = 60.0
 
 FROM_INTRODUCER = frozenset({Op.KEY, Op.ANSWERED, Op.ADDED, Op.REFUSED})
 TO_TARGET = frozenset({Op.PASSED, Op.PASSED_ADD})
+TO_AN_END = frozenset({Op.CARRIED, Op.CARRIED_BACK})
+
+Factory = Callable[[], asyncio.BaseProtocol]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +101,12 @@ class Call:
             on_letter(letter)
         self.early.clear()
 
+    def carry(self, factory: Factory, address: Address) -> CarriedTransport:
+        """Have the introducer, which is at that address, carry a connection to the peer, beside the letters."""
+        return self.circle.carried.open(self.introducer, self.number, is_caller=True, address=address, factory=factory)
+
     def close(self) -> None:
-        """Wait for nothing any more. Idempotent."""
+        """Wait for nothing any more; a connection that is carried goes on. Idempotent."""
         self.circle.forget_call(self)
 
 
@@ -109,6 +124,11 @@ class Offered:
     is_answered: bool = False
     further: list[bytes] = field(default_factory=list)
     on_letter: Callable[[Letter], object] | None = None
+    carried_to: tuple[Factory, Address] | None = None
+    """What makes the protocol of a connection of the caller's that the introducer carries, and where that one is; None
+    where none is taken, or not again."""
+    carried: Link | None = None
+    """The link on that connection, once it has begun."""
 
     @property
     def caller_id(self) -> str:
@@ -160,6 +180,7 @@ class Introductions:
         send: Sends a body to the peer with an id; False where that cannot be done.
         sealing: What letters are sealed and opened with.
         passing: What this side does as an introducer; None where it does not introduce.
+        carrying: What it does where it carries sessions, too; None where it does not.
         guard: What it makes of offers; None where it takes none.
         offered: Called with every offer that is to be answered.
         served: Called with the peer id of an introducer, and what it does beside introducing.
@@ -171,6 +192,7 @@ class Introductions:
         *,
         sealing: Sealing | None = None,
         passing: Passing | None = None,
+        carrying: Carrying | None = None,
         guard: OfferGuard | None = None,
         offered: Callable[[Offered], object] | None = None,
         served: Callable[[str, Services], object] | None = None,
@@ -180,6 +202,11 @@ class Introductions:
         self._sealing = sealing
         self.passing = passing
         """What this side does as an introducer."""
+        self.carrying = carrying
+        """What it does where it carries sessions."""
+        self.carried = CarriedPaths(self.tell)
+        """The connections of this side that others carry."""
+        self._carry_timer: asyncio.TimerHandle | None = None
         self._guard = guard
         self._offered = offered
         self._loop = asyncio.get_running_loop()
@@ -218,6 +245,11 @@ class Introductions:
             self._heard_as_caller(sender, notice)
         elif notice.op in TO_TARGET:
             self._heard_as_target(sender, notice)
+        elif notice.op in TO_AN_END:
+            self._take_parcel(sender, notice)
+        elif notice.op in CARRIER_OPS:
+            if self.carrying is not None:
+                self._carry(self.carrying.take(sender, notice, now=self._loop.time()))
         elif self.passing is None:
             if notice.op in (Op.ASK, Op.OFFER):
                 words = "that node does not introduce"
@@ -243,8 +275,49 @@ class Introductions:
                 declined = Notice(Op.DECLINE, notice.number, code=Refusal.GONE, words="it does not take letters now")
                 waiting.extend(self.passing.take(to, declined, now=self._loop.time()))
 
+    def _carry(self, told: list[tuple[str, Notice]]) -> None:
+        """Tell the sides of what is carried, and look again when it is time."""
+        carrying, waiting = self.carrying, deque(told)
+        if carrying is None:
+            return
+        while waiting:
+            to, notice = waiting.popleft()
+            if not self.tell(to, notice):
+                waiting.extend(carrying.stuck(to, notice))
+        if self._carry_timer is not None:
+            self._carry_timer.cancel()
+            self._carry_timer = None
+        due = carrying.next_timer()
+        if due is not None:
+            self._carry_timer = self._loop.call_at(due, self._carry_on)
+
+    def _carry_on(self) -> None:
+        self._carry_timer = None
+        if self.carrying is not None:
+            # The loop may call a little early, by the resolution of its clock.
+            due = self.carrying.next_timer() or 0.0
+            self._carry(self.carrying.handle_timer(now=max(self._loop.time(), due)))
+
+    def _take_parcel(self, introducer: str, notice: Notice) -> None:
+        try:
+            if self.carried.take(introducer, notice) or notice.op is Op.CARRIED_BACK:
+                return
+            offered = self._offers.get((introducer, notice.number))
+            if offered is not None and offered.carried_to is not None:
+                (factory, address), offered.carried_to = offered.carried_to, None
+                self.carried.open(introducer, notice.number, is_caller=False, address=address, factory=factory)
+                self.carried.take(introducer, notice)
+            elif Parcel.decode(notice.letter).kind is ParcelKind.DATA:
+                end = Parcel(ParcelKind.END, code=CarryEnd.NOT_CARRIED)
+                self.tell(introducer, Notice(Op.CARRY_BACK, notice.number, letter=end.encode()))
+        except DecodeError as error:
+            self.note("malformed", introducer, str(error))
+
     def left(self, peer_id: str) -> None:
         """Take that the session with a peer has ended."""
+        self.carried.left(peer_id)
+        if self.carrying is not None:
+            self._carry(self.carrying.left(peer_id))
         if self.passing is not None:
             self._pass_on(self.passing.left(peer_id))
         if not (self._asked or self._calls or self._offers):
@@ -427,6 +500,11 @@ class Introductions:
 
     def close(self) -> None:
         """End everything that is under way."""
+        self.carried.close()
+        self.carrying = None
+        if self._carry_timer is not None:
+            self._carry_timer.cancel()
+            self._carry_timer = None
         for _, answer in self._asked.values():
             _settle_with(answer, IntroductionError(Refusal.GONE, "the client is stopped"))
         for call in list(self._calls.values()):

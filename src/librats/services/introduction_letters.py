@@ -39,6 +39,9 @@ class Introducer:
     observed: Address | None = None
     """Where it sees us; port 0 where that is not the port of the shared socket."""
 
+    carries: bool = False
+    """Whether it carries sessions, or their beginnings at least."""
+
 
 class Trickle:
     """Sends candidates that were found after the description had been sent."""
@@ -109,6 +112,7 @@ def offer_of(
     *,
     nat: str = "",
     no_relay: bool = False,
+    carried: bool = False,
     punch: dict[str, Any] | None = None,
 ) -> Letter:
     """Return an offer with what an agent has gathered so far, and what goes with it of hole punching."""
@@ -120,6 +124,7 @@ def offer_of(
         seen=_seen(introducer),
         nat=nat,
         no_relay=no_relay,
+        carried=carried,
         punch=punch,
     )
 
@@ -131,6 +136,7 @@ def answer_to(
     *,
     nat: str = "",
     punch: dict[str, Any] | None = None,
+    hello: dict[str, Any] | None = None,
 ) -> Letter:
     """Return the answer to an offer with what an agent has gathered so far, and what goes with it of hole punching."""
     return Letter(
@@ -140,6 +146,7 @@ def answer_to(
         seen=_seen(introducer),
         punch=punch,
         nat=nat,
+        hello=hello,
     )
 
 

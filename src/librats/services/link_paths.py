@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, cast
 from librats.errors import HandshakeError, UsageError
 from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tcp import address_of
+from librats.services.carried import CarriedTransport, CarryEnded
 from librats.services.joining import Joining, Leaving
-from librats.services.link_state import LinkState
+from librats.services.link_state import LOST, LinkState
 from librats.session.datagrams import SealedDatagrams
 from librats.session.frames import Reason
 from librats.session.machine import Session
@@ -34,6 +35,8 @@ JOIN_TIMEOUT = 5.0
 
 def method_of(transport: asyncio.BaseTransport) -> ConnectionMethod:
     """Return how a connection leads to the peer."""
+    if isinstance(transport, CarriedTransport):
+        return ConnectionMethod.CARRIED
     return transport.method if isinstance(transport, RudpTransport) else ConnectionMethod.TCP
 
 
@@ -182,6 +185,7 @@ class LinkPaths(LinkState):
         self.method = method_of(transport)
         self._remember_address(dialled=joining.is_call)
         self.local_address = address_of(transport.get_extra_info("sockname"))
+        self.reason = LOST
         transport.set_protocol(cast("Link", self))
         self._stop_waiting_for_path()
         if leftover:
@@ -193,10 +197,7 @@ class LinkPaths(LinkState):
 
     def _remember_address(self, *, dialled: bool) -> None:
         """Keep where the peer is, to find it there again; nobody listens where its TCP connection came from."""
-        if dialled or self.method is not ConnectionMethod.TCP:
-            if not self.reached_at:
-                self.reached_at = (self.address,)
-                return
+        if self.method is not ConnectionMethod.CARRIED and (dialled or self.method is not ConnectionMethod.TCP):
             self.reached_at = tuple(dict.fromkeys((self.address, *self.reached_at)))[:MAX_REMEMBERED]
 
     def tag_packets(self, transport: asyncio.Transport, epoch: int) -> None:
@@ -209,6 +210,11 @@ class LinkPaths(LinkState):
             transport.on_datagrams(self.take_datagrams)
 
     # Without a path
+
+    def _note_end(self, error: Exception | None) -> None:
+        """Keep which limit of an introducer has ended the connection: it is why the session ends, where it does."""
+        if isinstance(error, CarryEnded) and not self._closing:
+            self.reason = (error.code if error.is_limit else Reason.LOST, str(error))
 
     def _wait_for_path(self) -> None:
         """Keep the session although its connection is gone: another one may come."""
@@ -228,10 +234,9 @@ class LinkPaths(LinkState):
 
     def _no_path_came(self) -> None:
         self._grace = None
-        self.reason = (
-            Reason.LOST,
-            f"the connection was lost, and no other came within {self._config.path_timeout:g} s",
-        )
+        if self.reason == LOST:
+            words = f"the connection was lost, and no other came within {self._config.path_timeout:g} s"
+            self.reason = (Reason.LOST, words)
         self._closing = True
         if self._transport is None:
             self._connection_ended(None)

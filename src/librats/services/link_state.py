@@ -54,6 +54,7 @@ class LinkState:
         "_opening_buffer",
         "_owner",
         "_paused",
+        "_presumed",
         "_processing",
         "_retirement",
         "_said_all",
@@ -133,6 +134,7 @@ class LinkState:
         """True where this side dialled it but had another one to the same peer sooner."""
         self.refused_here = False
         """True where it was this side that did not let the other in."""
+        self._presumed: bytes | None = None
         self._retirement = Retirement(self._loop, self.request_flush)
         self._session: Session | Librats2Session | None = None
         self._transport: asyncio.Transport | None = None

@@ -7,7 +7,10 @@ import contextlib
 from typing import cast
 
 from librats.errors import HandshakeError, PeerNotConnected
+from librats.introduce.parcels import LIMITS
+from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tcp import address_of
+from librats.services.carried import CarryEnded
 from librats.services.link_events import LinkEvents
 from librats.services.link_opening import LinkOpening
 from librats.services.link_paths import WRITE_HIGH, WRITE_LOW, LinkPaths, method_of
@@ -17,7 +20,6 @@ from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
 from librats.session.opening import BlockOpening, Opened, PlainOpened
-from librats.types import ConnectionMethod
 
 __all__ = ["Link"]
 
@@ -106,7 +108,7 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             )
         if leftover := opening.leftover:
             self._session.receive_data(leftover, now=now)
-        if self.method is not ConnectionMethod.TCP and self._transport is not None:
+        if isinstance(self._transport, RudpTransport):
             # The last message of the handshake has gone without a tag, everything behind it goes with one.
             self.tag_packets(self._transport, 0)
         self._processing = True  # what the owner has to say leaves below, in this turn of the loop
@@ -132,6 +134,7 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
         self._transport = None
         if self._frozen and not self._closing:
             return  # it was left already
+        self._note_end(exc)
         if self.can_move and self._owner.path_lost(self, exc):
             self._wait_for_path()
         else:
@@ -148,10 +151,14 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
                 handle.cancel()
         self._timer = self._flush_handle = None
         self._retirement.stop()
+        if self.reason[0] in LIMITS:
+            self._closing = True  # it is known why the connection is gone, and no other came
         if self._session is not None:
             self._session.receive_eof()
             self._process()
-        if self.error is None and not self.ready:
+        if self.error is None and not self.ready and isinstance(exc, CarryEnded):
+            self.error = HandshakeError(str(exc), exc.attempt_reason)
+        elif self.error is None and not self.ready:
             self.error = HandshakeError(self.reason[1] if exc is None else f"{self.reason[1]}: {exc}")
         self._waiters.fail(PeerNotConnected(f"the session ended: {self.reason[1]}"))
         for stream in list(self._streams.values()):
@@ -236,8 +243,20 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
         """Let the peer in, tell it about ourselves, and take what it sends."""
         self.admitted = True
         self.session.send_hello(hello)
+        if self._presumed is not None:
+            self._loop.call_soon(self.presume, self._presumed)
         if not self._processing:
             self._loop.call_soon(self._process)  # what came while the owner made up its mind, and the hello
+
+    def presume(self, hello: bytes) -> None:
+        """Take the peer's hello from elsewhere: it has told that it lets this side in, ahead of the handshake's end.
+
+        Where this side has not let the peer in yet, that is waited for.
+        """
+        self._presumed = hello
+        if self.admitted and not self.ready and self.is_open and self._transport is not None:
+            self._become_ready(hello)
+            self.request_flush()
 
     def _arm_timer(self) -> None:
         if self._session is None or self._transport is None or self._closing or not self.ready:

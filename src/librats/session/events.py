@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-import msgspec
+from msgspec import Struct
 
 from librats._core.messages import Message, MessageRun, ReplyReceived
 from librats.session.frames import Kind
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-class RequestFailed(msgspec.Struct, frozen=True):
+class RequestFailed(Struct, frozen=True):
     """The peer answered one of our requests with an error."""
 
     request_id: int
@@ -49,19 +49,19 @@ class RequestFailed(msgspec.Struct, frozen=True):
     message: str
 
 
-class RequestExpired(msgspec.Struct, frozen=True):
+class RequestExpired(Struct, frozen=True):
     """One of our requests was not answered in time; the peer is being told."""
 
     request_id: int
 
 
-class RequestCancelled(msgspec.Struct, frozen=True):
+class RequestCancelled(Struct, frozen=True):
     """The peer no longer wants the answer to one of its requests."""
 
     request_id: int
 
 
-class FollowsReceived(msgspec.Struct, frozen=True):
+class FollowsReceived(Struct, frozen=True):
     """What the peer sends from here on comes after what it has sent on other links."""
 
     links: tuple[tuple[bytes, int], ...]
@@ -71,86 +71,86 @@ class FollowsReceived(msgspec.Struct, frozen=True):
     """What it took of the message window."""
 
 
-class DatagramReceived(msgspec.Struct, frozen=True):
+class DatagramReceived(Struct, frozen=True):
     """An unreliable message."""
 
     kind: Kind
     payload: bytes
 
 
-class HelloReceived(msgspec.Struct, frozen=True):
+class HelloReceived(Struct, frozen=True):
     """The peer accepted the session and tells about itself."""
 
     payload: bytes
 
 
-class SuccessionReceived(msgspec.Struct, frozen=True):
+class SuccessionReceived(Struct, frozen=True):
     """The peer tells that it has, or had, another identity."""
 
     payload: bytes
 
 
-class IdentifyReceived(msgspec.Struct, frozen=True):
+class IdentifyReceived(Struct, frozen=True):
     """A librats 2 node tells about itself."""
 
     identify: Identify
 
 
-class PeersWanted(msgspec.Struct, frozen=True):
+class PeersWanted(Struct, frozen=True):
     """The peer asks for others."""
 
     most: int
 
 
-class PeersOffered(msgspec.Struct, frozen=True):
+class PeersOffered(Struct, frozen=True):
     """The peer tells of others; asked for or not."""
 
     entries: tuple[KnownPeer, ...]
 
 
-class PunchReceived(msgspec.Struct, frozen=True):
+class PunchReceived(Struct, frozen=True):
     """A librats 2 node passes on a word about hole punching, or wants one passed on."""
 
     envelope: Envelope
 
 
-class IntroductionReceived(msgspec.Struct, frozen=True):
+class IntroductionReceived(Struct, frozen=True):
     """The peer introduces, wants to be introduced, or answers."""
 
     body: bytes
 
 
-class PongReceived(msgspec.Struct, frozen=True):
+class PongReceived(Struct, frozen=True):
     """The answer to a ping."""
 
     token: bytes
     rtt: float
 
 
-class StreamOpened(msgspec.Struct, frozen=True):
+class StreamOpened(Struct, frozen=True):
     """The peer opened a stream: accept or refuse it."""
 
     stream: StreamState
 
 
-class StreamChanged(msgspec.Struct, frozen=True):
+class StreamChanged(Struct, frozen=True):
     """A stream has data, room, an end or an error that it had not before."""
 
     stream: StreamState
 
 
-class GoAwayReceived(msgspec.Struct, frozen=True):
+class GoAwayReceived(Struct, frozen=True):
     """The peer ends the session."""
 
     code: str
     message: str
 
 
-class PathStalled(msgspec.Struct, frozen=True):
+class PathStalled(Struct, frozen=True):
     """What was sent has not been acknowledged for so long that the path may be dead."""
 
 
-class SessionFailed(msgspec.Struct, frozen=True):
+class SessionFailed(Struct, frozen=True):
     """This side gave the session up."""
 
     code: str

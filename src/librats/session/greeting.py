@@ -43,6 +43,12 @@ class Feature(IntFlag):
     INTRODUCED = 0x04
     """The side takes offers of strangers that an introducer passes; likewise."""
 
+    CARRIES = 0x08
+    """The side carries sessions between those whom it introduces; likewise."""
+
+    CARRIED = 0x10
+    """The side takes sessions that an introducer carries; likewise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from librats.errors import DecodeError
 from librats.session.librats2_wire import Cursor, pack_address
@@ -58,8 +59,7 @@ class PunchRole(IntEnum):
     """The sender was asked to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A message that is passed on, or was.
 
     Args:
@@ -98,8 +98,7 @@ class Envelope:
         return cls(op, payload[2:HEAD_SIZE].hex(), payload[HEAD_SIZE:])
 
 
-@dataclass(frozen=True, slots=True)
-class PunchConnect:
+class PunchConnect(Struct, frozen=True):
     """Where a node is seen by others, over UDP."""
 
     role: PunchRole
@@ -112,8 +111,7 @@ class PunchConnect:
         return bytes([KIND_CONNECT, self.role, len(listed)]) + b"".join(map(pack_address, listed))
 
 
-@dataclass(frozen=True, slots=True)
-class PunchSync:
+class PunchSync(Struct, frozen=True):
     """The word to dial."""
 
     @staticmethod

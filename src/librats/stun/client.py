@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Struct
+
 from librats._core.stun import StunMessage, parse, serialise
 from librats.errors import StunError
 from librats.stun.constants import REASONS, Attribute, MessageClass, Method
@@ -21,8 +23,7 @@ TRANSACTION_ID_SIZE = 12
 BAD_REQUEST = 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(Struct, frozen=True, kw_only=True):
     """A server has answered a Binding request."""
 
     transaction_id: bytes
@@ -47,8 +48,7 @@ class Answered:
     """Seconds from request to answer; None where it was sent more than once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Struct, frozen=True, kw_only=True):
     """A server has answered a Binding request with an error, or with an answer that cannot be used."""
 
     transaction_id: bytes
@@ -64,8 +64,7 @@ class Refused:
     """The server's words; not to be trusted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimedOut:
+class TimedOut(Struct, frozen=True, kw_only=True):
     """Nobody has answered a Binding request, however often it was sent."""
 
     transaction_id: bytes
@@ -75,8 +74,7 @@ class TimedOut:
     """Whom the request went to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Returned:
+class Returned(Struct, frozen=True, kw_only=True):
     """A request of our own has come back to one of our sockets: the NAT has turned it around (hairpinning)."""
 
     transaction_id: bytes

@@ -189,6 +189,7 @@ class SimRelay:
                     port=self.addresses[0].port,
                     most=config.max_connections,
                     grants=grants if config.relay_for_introduced else None,
+                    carry=config.carry_limits if config.carry else None,
                 )
             for address in self.addresses if config.tcp else ():
                 self._listeners.append(await host.listen_tcp(self._new_connection, address.host, address.port))
@@ -254,6 +255,7 @@ class SimRelay:
             connections=len(self._connections),
             failures=0,
             draining=self._shared.draining,
+            carried=None if self.introducer is None else self.introducer.carried,
         )
 
     def _tick(self) -> None:

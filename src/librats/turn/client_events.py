@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.errors import RatsError, TurnError
 from librats.stun.constants import REASONS
@@ -63,8 +63,7 @@ def turn_error(code: int, words: str = "") -> TurnError:
     return TurnError(code, ": ".join(parts))
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectWanted:
+class ConnectWanted(Struct, frozen=True):
     """A way to the server is needed: a fresh port or connection. The answer is one of ``TurnClient.transport_…``."""
 
     server: Address | None
@@ -77,8 +76,7 @@ class ConnectWanted:
     """Why, for the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialsWanted:
+class CredentialsWanted(Struct, frozen=True):
     """Username and password are needed; the answer is ``TurnClient.set_login`` or ``refuse_login``."""
 
     realm: str
@@ -88,24 +86,21 @@ class CredentialsWanted:
     """True where the server did not take those it was given."""
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationFailed:
+class AllocationFailed(Struct, frozen=True):
     """No allocation came about, and none will."""
 
     error: RatsError
     """Why."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestDone:
+class RequestDone(Struct, frozen=True):
     """Something asked for is done."""
 
     request: int
     """The number that the call returned."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFailed:
+class RequestFailed(Struct, frozen=True):
     """Something asked for cannot be done."""
 
     request: int
@@ -115,8 +110,7 @@ class RequestFailed:
     """Why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(Struct, frozen=True):
     """The server has connected to a peer (RFC 6062); bind a connection of ours to it within 30 seconds."""
 
     request: int
@@ -129,8 +123,7 @@ class Connected:
     """The peer."""
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingConnection:
+class IncomingConnection(Struct, frozen=True):
     """A peer has connected to the relayed address (RFC 6062); bind a connection of ours to it within 30 seconds."""
 
     connection_id: int
@@ -140,8 +133,7 @@ class IncomingConnection:
     """The peer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """The client is closed, and the allocation given back where the server could be told."""
 
 

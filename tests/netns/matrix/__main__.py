@@ -19,7 +19,7 @@ from tests.netns.matrix.beside import AGENTS
 from tests.netns.matrix.cells import FURTHER, KINDS, Cell, cells_named, pairs, why_not
 from tests.netns.matrix.programs import preload
 from tests.netns.matrix.results import Results, Summary
-from tests.netns.matrix.scene import MODES, Scene, Settings
+from tests.netns.matrix.scene import CARRIED, MODES, Scene, Settings
 from tests.netns.matrix.table import print_table, write_page
 
 SKIPPED = 77
@@ -32,7 +32,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cells", metavar="LEFT:RIGHT,...", help='these alone; "further" are those beside the matrix, "all" everything'
     )
-    parser.add_argument("--mode", choices=[*MODES, "both"], default="both", help="relaying granted or not")
+    parser.add_argument("--mode", choices=[*MODES, "both", CARRIED], default="both", help="relaying granted or not")
     parser.add_argument("--tries", type=int, default=5, help="tries of each cell (default: %(default)s)")
     parser.add_argument("--delay", type=float, default=20, metavar="MS", help="of each access link (default: 20)")
     parser.add_argument("--loss", type=float, default=0, metavar="PERCENT", help="of each access link, each way")

@@ -16,10 +16,13 @@ from tests.netns.matrix.cells import Cell
 from tests.netns.matrix.programs import Program
 from tests.netns.matrix.results import Try
 
-__all__ = ["MODES", "USER", "Scene", "Settings"]
+__all__ = ["CARRIED", "MODES", "USER", "Scene", "Settings"]
 
 MODES = ("relay", "direct")
 """With everything that a relay grants, and with nothing but its introductions and STUN."""
+
+CARRIED = "carried"
+"""With everything that it grants, and the beginnings of sessions carried: what matters there is how soon they begin."""
 
 USER = "ann", "secret"
 PORT, OTHER_PORT, WEB_PORT = 3478, 3479, 443
@@ -75,7 +78,9 @@ class Scene:
         for where in (f"{SERVER[0]}:{PORT}", f"{SERVER[0]}:{WEB_PORT}", f"[{SERVER6}]:{PORT}"):
             words += ["--listen", where]
         words += ["--user", ":".join(USER)]
-        if self._mode == "relay":
+        if self._mode != CARRIED:
+            words.append("--no-carry")
+        if self._mode != "direct":
             # All hosts of the laboratory are of one network, which those of the internet are not.
             words += ["--relay-for-introduced", "--introduced-allocations", "100"]
         with self._running("server", words, "relay") as program:
@@ -117,7 +122,7 @@ class Scene:
     def tries_of(self, whose: str, count: int) -> Iterator[Try]:
         """Let two ICE agents of somebody's meet several times."""
         for _ in range(count):
-            yield beside.meet(self._lab, whose, USER if self._mode == "relay" else None, self._settings.timeout)
+            yield beside.meet(self._lab, whose, USER if self._mode != "direct" else None, self._settings.timeout)
 
     def _wait_until_introduced(self) -> None:
         until = time.monotonic() + 20
@@ -158,7 +163,10 @@ def read_try(told: list[dict[str, Any]], complaint: str) -> Try:
     won: dict[str, Any] = next((each for each in result["attempts"] if not each["error"]), {})
     introduced = won.get("duration_ms", 0.0) / 1000
     way = str(won.get("technique") or result["method"])
-    if any(candidate.rpartition(":")[0].strip("[]") in (*SERVER, SERVER6) for candidate in result["used_candidates"]):
+    is_carried = way == CARRIED
+    if not is_carried and any(
+        candidate.rpartition(":")[0].strip("[]") in (*SERVER, SERVER6) for candidate in result["used_candidates"]
+    ):
         way = "relay"
     if not replies or "error" in replies[0]:
         error = f"connected, but: {replies[0]['error'] if replies else complaint}"

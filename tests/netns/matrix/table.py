@@ -20,14 +20,16 @@ LETTERS = {
     "simultaneous": "s",
     "prediction": "p",
     "birthday": "b",
+    "carried": "c",
 }
 LEGEND = (
     "u: directly over UDP, as ICE found it; r: by the relay; t: over TCP from both sides; s, p, b: by a hole that "
-    "was punched, sending at the same time, with foretold ports, by the birthday paradox."
+    "was punched, sending at the same time, with foretold ports, by the birthday paradox; c: begun with the introducer."
 )
 TITLES = {
     "relay": "With a relay that relays for everybody",
     "direct": "Without any relaying",
+    "carried": "With a relay that carries the beginnings of sessions, too",
     "relay aioice": "aioice, with TURN",
     "direct aioice": "aioice, without TURN",
     "relay agent": "IceAgent alone, with TURN",

@@ -10,7 +10,7 @@ import pytest
 
 from librats.cli.arguments import JsonPair, add_node_options, make_client
 from librats.cli.reaching import needs_mdns
-from librats.config import NatTraversalConfig, RatsConfig
+from librats.config import CarryLimits, NatTraversalConfig, RatsConfig
 from librats.errors import StoreError, UsageError
 from librats.peers.config_file import StoredConfig, write_config
 from librats.servers import TurnServer
@@ -71,6 +71,25 @@ def test_port_mapping_reaches_the_configuration(
     parser: argparse.ArgumentParser, options: list[str], maps: bool
 ) -> None:
     assert make_client(parser.parse_args(options))._config.nat.enable_port_mapping is maps
+
+
+def test_what_is_carried_of_others_reaches_the_configuration(parser: argparse.ArgumentParser, tmp_path: Path) -> None:
+    def carried(*options: str) -> CarryLimits | None:
+        return make_client(parser.parse_args(options))._config.nat.carry
+
+    assert carried() is carried("--no-carry") is None
+    assert carried("--carry") == CarryLimits()
+    assert carried("--carry", "--carry-bytes", "9", "--carry-seconds", "5") == CarryLimits(bytes=9, seconds=5.0)
+    for options in (("--carry-bytes", "9"), ("--no-carry", "--carry-seconds", "5")):
+        with pytest.raises(UsageError, match="go with --carry"):
+            carried(*options)
+    path = tmp_path / "config.json"
+    limits = CarryLimits(bytes=10, rate=3.0)
+    write_config(StoredConfig(config=RatsConfig(nat=NatTraversalConfig(carry=limits))), path)
+    file = ("--config", str(path))
+    assert carried(*file) == limits
+    assert carried(*file, "--carry-bytes", "11") == CarryLimits(bytes=11, rate=3.0)
+    assert carried(*file, "--no-carry") is None
 
 
 def test_turn_servers_and_the_policy_reach_the_configuration_and_override_its_file(

@@ -22,6 +22,10 @@ BODIES = {
     Op.PASSED_ADD: Notice(Op.PASSED_ADD, 9, letter=b"more"),
     Op.ANSWER: Notice(Op.ANSWER, 10, letter=b"answer"),
     Op.MORE: Notice(Op.MORE, 11, letter=b"more"),
+    Op.CARRY: Notice(Op.CARRY, 13, letter=b"\0sealed"),
+    Op.CARRIED: Notice(Op.CARRIED, 14, letter=b"\0sealed"),
+    Op.CARRY_BACK: Notice(Op.CARRY_BACK, 15, letter=b"\0sealed"),
+    Op.CARRIED_BACK: Notice(Op.CARRIED_BACK, 16, letter=b"\0sealed"),
     Op.DECLINE: Notice(Op.DECLINE, 12, code=Refusal.TAMPERED, words="not for us"),
 }
 

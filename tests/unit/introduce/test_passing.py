@@ -136,3 +136,11 @@ def test_introductions_under_way_and_further_letters_are_limited() -> None:
     here.left(ANN)
     assert here.take(ANN, offer(9), now=0)[0][1].op is Op.PASSED
     assert refusal(passing(total_under_way=0).take(ANN, offer(), now=0)) == Refusal.LIMIT
+
+
+def test_an_introduction_is_carried_once_and_only_for_its_caller() -> None:
+    here = passing()
+    here.take(ANN, offer(7), now=0)
+    assert here.carriage(EVE, 7) is here.carriage(ANN, 8) is None
+    assert here.carriage(ANN, 7) == (BOB, 100)
+    assert here.carriage(ANN, 7) is None

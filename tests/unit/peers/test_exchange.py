@@ -28,7 +28,7 @@ from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import MAX_ENTRIES, KnownPeer, decode_exchange
-from librats.types import Address
+from librats.types import Address, ConnectionMethod
 
 OWN = "00" * 32
 
@@ -50,6 +50,7 @@ class FakePeer:
     number: int
     host: str = "127.0.0.1"
     outgoing: bool = True
+    method: ConnectionMethod = ConnectionMethod.TCP
     hello: Hello | None = None
     sent: list[object] = field(default_factory=list)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from librats.cli.relay_options import add_options, read_arguments
+from librats.config import CarryLimits
 from librats.errors import ConfigError, StoreError, UsageError
 from librats.relay.config import (
     RelayConfig,
@@ -149,6 +152,27 @@ def test_a_user_has_a_name_and_a_password(text: str) -> None:
     with pytest.raises(UsageError):
         parse_user(text)
     assert parse_user("bob:a:b") == ("bob", "a:b")
+
+
+def test_what_is_carried_is_a_switch_and_a_table_of_limits(tmp_path: Path) -> None:
+    config = make_relay_config({"users": {"ann": "secret"}})
+    assert (config.carry, config.carry_limits) == (True, CarryLimits())
+    file = tmp_path / "relay.toml"
+    file.write_text('carry = false\n[users]\nann = "secret"\n[carry_limits]\nbytes = 5\nrate = 7\n', encoding="utf-8")
+    config = read_relay_config(file, {"carry": True}, None, {"bytes": 9, "seconds": 8.0})
+    assert (config.carry, config.carry_limits) == (True, CarryLimits(bytes=9, seconds=8.0, rate=7.0))
+    with pytest.raises(ConfigError, match=r"carry_limits\.colour"):
+        make_relay_config({"users": {"ann": "secret"}, "carry_limits": {"colour": 1}})
+
+
+def test_options_of_the_relay_say_what_it_carries() -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    words = "--user ann:secret --carry-bytes 1000 --carry-seconds 9 --carry-rate 500 --carry-total-rate 5000"
+    config = read_arguments(parser.parse_args([*words.split(), "--carry-at-once", "3"]))
+    assert config.carry
+    assert config.carry_limits == CarryLimits(bytes=1000, seconds=9.0, rate=500.0, total_rate=5000.0, at_once=3)
+    assert not read_arguments(parser.parse_args(["--user", "ann:secret", "--no-carry"])).carry
 
 
 def test_a_relay_for_introduced_nodes_needs_no_users() -> None:
