@@ -91,3 +91,10 @@ def test_an_address_is_enough_for_whatever_works() -> None:
     for policy, *chosen in itertools.product(PathPolicy, *[(False, True)] * len(switches)):
         situation = Situation(policy=policy, has_address=True, **dict(zip(switches, chosen, strict=True)))  # type: ignore[arg-type]
         assert lacks(ConnectionStrategy.AUTO_ADAPTIVE, situation) is None
+
+
+def test_only_strategies_that_let_introducers_carry_may_have_led_to_a_carried_session() -> None:
+    carried = {strategy for strategy in ConnectionStrategy if may_go(strategy, ConnectionMethod.CARRIED)}
+    assert carried == {strategy for strategy in ConnectionStrategy if Ways.CARRIED in plan_of(strategy).meets}
+    assert ConnectionStrategy.DIRECT_ONLY not in carried
+    assert ConnectionStrategy.AUTO_ADAPTIVE in carried
