@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "carried_call",
         "introduction_call",
         "introduced",
+        "returning",
         "introducer_keeping",
         "introducing",
         "node_punching",

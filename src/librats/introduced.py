@@ -94,6 +94,27 @@ class IntroducedPeers(IntroductionWays):
         finally:
             await caller.end()
 
+    async def move(
+        self, link: Link, introducers: Sequence[Introducer], attempts: list[ConnectionAttempt], *, ways: Ways
+    ) -> None:
+        """Have a session go over to another way, through the first introducer that knows the peer.
+
+        Args:
+            link: The session's link.
+            introducers: Whom to ask.
+            attempts: Where every attempt is noted, with the time since the call.
+            ways: What may be used.
+
+        Raises:
+            RatsError: There is no such way: the last of what went wrong.
+            OSError: Likewise.
+        """
+        caller = IntroductionCall(self, link.peer_id, ways, link)
+        try:
+            await caller.run([self._discreet(one) for one in introducers[:MAX_ASKED]], attempts)
+        finally:
+            await caller.end()
+
     def _discreet(self, introducer: Introducer) -> Introducer:
         """Return an introducer without where it sees us, where peers are not to learn that."""
         hides = self._manager.paths.policy is PathPolicy.RELAY_ONLY
@@ -213,7 +234,7 @@ class IntroducedPeers(IntroductionWays):
             trickle.found(candidate)
 
         is_there = False
-        arrival = self._tasks.create(self._manager.arrivals.wait(caller), name=f"librats awaits {caller[:8]}")
+        arrival = self._tasks.create(self._awaited(offered), name=f"librats awaits {caller[:8]}")
         punching = self.punching
         punch = None if punching is None or punching.both(offered.letter) is None else punching.offer
         answer: PunchAnswer | None = None
@@ -264,6 +285,15 @@ class IntroducedPeers(IntroductionWays):
                     self._close_offered(offered, answer, UPGRADE_TIME if is_there else 0.0),
                     name=f"librats hears {offered.caller_id[:8]}",
                 )
+
+    async def _awaited(self, offered: Offered) -> Peer:
+        """Wait for a caller's session, or for the one that is there already to go another way."""
+        manager = self._manager
+        there = manager.peers.get(offered.caller_id) if offered.letter.moves else None
+        if there is None:
+            return await manager.arrivals.wait(offered.caller_id)
+        await manager.paths.wait_for_move(there.link)
+        return there
 
     async def _arrived(self, peer: Peer, letter: Letter) -> None:
         """Take that a caller is there, and wait until its session has left who carries it, as long as it may yet."""

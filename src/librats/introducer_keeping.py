@@ -31,6 +31,9 @@ DIAL_TIMEOUT = 10.0
 RETRY_DELAYS = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds before an introducer is dialled again; the last goes for all that follow."""
 
+SIGN_OF_LIFE = 1.5
+"""Seconds that an introducer has to answer where its session may be dead."""
+
 STABLE = 60.0
 """Seconds after which a session that ends is dialled again as if for the first time."""
 
@@ -228,6 +231,21 @@ class IntroducerKeeper:
             for peer_id, link in self.sessions.links.items()
             if (services := self._services.get(peer_id, (Services(), 0.0))[0]).stun_port
         )
+
+    def verify(self) -> None:
+        """Make sure that the sessions live, for something else has died: one that does not is ended, and begun anew."""
+        for link in self.sessions.links.values():
+            self._tasks.create(self._verify(link), name=f"librats verifies {link.peer_id[:8]}")
+
+    @staticmethod
+    async def _verify(link: Link) -> None:
+        try:
+            async with asyncio.timeout(SIGN_OF_LIFE):
+                await link.ping()
+        except TimeoutError:
+            link.abort()
+        except RatsError as error:
+            logger.debug("%r: %s", link, describe(error))
 
     def close(self) -> None:
         """End the sessions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from librats.accounts import later
@@ -28,6 +28,7 @@ from librats.peers.peer import Peer
 from librats.peers.what_worked import WhatWorked, network_mark
 from librats.punching import Punching
 from librats.reaching import ReachRace
+from librats.returning import Returning
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
@@ -40,7 +41,7 @@ from librats.services.nat_watch import NatWatch
 from librats.services.session import Link
 from librats.session.greeting import Feature
 from librats.session.opening import Opened
-from librats.strategies import Situation, lacks, plan_of
+from librats.strategies import Situation, Ways, lacks, plan_of
 from librats.types import (
     Address,
     AttemptReason,
@@ -247,6 +248,7 @@ class IntroducingVerbs(CoordinatingVerbs):
             if nat.enable_hole_punching:
                 self._start_punching(manager, network, introduced)
             introduced.nat_type = lambda: self._nat.type
+            self._start_returning(manager, network, introduced)
         first = 1 + network.entropy.randbelow(1 << 31)
 
         def send(peer_id: str, body: bytes) -> bool:
@@ -275,6 +277,20 @@ class IntroducingVerbs(CoordinatingVerbs):
         )
         if introduced is not None and nat.introducers:
             self._keep_introducers(manager, network, introduced, sealing)
+
+    def _start_returning(self, manager: PeerManager, network: Network, introduced: IntroducedPeers) -> None:
+        def move(link: Link, attempts: list[ConnectionAttempt], ways: Ways) -> Awaitable[None]:
+            return introduced.move(link, self._introducers(), attempts, ways=ways)
+
+        def verify() -> None:
+            if self._keeper is not None:
+                self._keeper.verify()
+
+        Returning(
+            *(manager, self._tasks, move, verify),
+            entropy=network.entropy,
+            relay_hosts=lambda: introduced.relay_hosts,
+        )
 
     def _start_punching(self, manager: PeerManager, network: Network, introduced: IntroducedPeers) -> None:
         config = self._config

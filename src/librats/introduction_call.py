@@ -41,15 +41,28 @@ FIRST_WORDS = 0.01
 """Seconds in which the application says what it wants to in a session that is there, before this host is busy with the
 search for a better way for it."""
 
+ANOTHER_PAIR, LOOK_EVERY = 2.0, 0.1
+"""Seconds in which ICE has to find another pair, where no session begins on the one that it had, and in between."""
+
+DIALS_AGAIN = 2
+
 ANSWER_TIMEOUT = 10.0
 """Seconds that a target has to answer an offer."""
 
 
 class IntroductionCall:
-    """One attempt to reach one peer through introducers."""
+    """One attempt to reach one peer through introducers.
 
-    def __init__(self, owner: IntroductionWays, target: str, ways: Ways) -> None:
+    Args:
+        owner: What this side has.
+        target: The peer's id.
+        ways: What may be used.
+        session: The session that is there already, and is to go over to what is found; None where one is to begin.
+    """
+
+    def __init__(self, owner: IntroductionWays, target: str, ways: Ways, session: Link | None = None) -> None:
         self._owner = owner
+        self._session = session
         self._target = target
         self._ways = ways
         self._loop = asyncio.get_running_loop()
@@ -127,7 +140,8 @@ class IntroductionCall:
 
     def _is_carried_by(self, introducer: Introducer) -> bool:
         policy = self._owner.manager.paths.policy
-        return Ways.CARRIED in self._ways and introducer.carries and policy is PathPolicy.AUTO
+        free = policy is PathPolicy.AUTO and self._session is None
+        return free and Ways.CARRIED in self._ways and introducer.carries
 
     async def _go_on(
         self,
@@ -215,6 +229,7 @@ class IntroductionCall:
             nat=owner.nat_type(),
             no_relay=Ways.RELAYED not in self._ways,
             carried=carries,
+            moves=self._session is not None,
             punch=None if punching is None else punching.offer,
         )
         self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
@@ -255,7 +270,7 @@ class IntroductionCall:
             punch = self._punch = PunchCall(
                 punching, self._target, letters, remote, hosts=hosts_in(answer), round_trip=self._loop.time() - asked
             )
-            punch.session = None if carried is None else carried.session
+            punch.session = self._session if carried is None else carried.session
 
         def heard(letter: Letter) -> None:
             if letter.punch is None:
@@ -285,15 +300,33 @@ class IntroductionCall:
         await agent.connect()
         owner.tell(self._target, TraversalStep.FOUND, str(agent.remote_address))
         carried = self._carried
-        if carried is not None and carried.session is not None:
+        if self._session is not None:
+            link = self._session
+            await owner.manager.paths.move_over(link, *owner.dialler(agent))
+        elif carried is not None and carried.session is not None:
             link = carried.session
             await carried.move(link, *owner.dialler(agent))
         else:
-            link = await owner.dial(agent, self._target)
+            link = await self._dial(agent)
         self._link, self._is_there = link, True
         relayed = is_relayed(agent) or link.address.host in owner.relay_hosts
         owner.let_go(agent, self._target, is_relayed=relayed)
         return link, relayed
+
+    async def _dial(self, agent: IceAgent) -> Link:
+        """Begin a session over what ICE has found; where that dies meanwhile, over what it finds then."""
+        again = 0
+        while True:
+            tried = agent.remote_address, agent.uses_relay
+            try:
+                return await self._owner.dial(agent, self._target)
+            except OSError:
+                again += 1
+                until = self._loop.time() + ANOTHER_PAIR
+                while (agent.remote_address, agent.uses_relay) == tried and self._loop.time() < until:  # noqa: ASYNC110 - it tells one listener only
+                    await asyncio.sleep(LOOK_EVERY)
+                if again > DIALS_AGAIN or agent.remote_address is None or not agent.is_connected:
+                    raise
 
     def _found(self, candidate: IceCandidate | None) -> None:
         self._owner.found(self._target, candidate)

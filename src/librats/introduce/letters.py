@@ -57,6 +57,9 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     carried: bool = False
     """In an offer: whether the introducer carries the beginning of the session, which the target may take."""
 
+    moves: bool = False
+    """In an offer: whether it is for the session that the two have already, which is to go another way."""
+
     hello: dict[str, Any] | None = None
     """In an answer: the target's hello, where it lets the caller in by the session that is carried."""
 

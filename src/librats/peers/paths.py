@@ -96,6 +96,8 @@ class PathKeeper:
         """Which ways sessions may go."""
         self.relay_stalled: Callable[[], object] = lambda: None
         """Called when nothing comes through a relayed address of ours."""
+        self.watch: Callable[[Link], object] = lambda _: None
+        """Called with a session that is there, that has moved, or whose path is dead."""
         self.moved = 0
         """How often a session has moved."""
 
@@ -122,6 +124,7 @@ class PathKeeper:
             self._links[token] = link
             self._standings[link] = _Standing(moved_at=link.now())
             self._improve_soon(link, 0)
+            self.watch(link)
 
     def closed(self, link: Link) -> None:
         """Forget a session."""
@@ -142,6 +145,7 @@ class PathKeeper:
             standing.held_until = link.now() + HOLD
             if link not in self._rescues and link not in self._improvements:
                 self._improve_soon(link, 0)
+            self.watch(link)
 
     def joined(self, transport: asyncio.Transport, join: Join, leftover: bytes) -> None:
         """Give a connection to the session that it names; where there is none, it is closed."""
@@ -228,6 +232,11 @@ class PathKeeper:
                 self.relay_stalled()
             self._rescues.add(link)
             self._tasks.create(self._rescue(link, once=once), name="librats path rescue")
+            self.watch(link)
+
+    def is_rescued(self, link: Link) -> bool:
+        """Tell whether another path is looked for, because the one at hand is dead, or may be."""
+        return link in self._rescues and link.needs_path
 
     async def _rescue(self, link: Link, *, once: bool) -> None:
         delay = RETRY_DELAY

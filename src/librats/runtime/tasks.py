@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextvars import Context
 from typing import Any
 
 __all__ = ["TaskSet"]
@@ -32,9 +33,17 @@ class TaskSet:
         """Tasks that have not ended."""
         return len(self._tasks)
 
-    def create(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-        """Start a task. An exception that nobody else collects is logged."""
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+    def create(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str, context: Context | None = None
+    ) -> asyncio.Task[Any]:
+        """Start a task. An exception that nobody else collects is logged.
+
+        Args:
+            coroutine: What it runs.
+            name: Its name.
+            context: Where it runs; a copy of the caller's where it is None.
+        """
+        task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
         self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task

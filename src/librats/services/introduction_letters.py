@@ -113,6 +113,7 @@ def offer_of(
     nat: str = "",
     no_relay: bool = False,
     carried: bool = False,
+    moves: bool = False,
     punch: dict[str, Any] | None = None,
 ) -> Letter:
     """Return an offer with what an agent has gathered so far, and what goes with it of hole punching."""
@@ -125,6 +126,7 @@ def offer_of(
         nat=nat,
         no_relay=no_relay,
         carried=carried,
+        moves=moves,
         punch=punch,
     )
 
