@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 # Floors from the ground up. On one floor, a unit may import what stands left of it; a nested tuple holds
 # units that may import each other (never in a cycle).
 FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
-    (("reasons", "errors", "types", "checks", "servers", "config"),),
+    (("reasons", "errors", "types", "checks", "web_uris", "servers", "config"),),
     ("_core",),
     (
         *("stun", "noise", "rudp", "session"),
@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         *("ice", "punch"),
         "doctor",
         "introduce",
+        "web",
     ),
     ("runtime",),
     ("services", "peers"),
@@ -50,6 +51,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "carried_call",
         "introduction_call",
         "introduced",
+        "introducer_dialling",
         "returning",
         "introducer_keeping",
         "introducing",

@@ -28,7 +28,7 @@ from librats.doctor.findings import FindingSeverity, NetworkFinding
 from librats.doctor.interface_kinds import InterfaceKind
 from librats.doctor.outlook import PeerOutlook, PeerWay
 from librats.doctor.report import NetworkReport
-from librats.doctor.seen import InterfaceSeen, NetworkSeen, TcpSeen
+from librats.doctor.seen import InterfaceSeen, NetworkSeen, ProxySeen, TcpSeen
 from librats.errors import (
     ClosedError,
     ConfigError,
@@ -45,6 +45,7 @@ from librats.errors import (
     PeerNotConnected,
     PortMappingError,
     ProtocolError,
+    ProxyError,
     RatsError,
     RemoteError,
     RemoteProtocolError,
@@ -202,6 +203,8 @@ __all__ = [
     "PortMappingFailed",
     "PortMappingProtocol",
     "ProtocolError",
+    "ProxyError",
+    "ProxySeen",
     "PunchAttempt",
     "PunchPart",
     "PunchReason",

@@ -16,6 +16,7 @@ from librats.errors import (
     OperationTimeout,
     PeerDenied,
     PeerLimitReached,
+    ProxyError,
     RatsError,
     TurnError,
 )
@@ -65,7 +66,9 @@ def reason_of(error: BaseException, method: ConnectionMethod | None = None) -> A
     if isinstance(error, OperationTimeout):
         return AttemptReason.RELAY_UNREACHABLE if by_relay else AttemptReason.NO_ANSWER
     if isinstance(error, ConnectError | HandshakeError):
-        at_server = by_relay and isinstance(error, ConnectError) and not error.attempts
+        at_server = (
+            by_relay and isinstance(error, ConnectError) and not (error.attempts or isinstance(error, ProxyError))
+        )
         return AttemptReason.RELAY_UNREACHABLE if at_server else error.code
     if isinstance(error, PeerDenied) and error.limit == "own":
         return AttemptReason.OWN_ADDRESS

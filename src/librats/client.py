@@ -17,6 +17,7 @@ from librats.connector import Connector, Target, check_peer_id
 from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
+from librats.introducer_keeping import check_introducers
 from librats.introducing import AGENT, IntroducingVerbs
 from librats.keeping import KeepingVerbs
 from librats.meeting import LocalMeeting
@@ -123,7 +124,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
 
         Raises:
             IdentityError: The data directory cannot be used, or another client uses it.
-            ConfigError: The port is taken, or the address is not this machine's.
+            ConfigError: The port is taken, or the address is not this machine's; or an introducer is a WebSocket, and
+                ``librats[web]`` is not installed.
         """
         async with self._changing:
             if self.is_running:
@@ -140,6 +142,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         return self._load_kept()
 
     async def _start(self) -> None:
+        check_introducers(self._config.nat.introducers)
         loading = asyncio.ensure_future(run_in_thread(self._load))
         try:
             identity = await asyncio.shield(loading)

@@ -7,8 +7,9 @@ from typing import Any
 
 from librats.checks import require, require_one_of, require_positive
 from librats.errors import ConfigError
-from librats.servers import TurnServer, introducer_address, stun_address
+from librats.servers import TurnServer, introducer_place, stun_address
 from librats.types import Address, Encryption, PathPolicy
+from librats.web_uris import SYSTEM, require_proxy
 
 __all__ = ["CarryLimits", "NatTraversalConfig", "RatsConfig", "ReconnectConfig", "SessionConfig"]
 
@@ -288,7 +289,18 @@ class NatTraversalConfig:
 
     introducers: tuple[str, ...] = ()
     """Nodes that this client stays connected to, to be reached, and to reach others, through them: each
-    ``"PEERID@HOST:PORT"``, a ``librats relay`` for example. Connected peers introduce as well where they allow it."""
+    ``"PEERID@HOST:PORT"``, a ``librats relay`` for example, or ``"wss://PEERID@HOST"`` for its WebSocket, which gets
+    through where nothing but TCP to port 443 does. Where one is named in both forms, the WebSocket is used when the
+    other cannot be reached. Connected peers introduce as well where they allow it."""
+
+    proxy: str = field(default=SYSTEM, repr=False)
+    """The HTTP proxy for WebSockets to introducers, and for TURN over TCP, TLS and WebSockets: ``"system"`` for that of
+    this host's settings (``https_proxy`` and ``no_proxy``; on Windows and macOS the system's), and the servers
+    themselves where it does not do; ``"off"`` for none; or ``"http://USER:PASSWORD@HOST:PORT"``, and nothing else."""
+
+    ca_file: str | None = None
+    """File with the certificates (PEM) that those of introducers over ``wss`` must come from; None for those that the
+    system trusts. Whatever they say, an introducer has to prove its id besides."""
 
     allow_introductions: bool = True
     """Whether this client introduces its peers to each other: it tells one that another is connected, passes sealed
@@ -333,8 +345,11 @@ class NatTraversalConfig:
         require(is_count, "hole_punch_attempts", f"must be a whole number from 1 to {MAX_PUNCH_ATTEMPTS}")
         listed = isinstance(self.introducers, tuple) and all(isinstance(one, str) for one in self.introducers)
         require(listed, "introducers", f"must be a tuple of texts, not {self.introducers!r}")
+        require_proxy(self.proxy)
+        named_file = self.ca_file is None or isinstance(self.ca_file, str)
+        require(named_file, "ca_file", f"must be the path of a file as a text, not {self.ca_file!r}")
         for text in self.introducers:
-            introducer_address(text)
+            introducer_place(text)
         named = isinstance(self.turn_servers, tuple)
         named = named and all(isinstance(server, TurnServer | str) for server in self.turn_servers)
         require(

@@ -17,6 +17,7 @@
     ├── PortMappingError            a gateway does not map a port
     ├── HandshakeError              no secure channel came about
     ├── ConnectError                no connection came about; tells every attempt
+    │   └── ProxyError              an HTTP proxy does not let us through
     ├── PeerNotConnected            no session with that peer
     ├── PeerDenied                  the allow or deny list does not let us talk to it
     ├── PeerLimitReached            ``max_peers`` are connected
@@ -56,6 +57,7 @@ __all__ = [
     "PeerNotConnected",
     "PortMappingError",
     "ProtocolError",
+    "ProxyError",
     "RatsError",
     "RemoteError",
     "RemoteProtocolError",
@@ -232,6 +234,22 @@ class ConnectError(RatsError):
         self.attempts = tuple(attempts)
         self.reason = reason
         self.code = code or most_telling(attempts)
+
+
+class ProxyError(ConnectError):
+    """An HTTP proxy does not let us through to a server.
+
+    Args:
+        proxy: The proxy, without credentials.
+        reason: Why. A proxy's own words are not to be trusted.
+        code: The same in a word: ``proxy_unreachable`` or ``proxy_denied``.
+        status: The status of its answer; None where it has given none.
+    """
+
+    def __init__(self, proxy: str, reason: str, code: AttemptReason, status: int | None = None) -> None:
+        super().__init__(proxy, reason=reason, code=code)
+        self.args = (f"the proxy {proxy} does not let us through: {reason}",)
+        self.status = status
 
 
 def most_telling(attempts: Sequence[ConnectionAttempt]) -> AttemptReason:

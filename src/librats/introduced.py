@@ -201,6 +201,9 @@ class IntroducedPeers(IntroductionWays):
             self.guard.counters["refused"] += 1
             offered.refuse(Refusal.REFUSED, "" if denied is not None else "max_peers are connected")
             return
+        if offered.letter.moves and offered.caller_id not in manager.peers:
+            offered.refuse(Refusal.FAILED, "there is no session that could move")
+            return
         is_free = manager.paths.policy is PathPolicy.AUTO
         if offered.letter.carried and introducer is not None and is_free:
             offered.carried_to = (lambda: self._carried_link(offered), introducer.address)

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from librats.accounts import describe
 from librats.config import RatsConfig, SessionConfig
-from librats.errors import HandshakeError, RatsError
+from librats.errors import ProxyError, RatsError
 from librats.introduce.services import Services
+from librats.introducer_dialling import IntroducerDialler
 from librats.peers.identity import Identity
 from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
-from librats.servers import TurnCredentials, TurnServer, introducer_address
-from librats.services.dialling import dial_first
+from librats.servers import TurnCredentials, TurnServer, introducer_place
 from librats.services.introducer import Introductions
 from librats.services.introduction_letters import Introducer
+from librats.services.server_dialling import require_web
 from librats.services.session import Link
 from librats.session.greeting import Feature
-from librats.types import Address, ConnectionMethod, TurnTransport
+from librats.types import Address, AttemptReason, ConnectionMethod, TurnTransport
+from librats.web_uris import WEB_PATH, WebUri
 
-__all__ = ["IntroducerKeeper"]
+__all__ = ["IntroducerKeeper", "check_introducers"]
 
 logger = logging.getLogger("librats.introducer")
 
-DIAL_TIMEOUT = 10.0
 RETRY_DELAYS = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds before an introducer is dialled again; the last goes for all that follow."""
 
@@ -41,6 +42,16 @@ MOST_PATIENCE = 0.8
 """Seconds that a granted relay may take over UDP, before it is asked over TCP, too."""
 
 LARGEST_MESSAGE = 65536
+
+
+def check_introducers(introducers: Iterable[str]) -> None:
+    """Check that the introducers of a configuration can be spoken to.
+
+    Raises:
+        ConfigError: One is a WebSocket, and what that takes is not installed.
+    """
+    if any(isinstance(introducer_place(text)[1], WebUri) for text in introducers):
+        require_web("introducers")
 
 
 class IntroducerKeeper:
@@ -65,7 +76,11 @@ class IntroducerKeeper:
         agent: str,
         granted: Callable[[TurnServer, float], object],
     ) -> None:
-        self._wanted = dict(introducer_address(text) for text in config.nat.introducers)
+        self._wanted: dict[str, list[Address | WebUri]] = {}
+        for text in config.nat.introducers:
+            peer_id, place = introducer_place(text)
+            self._wanted.setdefault(peer_id, []).append(place)
+        self._ca_file, self._proxy = config.nat.ca_file, config.nat.proxy
         self._network = network
         self._tasks = tasks
         self._granted = granted
@@ -92,65 +107,40 @@ class IntroducerKeeper:
         self._services: dict[str, tuple[Services, float]] = {}
         self._relays: set[str] = set()
         self._told: set[str] = set()
-        self._dialled: dict[str, float] = {}
-        self._failed: set[str] = set()
+        self._dialler = IntroducerDialler(network, self.sessions, config.nat)
+        self._worked: dict[str, Address | WebUri] = {}
+        self._failed: dict[str, RatsError | OSError] = {}
         self._changed = asyncio.Event()
 
     def start(self, circle: Introductions) -> None:
         """Dial, from now on."""
         self.sessions.circle = circle
         self.sessions.ready = lambda link: self._told.discard(link.peer_id)
-        for peer_id, address in self._wanted.items():
-            self._tasks.create(self._keep(peer_id, address), name=f"librats introducer {peer_id[:8]}")
+        for peer_id, places in self._wanted.items():
+            self._tasks.create(self._keep(peer_id, places), name=f"librats introducer {peer_id[:8]}")
 
-    async def _keep(self, peer_id: str, address: Address) -> None:
+    async def _keep(self, peer_id: str, places: list[Address | WebUri]) -> None:
         tries = 0
         while True:
             began = self._loop.time()
             try:
-                link = await self._dial(peer_id, address)
+                # Whichever way has worked the last time goes first.
+                ordered = sorted(places, key=lambda place: place != self._worked.get(peer_id))
+                link, self._worked[peer_id] = await self._dialler.dial(peer_id, ordered)
             except (RatsError, OSError) as error:
                 logger.log(
                     logging.DEBUG if tries else logging.WARNING,
                     "no session with introducer %s at %s: %s",
-                    *(peer_id[:8], address, describe(error)),
+                    *(peer_id[:8], " and ".join(map(str, places)), describe(error)),
                 )
-                self._failed.add(peer_id)
+                self._failed[peer_id] = error
                 self._changed.set()
             else:
-                self._failed.discard(peer_id)
+                self._failed.pop(peer_id, None)
                 await link.closed
                 logger.debug("the session with introducer %s has ended: %s", peer_id[:8], link.reason[1])
             tries = 0 if self._loop.time() - began > STABLE else tries + 1
             await asyncio.sleep(RETRY_DELAYS[min(max(0, tries - 1), len(RETRY_DELAYS) - 1)])
-
-    async def _dial(self, peer_id: str, address: Address) -> Link:
-        made: list[Link] = []
-
-        def new_link() -> Link:
-            made.append(self.sessions.new_link(expect_id=peer_id))
-            return made[-1]
-
-        addresses = await self._network.resolve(address)
-        self._dialled[peer_id] = self._loop.time()
-        try:
-            async with asyncio.timeout(DIAL_TIMEOUT):
-                await dial_first(self._network, new_link, addresses, timeout=DIAL_TIMEOUT)
-                await asyncio.shield(made[-1].settled)
-        except TimeoutError:
-            problem: RatsError = HandshakeError(f"no session within {DIAL_TIMEOUT:g} s")
-        except asyncio.CancelledError:
-            for link in made:
-                link.abort()
-            raise
-        else:
-            link = made[-1]
-            if link.ready and link.error is None:
-                return link
-            problem = link.error or HandshakeError(link.reason[1])
-        for link in made:
-            link.abort()
-        raise problem
 
     # What they are good for
 
@@ -181,6 +171,13 @@ class IntroducerKeeper:
         """True where one of them is connected, and has said what else it does for us."""
         return any(peer_id in self._told for peer_id in self.sessions.links)
 
+    @property
+    def problem(self) -> tuple[str, AttemptReason]:
+        """Why none of them is connected, in words and in one word."""
+        error = next(iter(self._failed.values()), None)
+        words = "no introducer is connected" + ("" if error is None else f": {describe(error)}")
+        return words, error.code if isinstance(error, ProxyError) else AttemptReason.NO_INTRODUCER
+
     async def wait(self, seconds: float) -> None:
         """Wait until that is so, that long at the most, and not where none of them can be reached."""
         try:
@@ -201,22 +198,38 @@ class IntroducerKeeper:
         self._changed.set()
         if services.relays and introducer not in self._relays:
             self._relays.add(introducer)
-            # Over TCP at the port of this session, which is one that this host's network lets it reach.
-            is_tcp = link.method is ConnectionMethod.TCP
-            ports = {
-                TurnTransport.UDP: services.turn_port,
-                TurnTransport.TCP: link.address.port if is_tcp else services.turn_port,
-            }
             # An allocation takes fewer round trips than the session has taken, where UDP gets through.
-            patience = min(MOST_PATIENCE, self._loop.time() - self._dialled[introducer])
-            for transport, port in ports.items():
-                server = TurnServer(
-                    host=link.address.host,
-                    port=port,
-                    transport=transport,
-                    credentials=lambda: self._credentials(introducer),
-                )
+            patience = min(MOST_PATIENCE, self._loop.time() - self._dialler.began[introducer])
+            for server in self._granted_servers(introducer, link, services):
                 self._granted(server, patience)
+
+    def _granted_servers(self, introducer: str, link: Link, services: Services) -> Iterator[TurnServer]:
+        """The relay over UDP, and as this session reaches it, which is one way that the network lets through."""
+        place = self._dialler.places.get(link)
+
+        def server(transport: TurnTransport, port: int, path: str = WEB_PATH) -> TurnServer:
+            return TurnServer(
+                host=self._host(link),
+                port=port,
+                transport=transport,
+                credentials=lambda: self._credentials(introducer),
+                ca_file=self._ca_file if transport is TurnTransport.WSS else None,
+                path=path,
+                proxy=self._proxy,
+            )
+
+        yield server(TurnTransport.UDP, services.turn_port)
+        if isinstance(place, WebUri):
+            web = TurnTransport.WSS if place.secure else TurnTransport.WS
+            yield server(web, place.address.port, place.path)
+        else:
+            is_tcp = link.method is ConnectionMethod.TCP
+            yield server(TurnTransport.TCP, link.address.port if is_tcp else services.turn_port)
+
+    def _host(self, link: Link) -> str:
+        """Return where an introducer serves besides: by the name of its WebSocket, at which a proxy may answer."""
+        place = self._dialler.places.get(link)
+        return place.address.host if isinstance(place, WebUri) else link.address.host
 
     def _credentials(self, introducer: str) -> TurnCredentials:
         services, at = self._services[introducer]
@@ -227,7 +240,7 @@ class IntroducerKeeper:
     def stun_servers(self) -> tuple[str, ...]:
         """Where connected introducers answer STUN."""
         return tuple(
-            str(Address(link.address.host, services.stun_port))
+            str(Address(self._host(link), services.stun_port))
             for peer_id, link in self.sessions.links.items()
             if (services := self._services.get(peer_id, (Services(), 0.0))[0]).stun_port
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,10 @@ from librats.accounts import later
 from librats.config import RatsConfig
 from librats.connector import Connector, Target, check_peer_id
 from librats.coordinating import CoordinatingVerbs
-from librats.errors import ConnectError, DecodeError, RatsError, UsageError
+from librats.errors import ConnectError, DecodeError, IntroductionError, RatsError, UsageError
 from librats.ice.descriptions import IceDescription
 from librats.introduce.carrying import Carrying
+from librats.introduce.notices import Refusal
 from librats.introduce.passing import Passing
 from librats.introduce.services import Services
 from librats.introduced import IntroducedPeers
@@ -239,7 +239,9 @@ class IntroducingVerbs(CoordinatingVerbs):
         self._tasks.create(self._look_where_we_are(network), name="librats looks at its networks")
         if self._config.encryption is Encryption.OFF:
             return
-        sealing = Sealing(lambda: manager.identity.private_key, network.new_key, self._config.protocol, time.time)
+        sealing = Sealing(
+            lambda: manager.identity.private_key, network.new_key, self._config.protocol, network.wall_time
+        )
         introduced = None
         if nat.enable_ice:
             introduced = self._introduced = IntroducedPeers(
@@ -280,7 +282,10 @@ class IntroducingVerbs(CoordinatingVerbs):
 
     def _start_returning(self, manager: PeerManager, network: Network, introduced: IntroducedPeers) -> None:
         def move(link: Link, attempts: list[ConnectionAttempt], ways: Ways) -> Awaitable[None]:
-            return introduced.move(link, self._introducers(), attempts, ways=ways)
+            introducers = self._introducers()
+            if not introducers:
+                raise IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
+            return introduced.move(link, introducers, attempts, ways=ways)
 
         def verify() -> None:
             if self._keeper is not None:
@@ -450,8 +455,9 @@ class IntroducingVerbs(CoordinatingVerbs):
                 await keeper.wait(SERVICES_PATIENCE if self._introducers() else INTRODUCER_PATIENCE)
             introducers = self._introducers()
             if not introducers:
-                words = "no introducer is connected"
-                raise ConnectError(wanted.text, attempts, words, AttemptReason.NO_INTRODUCER)
+                nobody = ("no introducer is connected", AttemptReason.NO_INTRODUCER)
+                words, reason = nobody if keeper is None else keeper.problem
+                raise ConnectError(wanted.text, attempts, words, reason)
             noted: list[ConnectionAttempt] = []
             offset = asyncio.get_running_loop().time() - began
             try:

@@ -357,7 +357,15 @@ class PunchCall:
                     await watch.learn()
 
     async def _over(self, way: Way) -> Link:
-        """Begin the session over a way, or let that go there which is there already."""
+        """Begin the session over a way, or let that go there which is there already; close a connection that fails."""
+        try:
+            return await self._use(way)
+        except BaseException:
+            if isinstance(way, PunchedConnection):
+                way.close()
+            raise
+
+    async def _use(self, way: Way) -> Link:
         manager, session = self._owner.manager, self.session
         dial = self._owner.dialler(way)
         if session is None:

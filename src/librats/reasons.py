@@ -79,6 +79,12 @@ class AttemptReason(StrEnum):
     RELAY_UNREACHABLE = "relay_unreachable"
     """No TURN server has answered."""
 
+    PROXY_UNREACHABLE = "proxy_unreachable"
+    """The HTTP proxy cannot be reached, or answers in something else than HTTP."""
+
+    PROXY_DENIED = "proxy_denied"
+    """The HTTP proxy has refused: the credentials, or the server behind it."""
+
     OUT_OF_BUDGET = "out_of_budget"
     """The datagrams or seconds that hole punching may cost were used up."""
 

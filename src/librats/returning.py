@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextvars import copy_context
+from dataclasses import dataclass
 from typing import Any
 
 from librats.accounts import describe
@@ -30,15 +31,35 @@ AFTER_THE_OTHER = 20.0
 RESCUES = (0.3, 1.0, 1.0, 2.0, 2.0, 3.0)
 """Seconds before each try to find any way for a session without a path."""
 
+PATIENT = 2
+"""Tries that are left out where direct ways do not last, for those that are known may lead to a relay."""
+
 RESCUE_AFTER_THE_OTHER = 1.5
 
 SPREAD = 0.2
 """Share of a pause that is left to chance."""
 
+LASTING = 300.0
+"""Seconds after which a direct way has lasted: a NAT that forgets everything after a minute breaks each one."""
+
+FICKLE, MOST_FALLS = 3600.0, 3
+"""Seconds to stay where a session is after two in a row that did not; four times as long after each further one."""
+
 MOST_ATTEMPTS = 64
 """How many of the last attempts are kept."""
 
 Move = Callable[[Link, list[ConnectionAttempt], Ways], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What is remembered of a session."""
+
+    direct_since: float | None = None
+    """Since when it goes a direct way; None where it does not."""
+
+    falls: int = 0
+    """How many direct ways in a row did not last."""
 
 
 class Returning:
@@ -70,7 +91,7 @@ class Returning:
         self._entropy = entropy
         self._context = copy_context()
         self._relay_hosts = relay_hosts
-        self._direct: set[Link] = set()
+        self._standings: dict[Link, _Standing] = {}
         self._looking: set[Link] = set()
         self._rescuing: set[Link] = set()
         manager.paths.watch = self.watch
@@ -78,16 +99,30 @@ class Returning:
     def watch(self, link: Link) -> None:
         """Take note of how a session goes, or that it does not."""
         if self._manager.paths.is_rescued(link):
+            self._note_end(link)
             if link not in self._rescuing:
                 self._rescuing.add(link)
                 self._begin(self._rescue(link), f"librats rescues {link.peer_id[:8]}")
         elif not self._is_indirect(link):
-            if link not in self._direct:
-                self._direct.add(link)
-                link.closed.add_done_callback(lambda _: self._direct.discard(link))
-        elif link in self._direct and link not in self._looking:
-            self._looking.add(link)
-            self._begin(self._return(link), f"librats returns to {link.peer_id[:8]}")
+            standing = self._standings.get(link)
+            if standing is None:
+                standing = self._standings[link] = _Standing()
+                link.closed.add_done_callback(lambda _: self._standings.pop(link, None))
+            if standing.direct_since is None:
+                standing.direct_since = link.now()
+        elif link in self._standings:
+            self._note_end(link)
+            if link not in self._looking:
+                self._looking.add(link)
+                self._begin(self._return(link, self._standings[link]), f"librats returns to {link.peer_id[:8]}")
+
+    def _note_end(self, link: Link) -> None:
+        """Take note that a session goes a direct way no longer, where it did."""
+        standing = self._standings.get(link)
+        if standing is not None and standing.direct_since is not None:
+            lasted = link.now() - standing.direct_since
+            standing.falls = standing.falls + 1 if lasted < LASTING else 0
+            standing.direct_since = None
 
     def _is_indirect(self, link: Link) -> bool:
         return link.method in INDIRECT or link.address.host in self._relay_hosts()
@@ -106,7 +141,9 @@ class Returning:
                     return
                 if not number:
                     self._verify()
-                await self._try(link, Ways.DIRECT | Ways.RELAYED | Ways.PUNCHED)
+                standing = self._standings.get(link)
+                if number >= PATIENT or standing is None or standing.falls <= 1:
+                    await self._try(link, Ways.DIRECT | Ways.RELAYED | Ways.PUNCHED)
         finally:
             self._rescuing.discard(link)
 
@@ -114,12 +151,14 @@ class Returning:
         is_over = link.closed.done() or self._manager.closing or not link.can_move
         return not is_over and self._is_indirect(link)
 
-    async def _return(self, link: Link) -> None:
+    async def _return(self, link: Link, standing: _Standing) -> None:
         tries = 0
         first = 0.0 if link.initiator else AFTER_THE_OTHER
         try:
             while True:
                 pause = first + PAUSES[min(tries, len(PAUSES) - 1)]
+                if standing.falls > 1:
+                    pause += FICKLE * 4 ** min(standing.falls - 2, MOST_FALLS)
                 await asyncio.sleep(pause * (1 + self._entropy.uniform(-SPREAD, SPREAD)))
                 if not self._may(link):
                     return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes
@@ -12,11 +12,20 @@ from urllib.parse import quote, unquote_to_bytes
 from librats.checks import require, require_one_of
 from librats.errors import ConfigError, UsageError
 from librats.types import Address, TurnTransport
+from librats.web_uris import PLAIN_PORT, SECURE_PORT, SYSTEM, WEB_PATH, WebUri, is_web_path, require_proxy
 
 __all__ = ["TurnCredentials", "TurnServer"]
 
 STUN_PORT = 3478
-TURN_PORT, TURNS_PORT = 3478, 5349
+TURN_PORTS = {
+    TurnTransport.UDP: 3478,
+    TurnTransport.TCP: 3478,
+    TurnTransport.TLS: 5349,
+    TurnTransport.WS: PLAIN_PORT,
+    TurnTransport.WSS: SECURE_PORT,
+}
+ENCRYPTED = (TurnTransport.TLS, TurnTransport.WSS)
+WEB = (TurnTransport.WS, TurnTransport.WSS)
 MAX_PORT = 65535
 MAX_TURN_NAME = 508  # bytes of a username (RFC 8489, 14.3)
 
@@ -42,19 +51,32 @@ def stun_address(text: str) -> Address:
     return address
 
 
-def introducer_address(text: str) -> tuple[str, Address]:
-    """Read ``"PEERID@HOST:PORT"``: who an introducer is, and where.
+def introducer_place(text: str) -> tuple[str, Address | WebUri]:
+    """Read ``"PEERID@HOST:PORT"`` or ``"wss://PEERID@HOST[:PORT][/PATH]"``: who an introducer is, and where.
 
     Raises:
-        ConfigError: It is not of that form.
+        ConfigError: It is of neither form.
+
+    Example:
+        >>> peer_id, place = introducer_place("wss://" + 32 * "ab" + "@relay.example.org")
+        >>> str(place)
+        'wss://relay.example.org:443/librats'
     """
-    peer_id, at, where = text.strip().partition("@")
+    scheme, slashes, rest = text.strip().partition("://")
+    peer_id, at, where = (rest if slashes else scheme).partition("@")
+    if slashes:
+        require(
+            _PEER_ID.fullmatch(peer_id) is not None,
+            "introducers",
+            f"not an introducer: {text!r}; write wss://PEERID@HOST/librats",
+        )
+        return peer_id, WebUri.parse(f"{scheme}://{where}", "introducers")
     try:
         address = Address.parse(where)
     except UsageError:
         address = Address("", 0)
     named = at and _PEER_ID.fullmatch(peer_id) and address.host and address.port
-    require(bool(named), "introducers", f"not an introducer: {text!r}; write PEERID@HOST:PORT")
+    require(bool(named), "introducers", f"not an introducer: {text!r}; write PEERID@HOST:PORT or wss://PEERID@HOST")
     return peer_id, address
 
 
@@ -112,7 +134,7 @@ class TurnServer:
     """Host name or IP address."""
 
     port: int = 0
-    """UDP or TCP port; 0 stands for 3478, and over TLS for 5349."""
+    """UDP or TCP port; 0 stands for 3478, over TLS for 5349, over ``wss`` for 443 and over ``ws`` for 80."""
 
     username: str = ""
     """The username; empty for a server that asks for none, and where ``credentials`` are given."""
@@ -121,10 +143,19 @@ class TurnServer:
     """Its password."""
 
     transport: TurnTransport = TurnTransport.UDP
-    """How the server is spoken to: ``"udp"``, ``"tcp"`` or ``"tls"``. What it relays are datagrams in any case."""
+    """How the server is spoken to: ``"udp"``, ``"tcp"``, ``"tls"``, or inside a WebSocket, as only ``librats relay``
+    does: ``"wss"`` or ``"ws"``. What it relays are datagrams in any case."""
+
+    path: str = WEB_PATH
+    """The path of the WebSocket."""
 
     credentials: Callable[[], TurnCredentials | Awaitable[TurnCredentials]] | None = None
     """Called for username and password, at the first time, before they expire, and where the server rejects them."""
+
+    proxy: str = field(default=SYSTEM, repr=False)
+    """The HTTP proxy on the way there, but for UDP: ``"system"`` for that of this host's settings, and none
+    where that does not do; ``"off"`` for none; or ``"http://USER:PASSWORD@HOST:PORT"``, and nothing else. Clients have
+    ``NatTraversalConfig.proxy`` in place of ``"system"``."""
 
     ca_file: str | Path | None = None
     """File with the certificates (PEM) that the server's must come from; None for those that the system trusts."""
@@ -146,20 +177,36 @@ class TurnServer:
         number = isinstance(self.port, int) and not isinstance(self.port, bool) and 0 <= self.port <= MAX_PORT
         require(number, "port", f"must be a whole number from 0 to {MAX_PORT}, not {self.port!r}")
         if not self.port:
-            object.__setattr__(self, "port", TURNS_PORT if self.transport is TurnTransport.TLS else TURN_PORT)
+            object.__setattr__(self, "port", TURN_PORTS[self.transport])
         if self.username or self.password:
             require(self.credentials is None, "credentials", "and a username are one too many")
             _require_turn_name("username", self.username)
             _require_turn_name("password", self.password)
         require(self.credentials is None or callable(self.credentials), "credentials", "must be a function")
+        require_proxy(self.proxy)
+        require(is_web_path(self.path), "path", f"must be a path as in /librats, not {self.path!r}")
         if self.ca_file is not None:
             require(isinstance(self.ca_file, str | Path), "ca_file", f"must be a path, not {self.ca_file!r}")
-            require(self.transport is TurnTransport.TLS, "ca_file", "is of use over TLS only")
+            require(self.transport in ENCRYPTED, "ca_file", "is of use over TLS only")
 
     @property
     def address(self) -> Address:
         """Host and port."""
         return Address(self.host, self.port)
+
+    @property
+    def web(self) -> WebUri | None:
+        """The WebSocket; None where the server is not spoken to in one."""
+        return WebUri(self.address, self.transport is TurnTransport.WSS, self.path) if self.transport in WEB else None
+
+    def through(self, proxy: str) -> Self:
+        """Return the same server, by way of a proxy where it names none of its own."""
+        return self if self.proxy != SYSTEM or proxy == SYSTEM else replace(self, proxy=proxy)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection is one of TLS."""
+        return self.transport in ENCRYPTED
 
     def __repr__(self) -> str:
         """Show it as a URI, without the password."""
@@ -170,7 +217,7 @@ class TurnServer:
 
     @classmethod
     def from_uri(cls, uri: str) -> Self:
-        """Read ``turn:USER:PASSWORD@HOST:PORT?transport=udp|tcp|tls`` or a URI of RFC 7065.
+        """Read ``turn:USER:PASSWORD@HOST:PORT?transport=udp|tcp|tls|wss|ws`` or a URI of RFC 7065.
 
         User, password, port and transport may be left out; ``turns:`` is TLS. In user and password, percent signs
         introduce the hexadecimal value of a byte, which ``:``, ``@``, ``/``, ``?``, ``#`` and ``%`` need. An IPv6
@@ -205,7 +252,7 @@ class TurnServer:
     def to_uri(self) -> str:
         """Return the URI that :meth:`from_uri` reads, password and all.
 
-        ``credentials`` and ``ca_file`` have no place in it.
+        ``credentials``, ``ca_file``, ``path`` and ``proxy`` have no place in it.
 
         Example:
             >>> TurnServer(host="2001:db8::7", username="ann", password="a:b").to_uri()
@@ -220,8 +267,9 @@ def _transport_of(query: str | None, *, secure: bool, shown: str) -> TurnTranspo
         return TurnTransport.TLS if secure else TurnTransport.UDP
     name, _, value = query.partition("=")
     known = name.lower() == "transport" and value.lower() in list(TurnTransport)
-    require(known, "uri", f"{shown!r}: behind the ? stands transport=udp, transport=tcp or transport=tls")
-    require(not (secure and value.lower() == "udp"), "uri", f"{shown!r}: DTLS is not spoken; use transport=tcp")
+    require(known, "uri", f"{shown!r}: behind the ? stands transport=udp, tcp, tls, wss or ws")
+    odd = secure and value.lower() not in (TurnTransport.TCP, TurnTransport.TLS)
+    require(not odd, "uri", f"{shown!r}: DTLS and WebSockets are no turns:; use transport=tcp")
     return TurnTransport.TLS if secure else TurnTransport(value.lower())
 
 

@@ -135,6 +135,12 @@ class TurnTransport(StrEnum):
     TLS = "tls"
     """A connection that shows nothing but the server's name, and whose certificate is checked."""
 
+    WSS = "wss"
+    """The same inside a WebSocket, which gets through where nothing but the web does; `librats relay` speaks it."""
+
+    WS = "ws"
+    """Inside a WebSocket without TLS."""
+
 
 class ConnectionMethod(StrEnum):
     """How a peer was reached."""

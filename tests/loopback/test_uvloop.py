@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-FILES = (*(f"client_{name}" for name in ("messages", "streams", "requests", "life", "backpressure")), "udp")
+FILES = (
+    *(f"client_{name}" for name in ("messages", "streams", "requests", "life", "backpressure")),
+    *("udp", "web_introducers"),
+)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not exist there")

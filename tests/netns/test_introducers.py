@@ -35,11 +35,11 @@ class Scene(NamedTuple):
         with running(self.lab, box, self.words(box, "node", "--echo")) as ready:
             yield ready["peer_id"]
 
-    def connect(self, box: str, peer_id: str) -> list[dict[str, Any]]:
+    def connect(self, box: str, peer_id: str, *options: str) -> list[dict[str, Any]]:
         """Connect and ask, and return what is told of it."""
         with self.lab.enter(box):
             done = subprocess.run(
-                self.words(box, "connect", peer_id, "--request", "echo", '"hello"', "--timeout", "30"),
+                self.words(box, "connect", peer_id, "--request", "echo", '"hello"', "--timeout", "30", *options),
                 capture_output=True,
                 text=True,
                 check=False,

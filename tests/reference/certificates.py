@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 from pathlib import Path
@@ -17,12 +18,15 @@ __all__ = ["make_certificate"]
 def make_certificate(folder: Path, name: str = "127.0.0.1", *, file: str = "server.pem") -> Path:
     """Write a self-signed certificate and its key into one file, and return that.
 
-    It is good for ``localhost``, for the loopback addresses and for `name`, which may be one of them.
+    It is good for ``localhost``, for the loopback addresses and for `name`, a host name or an IP address.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
-    hosts = [x509.IPAddress(ipaddress.ip_address(host)) for host in ("127.0.0.1", "::1")]
+    named = {"127.0.0.1", "::1"}
+    with contextlib.suppress(ValueError):
+        named.add(str(ipaddress.ip_address(name)))
+    hosts = [x509.IPAddress(ipaddress.ip_address(host)) for host in sorted(named)]
     names = [x509.DNSName(name)] if any(letter.isalpha() for letter in name) and " " not in name else []
     certificate = (
         x509.CertificateBuilder()

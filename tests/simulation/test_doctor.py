@@ -130,6 +130,6 @@ def test_progress_tells_every_step_once(simulate: Simulate) -> None:
         await relay.close()
 
     simulate(scenario)
-    assert [done for _, done, _ in told] == list(range(1, 8))
-    assert len({step for step, _, _ in told}) == 7
-    assert {total for _, _, total in told} == {7}
+    assert [done for _, done, _ in told] == list(range(1, 9))
+    assert len({step for step, _, _ in told}) == 8
+    assert {total for _, _, total in told} == {8}

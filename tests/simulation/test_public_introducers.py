@@ -226,3 +226,28 @@ def test_peers_never_learn_the_address_of_a_client_that_hides_it(simulate: Simul
         await relay.close()
 
     simulate(scenario)
+
+
+def test_two_whom_only_the_web_lets_out_meet_and_relay_inside_a_websocket(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with AsyncExitStack() as stack:
+            relay = await serve(net, listen=(Address(RELAY, 3478), Address(RELAY, 443)))
+            stack.push_async_callback(relay.close)
+            web = f"ws://{IDENTITY.peer_id}@{RELAY}:443"
+            clients: list[RatsClient] = []
+            places = hosts(net, "tcp443_only", "tcp443_only")
+            for host in places:
+                nat = config(introducers=(INTRODUCER, web))
+                clients.append(await start_client(host, nat=nat, listen_host=IPV4, protocol_name="chat"))
+                stack.push_async_callback(clients[-1].stop)
+            alice, bob = clients
+            await until(lambda: alice.introducers and bob.introducers, within=5)
+            assert alice.introducers == [f"{IDENTITY.peer_id}@{RELAY}:443"]
+            bob.on("greet", lambda peer, data: f"hello {data}")
+            with places[0]:
+                peer = await alice.connect(bob.peer_id)
+            assert await peer.request("greet", "Alice") == "hello Alice"
+            await asyncio.sleep(300)
+            assert await peer.request("greet", "again") == "hello again"
+
+    simulate(scenario)

@@ -13,8 +13,9 @@ from librats import CarryLimits, RatsClient, RatsConfig, ReconnectConfig, TurnSe
 from librats.connector import Target
 from librats.errors import ConfigError, StoreError, UsageError
 from librats.peers.config_file import StoredConfig, read_config
-from librats.servers import introducer_address, stun_address
+from librats.servers import introducer_place, stun_address
 from librats.types import Address, ConnectionStrategy, Encryption, PathPolicy
+from librats.web_uris import OFF, SYSTEM, ProxyUri
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -26,9 +27,11 @@ __all__ = [
     "add_data_dir",
     "add_node_options",
     "checked",
+    "introducer",
     "make_client",
     "peer_id",
     "positive",
+    "proxy",
     "stun_server",
     "target",
     "whole_positive",
@@ -103,14 +106,27 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         type=checked(TurnServer.from_uri),
         metavar="URI",
         help="a TURN server to go through where peers cannot be reached directly, "
-        "turn:USER:PASSWORD@HOST:PORT[?transport=udp|tcp|tls]; may be repeated",
+        "turn:USER:PASSWORD@HOST:PORT[?transport=udp|tcp|tls|wss]; may be repeated",
     )
     options.add_argument(
         "--introducer",
         action="append",
-        type=checked(_introducer),
+        type=checked(introducer),
         metavar="PEERID@HOST:PORT",
-        help="a `librats relay` to be reached through, and to reach others by their ids; may be repeated",
+        help="a `librats relay` to be reached through, and to reach others by their ids, or its WebSocket, "
+        "wss://PEERID@HOST; may be repeated",
+    )
+    options.add_argument(
+        "--proxy",
+        type=checked(proxy),
+        metavar="URI",
+        help="the HTTP proxy for WebSockets and for TURN over TCP and TLS, http://USER:PASSWORD@HOST:PORT, or off "
+        "(default: that of the system's settings)",
+    )
+    options.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        help="certificates (PEM) that those of introducers over wss must come from (default: those the system trusts)",
     )
     options.add_argument(
         "--stun",
@@ -184,11 +200,9 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
         )
     if args.encryption is not None:
         config = dataclasses.replace(config, encryption=Encryption(args.encryption))
-    nat: dict[str, Any] = {} if args.turn is None else {"turn_servers": tuple(args.turn)}
-    if args.introducer is not None:
-        nat["introducers"] = tuple(args.introducer)
-    if args.stun is not None:
-        nat["stun_servers"] = tuple(args.stun)
+    given = {"turn_servers": args.turn, "introducers": args.introducer, "stun_servers": args.stun}
+    nat: dict[str, Any] = {name: tuple(values) for name, values in given.items() if values is not None}
+    nat |= {name: getattr(args, name) for name in ("proxy", "ca_file") if getattr(args, name) is not None}
     if args.path_policy is not None:
         nat["path_policy"] = PathPolicy(args.path_policy)
         if args.path_policy == PathPolicy.RELAY_ONLY and not nat.get("turn_servers", config.nat.turn_servers):
@@ -263,8 +277,16 @@ def whole_positive(text: str) -> int:
     return number
 
 
-def _introducer(text: str) -> str:
-    introducer_address(text)
+def introducer(text: str) -> str:
+    """Return what names an introducer, once it is clear that it does."""
+    introducer_place(text)
+    return text
+
+
+def proxy(text: str) -> str:
+    """Return what names an HTTP proxy, once it is clear that it does."""
+    if text not in (OFF, SYSTEM):
+        ProxyUri.parse(text)
     return text
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from librats import FindingSeverity, NatTraversalConfig, StoreError, TurnServer, diagnose
-from librats.cli.arguments import add_command, checked, stun_server
+from librats.cli.arguments import add_command, checked, introducer, proxy, stun_server
 from librats.cli.output import Output, plain
 from librats.cli.running import run
 from librats.doctor.picture import picture_of
@@ -59,6 +59,21 @@ def add_parser(commands: Commands) -> None:
         metavar="URI",
         help="a TURN server to try to reach over TCP; may be repeated",
     )
+    parser.add_argument(
+        "--introducer",
+        action="append",
+        type=checked(introducer),
+        default=[],
+        metavar="PEERID@HOST:PORT",
+        help="an introducer to try to reach over TCP, or wss://PEERID@HOST; may be repeated",
+    )
+    parser.add_argument(
+        "--proxy",
+        type=checked(proxy),
+        default="system",
+        metavar="URI",
+        help="the HTTP proxy to try, http://USER:PASSWORD@HOST:PORT, or off (default: that of the system's settings)",
+    )
     parser.add_argument("--time-server", default=TIME_SERVER, metavar="HOST[:PORT]", help="default: %(default)s")
     parser.add_argument("--no-time", action="store_true", help="ask nobody for the time")
     parser.add_argument("--no-port-mapping", action="store_true", help="do not ask the routers to map a port")
@@ -73,7 +88,12 @@ def _run(args: argparse.Namespace, output: Output) -> int:
 
 
 async def _examine(args: argparse.Namespace, output: Output) -> int:
-    nat = NatTraversalConfig(turn_servers=tuple(args.turn), enable_port_mapping=not args.no_port_mapping)
+    nat = NatTraversalConfig(
+        turn_servers=tuple(args.turn),
+        introducers=tuple(args.introducer),
+        proxy=args.proxy,
+        enable_port_mapping=not args.no_port_mapping,
+    )
     if args.stun is not None:
         nat = dataclasses.replace(nat, stun_servers=tuple(args.stun))
 

@@ -29,7 +29,18 @@ DEFAULT_METRICS = "127.0.0.1:9641"
 STATISTICS_INTERVAL = 60.0
 
 _FIELDS = (
-    *("listen", "tcp", "tls_listen", "certificate", "private_key", "alternate", "relay_hosts", "external_hosts"),
+    *(
+        "listen",
+        "tcp",
+        "tls_listen",
+        "certificate",
+        "private_key",
+        "web",
+        "trusted_proxies",
+        "alternate",
+        "relay_hosts",
+        "external_hosts",
+    ),
     *(
         "relay_ports",
         "users",
@@ -108,6 +119,21 @@ def _add_addresses(group: argparse._ArgumentGroup) -> None:
         "--certificate", metavar="FILE", help="the certificate chain for TLS, PEM; read again when it changes"
     )
     group.add_argument("--private-key", metavar="FILE", help="its private key, PEM (default: in the same file)")
+    group.add_argument(
+        "--no-web",
+        dest="web",
+        action="store_false",
+        default=None,
+        help="open no WebSockets (default: at every port for TCP and TLS, where librats[web] is installed)",
+    )
+    _add_repeated(
+        group,
+        "--trusted-proxy",
+        parse_network,
+        "CIDR",
+        "a network of reverse proxies whose X-Forwarded-For is believed",
+        dest="trusted_proxies",
+    )
     group.add_argument(
         "--alternate",
         type=_readable(Address.parse),

@@ -18,6 +18,7 @@ USUAL_MTU, LEAST_MTU = 1500, 1280
 CLOCK_TOLERANCE = 30.0
 """Seconds: sealed offers and relay credentials are worth that much longer than they say."""
 SHORT_LIFETIME = 30.0
+WEB_PORTS = frozenset({80, 443})
 CARRIER = ipaddress.ip_network("100.64.0.0/10")
 
 
@@ -56,7 +57,7 @@ class NetworkFinding:
 
 def find(seen: NetworkSeen) -> tuple[NetworkFinding, ...]:
     """Return what the facts mean, the worst first."""
-    found = [*_reach(seen), *_nat(seen), *_port_mapping(seen), *_ipv6(seen), *_host(seen)]
+    found = [*_reach(seen), *_proxy(seen), *_nat(seen), *_port_mapping(seen), *_ipv6(seen), *_host(seen)]
     order = list(FindingSeverity)[::-1]
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
 
@@ -83,6 +84,14 @@ def _reach(seen: NetworkSeen) -> Iterator[NetworkFinding]:
             "servers",
             remedy="name others with --stun HOST:PORT",
         )
+    elif _lets_only_the_web_out(seen):
+        yield NetworkFinding(
+            code="web-only",
+            severity=FindingSeverity.PROBLEM,
+            what="nothing gets through but TCP to the ports of the web",
+            remedy="peers are met and reached at a relay that has port 443: --introducer wss://PEERID@HOST, or "
+            "--turn 'turn:USER:PASSWORD@HOST:443?transport=tls'",
+        )
     elif any(one.seconds is not None for one in seen.tcp):
         yield NetworkFinding(
             code="udp-blocked",
@@ -91,12 +100,53 @@ def _reach(seen: NetworkSeen) -> Iterator[NetworkFinding]:
             remedy="peers are reached over TCP, and through a TURN server that is spoken to over TCP or TLS: "
             "--turn 'turn:USER:PASSWORD@HOST:443?transport=tls'; or have the firewall let UDP out",
         )
+    elif seen.proxy is not None and seen.proxy.gets_through:
+        yield NetworkFinding(
+            code="proxy-only",
+            severity=FindingSeverity.PROBLEM,
+            what="nothing but the HTTP proxy leads out of this network",
+            remedy="peers are met at the WebSocket of a relay, and reached through it: --introducer wss://PEERID@HOST",
+        )
     else:
         yield NetworkFinding(
             code="offline",
             severity=FindingSeverity.PROBLEM,
             what="no server answers, neither over UDP nor over TCP",
             remedy="see whether this host is connected, and whether it leaves its network through a proxy alone",
+        )
+
+
+def _lets_only_the_web_out(seen: NetworkSeen) -> bool:
+    """Whether TCP gets through to the ports of the web, and was tried in vain to others."""
+    through = {one.server.port for one in seen.tcp if one.seconds is not None}
+    tried = {one.server.port for one in seen.tcp}
+    return bool(through) and through <= WEB_PORTS and not tried <= WEB_PORTS
+
+
+def _proxy(seen: NetworkSeen) -> Iterator[NetworkFinding]:
+    proxy = seen.proxy
+    if proxy is None:
+        return
+    if proxy.seconds is None:
+        yield NetworkFinding(
+            code="proxy-fails",
+            severity=FindingSeverity.WARNING,
+            what=f"the HTTP proxy {proxy.proxy} does not work: {proxy.error}",
+            remedy="name another one, or its user and password, with --proxy http://USER:PASSWORD@HOST:PORT, or none "
+            "with --proxy off; many let through to port 443 alone",
+        )
+    elif proxy.target is None:
+        yield NetworkFinding(
+            code="proxy",
+            severity=FindingSeverity.NOTE,
+            what=f"there is an HTTP proxy, {proxy.proxy}, and no server that would be spoken to through it",
+            remedy="name one to try, with --introducer wss://PEERID@HOST or --turn",
+        )
+    else:
+        yield NetworkFinding(
+            code="proxy",
+            severity=FindingSeverity.GOOD,
+            what=f"the HTTP proxy {proxy.proxy} lets through to {proxy.target}",
         )
 
 

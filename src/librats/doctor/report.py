@@ -9,7 +9,7 @@ from librats.doctor.findings import NetworkFinding
 from librats.doctor.findings import find as find_in
 from librats.doctor.outlook import PeerOutlook
 from librats.doctor.outlook import outlooks as outlooks_of
-from librats.doctor.seen import NetworkSeen
+from librats.doctor.seen import NetworkSeen, ProxySeen
 from librats.types import NatTypeInfo, PortMapping
 
 __all__ = ["NetworkReport"]
@@ -57,6 +57,7 @@ class NetworkReport:
                 {"server": str(each.server), "seconds": each.seconds, "error": each.error, "refused": each.refused}
                 for each in seen.tcp
             ],
+            "proxy": _proxy(seen.proxy),
             "mtu": seen.mtu,
             "clock_offset": seen.clock_offset,
             "findings": [
@@ -88,6 +89,13 @@ def _nat(info: NatTypeInfo) -> dict[str, Any]:
         "server": None if info.server is None else str(info.server),
         "problem": info.problem,
     }
+
+
+def _proxy(seen: ProxySeen | None) -> dict[str, Any] | None:
+    if seen is None:
+        return None
+    target = None if seen.target is None else str(seen.target)
+    return {"proxy": seen.proxy, "target": target, "seconds": seen.seconds, "error": seen.error}
 
 
 def _mapping(mapping: PortMapping | None, code: str, reason: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from librats.doctor.interface_kinds import InterfaceKind
 from librats.types import Address, NatTypeInfo, PortMapping
 
-__all__ = ["InterfaceSeen", "NetworkSeen", "TcpSeen"]
+__all__ = ["InterfaceSeen", "NetworkSeen", "ProxySeen", "TcpSeen"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,29 @@ class TcpSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySeen:
+    """The HTTP proxy that is configured, here or in this host's settings, and a try to get through it."""
+
+    proxy: str
+    """Its URI, without credentials."""
+
+    target: Address | None = None
+    """The server that it was asked for; None where no introducer or TURN server is spoken to through a proxy: then it
+    was only seen whether it is there."""
+
+    seconds: float | None = None
+    """How long that took; None where it did not work."""
+
+    error: str = ""
+    """Why not."""
+
+    @property
+    def gets_through(self) -> bool:
+        """Whether a server was reached through it."""
+        return self.target is not None and self.seconds is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSeen:
     """Everything that was seen."""
 
@@ -73,6 +96,9 @@ class NetworkSeen:
 
     tcp: tuple[TcpSeen, ...] = ()
     """Tries to reach the servers over TCP."""
+
+    proxy: ProxySeen | None = None
+    """The HTTP proxy; None where there is none."""
 
     mtu: int | None = None
     """Bytes of the longest IP packet that the way to a STUN server carries whole, up to 1,500; None where that was not

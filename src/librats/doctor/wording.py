@@ -8,7 +8,7 @@ from librats.doctor.findings import FindingSeverity
 from librats.doctor.interface_kinds import InterfaceKind
 from librats.doctor.outlook import PeerOutlook, PeerWay
 from librats.doctor.report import NetworkReport
-from librats.doctor.seen import NetworkSeen
+from librats.doctor.seen import NetworkSeen, ProxySeen
 from librats.types import NatType, NatTypeInfo
 
 __all__ = ["WAY_WORDS", "lines_of"]
@@ -42,6 +42,8 @@ def lines_of(report: NetworkReport) -> Iterator[str]:
     for one in seen.tcp:
         told = f"{one.seconds * 1000:.0f} ms" if one.seconds is not None else one.error
         yield f"TCP         {one.server}: {told}"
+    if seen.proxy is not None:
+        yield f"proxy       {_proxy(seen.proxy)}"
     if seen.mtu is not None:
         yield f"MTU         packets of {seen.mtu} bytes get through whole"
     if seen.clock_offset is not None:
@@ -62,6 +64,13 @@ def _nat(info: NatTypeInfo) -> str:
     if info.type is NatType.UNKNOWN and info.problem:
         return info.problem
     return info.description
+
+
+def _proxy(seen: ProxySeen) -> str:
+    if seen.seconds is None:
+        return f"{seen.proxy}: {seen.error}"
+    whither = "is there" if seen.target is None else f"to {seen.target}"
+    return f"{seen.proxy}: {whither}, {seen.seconds * 1000:.0f} ms"
 
 
 def _mapping(seen: NetworkSeen) -> str:

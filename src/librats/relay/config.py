@@ -55,6 +55,14 @@ class RelayConfig:
     private_key: Path | None = None
     """The certificate's private key, PEM; None where it is in the same file."""
 
+    web: bool = True
+    """Whether WebSockets are opened at the ports for TCP and TLS, where ``librats[web]`` is installed: what comes by
+    itself otherwise comes inside of them through networks that let nothing but the web out."""
+
+    trusted_proxies: tuple[IPNetwork, ...] = ()
+    """Networks of reverse proxies that pass WebSockets on to this relay: of connections from there it is believed what
+    the last entry of ``X-Forwarded-For`` says, since limits go by the client's address."""
+
     alternate: Address | None = None
     """A second address of this machine, of another host and another port than the first of `listen`: with it, clients
     can find out how their NATs behave (RFC 5780)."""
@@ -376,6 +384,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tls_listen": _listening(DEFAULT_TLS_PORT),
     "certificate": lambda value: Path(_text(value)),
     "private_key": lambda value: Path(_text(value)),
+    "web": _switch,
+    "trusted_proxies": _networks,
     "alternate": lambda value: Address.parse(_text(value)),
     "try_alternate": _alternates,
     "try_alternate_tls": _alternates,

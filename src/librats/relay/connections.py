@@ -24,6 +24,9 @@ _SESSION = b"\0\0"
 _FIRST_CHANNEL, _LAST_CHANNEL = 0x40, 0x7F
 """The first octet of a channel number."""
 
+_HTTP = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+"""The first octet of a request in HTTP, its method's; nobody has a channel who has said nothing yet."""
+
 
 class Hub(Protocol):
     """What connections tell."""
@@ -39,6 +42,9 @@ class Hub(Protocol):
 
     def take_session(self, connection: ClientConnection, data: bytes) -> bool:
         """Give a connection that begins as a session does to whoever introduces; False where nobody does."""
+
+    def take_web(self, connection: ClientConnection, data: bytes) -> None:
+        """Answer a connection that begins as HTTP does."""
 
     def lost(self, connection: ClientConnection) -> None:
         """Hear that a client's connection is gone."""
@@ -99,9 +105,10 @@ class ClientConnection(_Joinable):
         hub: Is told what comes.
         serial: A number of its own, from 1.
         now: Monotonic seconds.
+        is_inside: Whether it is one inside a WebSocket, and so no other one is in it.
     """
 
-    def __init__(self, hub: Hub, serial: int, *, now: Callable[[], float]) -> None:
+    def __init__(self, hub: Hub, serial: int, *, now: Callable[[], float], is_inside: bool = False) -> None:
         super().__init__()
         self.client = Client(-serial, b"", b"")
         self.heard = now()
@@ -110,6 +117,7 @@ class ClientConnection(_Joinable):
         self._now = now
         self._buffer = bytearray()
         self._spoke_stun = False
+        self._is_inside = is_inside
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -136,6 +144,9 @@ class ClientConnection(_Joinable):
             return
         self.heard = self._now()
         self._buffer += data
+        if not (self._spoke_stun or self._is_inside) and self._buffer[0] in _HTTP:
+            self._hub.take_web(self, bytes(self._buffer))
+            return
         if not self._spoke_stun and len(self._buffer) >= len(_SESSION):
             if self._buffer.startswith(_SESSION) and self._hub.take_session(self, bytes(self._buffer)):
                 self._buffer.clear()

@@ -25,6 +25,7 @@ from librats.relay.metrics import MetricsServer
 from librats.relay.statistics import FleetStatistics, RelayStatistics, sum_statistics
 from librats.relay.stream_server import StreamServer, load_certificate, tls_context
 from librats.relay.tcp_allocations import TcpAllocations
+from librats.relay.web import WebDoor
 from librats.relay.worker import Worker
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
@@ -193,7 +194,12 @@ class RelayServer:
             hand_over=self._hander_over(mobility.worker),
         )
         streams = self._streams = StreamServer(
-            plane, machine, peers, max_connections=config.max_connections, each_minute=self.renew_certificate
+            plane,
+            machine,
+            peers,
+            max_connections=config.max_connections,
+            each_minute=self.renew_certificate,
+            web=WebDoor(opens=config.web, trusted=config.trusted_proxies),
         )
         if self._identity is not None and config.introduce:
             self.introducer = streams.introducer = self._new_introducer(self._identity, entropy)
@@ -399,7 +405,7 @@ def _age(file: Path) -> int:
 # What is bound to sockets and tables that were made at the start.
 _FIXED = (
     *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
-    *("shared_relay_socket", "introduce", "introduced_lifetime", "relay_for_introduced"),
+    *("web", "trusted_proxies", "shared_relay_socket", "introduce", "introduced_lifetime", "relay_for_introduced"),
     *("carry", "carry_limits"),
     *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
 )

@@ -15,6 +15,7 @@ from librats.relay.connections import ClientConnection
 from librats.relay.failures import Failures
 from librats.relay.introducing import RelayIntroducer
 from librats.relay.tcp_allocations import TcpAllocations
+from librats.relay.web import WebDoor
 from librats.runtime.tcp import TcpListener, listen_tcp
 from librats.turn.serving.allocation import UDP
 from librats.turn.serving.machine import Machine
@@ -44,6 +45,7 @@ class StreamServer:
         peers: Makes connections of TCP allocations.
         max_connections: How many clients there may be.
         each_minute: Called once a minute.
+        web: Answers what begins as HTTP does.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class StreamServer:
         *,
         max_connections: int,
         each_minute: Callable[[], None],
+        web: WebDoor,
     ) -> None:
         self.plane = plane
         self.machine = machine
@@ -70,6 +73,7 @@ class StreamServer:
         self._peers = peers
         self._max_connections = max_connections
         self._each_minute = each_minute
+        self._web = web
         self._serial = 0
         self._ticks = 0
         self._listeners: list[TcpListener] = []
@@ -116,6 +120,7 @@ class StreamServer:
                 timer.cancel()
         self.machine.tables.close()
         await self._peers.close()
+        self._web.close()
         for connection in list(self.connections.values()):
             connection.close()
 
@@ -133,7 +138,7 @@ class StreamServer:
 
     def admit(self, connection: ClientConnection) -> bool:
         """Take a new connection in; False where there are too many."""
-        if len(self.connections) >= self._max_connections:
+        if len(self.connections) + self._web.waiting >= self._max_connections:
             return False
         self.connections[connection.client.listener] = connection
         return True
@@ -163,19 +168,28 @@ class StreamServer:
         introducer, transport = self.introducer, connection.transport
         if introducer is None or transport is None:
             return False
-        self.connections.pop(connection.client.listener, None)
-        self.machine.disconnect(connection.client)
+        self._forget(connection)
         introducer.take(transport, data)
         return True
 
+    def take_web(self, connection: ClientConnection, data: bytes) -> None:
+        """Answer a connection that begins as HTTP does; a WebSocket has another one inside."""
+        transport = connection.transport
+        if transport is not None:
+            self._forget(connection)
+            self._web.take(transport, data, lambda: self._new_connection(is_inside=True))
+
     def lost(self, connection: ClientConnection) -> None:
         """Hear that a client's connection is gone."""
+        self._forget(connection)
+
+    def _forget(self, connection: ClientConnection) -> None:
         self.connections.pop(connection.client.listener, None)
         self.machine.disconnect(connection.client)
 
-    def _new_connection(self) -> ClientConnection:
+    def _new_connection(self, *, is_inside: bool = False) -> ClientConnection:
         self._serial += 1
-        return ClientConnection(self, self._serial, now=time.monotonic)
+        return ClientConnection(self, self._serial, now=time.monotonic, is_inside=is_inside)
 
     def _forward(self) -> None:
         """Write what came from peers to the clients."""
@@ -222,7 +236,7 @@ def tls_context(certificate: Path, private_key: Path | None) -> ssl.SSLContext:
         ConfigError: The files cannot be used.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["stun.turn", "stun.nat-discovery"])  # RFC 7443
+    context.set_alpn_protocols(["stun.turn", "stun.nat-discovery", "http/1.1"])  # RFC 7443
     load_certificate(context, certificate, private_key)
     return context
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import time
 from typing import Any, Protocol
 
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.gateways import Gateway, default_gateways
 from librats.runtime.interfaces import Interface, interface_addresses, system_interfaces
 from librats.runtime.offload import run_in_thread
+from librats.runtime.proxies import system_proxy
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
 from librats.runtime.tls import ClientTls
 from librats.runtime.udp import DatagramEndpoint, Receive, open_datagram
 from librats.types import Address, Entropy
+from librats.web.tunnel import Tunnel
+from librats.web_uris import ProxyUri
 
 __all__ = ["Network", "SystemNetwork", "current_network"]
 
@@ -36,6 +40,9 @@ class Network(Protocol):
     def own_key(self) -> bytes | None:
         """Return the private key of a client that names none; None where the user's data directory holds it."""
 
+    def wall_time(self) -> float:
+        """Return seconds since 1970, as the host has it."""
+
     async def listen_tcp(
         self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False
     ) -> TcpListener:
@@ -49,6 +56,7 @@ class Network(Protocol):
         tls: ClientTls | None = None,
         local: Address | None = None,
         timeout: float | None = None,
+        tunnel: Tunnel | None = None,
     ) -> None:
         """Connect to one address; see :func:`librats.runtime.tcp.dial_tcp`."""
 
@@ -59,6 +67,9 @@ class Network(Protocol):
 
     async def resolve(self, address: Address) -> list[Address]:
         """Return the addresses behind a host name, best first (RFC 6724)."""
+
+    async def proxy_for(self, server: Address, *, secure: bool) -> ProxyUri | None:
+        """Return the HTTP proxy through which this host's settings send connections to a server; None for none."""
 
     async def interface_addresses(self) -> list[str]:
         """Return this host's own IP addresses."""
@@ -84,6 +95,10 @@ class SystemNetwork:
         """Return None: the user's data directory holds it."""
         return None
 
+    def wall_time(self) -> float:
+        """Return the system's time."""
+        return time.time()
+
     async def listen_tcp(
         self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False
     ) -> TcpListener:
@@ -98,9 +113,10 @@ class SystemNetwork:
         tls: ClientTls | None = None,
         local: Address | None = None,
         timeout: float | None = None,
+        tunnel: Tunnel | None = None,
     ) -> None:
         """Connect to one address."""
-        await dial_tcp(factory, address, tls=tls, local=local, timeout=timeout)
+        await dial_tcp(factory, address, tls=tls, local=local, timeout=timeout, tunnel=tunnel)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any
@@ -114,6 +130,10 @@ class SystemNetwork:
             return [address]
         found = await run_in_thread(_lookup, address)
         return list(dict.fromkeys(found))
+
+    async def proxy_for(self, server: Address, *, secure: bool) -> ProxyUri | None:
+        """Ask the system's settings, on a thread of its own: what they leave out may be names to look up."""
+        return await run_in_thread(system_proxy, server, secure)
 
     async def interface_addresses(self) -> list[str]:
         """Ask the system for its interfaces, on a thread of its own."""

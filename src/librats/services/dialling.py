@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-from librats.runtime.network import Network
 from librats.types import Address
 
 __all__ = ["dial_first"]
@@ -26,7 +26,13 @@ class _TooLate(asyncio.Protocol):
 
 
 async def dial_first(
-    network: Network, factory: Callable[[], asyncio.BaseProtocol], addresses: Sequence[Address], *, timeout: float
+    dial: Callable[[Callable[[], asyncio.BaseProtocol], Address], Coroutine[Any, Any, None]],
+    factory: Callable[[], asyncio.BaseProtocol],
+    addresses: Sequence[Address],
+    *,
+    timeout: float,
+    stagger: float = STAGGER,
+    tries: int = 2,
 ) -> None:
     """Connect to one of several addresses, and give the first connection to a protocol.
 
@@ -34,13 +40,16 @@ async def dial_first(
     was lost.
 
     Args:
-        network: Where.
+        dial: Connects to one address, and gives the connection to the protocol that it is handed the maker of.
         factory: Makes the protocol; called once at the most.
         addresses: IP addresses and ports, the best first; four at the most are used.
         timeout: Seconds for everything.
+        stagger: Seconds after which the next one is dialled, too.
+        tries: How often each is dialled.
 
     Raises:
         OSError: There is no connection: the last of what went wrong, a TimeoutError where the time was up.
+        RatsError: Likewise, where `dial` raises such.
     """
     is_there = False
 
@@ -52,7 +61,7 @@ async def dial_first(
         return factory()
 
     loop = asyncio.get_running_loop()
-    waiting = [*addresses[:MAX_ADDRESSES]] * 2
+    waiting = [*addresses[:MAX_ADDRESSES]] * tries
     running: dict[asyncio.Task[None], Address] = {}
     problem: BaseException = OSError("it has no address")
     try:
@@ -60,10 +69,8 @@ async def dial_first(
             while not is_there and (waiting or running):
                 if waiting:
                     address = waiting.pop(0)
-                    running[loop.create_task(network.dial_tcp(first, address), name=f"librats dials {address}")] = (
-                        address
-                    )
-                pause = STAGGER if waiting else None
+                    running[loop.create_task(dial(first, address), name=f"librats dials {address}")] = address
+                pause = stagger if waiting else None
                 done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     address, error = running.pop(task), task.exception()

@@ -17,10 +17,13 @@ from librats.doctor.seen import InterfaceSeen, NetworkSeen, TcpSeen
 from librats.errors import ConfigError, PortMappingError, RatsError, UsageError
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
+from librats.servers import introducer_place
+from librats.services.doctor_proxy import examine_proxy
 from librats.services.portmap import PortMappings
 from librats.services.stun import IPV4, IPV6, StunDriver, family_of, measure_behaviour, with_lifetime
 from librats.stun.lifetime import DEFAULT_WAITS
 from librats.types import Address, MappedTransport, NatTypeInfo, PortMapping
+from librats.web_uris import WebUri
 
 __all__ = ["diagnose"]
 
@@ -32,7 +35,7 @@ TCP_TIMEOUT = 4.0
 MAPPING_TIMEOUT = 4.0
 MAX_TCP_SERVERS = 6
 EVERY_HOST = ("0.0.0.0", "::")  # noqa: S104 - what the mapped socket listens on
-STEPS = ("interfaces", "IPv4", "IPv6", "TCP", "port mapping", "clock", "MTU")
+STEPS = ("interfaces", "IPv4", "IPv6", "TCP", "proxy", "port mapping", "clock", "MTU")
 
 Progress = Callable[[str, int, int], object]
 
@@ -106,6 +109,7 @@ class _Doctor:
             ipv4 = begin("IPv4", self._behaviour(IPV4, waits))
             ipv6 = begin("IPv6", self._behaviour(IPV6, ()))
             tcp = begin("TCP", self._tcp())
+            proxy = begin("proxy", examine_proxy(self._network, self._settings))
             mapping = begin("port mapping", self._mapping())
             offset = begin("clock", self._clock(clock))
             mtu = begin("MTU", self._mtu(ipv4, ipv6))
@@ -122,6 +126,7 @@ class _Doctor:
                 mapping_code=failure.code if failure is not None else "",
                 mapping_reason=failure.reason if failure is not None else "",
                 tcp=tcp.result(),
+                proxy=proxy.result(),
                 mtu=mtu.result(),
                 clock_offset=offset.result(),
                 duration=self._loop.time() - began,
@@ -156,7 +161,10 @@ class _Doctor:
         return await with_lifetime(info, network=self._network, waits=waits)
 
     async def _tcp(self) -> tuple[TcpSeen, ...]:
-        servers = [*self._settings.stun_addresses, *(server.address for server in self._settings.turn_servers)]
+        turn = (server.address for server in self._settings.turn_servers)
+        introducers = (introducer_place(text)[1] for text in self._settings.introducers)
+        addresses = (place.address if isinstance(place, WebUri) else place for place in introducers)
+        servers = [*self._settings.stun_addresses, *turn, *addresses]
         chosen = list(dict.fromkeys(servers))[:MAX_TCP_SERVERS]
         return tuple(await asyncio.gather(*map(self._dial, chosen)))
 

@@ -254,7 +254,7 @@ class IceSupply:
 
         try:
             port.allocation = await TurnAllocation.open(
-                server,
+                server.through(self._settings.proxy),
                 receive=port.received,
                 on_event=happened,
                 timeout=self._settings.turn_allocation_timeout,

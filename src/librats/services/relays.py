@@ -270,7 +270,7 @@ class Relays:
                 carrier = RelayedCarrier(options["streams"], self._take_others)
                 carriers.append(carrier)
                 carrier.allocation = await TurnAllocation.open(
-                    self.servers[number],
+                    self.servers[number].through(self._settings().proxy),
                     receive=carrier.receive,
                     on_event=self._on_event,
                     family=family,

@@ -15,6 +15,7 @@ from librats.runtime.network import current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tls import ClientTls, client_tls
 from librats.servers import TurnCredentials, TurnServer
+from librats.services.server_dialling import ServerPlace, dial_server, require_web, resolve_server
 from librats.services.turn_paths import DatagramPath, ServerPath, StreamPath, problem_of
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.turn.client import TurnClient
@@ -60,6 +61,8 @@ class TurnKeeper:
         on_event: Callable[[TurnEvent], object] | None,
         local_host: str,
     ) -> None:
+        if server.web is not None:
+            require_web("transport")
         self.server = server
         """The server, as it was asked for."""
         self.is_closed = False
@@ -67,6 +70,7 @@ class TurnKeeper:
         self._settings = settings
         self._on_event = on_event
         self._local_host = local_host
+        self._known: list[Address] = []
         self._network = current_network()
         self._loop = asyncio.get_running_loop()
         self._tasks = TaskSet()
@@ -172,11 +176,15 @@ class TurnKeeper:
 
     async def _addresses(self) -> list[Address]:
         try:
-            found = await self._network.resolve(self.server.address)
+            if self.server.transport is TurnTransport.UDP:
+                found = await self._network.resolve(self.server.address)
+            else:
+                found = await resolve_server(self._network, ServerPlace(self.server.address, proxy=self.server.proxy))
         except OSError as error:
             raise ConnectError(str(self.server.address), reason=f"no such host: {error}") from error
         if not found:
             raise ConnectError(str(self.server.address), reason="no such host")
+        self._known = found
         return found
 
     async def _abandon(self) -> None:
@@ -417,11 +425,16 @@ class TurnKeeper:
 
     async def _stream_path(self, address: Address, domain: str) -> StreamPath:
         path = StreamPath(address, self._bytes_came, self._path_lost)
-        await self._network.dial_tcp(lambda: path, address, tls=await self._tls_with(domain))
+        await dial_server(self._network, lambda: path, address, await self._place_of(address, domain))
         return path
 
+    async def _place_of(self, address: Address, domain: str) -> ServerPlace:
+        """Return what there is to know of the server at an address, which may be one that the configured one names."""
+        name = self.server.address if address in self._known else address
+        return ServerPlace(name, await self._tls_with(domain), self.server.web, self.server.proxy)
+
     async def _tls_with(self, domain: str) -> ClientTls | None:
-        if self.server.transport is not TurnTransport.TLS:
+        if not self.server.is_encrypted:
             return None
         if self._tls is None:
             self._tls = await client_tls(self.server.host, self.server.ca_file)

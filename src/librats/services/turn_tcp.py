@@ -9,6 +9,7 @@ from typing import Self, cast
 from librats.errors import ClosedError, ConfigError, ConnectError, OperationTimeout, RatsError
 from librats.runtime.tcp import ProtocolFactory
 from librats.servers import TurnServer
+from librats.services.server_dialling import dial_server
 from librats.services.turn import settings_for
 from librats.services.turn_keeping import TurnEvent, TurnKeeper, logger
 from librats.services.turn_paths import problem_of
@@ -110,8 +111,8 @@ class TurnTcpAllocation(TurnKeeper):
         first = _BindingProtocol(binding, factory)
         try:
             async with asyncio.timeout(BINDING_TIME):
-                tls = await self._tls_with(self._domain)
-                await self._network.dial_tcp(lambda: first, path.server, tls=tls)
+                place = await self._place_of(path.server, self._domain)
+                await dial_server(self._network, lambda: first, path.server, place)
                 await first.bound
         except TimeoutError:
             first.abandon()

@@ -21,6 +21,8 @@ from librats.testing.interfaces import Segment, SimInterface
 from librats.testing.ports import version_of
 from librats.testing.stack import LOOPBACK, HostStack
 from librats.types import Address
+from librats.web.tunnel import Tunnel
+from librats.web_uris import ProxyUri
 
 if TYPE_CHECKING:
     from librats.testing.network import SimNetwork
@@ -31,6 +33,9 @@ __all__ = ["SimHost"]
 T = TypeVar("T")
 
 KEY_SIZE = 32
+
+EPOCH = 1_700_000_000.0
+"""When simulations begin, in seconds since 1970."""
 
 
 class SimHost:
@@ -174,6 +179,10 @@ class SimHost:
         """Return the private key of a client that names none: the simulation leaves the user's files alone."""
         return self._keys.token_bytes(KEY_SIZE)
 
+    def wall_time(self) -> float:
+        """Return seconds since 1970: every simulation begins at the same time."""
+        return EPOCH + self._network.time
+
     async def listen_tcp(
         self, factory: ProtocolFactory, host: str, port: int, *, reuse_port: bool = False
     ) -> TcpListener:
@@ -189,10 +198,19 @@ class SimHost:
         tls: ClientTls | None = None,
         local: Address | None = None,
         timeout: float | None = None,
+        tunnel: Tunnel | None = None,
     ) -> None:
         """Connect to one address."""
         with self:
-            await dial_tcp(factory, address, tls=tls, local=local, timeout=timeout, new_socket=self.stack.socket)
+            await dial_tcp(
+                factory,
+                address,
+                tls=tls,
+                local=local,
+                timeout=timeout,
+                tunnel=tunnel,
+                new_socket=self.stack.socket,
+            )
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any
@@ -202,6 +220,15 @@ class SimHost:
             return await open_datagram(
                 host, port, receive=receive, **{"new_socket": self.stack.datagram_socket} | options
             )
+
+    async def proxy_for(self, server: Address, *, secure: bool) -> ProxyUri | None:
+        """Return None: the settings of the machine that simulates are none of the simulation's.
+
+        Args:
+            server: Host name or IP address, and port.
+            secure: Whether TLS is spoken to it.
+        """
+        return None
 
     async def resolve(self, address: Address) -> list[Address]:
         """Return the addresses of a host of the simulation."""

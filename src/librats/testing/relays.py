@@ -15,6 +15,7 @@ from librats.relay.config import RelayConfig
 from librats.relay.connections import ClientConnection
 from librats.relay.introducing import Grants, RelayIntroducer
 from librats.relay.statistics import RelayStatistics, sum_statistics
+from librats.relay.web import WebDoor
 from librats.runtime.tcp import TcpListener
 from librats.testing.datagrams import SimDatagramSocket
 from librats.testing.here import current_host
@@ -108,10 +109,10 @@ class RelayPorts:
 class SimRelay:
     """A STUN and TURN server on a simulated host: the one that ``librats relay`` runs, over simulated sockets.
 
-    It answers requests with the same code, over UDP and TCP, by the same configuration, of which ``tls_listen``,
-    ``certificate``, ``external_hosts``, ``threads``, ``coalescing`` and ``metrics`` mean nothing here. TCP allocations
-    (RFC 6062) are refused. Hosts of the simulated internet count as public, also those that name no address of their
-    own. Time-limited credentials count the seconds since the simulation began.
+    It answers requests with the same code, over UDP, TCP and WebSockets, by the same configuration, of which
+    ``tls_listen``, ``certificate``, ``external_hosts``, ``threads``, ``coalescing`` and ``metrics`` mean nothing here.
+    TCP allocations (RFC 6062) are refused. Hosts of the simulated internet count as public, also those that name no
+    address of their own. Time-limited credentials count the seconds since the simulation began.
 
     Args:
         config: What it is told.
@@ -156,6 +157,7 @@ class SimRelay:
         """
         host, config = current_host(), self.config
         self._loop = asyncio.get_running_loop()
+        self._web = WebDoor(opens=config.web, trusted=config.trusted_proxies)
         own = list(config.relay_hosts) or list(host.addresses)
         self._ports = RelayPorts(host, own, config.relay_ports)
         allowed = (*config.allow_peers, *SIMULATED_INTERNET)
@@ -242,6 +244,7 @@ class SimRelay:
             await self.introducer.close()
         self._machine.tables.close()
         self._shared.close()
+        self._web.close()
         for connection in list(self._connections.values()):
             connection.close()
         self._plane.close()
@@ -271,13 +274,25 @@ class SimRelay:
 
     # Connections (relay.connections.Hub)
 
-    def _new_connection(self) -> ClientConnection:
+    def _new_connection(self, *, is_inside: bool = False) -> ClientConnection:
         self._serial += 1
-        return ClientConnection(self, self._serial, now=self._loop.time)
+        return ClientConnection(self, self._serial, now=self._loop.time, is_inside=is_inside)
+
+    def take_web(self, connection: ClientConnection, data: bytes) -> None:
+        """Answer a connection that begins as HTTP does; a WebSocket has another one inside.
+
+        Args:
+            connection: The connection.
+            data: What has come on it.
+        """
+        transport = connection.transport
+        if transport is not None:
+            self.lost(connection)
+            self._web.take(transport, data, lambda: self._new_connection(is_inside=True))
 
     def admit(self, connection: ClientConnection) -> bool:
         """Take a new connection in; False where there are too many."""
-        if self._timer is None or len(self._connections) >= self.config.max_connections:
+        if self._timer is None or len(self._connections) + self._web.waiting >= self.config.max_connections:
             return False
         self._connections[connection.client.listener] = connection
         return True

@@ -136,7 +136,7 @@ class TurnClient:
         """The way that was asked for is there: send over it from now on.
 
         Args:
-            server: The server's address; over UDP nobody else is listened to.
+            server: The server's address, over UDP nobody else is listened to; its name where a proxy knows the address.
             now: Monotonic seconds, as everywhere.
 
         Returns:
@@ -145,7 +145,8 @@ class TurnClient:
         resumes = self._state is _State.ALLOCATED and self._keeping.waits_for_path
         if not resumes and self._state is not _State.CONNECTING:
             return False
-        server = Address(canonical_host(server.host), server.port)
+        if server.is_literal:
+            server = Address(canonical_host(server.host), server.port)
         if server != self._server:
             self._logins.authentication.forget_server()
         self._server = server

@@ -50,12 +50,17 @@ class Redirects:
             raise turn_error(300, f"{other} was asked before")
         if len(self._visited) > MAX_REDIRECTS:
             raise turn_error(300, f"{MAX_REDIRECTS} servers in a row")
-        here, there = ipaddress.ip_address(server.host.partition("%")[0]), ipaddress.ip_address(other.host)
-        if not other.port or here.version != there.version:
+        there = ipaddress.ip_address(other.host)
+        # One of which a proxy alone knows the address counts as public.
+        here = ipaddress.ip_address(server.host.partition("%")[0]) if server.is_literal else None
+        if not other.port or (here is not None and here.version != there.version):
             raise turn_error(300, f"{other} cannot be asked")
-        if _reach(there) < _reach(here):
+        if _reach(there) < (EVERYWHERE if here is None else _reach(here)):
             raise turn_error(300, f"{other} is in a network that {server} has no business in")
         return other, domain
+
+
+EVERYWHERE = 3
 
 
 def _reach(ip: IPAddress) -> int:
@@ -67,4 +72,4 @@ def _reach(ip: IPAddress) -> int:
         return 0
     if ip.is_loopback:
         return 1
-    return 3 if ip.is_global else 2
+    return EVERYWHERE if ip.is_global else 2

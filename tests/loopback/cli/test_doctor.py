@@ -71,7 +71,7 @@ def test_json_is_one_object_and_the_picture_a_file(
     assert told["clock_offset"] == pytest.approx(SLOW_BY, abs=30)
     assert "clock-off" in [finding["code"] for finding in told["findings"]]
     assert told["mtu"] == 1500
-    assert "7 of 7: " in shown.err
+    assert "8 of 8: " in shown.err
     assert "</svg>" in picture.read_text(encoding="utf-8")
 
 

@@ -222,7 +222,7 @@ async def test_a_tcp_client_that_goes_away_takes_its_allocation_along(
     assert server.statistics().connections == 0
 
 
-@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 20, b"\x00\x01\x00\x03" + bytes(16)])
+@pytest.mark.parametrize("data", [b"get / HTTP/1.1\r\n\r\n", b"\xff" * 20, b"\x00\x01\x00\x03" + bytes(16)])
 async def test_bytes_that_are_no_frame_end_a_connection(start_relay: StartRelay, data: bytes) -> None:
     server = await start_relay()
 

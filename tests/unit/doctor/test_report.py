@@ -23,6 +23,7 @@ from librats import (
     PortAllocation,
     PortMapping,
     PortMappingProtocol,
+    ProxySeen,
     TcpSeen,
 )
 from librats.doctor.interface_kinds import kind_of
@@ -63,6 +64,11 @@ REFUSES = TcpSeen(server=SERVER, seconds=None, error="refused", refused=True)
 SILENT = TcpSeen(server=SERVER, seconds=None, error="no answer within 4 s")
 
 
+WEB = replace(ANSWERS, server=Address("192.0.2.1", 443))
+THROUGH = ProxySeen(proxy="http://192.0.2.9:3128", target=SERVER, seconds=0.02)
+DENIES = replace(THROUGH, seconds=None, error="it answers 403 Forbidden")
+
+
 def report_on(ipv4: NatTypeInfo = CONE, **seen: Any) -> NetworkReport:
     return NetworkReport.on(NetworkSeen(**{"ipv4": ipv4, "ipv6": NONE, **seen}))
 
@@ -77,7 +83,14 @@ def interface(name: str, *addresses: str) -> InterfaceSeen:
         (report_on(NatTypeInfo()), "no-servers", "problem"),
         (report_on(BLOCKED, tcp=(SILENT,)), "offline", "problem"),
         (report_on(BLOCKED, tcp=(SILENT, ANSWERS, REFUSES)), "udp-blocked", "problem"),
+        (report_on(BLOCKED, tcp=(SILENT, WEB)), "web-only", "problem"),
+        (report_on(BLOCKED, tcp=(WEB,)), "udp-blocked", "problem"),
         (report_on(BLOCKED, tcp=(SILENT, REFUSES)), "no-answer", "problem"),
+        (report_on(BLOCKED, tcp=(SILENT,), proxy=THROUGH), "proxy-only", "problem"),
+        (report_on(proxy=THROUGH), "proxy", "good"),
+        (report_on(proxy=replace(THROUGH, target=None)), "proxy", "note"),
+        (report_on(proxy=DENIES), "proxy-fails", "warning"),
+        (report_on(BLOCKED, tcp=(SILENT,), proxy=DENIES), "offline", "problem"),
         (report_on(OPEN), "open", "good"),
         (report_on(SYMMETRIC), "symmetric-nat", "warning"),
         (report_on(replace(CONE, filtering=FilteringBehavior.UNKNOWN)), "filtering-unknown", "note"),

@@ -9,7 +9,7 @@ import pytest
 from librats.errors import ConfigError, DecodeError
 from librats.introduce.services import Services
 from librats.relay.introducing import Grants, network_of
-from librats.servers import introducer_address
+from librats.servers import introducer_place
 from librats.stun.credentials import PasswordAlgorithm, long_term_key, userhash
 from librats.turn.serving.credentials import Credentials, GrantedNames
 from librats.turn.serving.quotas import INTRODUCED, QuotaLimits, Quotas
@@ -82,8 +82,8 @@ def test_allocations_of_introduced_nodes_are_bounded_by_network_and_in_all_and_t
 
 
 def test_an_introducer_is_named_by_id_and_address() -> None:
-    assert introducer_address(f"{ID}@relay.example.org:3478") == (ID, Address("relay.example.org", 3478))
-    assert introducer_address(f"{ID}@[2001:db8::1]:3478")[1].host == "2001:db8::1"
+    assert introducer_place(f"{ID}@relay.example.org:3478") == (ID, Address("relay.example.org", 3478))
+    assert introducer_place(f"{ID}@[2001:db8::1]:3478")[1] == Address("2001:db8::1", 3478)
 
 
 @pytest.mark.parametrize(
@@ -101,5 +101,5 @@ def test_an_introducer_is_named_by_id_and_address() -> None:
 )
 def test_what_names_no_introducer_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        introducer_address(text)
+        introducer_place(text)
     assert caught.value.field == "introducers"

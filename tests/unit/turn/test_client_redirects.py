@@ -65,6 +65,14 @@ def test_after_the_other_server_was_lost_the_first_one_is_asked_again() -> None:
     assert run.of(TurnAllocated)[-1].again
 
 
+def test_a_server_whose_address_a_proxy_alone_knows_counts_as_a_public_one() -> None:
+    unknown = Address("turn.example.org", 443)
+    assert Redirects().follow(unknown, naming("8.8.8.8"))[0] == Address("8.8.8.8", 3478)
+    for private in ("192.168.1.7", "127.0.0.1", "10.0.0.1"):
+        with pytest.raises(TurnError, match="no business"):
+            Redirects().follow(unknown, naming(private))
+
+
 def test_servers_that_name_each_other_end_in_an_error() -> None:
     run = TurnRun(redirecting(OTHER), login=BOB, start=False)
     run.servers[OTHER] = redirecting(SERVER)

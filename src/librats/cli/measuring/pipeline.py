@@ -14,6 +14,7 @@ from librats.runtime.network import SystemNetwork
 from librats.runtime.tcp import ProtocolFactory, TcpListener
 from librats.runtime.tls import ClientTls
 from librats.types import Address
+from librats.web.tunnel import Tunnel
 
 __all__ = ["pipeline_rate"]
 
@@ -185,6 +186,7 @@ class _MemoryNetwork(SystemNetwork):
         tls: ClientTls | None = None,
         local: Address | None = None,
         timeout: float | None = None,
+        tunnel: Tunnel | None = None,
     ) -> None:
         """Join the two."""
         dialling = cast("asyncio.BufferedProtocol", factory())

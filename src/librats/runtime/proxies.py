@@ -1,0 +1,48 @@
+"""The HTTP proxy that this machine's settings name: the environment, and on Windows and macOS the system's own."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import urllib.request
+
+from librats.errors import ConfigError
+from librats.types import Address
+from librats.web_uris import ProxyUri
+
+__all__ = ["system_proxy"]
+
+logger = logging.getLogger("librats.proxy")
+
+
+def is_here(server: Address) -> bool:
+    """Tell whether a server is on this machine, which no proxy leads to."""
+    if not server.is_literal:
+        return server.host.lower().rstrip(".") == "localhost"
+    return ipaddress.ip_address(server.host.partition("%")[0]).is_loopback
+
+
+def system_proxy(server: Address, secure: bool) -> ProxyUri | None:
+    """Return the proxy for connections to a server, as ``https_proxy``, ``all_proxy`` and ``no_proxy`` say.
+
+    It may block: on Windows and macOS, what is to be left out is looked up by name.
+
+    Args:
+        server: Host name or IP address, and port.
+        secure: Whether TLS is spoken to it; ``http_proxy`` counts, too, where it is not.
+
+    Returns:
+        The proxy; None where there is none, where the server is left out or on this machine, and where what is named is
+        no HTTP proxy.
+    """
+    if is_here(server):
+        return None
+    named = urllib.request.getproxies()
+    text = named.get("https") or named.get("all") or ("" if secure else named.get("http", ""))
+    if not text or urllib.request.proxy_bypass(str(server)):
+        return None
+    try:
+        return ProxyUri.parse(text)
+    except ConfigError as error:
+        logger.debug("the system's proxy is not used: %s", error)
+        return None

@@ -1,0 +1,1 @@
+"""What passes where only the web does: WebSockets, and tunnels through HTTP proxies. Pure."""
