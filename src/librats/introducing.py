@@ -65,8 +65,8 @@ SERVICES_PATIENCE = 0.5
 HEAD_START = 0.1
 """Seconds that known addresses have before introducers are asked."""
 
-NOTHING_NEEDED = Situation()
-"""What is enough for a peer at an address whose id is not known: nobody can introduce that one."""
+AN_ADDRESS = Situation(has_id=False, has_address=True)
+"""What is enough for a peer whose id is not known: nobody can introduce that one."""
 
 
 class IntroducingVerbs(CoordinatingVerbs):
@@ -413,9 +413,8 @@ class IntroducingVerbs(CoordinatingVerbs):
         plan = plan_of(strategy)
         target = wanted.peer_id or (None if plan.dials else self._who_is_at(addresses))
         is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
-        is_plain = is_auto and target is None and bool(addresses)
-        situation = NOTHING_NEEDED if is_plain else self._situation(target, addresses)
-        lacking = None if is_plain else lacks(strategy, situation)
+        situation = AN_ADDRESS if is_auto and target is None and addresses else self._situation(target, addresses)
+        lacking = lacks(strategy, situation)
         if lacking is not None:
             raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
         worked = self._worked.get(self._here, target) if is_auto and target is not None else None
