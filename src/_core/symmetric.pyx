@@ -81,6 +81,8 @@ cdef class Sha256Steps:
     cdef uint8_t _static[KEY_SIZE]
     cdef uint8_t _static_public[KEY_SIZE]
     cdef uint8_t _ephemeral[KEY_SIZE]
+    cdef uint8_t _ephemeral_public[KEY_SIZE]
+    cdef bint _is_prepared
     cdef uint8_t _remote_static[KEY_SIZE]
     cdef uint8_t _remote_ephemeral[KEY_SIZE]
     cdef bint _knows_remote_static
@@ -140,6 +142,11 @@ cdef class Sha256Steps:
         """Bind the data to the handshake."""
         if self._mix_hash(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) != STEP_OK:
             raise MemoryError()
+
+    def prepare(self):
+        """Compute this side's ephemeral public key now, and not in the message that carries it."""
+        with nogil:
+            self._prepare()
 
     def write(self, bytes program not None, bytes payload not None):
         """Return the message of those tokens.
@@ -211,6 +218,11 @@ cdef class Sha256Steps:
                 has_key = True
         return size + (TAG_SIZE if has_key else 0)
 
+    cdef void _prepare(self) noexcept nogil:
+        if not self._is_prepared:
+            _scalarmult_base(self._ephemeral_public, self._ephemeral)
+            self._is_prepared = True
+
     cdef int _write(
         self, uint8_t* out, const uint8_t* tokens, Py_ssize_t count, const uint8_t* payload, size_t size
     ) noexcept nogil:
@@ -218,7 +230,8 @@ cdef class Sha256Steps:
         cdef int result
         for index in range(count):
             if tokens[index] == TOKEN_E:
-                _scalarmult_base(out, self._ephemeral)
+                self._prepare()
+                memcpy(out, self._ephemeral_public, KEY_SIZE)
                 result = self._mix_ephemeral(out)
                 out += KEY_SIZE
             elif tokens[index] == TOKEN_S:
@@ -398,6 +411,24 @@ def x25519(bytes private_key not None, bytes public_key not None):
     with nogil:
         result = _scalarmult(target, mine, theirs)
     return None if result else out
+
+
+def sha256(bytes data not None):
+    """Return the SHA-256 of the data."""
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, HASH_SIZE)
+    _sha256(<uint8_t*>PyBytes_AS_STRING(out), <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    return out
+
+
+def hmac_sha256(bytes key not None, bytes data not None):
+    """Return the HMAC-SHA-256 of the data."""
+    cdef uint64_t state[HMAC_STATE_WORDS]
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, HASH_SIZE)
+    _hmac_init(state, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    _hmac_update(state, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    _hmac_final(state, <uint8_t*>PyBytes_AS_STRING(out))
+    _wipe(state, sizeof(state))
+    return out
 
 
 def _load():

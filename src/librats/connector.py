@@ -199,7 +199,7 @@ class Connector:
             self._manager,
             self._config,
             expect_id=expect_id,
-            methods=sorted(methods, key=lambda method: method is not first),
+            methods=methods if first is None else sorted(methods, key=lambda method: method is not first),
             attempts=attempts,
         )
         seconds = self._config.connect_timeout if timeout is None else timeout

@@ -55,7 +55,7 @@ class DialAddress(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Try:
     """One attempt of a race."""
 

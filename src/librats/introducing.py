@@ -65,6 +65,9 @@ SERVICES_PATIENCE = 0.5
 HEAD_START = 0.1
 """Seconds that known addresses have before introducers are asked."""
 
+AN_ADDRESS = Situation(has_id=False, has_address=True)
+"""What is enough for a peer whose id is not known: nobody can introduce that one."""
+
 
 class IntroducingVerbs(CoordinatingVerbs):
     """Mixed into :class:`~librats.RatsClient`."""
@@ -409,11 +412,11 @@ class IntroducingVerbs(CoordinatingVerbs):
             raise UsageError("the client is not running")
         plan = plan_of(strategy)
         target = wanted.peer_id or (None if plan.dials else self._who_is_at(addresses))
-        situation = self._situation(target, addresses)
+        is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
+        situation = AN_ADDRESS if is_auto and target is None and addresses else self._situation(target, addresses)
         lacking = lacks(strategy, situation)
         if lacking is not None:
             raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
-        is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
         worked = self._worked.get(self._here, target) if is_auto and target is not None else None
         attempts: list[ConnectionAttempt] = []
         seconds = self._config.connect_timeout if timeout is None else timeout

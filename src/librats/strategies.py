@@ -80,6 +80,8 @@ def strategy_of(strategy: ConnectionStrategy | str) -> ConnectionStrategy:
     Raises:
         UsageError: There is no such one.
     """
+    if type(strategy) is ConnectionStrategy:
+        return strategy
     try:
         return ConnectionStrategy(strategy)
     except ValueError:

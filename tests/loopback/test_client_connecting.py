@@ -25,7 +25,10 @@ from librats import (
     SessionConfig,
     UsageError,
 )
+from librats.peers.manager import PeerManager
+from librats.runtime.tcp_transport import TcpTransport, takes_transports
 from librats.services.session import Link
+from librats.session.opening import Opening
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -97,7 +100,9 @@ async def test_an_address_may_be_given_in_every_form(make_client: MakeClient) ->
     assert a.statistics()["peers_connected"] == 1
 
 
-async def test_each_side_of_a_connect_writes_twice(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_message_of_a_connect_is_written_in_pieces(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written: dict[bool, list[int]] = {True: [], False: []}
     made = Link.connection_made
 
@@ -112,8 +117,8 @@ async def test_each_side_of_a_connect_writes_twice(make_client: MakeClient, monk
     monkeypatch.setattr(Link, "connection_made", connection_made)
     alice, bob = await soon(make_client()), await soon(make_client())
     await soon(alice.connect((LOOPBACK, bob.listen_port)))
-    # The three messages of the handshake and the two hellos; the dialler's hello goes along with its last message.
-    assert [len(written[side]) for side in (True, False)] == [2, 2]
+    # The three messages of the handshake and the two hellos.
+    assert [len(written[side]) for side in (True, False)] == [3, 2]
 
 
 async def test_small_messages_do_not_wait_for_others(make_client: MakeClient, connect: Connect) -> None:
@@ -493,3 +498,41 @@ async def test_what_is_no_peer_is_told_apart_from_one_that_is_not_connected(pair
 def test_what_is_no_port_is_refused_at_once(port: Any) -> None:
     with pytest.raises(ConfigError, match="listen_port: must be a whole number from 0 to 65535"):
         RatsClient(port)
+
+
+async def test_the_last_message_of_the_handshake_leaves_before_the_session_is_set_up(
+    monkeypatch: pytest.MonkeyPatch, make_client: MakeClient
+) -> None:
+    if not takes_transports(asyncio.get_running_loop()):
+        pytest.skip("this loop brings its own transports")
+    a, b = await make_client(), await make_client()
+    port = b.listen_port
+    steps: list[str] = []
+    write, link_opened = TcpTransport.write, PeerManager.link_opened
+
+    def writing(transport: TcpTransport, data: bytes) -> None:
+        steps.append("a writes" if transport.get_extra_info("peername")[1] == port else "b writes")
+        write(transport, data)
+
+    def opened(manager: PeerManager, link: Link) -> None:
+        steps.append("a is set up" if link.initiator else "b is set up")
+        link_opened(manager, link)
+
+    monkeypatch.setattr(TcpTransport, "write", writing)
+    monkeypatch.setattr(PeerManager, "link_opened", opened)
+    await soon(a.connect((LOOPBACK, port)))
+    of_a = [step for step in steps if step.startswith("a")]
+    assert of_a[:4] == ["a writes", "a writes", "a is set up", "a writes"]
+
+
+async def test_who_is_dialled_makes_its_ephemeral_key_before_anything_is_heard(
+    monkeypatch: pytest.MonkeyPatch, make_client: MakeClient, until: Until
+) -> None:
+    b = await make_client()
+    prepared: list[int] = []
+    monkeypatch.setattr(Opening, "prepare", lambda opening: prepared.append(opening.step))
+    _, writer = await asyncio.open_connection(LOOPBACK, b.listen_port)
+    await until(lambda: prepared)
+    assert prepared == [0]
+    writer.close()
+    await writer.wait_closed()

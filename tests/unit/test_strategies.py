@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 
@@ -83,3 +84,17 @@ def test_only_auto_ice_and_relay_go_through_a_relay() -> None:
 def test_which_nats_sending_to_each_other_joins(one: NatType, other: NatType, joined: bool) -> None:
     assert joins_nats(one, other) is joined
     assert joins_nats(other, one) is joined
+
+
+def test_an_address_is_enough_for_whatever_works() -> None:
+    switches = [field.name for field in dataclasses.fields(Situation) if field.name not in ("policy", "has_address")]
+    for policy, *chosen in itertools.product(PathPolicy, *[(False, True)] * len(switches)):
+        situation = Situation(policy=policy, has_address=True, **dict(zip(switches, chosen, strict=True)))  # type: ignore[arg-type]
+        assert lacks(ConnectionStrategy.AUTO_ADAPTIVE, situation) is None
+
+
+def test_only_strategies_that_let_introducers_carry_may_have_led_to_a_carried_session() -> None:
+    carried = {strategy for strategy in ConnectionStrategy if may_go(strategy, ConnectionMethod.CARRIED)}
+    assert carried == {strategy for strategy in ConnectionStrategy if Ways.CARRIED in plan_of(strategy).meets}
+    assert ConnectionStrategy.DIRECT_ONLY not in carried
+    assert ConnectionStrategy.AUTO_ADAPTIVE in carried

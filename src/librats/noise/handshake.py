@@ -123,7 +123,7 @@ class Handshake:
         if plan.has_ephemeral:
             _require_key("ephemeral", ephemeral, needed=True)
         psk_count = plan.protocol.pattern.psk_count
-        if len(psks) != psk_count or any(len(psk) != dh.KEY_SIZE for psk in psks):
+        if len(psks) != psk_count or (psk_count and any(len(psk) != dh.KEY_SIZE for psk in psks)):
             raise UsageError(f"psks: this pattern wants {psk_count} of {dh.KEY_SIZE} bytes each")
         self._index = 0
         self._failed = False
@@ -196,6 +196,14 @@ class Handshake:
         if not self.is_complete:
             raise UsageError("the handshake is not complete")
         return self._export_secret
+
+    def prepare(self) -> None:
+        """Compute this side's ephemeral key now, while it waits, and not in the message that carries it.
+
+        Nothing happens where the pattern lets this side send none, or the handshake is complete.
+        """
+        if self._steps is not None and self._plan.has_ephemeral:
+            self._steps.prepare()
 
     def write_message(self, payload: bytes = b"") -> bytes:
         """Return the next message to send.

@@ -94,7 +94,16 @@ class Steps:
     The arguments are those of :func:`new_steps`.
     """
 
-    __slots__ = ("_initiator", "_private_keys", "_psks", "_remote_keys", "_symmetric", "_uses_psks", "static_public")
+    __slots__ = (
+        "_ephemeral_public",
+        "_initiator",
+        "_private_keys",
+        "_psks",
+        "_remote_keys",
+        "_symmetric",
+        "_uses_psks",
+        "static_public",
+    )
 
     def __init__(
         self,
@@ -110,6 +119,7 @@ class Steps:
     ) -> None:
         self._initiator = initiator
         self._private_keys = {Token.S: static or b"", Token.E: ephemeral or b""}
+        self._ephemeral_public: bytes | None = None
         self._remote_keys = {} if remote_static is None else {Token.S: remote_static}
         self._psks = [psks[start : start + dh.KEY_SIZE] for start in range(0, len(psks), dh.KEY_SIZE)]
         self._uses_psks = bool(psks)
@@ -134,6 +144,11 @@ class Steps:
         """Bind the data to the handshake."""
         self._symmetric.mix_hash(data)
 
+    def prepare(self) -> None:
+        """Compute this side's ephemeral public key now, and not in the message that carries it."""
+        if self._ephemeral_public is None:
+            self._ephemeral_public = dh.public_key(self._private_keys[Token.E])
+
     def write(self, program: bytes, payload: bytes) -> bytes:
         """Return the message of those tokens.
 
@@ -143,7 +158,8 @@ class Steps:
         parts: list[bytes] = []
         for token in (TOKENS[place] for place in program):
             if token is Token.E:
-                parts.append(dh.public_key(self._private_keys[token]))
+                self.prepare()
+                parts.append(self._ephemeral_public or b"")
                 self._mix_ephemeral(parts[-1])
             elif token is Token.S:
                 parts.append(self._symmetric.encrypt_and_hash(self.static_public))

@@ -89,6 +89,8 @@ class Admission:
             words = limit_words("too many handshakes are under way", self._config, limit)
             self.refused(victim.address, words, limit)
             victim.abort()
+        if not self.has_hooks:
+            return True
         verdict = self.ask(link.address)
         if inspect.isawaitable(verdict):
             link.pause()
@@ -148,6 +150,11 @@ class Admission:
         return PeerLimitReached(limit_words(f"{len(self._peers)} peers are connected", self._config, "max_peers"))
 
     # The application's hooks
+
+    @property
+    def has_hooks(self) -> bool:
+        """True where the application wants to be asked."""
+        return bool(self._handlers.listeners("incoming"))
 
     def ask(self, what: Address | Peer) -> Any:
         """Ask the incoming hooks; a bool, or an awaitable of one where a hook is async."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -229,6 +229,6 @@ class HandlerTable:
         """Remove a handler that was added with :meth:`listen`."""
         self._lists[what] = tuple(r for r in self._lists.get(what, ()) if r.handler != handler)
 
-    def listeners(self, what: str | type) -> Iterable[Registration]:
+    def listeners(self, what: str | type) -> Sequence[Registration]:
         """Return the handlers that were added with :meth:`listen`."""
         return self._lists.get(what, ())

@@ -55,7 +55,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"a hello that does not parse: {error}") from error
         texts = (*hello.listen, hello.observed, hello.key)
-        if len(hello.listen) > MAX_ADDRESSES or any(len(text) > MAX_TEXT for text in texts):
+        if len(hello.listen) > MAX_ADDRESSES or max(map(len, texts)) > MAX_TEXT:
             raise DecodeError("a hello with too much in it")
         return hello
 

@@ -81,7 +81,7 @@ class Identity:
         (64, 64)
     """
 
-    __slots__ = ("_peer_id", "_private_key", "_public_key", "_signing_key")
+    __slots__ = ("_peer_id", "_private_key", "_public_key", "_signing_key", "_verify_key")
 
     def __init__(self, private_key: bytes) -> None:
         if not isinstance(private_key, bytes | bytearray | memoryview):
@@ -93,6 +93,7 @@ class Identity:
         self._peer_id = hashlib.sha256(self._public_key).hexdigest()
         seed = hashlib.blake2b(_SIGNING_CONTEXT, key=self._private_key, digest_size=32).digest()
         self._signing_key = SigningKey(seed)
+        self._verify_key = bytes(self._signing_key.verify_key)
 
     @property
     def private_key(self) -> bytes:
@@ -117,7 +118,7 @@ class Identity:
     @property
     def verify_key(self) -> bytes:
         """The public half of the signing key, 32 bytes."""
-        return bytes(self._signing_key.verify_key)
+        return self._verify_key
 
     def sign(self, data: bytes) -> bytes:
         """Return the Ed25519 signature of the data, 64 bytes."""

@@ -272,7 +272,7 @@ class PeerManager:
         if self.shared.memory.is_overdrawn:
             self._turn_away(link, PeerLimitReached(self.shared.memory_words()), Reason.LIMIT, "max_memory")
             return
-        if link.initiator:
+        if link.initiator or not self.admission.has_hooks:
             self._admit(link)
             return
         peer = self._waiting[link] = Peer(link, self._config, self.dispatcher)

@@ -119,8 +119,9 @@ class PathKeeper:
 
     def ready(self, link: Link) -> None:
         """Take note of a session that may move."""
-        if link.path_token:
-            self._links[link.path_token] = link
+        token = link.path_token
+        if token:
+            self._links[token] = link
             self._standings[link] = _Standing(moved_at=link.now())
             self._improve_soon(link, 0)
             self.watch(link)

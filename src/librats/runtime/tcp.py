@@ -213,13 +213,13 @@ def _connects_at_once(sock: socket.socket, name: tuple[Any, ...]) -> bool:
     return False
 
 
-def _peer_of(sock: socket.socket, name: tuple[Any, ...]) -> tuple[Any, ...]:
+def _peer_of(sock: socket.socket, family: int, name: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return where a socket leads that was connected to a name.
 
     Raises:
         ConnectionRefusedError: To itself, as a port of the ephemeral range where nobody listens can.
     """
-    peername: tuple[Any, ...] = name if sock.family == socket.AF_INET else sock.getpeername()
+    peername: tuple[Any, ...] = name if family == socket.AF_INET else sock.getpeername()
     ours = sock.getsockname()
     if ours[1] == peername[1] and ours == peername:
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
@@ -276,7 +276,7 @@ async def dial_tcp(
         if not _connects_at_once(sock, name):
             async with asyncio.timeout(timeout):
                 await loop.sock_connect(sock, name)
-        peername = _peer_of(sock, name)
+        peername = _peer_of(sock, family, name)
         if tunnel is not None:
             await _dig(sock, tunnel)
         if tls is not None:

@@ -193,7 +193,8 @@ class TcpTransport(asyncio.Transport):
         """Set from how many waiting bytes on the protocol is paused, and at how many it goes on."""
         self._high = (HIGH_WATER if low is None else 4 * low) if high is None else high
         self._low = self._high // 4 if low is None else low
-        self._pause_if_full()
+        if self._waiting is not None:
+            self._pause_if_full()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """Return at how many waiting bytes the protocol goes on, and from how many on it is paused."""

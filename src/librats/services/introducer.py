@@ -320,6 +320,8 @@ class Introductions:
             self._carry(self.carrying.left(peer_id))
         if self.passing is not None:
             self._pass_on(self.passing.left(peer_id))
+        if not (self._asked or self._calls or self._offers):
+            return
         gone = IntroductionError(Refusal.GONE, "the session with the introducer has ended")
         for key in [key for key in self._asked if key[0] == peer_id]:
             _settle_with(self._asked[key][1], gone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from librats._core.messages import Message, MessageRun
 from librats.errors import HandshakeError, RemoteError, RequestTimeout
@@ -59,7 +59,7 @@ class LinkEvents(LinkState):
 
     @property
     def _link(self) -> Link:
-        return cast("Link", self)
+        return self  # type: ignore[return-value]  # nothing else is one
 
     def _process(self, now: float | None = None) -> None:
         session = self._session

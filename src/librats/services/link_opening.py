@@ -39,6 +39,8 @@ class LinkOpening(LinkEnding):
         self._clock = OpeningClock(self._config, now=self._loop.time())
         self._arm_opening_timer(self._clock)
         self._send_opening()
+        if not self.initiator and self._opening is not None:
+            self._opening.prepare()
 
     def _send_opening(self) -> None:
         if self._opening is not None and self._transport is not None:
@@ -97,9 +99,8 @@ class LinkOpening(LinkEnding):
             return
         clock.heard(opening.step, now=self._loop.time())
         self._arm_opening_timer(clock)
-        if opening.result is None:
-            self._send_opening()
-        else:
+        self._send_opening()  # the last message, too, at once: the peer goes on with it while this side does
+        if opening.result is not None:
             self._begin_session(opening, opening.result)
 
     def _begin_handshake(self, data: bytes) -> None:

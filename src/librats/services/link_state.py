@@ -66,7 +66,6 @@ class LinkState:
         "_timer",
         "_timer_at",
         "_transport",
-        "_unsent",
         "_waiters",
         "address",
         "admitted",
@@ -140,7 +139,6 @@ class LinkState:
         self._session: Session | Librats2Session | None = None
         self._transport: asyncio.Transport | None = None
         self._datagrams: SealedDatagrams | None = None
-        self._unsent = b""  # the end of the handshake, which leaves with the session's first bytes
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._flush_handle: asyncio.Handle | None = None

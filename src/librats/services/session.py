@@ -108,18 +108,15 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             )
         if leftover := opening.leftover:
             self._session.receive_data(leftover, now=now)
-        self._unsent = opening.data_to_send()
         if isinstance(self._transport, RudpTransport):
-            # The last message of the handshake goes without a tag, everything behind it with one.
-            self._transport.write(self._unsent)
-            self._unsent = b""
+            # The last message of the handshake has gone without a tag, everything behind it goes with one.
             self.tag_packets(self._transport, 0)
         self._processing = True  # what the owner has to say leaves below, in this turn of the loop
         try:
             self._owner.link_opened(self)
         finally:
             self._processing = False
-        if self._unsent or self._session.wants_to_send:
+        if self._session.wants_to_send:
             self._flush(now)  # the peer can go on while this side takes what has come along
         self._process()
 
@@ -193,8 +190,6 @@ class Link(LinkVerbs, LinkEvents, LinkPaths, LinkOpening, asyncio.BufferedProtoc
             now = self._loop.time()
         while not (self._paused or transport.is_closing()):
             data = session.data_to_send(now=now)
-            if self._unsent:
-                data, self._unsent = self._unsent + data, b""
             if not data:
                 break
             transport.write(data)

@@ -7,6 +7,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
+
+from librats._core import symmetric
 from librats._core.aead import Cipher
 from librats.errors import DecodeError, HandshakeError
 from librats.noise.handshake import Handshake
@@ -39,6 +42,14 @@ LAST_MESSAGE = 2
 PATHS = int(Feature.PATHS)
 
 
+def _hashlib_sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+_sha256 = symmetric.sha256 if symmetric.AVAILABLE else _hashlib_sha256
+
+
+@lru_cache(maxsize=64)
 def prologue_of(protocol: str) -> bytes:
     """What both sides of a handshake must share, from the application's protocol string."""
     return PROLOGUE_HEAD + protocol.encode()
@@ -46,7 +57,7 @@ def prologue_of(protocol: str) -> bytes:
 
 def peer_id_of(public_key: bytes) -> str:
     """The id of the peer with that X25519 key: its SHA-256 in lower-case hex."""
-    return hashlib.sha256(public_key).hexdigest()
+    return _sha256(public_key).hex()
 
 
 def is_plaintext(block: bytes) -> bool:
@@ -65,8 +76,7 @@ def _decoded(payload: bytes) -> Greeting | None:
     return Greeting.decode(payload)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """What the handshake left behind."""
 
     sending: Cipher
@@ -117,6 +127,9 @@ class BlockOpening(ABC):
         """The channel, once there is one."""
         self.join: Join | None = None
         """The session that a connection wants to belong to, where it begins none."""
+
+    def prepare(self) -> None:  # noqa: B027 - not every kind has anything to do
+        """Do what can be done before the peer is heard; the driver calls it while it waits for that."""
 
     @property
     @abstractmethod
@@ -230,6 +243,8 @@ class Opening(BlockOpening):
         self._expect_id = expect_id
         self._step = 0
         self._greeting: Greeting | None = None
+        self._public_key = b""
+        self._peer_id = ""
         if initiator:
             self._write()
 
@@ -237,6 +252,10 @@ class Opening(BlockOpening):
     def step(self) -> int:
         """How many of the three handshake messages have passed."""
         return self._step
+
+    def prepare(self) -> None:
+        """Make the ephemeral key, which would otherwise be made while the peer waits for it."""
+        self._handshake.prepare()
 
     def _check_size(self, size: int) -> None:
         bare = BARE_SIZES[self._step]
@@ -263,6 +282,8 @@ class Opening(BlockOpening):
                 self._check_peer()  # before message 3, which would show our own key
             self._write()
         if self._step > LAST_MESSAGE:
+            if not self._peer_id:
+                self._check_peer()
             self._finish()
 
     def _write(self) -> None:
@@ -270,7 +291,7 @@ class Opening(BlockOpening):
         self._write_block(message)
         self._step += 1
 
-    def _check_peer(self) -> str:
+    def _check_peer(self) -> None:
         public_key = self._handshake.remote_static
         if public_key is None:
             raise HandshakeError("the peer showed no key")
@@ -279,19 +300,18 @@ class Opening(BlockOpening):
             raise HandshakeError(
                 f"expected peer {self._expect_id[:8]}, but {peer_id[:8]} answered", AttemptReason.WRONG_IDENTITY
             )
-        return peer_id
+        self._public_key, self._peer_id = public_key, peer_id
 
     def _finish(self) -> None:
-        peer_id = self._check_peer()
         sending, receiving = self._handshake.split()
-        if sending is None or receiving is None or self._handshake.remote_static is None:
+        if sending is None or receiving is None:
             raise HandshakeError("the handshake gave no keys")
         features = self._own_features & (self._greeting.features if self._greeting is not None else 0)
         self.result = Opened(
             sending=sending,
             receiving=receiving,
-            public_key=self._handshake.remote_static,
-            peer_id=peer_id,
+            public_key=self._public_key,
+            peer_id=self._peer_id,
             handshake_hash=self._handshake.handshake_hash,
             greeting=self._greeting,
             path_secret=self._handshake.export_secret if features & PATHS else b"",

@@ -26,15 +26,12 @@ class OpeningClock:
         """True once something was heard."""
         self.restart(now=now)
 
-    def _begin(self, seconds: float, what: str, now: float) -> None:
-        self._stage = now + seconds
-        self._missing = what, seconds
-
     def restart(self, *, now: float) -> None:
         """Begin anew: this side has made the peer wait."""
         self._whole = now + self._config.handshake_timeout
         self._step = -1
-        self._begin(self._config.first_byte_timeout, "nothing was heard", now)
+        self._missing = "nothing was heard", self._config.first_byte_timeout
+        self._stage = now + self._config.first_byte_timeout
 
     def heard(self, step: int, *, now: float) -> None:
         """Take note of bytes.
@@ -47,9 +44,10 @@ class OpeningClock:
             return
         self._step = step
         if step > LAST_MESSAGE:
-            self._begin(self._config.hello_timeout, "the peer did not say hello", now)
+            self._missing = "the peer did not say hello", self._config.hello_timeout
         else:
-            self._begin(self._config.message_timeout, MESSAGES[step], now)
+            self._missing = MESSAGES[step], self._config.message_timeout
+        self._stage = now + self._missing[1]
 
     def next_timer(self) -> float:
         """Return when the next deadline is, in monotonic seconds."""

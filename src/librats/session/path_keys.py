@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass
 
+from librats._core import symmetric
 from librats._core.aead import Cipher
 
 __all__ = ["JOIN_SIZE", "TAG_SIZE", "Join", "PathKeys"]
@@ -18,6 +19,14 @@ JOIN_SIZE = JOIN_HEAD + TAG_SIZE
 """Bytes of a path's first block: fewer than any handshake message has."""
 
 MAX_EPOCH = 0xFFFFFFFF
+
+
+def _hmac(key: bytes, data: bytes) -> bytes:
+    return hmac.digest(key, data, "sha256")
+
+
+# OpenSSL's takes several times as long to begin as to compute, and one is computed for every session.
+_derive = symmetric.hmac_sha256 if symmetric.AVAILABLE else _hmac
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class PathKeys:
         self._next = 2 if initiator else 1
         self.heard = 0
         """The newest epoch that the peer has opened."""
-        self.token = hmac.digest(secret, b"librats path token", "sha256")[:TOKEN_SIZE]
+        self.token = _derive(secret, b"librats path token")[:TOKEN_SIZE]
         """What a new path begins with."""
 
     def next_epoch(self) -> int:
@@ -74,9 +83,7 @@ class PathKeys:
     def datagram_ciphers(self, epoch: int) -> tuple[Cipher, Cipher]:
         """Return the ciphers of an epoch's unreliable datagrams, of what is sent and of what is received. Ask once."""
         first, second = (
-            Cipher(
-                hmac.digest(self._secret, b"librats datagram key" + epoch.to_bytes(4) + bytes([direction]), "sha256")
-            )
+            Cipher(_derive(self._secret, b"librats datagram key" + epoch.to_bytes(4) + bytes([direction])))
             for direction in (0, 1)
         )
         return (first, second) if self._initiator else (second, first)
@@ -84,10 +91,10 @@ class PathKeys:
     def tag_keys(self, epoch: int) -> tuple[bytes, bytes]:
         """Return the keys of the tags of an epoch's packets where it goes over UDP: of what is sent and received."""
         first, second = (
-            hmac.digest(self._secret, b"librats packet tag" + epoch.to_bytes(4) + bytes([direction]), "sha256")
+            _derive(self._secret, b"librats packet tag" + epoch.to_bytes(4) + bytes([direction]))
             for direction in (0, 1)
         )
         return (first, second) if self._initiator else (second, first)
 
     def _key(self, epoch: int, direction: int) -> bytes:
-        return hmac.digest(self._secret, b"librats path key" + epoch.to_bytes(4) + bytes([direction]), "sha256")
+        return _derive(self._secret, b"librats path key" + epoch.to_bytes(4) + bytes([direction]))

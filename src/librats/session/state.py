@@ -38,7 +38,10 @@ MAX_EVENTS = 65536
 
 
 class SessionState(SessionTurns):
-    """State and questions of a :class:`~librats.session.machine.Session`, which describes the arguments."""
+    """State and questions of a :class:`~librats.session.machine.Session`, which describes the arguments.
+
+    Counters of the compiled part begin with 0.
+    """
 
     __slots__ = (
         "_config",
@@ -78,9 +81,7 @@ class SessionState(SessionTurns):
         self._shared = shared or SharedLimits(RatsConfig(session=config))
         self._window = config.message_window if window is None else window
         self._share = self._shared.begin_session(self._window)
-        self._beyond_window = 0
         self._pace = Pace(config.max_control_rate, config.max_control_rate)
-        self._skipped = 0
         self.path_keys: PathKeys | None = None
         """Where the keys of further paths come from; None where the session stays on its first one."""
         self.retained: Retained | None = None
@@ -89,12 +90,8 @@ class SessionState(SessionTurns):
             self.path_keys = PathKeys(opened.path_secret, initiator=initiator)
             self.retained = Retained(opened.sending)
         self._sending = opened.sending
-        self._sealed_before = 0
         self._kept_room = KEPT_AT_LEAST
-        self._told_blocks = 0
-        self._told_at = 0
         self._ack_due = math.inf
-        self._acks_queued = 0
         self._stall_told = -math.inf
         self._writer = BlockWriter(opened.sending)
         self._reader = BlockReader(opened.receiving, config.max_message_size)
@@ -113,8 +110,6 @@ class SessionState(SessionTurns):
         self.shortcut = json_shortcut(self._messages, self._replies, config, self._max_payload)
         """The short way of JSON messages into their queue, for the driver to open."""
         self._window_granted = self._window
-        self._window_seen = 0
-        self._unhandled = 0
         self._malformed = 0
 
         self.streams = StreamTable(
@@ -131,23 +126,15 @@ class SessionState(SessionTurns):
         self._last_received = now
         self._next_ping = now + min(FIRST_PING, config.ping_interval)
         self._rekeyed_at = now
-        self._rekeyed_count = 0
         self._rekey_messages = min(config.rekey_messages, MOST_BLOCKS)
         self._rekey_interval = config.rekey_interval
         self.failed = None
         """Why this side gave the session up, or None."""
-        self._going = False
         self._peer_going = False
         self._peer_said_hello = False
         self._successions_heard = 0
         self._max_events = MAX_EVENTS + config.message_window // FRAME_COST
         self._last_words: bytes | None = None
-
-        self._sent = 0
-        self._answers_sent = 0
-        self.messages_received = 0
-        self.bytes_sent = 0
-        self.bytes_received = 0
 
     # What the driver asks
 

@@ -88,3 +88,16 @@ def test_a_host_counts_once_in_one_offer() -> None:
     for now in (0, 1000):
         assert refused.within(["192.0.2.7", "192.0.2.8"], now=now) == {"192.0.2.8"}
     assert guard.counters["hosts_refused"] == 1
+
+
+def test_offers_that_cannot_be_opened_are_counted_and_answered_so() -> None:
+    guard = OfferGuard(per_minute=600)
+    assert [guard.tampered(), guard.tampered()] == [Refusal.TAMPERED] * 2
+    assert guard.counters["tampered"] == 2
+
+
+def test_what_was_heard_long_ago_is_forgotten_and_takes_no_room() -> None:
+    guard = OfferGuard(per_minute=600)
+    assert guard.judge("ann", letter(1), now=0, wall=WALL) is None
+    later = 2 * MAX_SKEW + 2
+    assert guard.judge("ann", letter(1, at=WALL + later), now=later, wall=WALL + later) is None

@@ -170,3 +170,13 @@ def test_a_letter_is_read_as_it_was_written_and_unknown_members_are_skipped() ->
 def test_a_letter_of_another_form_is_refused(text: bytes) -> None:
     with pytest.raises(DecodeError):
         Letter.decode(text)
+
+
+def test_further_letters_can_be_sealed_once_both_have_spoken() -> None:
+    ann, bob = caller(), target()
+    offer = ann.seal(b"an offer")
+    assert not ann.is_ready
+    bob.open(offer)
+    assert not bob.is_ready
+    ann.open(bob.seal(b"an answer"))
+    assert (ann.is_ready, bob.is_ready) == (True, True)

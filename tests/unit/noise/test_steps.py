@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Callable
 
 import nacl.bindings
@@ -170,3 +172,25 @@ def test_repr_shows_no_key() -> None:
     steps.read(bytes([E]), public_key(b"o" * 32))
     steps.write(bytes([E, EE]), b"")
     assert repr(steps) == "<Sha256Steps keyed>"
+
+
+@pytest.mark.parametrize("make", [compiled, in_python])
+def test_an_ephemeral_key_made_beforehand_is_the_one_that_is_sent(make: Callable[..., Steps]) -> None:
+    prepared, unprepared = make(), make()
+    prepared.prepare()
+    assert prepared.write(bytes([E, S]), b"") == unprepared.write(bytes([E, S]), b"")
+    prepared.prepare()
+    assert prepared.write(bytes([E]), b"") == unprepared.write(bytes([E]), b"")
+
+
+def test_an_ephemeral_key_made_beforehand_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = in_python()
+    steps.prepare()
+    monkeypatch.delattr("librats.noise.dh.public_key")
+    assert steps.write(bytes([E]), b"") == public_key(b"e" * 32)
+
+
+@given(key=st.binary(max_size=200), data=st.binary(max_size=300))
+def test_hashes_and_codes_are_those_of_the_standard_library(key: bytes, data: bytes) -> None:
+    assert symmetric.sha256(data) == hashlib.sha256(data).digest()
+    assert symmetric.hmac_sha256(key, data) == hmac.digest(key, data, "sha256")

@@ -8,7 +8,7 @@ from librats import Address
 from librats.punch import PunchPart, PunchSettings, PunchTechnique
 from librats.punch.plans import Plan
 from librats.punch.shots import FIRST_PORT, LAST_PORT, Shot
-from librats.punch.techniques import Round
+from librats.punch.techniques import TCP_WINDOW, Round
 from librats.testing.entropy import SeededEntropy
 
 THEIRS = Address("192.0.2.7", 4000)
@@ -116,3 +116,16 @@ def test_the_window_grows_with_the_traffic_of_others() -> None:
 def test_nothing_is_sent_where_nothing_may_be(technique: PunchTechnique, part: PunchPart) -> None:
     nowhere = round_of(technique, part, targets=())
     assert nowhere.opening((40000, 40001)) == shots(nowhere, (40000, 40001)) == []
+
+
+def test_connections_are_dialled_to_every_target_and_where_ports_are_looked_for_to_foretold_ones() -> None:
+    other = Address("192.0.2.8", 5000)
+    meeting = round_of(PunchTechnique.TCP, PunchPart.MEET, targets=(THEIRS, other))
+    assert meeting.connections((4000, 4001)) == [THEIRS, other]
+    probing = round_of(PunchTechnique.TCP, PunchPart.PROBE, targets=(THEIRS, other))
+    first, *foretold = probing.connections((4000, 4001, 4002))
+    assert first == THEIRS
+    assert foretold
+    assert {address.host for address in foretold} == {THEIRS.host}
+    assert len(foretold) <= TCP_WINDOW
+    assert round_of(PunchTechnique.TCP, PunchPart.PROBE, targets=()).connections((4000,)) == []

@@ -301,3 +301,16 @@ def test_a_recorded_librats_2_responder_is_understood(case: Case) -> None:
             assert initiator.result.sending.seal(plain) == cipher
         else:
             assert initiator.result.receiving.open(cipher) == plain
+
+
+def test_a_side_that_has_prepared_says_the_same() -> None:
+    initiator, responder = side(initiator=True), side(initiator=False)
+    for opening in (initiator, responder):
+        opening.prepare()
+    blocks = [initiator.data_to_send()]
+    responder.receive_data(blocks[0])
+    blocks.append(responder.data_to_send())
+    initiator.receive_data(blocks[1])
+    blocks.append(initiator.data_to_send())
+    assert blocks == undisturbed()
+    initiator.prepare()  # harmless behind the end
