@@ -21,7 +21,11 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
-def test_a_hole_that_dies_is_made_anew(simulate: Simulate, one: str, other: str) -> None:
+def test_a_hole_that_dies_is_made_anew(
+    simulate: Simulate, one: str, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="librats.peers")
+
     async def scenario(net: SimNetwork) -> None:
         async with meeting(net, *hosts(net, one, other), relays=True) as (_, met):
             heard: list[int] = []
@@ -52,6 +56,9 @@ def test_a_hole_that_dies_is_made_anew(simulate: Simulate, one: str, other: str)
             await until(lambda: len(heard) == sent, within=5)
             assert heard == list(range(sent))
             assert len(peer.links) == 1
+            # Both have the same address inside; nobody dials himself there.
+            assert met.home.addresses[0] == met.office.addresses[0]
+            assert "a path that leads nowhere" not in caplog.text
 
     simulate(scenario, delay=0.01)
 

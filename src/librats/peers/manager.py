@@ -133,6 +133,7 @@ class PeerManager:
         self._links: dict[Link, None] = {}
         self.paths = PathKeeper(self.peers, tasks)
         """What else than the connection at hand leads to a peer."""
+        self.paths.own = lambda: self.listening
         self.closing = False
         """True once nobody is let in any more."""
         self.counters = dict.fromkeys(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -98,6 +98,8 @@ class PathKeeper:
         """Called when nothing comes through a relayed address of ours."""
         self.watch: Callable[[Link], object] = lambda _: None
         """Called with a session that is there, that has moved, or whose path is dead."""
+        self.own: Callable[[], Collection[Address]] = tuple
+        """Returns where this side takes connections."""
         self.moved = 0
         """How often a session has moved."""
 
@@ -440,4 +442,5 @@ class PathKeeper:
                         found.append(address)
                     elif link.method not in INDIRECT:
                         found.append(Address(link.address.host, address.port))
-        return list(dict.fromkeys(found))[:MAX_CANDIDATES]
+        own = self.own()  # in another network of the same numbers, the peer may have one of ours
+        return [address for address in dict.fromkeys(found) if address not in own][:MAX_CANDIDATES]
