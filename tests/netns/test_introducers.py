@@ -102,6 +102,7 @@ def test_two_whom_no_direct_way_joins_reach_each_other_by_the_relay_without_a_pa
         assert reply["data"] == "hello"
 
 
+@pytest.mark.long
 def test_where_nothing_leads_to_the_peer_every_attempt_is_told(tmp_path: Path) -> None:
     with scene(tmp_path, "symmetric", "symmetric", relay=ALONE) as met, met.node("host") as peer_id:
         [result] = met.connect("host2", peer_id)

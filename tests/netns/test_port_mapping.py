@@ -170,6 +170,7 @@ def test_what_a_restarted_gateway_has_forgotten_is_mapped_again(
         asyncio.run(scenario())
 
 
+@pytest.mark.long
 def test_natpmp_maps_where_pcp_gets_no_answer(lab: Lab, tmp_path: Path) -> None:
     """The daemon speaks PCP wherever it speaks NAT-PMP, so the requests of PCP are lost on the way."""
     with miniupnpd(lab, tmp_path), lab.socket("host", HOST) as sock:

@@ -347,6 +347,7 @@ def test_a_restart_of_the_peers_is_told_and_data_goes_on_flowing(simulate: Simul
     simulate(scenario)
 
 
+@pytest.mark.long
 def test_mappings_that_die_soon_are_kept_while_nobody_talks(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
         relay = await serve(net)

@@ -56,7 +56,7 @@ async def carried(net: SimNetwork, seconds: float, measured: float) -> float:
     return rate
 
 
-@pytest.mark.parametrize(("loss", "least"), [(0.0, 0.9), (0.01, 0.6)])
+@pytest.mark.parametrize(("loss", "least"), [pytest.param(0.0, 0.9, marks=pytest.mark.long), (0.01, 0.6)])
 def test_a_stream_fills_a_path(simulate: Simulate, loss: float, least: float) -> None:
     path: dict[str, Any] = {
         "delay": 0.025,

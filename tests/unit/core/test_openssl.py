@@ -116,7 +116,7 @@ def test_other_libraries_do_the_same(library: str) -> None:
     run(*PYTEST, __file__, "-k", "not framing and not libraries and not done_without", LIBRATS_AEAD=library)
 
 
-@pytest.mark.parametrize("library", ["cryptography", "libsodium"])
+@pytest.mark.parametrize("library", ["cryptography", pytest.param("libsodium", marks=pytest.mark.long)])
 def test_framing_is_the_same_with_each_library(library: str) -> None:
     run(*PYTEST, *BIG, LIBRATS_AEAD=library)
 
