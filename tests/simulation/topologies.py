@@ -204,13 +204,18 @@ async def meet(net: SimNetwork, seed: int) -> Outcome:
     loop = asyncio.get_running_loop()
     left = topology.sides[0]
     async with AsyncExitStack() as stack:
-        stack.push_async_callback((await topology.serve()).close)
+        relay = await topology.serve()
+        stack.push_async_callback(relay.close)
+        at_relay = relay.introducer
+        assert at_relay is not None
         clients = []
         for side in topology.sides:
             clients.append(await topology.client(side))
             stack.push_async_callback(clients[-1].stop)
         caller, target = clients
         target.on("echo", lambda peer, data: data)
+        # The last message of a handshake may yet be on its way, or be lost.
+        await until(lambda: at_relay.statistics["sessions"] == len(clients) == 2, within=120)
         await until(lambda: caller.introducers and target.introducers, within=120)
         await asyncio.sleep(topology.chance.choice((0.0, 5.0)))
         topology.surprise()
