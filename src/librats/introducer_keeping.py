@@ -32,7 +32,7 @@ logger = logging.getLogger("librats.introducer")
 RETRY_DELAYS = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds before an introducer is dialled again; the last goes for all that follow."""
 
-SIGN_OF_LIFE = 1.5
+SIGN_OF_LIFE = 3.0
 """Seconds that an introducer has to answer where its session may be dead."""
 
 STABLE = 60.0

@@ -16,7 +16,7 @@ from librats.peers.paths import INDIRECT
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
 from librats.strategies import Ways
-from librats.types import ConnectionAttempt, Entropy, PathPolicy
+from librats.types import ConnectionAttempt, ConnectionMethod, Entropy, PathPolicy
 
 __all__ = ["Returning"]
 
@@ -139,7 +139,7 @@ class Returning:
                 await asyncio.sleep(pause)
                 if not self._manager.paths.is_rescued(link) or self._manager.paths.policy is not PathPolicy.AUTO:
                     return
-                if not number:
+                if not number and link.method is not ConnectionMethod.CARRIED:
                     self._verify()
                 standing = self._standings.get(link)
                 if number >= PATIENT or standing is None or standing.falls <= 1:
