@@ -165,8 +165,8 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
         return min(max(probe * (1 << c.timeouts), LEAST_PROBE), whole)
     for _ in range(c.timeouts - TAIL_PROBES):
         whole = min(whole * 2, MOST_TIMEOUT)
-    if begins(c):  # a packet or two at a time congest nothing
-        whole = min(whole, max(MOST_BEGINNING, 2 * (c.srtt if c.has_rtt else c.first_timeout)))
+    if c.has_rtt and begins(c):  # a packet or two at a time congest nothing
+        whole = min(whole, max(MOST_BEGINNING, 2 * c.srtt))
     return whole
 
 
@@ -370,7 +370,7 @@ cdef inline void timeout_come(Conn* c, double now) noexcept nogil:
     cdef uint64_t number = c.flying.last
     cdef Sent* s
     c.timeouts += 1
-    if c.timeouts > (MOST_FIRST_TIMEOUTS if begins(c) else MOST_TIMEOUTS):
+    if c.timeouts > (MOST_FIRST_TIMEOUTS if c.has_rtt and begins(c) else MOST_TIMEOUTS):
         c.cause = CAUSE_LOST
         return
     c.timer_at = now + timeout_of(c)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 
+import pytest
 from tests.simulation.joined_tables import OPEN, End, Link, World
 
 from librats._core.rudp_stream import RudpStream
@@ -73,3 +74,14 @@ def test_what_lets_the_peer_answer_an_unproven_address_is_sent_again() -> None:
     assert first_words(world, one, other) < 0.3
     assert there.losing == 0
     assert back.losing < 1000
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.16, 0.5, 1.5])
+def test_on_a_long_path_whose_syns_were_repeated_the_stream_lasts(delay: float) -> None:
+    world = World(f"long {delay}")
+    one, other = world.end("192.0.2.1"), world.end("192.0.2.2")
+    world.join(one, other, delay=delay)
+    assert first_words(world, one, other) < 8 * delay + 0.1
+    world.run(120)
+    assert [stream.is_open for stream in (*one.streams, *other.streams)] == [True, True]
+    assert one.links[other.address].carried < 20_000
