@@ -165,7 +165,7 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
         return min(max(probe * (1 << c.timeouts), LEAST_PROBE), whole)
     for _ in range(c.timeouts - TAIL_PROBES):
         whole = min(whole * 2, MOST_TIMEOUT)
-    if c.has_rtt and begins(c):  # a packet or two at a time congest nothing
+    if begins(c):  # a packet or two at a time congest nothing
         whole = min(whole, max(MOST_BEGINNING, 2 * c.srtt))
     return whole
 
@@ -176,8 +176,8 @@ cdef inline bint waits_for_answer(const Conn* c) noexcept nogil:
 
 
 cdef inline bint begins(const Conn* c) noexcept nogil:
-    """Whether the peer has sent hardly anything yet."""
-    return c.extended and c.in_next < BEGINNING
+    """Whether the peer has sent hardly anything yet, on a path of which it is known how long that takes."""
+    return c.has_rtt and c.extended and c.in_next < BEGINNING
 
 
 cdef inline void note_answer(Conn* c, double now) noexcept nogil:
@@ -370,7 +370,7 @@ cdef inline void timeout_come(Conn* c, double now) noexcept nogil:
     cdef uint64_t number = c.flying.last
     cdef Sent* s
     c.timeouts += 1
-    if c.timeouts > (MOST_FIRST_TIMEOUTS if c.has_rtt and begins(c) else MOST_TIMEOUTS):
+    if c.timeouts > (MOST_FIRST_TIMEOUTS if begins(c) else MOST_TIMEOUTS):
         c.cause = CAUSE_LOST
         return
     c.timer_at = now + timeout_of(c)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from librats.errors import (
     ClosedError,
@@ -32,7 +33,9 @@ from librats.types import (
     NatType,
 )
 
-__all__ = ["OVERTAKEN", "already_there", "describe", "failure_of", "later", "reason_of", "success_of"]
+__all__ = ["OVERTAKEN", "already_there", "describe", "failure_of", "later", "outcome", "reason_of", "success_of"]
+
+T = TypeVar("T")
 
 OVERTAKEN = "another way was quicker", AttemptReason.OVERTAKEN
 """Why an attempt was given up that has lost the race."""
@@ -102,6 +105,14 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return str(error) or type(error).__name__
+
+
+async def outcome(coroutine: Coroutine[Any, Any, T]) -> T | RatsError | OSError:
+    """Return what a coroutine returns, or what it raises where that is one of ours or the system's."""
+    try:
+        return await coroutine
+    except (RatsError, OSError) as error:
+        return error
 
 
 def later(attempts: Iterable[ConnectionAttempt], seconds: float) -> list[ConnectionAttempt]:

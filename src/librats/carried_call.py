@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from librats.accounts import OVERTAKEN, describe, reason_of
+from librats.accounts import OVERTAKEN, describe, outcome, reason_of
 from librats.dialling import settled
 from librats.errors import IntroductionError, RatsError
 from librats.peers.manager import PeerManager
-from librats.runtime.tasks import TaskSet
+from librats.runtime.tasks import TaskSet, end_all
 from librats.services.introducer import Call
 from librats.services.introduction_letters import Introducer
 from librats.services.session import Link
@@ -82,8 +82,8 @@ class CarriedCall:
             RatsError: The peer does not want to, or nothing works: what the other ways have come to.
             OSError: Likewise.
         """
-        by_ways = self._tasks.create(_outcome(ways), name="librats looks for ways beside the introducer")
-        by_carrier = self._tasks.create(_outcome(self._settle()), name="librats begins through the introducer")
+        by_ways = self._tasks.create(outcome(ways), name="librats looks for ways beside the introducer")
+        by_carrier = self._tasks.create(outcome(self._settle()), name="librats begins through the introducer")
         running: list[asyncio.Task[Outcome]] = [by_carrier, by_ways]
         problem: RatsError | OSError | None = None
         try:
@@ -112,10 +112,7 @@ class CarriedCall:
         finally:
             if by_carrier in running:
                 self._note(*OVERTAKEN)
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
+            await end_all(running)
         raise problem or IntroductionError("failed", "no way to the peer")
 
     async def _settle(self) -> Link:
@@ -154,10 +151,3 @@ class CarriedCall:
                 pass
         if link.method is ConnectionMethod.CARRIED:
             await self._manager.paths.move_over(link, connect, address)
-
-
-async def _outcome(coroutine: Coroutine[Any, Any, Link]) -> Outcome:
-    try:
-        return await coroutine
-    except (RatsError, OSError) as error:
-        return error

@@ -11,6 +11,7 @@ from librats.accounts import OVERTAKEN, describe, reason_of
 from librats.config import RatsConfig
 from librats.errors import HandshakeError, RatsError
 from librats.peers.manager import PeerManager
+from librats.runtime.tasks import end_all
 from librats.services.session import Link
 from librats.session.frames import Reason
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod
@@ -207,10 +208,7 @@ class DialRace:
                     return link
         finally:
             tasks = list(self._running)
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            await end_all(tasks)
 
     async def _first_done(self, timeout: float | None) -> Link | None:
         done, _ = await asyncio.wait(self._running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)

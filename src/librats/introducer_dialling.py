@@ -9,6 +9,7 @@ from librats.config import NatTraversalConfig
 from librats.errors import ConnectError, HandshakeError, RatsError
 from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.network import Network
+from librats.runtime.tasks import end_all
 from librats.runtime.tls import ClientTls, client_tls
 from librats.services.dialling import dial_first
 from librats.services.server_dialling import ServerPlace, dial_server, proxy_to, resolve_server
@@ -80,10 +81,7 @@ class IntroducerDialler:
                         return task.result(), place
                     problem = problem or error
         finally:
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
+            await end_all(running)
         raise problem or HandshakeError("the session has ended at once")
 
     async def _try(self, peer_id: str, place: Address | WebUri) -> Link:

@@ -19,7 +19,7 @@ from librats.peers.peer import Peer
 from librats.punch.rendezvous import Dial, GivenUp, PunchRelay, Rendezvous, Say
 from librats.punch.sightings import Sightings
 from librats.runtime.rudp import RudpPort
-from librats.runtime.tasks import TaskSet
+from librats.runtime.tasks import TaskSet, end_all
 from librats.services.session import Link
 from librats.session.exchange import KnownPeer
 from librats.session.librats2 import Librats2Session
@@ -317,10 +317,7 @@ class NodePunching:
                     punching = _or_error(self._reach_within(target, text, attempts, left))
                     running.add(self._tasks.create(punching, name=f"librats punches to {text}"))
         finally:
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
+            await end_all(running)
         tried = [attempt for error in errors for attempt in error.attempts]
         raise ConnectError(text, tried, "" if tried else errors[0].reason) from errors[-1]
 

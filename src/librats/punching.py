@@ -7,9 +7,9 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
-from librats.accounts import describe
+from librats.accounts import describe, outcome
 from librats.config import NatTraversalConfig
 from librats.dialling import session_over
 from librats.errors import ConnectError, DecodeError, HandshakeError, PeerNotConnected, RatsError
@@ -23,7 +23,7 @@ from librats.punch.plans import NatFacts, PunchReason
 from librats.punch.settings import PunchSettings
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
-from librats.runtime.tasks import TaskSet
+from librats.runtime.tasks import TaskSet, end_all
 from librats.runtime.udp_sockets import EVERY_HOST
 from librats.services.nat_watch import NatWatch
 from librats.services.punch import HolePuncher
@@ -36,7 +36,6 @@ __all__ = ["PunchAnswer", "PunchCall", "Punching", "hosts_in", "race"]
 
 logger = logging.getLogger("librats.punch")
 
-T = TypeVar("T")
 Way = PunchedPath | PunchedConnection
 ProtocolFactory = Callable[[], asyncio.BufferedProtocol]
 Dial = Callable[[ProtocolFactory], Awaitable[None]]
@@ -464,8 +463,8 @@ async def race(
         OSError: Likewise.
     """
     began = asyncio.get_running_loop().time()
-    by_ice = tasks.create(_outcome(ice), name="librats connects by ICE")
-    by_punching = call.task = tasks.create(_outcome(call.run()), name="librats punches")
+    by_ice = tasks.create(outcome(ice), name="librats connects by ICE")
+    by_punching = call.task = tasks.create(outcome(call.run()), name="librats punches")
     running: list[asyncio.Task[Any]] = [by_ice, by_punching]
     problem: RatsError | OSError | None = None
     until: float | None = None
@@ -492,15 +491,5 @@ async def race(
                         call.follows(link)
                     return link, True
     finally:
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
+        await end_all(running)
     raise problem or HandshakeError("no way to the peer")
-
-
-async def _outcome(coroutine: Coroutine[Any, Any, T]) -> T | RatsError | OSError:
-    try:
-        return await coroutine
-    except (RatsError, OSError) as error:
-        return error

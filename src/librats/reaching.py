@@ -19,7 +19,7 @@ from librats.errors import (
     most_telling,
 )
 from librats.peers.peer import Peer
-from librats.runtime.tasks import TaskSet
+from librats.runtime.tasks import TaskSet, end_all
 from librats.types import AttemptReason, ConnectionAttempt
 
 __all__ = ["ReachRace"]
@@ -80,10 +80,7 @@ class ReachRace:
         return peer
 
     async def _end(self) -> None:
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
+        await end_all(self._running)
         self._running.clear()
 
     async def _first(self, patience: float | None) -> Peer | None:

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from librats.errors import HandshakeError, PeerNotConnected, RatsError
 from librats.peers.peer import Peer
 from librats.peers.scopes import Scope, scope_of
-from librats.runtime.tasks import TaskSet
+from librats.runtime.tasks import TaskSet, end_all
 from librats.services.carried import CarryEnded
 from librats.services.joining import Joining, Leaving
 from librats.services.session import Link
@@ -345,10 +345,7 @@ class PathKeeper:
                 if problems is not None:
                     problems += results
         finally:
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
+            await end_all(running)
         return False
 
     async def _tries(self, link: Link, way: Way) -> str:

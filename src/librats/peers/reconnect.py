@@ -10,7 +10,7 @@ from typing import Any
 from librats.config import ReconnectConfig
 from librats.errors import RatsError, UsageError
 from librats.peers.events import ReconnectFailed, Reconnecting
-from librats.runtime.tasks import TaskSet
+from librats.runtime.tasks import TaskSet, end_all
 from librats.types import Entropy
 
 __all__ = ["Reconnector"]
@@ -96,10 +96,7 @@ class Reconnector:
     async def close(self) -> None:
         """Dial nobody any more, and wait until nothing of it is left."""
         tasks = [wait.task for wait in self._waiting.values() if wait.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_all(tasks)
         self._waiting.clear()
         self._attempts.clear()
 

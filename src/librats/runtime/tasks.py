@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextvars import Context
 from typing import Any
 
-__all__ = ["TaskSet"]
+__all__ = ["TaskSet", "end_all"]
 
 PATIENCE = 0.3
 
@@ -76,3 +76,11 @@ class TaskSet:
                     self._tasks.pop(task, None)
                 return
             await asyncio.wait(others, timeout=left)
+
+
+async def end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended; what they come to is nobody's any more."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

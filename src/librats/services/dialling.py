@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from librats.runtime.tasks import end_all
 from librats.types import Address
 
 __all__ = ["dial_first"]
@@ -78,9 +79,6 @@ async def dial_first(
                         problem = error
                         waiting = [each for each in waiting if each != address]
     finally:
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
+        await end_all(running)
     if not is_there:
         raise problem

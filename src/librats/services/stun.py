@@ -12,7 +12,7 @@ from typing import Protocol
 
 from librats.errors import ConfigError
 from librats.runtime.network import Network
-from librats.runtime.tasks import TaskSet
+from librats.runtime.tasks import TaskSet, end_all
 from librats.runtime.udp import DatagramEndpoint, Origin
 from librats.stun.behaviour import BehaviourDiscovery, pace_within
 from librats.stun.client import Answered, Refused, StunClient, StunEvent, TimedOut
@@ -338,9 +338,7 @@ async def measure_behaviour(
             second = await tasks[1]
             told = told if second.type is NatType.BLOCKED else second
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await end_all(tasks)
     return replace(told, duration=loop.time() - began)
 
 
@@ -369,10 +367,7 @@ async def _resolved_in_time(
                 if problem:
                     problems.append(problem)
     finally:
-        for task in waiting:
-            task.cancel()
-        if waiting:
-            await asyncio.wait(waiting)
+        await end_all(waiting)
     if waiting and not by_family:
         problems.append("the servers' names were not resolved in time")
     return by_family, "; ".join(problems)

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from librats.runtime.tasks import TaskSet
+from librats.runtime.tasks import TaskSet, end_all
 
 WAIT = 10.0  # seconds after which a test gives up; nothing here takes a tenth of one
 
@@ -122,3 +122,21 @@ async def test_a_task_that_swallows_its_cancellation_does_not_hold_closing_up(
     assert "a stubborn handler does not end" in caplog.text
     let_go.set()
     await task
+
+
+async def test_tasks_are_ended_together_and_what_they_come_to_is_nobodys() -> None:
+    async def stubborn() -> None:
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            raise ValueError("on the way out") from None
+
+    tasks = [asyncio.ensure_future(each) for each in (forever(), stubborn(), asyncio.sleep(0))]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(WAIT):
+        await end_all(tasks)
+    assert [task.done() for task in tasks] == [True, True, True]
+    assert isinstance(tasks[1].exception(), ValueError)
+    async with asyncio.timeout(WAIT):
+        await end_all([])
