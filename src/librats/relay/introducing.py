@@ -14,6 +14,7 @@ from librats.introduce.passing import Passing
 from librats.introduce.services import Services
 from librats.peers.identity import Identity
 from librats.peers.introducer_sessions import IntroducerSessions
+from librats.runtime.handover import give
 from librats.runtime.tasks import TaskSet
 from librats.services.introducer import Introductions
 from librats.services.session import Link
@@ -134,12 +135,7 @@ class RelayIntroducer:
         link = self.sessions.new_link()
         transport.set_protocol(link)
         link.connection_made(transport)
-        while data:
-            buffer = memoryview(link.get_buffer(len(data)))
-            size = min(len(buffer), len(data))
-            buffer[:size] = data[:size]
-            link.buffer_updated(size)
-            data = data[size:]
+        give(lambda: link, data)
 
     def _ready(self, link: Link) -> None:
         self._tasks.create(self._serve(link), name="librats relay services")

@@ -10,6 +10,7 @@ from librats.introduce.carried import CarriedStream
 from librats.introduce.notices import Notice, Op
 from librats.introduce.parcels import LIMITS, CarryEnd, Parcel, ParcelKind
 from librats.reasons import AttemptReason
+from librats.runtime.handover import give
 from librats.types import Address
 
 __all__ = ["CarriedPaths", "CarriedTransport", "CarryEnded"]
@@ -113,7 +114,7 @@ class CarriedTransport(asyncio.Transport):
     def _deliver(self) -> None:
         self._delivery = None
         while self._reading and not self._is_over and self._stream.has_received:
-            self._hand_over(self._stream.read())
+            give(lambda: self._protocol, self._stream.read())
         if self._is_over:
             return
         ended = self._stream.ended
@@ -123,20 +124,6 @@ class CarriedTransport(asyncio.Transport):
             if ended.code == CarryEnd.OVERRUN:
                 self._post(Parcel(ParcelKind.END, code=CarryEnd.OVERRUN))
             self._end(None if ended.code == CarryEnd.CLOSED else CarryEnded(ended.code, ended.words))
-
-    def _hand_over(self, data: bytes) -> None:
-        while data:
-            protocol = self._protocol  # which may be another one behind each piece
-            if isinstance(protocol, asyncio.BufferedProtocol):
-                buffer = memoryview(protocol.get_buffer(len(data))).cast("B")
-                size = min(len(buffer), len(data))
-                buffer[:size] = data[:size]
-                protocol.buffer_updated(size)
-                data = data[size:]
-            else:
-                if isinstance(protocol, asyncio.Protocol):
-                    protocol.data_received(data)
-                return
 
     def pause_reading(self) -> None:
         """Hand nothing over for now; the other side is let send no more than fits the window."""

@@ -11,6 +11,7 @@ from librats.errors import ClosedError
 from librats.punch.machine import PathFound
 from librats.punch.plans import PunchTechnique
 from librats.runtime.callbacks import call_safely
+from librats.runtime.handover import give
 from librats.runtime.udp import DatagramEndpoint
 from librats.services.punch_driver import PunchDriver
 from librats.services.punch_sockets import PunchSockets
@@ -159,16 +160,7 @@ class PunchedConnection:
         transport, protocol = self.transport, factory()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-        rest = self._connection.leftover()
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            while rest:
-                room = memoryview(protocol.get_buffer(len(rest)))
-                size = min(len(room), len(rest))
-                room[:size] = rest[:size]
-                rest = rest[size:]
-                protocol.buffer_updated(size)
-        elif rest:
-            protocol.data_received(rest)
+        give(lambda: protocol, self._connection.leftover())
         transport.resume_reading()
 
     def close(self) -> None:

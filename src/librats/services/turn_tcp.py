@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Self, cast
 
 from librats.errors import ClosedError, ConfigError, ConnectError, OperationTimeout, RatsError
+from librats.runtime.handover import give
 from librats.runtime.tcp import ProtocolFactory
 from librats.servers import TurnServer
 from librats.services.server_dialling import dial_server
@@ -171,7 +172,7 @@ class _BindingProtocol(asyncio.Protocol):
             transport.set_protocol(protocol)
             protocol.connection_made(transport)
             if first:
-                _feed(protocol, first)
+                give(lambda: protocol, first)
         except Exception as error:
             transport.abort()
             self.bound.set_exception(error)
@@ -186,17 +187,3 @@ class _BindingProtocol(asyncio.Protocol):
         """Close it, where it is not the peer's yet."""
         if self._transport is not None and not (self.bound.done() and not self.bound.cancelled()):
             self._transport.close()
-
-
-def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Give bytes that have come already to a protocol of either kind."""
-    if isinstance(protocol, asyncio.BufferedProtocol):
-        rest = memoryview(data)
-        while rest:
-            buffer = memoryview(protocol.get_buffer(len(rest))).cast("B")
-            size = min(len(buffer), len(rest))
-            buffer[:size] = rest[:size]
-            protocol.buffer_updated(size)
-            rest = rest[size:]
-    else:
-        cast("asyncio.Protocol", protocol).data_received(data)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from librats.runtime.handover import give
 from librats.web.sockets import WebSocket
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class WebTransport(asyncio.Transport):
         self._delivers = True
         try:
             while self._inbox and self._reads and not self._closing:
-                _give(self._protocol, self._inbox.popleft())
+                give(lambda: self._protocol, self._inbox.popleft())
         finally:
             self._delivers = False
         if self._ends and (self._closing or not self._inbox):
@@ -225,17 +226,3 @@ class WebCarrier(asyncio.Protocol):
             self._failed()
         else:
             self._inside.end(error)
-
-
-def _give(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Give bytes to a protocol of either kind."""
-    if not isinstance(protocol, asyncio.BufferedProtocol):
-        cast("asyncio.Protocol", protocol).data_received(data)
-        return
-    rest = memoryview(data)
-    while rest:
-        buffer = memoryview(protocol.get_buffer(len(rest))).cast("B")
-        size = min(len(buffer), len(rest))
-        buffer[:size] = rest[:size]
-        protocol.buffer_updated(size)
-        rest = rest[size:]
