@@ -81,7 +81,7 @@ def rate(operation: Callable[[], object], times: int, count: int) -> Sample:
         gc.enable()
 
 
-def hold(  # noqa: PLR0913, PLR0917 - one line for each figure
+def hold(  # noqa: PLR0917 - one line for each figure
     stage: Stage,
     figure: str,
     ours: Callable[[Any], object],

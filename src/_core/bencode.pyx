@@ -1,7 +1,7 @@
 """Bencode (BEP 3): strict and lenient decoding, canonical encoding.
 
-Decoding gives ``bytes``, ``int``, ``list`` and ``dict`` with keys of ``bytes``. It never goes deeper or on for longer than
-it is allowed to, and what it refuses is a :class:`librats.BencodeError` with the offset of the first byte that is wrong.
+Decoding gives ``bytes``, ``int``, ``list`` and ``dict`` with keys of ``bytes``. It never goes deeper or on for longer
+than it is allowed to, and what it refuses is a :class:`librats.BencodeError` with the offset of the first wrong byte.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -19,11 +19,13 @@ from librats._core.bencode_scan cimport (
     Scan, Span, begin_scan, is_digit, refuse, scan_integer, scan_key, scan_string, small_integer,
 )
 
-from librats._core.bencoder import encode
+from librats._core import bencoder
 from librats.errors import BencodeError, UsageError
 
 cdef extern from *:
     void take_item "PyList_SET_ITEM"(list values, Py_ssize_t index, PyObject* value)
+
+encode = bencoder.encode
 
 MAX_DEPTH = 64
 MAX_TOKENS = 100_000
@@ -111,8 +113,9 @@ def _place_known_keys():
 _KNOWN_KEYS = (
     # KRPC, BEP 5, 32, 33, 42, 43, 44, 51.
     *(b"a", b"e", b"ip", b"q", b"r", b"ro", b"t", b"v", b"y"),
-    *(b"id", b"target", b"info_hash", b"nodes", b"nodes6", b"values", b"token", b"port", b"implied_port", b"want", b"p"),
-    *(b"k", b"sig", b"seq", b"salt", b"cas", b"samples", b"num", b"interval", b"scrape", b"noseed", b"BFsd", b"BFpe"),
+    *(b"id", b"target", b"info_hash", b"nodes", b"nodes6", b"values", b"token", b"port", b"implied_port", b"want"),
+    *(b"k", b"sig", b"seq", b"salt", b"cas", b"samples", b"num", b"interval", b"scrape", b"noseed", b"p"),
+    *(b"BFsd", b"BFpe"),
     # Torrent files, BEP 3, 52.
     *(b"length", b"path", b"attr", b"pieces root", b"files", b"name", b"info", b"piece length", b"pieces"),
 )
@@ -281,8 +284,8 @@ def decode(data, *, bint strict=True, Py_ssize_t max_depth=MAX_DEPTH, Py_ssize_t
 
     Args:
         data: Any buffer of bytes.
-        strict: Refuse what is not canonical: keys out of order or twice, leading zeros, ``i-0e``. Without it, of keys that
-            are there twice the first one counts. Where bytes are hashed or signed, only the strict reading is safe.
+        strict: Refuse what is not canonical: keys out of order or twice, leading zeros, ``i-0e``. Without it, of keys
+            that are there twice the first one counts. Where bytes are hashed or signed, only strict reading is safe.
         max_depth: How many containers may be in each other, at most 1,000.
         max_tokens: How many values and keys there may be.
 

@@ -10,7 +10,7 @@ from cpython.list cimport PyList_CheckExact, PyList_GET_SIZE
 from cpython.long cimport PyLong_Check
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_Check
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from librats._core.bencode_scan cimport MAX_DIGITS
@@ -211,8 +211,8 @@ def encode(value):
             sequence of such values. True is 1, and False is 0.
 
     Raises:
-        UsageError: There is no such thing in bencode, as None or a float; a key is there as bytes and as text; an integer
-            has more than 640 digits; or containers are more than 1,000 deep in each other.
+        UsageError: There is no such thing in bencode, as None or a float; a key is there as bytes and as text; an
+            integer has more than 640 digits; or containers are more than 1,000 deep in each other.
 
     Example:
         >>> from librats._core.bencode import encode

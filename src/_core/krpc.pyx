@@ -161,7 +161,7 @@ cdef int method_of(const uint8_t* name, size_t size) noexcept nogil:
 
 
 cdef bint scan_dictionary(Scan* scan, Place* places, bint is_body) noexcept nogil:
-    """Go through a dictionary from behind its ``d`` to behind its ``e``; of fields that are there twice the first counts."""
+    """Go through a dictionary from behind its ``d`` to behind its ``e``; of equal keys the first counts."""
     cdef Span key
     cdef int field
     cdef size_t start
@@ -459,7 +459,7 @@ def parse(data):
         data: One datagram: any buffer of bytes. What is not ``bytes`` is copied.
 
     Raises:
-        BencodeError: It is no bencode, containers are more than 32 deep in each other, or it is too long for a datagram.
+        BencodeError: It is no bencode, containers are more than 32 deep in each other, or no datagram is so long.
         KrpcError: It is bencode, but no message: it has no kind, or no transaction id.
 
     Example:

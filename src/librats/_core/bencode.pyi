@@ -7,9 +7,7 @@ from librats._core.bencoder import encode as encode
 MAX_DEPTH: Final = 64
 MAX_TOKENS: Final = 100_000
 
-def decode(
-    data: Buffer, *, strict: bool = True, max_depth: int = 64, max_tokens: int = 100_000
-) -> Any: ...
+def decode(data: Buffer, *, strict: bool = True, max_depth: int = 64, max_tokens: int = 100_000) -> Any: ...
 def decode_prefix(
     data: Buffer, *, strict: bool = True, max_depth: int = 64, max_tokens: int = 100_000
 ) -> tuple[Any, int]: ...

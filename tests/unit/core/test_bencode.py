@@ -162,7 +162,8 @@ def test_leniently_the_first_of_equal_keys_counts_and_zeros_may_lead() -> None:
 
 def test_every_kind_of_buffer_is_read() -> None:
     raw = b"l3:abci-7ee"
-    for data in (bytearray(raw), memoryview(raw), np.frombuffer(raw, np.uint8)):
+    buffers: list[Any] = [bytearray(raw), memoryview(raw), np.frombuffer(raw, np.uint8)]
+    for data in buffers:
         assert bencode.decode(data) == [b"abc", -7]
         assert bencode.decode_prefix(data) == ([b"abc", -7], len(raw))
     with pytest.raises(TypeError):
