@@ -8,9 +8,7 @@ beginning in common with a target stands around the place where the target would
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.list cimport PyList_New
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport qsort
 from libc.string cimport memmove
@@ -22,14 +20,12 @@ from librats._core.id_order cimport (
 
 from librats.errors import UsageError
 
-cdef extern from *:
-    void set_item "PyList_SET_ITEM"(list values, Py_ssize_t index, object value)
-
 cdef enum:
     FOUND_ON_STACK = 32
     # So few are compared one by one.
     FEW = 12
     FIRST_ROOM = 16
+    PATIENCE = 48
 
 
 cdef int load_one(Id* id, bytes data) except -1:
@@ -227,6 +223,44 @@ cdef void _gather(const Id* ids, size_t low, size_t high, Id target, Nearest* ne
             left = end
 
 
+cdef bint _step_outwards(const Id* ids, size_t count, const Id* target, Nearest* nearest) noexcept nogil:
+    """Take the nearest one by one from where the target would be: quicker than _gather() where ids are spread evenly.
+
+    Returns:
+        False where too many have as many bits in common for that; what was taken counts for nothing then.
+    """
+    cdef size_t right = _place_of(ids, 0, count, target)
+    cdef size_t left = right
+    cdef size_t first = 0
+    cdef size_t patience = PATIENCE + 2 * nearest.wanted
+    cdef size_t number
+    cdef int bits_left = bits_in_common(&ids[left - 1], target) if left else -1
+    cdef int bits_right = bits_in_common(&ids[right], target) if right < count else -1
+    cdef int bits = ID_BITS + 1
+    cdef int most
+    cdef Id away
+    while True:
+        most = max(bits_left, bits_right)
+        if most < bits:
+            if most < 0 or nearest.count == nearest.wanted:
+                return True
+            first = nearest.count
+            bits = most
+        if patience == 0:
+            return False
+        patience -= 1
+        if bits_right == most:
+            number = right
+            right += 1
+            bits_right = bits_in_common(&ids[right], target) if right < count else -1
+        else:
+            left -= 1
+            number = left
+            bits_left = bits_in_common(&ids[left - 1], target) if left else -1
+        away = distance_between(&ids[number], target)
+        take_if_near(nearest, first, &away, number)
+
+
 @cython.final
 cdef class SortedIds:
     """A set of ids in their order. It is of one thread at a time.
@@ -243,7 +277,7 @@ cdef class SortedIds:
         >>> ids.add(b"b" * 20), ids.add(b"b" * 20), len(ids)
         (True, False, 3)
         >>> ids.closest(b"b" * 20, 1)
-        [b'bbbbbbbbbbbbbbbbbbbb']
+        b'bbbbbbbbbbbbbbbbbbbb'
     """
 
     cdef Id* _ids
@@ -347,7 +381,7 @@ cdef class SortedIds:
         return True
 
     def closest(self, bytes target not None, Py_ssize_t count=8):
-        """Return the nearest ids, nearest first.
+        """Return the nearest ids behind each other, nearest first.
 
         Args:
             target: To what they are to be near; one that is in the set itself is the nearest.
@@ -360,18 +394,19 @@ cdef class SortedIds:
         cdef Nearest nearest
         cdef Id wanted
         cdef size_t index
-        cdef list ids
+        cdef bytes ids
         load_one(&wanted, target)
         nearest.wanted = _wanted(count, self._count)
         nearest.count = 0
         nearest.found = _room_for(nearest.wanted, on_stack)
-        _gather(self._ids, 0, self._count, wanted, &nearest)
-        ids = PyList_New(nearest.count)
+        if not _step_outwards(self._ids, self._count, &wanted, &nearest):
+            nearest.count = 0
+            _gather(self._ids, 0, self._count, wanted, &nearest)
+        ids = PyBytes_FromStringAndSize(NULL, nearest.count * ID_BYTES)
         for index in range(nearest.count):
-            id = PyBytes_FromStringAndSize(NULL, ID_BYTES)
-            store_id(<uint8_t*>PyBytes_AS_STRING(id), &self._ids[nearest.found[index].number])
-            Py_INCREF(id)
-            set_item(ids, index, id)
+            store_id(
+                <uint8_t*>PyBytes_AS_STRING(ids) + index * ID_BYTES, &self._ids[nearest.found[index].number]
+            )
         if nearest.found != on_stack:
             PyMem_Free(nearest.found)
         return ids

@@ -185,8 +185,8 @@ cdef class RoutingTable:
             answered: Whether it answered a query of ours, rather than sent one or was told of by others.
 
         Returns:
-            ``ADDED``, ``KNOWN``, ``SPARE``, or ``REFUSED``: it is ourselves, its network has a node in the bucket, or its
-            id is of another address that still answers.
+            ``ADDED``, ``KNOWN``, ``SPARE``, or ``REFUSED``: it is ourselves, its network has a node in the bucket, or
+            its id is of another address that still answers.
 
         Raises:
             UsageError: The id or the address has not the right size.

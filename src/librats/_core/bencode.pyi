@@ -4,6 +4,8 @@ from typing_extensions import Buffer
 
 from librats._core.bencoder import encode as encode
 
+__pyx_capi__: dict[str, object]
+
 MAX_DEPTH: Final = 64
 MAX_TOKENS: Final = 100_000
 

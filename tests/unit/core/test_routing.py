@@ -42,7 +42,7 @@ def test_ids_are_put_in_the_order_of_their_distance(case: dict[str, Any]) -> Non
     wanted = [bytes.fromhex(one) for one in case["closest_first"]]
     raw = b"".join(ids)
     assert [ids[number] for number in routing.closest(raw, target, len(ids))] == wanted
-    assert SortedIds(raw).closest(target, len(ids)) == wanted
+    assert SortedIds(raw).closest(target, len(ids)) == b"".join(wanted)
     assert [routing.shared_bits(target, one) for one in wanted] == case["shared_prefix_bits"]
     for one in wanted:
         assert routing.distance(one, target) == int.from_bytes(one) ^ int.from_bytes(target)
@@ -54,16 +54,25 @@ def test_as_many_as_wanted_are_found_if_there_are_so_many(count: int) -> None:
     ids = [chance.randbytes(20) for _ in range(1000)]
     target = chance.randbytes(20)
     wanted = nearest(ids, target, count)
-    assert SortedIds(b"".join(ids)).closest(target, count) == wanted
+    assert SortedIds(b"".join(ids)).closest(target, count) == b"".join(wanted)
     assert [ids[number] for number in routing.closest(b"".join(ids), target, count)] == wanted
 
 
+@pytest.mark.parametrize("count", [1, 8, 60])
+def test_the_nearest_are_found_among_many_on_one_side_of_the_target(count: int) -> None:
+    chance = random.Random(count)  # noqa: S311 - made-up ids
+    for side in (0, 0x80):
+        ids = [bytes([side | chance.randrange(0x80)]) + chance.randbytes(19) for _ in range(1000)]
+        target = bytes([side ^ 0x80]) + chance.randbytes(19)
+        assert SortedIds(b"".join(ids)).closest(target, count) == b"".join(nearest(ids, target, count))
+
+
 def test_an_array_of_numpy_is_searched_and_taken_as_it_is() -> None:
-    ids = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    ids: Any = np.arange(200, dtype=np.uint8).reshape(10, 20)
     target = ids[7].tobytes()
     assert routing.closest(ids, target, 3)[0] == 7
     kept = SortedIds(ids)
-    assert kept.closest(target, 1) == [target]
+    assert kept.closest(target, 1) == target
     assert (len(kept), target in kept, bytes(20) in kept) == (10, True, False)
 
 
@@ -72,12 +81,12 @@ def test_the_same_id_is_in_a_set_once() -> None:
     assert len(ids) == 2
     assert not ids.add(node_id(0))
     ids.update(node_id(0) + node_id(2) + node_id(2))
-    assert ids.closest(OWN, 10) == [node_id(2), node_id(1), node_id(0)]
+    assert ids.closest(OWN, 10) == node_id(2) + node_id(1) + node_id(0)
     assert ids.discard(node_id(1))
     assert not ids.discard(node_id(1))
     assert not ids.discard(b"\xff" * 20)
-    assert ids.closest(OWN, 10) == [node_id(2), node_id(0)]
-    assert SortedIds().closest(OWN) == []
+    assert ids.closest(OWN, 10) == node_id(2) + node_id(0)
+    assert SortedIds().closest(OWN) == b""
 
 
 @pytest.mark.parametrize("bad", [b"", bytes(19), bytes(21)])
@@ -246,11 +255,14 @@ def test_the_nearest_of_the_table_are_those_of_all_its_nodes(address_size: int) 
     own = chance.randbytes(20)
     table = RoutingTable(own, address_size=address_size)
     for number in range(4000):
-        one = (
-            chance.randbytes(20) if number % 2 else table.target_in(chance.randrange(60), chance.randbytes(20))
+        one = chance.randbytes(20) if number % 2 else table.target_in(chance.randrange(60), chance.randbytes(20))
+        table.heard(
+            one,
+            number.to_bytes(4) + bytes(4) + chance.randbytes(10)
+            if address_size == 18
+            else number.to_bytes(4) + b"\1\2",
+            now=0.0,
         )
-        table.heard(one, number.to_bytes(4) + bytes(4) + chance.randbytes(10) if address_size == 18 else
-                    number.to_bytes(4) + b"\1\2", now=0.0)
     known = {one: address for one, address, _ in table.nodes()}
     assert len(known) == len(table) > 400
     for number in range(300):
@@ -274,7 +286,7 @@ def test_a_table_that_cannot_be_is_refused(arguments: dict[str, int]) -> None:
         RoutingTable(OWN).heard(node_id(1), bytes(18), now=0.0)
     table = RoutingTable(OWN)
     with pytest.raises(UsageError, match="already"):
-        table.__init__(OWN)  # type: ignore[misc]
+        table.__init__(OWN)
 
 
 def test_the_nodes_that_were_silent_longest_are_told() -> None:
