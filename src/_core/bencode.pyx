@@ -323,7 +323,7 @@ def decode_prefix(data, *, bint strict=True, Py_ssize_t max_depth=MAX_DEPTH, Py_
     Example:
         >>> from librats._core.bencode import decode_prefix
         >>> decode_prefix(b"li1eetail")
-        ([1], 4)
+        ([1], 5)
     """
     cdef size_t used
     cdef size_t size
