@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from benchmarks.conftest import Stage
 
-from librats._core import bencode, krpc
+from librats._core import bencode, krpc, krpc_writer
 from librats.cli.measuring.contest import Contender, Contest, Sample, Target, at_least
 from librats.cli.measuring.sealing import operations_rate
 
@@ -69,6 +69,18 @@ def read_for_answer_with_bencode2(data: bytes) -> tuple[bytes, bytes, bytes, byt
     message = bencode2.bdecode(data)
     arguments = message[b"a"]
     return message[b"t"], message[b"q"], arguments[b"id"], arguments.get(b"target") or arguments.get(b"info_hash")
+
+
+def write_answer(fields: tuple[bytes, bytes, bytes, bytes]) -> bytes:
+    transaction_id, own_id, nodes, token = fields
+    return krpc_writer.response(transaction_id, own_id, nodes=nodes, token=token, version=b"RT")
+
+
+def write_answer_with_bencode2(fields: tuple[bytes, bytes, bytes, bytes]) -> bytes:
+    transaction_id, own_id, nodes, token = fields
+    values = {b"id": own_id, b"nodes": nodes, b"token": token}
+    written: bytes = bencode2.bencode({b"r": values, b"t": transaction_id, b"v": b"RT", b"y": b"r"})
+    return written
 
 
 def rate(operation: Callable[[], object], times: int, count: int) -> Sample:
@@ -143,3 +155,10 @@ def bench_krpc_read_for_answer(stage: Stage) -> None:
     assert read_for_answer(RAW[1])[3] == read_for_answer_with_bencode2(RAW[1])[3] == TARGET
     ours, theirs = read_for_answer, read_for_answer_with_bencode2
     hold(stage, "KRPC query read for its answer", ours, theirs, RAW_QUERIES, 30_000, at_least(1.5))
+
+
+def bench_krpc_written(stage: Stage) -> None:
+    fields = (b"aa", ID, NODES, b"12345678")
+    assert write_answer(fields) == write_answer_with_bencode2(fields)
+    ours, theirs = write_answer, write_answer_with_bencode2
+    hold(stage, "KRPC answer written", ours, theirs, [fields], 30_000, at_least(1.5))

@@ -8,10 +8,12 @@ from types import ModuleType
 
 import pytest
 
-from librats._core import bencode, krpc, nearest, routing
+from librats._core import bencode, krpc, krpc_writer, nearest, routing
 
 
-@pytest.mark.parametrize("module", [bencode, krpc, nearest, routing], ids=lambda module: str(module.__name__))
+@pytest.mark.parametrize(
+    "module", [bencode, krpc, krpc_writer, nearest, routing], ids=lambda module: str(module.__name__)
+)
 def test_the_examples_of_a_compiled_module_run(module: ModuleType) -> None:
     documented = {name: inspect.getdoc(item) or "" for name, item in vars(module).items() if callable(item)}
     examples = {name: text for name, text in documented.items() if ">>>" in text}
