@@ -192,8 +192,8 @@ def error(bytes transaction_id not None, code, bytes reason not None, *, bytes s
 
     Example:
         >>> from librats._core import krpc_writer
-        >>> krpc_writer.error(b"aa", 201, b"A Generic Error Ocurred")
-        b'd1:eli201e23:A Generic Error Ocurrede1:t2:aa1:y1:ee'
+        >>> krpc_writer.error(b"aa", 204, b"Method Unknown")
+        b'd1:eli204e14:Method Unknowne1:t2:aa1:y1:ee'
     """
     cdef Writer writer
     begin_writing(&writer)

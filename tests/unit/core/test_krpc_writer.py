@@ -10,7 +10,7 @@ from librats._core import bencode, krpc, krpc_writer
 from librats.errors import UsageError
 
 ID = b"i" * 20
-QUERY = {
+QUERY: dict[str, tuple[bytes, Any]] = {
     "target": (b"target", b"t" * 20),
     "info_hash": (b"info_hash", b"h" * 20),
     "token": (b"token", b"abcd"),
@@ -26,7 +26,7 @@ QUERY = {
     "salt": (b"salt", b"salt"),
     "compare": (b"cas", 0),
 }
-RESPONSE = {
+RESPONSE: dict[str, tuple[bytes, Any]] = {
     "nodes": (b"nodes", b"n" * 208),
     "nodes6": (b"nodes6", b"m" * 304),
     "token": (b"token", b"abcd"),
@@ -76,7 +76,7 @@ def test_a_field_of_a_query_has_its_place(name: str | None) -> None:
     chosen = list(QUERY) if name is None else [name]
     written = krpc_writer.query(
         3, b"aa", ID, item=b"le", read_only=True, version=b"RT", **{n: QUERY[n][1] for n in chosen}
-    )  # type: ignore[arg-type]
+    )
     arguments: dict[bytes, Any] = {b"id": ID, b"v": []} | {QUERY[one][0]: QUERY[one][1] for one in chosen}
     whole = {b"a": arguments, b"q": b"get_peers", b"ro": 1, b"t": b"aa", b"v": b"RT", b"y": b"q"}
     assert written == bencode.encode(whole)
@@ -85,7 +85,7 @@ def test_a_field_of_a_query_has_its_place(name: str | None) -> None:
 @pytest.mark.parametrize("name", [*RESPONSE, None])
 def test_a_field_of_a_response_has_its_place(name: str | None) -> None:
     chosen = list(RESPONSE) if name is None else [name]
-    written = krpc_writer.response(b"aa", ID, item=b"i1e", seen_as=b"a" * 6, **{n: RESPONSE[n][1] for n in chosen})  # type: ignore[arg-type]
+    written = krpc_writer.response(b"aa", ID, item=b"i1e", seen_as=b"a" * 6, **{n: RESPONSE[n][1] for n in chosen})
     values: dict[bytes, Any] = {b"id": ID, b"v": 1} | {RESPONSE[one][0]: RESPONSE[one][1] for one in chosen}
     assert written == bencode.encode({b"ip": b"a" * 6, b"r": values, b"t": b"aa", b"y": b"r"})
 
