@@ -55,7 +55,7 @@ def estimate(bloom: bytes) -> float:
     Example:
         >>> from librats.dht.scrape import estimate, scrape_filter
         >>> round(estimate(scrape_filter(bytes([192, 0, 2, host]) for host in range(100))))
-        101
+        99
     """
     if len(bloom) != FILTER_SIZE:
         raise UsageError(f"a filter has {FILTER_SIZE} bytes, not {len(bloom)}")
