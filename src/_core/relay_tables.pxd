@@ -73,25 +73,37 @@ cdef struct Allocation:
     net_address local
     double expires
     int fd
-    int family
-    int listener  # -1: the client is on a stream
-    int shared  # -1: a relay socket of its own
     int other_fd  # a relay socket of the other family; other_family is 0 where there is none
-    int other_family
-    uint32_t exact  # whether some of its permissions are for one port only
+    int listener  # negative: the client is on a stream
+    int shared  # -1: a relay socket of its own
+    uint8_t family
+    uint8_t other_family
+    uint8_t exact  # whether some of its permissions are for one port only
+    uint8_t asked  # whether a request was passed on since it was made
     uint32_t generation
     uint32_t permissions
     uint32_t channels
     uint32_t last_channel
     uint32_t group
     uint32_t round  # the last in which something came from a peer
-    uint32_t asked  # whether a request was passed on since it was made
-    uint8_t transaction[12]  # of the last of them
+    uint8_t transaction[12]  # of the last request that was passed on
     uint64_t to_peer
     uint64_t to_peer_bytes
     uint64_t to_client
     uint64_t to_client_bytes
-    Bucket bucket
+    Bucket* bucket  # NULL: no limit
+    # What only the server's machine asks for.
+    void* username  # references to Python's strings, and to the bytes of the last answer; NULL where there is none
+    void* owner
+    void* answer
+    uint32_t answered  # when that was given, in seconds
+    uint32_t lifetime
+    uint32_t ticket
+    uint16_t ports[2]
+    uint16_t places[2]
+    uint8_t relay_count
+    uint8_t transport
+    uint8_t forwards  # whether its sockets are read here
 
 
 cdef struct Tables:
@@ -182,7 +194,7 @@ cdef inline bint table_put(Table* table, uint32_t hashed, uint32_t index) noexce
     if table.slots == NULL:
         if not table_resize(table, 64):
             return False
-    elif table.count * 2 > table.mask and not table_resize(table, (table.mask + 1) * 2):
+    elif table.count * 4 > table.mask * 3 and not table_resize(table, (table.mask + 1) * 2):
         return False
     at = hashed & table.mask
     while table.slots[at]:
@@ -352,9 +364,9 @@ cdef inline void drop_allocation(Tables* t, uint32_t index) noexcept nogil:
         at = a.channels
         a.channels = channel_at(t, at).next
         drop_channel(t, at)
-    if a.listener >= 0:
-        table_remove(&t.by_client, hash_client(t, &a.client, a.listener, &a.local), index)
+    table_remove(&t.by_client, hash_client(t, &a.client, a.listener, &a.local), index)
     table_remove(&t.by_number, hash_number(t, a.number), index)
+    free(a.bucket)
     pool_give(&t.allocations, index)
 
 
@@ -383,7 +395,11 @@ cdef inline void drop_expired(Tables* t, Allocation* a, double now) noexcept nog
 
 cdef inline void free_tables(Tables* t) noexcept nogil:
     cdef Table* tables[5]
+    cdef uint32_t at
     cdef int i
+    for at in range(1, t.allocations.used + 1):
+        if allocation_at(t, at).live:
+            free(allocation_at(t, at).bucket)
     tables[0] = &t.by_client
     tables[1] = &t.by_number
     tables[2] = &t.by_host

@@ -375,12 +375,12 @@ class RelayServer:
 
             def give_up(_: float) -> None:
                 try:
-                    allocation = there.machine.give_up(ticket, request.login)
+                    moving = there.machine.give_up(ticket, request.login)
                 except Refused as refusal:
                     code = refusal.code
                     taker.post(lambda _: taker.deliver(taker.machine.fail(request, code)))
                     return
-                taker.post(lambda _: taker.deliver(taker.machine.take_over(request, allocation)))
+                taker.post(lambda _: taker.deliver(taker.machine.take_over(request, moving)))
 
             there.post(give_up)
 
