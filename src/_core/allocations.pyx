@@ -407,7 +407,6 @@ cdef class Allocations:
 
     cdef uint32_t _find_client(self, int listener, bytes client, bytes local) except? 0:
         cdef net_address source, target
-        self._at_rest()
         read_optional(&source, client)
         read_optional(&target, local)
         return find_client(&self.tables, &source, listener, &target)
@@ -424,9 +423,7 @@ cdef class Allocations:
             Number; listener, client and local; user name; owner; relays; transport; lifetime; expiry; how many tickets
             were issued.
         """
-        cdef uint32_t index
-        self._at_rest()
-        index = find_number(&self.tables, number)
+        cdef uint32_t index = find_number(&self.tables, number)
         return self._tell(index) if index else None
 
     cdef tuple _tell(self, uint32_t index):
@@ -460,7 +457,6 @@ cdef class Allocations:
         cdef list found = []
         cdef Allocation* a
         cdef uint32_t index
-        self._at_rest()
         for index in range(1, self.tables.allocations.used + 1):
             a = allocation_at(&self.tables, index)
             if a.live and a.expires <= until:

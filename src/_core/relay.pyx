@@ -100,7 +100,7 @@ cdef class Plane(Allocations):
     cdef bint _gro
     cdef bint _sieve
     cdef bint _running
-    cdef bint _closed
+    cdef bint _open
     cdef readonly bint portable
     cdef bytearray _answers
     cdef uint32_t _answer_count
@@ -114,7 +114,6 @@ cdef class Plane(Allocations):
         cdef Path* s = &self._path
         if not 1 <= batch <= 256 or not 0 <= nap_us <= 100_000:
             raise UsageError("batch is 1 to 256 and nap_us 0 to 100,000")
-        self._closed = True
         self.portable = (switch != NULL and switch[0] == b"1") if portable is None else portable
         self._pace.batch = batch
         self._pace.nap = nap_us
@@ -138,7 +137,7 @@ cdef class Plane(Allocations):
         if net_open_poller(&s.poller, self.portable) != 0:
             net_close_poller(&s.poller)
             raise OSError("the system gives no more descriptors")
-        self._closed = False
+        self._open = True
         self.portable = s.poller.portable
 
     @property
@@ -148,15 +147,15 @@ cdef class Plane(Allocations):
 
     def close(self):
         """Give the plane's own descriptors back; the sockets are the caller's. Other calls are errors after that."""
-        if self._closed:
+        if not self._open:
             return
         self._at_rest()
-        self._closed = True
+        self._open = False
         net_close_poller(&self._path.poller)
 
     def __dealloc__(self):
         cdef Path* s = &self._path
-        if not self._closed:
+        if self._open:
             net_close_poller(&s.poller)
         net_close_inbox(&s.inbox)
         free(s.packets)
@@ -171,7 +170,7 @@ cdef class Plane(Allocations):
     cdef int _at_rest(self) except -1:
         if self._running:
             raise UsageError("the plane is running in another thread")
-        if self._closed:
+        if not self._open:
             raise UsageError("the plane is closed")
         return 0
 
