@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t
 
 from librats._core.relay_net cimport net_address
-from librats._core.relay_tables cimport Allocation, Bucket, Tables
+from librats._core.relay_items cimport Allocation, Bucket, Tables
 
 cdef enum:
     ADDRESS_SIZE = 24

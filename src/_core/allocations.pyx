@@ -11,10 +11,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from librats._core.relay_net cimport net_address, net_now, net_set_host6
+from librats._core.relay_items cimport (
+    Allocation, Bucket, Channel, Host6, Permission, address_of, allocation_at, channel_at, permission_at, pool_take,
+)
 from librats._core.relay_tables cimport (
-    CHANGED, NO_MEMORY, Allocation, Bucket, Change, Channel, Permission, allocation_at, bind, channel_at,
-    drop_allocation, drop_expired, find_client, find_number, free_tables, hash_client, hash_number, permission_at,
-    permit, pool_take, table_put,
+    CHANGED, NO_MEMORY, Change, bind, drop_allocation, drop_expired, find_client, find_number, free_tables, permit,
+    table_put,
 )
 from librats._core.turn_layout cimport FIRST_CHANNEL, LAST_CHANNEL
 
@@ -138,6 +140,7 @@ cdef class Allocations:
         self.tables.allocations.size = sizeof(Allocation)
         self.tables.permissions.size = sizeof(Permission)
         self.tables.channels.size = sizeof(Channel)
+        self.tables.hosts.size = sizeof(Host6)
 
     def __dealloc__(self):
         cdef uint32_t index
@@ -200,8 +203,8 @@ cdef class Allocations:
         a[0] = made[0]
         a.generation = self.generation
         a.live = 1
-        if not table_put(&self.tables.by_number, hash_number(&self.tables, a.number), index) or not table_put(
-            &self.tables.by_client, hash_client(&self.tables, &a.client, a.listener, &a.local), index
+        if not table_put(&self.tables, &self.tables.by_number, index) or not table_put(
+            &self.tables, &self.tables.by_client, index
         ):
             self._forget(index)
             raise MemoryError
@@ -472,10 +475,12 @@ cdef class Allocations:
         """When permissions are over, by 4 or 16 bytes of a host, or by the packed address where one is for a port."""
         cdef uint32_t at = allocation_at(&self.tables, self._find(number)).permissions
         cdef Permission* p
+        cdef net_address peer
         cdef dict found = {}
         while at:
             p = permission_at(&self.tables, at)
-            found[packed_peer(&p.peer)] = p.expires
+            peer = address_of(&self.tables, &p.peer)
+            found[packed_peer(&peer)] = p.expires
             at = p.next
         return found
 
@@ -483,10 +488,12 @@ cdef class Allocations:
         """The packed peer and the expiry of channels, by their numbers."""
         cdef uint32_t at = allocation_at(&self.tables, self._find(number)).channels
         cdef Channel* c
+        cdef net_address peer
         cdef dict found = {}
         while at:
             c = channel_at(&self.tables, at)
-            found[c.number] = packed(&c.peer), c.expires
+            peer = address_of(&self.tables, &c.peer)
+            found[c.number] = packed(&peer), c.expires
             at = c.next
         return found
 

@@ -27,7 +27,7 @@ from librats._core.relay_queue cimport (
     send_queued,
 )
 from librats._core.relay_sieve cimport sieve_attach
-from librats._core.relay_tables cimport Allocation, allocation_at
+from librats._core.relay_items cimport Allocation, allocation_at
 from librats._core.relay_rounds cimport (
     ALLOCATION_TAG, ANSWERS_TOGETHER, LISTENER_TAG, OTHER_TAG, SHARED_TAG, Answer, Pace, go_round, queue_answers,
     read_statistics, tag_of, take_events,

@@ -12,10 +12,11 @@ from librats._core.relay_queue cimport (
     DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_STREAM, HEAD_ROOM, MOST_PAYLOAD, EventHead, Packet, Path,
     add_event, make_room, open_group, queue_packet, take_request,
 )
-from librats._core.relay_tables cimport (
-    SHARED_OWNER, Allocation, Bucket, Channel, Permission, allocation_at, channel_at, find_channel, find_client,
-    find_peer, find_permission, permission_at,
+from librats._core.relay_items cimport (
+    SHARED_OWNER, Allocation, Bucket, Channel, Permission, address_of, allocation_at, channel_at, is_peer,
+    permission_at,
 )
+from librats._core.relay_tables cimport find_channel, find_client, find_peer, find_permission, owner_of
 from librats._core.turn_layout cimport (
     CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
     SendReading, is_stun_sized, padded, read_send, write_channel_head, write_data_head,
@@ -60,16 +61,14 @@ cdef inline uint32_t permission_for(
 ) noexcept nogil:
     """The permission of a peer that is in force; 0: there is none. ``guess`` is tried first."""
     cdef net_address key = peer[0]
-    cdef uint32_t owner = index
+    cdef uint32_t owner = owner_of(s.tables, index)
     cdef uint32_t found
     cdef Permission* p
-    if a.shared >= 0:
-        owner = <uint32_t>SHARED_OWNER | <uint32_t>a.shared
-    else:
+    if a.shared < 0:
         key.port = 0
     if guess:
         p = permission_at(s.tables, guess)
-        if p.live and p.owner == owner and (net_same(&p.peer, &key) or net_same(&p.peer, peer)):
+        if p.allocation == index and (is_peer(s.tables, &p.peer, &key) or is_peer(s.tables, &p.peer, peer)):
             found = in_force(s, index, guess)
             if found:
                 return found
@@ -134,6 +133,7 @@ cdef inline void take_channel_data(
     cdef uint32_t length = load_be16(p + 2)
     cdef uint32_t channel = a.last_channel
     cdef Channel* c
+    cdef net_address peer
     if length + CHANNEL_HEAD > size or size - length - CHANNEL_HEAD > slack:
         s.dropped[<int>DROP_MALFORMED] += 1
         return
@@ -144,7 +144,8 @@ cdef inline void take_channel_data(
         return
     a.last_channel = channel
     c = channel_at(s.tables, channel)
-    to_peer(s, index, a, channel, &c.peer, p + CHANNEL_HEAD, length, False)
+    peer = address_of(s.tables, &c.peer)
+    to_peer(s, index, a, channel, &peer, p + CHANNEL_HEAD, length, False)
 
 
 cdef inline void take_send(Path* s, uint32_t index, Allocation* a, uint8_t* p, uint32_t size) noexcept nogil:
@@ -299,7 +300,7 @@ cdef inline void from_peer(Path* s, uint32_t index, int shared, const net_datagr
         s.dropped[<int>(DROP_NO_ALLOCATION if a != NULL else DROP_NO_PERMISSION)] += segments
         return
     channel = a.last_channel
-    if not channel or not net_same(&channel_at(s.tables, channel).peer, &d.source):
+    if not channel or not is_peer(s.tables, &channel_at(s.tables, channel).peer, &d.source):
         channel = find_peer(s.tables, index, &d.source)
     if channel and channel_at(s.tables, channel).expires > s.now:
         a.last_channel = channel

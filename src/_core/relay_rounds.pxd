@@ -17,7 +17,7 @@ from librats._core.relay_queue cimport (
     Path, open_group, queue_packet, send_queued,
 )
 from librats._core.relay_sieve cimport sieve_dropped
-from librats._core.relay_tables cimport Allocation, allocation_at
+from librats._core.relay_items cimport Allocation, allocation_at
 
 cdef enum:
     ANSWERS_TOGETHER = 24

@@ -88,9 +88,9 @@ class Allocation(NamedTuple):
     """How many mobility tickets were issued: all but the last are void (RFC 8016)."""
 
     @property
-    def families(self) -> tuple[int, ...]:
+    def families(self) -> list[int]:
         """The families of the relayed addresses."""
-        return tuple(relay.family for relay in self.relays)
+        return [relay.family for relay in self.relays]
 
     def check_owner(self, login: Login | None) -> None:
         """Refuse a request of another user than the one who made the allocation (RFC 8656, 5).
