@@ -1,8 +1,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 __pyx_capi__: dict[str, object]
 
+@disjoint_base
 class Allocations:
     def __new__(cls, *args: Any, **more: Any) -> Allocations: ...
     def __len__(self) -> int: ...

@@ -290,9 +290,7 @@ class SimPlane(Allocations):
         self._relaying[number].permissions[key] = expires
         return super().set_permission(number, peer, expires, exact=exact, now=self._time(now))
 
-    def bind_channel(
-        self, number: int, channel: int, peer: bytes, expires: float, *, now: float | None = None
-    ) -> bool:
+    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float, *, now: float | None = None) -> bool:
         """Bind a channel to a peer."""
         relaying = self._relaying[number]
         relaying.channels[channel] = peer, expires

@@ -24,11 +24,13 @@ class LiveAddresses:
         self._hosts: dict[str, bytearray] = {}
 
     def __contains__(self, address: tuple[str, int]) -> bool:
+        """Tell whether an allocation has an address."""
         host, port = address
         bits = self._hosts.get(host)
         return bits is not None and bool(bits[port >> 3] >> (port & 7) & 1)
 
     def __len__(self) -> int:
+        """Return how many there are."""
         return sum(int.from_bytes(bits).bit_count() for bits in self._hosts.values())
 
     def add(self, host: str, port: int) -> None:

@@ -110,9 +110,7 @@ class DataPlane(Protocol):
     def permissions(self, number: int) -> dict[bytes, float]:
         """Return an allocation's permissions."""
 
-    def bind_channel(
-        self, number: int, channel: int, peer: bytes, expires: float, *, now: float | None = None
-    ) -> bool:
+    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float, *, now: float | None = None) -> bool:
         """Bind a channel to a peer."""
 
     def channels(self, number: int) -> dict[int, tuple[bytes, float]]:
@@ -242,9 +240,11 @@ class Tables:
         self._limits = False
 
     def __len__(self) -> int:
+        """Return how many allocations there are."""
         return len(self.plane)
 
     def __contains__(self, client: Client) -> bool:
+        """Tell whether a client has an allocation."""
         return self.plane.has_client(*client)
 
     def find(self, client: Client) -> Allocation | None:

@@ -123,9 +123,7 @@ class NotingPlane(Allocations):
         self.heard.append(("permission", number, peer, expires, exact))
         return super().set_permission(number, peer, expires, exact=exact, now=now)
 
-    def bind_channel(
-        self, number: int, channel: int, peer: bytes, expires: float, *, now: float | None = None
-    ) -> bool:
+    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float, *, now: float | None = None) -> bool:
         assert now is not None
         self.heard.append(("channel", number, channel, peer, expires))
         return super().bind_channel(number, channel, peer, expires, now=now)
