@@ -7,6 +7,8 @@ cdef enum:
     ADDRESS_SIZE = 24
 
 cdef int read_address(net_address* a, bytes address) except -1
+cdef int read_optional(net_address* a, bytes address) except -1
+cdef Allocation new_allocation(number, int listener, int relay_fd, double expires, bint forwards) except *
 cdef int set_bucket(Bucket* bucket, double rate) except -1
 cdef bytes table_keys(bytes seed)
 
@@ -20,10 +22,7 @@ cdef class Allocations:
 
     cdef int _at_rest(self) except -1
     cdef uint32_t _find(self, number) except 0
-    cdef int _describe(
-        self, Allocation* made, number, int listener, bytes client, int relay_fd, double expires, bytes local
-    ) except -1
-    cdef uint32_t _add(self, const Allocation* made) except 0
+    cdef uint32_t _add(self, const Allocation* made, const net_address* client, const net_address* local) except 0
     cdef void _forget(self, uint32_t index) noexcept
     cdef void _drop(self, uint32_t index) noexcept
     cdef uint32_t _find_client(self, int listener, bytes client, bytes local) except? 0

@@ -12,11 +12,12 @@ from libc.string cimport memcpy, memset
 
 from librats._core.relay_net cimport net_address, net_now, net_set_host6
 from librats._core.relay_items cimport (
-    Allocation, Bucket, Channel, Host6, Permission, address_of, allocation_at, channel_at, permission_at, pool_take,
+    Allocation, Bucket, Channel, Host6, Permission, address_of, allocation_at, channel_at, keep_peer,
+    permission_at, pool_take,
 )
 from librats._core.relay_tables cimport (
     CHANGED, NO_MEMORY, Change, bind, drop_allocation, drop_expired, find_client, find_number, free_tables, permit,
-    table_put,
+    table_put, tables_size,
 )
 from librats._core.turn_layout cimport FIRST_CHANNEL, LAST_CHANNEL
 
@@ -109,6 +110,20 @@ cdef inline void let_go(void** place) noexcept:
     Py_XDECREF(<PyObject*>before)
 
 
+cdef Allocation new_allocation(number, int listener, int relay_fd, double expires, bint forwards) except *:
+    """What an allocation begins with."""
+    cdef Allocation made
+    memset(&made, 0, sizeof(Allocation))
+    made.number = number
+    made.listener = listener
+    made.fd = relay_fd
+    made.shared = -1
+    made.expires = expires
+    made.forwards = forwards
+    made.transport = UDP
+    return made
+
+
 cdef class Allocations:
     """Holds allocations; each is called by a number that is the caller's, or found by its client.
 
@@ -168,28 +183,17 @@ cdef class Allocations:
     def __len__(self):
         return self.tables.allocations.live
 
+    def __sizeof__(self):
+        """The bytes that the tables take, without the names and answers that they refer to."""
+        return object.__sizeof__(self) + <object>tables_size(&self.tables)
+
     # What comes and goes.
 
-    cdef int _describe(
-        self, Allocation* made, number, int listener, bytes client, int relay_fd, double expires, bytes local
-    ) except -1:
-        """Write what an allocation begins with."""
-        memset(made, 0, sizeof(Allocation))
-        made.number = number
-        made.expires = expires
-        made.fd = relay_fd
-        made.listener = listener
-        made.shared = -1
-        made.transport = UDP
-        read_optional(&made.client, client)
-        read_optional(&made.local, local)
-        return 0
-
-    cdef uint32_t _add(self, const Allocation* made) except 0:
+    cdef uint32_t _add(self, const Allocation* made, const net_address* client, const net_address* local) except 0:
         """Take an allocation in."""
         cdef Allocation* a
         cdef uint32_t index
-        if made.listener >= 0 and find_client(&self.tables, &made.client, made.listener, &made.local):
+        if made.listener >= 0 and find_client(&self.tables, client, made.listener, local):
             raise UsageError("the client has an allocation")
         if find_number(&self.tables, made.number):
             raise UsageError(f"there is an allocation {made.number} already")
@@ -203,8 +207,10 @@ cdef class Allocations:
         a[0] = made[0]
         a.generation = self.generation
         a.live = 1
-        if not table_put(&self.tables, &self.tables.by_number, index) or not table_put(
-            &self.tables, &self.tables.by_client, index
+        if (
+            not keep_peer(&self.tables, &a.client, client) or not keep_peer(&self.tables, &a.local, local)
+            or not table_put(&self.tables, &self.tables.by_number, index)
+            or not table_put(&self.tables, &self.tables.by_client, index)
         ):
             self._forget(index)
             raise MemoryError
@@ -237,11 +243,12 @@ cdef class Allocations:
             local: The packed address its client sends to.
             forwards: Whether its relay socket is read for it.
         """
-        cdef Allocation made
+        cdef Allocation made = new_allocation(number, listener, relay_fd, expires, forwards)
+        cdef net_address source, target
         self._at_rest()
-        self._describe(&made, number, listener, client, relay_fd, expires, local)
-        made.forwards = forwards
-        self._add(&made)
+        read_optional(&source, client)
+        read_optional(&target, local)
+        self._add(&made, &source, &target)
 
     def add_relay(self, number, int relay_fd):
         """Let an allocation relay through a second socket, of the other address family."""
@@ -432,12 +439,14 @@ cdef class Allocations:
     cdef tuple _tell(self, uint32_t index):
         cdef Allocation* a = allocation_at(&self.tables, index)
         cdef list relays = []
+        cdef net_address client = address_of(&self.tables, &a.client)
+        cdef net_address local = address_of(&self.tables, &a.local)
         cdef uint32_t i
         for i in range(a.relay_count):
             host, family, bound_host = self._places[a.places[i]]
             relays.append((a.other_fd if i else a.fd, host, a.ports[i], family, bound_host))
         return (
-            a.number, (a.listener, packed(&a.client), packed(&a.local)),
+            a.number, (a.listener, packed(&client), packed(&local)),
             "" if a.username == NULL else <object>a.username, "" if a.owner == NULL else <object>a.owner,
             relays, a.transport, a.lifetime, a.expires, a.ticket,
         )

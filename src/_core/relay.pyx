@@ -13,7 +13,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, getenv, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from librats._core.allocations cimport ADDRESS_SIZE, Allocations, read_address, set_bucket, table_keys
+from librats._core.allocations cimport (
+    ADDRESS_SIZE, Allocations, new_allocation, read_address, read_optional, set_bucket, table_keys,
+)
 from librats._core.gate cimport Gate
 from librats._core.ip_text cimport write_ipv4
 from librats._core.octets cimport load_be16, store_be16
@@ -331,20 +333,21 @@ cdef class Plane(Allocations):
             forwards: Whether datagrams are forwarded; else the allocation is only held.
         """
         cdef Path* s = &self._path
-        cdef Allocation made
+        cdef Allocation made = new_allocation(number, listener, relay_fd, expires, forwards)
+        cdef net_address source, target
         cdef net_socket relay
         cdef uint32_t index
         cdef int i
         self._at_rest()
-        self._describe(&made, number, listener, client, relay_fd, expires, local)
-        made.forwards = forwards
+        read_optional(&source, client)
+        read_optional(&target, local)
         if listener >= s.listener_count:
             raise UsageError(f"there is no listener {listener}")
         if listener >= 0:
-            if not made.client.family:
+            if not source.family:
                 raise UsageError("a client of a listener has an address")
             if not s.listeners[listener].wildcard:
-                made.local = s.listeners[listener].bound
+                target = s.listeners[listener].bound
         for i in range(s.shared_count if forwards else 0):
             if s.shared[i].fd == relay_fd:
                 made.shared = i
@@ -352,7 +355,7 @@ cdef class Plane(Allocations):
         if forwards and made.shared < 0:
             self._prepare(&relay, relay_fd, False)
             made.family = <uint8_t>relay.family
-        index = self._add(&made)
+        index = self._add(&made, &source, &target)
         if forwards and made.shared < 0 and net_watch(&s.poller, relay_fd, self._tag(ALLOCATION_TAG, index), True) != 0:
             self._forget(index)
             raise UsageError("the relay socket cannot be watched, or is watched already")

@@ -85,8 +85,8 @@ cdef struct Allocation:
     uint32_t client_chain
     uint32_t number_chain
     uint64_t number
-    net_address client
-    net_address local
+    Peer client
+    Peer local
     double expires
     int fd
     int other_fd  # a relay socket of the other family; other_family is 0 where there is none
@@ -176,6 +176,11 @@ cdef inline void pool_give(Pool* pool, uint32_t index) noexcept nogil:
     pool.live -= 1
 
 
+cdef inline size_t pool_size(const Pool* pool) noexcept nogil:
+    """The bytes of its chunks."""
+    return <size_t>pool.chunk_count * (CHUNK * pool.size + sizeof(char*))
+
+
 cdef inline void pool_free(Pool* pool) noexcept nogil:
     cdef uint32_t i
     for i in range(pool.chunk_count):
@@ -204,7 +209,7 @@ cdef inline bint keep_peer(Tables* t, Peer* peer, const net_address* a) noexcept
     cdef Host6* six
     peer.family = a.family
     peer.port = a.port
-    if a.family == 4:
+    if a.family != 6:  # 0 where it is not known
         memcpy(&peer.host, a.host, 4)
         return True
     peer.host = pool_take(&t.hosts)
@@ -221,14 +226,18 @@ cdef inline void drop_peer(Tables* t, Peer* peer) noexcept nogil:
         pool_give(&t.hosts, peer.host)
 
 
-cdef inline bint is_peer(const Tables* t, const Peer* peer, const net_address* a) noexcept nogil:
+cdef inline bint is_host(const Tables* t, const Peer* peer, const net_address* a) noexcept nogil:
     cdef const Host6* six
-    if peer.port != a.port or peer.family != a.family:
+    if peer.family != a.family:
         return False
-    if a.family == 4:
+    if a.family != 6:
         return memcmp(&peer.host, a.host, 4) == 0
     six = <const Host6*>pool_at(&t.hosts, peer.host)
     return six.scope == a.scope and memcmp(six.host, a.host, 16) == 0
+
+
+cdef inline bint is_peer(const Tables* t, const Peer* peer, const net_address* a) noexcept nogil:
+    return peer.port == a.port and is_host(t, peer, a)
 
 
 cdef inline net_address address_of(const Tables* t, const Peer* peer) noexcept nogil:
@@ -237,7 +246,7 @@ cdef inline net_address address_of(const Tables* t, const Peer* peer) noexcept n
     memset(&a, 0, sizeof(a))
     a.family = peer.family
     a.port = peer.port
-    if peer.family == 4:
+    if peer.family != 6:
         memcpy(a.host, &peer.host, 4)
     else:
         six = <const Host6*>pool_at(&t.hosts, peer.host)

@@ -242,12 +242,15 @@ cdef inline void tell_stream(
 cdef inline uint32_t client_group(Path* s, Allocation* a) noexcept nogil:
     cdef net_socket* listener
     cdef const net_address* source = NULL
+    cdef net_address client, local
     if 0 < a.group <= s.group_count and s.groups[a.group].owner == a:
         return a.group
     listener = &s.listeners[a.listener]
-    if listener.wildcard and not net_is_unspecified(&a.local):
-        source = &a.local
-    a.group = open_group(s, a, &a.client, listener.fd, listener.family, source)
+    client = address_of(s.tables, &a.client)
+    local = address_of(s.tables, &a.local)
+    if listener.wildcard and not net_is_unspecified(&local):
+        source = &local
+    a.group = open_group(s, a, &client, listener.fd, listener.family, source)
     return a.group
 
 

@@ -6,9 +6,9 @@ from libc.string cimport memset
 
 from librats._core.relay_items cimport (
     HASH_KEYS, SHARED_OWNER, Allocation, Channel, Permission, Table, Tables, address_of, allocation_at, channel_at,
-    drop_peer, is_peer, keep_peer, permission_at, pool_free, pool_give, pool_take,
+    drop_peer, is_host, is_peer, keep_peer, permission_at, pool_free, pool_give, pool_size, pool_take,
 )
-from librats._core.relay_net cimport net_address, net_hash, net_same, net_same_host
+from librats._core.relay_net cimport net_address, net_hash
 
 
 # Keys.
@@ -49,10 +49,12 @@ cdef inline uint32_t hash_item(const Tables* t, const Table* table, uint32_t ind
     cdef const Allocation* a
     cdef const Permission* p
     cdef const Channel* c
-    cdef net_address peer
+    cdef net_address peer, local
     if table == &t.by_client:
         a = allocation_at(t, index)
-        return hash_client(t, &a.client, a.listener, &a.local)
+        peer = address_of(t, &a.client)
+        local = address_of(t, &a.local)
+        return hash_client(t, &peer, a.listener, &local)
     if table == &t.by_number:
         return hash_number(t, allocation_at(t, index).number)
     if table == &t.by_host:
@@ -145,7 +147,7 @@ cdef inline uint32_t find_client(
     cdef const Allocation* a
     while index:
         a = allocation_at(t, index)
-        if a.listener == listener and net_same(&a.client, client) and net_same_host(&a.local, local):
+        if a.listener == listener and is_peer(t, &a.client, client) and is_host(t, &a.local, local):
             break
         index = a.client_chain
     return index
@@ -222,6 +224,8 @@ cdef inline void drop_allocation(Tables* t, uint32_t index) noexcept nogil:
         drop_channel(t, at)
     table_remove(t, &t.by_client, index)
     table_remove(t, &t.by_number, index)
+    drop_peer(t, &a.client)
+    drop_peer(t, &a.local)
     free(a.bucket)
     pool_give(&t.allocations, index)
 
@@ -268,6 +272,17 @@ cdef inline void free_tables(Tables* t) noexcept nogil:
     pool_free(&t.permissions)
     pool_free(&t.channels)
     pool_free(&t.hosts)
+
+
+cdef inline size_t tables_size(const Tables* t) noexcept nogil:
+    """The bytes of all that has grown."""
+    cdef size_t size = pool_size(&t.allocations) + pool_size(&t.permissions) + pool_size(&t.channels)
+    size += pool_size(&t.hosts) + table_size(&t.by_client) + table_size(&t.by_number) + table_size(&t.by_host)
+    return size + table_size(&t.by_channel) + table_size(&t.by_peer)
+
+
+cdef inline size_t table_size(const Table* table) noexcept nogil:
+    return 0 if table.heads == NULL else (<size_t>table.mask + 1) * sizeof(uint32_t)
 
 
 # Changing.
