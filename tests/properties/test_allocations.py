@@ -169,17 +169,31 @@ def test_any_number_of_allocations_is_found_whatever_was_removed(order: Any, cou
         assert (held.permissions(number), held.channels(number)) == ({peer: 600.0}, {0x4000: (peer, 600.0)})
 
 
+@pytest.mark.parametrize(("count", "most"), [(2_400, 350), (20_000, 320)])
+def test_an_allocation_with_a_permission_and_a_channel_takes_few_bytes(count: int, most: int) -> None:
+    held = Allocations(seed=bytes(16))
+    for number in range(count):
+        client = pack_address("203.0.113.7", 1 + number)
+        held.add_allocation(number, 0, client, 3, 600.0, SERVER)
+        held.set_permission(number, host_in(client), 300.0, now=0.0)
+        held.bind_channel(number, 0x4000, client, 600.0, now=0.0)
+    assert sys.getsizeof(held) / count < most
+    for number in range(count):
+        held.remove(number)
+    assert sys.getsizeof(held) / count < most  # kept for the next ones
+
+
 def test_names_and_answers_are_let_go_with_their_allocation() -> None:
     name, answer = "".join(["a", " user"]), bytes(range(100))
     before = sys.getrefcount(name), sys.getrefcount(answer)
     held = Allocations(seed=bytes(16))
     client = (0, pack_address("203.0.113.7", 6000), SERVER)
-    for end in (lambda: held.remove(1), lambda: held.expire(600.0), lambda: None):
+    for end in (lambda of: of.remove(1), lambda of: of.expire(600.0), len):
         held.add_allocation(1, client[0], client[1], 3, 600.0, client[2])
         held.describe(1, name, name, [(3, "192.0.2.1", 50_000, 1, "192.0.2.1")], 600)
         held.keep_answer(*client, answer, 0.0)
         assert sys.getrefcount(name) > before[0]
-        end()
+        end(held)
     del held
     assert (sys.getrefcount(name), sys.getrefcount(answer)) == before
 

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.turn.serving.rig import OUTSIDE, PEER, PEER6, Rig, code_of, relayed
 
 from librats._core.relay import pack_address
+from librats._core.stun import parse
 from librats.stun.constants import Attribute, Method
 from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP
 from librats.turn.serving.quotas import QuotaLimits
@@ -100,6 +101,19 @@ def test_the_same_request_gets_the_same_answer_again() -> None:
     assert first is not None
     assert client.send(request) == first
     assert len(rig.ports.open_now) == 1
+
+
+def test_an_answer_is_kept_for_forty_seconds() -> None:
+    rig = Rig()
+    client = rig.client()
+    request = client.signed(Method.ALLOCATE, TRANSPORT)
+    first = client.send(request)
+    for seconds, code in ((40, 0), (1, 437)):
+        rig.now += seconds
+        rig.machine.handle_timer(now=rig.now)
+        again = client.send(request)
+        assert again is not None
+        assert (again == first, code_of(parse(again.data))) == (code == 0, code)
 
 
 def test_ipv6_and_both_families_are_granted() -> None:
