@@ -18,7 +18,6 @@ cdef class Allocations:
     cdef uint32_t max_allocations
     cdef uint32_t generation
     cdef list _places
-    cdef dict _numbers
 
     cdef int _at_rest(self) except -1
     cdef uint32_t _find(self, number) except 0

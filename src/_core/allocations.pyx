@@ -110,6 +110,12 @@ cdef inline void let_go(void** place) noexcept:
     Py_XDECREF(<PyObject*>before)
 
 
+cdef inline void let_go_all(Allocation* a) noexcept:
+    let_go(&a.username)
+    let_go(&a.owner)
+    let_go(&a.answer)
+
+
 cdef Allocation new_allocation(number, int listener, int relay_fd, double expires, bint forwards) except *:
     """What an allocation begins with."""
     cdef Allocation made
@@ -150,7 +156,6 @@ cdef class Allocations:
             raise UsageError("max_allocations is 1 to 2**28 - 1")
         self.max_allocations = max_allocations
         self._places = []
-        self._numbers = {}
         memcpy(self.tables.keys, PyBytes_AS_STRING(keys), sizeof(self.tables.keys))
         self.tables.allocations.size = sizeof(Allocation)
         self.tables.permissions.size = sizeof(Permission)
@@ -159,13 +164,8 @@ cdef class Allocations:
 
     def __dealloc__(self):
         cdef uint32_t index
-        cdef Allocation* a
         for index in range(1, self.tables.allocations.used + 1):
-            a = allocation_at(&self.tables, index)
-            if a.live:
-                let_go(&a.username)
-                let_go(&a.owner)
-                let_go(&a.answer)
+            let_go_all(allocation_at(&self.tables, index))
         free_tables(&self.tables)
 
     cdef int _at_rest(self) except -1:
@@ -218,10 +218,7 @@ cdef class Allocations:
 
     cdef void _forget(self, uint32_t index) noexcept:
         """Take an allocation out of the tables."""
-        cdef Allocation* a = allocation_at(&self.tables, index)
-        let_go(&a.username)
-        let_go(&a.owner)
-        let_go(&a.answer)
+        let_go_all(allocation_at(&self.tables, index))
         drop_allocation(&self.tables, index)
 
     cdef void _drop(self, uint32_t index) noexcept:
@@ -276,12 +273,9 @@ cdef class Allocations:
             raise UsageError("an allocation has one relay socket or two")
         for fd, host, port, family, bound_host in relays:
             place = host, family, bound_host
-            if place not in self._numbers:
-                if len(self._places) > 0xFFFF:
-                    raise UsageError("there are too many hosts to relay from")
-                self._numbers[place] = len(self._places)
+            if place not in self._places:
                 self._places.append(place)
-            a.places[i] = self._numbers[place]
+            a.places[i] = self._places.index(place)
             a.ports[i] = port
             if i:
                 a.other_fd = fd
@@ -300,13 +294,7 @@ cdef class Allocations:
         self._drop(self._find(number))
 
     def refresh(self, number, double expires, uint32_t lifetime=0):
-        """Let an allocation last until ``expires``.
-
-        Args:
-            number: The allocation.
-            expires: Monotonic seconds.
-            lifetime: What its client was told, in seconds.
-        """
+        """Let an allocation last until ``expires``, as its client was told by that ``lifetime`` in seconds."""
         cdef Allocation* a = allocation_at(&self.tables, self._find(number))
         a.expires = expires
         a.lifetime = lifetime

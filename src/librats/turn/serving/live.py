@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
+from contextlib import AbstractContextManager
 
 __all__ = ["LiveAddresses"]
 
@@ -10,7 +11,10 @@ _PORTS = 1 << 16
 
 
 class LiveAddresses:
-    """The relayed addresses of all allocations of a server. Safe in every thread.
+    """The relayed addresses of all allocations of a server.
+
+    Args:
+        lock: Guards them where several threads allocate.
 
     Example:
         >>> live = LiveAddresses()
@@ -19,8 +23,8 @@ class LiveAddresses:
         (True, False, 1)
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, lock: AbstractContextManager[object] | None = None) -> None:
+        self._lock = lock or contextlib.nullcontext()
         self._hosts: dict[str, bytearray] = {}
 
     def __contains__(self, address: tuple[str, int]) -> bool:
