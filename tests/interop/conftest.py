@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 
 from tests.interop.coturn import TURNSERVER
+from tests.interop.nice_peer import LIBNICE
 from tests.interop.redis_server import REDIS
 
 NEEDED = {
@@ -14,6 +15,7 @@ NEEDED = {
     "test_relay_uclient.py": shutil.which("turnutils_uclient"),
     "test_relay_aioice.py": importlib.util.find_spec("aioice"),
     "test_ice_aioice.py": importlib.util.find_spec("aioice"),
+    "test_ice_libnice.py": LIBNICE,
     "test_ice_race.py": importlib.util.find_spec("aioice"),
     "test_relay_aiortc.py": importlib.util.find_spec("aiortc"),
 }

@@ -25,6 +25,7 @@ from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.networks import source_of
 from librats.peers.observer import HearsIntroductions, HearsPunches, PeerObserver
+from librats.peers.openings import Openings
 from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
 from librats.peers.session_numbers import SessionNumbers
@@ -39,18 +40,16 @@ from librats.session.frames import Kind, Reason
 from librats.session.greeting import Feature, Greeting
 from librats.session.librats2_punch import Envelope
 from librats.session.librats2_wire import Identify
-from librats.session.opening import LAST_MESSAGE, BlockOpening, Opening
+from librats.session.opening import LAST_MESSAGE
 from librats.session.order import InOrder, Order
 from librats.session.path_keys import Join
-from librats.session.plaintext import PlaintextOpening
 from librats.session.shared_limits import SharedLimits
-from librats.types import Address, ConnectionMethod, Encryption, Entropy
+from librats.types import Address, ConnectionMethod, Entropy
 
 __all__ = ["TRANSPORT_TCP", "TRANSPORT_UDP", "PeerManager"]
 
 logger = logging.getLogger("librats.peers")
 
-KEY_SIZE = 32
 TRANSPORT_TCP = 0x01
 TRANSPORT_UDP = 0x02
 """What librats 2's identify says of how a node is reached (LIBRATS2 wire, section 5)."""
@@ -106,6 +105,9 @@ class PeerManager:
             max_message=config.session.max_message_size,
             agent=agent,
             features=_features(config),
+        )
+        self._openings = Openings(
+            identity, self._greeting, protocol=config.protocol, encryption=config.encryption, new_key=new_key
         )
         self.scratch = receive_buffer()
         """Where every link receives what it need not keep."""
@@ -190,6 +192,7 @@ class PeerManager:
         self._identity = identity
         self._identities[identity.peer_id] = identity
         self._greeting = dataclasses.replace(self._greeting, incarnation=self._new_key(8))
+        self._openings.become(identity, self._greeting)
         self.successions = successions
         for link in self._links:
             if link.admitted:
@@ -200,7 +203,7 @@ class PeerManager:
     def new_link(self, *, expect_id: str | None = None, initiator: bool = True) -> Link:
         """Make the protocol of a connection that is about to be made, or was just accepted."""
         return Link(
-            self._opening(expect_id, initiator=initiator),
+            self._openings.take(expect_id, initiator=initiator),
             self,
             initiator=initiator,
             config=self._config.session,
@@ -208,20 +211,6 @@ class PeerManager:
             shared=self.shared,
             connected=self._connected,
             own_id=self._identity.peer_id,
-        )
-
-    def _opening(self, expect_id: str | None, *, initiator: bool) -> BlockOpening:
-        protocol = self._config.protocol
-        if self._config.encryption is Encryption.OFF:
-            return PlaintextOpening(initiator=initiator, peer_id=self._identity.peer_id, protocol=protocol)
-        return Opening(
-            initiator=initiator,
-            private_key=self._identity.private_key,
-            public_key=self._identity.public_key,
-            ephemeral=self._new_key(KEY_SIZE),
-            protocol=protocol,
-            greeting=self._greeting,
-            expect_id=expect_id,
         )
 
     def hello_ahead(self, link: Link, peer_id: str) -> bytes | None:
@@ -510,6 +499,7 @@ class PeerManager:
         self.admission.handshake_over(link)
         self._waiting.pop(link, None)
         self._numbers.closed(link)
+        self._openings.make_ready()  # whoever waited was told
         if not link.ready:
             self.counters["handshakes_failed"] += 1
             return
@@ -569,6 +559,7 @@ class PeerManager:
     async def close(self) -> None:
         """Say goodbye to every peer and wait until every connection is gone."""
         self.closing = True
+        self._openings.close()
         links = list(self._links)
         for link in links:
             if not link.ready:

@@ -88,6 +88,11 @@ class TcpTransport(asyncio.Transport):
         if self._reads and not self._closing:
             self._loop.add_reader(self._fd, self._readable)
 
+    def read_now(self) -> None:
+        """Hand over what has come already, without a turn of the loop."""
+        if self.is_reading():
+            self._readable()
+
     def __repr__(self) -> str:
         """Show where it leads."""
         return f"<TcpTransport to {self._peername}{' closing' if self._closing else ''}>"
@@ -353,7 +358,9 @@ class TcpAcceptor:
         try:
             sock.setblocking(False)
             protocol = self._factory()
-            TcpTransport(self._loop, sock, name).begin(protocol)
+            transport = TcpTransport(self._loop, sock, name)
+            transport.begin(protocol)
         except BaseException:
             sock.close()
             raise
+        transport.read_now()  # whoever dials mostly speaks at once

@@ -257,6 +257,10 @@ class Opening(BlockOpening):
         """Make the ephemeral key, which would otherwise be made while the peer waits for it."""
         self._handshake.prepare()
 
+    def expect(self, peer_id: str | None) -> None:
+        """Accept only that peer, or any where it is None; before anything of it is read."""
+        self._expect_id = peer_id
+
     def _check_size(self, size: int) -> None:
         bare = BARE_SIZES[self._step]
         if size == JOIN_SIZE and self._step == 0 and not self._initiator:

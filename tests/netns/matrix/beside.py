@@ -1,5 +1,7 @@
 """ICE agents alone in the same laboratory, aioice's and ours: what they have to tell each other costs no time.
 
+Each tells it as soon as its library lets it.
+
 By way of the server that takes as long again as a round trip between the two, and no session is begun yet.
 """
 
@@ -9,13 +11,14 @@ import asyncio
 import threading
 import time
 from abc import abstractmethod
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 from tests.netns.lab import SERVER, Lab
 from tests.netns.matrix.results import Try
 
-from librats import IceAgent, NatTraversalConfig, RatsError
+from librats import IceAgent, IceCandidate, NatTraversalConfig, RatsError
 
 __all__ = ["AGENTS", "meet"]
 
@@ -36,12 +39,13 @@ class Agent:
         self.leads, self.user = leads, user
 
     @abstractmethod
-    async def gather(self) -> Any:
-        """Return what the other side has to be told."""
+    async def meet(self, tell: Callable[[Any], object], heard: asyncio.Queue[Any]) -> bool:
+        """Find a way, and tell whether there is a relay on it.
 
-    @abstractmethod
-    async def connect(self, told: Any) -> bool:
-        """Find a way, and tell whether there is a relay on it."""
+        Args:
+            tell: Tells the other side something.
+            heard: What the other side has told.
+        """
 
     @abstractmethod
     async def close(self) -> None:
@@ -49,25 +53,45 @@ class Agent:
 
 
 class OurAgent(Agent):
-    async def gather(self) -> Any:
+    """Tells what it has found as soon as it has (trickle, RFC 8838)."""
+
+    async def meet(self, tell: Callable[[Any], object], heard: asyncio.Queue[Any]) -> bool:
         turn = () if self.user is None else (f"turn:{self.user[0]}:{self.user[1]}@{SERVER[0]}:{PORT}",)
         config = NatTraversalConfig(stun_servers=(f"{SERVER[0]}:{PORT}",), turn_servers=turn)
-        self._agent = IceAgent("controlling" if self.leads else "controlled", config)
-        await self._agent.gather_candidates()
-        return self._agent.local_description
+        ahead: list[IceCandidate | None] = []
+        is_described = False
 
-    async def connect(self, told: Any) -> bool:
-        self._agent.set_remote_description(told)
-        await self._agent.connect()
-        remote = self._agent.remote_address
-        return self._agent.uses_relay or (remote is not None and remote.host == SERVER[0])
+        def candidate_found(candidate: IceCandidate | None) -> None:
+            (tell if is_described else ahead.append)(candidate)
+
+        role = "controlling" if self.leads else "controlled"
+        agent = self._agent = IceAgent(role, config, on_candidate=candidate_found)
+        await agent.start()
+        tell({**agent.local_description, "candidates": []})
+        for candidate in ahead:
+            tell(candidate)
+        is_described = True
+        agent.set_remote_description(await heard.get())
+        listening = asyncio.create_task(self._listen(heard))
+        try:
+            await agent.connect()
+        finally:
+            listening.cancel()
+        remote = agent.remote_address
+        return agent.uses_relay or (remote is not None and remote.host == SERVER[0])
+
+    async def _listen(self, heard: asyncio.Queue[Any]) -> None:
+        while True:
+            self._agent.add_remote_candidate(await heard.get())
 
     async def close(self) -> None:
         await self._agent.close()
 
 
 class TheirAgent(Agent):
-    async def gather(self) -> Any:
+    """Tells what it has found once there is nothing more to find: it does not trickle."""
+
+    async def meet(self, tell: Callable[[Any], object], heard: asyncio.Queue[Any]) -> bool:
         import aioice  # noqa: PLC0415 - only where it is asked for
 
         turn: dict[str, Any] = {}
@@ -75,11 +99,8 @@ class TheirAgent(Agent):
             turn = {"turn_server": (SERVER[0], PORT), "turn_username": self.user[0], "turn_password": self.user[1]}
         agent = self._agent = aioice.Connection(ice_controlling=self.leads, stun_server=(SERVER[0], PORT), **turn)
         await agent.gather_candidates()
-        return agent.local_candidates, agent.local_username, agent.local_password
-
-    async def connect(self, told: Any) -> bool:
-        agent = self._agent
-        candidates, agent.remote_username, agent.remote_password = told
+        tell((agent.local_candidates, agent.local_username, agent.local_password))
+        candidates, agent.remote_username, agent.remote_password = await heard.get()
         for candidate in [*candidates, None]:
             await agent.add_remote_candidate(candidate)
         await agent.connect()
@@ -100,7 +121,7 @@ class _Side(threading.Thread):
     def __init__(self, lab: Lab, number: int, agent: Agent, timeout: float) -> None:
         super().__init__()
         self._lab, self._number, self._agent, self._timeout = lab, number, agent, timeout
-        self.told: Future[Any] = Future()
+        self._ears: Future[Callable[[Any], object]] = Future()
         self.other: _Side
         self.way = self.error = ""
         self.at = 0.0
@@ -110,16 +131,17 @@ class _Side(threading.Thread):
             asyncio.run(self._meet())
 
     async def _meet(self) -> None:
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        self._ears.set_result(lambda words: loop.call_soon_threadsafe(heard.put_nowait, words))
         try:
             async with asyncio.timeout(self._timeout):
-                self.told.set_result(await self._agent.gather())
-                is_relayed = await self._agent.connect(await asyncio.wrap_future(self.other.told))
+                tell = await asyncio.wrap_future(self.other._ears)
+                is_relayed = await self._agent.meet(tell, heard)
             self.way = "relay" if is_relayed else "udp"
         except (RatsError, OSError) as error:
             self.error = str(error) or "no way"
         self.at = time.monotonic()
-        if not self.told.done():
-            self.told.set_exception(OSError(self.error))
         await asyncio.sleep(LINGER)
         await self._agent.close()
 

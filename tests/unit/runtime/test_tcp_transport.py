@@ -450,6 +450,57 @@ async def test_closing_an_acceptor_that_waits_for_room_ends_that_too(monkeypatch
     dialled.close()
 
 
+async def test_what_has_come_before_a_connection_is_accepted_is_read_with_it() -> None:
+    loop = asyncio.get_running_loop()
+    listener = Listener()
+    made: list[Recorder] = []
+    heard_at_once: list[bytes] = []
+
+    def factory() -> Recorder:
+        made.append(Recorder())
+        loop.call_soon(lambda: heard_at_once.append(bytes(made[0].received)))
+        return made[-1]
+
+    dialled = socket.create_connection(listener.real.getsockname())
+    dialled.sendall(b"I speak first")
+    async with asyncio.timeout(WAIT):
+        acceptor = TcpAcceptor(loop, cast("Any", listener), factory)
+        await until(lambda: bool(heard_at_once))
+        assert heard_at_once == [b"I speak first"]
+        dialled.sendall(b", and go on")
+        await until(lambda: made[0].received == b"I speak first, and go on")
+        acceptor.close()
+        dialled.close()
+        await made[0].ended
+
+
+async def test_a_protocol_that_reads_nothing_at_first_is_not_handed_what_has_come() -> None:
+    class Shy(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.transport.pause_reading()
+
+    listener = Listener()
+    made: list[Shy] = []
+
+    def factory() -> Shy:
+        made.append(Shy())
+        return made[-1]
+
+    dialled = socket.create_connection(listener.real.getsockname())
+    dialled.sendall(b"hello")
+    async with asyncio.timeout(WAIT):
+        acceptor = TcpAcceptor(asyncio.get_running_loop(), cast("Any", listener), factory)
+        await until(lambda: bool(made))
+        await asyncio.sleep(0.01)
+        assert made[0].received == b""
+        made[0].transport.resume_reading()
+        await until(lambda: made[0].received == b"hello")
+        acceptor.close()
+        dialled.close()
+        await made[0].ended
+
+
 async def test_a_connection_that_is_gone_before_it_is_accepted_is_passed_over() -> None:
     made: asyncio.Queue[Recorder] = asyncio.Queue()
 
