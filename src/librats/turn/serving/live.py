@@ -40,7 +40,9 @@ class LiveAddresses:
     def add(self, host: str, port: int) -> None:
         """Note that an allocation has an address."""
         with self._lock:
-            bits = self._hosts.setdefault(host, bytearray(_PORTS >> 3))
+            bits = self._hosts.get(host)
+            if bits is None:
+                bits = self._hosts[host] = bytearray(_PORTS >> 3)
             bits[port >> 3] |= 1 << (port & 7)
 
     def discard(self, host: str, port: int) -> None:

@@ -111,8 +111,9 @@ class Permitting:
         """
         settings, plane, number = self._tables.shared.settings, self._tables.plane, allocation.number
         permissions = plane.permissions(number)
-        in_force = {peer for peer, expires in permissions.items() if expires > now}
-        refuse_unless(len(in_force.union(peers)) <= settings.max_permissions, ErrorCode.INSUFFICIENT_CAPACITY)
+        if len(permissions) + len(peers) > settings.max_permissions:
+            in_force = {peer for peer, expires in permissions.items() if expires > now}
+            refuse_unless(len(in_force.union(peers)) <= settings.max_permissions, ErrorCode.INSUFFICIENT_CAPACITY)
         expires = now + settings.permission_lifetime
         for count, peer in enumerate(peers):
             exact = len(peer) == PACKED_SIZE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +29,10 @@ __all__ = ["DataPlane", "Settings", "Shared", "StreamRelays", "Tables", "family_
 
 PACKED_SIZE = 24
 """Bytes of a packed address: of which a host alone has 4 or 16."""
+
+_NONE: Mapping[Any, Any] = {}
+_named = tuple.__new__
+"""Makes named tuples from plain ones: what else would take most of the time that finding an allocation does."""
 
 _IPV4_MARK = pack_address("0.0.0.0", 0)[:2]  # noqa: S104 - only for its family
 
@@ -280,9 +284,10 @@ class Tables:
             transport: UDP, or TCP (RFC 6062).
         """
         username, owner = ("", "") if account is None else (account.username, account.owner)
-        allocation = Allocation(0, client, username, owner, relays, transport, lifetime, now + lifetime, 0)
+        number = self._take_number()
+        allocation = Allocation(number, client, username, owner, relays, transport, lifetime, now + lifetime, 0)
         try:
-            allocation = self.adopt(Moving(allocation, {}, {}), client, now=now)
+            self._insert(allocation, _NONE, _NONE, now=now)
         except BaseException:
             self._close(allocation)
             raise
@@ -302,11 +307,26 @@ class Tables:
 
         If that fails, it is not in, and its sockets are open.
         """
+        allocation = moving.allocation._replace(number=self._take_number(), client=client)
+        self._insert(allocation, moving.permissions, moving.channels, now=now)
+        return allocation
+
+    def _take_number(self) -> int:
         number = self._next_number
         self._next_number += 1
-        allocation = moving.allocation._replace(number=number, client=client)
-        plane, relays, forwards = self.plane, allocation.relays, allocation.transport == UDP
-        listener, address, local = client
+        return number
+
+    def _insert(
+        self,
+        allocation: Allocation,
+        permissions: Mapping[bytes, float],
+        channels: Mapping[int, tuple[bytes, float]],
+        *,
+        now: float,
+    ) -> None:
+        plane, number, relays = self.plane, allocation.number, allocation.relays
+        forwards = allocation.transport == UDP
+        listener, address, local = allocation.client
         plane.add_allocation(number, listener, address, relays[0].fd, allocation.expires, local, forwards=forwards)
         try:
             plane.describe(
@@ -321,9 +341,9 @@ class Tables:
             for relay in relays[1:]:
                 if forwards:
                     plane.add_relay(number, relay.fd)
-            for peer, expires in moving.permissions.items():
+            for peer, expires in permissions.items():
                 plane.set_permission(number, peer, expires, exact=len(peer) == PACKED_SIZE, now=now)
-            for channel, (peer, expires) in moving.channels.items():
+            for channel, (peer, expires) in channels.items():
                 plane.bind_channel(number, channel, peer, expires, now=now)
             self.limit(allocation)
             if self._streams is not None and not forwards:
@@ -331,7 +351,6 @@ class Tables:
         except BaseException:
             plane.remove(number)
             raise
-        return allocation
 
     def let_go(self, allocation: Allocation) -> Moving:
         """Take an allocation out, for another worker or another address of its client."""
@@ -421,8 +440,10 @@ def _allocation(held: tuple[Any, ...] | None) -> Allocation | None:
     """Return what the data plane holds as what the machine works with."""
     if held is None:
         return None
-    number, client, username, owner, relays, *others = held
-    return Allocation(number, Client(*client), username, owner, tuple(Relay(*each) for each in relays), *others)
+    number, client, username, owner, relays, transport, lifetime, expires, ticket = held
+    named_client, named_relays = _named(Client, client), tuple([_named(Relay, relay) for relay in relays])
+    fields = number, named_client, username, owner, named_relays, transport, lifetime, expires, ticket
+    return _named(Allocation, fields)
 
 
 def host_of(address: bytes) -> bytes:
