@@ -427,6 +427,36 @@ cdef class RoutingTable:
                 nodes.append(self._told(&bucket.nodes[oldest]))
         return nodes
 
+    def waiting(self, *, double now, double seconds):
+        """Return id and address of a spare of each bucket that has use for one, heard last, not answered yet: to ping.
+
+        A bucket has use for one where a place is free, or a node failed, or was silent for that long.
+
+        Args:
+            now: Seconds.
+            seconds: How long a node may be silent.
+        """
+        cdef const Bucket* bucket
+        cdef size_t place
+        cdef Py_ssize_t best
+        cdef int number
+        cdef bint useful
+        cdef list nodes = []
+        for number in range(ID_BITS):
+            bucket = &self._buckets[number]
+            useful = bucket.count < self._places(number)
+            for place in range(bucket.count):
+                useful = useful or bucket.nodes[place].failures or now - bucket.nodes[place].heard >= seconds
+            best = -1
+            for place in range(bucket.spare_count):
+                if not bucket.spares[place].answered and (
+                    best < 0 or bucket.spares[place].heard >= bucket.spares[best].heard
+                ):
+                    best = place
+            if useful and best >= 0:
+                nodes.append(self._told(&bucket.spares[best]))
+        return nodes
+
     def stale(self, *, double now, double seconds):
         """Return the numbers of the buckets in which nobody answered for that long: those to refresh (BEP 5).
 

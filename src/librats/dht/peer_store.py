@@ -96,6 +96,15 @@ class PeerStore:
         first = self._entropy.randbelow(len(found))
         return (found[first:] + found[:first])[:count]
 
+    def knows(self, info_hash: bytes, *, now: float) -> bool:
+        """Whether anybody announced a hash within the last half hour.
+
+        Args:
+            info_hash: 20 bytes.
+            now: Seconds.
+        """
+        return bool(self._live(info_hash, now))
+
     def scrape(self, info_hash: bytes, *, now: float) -> tuple[bytes, bytes]:
         """Return the filters of those that have everything and of the others (BEP 33).
 

@@ -1,0 +1,391 @@
+"""Lookups in the DHT: from nodes that are known to those nearest to a target, and what they keep there."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+from librats._core.krpc import KrpcMessage
+from librats._core.routing import distance
+from librats.dht.addresses import IPV4_SIZE, host_of, may_be_told, network_of
+from librats.dht.items import Item
+from librats.dht.node_ids import is_bound
+from librats.errors import KrpcError, UsageError
+
+__all__ = ["Asked", "Found", "Lookup", "Wanted"]
+
+ID_SIZE = 20
+MOST_CANDIDATES = 200
+MOST_NODES_TOLD = 16
+MOST_PEERS_TOLD = 200
+MOST_PEERS = 2000
+MOST_TOKEN = 128
+MOST_FAILURES_OF_TOLD = 4
+
+
+class Wanted(Enum):
+    """What a lookup is after."""
+
+    NODES = auto()
+    """The nodes nearest to the target."""
+
+    PEERS = auto()
+    """Peers that announced the hash, and the nodes to announce it to."""
+
+    ITEM = auto()
+    """The item of BEP 44 that is kept there, and the nodes to put it to."""
+
+
+class Found(NamedTuple):
+    """A node near the target that has answered."""
+
+    node_id: bytes
+    """Its id."""
+
+    address: bytes
+    """Its compact address."""
+
+    token: bytes | None
+    """What it wants to be shown with an announcement or an item."""
+
+
+class Asked(NamedTuple):
+    """A node to ask."""
+
+    address: bytes
+    """Its compact address."""
+
+    node_id: bytes | None
+    """The id that it should have; None for a node to begin with."""
+
+
+class _State(Enum):
+    NEW = auto()
+    ASKED = auto()
+    LATE = auto()
+    ANSWERED = auto()
+    FAILED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class _Candidate:
+    node_id: bytes | None
+    address: bytes
+    away: int
+    told_by: _Candidate | None
+    state: _State = _State.NEW
+    token: bytes | None = None
+    told_failed: int = 0
+    told_answered: int = 0
+    hops: int = 1
+
+
+FARTHEST = 1 << 160
+
+
+class Lookup:
+    """One lookup, of one family of addresses. It sends nothing: it tells whom to ask, and is told what they answer.
+
+    Nodes are asked in the order of how near they are to the target, a few at a time. A node that is late does not hold
+    up the others, and its answer still counts. The lookup ends when the nearest that are known have answered.
+
+    It does not trust what it is told: addresses are checked (:func:`librats.dht.addresses.may_be_told`), a host counts
+    once, an answer brings 16 nodes at the most, a node whose nodes do not answer brings no more of them, and items are
+    verified.
+
+    Args:
+        target: What is looked up: 20 bytes.
+        wanted: What it is after.
+        address_size: Size of the addresses of the family: 6 or 18.
+        own_id: Id of our node, which is not asked.
+        size: How many of the nearest nodes must have answered.
+        parallel: How many nodes are asked at a time.
+        most_asked: How many are asked at the most.
+        enough_peers: End when that many peers were found; None looks for as many as there are.
+        salt: Salt of the item.
+        require_bound: Whether only nodes count whose id is bound to their address (BEP 42).
+
+    Raises:
+        UsageError: The target has not 20 bytes, or a number is below 1.
+
+    Example:
+        >>> from librats.dht.addresses import compact
+        >>> from librats.dht.lookup import Lookup, Wanted
+        >>> lookup = Lookup(bytes(20), Wanted.NODES)
+        >>> lookup.add_known([(b"a" * 20, compact("192.0.2.7", 6881))])
+        >>> [asked.node_id for asked in lookup.to_ask()]
+        [b'aaaaaaaaaaaaaaaaaaaa']
+        >>> lookup.failed(compact("192.0.2.7", 6881))
+        >>> lookup.is_done, lookup.closest()
+        (True, [])
+    """
+
+    def __init__(
+        self,
+        target: bytes,
+        wanted: Wanted,
+        *,
+        address_size: int = IPV4_SIZE,
+        own_id: bytes | None = None,
+        size: int = 8,
+        parallel: int = 4,
+        most_asked: int = 150,
+        enough_peers: int | None = None,
+        salt: bytes = b"",
+        require_bound: bool = False,
+    ) -> None:
+        if len(target) != ID_SIZE or min(size, parallel, most_asked, enough_peers or 1) < 1:
+            raise UsageError(f"a lookup needs a target of {ID_SIZE} bytes, and numbers above 0")
+        self.target = target
+        self.wanted = wanted
+        self.address_size = address_size
+        self.asked = 0
+        """How many nodes were asked."""
+        self.item: Item | None = None
+        """The item, valid, and the newest of those that were found."""
+        self.liars = 0
+        """How many answers had an item that is not valid, or nodes that may not be told of."""
+        self._own_id = own_id
+        self._size = size
+        self._parallel = parallel
+        self._most_asked = most_asked
+        self._enough_peers = enough_peers
+        self._salt = salt
+        self._require_bound = require_bound
+        self._peers: dict[bytes, None] = {}
+        # Nearest first; nodes to begin with, of which no id is known, come last.
+        self._candidates: list[_Candidate] = []
+        self._by_address: dict[bytes, _Candidate] = {}
+        self._networks: set[bytes] = set()
+        self._ids: set[bytes] = set()
+
+    def add_known(self, nodes: Iterable[tuple[bytes | None, bytes]]) -> None:
+        """Begin with nodes that we know: from our table, or those to begin with.
+
+        Args:
+            nodes: Id, or None where it is not known, and compact address of each.
+        """
+        for node_id, address in nodes:
+            self._add(node_id, address, None)
+
+    def _add(self, node_id: bytes | None, address: bytes, told_by: _Candidate | None) -> None:
+        network = network_of(address)
+        if (
+            len(address) != self.address_size
+            or network in self._networks
+            or (node_id is not None and (node_id == self._own_id or node_id in self._ids))
+            or (node_id is not None and self._require_bound and not is_bound(node_id, host_of(address)))
+        ):
+            return
+        away = FARTHEST if node_id is None else distance(node_id, self.target)
+        hops = 1 if told_by is None else told_by.hops + 1
+        candidate = _Candidate(node_id, address, away, told_by, hops=hops)
+        self._insert(candidate)
+        self._by_address[address] = candidate
+        self._networks.add(network)
+        if len(self._candidates) > MOST_CANDIDATES:
+            self._drop_farthest()
+
+    def _insert(self, candidate: _Candidate) -> None:
+        insort(self._candidates, candidate, key=lambda one: one.away)
+        if candidate.node_id is not None:
+            self._ids.add(candidate.node_id)
+
+    def _drop_farthest(self) -> None:
+        for candidate in reversed(self._candidates):
+            if candidate.state is _State.NEW:
+                self._forget(candidate)
+                return
+
+    def _forget(self, candidate: _Candidate) -> None:
+        """Forget a candidate, so that another may come in with its id or from its host."""
+        self._candidates.remove(candidate)
+        del self._by_address[candidate.address]
+        self._networks.discard(network_of(candidate.address))
+        if candidate.node_id is not None:
+            self._ids.discard(candidate.node_id)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nobody left who is worth asking or waiting for."""
+        return self._has_enough() or not (self._worth_asking() or self._nearest_under_way())
+
+    def _has_enough(self) -> bool:
+        if self._enough_peers is not None and len(self._peers) >= self._enough_peers:
+            return True
+        return self.item is not None and self.item.key is None
+
+    def _window(self) -> list[_Candidate]:
+        """Return the nearest candidates that have not failed, late ones beyond what counts."""
+        window = []
+        left = self._size
+        for candidate in self._candidates:
+            if candidate.state is _State.FAILED:
+                continue
+            window.append(candidate)
+            left -= candidate.state is not _State.LATE
+            if not left:
+                break
+        return window
+
+    def _worth_asking(self) -> list[_Candidate]:
+        if self.asked >= self._most_asked:
+            return []
+        return [candidate for candidate in self._window() if candidate.state is _State.NEW]
+
+    def _nearest_under_way(self) -> bool:
+        window = self._window()
+        if any(candidate.state is _State.ASKED for candidate in window):
+            return True
+        answered = sum(candidate.state is _State.ANSWERED for candidate in window)
+        return answered < self._size and any(candidate.state is _State.LATE for candidate in window)
+
+    def to_ask(self) -> list[Asked]:
+        """Return whom to ask now; each counts as asked."""
+        if self._has_enough():
+            return []
+        under_way = sum(candidate.state is _State.ASKED for candidate in self._candidates)
+        room = min(self._parallel - under_way, self._most_asked - self.asked)
+        chosen = self._worth_asking()[: max(0, room)]
+        for candidate in chosen:
+            candidate.state = _State.ASKED
+            self.asked += 1
+        return [Asked(candidate.address, candidate.node_id) for candidate in chosen]
+
+    def late(self, address: bytes) -> None:
+        """Take note that an answer takes longer than usual.
+
+        Args:
+            address: Compact address of the node that was asked.
+        """
+        candidate = self._by_address.get(address)
+        if candidate is not None and candidate.state is _State.ASKED:
+            candidate.state = _State.LATE
+
+    def failed(self, address: bytes) -> None:
+        """Take note that a node has not answered, or with an error.
+
+        Args:
+            address: Compact address of the node that was asked.
+        """
+        candidate = self._by_address.get(address)
+        if candidate is None or candidate.state not in (_State.ASKED, _State.LATE):
+            return
+        candidate.state = _State.FAILED
+        # Somebody else may be under that id.
+        if candidate.node_id is not None:
+            self._ids.discard(candidate.node_id)
+        teller = candidate.told_by
+        if teller is None:
+            return
+        teller.told_failed += 1
+        if teller.told_failed >= MOST_FAILURES_OF_TOLD and not teller.told_answered:
+            told = [one for one in self._candidates if one.told_by is teller and one.state is _State.NEW]
+            for one in told:
+                self._forget(one)
+
+    def answered(self, address: bytes, message: KrpcMessage) -> None:
+        """Take note of an answer.
+
+        Args:
+            address: Compact address of the node that was asked.
+            message: What it answered.
+        """
+        candidate = self._by_address.get(address)
+        if candidate is None or candidate.state not in (_State.ASKED, _State.LATE):
+            return
+        node_id = message.id
+        if node_id is None or not self._is_itself(candidate, node_id) or not self._take_item(message):
+            self.failed(address)
+            return
+        candidate.state = _State.ANSWERED
+        if candidate.told_by is not None:
+            candidate.told_by.told_answered += 1
+        token = message.token
+        if token is not None and len(token) <= MOST_TOKEN:
+            candidate.token = token
+        self._take_peers(candidate, message)
+        self._take_nodes(candidate, message)
+
+    def _is_itself(self, candidate: _Candidate, node_id: bytes) -> bool:
+        """Whether a node has the id that it should have; one to begin with gets its own now."""
+        if candidate.node_id is not None:
+            return candidate.node_id == node_id
+        if node_id in self._ids or (self._require_bound and not is_bound(node_id, host_of(candidate.address))):
+            # Asked already, or of no use as one of the nearest: what it tells is still good to begin with.
+            return True
+        candidate.node_id = node_id
+        candidate.away = distance(node_id, self.target)
+        self._candidates.remove(candidate)
+        self._insert(candidate)
+        return True
+
+    def _take_item(self, message: KrpcMessage) -> bool:
+        """Take an item if it is valid and newer than the one before; whether it was not invalid."""
+        value = message.item
+        if self.wanted is not Wanted.ITEM or value is None:
+            return True
+        key, signature, sequence = message.key, message.signature, message.sequence
+        if key is None:
+            item = Item(value=value)
+        elif signature is None or sequence is None:
+            self.liars += 1
+            return False
+        else:
+            item = Item(value=value, key=key, signature=signature, sequence=sequence, salt=self._salt)
+        try:
+            if item.target != self.target:
+                raise KrpcError(203, "an item of another target")
+            if self.item is None or item.sequence > self.item.sequence:
+                item.check()
+                self.item = item
+        except KrpcError:
+            self.liars += 1
+            return False
+        return True
+
+    def _take_peers(self, candidate: _Candidate, message: KrpcMessage) -> None:
+        if self.wanted is not Wanted.PEERS:
+            return
+        for value in message.values[:MOST_PEERS_TOLD]:
+            if len(self._peers) >= MOST_PEERS:
+                return
+            if may_be_told(value, candidate.address):
+                self._peers[value] = None
+
+    def _take_nodes(self, candidate: _Candidate, message: KrpcMessage) -> None:
+        nodes = (message.nodes if self.address_size == IPV4_SIZE else message.nodes6) or b""
+        each = ID_SIZE + self.address_size
+        if len(nodes) % each:
+            self.liars += 1
+            return
+        refused = False
+        for start in range(0, min(len(nodes), MOST_NODES_TOLD * each), each):
+            node_id, address = nodes[start : start + ID_SIZE], nodes[start + ID_SIZE : start + each]
+            if may_be_told(address, candidate.address):
+                self._add(node_id, address, candidate)
+            else:
+                refused = True
+        self.liars += refused
+
+    @property
+    def peers(self) -> list[bytes]:
+        """Compact addresses of peers, in the order in which they were found."""
+        return list(self._peers)
+
+    @property
+    def hops(self) -> int:
+        """How many nodes told of each other, one of the next, up to the nearest that has answered; 0 for none."""
+        return next((one.hops for one in self._candidates if one.state is _State.ANSWERED), 0)
+
+    def closest(self) -> list[Found]:
+        """Return the nodes nearest to the target that have answered, nearest first."""
+        found = [
+            Found(one.node_id, one.address, one.token)
+            for one in self._candidates
+            if one.state is _State.ANSWERED and one.node_id is not None
+        ]
+        return found[: self._size]
