@@ -428,33 +428,41 @@ cdef class RoutingTable:
         return nodes
 
     def waiting(self, *, double now, double seconds):
-        """Return id and address of a spare of each bucket that has use for one, heard last, not answered yet: to ping.
+        """Return id and address of spares that have not answered yet, and that a bucket has use for: those to ping.
 
-        A bucket has use for one where a place is free, or a node failed, or was silent for that long.
+        A bucket has use for as many as places are free, and where none is, for the one that was heard last, if a node
+        failed or was silent for that long.
 
         Args:
             now: Seconds.
             seconds: How long a node may be silent.
         """
         cdef const Bucket* bucket
+        cdef const Node* spare
+        cdef const Node* best
         cdef size_t place
-        cdef Py_ssize_t best
+        cdef size_t free
         cdef int number
-        cdef bint useful
+        cdef bint doubtful
         cdef list nodes = []
         for number in range(ID_BITS):
             bucket = &self._buckets[number]
-            useful = bucket.count < self._places(number)
+            free = self._places(number) - bucket.count
+            doubtful = False
             for place in range(bucket.count):
-                useful = useful or bucket.nodes[place].failures or now - bucket.nodes[place].heard >= seconds
-            best = -1
+                doubtful = doubtful or bucket.nodes[place].failures or now - bucket.nodes[place].heard >= seconds
+            best = NULL
             for place in range(bucket.spare_count):
-                if not bucket.spares[place].answered and (
-                    best < 0 or bucket.spares[place].heard >= bucket.spares[best].heard
-                ):
-                    best = place
-            if useful and best >= 0:
-                nodes.append(self._told(&bucket.spares[best]))
+                spare = &bucket.spares[place]
+                if spare.answered:
+                    continue
+                if free:
+                    free -= 1
+                    nodes.append(self._told(spare))
+                elif best == NULL or spare.heard >= best.heard:
+                    best = spare
+            if doubtful and best != NULL and bucket.count == self._places(number):
+                nodes.append(self._told(best))
         return nodes
 
     def stale(self, *, double now, double seconds):

@@ -15,7 +15,14 @@ IPV6_NETWORK = 8
 
 _SIZES = (IPV4_SIZE, IPV6_SIZE)
 _MAPPED = bytes(10) + b"\xff\xff"
-_SHARED = ipaddress.ip_network("100.64.0.0/10")
+_INSIDE = [
+    ipaddress.ip_network(network)
+    for network in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
+        *("fe80::/10", "fc00::/7"),
+    )
+]
+NOBODY, ITSELF, INSIDE, EVERYBODY = range(4)
 
 
 def compact(host: str, port: int) -> bytes:
@@ -51,19 +58,17 @@ def network_of(address: bytes) -> bytes:
 
 
 def _scope(host: bytes) -> int:
-    """Return 2 where everybody may reach it, 1 where its network may, 0 where only itself may, -1 where nobody may."""
+    """Return NOBODY's, that of the host ITSELF, INSIDE a network, or EVERYBODY's."""
     address = ipaddress.ip_address(host)
-    if isinstance(address, ipaddress.IPv6Address) and host.startswith(_MAPPED):
-        return -1
+    if host.startswith(_MAPPED):
+        return NOBODY
     if address.is_loopback:
-        return 0
-    if address.is_multicast or address.is_unspecified or host == b"\xff" * 4 or host[:1] == b"\0" * (5 - len(host)):
-        return -1
-    if isinstance(address, ipaddress.IPv4Address):
-        inner = address.is_link_local or address in _SHARED or host[0] == 10  # noqa: PLR2004 - 10.0.0.0/8
-        inner = inner or host[:2] == b"\xc0\xa8" or (host[0] == 172 and host[1] & 0xF0 == 16)  # noqa: PLR2004
-        return -1 if host[0] >= 0xF0 else 1 if inner else 2
-    return 1 if address.is_link_local or host[0] & 0xFE == 0xFC else 2  # noqa: PLR2004 - fc00::/7
+        return ITSELF
+    if address.is_multicast or address.is_unspecified:
+        return NOBODY
+    if len(host) == IPV4_SIZE - PORT_SIZE and host[0] in (0, *range(240, 256)):
+        return NOBODY
+    return INSIDE if any(address in network for network in _INSIDE) else EVERYBODY
 
 
 def may_be_told(address: bytes, by: bytes) -> bool:
@@ -84,4 +89,4 @@ def may_be_told(address: bytes, by: bytes) -> bool:
     if len(address) not in _SIZES or len(by) not in _SIZES or address[-PORT_SIZE:] == b"\0\0":
         return False
     scope = _scope(address[:-PORT_SIZE])
-    return scope == 2 or (scope >= 0 and _scope(by[:-PORT_SIZE]) <= scope)  # noqa: PLR2004 - everybody's
+    return scope == EVERYBODY or (scope != NOBODY and _scope(by[:-PORT_SIZE]) <= scope)

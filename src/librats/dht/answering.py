@@ -111,8 +111,7 @@ class Answerer:
     Example:
         >>> from librats.dht.addresses import compact
         >>> from librats.dht.answering import Answerer
-        >>> from librats.dht.scrape import FILTER_SIZE
-from librats.dht.tables import Tables
+        >>> from librats.dht.tables import Tables
         >>> from librats.testing.entropy import SeededEntropy
         >>> answerer = Answerer(Tables(b"mnopqrstuvwxyz123456"), SeededEntropy(1), now=0.0)
         >>> ping = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe"

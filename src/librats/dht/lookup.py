@@ -36,7 +36,10 @@ class Wanted(Enum):
     """Peers that announced the hash, and the nodes to announce it to."""
 
     ITEM = auto()
-    """The item of BEP 44 that is kept there, and the nodes to put it to."""
+    """The item of BEP 44 that is kept there."""
+
+    PLACES = auto()
+    """The nodes to put an item of BEP 44 to."""
 
 
 class Found(NamedTuple):

@@ -133,9 +133,7 @@ class Transactions:
         known = self._by_address.get(address) or self._all
         return wait.first if known is None else min(max(known.timeout, wait.least), wait.most)
 
-    def begin(
-        self, address: bytes, *, now: float, node_id: bytes | None = None, context: object = None
-    ) -> Query:
+    def begin(self, address: bytes, *, now: float, node_id: bytes | None = None, context: object = None) -> Query:
         """Begin a query; whoever calls sends it, with its transaction id.
 
         Args:

@@ -142,6 +142,5 @@ def test_transaction_ids_are_not_used_twice_at_a_time() -> None:
         def token_bytes(self, size: int) -> bytes:
             return bytes([super().token_bytes(1)[0] % 4]) * size
 
-
     transactions = Transactions(Tables(OWN), Repeating(1))
     assert len({transactions.begin(ADDRESS, now=0.0).transaction_id for _ in range(4)}) == 4

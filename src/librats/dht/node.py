@@ -1,0 +1,517 @@
+"""A node of the DHT (BEP 5): answers queries, runs lookups, and keeps its table fresh. Datagrams and the time go in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from librats._core import krpc, krpc_writer
+from librats._core.krpc import KrpcMessage
+from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, may_be_told
+from librats.dht.answering import ANNOUNCE_PEER, FIND_NODE, GET, GET_PEERS, PING, PUT, Answerer
+from librats.dht.items import Item
+from librats.dht.lookup import Found, Lookup, Wanted
+from librats.dht.rates import Limits
+from librats.dht.tables import Tables
+from librats.dht.transactions import Query, Transactions
+from librats.errors import BencodeError, KrpcError, UsageError
+from librats.types import Entropy
+
+__all__ = ["DhtNode", "Finished"]
+
+ID_SIZE = 20
+KNOWN_TO_BEGIN = 16
+FEW_NODES = 8
+REFRESH = 900.0
+EXPIRE = 60.0
+TICK = 5.0
+LONGEST_PAUSE = 300.0
+BOTH_FAMILIES = (b"n4", b"n6")
+METHODS = {Wanted.NODES: FIND_NODE, Wanted.PEERS: GET_PEERS, Wanted.ITEM: GET, Wanted.PLACES: GET}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What was asked of a node has come to its end."""
+
+    number: int
+    """What the method returned that began it."""
+
+    target: bytes
+    """What was looked up."""
+
+    nodes: list[Found]
+    """The nearest nodes that answered, of all families."""
+
+    peers: list[bytes]
+    """Compact addresses of peers."""
+
+    item: Item | None
+    """The newest valid item."""
+
+    stored: int
+    """How many nodes took the announcement or the item."""
+
+    refusals: list[tuple[int, str]]
+    """Code and words of the nodes that did not take it."""
+
+    asked: int
+    """How many nodes were asked."""
+
+    hops: int
+    """How many nodes told of each other, one of the next, up to the nearest."""
+
+
+@dataclass(slots=True, eq=False)
+class _Operation:
+    number: int
+    target: bytes
+    lookups: list[Lookup]
+    is_ours: bool
+    store: dict[str, object] | None = None
+    store_method: int = 0
+    is_storing: bool = False
+    storing: int = 0
+    stored: int = 0
+    refusals: list[tuple[int, str]] = field(default_factory=list)
+
+
+class DhtNode:
+    """A node of the DHT, as a machine: it touches no network, no clock and no randomness of its own.
+
+    Give it every datagram with :meth:`receive_datagram`, call :meth:`handle_timer` when :meth:`next_timer` says so, and
+    after each of both send what :meth:`datagrams_to_send` returns. Addresses are compact ones: see
+    :func:`librats.dht.addresses.compact`.
+
+    Args:
+        entropy: Where ids, tokens and targets come from.
+        now: Seconds.
+        node_id: Our id; None takes that of ``saved``, or a new one.
+        saved: What :meth:`save` returned; what is not right in it is left out.
+        bootstrap: Addresses of nodes to begin with.
+        families: Sizes of the addresses that we have: 6 for IPv4, 18 for IPv6.
+        read_only: Whether to answer no queries, and say so (BEP 43): for nodes that others cannot reach.
+        require_bound: Whether only nodes count whose id is bound to their address (BEP 42).
+        limits: What others may have of us.
+        version: Our software, as messages tell it: two letters and two bytes.
+
+    Raises:
+        UsageError: The id has not 20 bytes, or there is no such family.
+
+    Example:
+        >>> from librats.dht.addresses import compact
+        >>> from librats.dht.node import DhtNode
+        >>> from librats.testing.entropy import SeededEntropy
+        >>> one, other = compact("192.0.2.1", 6881), compact("198.51.100.1", 6881)
+        >>> asking = DhtNode(SeededEntropy(1), now=0.0, bootstrap=[other])
+        >>> asked = DhtNode(SeededEntropy(2), now=0.0)
+        >>> for data, _ in asking.datagrams_to_send():
+        ...     asked.receive_datagram(data, one, now=0.1)
+        >>> for data, _ in asked.datagrams_to_send():
+        ...     asking.receive_datagram(data, other, now=0.2)
+        >>> len(asking.tables)
+        1
+    """
+
+    def __init__(
+        self,
+        entropy: Entropy,
+        *,
+        now: float,
+        node_id: bytes | None = None,
+        saved: object = None,
+        bootstrap: Iterable[bytes] = (),
+        families: tuple[int, ...] = (IPV4_SIZE,),
+        read_only: bool = False,
+        require_bound: bool = False,
+        limits: Limits | None = None,
+        version: bytes | None = None,
+    ) -> None:
+        if not families or not set(families) <= {IPV4_SIZE, IPV6_SIZE}:
+            raise UsageError(f"families are {IPV4_SIZE} and {IPV6_SIZE}, not {families!r}")
+        saved_id, self._saved_nodes = Tables.load(saved)
+        own_id = node_id or saved_id or entropy.token_bytes(ID_SIZE)
+        self.tables = Tables(own_id, require_bound=require_bound)
+        self.answerer = Answerer(self.tables, entropy, now=now, limits=limits, version=version)
+        self.transactions = Transactions(self.tables, entropy)
+        self._entropy = entropy
+        self._bootstrap = list(bootstrap)
+        self._families = families
+        self._read_only = read_only
+        self._require_bound = require_bound
+        self._version = version
+        self._out: list[tuple[bytes, bytes]] = []
+        self._events: deque[Finished] = deque()
+        self._operations: dict[int, _Operation] = {}
+        self._next_number = 1
+        self._pinged: set[bytes] = set()
+        self._refreshed: dict[tuple[int, int], float] = {}
+        self._next_tick = now + TICK
+        self._next_expiry = now + EXPIRE
+        self._next_beginning = now
+        # Doubled each time.
+        self._pause = TICK
+        self._had_nodes = False
+        self._beginning: int | None = None
+        for saved_node, address in self._saved_nodes:
+            if len(address) in families:
+                self.tables.heard(saved_node, address, now=now, answered=False)
+        self._begin(now)
+
+    @property
+    def node_id(self) -> bytes:
+        """Our id."""
+        return self.tables.own_id
+
+    def add_bootstrap(self, addresses: Iterable[bytes], *, now: float) -> None:
+        """Add nodes to begin with; where no node is known, they are asked at once.
+
+        Args:
+            addresses: Compact addresses.
+            now: Seconds.
+        """
+        self._bootstrap += [address for address in addresses if address not in self._bootstrap]
+        if not len(self.tables):
+            self._begin(now)
+
+    def find_nodes(self, target: bytes, *, now: float) -> int:
+        """Look for the nodes nearest to a target; return the number that :class:`Finished` will have.
+
+        Args:
+            target: 20 bytes.
+            now: Seconds.
+
+        Raises:
+            UsageError: The target has not 20 bytes.
+        """
+        return self._start(target, Wanted.NODES, now)
+
+    def find_peers(self, info_hash: bytes, *, now: float, enough: int | None = None) -> int:
+        """Look for peers that announced a hash; return the number that :class:`Finished` will have.
+
+        Args:
+            info_hash: 20 bytes.
+            now: Seconds.
+            enough: End when that many were found; None looks for as many as there are.
+
+        Raises:
+            UsageError: The hash has not 20 bytes, or enough is below 1.
+        """
+        return self._start(info_hash, Wanted.PEERS, now, enough_peers=enough)
+
+    def announce(self, info_hash: bytes, port: int | None, *, now: float, is_seed: bool = False) -> int:
+        """Look for the nodes nearest to a hash, and announce ourselves to them.
+
+        Args:
+            info_hash: 20 bytes.
+            port: The port to announce, 1 to 65535; None for the one that others see our datagrams come from.
+            now: Seconds.
+            is_seed: Whether we have everything (BEP 33).
+
+        Returns:
+            The number that :class:`Finished` will have; its ``peers`` are those that were announced before.
+
+        Raises:
+            UsageError: The hash has not 20 bytes, or there is no such port.
+        """
+        if port is not None and not 1 <= port <= 0xFFFF:  # noqa: PLR2004 - the last port
+            raise UsageError(f"ports are 1 to 65535, not {port}")
+        fields: dict[str, object] = {"info_hash": info_hash, "port": port or 1, "seed": is_seed}
+        return self._start(info_hash, Wanted.PEERS, now, store=(ANNOUNCE_PEER, fields | {"implied_port": port is None}))
+
+    def get(self, target: bytes, *, now: float, salt: bytes = b"") -> int:
+        """Look for an item (BEP 44); return the number that :class:`Finished` will have.
+
+        Args:
+            target: 20 bytes: :attr:`librats.dht.items.Item.target`.
+            now: Seconds.
+            salt: Salt of a mutable item.
+
+        Raises:
+            UsageError: The target has not 20 bytes.
+        """
+        return self._start(target, Wanted.ITEM, now, salt=salt)
+
+    def put(self, item: Item, *, now: float, compare: int | None = None) -> int:
+        """Look for the nodes nearest to where an item belongs, and put it there (BEP 44).
+
+        Args:
+            item: What to put.
+            now: Seconds.
+            compare: The sequence number that is to be replaced (``cas``); None for any.
+
+        Returns:
+            The number that :class:`Finished` will have.
+
+        Raises:
+            KrpcError: The item breaks a rule: those of :meth:`librats.dht.items.Item.check`.
+        """
+        item.check()
+        fields: dict[str, object] = {"item": item.value}
+        if item.key is not None:
+            fields |= {"key": item.key, "signature": item.signature, "sequence": item.sequence, "compare": compare}
+            fields["salt"] = item.salt or None
+        return self._start(item.target, Wanted.PLACES, now, store=(PUT, fields))
+
+    def cancel(self, number: int) -> None:
+        """Give up what was begun; there will be no :class:`Finished`. Of one that is not there, nothing happens.
+
+        Args:
+            number: What the method returned that began it.
+        """
+        self._operations.pop(number, None)
+
+    def receive_datagram(self, data: bytes, source: bytes, *, now: float) -> None:
+        """Take a datagram; what is none of the DHT is counted and dropped.
+
+        Args:
+            data: The datagram.
+            source: Compact address that it came from.
+            now: Seconds.
+        """
+        try:
+            message = krpc.parse(data)
+        except (BencodeError, KrpcError):
+            self.answerer.counts["malformed"] += 1
+            return
+        if message.kind == krpc.QUERY:
+            if not self._read_only:
+                self._send(self.answerer.answer(message, len(data), source, now=now), source)
+                for address in self.answerer.take_to_prove():
+                    self._ping(address, None, now)
+            return
+        query = self.transactions.answered(message, source, now=now)
+        if query is None:
+            return
+        self._pinged.discard(source)
+        self._send(self.answerer.prove(source, now=now), source)
+        self._settle(query, message, now)
+
+    def handle_timer(self, *, now: float) -> None:
+        """Do what is due: give up on nodes that do not answer, ping, refresh, forget.
+
+        Args:
+            now: Seconds.
+        """
+        for query in self.transactions.handle_timer(now=now):
+            if self.transactions.is_under_way(query):
+                if isinstance(query.context, tuple):
+                    query.context[1].late(query.address)
+                    self._advance(query.context[0], now)
+            else:
+                self._pinged.discard(query.address)
+                self._settle(query, None, now)
+        if now >= self._next_tick:
+            self._next_tick = now + TICK
+            self._keep_fresh(now)
+
+    def next_timer(self) -> float:
+        """Return when :meth:`handle_timer` is due, in seconds."""
+        due = self.transactions.next_timer()
+        return self._next_tick if due is None else min(due, self._next_tick)
+
+    def datagrams_to_send(self) -> list[tuple[bytes, bytes]]:
+        """Return datagrams and the compact addresses that they go to; each once."""
+        out, self._out = self._out, []
+        return out
+
+    def next_event(self) -> Finished | None:
+        """Return what has come to its end, or None."""
+        return self._events.popleft() if self._events else None
+
+    def save(self) -> dict[str, object]:
+        """Return our id and the nodes that we know, for ``saved``; bencode can write it."""
+        return self.tables.save()
+
+    def statistics(self) -> dict[str, int]:
+        """Return numbers: nodes, spares, what is kept and under way, and how often what happened."""
+        tables = self.tables.by_size
+        return {
+            "nodes": len(tables[IPV4_SIZE]),
+            "nodes6": len(tables[IPV6_SIZE]),
+            "spares": sum(table.spares for table in tables.values()),
+            "hashes": len(self.answerer.peers),
+            "items": len(self.answerer.items),
+            "operations": len(self._operations),
+            "under way": len(self.transactions),
+            **{f"answering: {name}": count for name, count in self.answerer.counts.items()},
+            **{f"asking: {name}": count for name, count in self.transactions.counts.items()},
+        }
+
+    def _send(self, data: bytes | None, address: bytes) -> None:
+        if data is not None:
+            self._out.append((data, address))
+
+    def _ask(
+        self, method: int, address: bytes, node_id: bytes | None, context: object, now: float, **fields: object
+    ) -> None:
+        query = self.transactions.begin(address, now=now, node_id=node_id, context=context)
+        written = krpc_writer.query(
+            method,
+            query.transaction_id,
+            self.tables.own_id,
+            read_only=self._read_only,
+            version=self._version,
+            **fields,  # type: ignore[arg-type] # fields of several types, by name
+        )
+        self._out.append((written, address))
+
+    def _ping(self, address: bytes, node_id: bytes | None, now: float) -> None:
+        if address not in self._pinged:
+            self._pinged.add(address)
+            self._ask(PING, address, node_id, None, now)
+
+    def _start(
+        self,
+        target: bytes,
+        wanted: Wanted,
+        now: float,
+        *,
+        salt: bytes = b"",
+        enough_peers: int | None = None,
+        store: tuple[int, dict[str, object]] | None = None,
+        is_ours: bool = False,
+    ) -> int:
+        lookups = []
+        for size in self._families:
+            lookup = Lookup(
+                target,
+                wanted,
+                address_size=size,
+                own_id=self.tables.own_id,
+                enough_peers=enough_peers,
+                salt=salt,
+                require_bound=self._require_bound,
+            )
+            closest = self.tables.closest(target, size, KNOWN_TO_BEGIN)
+            each = ID_SIZE + size
+            known = [closest[start : start + each] for start in range(0, len(closest), each)]
+            lookup.add_known((node[:ID_SIZE], node[ID_SIZE:]) for node in known)
+            if len(known) < FEW_NODES:
+                lookup.add_known(node for node in self._saved_nodes if len(node[1]) == size)
+                lookup.add_known((None, address) for address in self._bootstrap if len(address) == size)
+            lookups.append(lookup)
+        operation = _Operation(self._next_number, target, lookups, is_ours)
+        if store is not None:
+            operation.store_method, operation.store = store
+        self._operations[operation.number] = operation
+        self._next_number += 1
+        self._advance(operation, now)
+        return operation.number
+
+    def _advance(self, operation: _Operation, now: float) -> None:
+        """Ask whom a lookup wants asked, or go on to what comes after it."""
+        if operation.number not in self._operations or operation.is_storing:
+            return
+        for lookup in operation.lookups:
+            self._ask_next(operation, lookup, now)
+        if not all(lookup.is_done for lookup in operation.lookups):
+            return
+        operation.is_storing = True
+        if operation.store is not None:
+            for lookup in operation.lookups:
+                for node in lookup.closest():
+                    if node.token is not None:
+                        operation.storing += 1
+                        fields = {**operation.store, "token": node.token}
+                        self._ask(operation.store_method, node.address, node.node_id, operation, now, **fields)
+        self._finish_if_stored(operation)
+
+    def _ask_next(self, operation: _Operation, lookup: Lookup, now: float) -> None:
+        name = "info_hash" if lookup.wanted is Wanted.PEERS else "target"
+        fields: dict[str, object] = {name: lookup.target}
+        if any(len(self.tables.by_size[size]) < FEW_NODES for size in self._families if size != lookup.address_size):
+            fields["want"] = BOTH_FAMILIES
+        for asked in lookup.to_ask():
+            self._ask(METHODS[lookup.wanted], asked.address, asked.node_id, (operation, lookup), now, **fields)
+
+    def _settle(self, query: Query, message: KrpcMessage | None, now: float) -> None:
+        """Hand an answer, or that there will be none, to whoever asked."""
+        context = query.context
+        is_answer = message is not None and message.kind == krpc.RESPONSE
+        if isinstance(context, _Operation):
+            context.storing -= 1
+            context.stored += is_answer
+            if message is not None and not is_answer:
+                code, words = message.fault
+                context.refusals.append((code, words.decode(errors="replace")))
+            self._finish_if_stored(context)
+        elif isinstance(context, tuple):
+            operation, lookup = context
+            if message is not None and is_answer:
+                lookup.answered(query.address, message)
+                self._take_note(message, query.address, now)
+            else:
+                lookup.failed(query.address)
+            self._advance(operation, now)
+
+    def _take_note(self, message: KrpcMessage, source: bytes, now: float) -> None:
+        """Let nodes that another one tells of be spares: they are pinged where there is a place for them."""
+        for size in self._families:
+            told = (message.nodes if size == IPV4_SIZE else message.nodes6) or b""
+            each = ID_SIZE + size
+            for start in range(0, min(len(told) // each, FEW_NODES) * each, each):
+                address = told[start + ID_SIZE : start + each]
+                if may_be_told(address, source):
+                    self.tables.heard(told[start : start + ID_SIZE], address, now=now, answered=False)
+
+    def _finish_if_stored(self, operation: _Operation) -> None:
+        if operation.storing or self._operations.pop(operation.number, None) is None:
+            return
+        if operation.is_ours:
+            return
+        items = [lookup.item for lookup in operation.lookups if lookup.item is not None]
+        self._events.append(
+            Finished(
+                number=operation.number,
+                target=operation.target,
+                nodes=[node for lookup in operation.lookups for node in lookup.closest()],
+                peers=[peer for lookup in operation.lookups for peer in lookup.peers],
+                item=max(items, key=lambda item: item.sequence, default=None),
+                stored=operation.stored,
+                refusals=operation.refusals,
+                asked=sum(lookup.asked for lookup in operation.lookups),
+                hops=max(lookup.hops for lookup in operation.lookups),
+            )
+        )
+
+    def _begin(self, now: float) -> None:
+        """Ask for ourselves: so we learn who is near us, and they of us; again and again, after longer pauses.
+
+        Once somebody is known, those in the other half are asked for, too.
+        """
+        if self._beginning in self._operations:
+            return
+        self._pause = min(2 * self._pause, REFRESH if len(self.tables) else LONGEST_PAUSE)
+        self._next_beginning = now + self._pause
+        if len(self.tables) or self._bootstrap or self._saved_nodes:
+            self._beginning = self._start(self.tables.own_id, Wanted.NODES, now, is_ours=True)
+        for size in self._families:
+            if len(self.tables.by_size[size]):
+                self._look_into(size, 0, now)
+
+    def _look_into(self, size: int, number: int, now: float) -> None:
+        """Look for the nodes of a bucket."""
+        target = self.tables.by_size[size].target_in(number, self._entropy.token_bytes(ID_SIZE))
+        self._start(target, Wanted.NODES, now, is_ours=True)
+
+    def _keep_fresh(self, now: float) -> None:
+        if self._had_nodes and not len(self.tables):
+            self._pause = TICK
+            self._next_beginning = now
+        self._had_nodes = len(self.tables) > 0
+        if now >= self._next_beginning:
+            self._begin(now)
+        for size in self._families:
+            table = self.tables.by_size[size]
+            for node_id, address in (*table.quiet(now=now, seconds=REFRESH), *table.waiting(now=now, seconds=REFRESH)):
+                self._ping(address, node_id, now)
+            for number in table.stale(now=now, seconds=REFRESH):
+                if now - self._refreshed.get((size, number), now - REFRESH) >= REFRESH:
+                    self._refreshed[size, number] = now
+                    self._look_into(size, number, now)
+                    break
+        if now >= self._next_expiry:
+            self._next_expiry = now + EXPIRE
+            self.answerer.expire(now=now)
