@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TypedDict
 
 from librats._core import krpc, krpc_writer
 from librats._core.krpc import KrpcMessage
@@ -31,65 +32,54 @@ SAMPLES = 20
 SAMPLE_INTERVAL = 600
 HELD = 200
 HELD_SECONDS = 5.0
-FAMILIES = {b"n4": IPV4_SIZE, b"n6": IPV6_SIZE}
+BESIDE_VALUES = 320
 
 NAMES = tuple("unknown" if name is None else name.decode() for name in krpc.METHODS)
 PING, FIND_NODE, GET_PEERS, ANNOUNCE_PEER, GET, PUT, SAMPLE_INFOHASHES = range(1, 8)
 
 
-class _Answer:
-    """What is to be answered, so that it can be made smaller."""
+class _Answer(TypedDict, total=False):
+    """What is to be answered, beside what all answers have."""
 
-    __slots__ = ("filters", "item", "nodes", "numbers", "samples", "sequence", "token", "values")
+    nodes: bytes
+    nodes6: bytes
+    token: bytes
+    values: list[bytes]
+    seeds_filter: bytes
+    peers_filter: bytes
+    item: bytes
+    key: bytes
+    signature: bytes
+    sequence: int
+    samples: bytes
+    number: int
+    interval: int
 
-    def __init__(self) -> None:
-        self.nodes: dict[int, bytes] = {}
-        self.token: bytes | None = None
-        self.values: list[bytes] | None = None
-        self.filters: tuple[bytes | None, bytes | None] = (None, None)
-        self.item: Item | None = None
-        self.sequence: int | None = None
-        self.samples: tuple[bytes, ...] | None = None
-        self.numbers: tuple[int | None, int | None] = (None, None)
 
-    def write(self, transaction_id: bytes, own_id: bytes, seen_as: bytes, version: bytes | None) -> bytes:
-        item = self.item
-        return krpc_writer.response(
-            transaction_id,
-            own_id,
-            nodes=self.nodes.get(IPV4_SIZE),
-            nodes6=self.nodes.get(IPV6_SIZE),
-            token=self.token,
-            values=self.values,
-            seeds_filter=self.filters[0],
-            peers_filter=self.filters[1],
-            item=None if item is None else item.value,
-            key=None if item is None else item.key,
-            signature=None if item is None or item.key is None else item.signature,
-            sequence=self.sequence,
-            samples=None if self.samples is None else b"".join(self.samples),
-            number=self.numbers[0],
-            interval=self.numbers[1],
-            seen_as=seen_as,
-            version=version,
-        )
+def _leave_out_item(answer: _Answer) -> None:
+    del answer["item"]
+    answer.pop("key", None)
+    answer.pop("signature", None)
 
-    def shrink(self, excess: int) -> bool:
-        """Leave out what is dispensable first, a piece at a time; whether there was anything."""
-        if self.samples:
-            self.samples = self.samples[: -max(1, -(-excess // ID_SIZE))]
-            return True
-        if self.values and (len(self.values) > NODES or not any(self.nodes.values())):
-            self.values = self.values[: -max(1, excess // (len(self.values[0]) + 2))]
-            return True
-        if self.filters != (None, None):
-            self.filters = (None, None)
-            return True
-        for size in sorted(self.nodes, key=lambda size: -len(self.nodes[size])):
-            if self.nodes[size]:
-                self.nodes[size] = self.nodes[size][: -(ID_SIZE + size)]
-                return True
+
+def _shrink(answer: _Answer, excess: int) -> bool:
+    """Leave out what is dispensable first, a piece at a time; whether there was anything."""
+    samples, values = answer.get("samples"), answer.get("values")
+    nodes, nodes6 = answer.get("nodes", b""), answer.get("nodes6", b"")
+    if samples:
+        answer["samples"] = samples[: -max(1, -(-excess // ID_SIZE)) * ID_SIZE]
+    elif values and (len(values) > NODES or not (nodes or nodes6)):
+        answer["values"] = values[: -max(1, excess // (len(values[0]) + 2))]
+    elif "seeds_filter" in answer:
+        del answer["seeds_filter"]
+        del answer["peers_filter"]
+    elif nodes6 and len(nodes6) >= len(nodes):
+        answer["nodes6"] = nodes6[: -(ID_SIZE + IPV6_SIZE)]
+    elif nodes:
+        answer["nodes"] = nodes[: -(ID_SIZE + IPV4_SIZE)]
+    else:
         return False
+    return True
 
 
 class Answerer:
@@ -182,14 +172,15 @@ class Answerer:
         Returns:
             What to send back, if anything.
         """
-        if not self._rates.may_ask(network_of(source), now=now):
+        rates = self._rates
+        if not rates.may_ask(network_of(source), now=now):
             self.counts["too many queries"] += 1
             return None
         method = message.method
         self.counts[NAMES[method]] += 1
-        transaction_id = message.transaction_id or b""
         node_id = message.id
-        answer = _Answer()
+        answer: _Answer = {}
+        room = LARGEST if rates.is_proven(source, now=now) else min(AMPLIFICATION * size, LARGEST)
         try:
             if not method:
                 named = message.method_name is not None
@@ -198,51 +189,51 @@ class Answerer:
             if node_id is None:
                 raise KrpcError(PROTOCOL_ERROR, "a query without the id of its node")
             if method != PING:
-                self._methods[method](message, source, answer, now)
+                self._methods[method](message, source, answer, room, now)
         except KrpcError as error:
             self.counts[f"error {error.code}"] += 1
-            written = krpc_writer.error(
-                transaction_id, error.code, error.reason.encode(), seen_as=source, version=self._version
-            )
-            return self._sendable(written, size, source, now)
-        if not message.read_only:
-            self.tables.heard(node_id, source, now=now, answered=False)
-        return self._fitted(answer, message, transaction_id, size, source, now)
-
-    def _sendable(self, written: bytes, size: int, source: bytes, now: float) -> bytes | None:
-        """Return what is small enough, and within the rate of a source that has not proven itself."""
-        if self._rates.is_proven(source, now=now):
+            transaction_id, words = message.transaction_id or b"", error.reason.encode()
+            written = krpc_writer.error(transaction_id, error.code, words, seen_as=source, version=self._version)
+        else:
+            if not message.read_only:
+                self.tables.heard(node_id, source, now=now, answered=False)
+            fitting = self._fitted(answer, message, size, room, source, now)
+            if fitting is None:
+                return None
+            written = fitting
+        if rates.is_proven(source, now=now):
             return written
         if len(written) > AMPLIFICATION * size:
             self.counts["would amplify"] += 1
             return None
-        if not self._rates.may_be_sent(network_of(source), len(written), now=now):
+        if not rates.may_be_sent(network_of(source), len(written), now=now):
             self.counts["too many bytes"] += 1
             return None
         return written
 
+    def _written(self, answer: _Answer, message: KrpcMessage, source: bytes) -> bytes:
+        transaction_id = message.transaction_id or b""
+        return krpc_writer.response(transaction_id, self.tables.own_id, seen_as=source, version=self._version, **answer)
+
     def _fitted(
-        self, answer: _Answer, message: KrpcMessage, transaction_id: bytes, size: int, source: bytes, now: float
+        self, answer: _Answer, message: KrpcMessage, size: int, room: int, source: bytes, now: float
     ) -> bytes | None:
-        own_id = self.tables.own_id
-        written = answer.write(transaction_id, own_id, source, self._version)
-        most = LARGEST if self._rates.is_proven(source, now=now) else AMPLIFICATION * size
-        if len(written) <= min(most, LARGEST):
-            return self._sendable(written, size, source, now)
-        if answer.item is not None and most < LARGEST:
+        """Write an answer, shortened until there is room for it; None where its query is held."""
+        written = self._written(answer, message, source)
+        if len(written) <= room:
+            return written
+        if "item" in answer and room < LARGEST:
             if not message.read_only and len(self._held) < HELD and source not in self._held:
                 self.counts["held"] += 1
                 self._held[source] = (message, size, now)
                 self._to_prove.append(source)
                 return None
-            answer.item = None
-        most = min(most, LARGEST)
-        if most <= 2 * FILTER_SIZE:
-            answer.filters = (None, None)
-        while len(written) > most and answer.shrink(len(written) - most):
-            written = answer.write(transaction_id, own_id, source, self._version)
+            _leave_out_item(answer)
+            written = self._written(answer, message, source)
         self.counts["cut"] += 1
-        return self._sendable(written, size, source, now)
+        while len(written) > room and _shrink(answer, len(written) - room):
+            written = self._written(answer, message, source)
+        return written
 
     def take_to_prove(self) -> list[bytes]:
         """Return addresses to ping: sources of queries that are held."""
@@ -272,26 +263,33 @@ class Answerer:
             del self._held[source]
 
     def _add_nodes(self, message: KrpcMessage, source: bytes, target: bytes, answer: _Answer) -> None:
-        wanted = {FAMILIES[one] for one in message.want if one in FAMILIES} or {len(source)}
-        for size in wanted:
-            answer.nodes[size] = self.tables.closest(target, size, NODES)
+        want = message.want
+        is_ipv4 = len(source) == IPV4_SIZE
+        has_wish = b"n4" in want or b"n6" in want
+        if b"n4" in want if has_wish else is_ipv4:
+            answer["nodes"] = self.tables.closest(target, IPV4_SIZE, NODES)
+        if b"n6" in want if has_wish else not is_ipv4:
+            answer["nodes6"] = self.tables.closest(target, IPV6_SIZE, NODES)
 
-    def _find_node(self, message: KrpcMessage, source: bytes, answer: _Answer, now: float) -> None:
+    def _find_node(self, message: KrpcMessage, source: bytes, answer: _Answer, room: int, now: float) -> None:
         self._add_nodes(message, source, _needed(message.target, "target"), answer)
 
-    def _get_peers(self, message: KrpcMessage, source: bytes, answer: _Answer, now: float) -> None:
+    def _get_peers(self, message: KrpcMessage, source: bytes, answer: _Answer, room: int, now: float) -> None:
         info_hash = _needed(message.info_hash, "info_hash")
         host = source[:-PORT_SIZE]
         self._add_nodes(message, source, info_hash, answer)
-        answer.token = self._tokens.give(host, info_hash, now=now)
-        answer.values = (
-            self.peers.peers(info_hash, now=now, host_size=len(host), count=VALUES, without_seeds=message.noseed)
-            or None
-        )
-        if message.scrape and self.peers.knows(info_hash, now=now):
-            answer.filters = self.peers.scrape(info_hash, now=now)
+        answer["token"] = self._tokens.give(host, info_hash, now=now)
+        if not self.peers.knows(info_hash, now=now):
+            return
+        # More than what there is room for beside nodes and all the rest is not looked for.
+        count = min(VALUES, max(NODES, (room - BESIDE_VALUES) // (len(source) + 2)))
+        values = self.peers.peers(info_hash, now=now, host_size=len(host), count=count, without_seeds=message.noseed)
+        if values:
+            answer["values"] = values
+        if message.scrape and room > 2 * FILTER_SIZE:
+            answer["seeds_filter"], answer["peers_filter"] = self.peers.scrape(info_hash, now=now)
 
-    def _announce_peer(self, message: KrpcMessage, source: bytes, answer: _Answer, now: float) -> None:
+    def _announce_peer(self, message: KrpcMessage, source: bytes, answer: _Answer, room: int, now: float) -> None:
         info_hash = _needed(message.info_hash, "info_hash")
         port = int.from_bytes(source[-PORT_SIZE:]) if message.implied_port else message.port
         if not port:
@@ -306,20 +304,22 @@ class Answerer:
             raise KrpcError(PROTOCOL_ERROR, "Bad token")
         self._rates.prove(source, now=now)
 
-    def _get(self, message: KrpcMessage, source: bytes, answer: _Answer, now: float) -> None:
+    def _get(self, message: KrpcMessage, source: bytes, answer: _Answer, room: int, now: float) -> None:
         target = _needed(message.target, "target")
         self._add_nodes(message, source, target, answer)
-        answer.token = self._tokens.give(source[:-PORT_SIZE], target, now=now)
+        answer["token"] = self._tokens.give(source[:-PORT_SIZE], target, now=now)
         item = self.items.get(target, now=now)
         if item is None:
             return
         known = message.sequence
-        if item.key is not None:
-            answer.sequence = item.sequence
-        if item.key is None or known is None or item.sequence > known:
-            answer.item = item
+        if item.key is None:
+            answer["item"] = item.value
+            return
+        answer["sequence"] = item.sequence
+        if known is None or item.sequence > known:
+            answer["item"], answer["key"], answer["signature"] = item.value, item.key, item.signature
 
-    def _put(self, message: KrpcMessage, source: bytes, answer: _Answer, now: float) -> None:
+    def _put(self, message: KrpcMessage, source: bytes, answer: _Answer, room: int, now: float) -> None:
         value = _needed(message.item, "v")
         key = message.key
         salt = message.salt or b""
@@ -338,10 +338,11 @@ class Answerer:
         self._check_token(message, source, item.target, now)
         self.items.put(item, now=now, compare=message.compare)
 
-    def _sample_infohashes(self, message: KrpcMessage, source: bytes, answer: _Answer, now: float) -> None:
+    def _sample_infohashes(self, message: KrpcMessage, source: bytes, answer: _Answer, room: int, now: float) -> None:
         self._add_nodes(message, source, _needed(message.target, "target"), answer)
-        answer.samples = self.peers.sample(SAMPLES)
-        answer.numbers = (len(self.peers), SAMPLE_INTERVAL)
+        answer["samples"] = b"".join(self.peers.sample(SAMPLES))
+        answer["number"] = len(self.peers)
+        answer["interval"] = SAMPLE_INTERVAL
 
 
 def _needed(field: bytes | None, name: str) -> bytes:

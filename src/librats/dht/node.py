@@ -27,6 +27,7 @@ REFRESH = 900.0
 EXPIRE = 60.0
 TICK = 5.0
 LONGEST_PAUSE = 300.0
+HIGHEST_SEQUENCE = (1 << 63) - 1
 BOTH_FAMILIES = (b"n4", b"n6")
 METHODS = {Wanted.NODES: FIND_NODE, Wanted.PEERS: GET_PEERS, Wanted.ITEM: GET, Wanted.PLACES: GET}
 
@@ -421,6 +422,9 @@ class DhtNode:
     def _ask_next(self, operation: _Operation, lookup: Lookup, now: float) -> None:
         name = "info_hash" if lookup.wanted is Wanted.PEERS else "target"
         fields: dict[str, object] = {name: lookup.target}
+        if lookup.wanted is Wanted.PLACES:
+            # Of a mutable item only the number is told then, which nobody has to prove himself for.
+            fields["sequence"] = HIGHEST_SEQUENCE
         if any(len(self.tables.by_size[size]) < FEW_NODES for size in self._families if size != lookup.address_size):
             fields["want"] = BOTH_FAMILIES
         for asked in lookup.to_ask():
