@@ -345,3 +345,9 @@ def test_whatever_comes_nothing_is_raised(data: bytes) -> None:
     answerer = an_answerer()
     answer = answerer.receive(data, SOURCE, now=1.0)
     assert answer is None or len(answer) <= 4 * len(data)
+
+
+def test_an_error_that_is_longer_than_four_times_a_query_is_not_sent() -> None:
+    answerer = an_answerer()
+    assert answerer.receive(b"d1:t0:1:y1:qe", SOURCE6, now=1.0) is None
+    assert answerer.counts["would amplify"] == 1

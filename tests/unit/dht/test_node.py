@@ -9,6 +9,7 @@ from tests.unit.dht.joined_nodes import Joined
 
 from librats import KrpcError, UsageError
 from librats._core import bencode, krpc, krpc_writer
+from librats._core.routing import shared_bits
 from librats.dht.addresses import compact
 from librats.dht.answering import GET_PEERS, PING
 from librats.dht.items import Item, sign_item
@@ -237,3 +238,78 @@ def test_an_answer_says_who_we_are() -> None:
     ((data, address),) = node.datagrams_to_send()
     answer = krpc.parse(data)
     assert (address, answer.version, answer.id) == (FIRST, b"LR\0\1", node.node_id)
+
+
+def test_a_node_that_lost_everybody_begins_anew_without_waiting_long() -> None:
+    network = joined(3)
+    network.run(4000.0)
+    node = network.nodes[address_of(1)]
+    network.silent.update(network.nodes)
+    while len(node.tables):
+        network.run(60.0)
+    network.run(20.0)
+    network.silent.clear()
+    network.run(200.0)
+    assert len(node.tables) >= 1
+
+
+def targets_asked_for(node: DhtNode, seconds: range) -> list[bytes]:
+    """Call a node each second, while the one that it knows answers; return what it asks for."""
+    near = node.tables.by_size[6].target_in(5, bytes(20))
+    targets = []
+    for second in seconds:
+        node.tables.heard(near, FIRST, now=float(second))
+        node.handle_timer(now=float(second))
+        targets += [krpc.parse(data).target for data, _ in node.datagrams_to_send()]
+    return [target for target in targets if target is not None]
+
+
+def test_buckets_in_which_nobody_answers_are_looked_into() -> None:
+    node = DhtNode(SeededEntropy(1), now=0.0)
+    node._next_beginning = 10_000.0
+    asked = targets_asked_for(node, range(895, 960))
+    assert {shared_bits(target, node.node_id) for target in asked} == {0, 1, 2, 3, 4}
+
+
+def test_who_knows_somebody_asks_for_itself_and_for_the_other_half() -> None:
+    node = DhtNode(SeededEntropy(1), now=0.0)
+    asked = targets_asked_for(node, range(9, 15))
+    assert [shared_bits(target, node.node_id) for target in asked] == [160, 0]
+
+
+def test_what_is_too_old_is_forgotten() -> None:
+    node = DhtNode(SeededEntropy(1), now=0.0)
+    node.answerer.peers.announce(HASH, FIRST, now=0.0)
+    node.handle_timer(now=1799.0)
+    assert node.statistics()["hashes"] == 1
+    node.handle_timer(now=1860.0)
+    assert node.statistics()["hashes"] == 0
+
+
+@pytest.mark.parametrize("count", [2000, pytest.param(200_000, marks=pytest.mark.long)])
+def test_mutated_packets_do_no_harm(count: int) -> None:
+    entropy = SeededEntropy(7)
+    node = DhtNode(SeededEntropy(1), now=0.0, bootstrap=[FIRST])
+    item = sign_item("value", seed=SEED, sequence=1)
+    asked = {"target": HASH, "info_hash": HASH, "token": b"t", "port": 1, "want": [b"n4", b"n6"], "scrape": True}
+    signed = {"item": item.value, "key": item.key, "signature": item.signature, "sequence": 1}
+    packets = [krpc_writer.query(method, b"aa", b"x" * 20, **asked, **signed) for method in range(1, 8)]  # type: ignore[arg-type]
+    for number in range(count):
+        now = number * 0.01
+        out = node.datagrams_to_send()
+        if out and number % 3 == 0:
+            tid = krpc.parse(out[0][0]).transaction_id or b""
+            told = entropy.token_bytes(20) + address_of(number & 0xFFFF)
+            packet = krpc_writer.response(tid, b"y" * 20, nodes=told * 3, values=[told[20:]], token=b"t", item=b"1:v")
+            source = out[0][1]
+        else:
+            packet, source = packets[number % len(packets)], address_of(entropy.randbelow(500))
+        data = bytearray(packet)
+        for _ in range(entropy.randbelow(3)):
+            data[entropy.randbelow(len(data))] = entropy.randbelow(256)
+        node.receive_datagram(bytes(data[: len(data) - entropy.randbelow(2)]), source, now=now)
+        if number % 50 == 0:
+            node.handle_timer(now=now)
+    node.datagrams_to_send()
+    node.receive_datagram(krpc_writer.query(PING, b"aa", b"x" * 20), compact("198.51.100.9", 1), now=count * 0.01)
+    assert len(node.datagrams_to_send()) == 1
