@@ -52,7 +52,7 @@ class CarriedCall:
     def begin(self, call: Call) -> None:
         """Send the first message of the handshake behind the offer."""
         self._began = self._loop.time()
-        self._link = self._manager.new_link(expect_id=self._target)
+        self._link = self._manager.new_link(expect_id=self._target, in_letters=True)
         link = self._link
         call.carry(lambda: link, self._introducer.address)
 

@@ -212,7 +212,7 @@ class IntroducedPeers(IntroductionWays):
         self._tasks.create(self._answer_in_search(offered, through), name=name)
 
     def _carried_link(self, offered: Offered) -> Link:
-        link = offered.carried = self._manager.new_link(expect_id=offered.caller_id, initiator=False)
+        link = offered.carried = self._manager.new_link(expect_id=offered.caller_id, initiator=False, in_letters=True)
         return link
 
     def _hello_ahead(self, offered: Offered) -> dict[str, Any] | None:

@@ -229,16 +229,21 @@ class Punching:
         """Keep a port as long as sessions use it."""
         try:
             await asyncio.sleep(FIRST_STREAM)
-            while port.is_used:
+            while port.is_used or await self._is_used_again(port):
                 left.clear()
                 await left.wait()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_BYTES):
-                    while len(port):  # noqa: ASYNC110 - the streams that are over tell nobody
-                        await asyncio.sleep(LOOK_EVERY)
         finally:
             port.close()
             way.close()
+
+    @staticmethod
+    async def _is_used_again(port: RudpPort) -> bool:
+        """Wait for the last bytes on a port, and tell whether another session has come to it meanwhile."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LAST_BYTES
+        while len(port) and not port.is_used and loop.time() < until:  # noqa: ASYNC110 - what is over tells nobody
+            await asyncio.sleep(LOOK_EVERY)
+        return port.is_used
 
 
 def hosts_in(letter: Letter) -> set[str]:

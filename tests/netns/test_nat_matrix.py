@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.netns.lab import missing
-from tests.netns.matrix.cells import FURTHER, KINDS, Cell, pairs, why_not
+from tests.netns.matrix.cells import CHANCE, FURTHER, KINDS, Cell, cells_named, pairs, why_not
+from tests.netns.matrix.compared import compare, joined, print_comparison, write_comparison
 from tests.netns.matrix.programs import preload
 from tests.netns.matrix.results import Results, Summary, Try
 from tests.netns.matrix.scene import Scene, Settings, read_try
@@ -114,3 +115,69 @@ def test_the_page_gets_the_tables_and_keeps_its_words(tmp_path: Path, capsys: py
     assert "after" in text
     print_table(results, sys.stdout)
     assert "open:symmetric: lost" in capsys.readouterr().out
+
+
+def results_with(cells: dict[str, tuple[int, int]], loss: float = 0.0) -> Results:
+    """Return the tries of a run without relaying, from how many of how many connect."""
+    results = Results({"delay": 0.02, "loss": loss})
+    for name, (connected, tries) in cells.items():
+        listed = [Try(True, 0.5, way="udp")] * connected + [Try(False, 9.0, error="lost")] * (tries - connected)
+        results.of("direct", name).extend(listed)
+    return results
+
+
+REAL = {
+    "open:open": (5, 5),
+    "symmetric:symmetric": (0, 5),
+    "symmetric:openwrt": (96, 100),
+    "cgnat:openwrt": (5, 5),
+    "firewall:open": (5, 5),
+}
+SIMULATED = {
+    "open:open": (50, 50),
+    "symmetric:symmetric": (1, 50),
+    "symmetric:openwrt": (99, 100),
+    "cgnat:openwrt": (47, 50),
+}
+
+
+def test_the_comparison_names_the_cells_in_which_the_kernel_and_the_simulation_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, simulated = results_with(REAL), results_with(SIMULATED)
+    print_comparison(real, simulated, sys.stdout)
+    told = capsys.readouterr().out
+    assert "kernel's NATs: of 4 cells, 5 to 100 tries each, 2 connect every time, 1 never." in told
+    assert "Which cells connect: differs in symmetric:symmetric." in told
+    assert "More than 5 points apart: cgnat:openwrt (-6.0)." in told
+    assert [each.name for each in compare(real, simulated, "direct") if each.is_chance] == [
+        *("symmetric:symmetric", "symmetric:openwrt", "cgnat:openwrt")
+    ]
+    assert compare(real, simulated, "relay") == []
+    page = tmp_path / "page.md"
+    page.write_text("<!-- compared direct -->\nold\n<!-- end -->\n")
+    write_comparison(real, simulated, page)
+    assert "| symmetric:openwrt | 96/100 (96.0%) | 99/100 (99.0%) | +3.0 | 500 | 500 |" in page.read_text()
+    assert "old" not in page.read_text()
+
+
+def test_several_runs_are_taken_together_where_their_links_are_alike() -> None:
+    together = joined(
+        [results_with({"open:open": (5, 5)}), results_with({"open:open": (54, 55), "cgnat:open": (5, 5)})]
+    )
+    assert (Summary.of(together.of("direct", "open:open")).connected, len(together.tries["direct"])) == (59, 2)
+    with pytest.raises(ValueError, match="other delays or losses"):
+        compare(results_with(REAL), results_with(SIMULATED, loss=0.05), "direct")
+
+
+def test_a_file_that_is_to_be_compared_has_to_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.json"
+    with pytest.raises(ValueError, match="there is no"):
+        Results.read(path)
+    results_with(REAL).write(path)
+    assert Results.read(path).tries == results_with(REAL).tries
+
+
+def test_the_cells_in_which_chance_decides_have_a_name_and_a_way() -> None:
+    assert cells_named(["chance"]) == CHANCE
+    assert [cell.name for cell in CHANCE if why_not(cell)] == []

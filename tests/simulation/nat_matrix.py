@@ -1,28 +1,34 @@
 """The matrix of NATs in the simulated network: unmodified clients and a relay, a cell as often as is wanted.
 
-    python -m tests.simulation.nat_matrix --seeds 1000 --jobs 2
-    python -m tests.simulation.nat_matrix --cells symmetric:port_restricted --mode direct --first 4711 --seeds 1
-    python -m tests.simulation.nat_matrix --kernel matrix.json      compared with what `make nat-matrix` has kept
+    python -m tests.simulation.nat_matrix --seeds 1000 --append simulated.jsonl --jobs 2    goes on where it was ended
+    python -m tests.simulation.nat_matrix --cells symmetric:port_restricted --mode direct --seeds 4711..4712
+    python -m tests.simulation.nat_matrix --seeds 0 --append simulated.jsonl --kernel matrix.json
 
-Times are virtual: what computing takes is not in them.
+The last one compares what is there with what `make nat-matrix ARGS='--json matrix.json'` has kept. Times are virtual:
+what computing takes is not in them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.netns.matrix.cells import FURTHER, KINDS, Cell, cells_named, pairs
+from tests.netns.matrix.compared import joined, print_comparison, write_comparison
 from tests.netns.matrix.results import Results, Summary, Try
+from tests.netns.matrix.scene import CARRIED, MODES
 from tests.netns.matrix.table import print_table
 from tests.simulation.conftest import start_client, until
+from tests.simulation.kept import Kept, seeds_named
 
 from librats import Address, ConnectError, ConnectionMethod, NatTraversalConfig, Peer, RatsClient
 from librats.peers.identity import Identity
@@ -40,6 +46,10 @@ KNOWN_AS = {"dual_stack": "port_restricted"}
 """Types of the kernel's laboratory that are others here, where routers have IPv6 and hosts need not use it."""
 
 PATIENCE = 10_000.0
+AT_ONCE = 20
+"""Seeds of a cell that are run, and kept, together."""
+
+GIVEN_UP = 2
 
 
 class Scene:
@@ -124,7 +134,7 @@ async def _try(client: RatsClient, peer_id: str, timeout: float) -> Try:
     assert await peer.request("echo", "hello") == "hello"
     reply = loop.time() - began - seconds
     won = next((each for each in peer.attempts if not each.error), None)
-    introduced, technique = (0.0, "") if won is None else (won.duration, won.technique)
+    introduced, technique = (0.0, "") if won is None else (won.duration, str(won.technique or ""))
     if technique and way != "relay":
         way = technique
     return Try(ok=True, seconds=seconds, introduced=introduced, reply=reply, way=way)
@@ -152,33 +162,91 @@ def connects(cells: Iterable[Cell], seeds: Sequence[int], **options: Any) -> dic
     return {cell.name: [try_once(cell, seed, **options) for seed in seeds] for cell in cells}
 
 
-def _all_tries(cell: Cell, seeds: range, **options: Any) -> tuple[str, list[Try]]:
-    return cell.name, [try_once(cell, seed, **options) for seed in seeds]
+Piece = tuple[str, Cell, list[int]]
+"""Seeds of a cell in a mode."""
+
+
+def missing_pieces(cells: Sequence[Cell], modes: Sequence[str], seeds: range, kept: Kept) -> Iterator[Piece]:
+    """Yield what is not there yet, some of each cell before more of any, so that all have as many whenever it ends."""
+    there: dict[tuple[str, str], set[int]] = {}
+    for piece in kept.pieces:
+        there.setdefault((piece["mode"], piece["cell"]), set()).update(piece["seeds"])
+    for first in range(0, len(seeds), AT_ONCE):
+        for mode in modes:
+            for cell in cells:
+                known = there.get((mode, cell.name), set())
+                left = [seed for seed in seeds[first : first + AT_ONCE] if seed not in known]
+                if left:
+                    yield mode, cell, left
+
+
+def measure(piece: Piece, *, loss: float) -> dict[str, Any]:
+    """Return what has come of some seeds, as it is kept."""
+    mode, cell, seeds = piece
+    tries = [astuple(try_once(cell, seed, mode=mode, loss=loss)) for seed in seeds]
+    return {"mode": mode, "cell": cell.name, "seeds": seeds, "tries": tries}
+
+
+def results_of(kept: Kept, settings: dict[str, Any]) -> Results:
+    """Return the tries of all seeds that are there."""
+    results = Results(settings)
+    for piece in kept.pieces:
+        results.of(piece["mode"], piece["cell"]).extend(Try(*each) for each in piece["tries"])
+    return results
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", metavar="LEFT:RIGHT,...", help='these alone; "further", "chance" and "all" are some')
+    parser.add_argument("--types", metavar="A,B,...", help="each of these with each")
+    parser.add_argument("--mode", choices=[*MODES, "both", CARRIED], default="both", help="relaying granted or not")
+    parser.add_argument(
+        "--seeds", type=seeds_named, default=range(10), metavar="N|A..B", help="the first N, or from A to below B"
+    )
+    parser.add_argument("--loss", type=float, default=0, metavar="PERCENT", help="of each access link, each way")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--append", type=Path, metavar="FILE", help="keep every try there, and go on where it ends")
+    parser.add_argument(
+        "--kernel",
+        type=Path,
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="say where it differs from what is kept there",
+    )
+    parser.add_argument("--page", type=Path, metavar="FILE", help="put the comparison into that page")
+    return parser
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", metavar="LEFT:RIGHT,...", help='these alone; "further" are those beside the matrix')
-    parser.add_argument("--types", metavar="A,B,...", help="each of these with each")
-    parser.add_argument("--mode", choices=["relay", "direct", "carried"], default="relay")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--seeds", type=int, default=10, help="how many for each cell (default: %(default)s)")
-    parser.add_argument("--loss", type=float, default=0, metavar="PERCENT")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
-    parser.add_argument("--kernel", type=Path, metavar="FILE", help="say where it differs from what is kept there")
-    args = parser.parse_args()
+    args = options().parse_args()
     cells = cells_named(args.cells.split(",")) if args.cells else []
     cells += pairs(args.types.split(",")) if args.types else []
     cells = cells or [*pairs(KINDS), *FURTHER]
-    seeds = range(args.first, args.first + args.seeds)
-    results = Results({"loss": args.loss / 100, "delay": 0.02})
-    measure = partial(_all_tries, seeds=seeds, mode=args.mode, loss=args.loss / 100)
+    modes = MODES if args.mode == "both" else (args.mode,)
+    settings = {"delay": 0.02, "loss": args.loss / 100}
+    try:
+        kept = Kept(args.append, settings)
+        real = joined([Results.read(path) for path in args.kernel])
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return GIVEN_UP
+    work = list(missing_pieces(cells, modes, args.seeds, kept))
+    gc.collect()
+    gc.freeze()  # what is there for good need not be looked at again
     with ProcessPoolExecutor(args.jobs) as processes:
-        for done, (name, tries) in enumerate(processes.map(measure, cells), start=1):
-            results.of(args.mode, name).extend(tries)
-            found = Summary.of(tries)
-            sys.stderr.write(f"{done}/{len(cells)} {name}: {found.connected} of {found.tries}, {found.ways}\n")
+        for done, piece in enumerate(processes.map(partial(measure, loss=args.loss / 100), work), start=1):
+            kept.add(piece)
+            found = Summary.of([Try(*each) for each in piece["tries"]])
+            words = f"{piece['mode']} {piece['cell']}: {found.connected} of {found.tries}, {found.ways}"
+            sys.stderr.write(f"{done}/{len(work)} {words}\n")
+    results = results_of(kept, settings)
     print_table(results, sys.stdout)
+    if args.kernel:
+        print_comparison(real, results, sys.stdout)
+    if args.page:
+        write_comparison(real, results, args.page)
+    print(f"Pieces of each tree: {dict(kept.trees)}")  # noqa: T201
     return 0
 
 

@@ -381,6 +381,19 @@ def test_the_socket_of_a_hole_goes_with_the_session(simulate: Simulate) -> None:
     simulate(scenario, delay=0.01)
 
 
+def test_a_hole_is_kept_for_a_session_that_comes_to_it_late(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "symmetric_seq", "port_restricted")) as (_, met):
+            monkeypatch.setattr("librats.punching.FIRST_STREAM", 0.15)  # the dial is under way, and nobody has answered
+            peer = await met.connect()
+            assert techniques(peer) == ["prediction"]
+            await assert_works(met, peer)
+
+    simulate(scenario, delay=0.1)
+
+
 def test_many_who_call_at_once_do_not_use_up_what_a_process_may_open(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
         one, other = hosts(net, "port_restricted", "symmetric")

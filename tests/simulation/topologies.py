@@ -1,7 +1,7 @@
 """Networks drawn by chance, and two clients that are to meet in each: they do, or the reason is the right one.
 
-    python -m tests.simulation.topologies --count 10000 --jobs 2
-    python -m tests.simulation.topologies --first 4711 --count 1 --tell
+    python -m tests.simulation.topologies --seeds 10000 --append topologies.jsonl     goes on where it was interrupted
+    python -m tests.simulation.topologies --seeds 4711..4712 --tell
 
 A network is what its seed says: routers of any kind, several in a row, shared or not, with hairpin or without; hosts
 with further interfaces, VPNs that lead nowhere among them, or that appear while somebody connects; STUN servers that
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import random
 import sys
@@ -21,9 +22,11 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.simulation.conftest import run_scenario, start_client, until
+from tests.simulation.kept import Kept, seeds_named
 
 from librats import Address, AttemptReason, ConnectError, Identity, NatTraversalConfig, RatsClient
 from librats.relay.config import RelayConfig
@@ -246,25 +249,39 @@ def run_seed(seed: int) -> Outcome:
         return Outcome(seed, "failed", "", 0.0, "", traceback.format_exc())
 
 
-def run_seeds(seeds: Iterable[int], jobs: int = 1) -> list[Outcome]:
-    """Run seeds, tell what is wrong, and return what has come of all."""
-    outcomes: list[Outcome] = []
+def run_seeds(seeds: Iterable[int], jobs: int = 1, kept: Kept | None = None) -> list[Outcome]:
+    """Run seeds but those that are kept, tell what is wrong, and return what has come of all.
+
+    Args:
+        seeds: Which.
+        jobs: Processes at a time.
+        kept: What is there already, and where the rest goes.
+    """
+    kept = Kept(None, {}) if kept is None else kept
+    known = {piece["seed"]: Outcome(**piece) for piece in kept.pieces}
+    wanted = list(seeds)
+    missing = [seed for seed in wanted if seed not in known]
 
     def take(outcome: Outcome) -> None:
-        outcomes.append(outcome)
+        known[outcome.seed] = outcome
+        kept.add(outcome._asdict())
         if outcome.problem:
             print(f"seed {outcome.seed}: {outcome.code} {outcome.problem} {outcome.words}", flush=True)  # noqa: T201
-        if len(outcomes) % 200 == 0:
-            print(len(outcomes), dict(Counter(one.code for one in outcomes)), flush=True)  # noqa: T201
+        if len(known) % 200 == 0:
+            print(len(known), dict(Counter(one.code for one in known.values())), flush=True)  # noqa: T201
 
+    # What is there for good need not be looked at by the many collections.
+    gc.collect()
+    gc.freeze()
     if jobs == 1:
-        for seed in seeds:
+        for seed in missing:
             take(run_seed(seed))
-        return outcomes
-    with ProcessPoolExecutor(jobs) as pool:
-        for outcome in pool.map(run_seed, seeds, chunksize=8):
-            take(outcome)
-    return outcomes
+    else:
+        with ProcessPoolExecutor(jobs) as pool:
+            for outcome in pool.map(run_seed, missing, chunksize=8):
+                take(outcome)
+    gc.unfreeze()
+    return [known[seed] for seed in wanted]
 
 
 def tell(outcomes: list[Outcome]) -> None:
@@ -280,17 +297,20 @@ def tell(outcomes: list[Outcome]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first seed")
-    parser.add_argument("--count", type=int, default=1000, metavar="N", help="how many (default: 1000)")
+    parser.add_argument(
+        "--seeds", type=seeds_named, default=range(1000), metavar="N|A..B", help="the first N, or from A to below B"
+    )
+    parser.add_argument("--append", type=Path, metavar="FILE", help="keep each there, and go on where it ends")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--tell", action="store_true", help="print what librats logs")
     args: Any = parser.parse_args(argv)
     if args.tell:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s %(message)s")
-    outcomes = run_seeds(range(args.first, args.first + args.count), args.jobs)
+    kept = Kept(args.append, {"patience": PATIENCE})
+    outcomes = run_seeds(args.seeds, args.jobs, kept)
     tell(outcomes)
-    wrong = [one for one in outcomes if one.problem]
-    print(f"{len(outcomes)} networks, {len(wrong)} wrong: {[one.seed for one in wrong]}")  # noqa: T201
+    wrong = [one.seed for one in outcomes if one.problem]
+    print(f"{len(outcomes)} networks, {len(wrong)} wrong: {wrong}; of trees {dict(kept.trees)}")  # noqa: T201
     return 1 if wrong else 0
 
 

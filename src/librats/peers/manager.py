@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
@@ -162,13 +163,17 @@ class PeerManager:
 
     # Making links
 
-    def new_link(self, *, expect_id: str | None = None, initiator: bool = True) -> Link:
+    def new_link(self, *, expect_id: str | None = None, initiator: bool = True, in_letters: bool = False) -> Link:
         """Make the protocol of a connection that is about to be made, or was just accepted."""
+        config = self._config.session
+        if in_letters:  # an offer and its answer, which may take as long as the whole, have the handshake with them
+            whole = config.handshake_timeout
+            config = dataclasses.replace(config, first_byte_timeout=whole, message_timeout=whole)
         return Link(
             self._openings.take(expect_id, initiator=initiator),
             self,
             initiator=initiator,
-            config=self._config.session,
+            config=config,
             entropy=self._entropy,
             shared=self.shared,
             connected=self._connected,

@@ -1,8 +1,8 @@
 """One end of a simulated TCP connection: what a kernel keeps for a socket.
 
 It is ordered and reliable as TCP is, with bounded buffers on both sides and a half-close. What is simplified: a packet
-that gets lost is sent again after a timeout that doubles, whatever follows it, and nothing but the buffers limits how
-much is under way; there is no congestion control.
+that gets lost is sent again after a timeout that doubles (RFC 6298, at least as long as Linux's), whatever follows it,
+and nothing but the buffers limits how much is under way; there is no congestion control.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ class StreamEnd:
         """Whether the other end asked for this connection, too, while this one did: both become open, none listens."""
         self._asked_at = 0.0
         self._timeout = SYN_TIMEOUT
+        self._round_trip = self._variation = 0.0
+        self._timed: tuple[int, float] | None = None
+        """For the next measurement: up to where the other end has to have it all, and since when that is on its way."""
         self._error = 0
         self._orphan = False
         # What goes out: bytes up to _acked have arrived, those up to _next have left, those behind it are in _unsent.
@@ -241,6 +244,10 @@ class StreamEnd:
     def _send(self, kind: PacketKind, sequence: int = 0, payload: bytes = b"", *, tries: int = 0) -> None:
         if self._state is not State.OPEN:
             self._asked_at = self._agenda.now
+        elif tries:
+            self._timed = None  # what was sent twice measures nothing
+        elif self._timed is None:
+            self._timed = (self._next, self._agenda.now)
         packet = Packet(kind, self.local, self.remote, sequence, self._told_edge, payload)
         self._stack.send(packet, partial(self._lost, packet, tries))
 
@@ -334,13 +341,27 @@ class StreamEnd:
     def _open(self, edge: int) -> None:
         self._state = State.OPEN
         self._edge = edge
-        self._timeout = max(MIN_TIMEOUT, 2 * (self._agenda.now - self._asked_at))
+        took = self._agenda.now - self._asked_at
+        if took < SYN_TIMEOUT:  # else the answer may have got lost once
+            self._measure(took)
         self.changed()
+
+    def _measure(self, took: float) -> None:
+        """Take a measurement of the round trip (RFC 6298, 2)."""
+        if self._round_trip:
+            self._variation += (abs(self._round_trip - took) - self._variation) / 4
+            self._round_trip += (took - self._round_trip) / 8
+        else:
+            self._round_trip, self._variation = took, took / 2
+        self._timeout = self._round_trip + max(MIN_TIMEOUT, 4 * self._variation)
 
     def _take_acknowledgement(self, packet: Packet) -> None:
         if self._state is State.OPEN:
             self._acked = max(self._acked, packet.sequence)
             self._edge = max(self._edge, packet.edge)
+            if self._timed is not None and self._acked >= self._timed[0]:
+                self._measure(self._agenda.now - self._timed[1])
+                self._timed = None
             self._pump()
             self._retire_orphan()
             self.changed()

@@ -30,7 +30,10 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make nat-matrix", description=__doc__)
     parser.add_argument("--types", metavar="A,B,...", help="each of these types of network with each (default: twelve)")
     parser.add_argument(
-        "--cells", metavar="LEFT:RIGHT,...", help='these alone; "further" are those beside the matrix, "all" everything'
+        "--cells",
+        metavar="LEFT:RIGHT,...",
+        help='these alone; "further" are those beside the matrix,'
+        ' "chance" those in which chance decides, "all" everything',
     )
     parser.add_argument("--mode", choices=[*MODES, "both", CARRIED], default="both", help="relaying granted or not")
     parser.add_argument("--tries", type=int, default=5, help="tries of each cell (default: %(default)s)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["FURTHER", "KINDS", "Cell", "cells_named", "pairs", "why_not"]
+__all__ = ["CHANCE", "FURTHER", "KINDS", "Cell", "cells_named", "pairs", "why_not"]
 
 KINDS = (
     *("open", "full_cone", "restricted", "port_restricted", "symmetric", "symmetric_seq"),
@@ -54,6 +54,10 @@ FURTHER = {
 }
 """Rows beside the matrix, and what each is."""
 
+GUESSED = ("port_restricted", "double_nat", "cgnat", "openwrt", "bare_masquerade", "firewall")
+CHANCE = [cell for kind in GUESSED for cell in (Cell("symmetric", kind), Cell(kind, "symmetric"))]
+"""Those that nothing but the birthday paradox joins without a relay: chance decides."""
+
 BLOCKED = frozenset({"udp_blocked", "tcp443_only"})
 
 
@@ -64,11 +68,13 @@ def pairs(kinds: Iterable[str]) -> list[Cell]:
 
 
 def cells_named(names: Iterable[str]) -> list[Cell]:
-    """Return the cells that some words name: a cell, ``further``, or ``all``."""
+    """Return the cells that some words name: a cell, ``further``, ``chance``, or ``all``."""
     found: dict[Cell, None] = {}
     for name in names:
         if name in ("all", "further"):
             found |= dict.fromkeys([*(pairs(KINDS) if name == "all" else []), *FURTHER])
+        elif name == "chance":
+            found |= dict.fromkeys(CHANCE)
         else:
             found[Cell.named(name)] = None
     return list(found)
@@ -85,6 +91,4 @@ def why_not(cell: Cell) -> str:
         return "the ports of one side cannot be known, and the other side's change with each of them"
     if "symmetric" in sides and sides & BLOCKED:
         return "no UDP on one side, and the ports of TCP on the other cannot be known"
-    if "symmetric_seq" in sides and sides & BLOCKED:
-        return "no UDP on one side, and no technique foretells the ports of TCP on the other"
     return ""

@@ -29,7 +29,8 @@ _forks = multiprocessing.get_context("forkserver")
 
 def preload() -> None:
     """Have the process from which others are forked import what they need; before the first one is started."""
-    _forks.set_forkserver_preload(["librats.cli", "librats.services.mdns", "tests.netns.matrix.programs"])
+    imported = ("librats.cli", "librats.services.mdns", "librats.services.web_transport", "ifaddr")
+    _forks.set_forkserver_preload([*imported, "tests.netns.matrix.programs"])
 
 
 def _be(namespace: str, words: list[str], log: str, out: Connection) -> None:

@@ -84,16 +84,24 @@ class Results:
         return self.tries.setdefault(mode, {}).setdefault(cell, [])
 
     @classmethod
-    def read(cls, path: Path, settings: dict[str, Any]) -> Results:
+    def read(cls, path: Path, settings: dict[str, Any] | None = None) -> Results:
         """Return what an interrupted run has left, or nothing yet.
 
+        Args:
+            path: The file.
+            settings: Those of the run that goes on; None where none does.
+
         Raises:
-            ValueError: It was another kind of run.
+            ValueError: It was another kind of run, or there is none and none goes on.
         """
         if not path.exists():
+            if settings is None:
+                raise ValueError(f"there is no {path}")
             return cls(settings)
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["settings"] != settings:
+        if settings is None:
+            settings = kept["settings"]
+        elif kept["settings"] != settings:
             raise ValueError(f"{path} is of a run with {kept['settings']}, not {settings}")
         tries = {
             mode: {cell: [Try(**each) for each in listed] for cell, listed in cells.items()}

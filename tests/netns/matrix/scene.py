@@ -26,6 +26,9 @@ CARRIED = "carried"
 
 USER = "ann", "secret"
 PORT, OTHER_PORT, WEB_PORT = 3478, 3479, 443
+PER_NODE = 5
+"""Tries for which one node runs: it answers no more than six offers at once that name one host, and others later."""
+
 AFTERWARDS = 15.0
 """Seconds that a command has to end when its time to connect is over."""
 
@@ -114,10 +117,12 @@ class Scene:
             yield peer_id
 
     def tries(self, cell: Cell, count: int) -> Iterator[Try]:
-        """Connect several times to one node."""
-        with self.node(cell.right) as peer_id:
-            for _ in range(count):
-                yield self.connect(cell.left, peer_id)
+        """Connect several times, to one node as long as that answers."""
+        while count > 0:
+            with self.node(cell.right) as peer_id:
+                for _ in range(min(count, PER_NODE)):
+                    yield self.connect(cell.left, peer_id)
+            count -= PER_NODE
 
     def tries_of(self, whose: str, count: int) -> Iterator[Try]:
         """Let two ICE agents of somebody's meet several times."""

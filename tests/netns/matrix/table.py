@@ -11,7 +11,7 @@ from typing import TextIO
 from tests.netns.matrix.cells import FURTHER, KINDS, Cell, why_not
 from tests.netns.matrix.results import Results, Summary
 
-__all__ = ["print_table", "write_page"]
+__all__ = ["aligned", "between", "markdown", "print_table", "write_page"]
 
 LETTERS = {
     "udp": "u",
@@ -48,7 +48,7 @@ def print_table(results: Results, out: TextIO) -> None:
         print(f"\n{TITLES[mode]}: {_counts(found.values())}", file=out)
         for table in (_grid(found), _list(found)):
             if len(table) > 1:
-                print(f"\n{_aligned(table)}", file=out)
+                print(f"\n{aligned(table)}", file=out)
         for name, each in found.items():
             if each.connected < each.tries and not why_not(Cell.named(name)):
                 print(f"{name}: {each.errors[:300]}", file=out)
@@ -61,12 +61,13 @@ def write_page(results: Results, page: Path) -> None:
     for mode, cells in results.tries.items():
         found = {name: Summary.of(tries) for name, tries in cells.items() if tries}
         if found:
-            tables = "\n\n".join(_markdown(table) for table in (_grid(found), _list(found)) if len(table) > 1)
-            text = _between(text, mode, f"{_counts(found.values())}\n\n{tables}")
-    page.write_text(_between(text, "settings", _settings(results)), encoding="utf-8")
+            tables = "\n\n".join(markdown(table) for table in (_grid(found), _list(found)) if len(table) > 1)
+            text = between(text, mode, f"{_counts(found.values())}\n\n{tables}")
+    page.write_text(between(text, "settings", _settings(results)), encoding="utf-8")
 
 
-def _between(text: str, name: str, content: str) -> str:
+def between(text: str, name: str, content: str) -> str:
+    """Replace what stands in a text between the comments ``<!-- NAME -->`` and ``<!-- end -->``."""
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     return pattern.sub(lambda found: f"{found[1]}\n{content}\n\n{found[2]}", text)
 
@@ -113,13 +114,15 @@ def _cell(found: Summary | None) -> str:
     return f"{found.seconds * 1000:.0f} {ways}{part}"
 
 
-def _aligned(table: Sequence[Row]) -> str:
+def aligned(table: Sequence[Row]) -> str:
+    """Return a table for the terminal."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in table]
     return "\n".join(lines)
 
 
-def _markdown(table: Sequence[Row]) -> str:
+def markdown(table: Sequence[Row]) -> str:
+    """Return a table for a page; its first row is the head."""
     head, *rows = table
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in lines)

@@ -223,6 +223,27 @@ def test_a_connection_lives_through_a_short_partition_and_dies_of_a_long_one(net
     net.run(main())
 
 
+def test_what_gets_lost_is_sent_again_after_a_few_round_trips_also_where_connecting_took_long(net: SimNetwork) -> None:
+    async def main() -> None:
+        a, b = net.host("a"), net.host("b")
+        net.cut(b, a, one_way=True)
+        net.at(0.5, net.mend, b, a)
+        ours, theirs, server = await recorders(a, b)
+        assert 1 < net.time < 2  # what agreed to it got lost
+        ours.transport.write(b"first")
+        await asyncio.sleep(1)
+        net.cut(a, b)
+        ours.transport.write(b" second")
+        net.mend(a, b)
+        await asyncio.sleep(0.5)
+        assert bytes(theirs.data) == b"first second"
+        for each in (ours, theirs):
+            each.transport.abort()
+        server.close()
+
+    net.run(main())
+
+
 def test_ports_are_taken_once_and_given_back(net: SimNetwork) -> None:
     a = net.host("a", addresses=["192.0.2.1", "192.0.2.2", "2001:db8::1"])
 
