@@ -13,13 +13,15 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, getenv, malloc, realloc
 from libc.string cimport memcpy, memset
 
+from librats._core.allocations cimport (
+    ADDRESS_SIZE, Allocations, new_allocation, read_address, read_optional, set_bucket, table_keys,
+)
 from librats._core.gate cimport Gate
 from librats._core.ip_text cimport write_ipv4
 from librats._core.octets cimport load_be16, store_be16
 from librats._core.relay_net cimport (
     NET_CAN_KEEP_WHOLE, net_address, net_close_inbox, net_close_poller, net_now, net_open_inbox, net_open_outbox,
-    net_open_poller, net_prepare, net_read_host, net_set_host6, net_socket, net_unwatch, net_wake, net_watch,
-    net_write_host,
+    net_open_poller, net_prepare, net_read_host, net_socket, net_unwatch, net_wake, net_watch, net_write_host,
 )
 from librats._core.relay_path cimport take_channel_data, take_send
 from librats._core.relay_queue cimport (
@@ -27,18 +29,12 @@ from librats._core.relay_queue cimport (
     send_queued,
 )
 from librats._core.relay_sieve cimport sieve_attach
-from librats._core.relay_tables cimport (
-    CHANGED, NO_MEMORY, Allocation, Bucket, Change, Channel, Permission, allocation_at, bind, drop_allocation,
-    drop_expired, find_client, find_number, free_tables, hash_client, hash_number, permit, pool_give, pool_take,
-    table_put,
-)
+from librats._core.relay_items cimport Allocation, allocation_at
 from librats._core.relay_rounds cimport (
-    ADDRESS_SIZE, ALLOCATION_TAG, ANSWERS_TOGETHER, LISTENER_TAG, OTHER_TAG, SHARED_TAG, Answer, Pace, go_round,
-    queue_answers, read_statistics, tag_of, take_events,
+    ALLOCATION_TAG, ANSWERS_TOGETHER, LISTENER_TAG, OTHER_TAG, SHARED_TAG, Answer, Pace, go_round, queue_answers,
+    read_statistics, tag_of, take_events,
 )
-from librats._core.turn_layout cimport CHANNEL_HEAD, FIRST_CHANNEL, LAST_CHANNEL, TYPE_SEND, is_stun_sized
-
-import hashlib
+from librats._core.turn_layout cimport CHANNEL_HEAD, TYPE_SEND, is_stun_sized
 
 from librats.errors import UsageError
 
@@ -75,37 +71,8 @@ def unpack_address(bytes address not None):
     return (<bytes>text).decode(), load_be16(<uint8_t*>&a.port)
 
 
-cdef int read_address(net_address* a, bytes address) except -1:
-    if PyBytes_GET_SIZE(address) != ADDRESS_SIZE:
-        raise UsageError("a packed address is 24 bytes")
-    memcpy(a, PyBytes_AS_STRING(address), ADDRESS_SIZE)
-    if a.family != 4 and a.family != 6:
-        raise UsageError("a packed address begins with its family")
-    return 0
-
-
-cdef int read_peer(net_address* a, bytes peer) except -1:
-    """A peer as 4 or 16 bytes of a host, or as a packed address."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(peer)
-    if size != 4 and size != 16:
-        return read_address(a, peer)
-    memset(a, 0, sizeof(net_address))
-    if size == 4:
-        a.family = 4
-        memcpy(a.host, PyBytes_AS_STRING(peer), 4)
-    else:
-        net_set_host6(a, <const uint8_t*>PyBytes_AS_STRING(peer), 0)
-    return 0
-
-
-cdef object answer_of(Change change):
-    if change == NO_MEMORY:
-        raise MemoryError
-    return change == CHANGED
-
-
 @cython.final
-cdef class Plane:
+cdef class Plane(Allocations):
     """Forwards the datagrams of one worker thread; what needs Python comes out of :meth:`run`.
 
     ::
@@ -135,9 +102,7 @@ cdef class Plane:
     cdef bint _gro
     cdef bint _sieve
     cdef bint _running
-    cdef bint _closed
-    cdef uint32_t _generation
-    cdef uint32_t _max_allocations
+    cdef bint _open
     cdef readonly bint portable
     cdef bytearray _answers
     cdef uint32_t _answer_count
@@ -149,23 +114,19 @@ cdef class Plane:
     ):
         cdef const char* switch = getenv("LIBRATS_PORTABLE")
         cdef Path* s = &self._path
-        if not 1 <= batch <= 256 or not 0 <= nap_us <= 100_000 or not 1 <= max_allocations < 2**28:
-            raise UsageError("batch is 1 to 256, nap_us 0 to 100,000 and max_allocations 1 to 2**28 - 1")
-        self._closed = True
+        if not 1 <= batch <= 256 or not 0 <= nap_us <= 100_000:
+            raise UsageError("batch is 1 to 256 and nap_us 0 to 100,000")
         self.portable = (switch != NULL and switch[0] == b"1") if portable is None else portable
         self._pace.batch = batch
         self._pace.nap = nap_us
         self._gro = gro
         self._sieve = sieve and not self.portable
-        self._max_allocations = max_allocations
         self._answers = bytearray()
         self._gate = gate
         if gate is not None:
             s.gate = &gate.state
-        seed_tables(s, seed)
-        s.tables.allocations.size = sizeof(Allocation)
-        s.tables.permissions.size = sizeof(Permission)
-        s.tables.channels.size = sizeof(Channel)
+        s.tables = &self.tables
+        memcpy(&s.transaction, PyBytes_AS_STRING(table_keys(seed)) + sizeof(s.tables.keys), 8)
         s.packets = <Packet*>calloc(PACKETS, sizeof(Packet))
         s.groups = <Group*>calloc(GROUPS, sizeof(Group))
         s.heads = <uint8_t*>calloc(PACKETS, HEAD_ROOM)
@@ -178,7 +139,7 @@ cdef class Plane:
         if net_open_poller(&s.poller, self.portable) != 0:
             net_close_poller(&s.poller)
             raise OSError("the system gives no more descriptors")
-        self._closed = False
+        self._open = True
         self.portable = s.poller.portable
 
     @property
@@ -188,18 +149,17 @@ cdef class Plane:
 
     def close(self):
         """Give the plane's own descriptors back; the sockets are the caller's. Other calls are errors after that."""
-        if self._closed:
+        if not self._open:
             return
         self._at_rest()
-        self._closed = True
+        self._open = False
         net_close_poller(&self._path.poller)
 
     def __dealloc__(self):
         cdef Path* s = &self._path
-        if not self._closed:
+        if self._open:
             net_close_poller(&s.poller)
         net_close_inbox(&s.inbox)
-        free_tables(&s.tables)
         free(s.packets)
         free(s.groups)
         free(s.heads)
@@ -212,7 +172,7 @@ cdef class Plane:
     cdef int _at_rest(self) except -1:
         if self._running:
             raise UsageError("the plane is running in another thread")
-        if self._closed:
+        if not self._open:
             raise UsageError("the plane is closed")
         return 0
 
@@ -337,7 +297,7 @@ cdef class Plane:
         """
         cdef Path* s = &self._path
         cdef uint32_t index = self._find(number)
-        cdef Allocation* a = allocation_at(&s.tables, index)
+        cdef Allocation* a = allocation_at(s.tables, index)
         cdef uint8_t* p = <uint8_t*>PyBytes_AS_STRING(data)
         cdef uint32_t size = PyBytes_GET_SIZE(data)
         cdef uint64_t before = s.to_peer
@@ -357,80 +317,51 @@ cdef class Plane:
 
     # Allocations.
 
-    cdef uint32_t _find(self, number) except 0:
-        cdef uint32_t index
-        self._at_rest()
-        index = find_number(&self._path.tables, number)
-        if not index:
-            raise UsageError(f"there is no allocation {number}")
-        return index
-
     def add_allocation(
-        self, number, int listener, bytes client not None, int relay_fd, double expires, bytes local not None=b""
+        self, number, int listener, bytes client not None, int relay_fd, double expires, bytes local not None=b"", *,
+        bint forwards=True
     ):
         """Relay for a client from now on.
 
         Args:
             number: What the caller calls the allocation; free again once it is removed or over.
-            listener: The listener its client sends to; -1 where the client is on a stream.
-            client: Packed address of the client; empty where it is on a stream.
+            listener: The listener its client sends to; negative where the client is on a stream.
+            client: Packed address of the client; may be empty where it is on a stream.
             relay_fd: Its relay socket, or one given to :meth:`share_relay`. It stays the caller's.
             expires: When it is over, in seconds of ``time.monotonic()``.
             local: The packed address its client sends to; empty: any of the listener's.
+            forwards: Whether datagrams are forwarded; else the allocation is only held.
         """
         cdef Path* s = &self._path
-        cdef Allocation made
-        cdef Allocation* a
+        cdef Allocation made = new_allocation(number, listener, relay_fd, expires, forwards)
+        cdef net_address source, target
         cdef net_socket relay
         cdef uint32_t index
-        cdef uint64_t tag
         cdef int i
         self._at_rest()
-        memset(&made, 0, sizeof(Allocation))
-        made.number = number
-        made.expires = expires
-        made.fd = relay_fd
-        made.listener = listener
-        made.shared = -1
-        if not -1 <= listener < s.listener_count:
+        read_optional(&source, client)
+        read_optional(&target, local)
+        if listener >= s.listener_count:
             raise UsageError(f"there is no listener {listener}")
         if listener >= 0:
-            read_address(&made.client, client)
+            if not source.family:
+                raise UsageError("a client of a listener has an address")
             if not s.listeners[listener].wildcard:
-                made.local = s.listeners[listener].bound
-            elif local:
-                read_address(&made.local, local)
-            if find_client(&s.tables, &made.client, listener, &made.local):
-                raise UsageError("the client has an allocation")
-        if find_number(&s.tables, made.number):
-            raise UsageError(f"there is an allocation {number} already")
-        if s.tables.allocations.live >= self._max_allocations:
-            raise UsageError(f"there are max_allocations={self._max_allocations} already")
-        for i in range(s.shared_count):
+                target = s.listeners[listener].bound
+        for i in range(s.shared_count if forwards else 0):
             if s.shared[i].fd == relay_fd:
                 made.shared = i
-                made.family = s.shared[i].family
-        if made.shared < 0:
+                made.family = <uint8_t>s.shared[i].family
+        if forwards and made.shared < 0:
             self._prepare(&relay, relay_fd, False)
-            made.family = relay.family
-        index = pool_take(&s.tables.allocations)
-        if not index:
-            raise MemoryError
-        self._generation += 1
-        made.generation = self._generation
-        made.live = 1
-        a = allocation_at(&s.tables, index)
-        a[0] = made
-        tag = tag_of(ALLOCATION_TAG, made.generation, index)
-        if made.shared < 0 and net_watch(&s.poller, relay_fd, tag, True) != 0:
-            pool_give(&s.tables.allocations, index)
+            made.family = <uint8_t>relay.family
+        index = self._add(&made, &source, &target)
+        if forwards and made.shared < 0 and net_watch(&s.poller, relay_fd, self._tag(ALLOCATION_TAG, index), True) != 0:
+            self._forget(index)
             raise UsageError("the relay socket cannot be watched, or is watched already")
-        if not table_put(&s.tables.by_number, hash_number(&s.tables, made.number), index) or (
-            listener >= 0
-            and not table_put(&s.tables.by_client, hash_client(&s.tables, &a.client, listener, &a.local), index)
-        ):
-            self._drop(index)
-            raise MemoryError
+
+    cdef uint64_t _tag(self, int kind, uint32_t index) noexcept:
+        return tag_of(kind, allocation_at(&self.tables, index).generation, index)
 
     def add_relay(self, number, int relay_fd):
         """Let an allocation relay through a second socket, of the other address family.
@@ -439,116 +370,31 @@ cdef class Plane:
             number: The allocation, whose first socket is its own.
             relay_fd: The socket, which stays the caller's.
         """
-        cdef Path* s = &self._path
         cdef uint32_t index = self._find(number)
-        cdef Allocation* a = allocation_at(&s.tables, index)
+        cdef Allocation* a = allocation_at(&self.tables, index)
         cdef net_socket relay
         self._prepare(&relay, relay_fd, False)
         if a.shared >= 0 or a.other_family or relay.family == a.family:
             raise UsageError("a second relay socket goes with one of its own, of the other family")
-        if net_watch(&s.poller, relay_fd, tag_of(OTHER_TAG, a.generation, index), True) != 0:
+        if net_watch(&self._path.poller, relay_fd, self._tag(OTHER_TAG, index), True) != 0:
             raise UsageError("the relay socket cannot be watched, or is watched already")
         a.other_fd = relay_fd
-        a.other_family = relay.family
-
-    def refresh(self, number, double expires):
-        """Let an allocation last until ``expires``."""
-        cdef uint32_t index = self._find(number)
-        allocation_at(&self._path.tables, index).expires = expires
-
-    def remove(self, number):
-        """Forget an allocation, with its permissions and channels. Its relay socket may be closed after that."""
-        self._drop(self._find(number))
+        a.other_family = <uint8_t>relay.family
 
     cdef void _drop(self, uint32_t index) noexcept:
-        cdef Path* s = &self._path
-        cdef Allocation* a = allocation_at(&s.tables, index)
-        if a.shared < 0:
-            net_unwatch(&s.poller, a.fd, tag_of(ALLOCATION_TAG, a.generation, index))
+        cdef Allocation* a = allocation_at(&self.tables, index)
+        if a.forwards and a.shared < 0:
+            net_unwatch(&self._path.poller, a.fd, self._tag(ALLOCATION_TAG, index))
         if a.other_family:
-            net_unwatch(&s.poller, a.other_fd, tag_of(OTHER_TAG, a.generation, index))
-        drop_allocation(&s.tables, index)
-
-    def set_permission(self, number, bytes peer not None, double expires, *, bint exact=False):
-        """Let an allocation exchange datagrams with a peer until ``expires``.
-
-        Args:
-            number: The allocation.
-            peer: 4 or 16 bytes of the peer's address, or a packed address, of which the port counts only on a shared
-                relay socket.
-            expires: Seconds of ``time.monotonic()``.
-            exact: Whether the permission is for the packed address's port only.
-
-        Returns:
-            False where, on a shared relay socket, the peer belongs to another allocation.
-        """
-        cdef uint32_t index = self._find(number)
-        cdef net_address key
-        read_peer(&key, peer)
-        if allocation_at(&self._path.tables, index).shared < 0:
-            if not exact:
-                key.port = 0
-            elif not key.port:
-                raise UsageError("an exact permission needs the peer's port: a packed address")
-            else:
-                allocation_at(&self._path.tables, index).exact = 1
-        elif PyBytes_GET_SIZE(peer) != ADDRESS_SIZE:
-            raise UsageError("on a shared relay socket a permission needs the peer's port: a packed address")
-        return answer_of(permit(&self._path.tables, index, &key, expires, net_now()))
-
-    def bind_channel(self, number, int channel, bytes peer not None, double expires):
-        """Bind a channel to a peer until ``expires``, or let a binding last. It makes no permission.
-
-        Returns:
-            False where the channel is bound to another peer, or the peer to another channel, and that is not over.
-        """
-        cdef uint32_t index = self._find(number)
-        cdef net_address key
-        if not FIRST_CHANNEL <= channel <= LAST_CHANNEL:
-            raise UsageError(f"{channel:#x} is no channel number")
-        read_address(&key, peer)
-        return answer_of(bind(&self._path.tables, index, channel, &key, expires, net_now()))
-
-    def expire(self, double now):
-        """Drop what is over at ``now``: permissions, channels and allocations.
-
-        Nothing that is over is forwarded, whether or not this was called.
-
-        Returns:
-            The numbers of the allocations that are gone; their relay sockets may be closed now.
-        """
-        cdef Path* s = &self._path
-        cdef list gone = []
-        cdef Allocation* a
-        cdef uint32_t index
-        self._at_rest()
-        for index in range(1, s.tables.allocations.used + 1):
-            a = allocation_at(&s.tables, index)
-            if not a.live:
-                continue
-            if a.expires <= now:
-                gone.append(a.number)
-                self._drop(index)
-            else:
-                drop_expired(&s.tables, a, now)
-        return gone
+            net_unwatch(&self._path.poller, a.other_fd, self._tag(OTHER_TAG, index))
+        self._forget(index)
 
     # Limits and numbers.
-
-    def limit(self, number, double bytes_per_second):
-        """Let an allocation relay so many bytes a second, both directions together; 0: any number."""
-        cdef uint32_t index = self._find(number)
-        set_bucket(&allocation_at(&self._path.tables, index).bucket, bytes_per_second)
 
     def limit_total(self, double bytes_per_second):
         """Let all allocations together relay so many bytes a second; 0: any number."""
         self._at_rest()
         set_bucket(&self._path.bucket, bytes_per_second)
-
-    def traffic(self, number):
-        """What an allocation relayed: packets and bytes to peers, packets and bytes to its client."""
-        cdef Allocation* a = allocation_at(&self._path.tables, self._find(number))
-        return a.to_peer, a.to_peer_bytes, a.to_client, a.to_client_bytes
 
     def statistics(self):
         """Counters since the start, and how many allocations, permissions and channels there are.
@@ -557,25 +403,3 @@ cdef class Plane:
         ``dropped_…`` are packets not relayed, by reason; ``refused`` are ICMP errors.
         """
         return read_statistics(&self._path)
-
-
-cdef int set_bucket(Bucket* bucket, double rate) except -1:
-    if not 0 <= rate < 1e15:
-        raise UsageError("a rate is a number of bytes a second, 0 or more")
-    bucket.rate = rate
-    bucket.tokens = rate if rate > 65536 else 65536
-    bucket.filled = net_now()
-    return 0
-
-
-cdef int seed_tables(Path* s, bytes seed) except -1:
-    """Keys of the hash tables and the first transaction id, from secret bytes."""
-    cdef bytes keys
-    if seed is None:
-        seed = b"".join((hash(b"librats relay %d" % i) & (2**64 - 1)).to_bytes(8, "little") for i in range(8))
-    if len(seed) < 16:
-        raise UsageError("a seed is at least 16 bytes")
-    keys = b"".join(hashlib.blake2b(seed, digest_size=64, person=b"relay tables %d" % i).digest() for i in range(3))
-    memcpy(s.tables.keys, PyBytes_AS_STRING(keys), sizeof(s.tables.keys))
-    memcpy(&s.transaction, PyBytes_AS_STRING(keys) + sizeof(s.tables.keys), 8)
-    return 0

@@ -16,7 +16,6 @@ cdef extern from "relay_net.h" nogil:
         pass
 
     bint net_same(const net_address* a, const net_address* b) noexcept
-    bint net_same_host(const net_address* a, const net_address* b) noexcept
     void net_set_host6(net_address* a, const uint8_t* host, uint32_t scope) noexcept
     bint net_is_unspecified(const net_address* a) noexcept
     uint32_t net_hash(const uint64_t* keys, const net_address* a, uint32_t owner, uint32_t more) noexcept

@@ -12,10 +12,11 @@ from librats._core.relay_queue cimport (
     DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_STREAM, HEAD_ROOM, MOST_PAYLOAD, EventHead, Packet, Path,
     add_event, make_room, open_group, queue_packet, take_request,
 )
-from librats._core.relay_tables cimport (
-    SHARED_OWNER, Allocation, Bucket, Channel, Permission, allocation_at, channel_at, find_channel, find_client,
-    find_peer, find_permission, permission_at,
+from librats._core.relay_items cimport (
+    SHARED_OWNER, Allocation, Bucket, Channel, Permission, address_of, allocation_at, channel_at, is_peer,
+    permission_at,
 )
+from librats._core.relay_tables cimport find_channel, find_client, find_peer, find_permission, owner_of
 from librats._core.turn_layout cimport (
     CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
     SendReading, is_stun_sized, padded, read_send, write_channel_head, write_data_head,
@@ -25,7 +26,7 @@ from librats._core.turn_layout cimport (
 cdef inline bint bucket_allows(Bucket* b, double now, uint32_t size) noexcept nogil:
     """Whether a token bucket, of one second's bytes or 64 KiB, pays for a packet."""
     cdef double most
-    if b.rate <= 0:
+    if b == NULL or b.rate <= 0:
         return True
     most = b.rate if b.rate > 65536 else 65536
     b.tokens += (now - b.filled) * b.rate
@@ -39,7 +40,7 @@ cdef inline bint bucket_allows(Bucket* b, double now, uint32_t size) noexcept no
 
 
 cdef inline bint within_limits(Path* s, Allocation* a, uint32_t size) noexcept nogil:
-    if not bucket_allows(&a.bucket, s.now, size) or not bucket_allows(&s.bucket, s.now, size):
+    if not bucket_allows(a.bucket, s.now, size) or not bucket_allows(&s.bucket, s.now, size):
         s.dropped[<int>DROP_OVER_LIMIT] += 1
         return False
     return True
@@ -49,7 +50,7 @@ cdef inline uint32_t in_force(Path* s, uint32_t index, uint32_t permission) noex
     """The permission, where it is this allocation's and not over; else 0."""
     cdef Permission* p
     if permission:
-        p = permission_at(&s.tables, permission)
+        p = permission_at(s.tables, permission)
         if p.allocation == index and p.expires > s.now:
             return permission
     return 0
@@ -60,22 +61,20 @@ cdef inline uint32_t permission_for(
 ) noexcept nogil:
     """The permission of a peer that is in force; 0: there is none. ``guess`` is tried first."""
     cdef net_address key = peer[0]
-    cdef uint32_t owner = index
+    cdef uint32_t owner = owner_of(s.tables, index)
     cdef uint32_t found
     cdef Permission* p
-    if a.shared >= 0:
-        owner = <uint32_t>SHARED_OWNER | <uint32_t>a.shared
-    else:
+    if a.shared < 0:
         key.port = 0
     if guess:
-        p = permission_at(&s.tables, guess)
-        if p.live and p.owner == owner and (net_same(&p.peer, &key) or net_same(&p.peer, peer)):
+        p = permission_at(s.tables, guess)
+        if p.allocation == index and (is_peer(s.tables, &p.peer, &key) or is_peer(s.tables, &p.peer, peer)):
             found = in_force(s, index, guess)
             if found:
                 return found
-    found = in_force(s, index, find_permission(&s.tables, owner, &key))
+    found = in_force(s, index, find_permission(s.tables, owner, &key))
     if not found and a.exact:
-        found = in_force(s, index, find_permission(&s.tables, owner, peer))
+        found = in_force(s, index, find_permission(s.tables, owner, peer))
     return found
 
 
@@ -91,7 +90,7 @@ cdef inline void to_peer(
     cdef uint32_t* kept
     cdef Packet* packet
     if channel:
-        c = channel_at(&s.tables, channel)
+        c = channel_at(s.tables, channel)
         guess = c.permission
     permission = permission_for(s, index, a, peer, guess)
     if not permission:
@@ -100,7 +99,7 @@ cdef inline void to_peer(
     if not within_limits(s, a, size):
         return
     make_room(s)
-    p = permission_at(&s.tables, permission)
+    p = permission_at(s.tables, permission)
     if channel:
         c.permission = permission
         kept = &c.group
@@ -134,17 +133,19 @@ cdef inline void take_channel_data(
     cdef uint32_t length = load_be16(p + 2)
     cdef uint32_t channel = a.last_channel
     cdef Channel* c
+    cdef net_address peer
     if length + CHANNEL_HEAD > size or size - length - CHANNEL_HEAD > slack:
         s.dropped[<int>DROP_MALFORMED] += 1
         return
-    if not channel or channel_at(&s.tables, channel).number != number:
-        channel = find_channel(&s.tables, index, number)
-    if not channel or channel_at(&s.tables, channel).expires <= s.now:
+    if not channel or channel_at(s.tables, channel).number != number:
+        channel = find_channel(s.tables, index, number)
+    if not channel or channel_at(s.tables, channel).expires <= s.now:
         s.dropped[<int>DROP_NO_CHANNEL] += 1
         return
     a.last_channel = channel
-    c = channel_at(&s.tables, channel)
-    to_peer(s, index, a, channel, &c.peer, p + CHANNEL_HEAD, length, False)
+    c = channel_at(s.tables, channel)
+    peer = address_of(s.tables, &c.peer)
+    to_peer(s, index, a, channel, &peer, p + CHANNEL_HEAD, length, False)
 
 
 cdef inline void take_send(Path* s, uint32_t index, Allocation* a, uint8_t* p, uint32_t size) noexcept nogil:
@@ -167,18 +168,18 @@ cdef inline uint32_t allocation_of(Path* s, int listener, const net_datagram* d)
         s.last_listener = listener
         s.last_client = d.source
         s.last_local = d.local
-        s.last_allocation = find_client(&s.tables, &d.source, listener, &d.local)
+        s.last_allocation = find_client(s.tables, &d.source, listener, &d.local)
         if not s.last_allocation and s.listeners[listener].wildcard:
             memset(&anywhere, 0, sizeof(anywhere))
-            s.last_allocation = find_client(&s.tables, &d.source, listener, &anywhere)
-    if s.last_allocation and allocation_at(&s.tables, s.last_allocation).expires > s.now:
+            s.last_allocation = find_client(s.tables, &d.source, listener, &anywhere)
+    if s.last_allocation and allocation_at(s.tables, s.last_allocation).expires > s.now:
         return s.last_allocation
     return 0
 
 
 cdef inline void from_client(Path* s, int listener, const net_datagram* d) noexcept nogil:
     cdef uint32_t index = allocation_of(s, listener, d)
-    cdef Allocation* a = allocation_at(&s.tables, index) if index else NULL
+    cdef Allocation* a = allocation_at(s.tables, index) if index else NULL
     cdef uint32_t at = 0, size, kind
     cdef uint8_t* p
     while True:
@@ -241,12 +242,15 @@ cdef inline void tell_stream(
 cdef inline uint32_t client_group(Path* s, Allocation* a) noexcept nogil:
     cdef net_socket* listener
     cdef const net_address* source = NULL
+    cdef net_address client, local
     if 0 < a.group <= s.group_count and s.groups[a.group].owner == a:
         return a.group
     listener = &s.listeners[a.listener]
-    if listener.wildcard and not net_is_unspecified(&a.local):
-        source = &a.local
-    a.group = open_group(s, a, &a.client, listener.fd, listener.family, source)
+    client = address_of(s.tables, &a.client)
+    local = address_of(s.tables, &a.local)
+    if listener.wildcard and not net_is_unspecified(&local):
+        source = &local
+    a.group = open_group(s, a, &client, listener.fd, listener.family, source)
     return a.group
 
 
@@ -290,20 +294,20 @@ cdef inline void from_peer(Path* s, uint32_t index, int shared, const net_datagr
     cdef Allocation* a
     cdef Channel* c = NULL
     if not index:
-        permission = find_permission(&s.tables, <uint32_t>SHARED_OWNER | <uint32_t>shared, &d.source)
-        index = permission_at(&s.tables, permission).allocation if permission else 0
+        permission = find_permission(s.tables, <uint32_t>SHARED_OWNER | <uint32_t>shared, &d.source)
+        index = permission_at(s.tables, permission).allocation if permission else 0
     segments = (d.size + d.segment - 1) // d.segment if d.size else 1
     s.received += segments
-    a = allocation_at(&s.tables, index) if index else NULL
+    a = allocation_at(s.tables, index) if index else NULL
     if a == NULL or a.expires <= s.now:
         s.dropped[<int>(DROP_NO_ALLOCATION if a != NULL else DROP_NO_PERMISSION)] += segments
         return
     channel = a.last_channel
-    if not channel or not net_same(&channel_at(&s.tables, channel).peer, &d.source):
-        channel = find_peer(&s.tables, index, &d.source)
-    if channel and channel_at(&s.tables, channel).expires > s.now:
+    if not channel or not is_peer(s.tables, &channel_at(s.tables, channel).peer, &d.source):
+        channel = find_peer(s.tables, index, &d.source)
+    if channel and channel_at(s.tables, channel).expires > s.now:
         a.last_channel = channel
-        c = channel_at(&s.tables, channel)
+        c = channel_at(s.tables, channel)
         permission = c.permission
     permission = permission_for(s, index, a, &d.source, permission)
     if not permission:

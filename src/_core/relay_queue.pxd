@@ -14,9 +14,8 @@ from librats._core.relay_net cimport (
     net_address, net_aim, net_datagram, net_flush, net_inbox, net_is_unspecified, net_outbox, net_piece, net_poller,
     net_put, net_put_whole, net_same, net_sent, net_set_piece, net_socket, net_target,
 )
-from librats._core.relay_tables cimport (
-    Allocation, Bucket, Tables, allocation_at, channel_at, find_channel, find_peer,
-)
+from librats._core.relay_items cimport Allocation, Bucket, Tables, allocation_at, channel_at, is_peer
+from librats._core.relay_tables cimport find_channel, find_peer
 from librats._core.stun_index cimport StunIndex, find_counted
 from librats._core.stun_layout cimport FAMILY_IPV4, FAMILY_IPV6, IpAddress, StunAttribute
 from librats._core.turn_layout cimport (
@@ -82,7 +81,7 @@ cdef struct EventHead:
 
 
 cdef struct Path:
-    Tables tables
+    Tables* tables
     net_poller poller
     net_inbox inbox
     net_outbox* outbox
@@ -275,18 +274,18 @@ cdef inline int refusal_of(Path* s, uint32_t at, Allocation* a, const StunIndex*
         return 0
     if not find_counted(index, ATTRIBUTE_CHANNEL, &found):
         return 0
-    channel = find_channel(&s.tables, at, load_be16(found.value))
-    if channel and channel_at(&s.tables, channel).expires > s.now:
-        return 0 if net_same(&channel_at(&s.tables, channel).peer, &peer) else 400
-    channel = find_peer(&s.tables, at, &peer)
-    return 400 if channel and channel_at(&s.tables, channel).expires > s.now else 0
+    channel = find_channel(s.tables, at, load_be16(found.value))
+    if channel and channel_at(s.tables, channel).expires > s.now:
+        return 0 if is_peer(s.tables, &channel_at(s.tables, channel).peer, &peer) else 400
+    channel = find_peer(s.tables, at, &peer)
+    return 400 if channel and channel_at(s.tables, channel).expires > s.now else 0
 
 
 cdef inline void take_request(
     Path* s, int listener, uint32_t at, const net_datagram* d, const uint8_t* p, uint32_t size
 ) noexcept nogil:
     """Answer a request that came to a listener, or tell Python of it; ``at`` is the sender's allocation, or 0."""
-    cdef Allocation* a = allocation_at(&s.tables, at) if at else NULL
+    cdef Allocation* a = allocation_at(s.tables, at) if at else NULL
     cdef IpAddress client
     cdef StunIndex index
     cdef Verdict verdict

@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
+from librats._core.allocations cimport ADDRESS_SIZE
 from librats._core.relay_net cimport (
     NET_EVENTS, net_address, net_be_punctual, net_is_unspecified, net_leave, net_nap, net_now, net_receive,
     net_socket, net_wait,
@@ -16,10 +17,9 @@ from librats._core.relay_queue cimport (
     Path, open_group, queue_packet, send_queued,
 )
 from librats._core.relay_sieve cimport sieve_dropped
-from librats._core.relay_tables cimport Allocation, allocation_at
+from librats._core.relay_items cimport Allocation, allocation_at
 
 cdef enum:
-    ADDRESS_SIZE = 24
     ANSWERS_TOGETHER = 24
     EVENTS_ENOUGH = 1048576  # bytes
     FEW_READY = 8  # sockets
@@ -56,7 +56,7 @@ cdef inline void forward_ready(Path* s, int batch, const uint64_t* tags, int cou
         elif kind == SHARED_TAG:
             source = &s.shared[index]
         else:
-            a = allocation_at(&s.tables, index)
+            a = allocation_at(s.tables, index)
             if not a.live or tag_of(kind, a.generation, index) != tags[i]:
                 continue
             relay.fd = a.other_fd if kind == OTHER_TAG else a.fd

@@ -1,220 +1,14 @@
-"""The relay's tables: allocations, permissions and channels, in pools that grow, found by hash. Header only.
+"""How a relay finds what it holds, by hash, and how that is changed. Header only."""
 
-Tables and pools are sized by what is in them. Items never move, and have indexes that begin with 1; 0 is none.
-"""
-
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from librats._core.relay_net cimport net_address, net_hash, net_same, net_same_host
-
-cdef enum:
-    CHUNK = 256
-    HASH_KEYS = 9
-    SHARED_OWNER = 0x80000000
-    NO_HOLDER = 0xFFFFFFFF
-
-
-cdef struct Item:
-    # What each item of a pool begins with.
-    uint32_t next
-    uint32_t live
-
-
-cdef struct Pool:
-    char** chunks
-    size_t size
-    uint32_t chunk_count
-    uint32_t used
-    uint32_t spare
-    uint32_t live
-
-
-cdef struct Table:
-    # Open addressing: a slot is the hash, then the index of the item; 0 is a free slot.
-    uint64_t* slots
-    uint32_t mask
-    uint32_t count
-
-
-cdef struct Bucket:
-    double rate
-    double tokens
-    double filled
-
-
-cdef struct Permission:
-    uint32_t next
-    uint32_t live
-    uint32_t owner  # the allocation; on a shared socket that socket, and the peer's port counts
-    uint32_t allocation
-    double expires
-    net_address peer
-    uint32_t group
-
-
-cdef struct Channel:
-    uint32_t next
-    uint32_t live
-    uint32_t allocation
-    uint32_t permission
-    double expires
-    net_address peer
-    uint32_t group
-    uint16_t number
-
-
-cdef struct Allocation:
-    uint32_t next
-    uint32_t live
-    uint64_t number
-    net_address client
-    net_address local
-    double expires
-    int fd
-    int family
-    int listener  # -1: the client is on a stream
-    int shared  # -1: a relay socket of its own
-    int other_fd  # a relay socket of the other family; other_family is 0 where there is none
-    int other_family
-    uint32_t exact  # whether some of its permissions are for one port only
-    uint32_t generation
-    uint32_t permissions
-    uint32_t channels
-    uint32_t last_channel
-    uint32_t group
-    uint32_t round  # the last in which something came from a peer
-    uint32_t asked  # whether a request was passed on since it was made
-    uint8_t transaction[12]  # of the last of them
-    uint64_t to_peer
-    uint64_t to_peer_bytes
-    uint64_t to_client
-    uint64_t to_client_bytes
-    Bucket bucket
-
-
-cdef struct Tables:
-    uint64_t keys[18]
-    Pool allocations
-    Pool permissions
-    Pool channels
-    Table by_client
-    Table by_number
-    Table by_host
-    Table by_channel
-    Table by_peer
-
-
-# Pools.
-
-cdef inline void* pool_at(const Pool* pool, uint32_t index) noexcept nogil:
-    return pool.chunks[index // CHUNK] + (index % CHUNK) * pool.size
-
-
-cdef inline uint32_t pool_take(Pool* pool) noexcept nogil:
-    """A zeroed item; 0 where there is no memory."""
-    cdef uint32_t index = pool.spare
-    cdef char** chunks
-    cdef Item* item
-    if index:
-        item = <Item*>pool_at(pool, index)
-        pool.spare = item.next
-    else:
-        index = pool.used + 1
-        if index // CHUNK >= pool.chunk_count:
-            chunks = <char**>realloc(pool.chunks, (pool.chunk_count + 1) * sizeof(char*))
-            if chunks == NULL:
-                return 0
-            pool.chunks = chunks
-            chunks[pool.chunk_count] = <char*>calloc(CHUNK, pool.size)
-            if chunks[pool.chunk_count] == NULL:
-                return 0
-            pool.chunk_count += 1
-        pool.used = index
-        item = <Item*>pool_at(pool, index)
-    memset(item, 0, pool.size)
-    item.live = 1
-    pool.live += 1
-    return index
-
-
-cdef inline void pool_give(Pool* pool, uint32_t index) noexcept nogil:
-    cdef Item* item = <Item*>pool_at(pool, index)
-    item.live = 0
-    item.next = pool.spare
-    pool.spare = index
-    pool.live -= 1
-
-
-cdef inline void pool_free(Pool* pool) noexcept nogil:
-    cdef uint32_t i
-    for i in range(pool.chunk_count):
-        free(pool.chunks[i])
-    free(pool.chunks)
-    pool.chunks = NULL
-    pool.chunk_count = 0
-
-
-# Hash tables.
-
-cdef inline bint table_resize(Table* table, uint32_t size) noexcept nogil:
-    cdef uint64_t* slots = <uint64_t*>calloc(size, sizeof(uint64_t))
-    cdef uint32_t i, at, mask = size - 1
-    if slots == NULL:
-        return False
-    if table.slots != NULL:
-        for i in range(table.mask + 1):
-            if table.slots[i]:
-                at = <uint32_t>(table.slots[i] >> 32) & mask
-                while slots[at]:
-                    at = (at + 1) & mask
-                slots[at] = table.slots[i]
-        free(table.slots)
-    table.slots = slots
-    table.mask = mask
-    return True
-
-
-cdef inline bint table_put(Table* table, uint32_t hashed, uint32_t index) noexcept nogil:
-    """Whether there was memory for it."""
-    cdef uint32_t at
-    if table.slots == NULL:
-        if not table_resize(table, 64):
-            return False
-    elif table.count * 2 > table.mask and not table_resize(table, (table.mask + 1) * 2):
-        return False
-    at = hashed & table.mask
-    while table.slots[at]:
-        at = (at + 1) & table.mask
-    table.slots[at] = (<uint64_t>hashed << 32) | index
-    table.count += 1
-    return True
-
-
-cdef inline void table_remove(Table* table, uint32_t hashed, uint32_t index) noexcept nogil:
-    cdef uint64_t wanted = (<uint64_t>hashed << 32) | index
-    cdef uint32_t hole, at, home
-    if table.slots == NULL:
-        return
-    hole = hashed & table.mask
-    while table.slots[hole] != wanted:
-        if not table.slots[hole]:
-            return
-        hole = (hole + 1) & table.mask
-    at = hole
-    while True:
-        at = (at + 1) & table.mask
-        if not table.slots[at]:
-            break
-        home = <uint32_t>(table.slots[at] >> 32) & table.mask
-        if ((at - home) & table.mask) >= ((at - hole) & table.mask):
-            table.slots[hole] = table.slots[at]
-            hole = at
-    table.slots[hole] = 0
-    table.count -= 1
-    if table.mask > 1023 and table.count * 16 < table.mask:
-        table_resize(table, (table.mask + 1) // 4)
+from librats._core.relay_items cimport (
+    HASH_KEYS, SHARED_OWNER, Allocation, Channel, Permission, Table, Tables, address_of, allocation_at, channel_at,
+    drop_peer, is_host, is_peer, keep_peer, permission_at, pool_free, pool_give, pool_size, pool_take,
+)
+from librats._core.relay_net cimport net_address, net_hash
 
 
 # Keys.
@@ -243,85 +37,161 @@ cdef inline uint32_t hash_channel(const Tables* t, uint32_t owner, uint16_t numb
     return net_hash(t.keys, &nothing, owner, number)
 
 
+cdef inline uint32_t owner_of(const Tables* t, uint32_t allocation) noexcept nogil:
+    """Whose permissions are looked for: the allocation's, or its shared socket's, where the peer's port counts."""
+    cdef int shared = allocation_at(t, allocation).shared
+    return allocation if shared < 0 else <uint32_t>SHARED_OWNER | <uint32_t>shared
+
+
+# Hash tables.
+
+cdef inline uint32_t hash_item(const Tables* t, const Table* table, uint32_t index) noexcept nogil:
+    cdef const Allocation* a
+    cdef const Permission* p
+    cdef const Channel* c
+    cdef net_address peer, local
+    if table == &t.by_client:
+        a = allocation_at(t, index)
+        peer = address_of(t, &a.client)
+        local = address_of(t, &a.local)
+        return hash_client(t, &peer, a.listener, &local)
+    if table == &t.by_number:
+        return hash_number(t, allocation_at(t, index).number)
+    if table == &t.by_host:
+        p = permission_at(t, index)
+        peer = address_of(t, &p.peer)
+        return hash_peer(t, owner_of(t, p.allocation), &peer)
+    c = channel_at(t, index)
+    if table == &t.by_channel:
+        return hash_channel(t, c.allocation, c.number)
+    peer = address_of(t, &c.peer)
+    return hash_peer(t, c.allocation, &peer)
+
+
+cdef inline uint32_t* chain_of(Tables* t, const Table* table, uint32_t index) noexcept nogil:
+    """Where an item says which one comes after it in its chain."""
+    if table == &t.by_client:
+        return &allocation_at(t, index).client_chain
+    if table == &t.by_number:
+        return &allocation_at(t, index).number_chain
+    if table == &t.by_host:
+        return &permission_at(t, index).chain
+    if table == &t.by_channel:
+        return &channel_at(t, index).number_chain
+    return &channel_at(t, index).peer_chain
+
+
+cdef inline uint32_t first_of(const Table* table, uint32_t hashed) noexcept nogil:
+    """The first item of a chain."""
+    return table.heads[hashed & table.mask] if table.heads != NULL else 0
+
+
+cdef inline bint table_resize(Tables* t, Table* table, uint32_t size) noexcept nogil:
+    cdef uint32_t* heads = <uint32_t*>calloc(size, sizeof(uint32_t))
+    cdef uint32_t* link
+    cdef uint32_t i, at, index
+    if heads == NULL:
+        return False
+    if table.heads != NULL:
+        for i in range(table.mask + 1):
+            while table.heads[i]:
+                index = table.heads[i]
+                link = chain_of(t, table, index)
+                table.heads[i] = link[0]
+                at = hash_item(t, table, index) & (size - 1)
+                link[0] = heads[at]
+                heads[at] = index
+        free(table.heads)
+    table.heads = heads
+    table.mask = size - 1
+    return True
+
+
+cdef inline bint table_put(Tables* t, Table* table, uint32_t index) noexcept nogil:
+    """Whether there was memory for it."""
+    cdef uint32_t at
+    if table.heads == NULL:
+        if not table_resize(t, table, 64):
+            return False
+    elif table.count > table.mask and not table_resize(t, table, (table.mask + 1) * 2):
+        return False
+    at = hash_item(t, table, index) & table.mask
+    chain_of(t, table, index)[0] = table.heads[at]
+    table.heads[at] = index
+    table.count += 1
+    return True
+
+
+cdef inline void table_remove(Tables* t, Table* table, uint32_t index) noexcept nogil:
+    cdef uint32_t* link
+    if table.heads == NULL:
+        return
+    link = &table.heads[hash_item(t, table, index) & table.mask]
+    while link[0] != index:
+        if not link[0]:
+            return
+        link = chain_of(t, table, link[0])
+    link[0] = chain_of(t, table, index)[0]
+    table.count -= 1
+    if table.mask > 1023 and table.count * 8 < table.mask:
+        table_resize(t, table, (table.mask + 1) // 4)
+
+
 # Finding.
-
-cdef inline Allocation* allocation_at(const Tables* t, uint32_t index) noexcept nogil:
-    return <Allocation*>pool_at(&t.allocations, index)
-
-
-cdef inline Permission* permission_at(const Tables* t, uint32_t index) noexcept nogil:
-    return <Permission*>pool_at(&t.permissions, index)
-
-
-cdef inline Channel* channel_at(const Tables* t, uint32_t index) noexcept nogil:
-    return <Channel*>pool_at(&t.channels, index)
-
-
-cdef inline uint32_t next_hit(const Table* table, uint32_t hashed, uint32_t* at) noexcept nogil:
-    """The next item whose hash is this; begin with ``at`` the hash itself. 0: there are no more."""
-    cdef uint64_t slot
-    if table.slots == NULL:
-        return 0
-    while True:
-        slot = table.slots[at[0] & table.mask]
-        at[0] += 1
-        if not slot:
-            return 0
-        if <uint32_t>(slot >> 32) == hashed:
-            return <uint32_t>slot
-
 
 cdef inline uint32_t find_client(
     const Tables* t, const net_address* client, int listener, const net_address* local
 ) noexcept nogil:
     """The allocation of a 5-tuple, by the address that its client sends to."""
-    cdef uint32_t hashed = hash_client(t, client, listener, local)
-    cdef uint32_t at = hashed
-    cdef uint32_t index = next_hit(&t.by_client, hashed, &at)
-    cdef Allocation* a
+    cdef uint32_t index = first_of(&t.by_client, hash_client(t, client, listener, local))
+    cdef const Allocation* a
     while index:
         a = allocation_at(t, index)
-        if a.listener == listener and net_same(&a.client, client) and net_same_host(&a.local, local):
+        if a.listener == listener and is_peer(t, &a.client, client) and is_host(t, &a.local, local):
             break
-        index = next_hit(&t.by_client, hashed, &at)
+        index = a.client_chain
     return index
 
 
 cdef inline uint32_t find_number(const Tables* t, uint64_t number) noexcept nogil:
-    cdef uint32_t hashed = hash_number(t, number)
-    cdef uint32_t at = hashed
-    cdef uint32_t index = next_hit(&t.by_number, hashed, &at)
+    cdef uint32_t index = first_of(&t.by_number, hash_number(t, number))
     while index and allocation_at(t, index).number != number:
-        index = next_hit(&t.by_number, hashed, &at)
+        index = allocation_at(t, index).number_chain
     return index
 
 
 cdef inline uint32_t find_permission(const Tables* t, uint32_t owner, const net_address* peer) noexcept nogil:
-    """The permission for a peer, whose port is 0 but on a shared socket."""
-    cdef uint32_t hashed = hash_peer(t, owner, peer)
-    cdef uint32_t at = hashed
-    cdef uint32_t index = next_hit(&t.by_host, hashed, &at)
-    while index and not (permission_at(t, index).owner == owner and net_same(&permission_at(t, index).peer, peer)):
-        index = next_hit(&t.by_host, hashed, &at)
+    """The permission for a peer, whose port is 0 but on a shared socket and where it is for that port only."""
+    cdef uint32_t index = first_of(&t.by_host, hash_peer(t, owner, peer))
+    cdef const Permission* p
+    while index:
+        p = permission_at(t, index)
+        if is_peer(t, &p.peer, peer) and owner_of(t, p.allocation) == owner:
+            break
+        index = p.chain
     return index
 
 
 cdef inline uint32_t find_channel(const Tables* t, uint32_t allocation, uint16_t number) noexcept nogil:
-    cdef uint32_t hashed = hash_channel(t, allocation, number)
-    cdef uint32_t at = hashed
-    cdef uint32_t index = next_hit(&t.by_channel, hashed, &at)
-    while index and not (channel_at(t, index).allocation == allocation and channel_at(t, index).number == number):
-        index = next_hit(&t.by_channel, hashed, &at)
+    cdef uint32_t index = first_of(&t.by_channel, hash_channel(t, allocation, number))
+    cdef const Channel* c
+    while index:
+        c = channel_at(t, index)
+        if c.allocation == allocation and c.number == number:
+            break
+        index = c.number_chain
     return index
 
 
 cdef inline uint32_t find_peer(const Tables* t, uint32_t allocation, const net_address* peer) noexcept nogil:
     """The channel bound to a peer."""
-    cdef uint32_t hashed = hash_peer(t, allocation, peer)
-    cdef uint32_t at = hashed
-    cdef uint32_t index = next_hit(&t.by_peer, hashed, &at)
-    while index and not (channel_at(t, index).allocation == allocation and net_same(&channel_at(t, index).peer, peer)):
-        index = next_hit(&t.by_peer, hashed, &at)
+    cdef uint32_t index = first_of(&t.by_peer, hash_peer(t, allocation, peer))
+    cdef const Channel* c
+    while index:
+        c = channel_at(t, index)
+        if c.allocation == allocation and is_peer(t, &c.peer, peer):
+            break
+        index = c.peer_chain
     return index
 
 
@@ -329,15 +199,15 @@ cdef inline uint32_t find_peer(const Tables* t, uint32_t allocation, const net_a
 
 cdef inline void drop_permission(Tables* t, uint32_t index) noexcept nogil:
     """Take a permission out of its table and pool; the list of its allocation is the caller's."""
-    cdef Permission* p = permission_at(t, index)
-    table_remove(&t.by_host, hash_peer(t, p.owner, &p.peer), index)
+    table_remove(t, &t.by_host, index)
+    drop_peer(t, &permission_at(t, index).peer)
     pool_give(&t.permissions, index)
 
 
 cdef inline void drop_channel(Tables* t, uint32_t index) noexcept nogil:
-    cdef Channel* c = channel_at(t, index)
-    table_remove(&t.by_channel, hash_channel(t, c.allocation, c.number), index)
-    table_remove(&t.by_peer, hash_peer(t, c.allocation, &c.peer), index)
+    table_remove(t, &t.by_channel, index)
+    table_remove(t, &t.by_peer, index)
+    drop_peer(t, &channel_at(t, index).peer)
     pool_give(&t.channels, index)
 
 
@@ -352,9 +222,11 @@ cdef inline void drop_allocation(Tables* t, uint32_t index) noexcept nogil:
         at = a.channels
         a.channels = channel_at(t, at).next
         drop_channel(t, at)
-    if a.listener >= 0:
-        table_remove(&t.by_client, hash_client(t, &a.client, a.listener, &a.local), index)
-    table_remove(&t.by_number, hash_number(t, a.number), index)
+    table_remove(t, &t.by_client, index)
+    table_remove(t, &t.by_number, index)
+    drop_peer(t, &a.client)
+    drop_peer(t, &a.local)
+    free(a.bucket)
     pool_give(&t.allocations, index)
 
 
@@ -383,18 +255,34 @@ cdef inline void drop_expired(Tables* t, Allocation* a, double now) noexcept nog
 
 cdef inline void free_tables(Tables* t) noexcept nogil:
     cdef Table* tables[5]
+    cdef uint32_t at
     cdef int i
+    for at in range(1, t.allocations.used + 1):
+        if allocation_at(t, at).live:
+            free(allocation_at(t, at).bucket)
     tables[0] = &t.by_client
     tables[1] = &t.by_number
     tables[2] = &t.by_host
     tables[3] = &t.by_channel
     tables[4] = &t.by_peer
     for i in range(5):
-        free(tables[i].slots)
-        tables[i].slots = NULL
+        free(tables[i].heads)
+        tables[i].heads = NULL
     pool_free(&t.allocations)
     pool_free(&t.permissions)
     pool_free(&t.channels)
+    pool_free(&t.hosts)
+
+
+cdef inline size_t tables_size(const Tables* t) noexcept nogil:
+    """The bytes of all that has grown."""
+    cdef size_t size = pool_size(&t.allocations) + pool_size(&t.permissions) + pool_size(&t.channels)
+    size += pool_size(&t.hosts) + table_size(&t.by_client) + table_size(&t.by_number) + table_size(&t.by_host)
+    return size + table_size(&t.by_channel) + table_size(&t.by_peer)
+
+
+cdef inline size_t table_size(const Table* table) noexcept nogil:
+    return 0 if table.heads == NULL else (<size_t>table.mask + 1) * sizeof(uint32_t)
 
 
 # Changing.
@@ -410,7 +298,7 @@ cdef inline Change permit(
 ) noexcept nogil:
     """Make a permission, or let it last. On a shared socket a peer belongs to one allocation at a time."""
     cdef Allocation* a = allocation_at(t, index)
-    cdef uint32_t owner = index if a.shared < 0 else <uint32_t>SHARED_OWNER | <uint32_t>a.shared
+    cdef uint32_t owner = owner_of(t, index)
     cdef uint32_t found = find_permission(t, owner, peer)
     cdef Permission* p
     if found and permission_at(t, found).allocation != index:
@@ -423,15 +311,13 @@ cdef inline Change permit(
         if not found:
             return NO_MEMORY
         p = permission_at(t, found)
-        p.owner = owner
         p.allocation = index
-        p.peer = peer[0]
-        p.next = a.permissions
-        a.permissions = found
-        if not table_put(&t.by_host, hash_peer(t, owner, peer), found):
-            a.permissions = p.next
+        if not keep_peer(t, &p.peer, peer) or not table_put(t, &t.by_host, found):
+            drop_peer(t, &p.peer)
             pool_give(&t.permissions, found)
             return NO_MEMORY
+        p.next = a.permissions
+        a.permissions = found
     permission_at(t, found).expires = expires
     return CHANGED
 
@@ -455,14 +341,13 @@ cdef inline Change bind(
         c = channel_at(t, found)
         c.allocation = index
         c.number = number
-        c.peer = peer[0]
-        c.next = a.channels
-        a.channels = found
-        if not table_put(&t.by_channel, hash_channel(t, index, number), found) or not table_put(
-            &t.by_peer, hash_peer(t, index, peer), found
-        ):
-            a.channels = c.next
+        if not keep_peer(t, &c.peer, peer):
+            pool_give(&t.channels, found)
+            return NO_MEMORY
+        if not table_put(t, &t.by_channel, found) or not table_put(t, &t.by_peer, found):
             drop_channel(t, found)
             return NO_MEMORY
+        c.next = a.channels
+        a.channels = found
     channel_at(t, found).expires = expires
     return CHANGED

@@ -30,6 +30,7 @@ from librats.doctor.outlook import PeerOutlook, PeerWay
 from librats.doctor.report import NetworkReport
 from librats.doctor.seen import InterfaceSeen, NetworkSeen, ProxySeen, TcpSeen
 from librats.errors import (
+    BencodeError,
     ClosedError,
     ConfigError,
     ConnectError,
@@ -37,6 +38,7 @@ from librats.errors import (
     HandshakeError,
     IdentityError,
     IntroductionError,
+    KrpcError,
     LocalProtocolError,
     OperationTimeout,
     PeerDenied,
@@ -130,6 +132,7 @@ __all__ = [
     "AccessList",
     "Address",
     "AttemptReason",
+    "BencodeError",
     "CandidateType",
     "CarryLimits",
     "ClosedError",
@@ -164,6 +167,7 @@ __all__ = [
     "IntroductionError",
     "KnownAddress",
     "KnownPeer",
+    "KrpcError",
     "LocalProtocolError",
     "MappedTransport",
     "MappingBehavior",

@@ -7,10 +7,12 @@
     ├── ConfigError                 a configuration field has a bad value
     ├── IdentityError               the key files cannot be used
     ├── DecodeError                 bytes that do not parse
+    │   ├── BencodeError            bencode that is damaged, not canonical, or beyond a limit
     │   └── ValidationError         JSON that is not of the expected type
     ├── ProtocolError
     │   ├── LocalProtocolError      we would break the protocol
     │   ├── RemoteProtocolError     the peer broke it
+    │   ├── KrpcError               a message of the DHT is none, or a node's answer is an error
     │   └── StunError               a STUN message is malformed, or a server's answer is an error
     │       └── TurnError           a TURN server refused
     ├── IntroductionError           nobody introduces us to that peer, or it does not want to be
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from librats.types import ConnectionAttempt
 
 __all__ = [
+    "BencodeError",
     "ClosedError",
     "ConfigError",
     "ConnectError",
@@ -49,6 +52,7 @@ __all__ = [
     "HandshakeError",
     "IdentityError",
     "IntroductionError",
+    "KrpcError",
     "LocalProtocolError",
     "OperationTimeout",
     "PeerDenied",
@@ -112,6 +116,15 @@ class DecodeError(RatsError):
         self.offset = offset
 
 
+class BencodeError(DecodeError):
+    """Bencode that is damaged, not canonical where it must be, or beyond a limit.
+
+    Args:
+        what: What was expected and what was found.
+        offset: Position of the first offending byte.
+    """
+
+
 class ValidationError(DecodeError):
     """JSON from a peer that is not a value of the expected type.
 
@@ -139,6 +152,20 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol: forged, damaged, or out of order."""
+
+
+class KrpcError(ProtocolError):
+    """Bencode that is no message of the DHT, or an error that a node answered with.
+
+    Args:
+        code: 201 and up as in BEP 5 and 44: 203 for what is no message.
+        reason: What is wrong; a node's own words are not to be trusted.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{code} {reason}" if reason else str(code))
+        self.code = code
+        self.reason = reason
 
 
 class StunError(ProtocolError):

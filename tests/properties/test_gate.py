@@ -207,7 +207,7 @@ def test_known_users_are_refused_the_same_by_both(sent: list[Any]) -> None:
     pair.rig.machine.answers.clear()
     for request in sent:
         data = sealed(request, nonce_for(pair, HOSTS[0], features=False, age=0.0))
-        present = caller.client in pair.rig.machine.tables.by_client
+        present = caller.client in pair.rig.machine.tables
         pair.take(HOSTS[0], 6000, data, allocated=present)
     pair.compare_counts()
 

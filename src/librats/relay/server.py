@@ -39,6 +39,7 @@ from librats.turn.serving.answers import Refused
 from librats.turn.serving.authentication import Authenticator
 from librats.turn.serving.binding import Corner
 from librats.turn.serving.credentials import Credentials, GrantedNames
+from librats.turn.serving.live import LiveAddresses
 from librats.turn.serving.machine import Machine
 from librats.turn.serving.mobility import Mobility, Ticket
 from librats.turn.serving.nonces import Nonces
@@ -143,6 +144,7 @@ class RelayServer:
             policy=self._policy(config),
             quotas=self._quotas,
             ports=ports,
+            live=LiveAddresses(threading.Lock()),
             alternates=Alternates(config.try_alternate, config.try_alternate_tls),
         )
         self._authenticator = None
@@ -375,12 +377,12 @@ class RelayServer:
 
             def give_up(_: float) -> None:
                 try:
-                    allocation = there.machine.give_up(ticket, request.login)
+                    moving = there.machine.give_up(ticket, request.login)
                 except Refused as refusal:
                     code = refusal.code
                     taker.post(lambda _: taker.deliver(taker.machine.fail(request, code)))
                     return
-                taker.post(lambda _: taker.deliver(taker.machine.take_over(request, allocation)))
+                taker.post(lambda _: taker.deliver(taker.machine.take_over(request, moving)))
 
             there.post(give_up)
 

@@ -146,7 +146,7 @@ class StreamServer:
     def take(self, connection: ClientConnection, frame: bytes) -> None:
         """Take a STUN message or ChannelData of a client."""
         if frame[0] >= _CHANNEL_DATA or frame[:2] == _SEND:
-            allocation = self.machine.tables.by_client.get(connection.client)
+            allocation = self.machine.tables.find(connection.client)
             if allocation is not None and allocation.transport == UDP:
                 self.plane.forward(allocation.number, frame)
             return
@@ -161,7 +161,7 @@ class StreamServer:
 
     def relays_for(self, connection: ClientConnection) -> bool:
         """Tell whether a client has an allocation."""
-        return connection.client in self.machine.tables.by_client
+        return connection.client in self.machine.tables
 
     def take_session(self, connection: ClientConnection, data: bytes) -> bool:
         """Give a connection that begins as a session does to the introducer; False where there is none."""
@@ -193,11 +193,11 @@ class StreamServer:
 
     def _forward(self) -> None:
         """Write what came from peers to the clients."""
-        by_number = self.machine.tables.by_number
+        tables = self.machine.tables
         for event in self.plane.run(0.0):
             if event[0] != "stream":
                 continue
-            allocation = by_number.get(event[1])
+            allocation = tables.get(event[1])
             connection = None if allocation is None else self.connections.get(allocation.client.listener)
             if connection is None or not connection.write(event[2]):
                 self.unread += 1
@@ -222,9 +222,9 @@ class StreamServer:
             self.failures.note("a second's upkeep", now=now)
 
     def _close_strangers(self, now: float) -> None:
-        by_client = self.machine.tables.by_client
+        tables = self.machine.tables
         for connection in list(self.connections.values()):
-            idle = connection.partner is None and connection.client not in by_client
+            idle = connection.partner is None and connection.client not in tables
             if idle and now - connection.heard > _STRANGER_TIMEOUT:
                 connection.close()
 

@@ -60,21 +60,24 @@ class TcpAllocations:
         self.clients: dict[int, ClientConnection] = {}
         """Clients' connections, by the listener number that they are known by."""
         self._entropy = entropy
-        self._peers: dict[Allocation, _Peers] = {}
+        self._peers: dict[int, _Peers] = {}  # by the number of the allocation
         self._waiting: dict[int, _Waiting] = {}
         self._tasks = TaskSet()
 
     def opened(self, allocation: Allocation) -> None:
         """Accept peers of a new allocation."""
-        peers = self._peers[allocation] = _Peers()
+        peers = self._peers[allocation.number] = _Peers()
         for relay in allocation.relays:
             self._tasks.create(self._accept(allocation, peers, relay.fd), name="accept peers")
 
     def released(self, allocation: Allocation) -> None:
         """Close everything of an allocation that is gone."""
-        peers = self._peers.pop(allocation, None)
-        if peers is None:
-            return
+        peers = self._peers.pop(allocation.number, None)
+        if peers is not None:
+            self._close(peers)
+
+    @staticmethod
+    def _close(peers: _Peers) -> None:
         peers.closed = True
         for server in peers.servers:
             server.close()
@@ -87,7 +90,7 @@ class TcpAllocations:
         Raises:
             Refused: 446 where there is a connection with that peer; 508 where there are too many.
         """
-        peers, address = self._peers[allocation], Address(*peer)
+        peers, address = self._peers[allocation.number], Address(*peer)
         refuse_unless(address not in peers.addresses, ErrorCode.CONNECTION_ALREADY_EXISTS)
         refuse_unless(len(peers.addresses) < _MOST_CONNECTIONS, ErrorCode.INSUFFICIENT_CAPACITY)
         peers.addresses.add(address)
@@ -118,17 +121,16 @@ class TcpAllocations:
 
     async def close(self) -> None:
         """Close everything."""
-        for allocation in list(self._peers):
-            self.released(allocation)
+        while self._peers:
+            self._close(self._peers.popitem()[1])
         await self._tasks.close()
 
     async def _accept(self, allocation: Allocation, peers: _Peers, fd: int) -> None:
         def opened(connection: PeerConnection, peer: Address) -> None:
-            permitted = (allocation.permissions or {}).get(host_of(pack_address(*peer)), 0.0)
-            now = asyncio.get_running_loop().time()
+            permitted = self._permitted(allocation, peer)
             client = self.clients.get(allocation.client.listener)
             full = len(peers.addresses) >= _MOST_CONNECTIONS
-            if permitted <= now or client is None or peers.closed or peer in peers.addresses or full:
+            if not permitted or client is None or peers.closed or peer in peers.addresses or full:
                 connection.close()
                 return
             number = self._keep(allocation, peers, connection, peer)
@@ -145,6 +147,13 @@ class TcpAllocations:
         if peers.closed:
             server.close()
         peers.servers.append(server)
+
+    def _permitted(self, allocation: Allocation, peer: Address) -> bool:
+        """Tell whether a peer may connect to an allocation, which may be gone."""
+        if self.machine is None or allocation.number not in self._peers:
+            return False
+        permissions = self.machine.tables.plane.permissions(allocation.number)
+        return permissions.get(host_of(pack_address(*peer)), 0.0) > asyncio.get_running_loop().time()
 
     async def _connect(self, request: Request, allocation: Allocation, peers: _Peers, peer: Address) -> None:
         made: list[PeerConnection] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from librats._core.allocations import Allocations
 from librats._core.relay import pack_address, unpack_address
 from librats._core.stun import channel_data, parse, parse_channel_data, serialise
 from librats.errors import StunError
@@ -67,7 +68,7 @@ class Relaying:
         return permissions.get(host_of(peer), now) > now or permissions.get(peer, now) > now
 
 
-class SimPlane:
+class SimPlane(Allocations):
     """Forwards what clients and peers send, and hands requests over.
 
     Args:
@@ -238,48 +239,70 @@ class SimPlane:
     # What the tables tell (turn.serving.tables.DataPlane)
 
     def add_allocation(
-        self, number: int, listener: int, client: bytes, relay_fd: int, expires: float, local: bytes = b""
+        self,
+        number: int,
+        listener: int,
+        client: bytes,
+        relay_fd: int,
+        expires: float,
+        local: bytes = b"",
+        *,
+        forwards: bool = True,
     ) -> None:
-        """Relay for a client."""
+        """Hold an allocation, and relay for its client where it forwards."""
+        super().add_allocation(number, listener, client, relay_fd, expires, local, forwards=forwards)
         relaying = self._relaying[number] = Relaying(number, Client(listener, client, local), expires)
         if listener >= 0:
             self._by_client[listener, client] = relaying
-        self.add_relay(number, relay_fd)
+        if forwards:
+            self._read_from(relaying, relay_fd)
 
     def add_relay(self, number: int, relay_fd: int) -> None:
         """Relay through one more socket, of another address family."""
-        relaying, sock = self._relaying[number], self._sockets[relay_fd]
+        super().add_relay(number, relay_fd)
+        self._read_from(self._relaying[number], relay_fd)
+
+    def _read_from(self, relaying: Relaying, relay_fd: int) -> None:
+        sock = self._sockets[relay_fd]
         assert sock.local is not None  # noqa: S101 - who opened it has bound it
         relaying.sockets[family_of(pack_address(sock.local.host, 0))] = sock
         self._loop.add_reader(relay_fd, self._read_peers, relaying, sock)
 
-    def refresh(self, number: int, expires: float) -> None:
+    def refresh(self, number: int, expires: float, lifetime: int = 0) -> None:
         """Move an allocation's expiry."""
+        super().refresh(number, expires, lifetime)
         self._relaying[number].expires = expires
 
     def remove(self, number: int) -> None:
         """Forget an allocation."""
+        super().remove(number)
         relaying = self._relaying.pop(number)
         if relaying.client.listener >= 0:
             del self._by_client[relaying.client.listener, relaying.client.address]
         for sock in relaying.sockets.values():
             self._loop.remove_reader(sock.fileno())
 
-    def set_permission(self, number: int, peer: bytes, expires: float, *, exact: bool = False) -> bool:
+    def set_permission(
+        self, number: int, peer: bytes, expires: float, *, exact: bool = False, now: float | None = None
+    ) -> bool:
         """Let a peer send and be sent to: a host, or exactly one port of it."""
         key = host_of(peer) if len(peer) == PACKED_SIZE and not exact else peer
         self._relaying[number].permissions[key] = expires
-        return True
+        return super().set_permission(number, peer, expires, exact=exact, now=self._time(now))
 
-    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float) -> bool:
+    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float, *, now: float | None = None) -> bool:
         """Bind a channel to a peer."""
         relaying = self._relaying[number]
         relaying.channels[channel] = peer, expires
         relaying.by_peer[peer] = channel
-        return True
+        return super().bind_channel(number, channel, peer, expires, now=self._time(now))
 
-    def limit(self, number: int, bytes_per_second: int) -> None:
+    def _time(self, now: float | None) -> float:
+        return self._loop.time() if now is None else now
+
+    def limit(self, number: int, bytes_per_second: float) -> None:
         """Limit what an allocation relays."""
+        super().limit(number, bytes_per_second)
         self._relaying[number].rate = Rate(bytes_per_second, self._loop.time())
 
     def limit_total(self, bytes_per_second: int) -> None:
@@ -292,7 +315,7 @@ class SimPlane:
             relaying.permissions = {peer: until for peer, until in relaying.permissions.items() if until > now}
             for channel in [channel for channel, (_, until) in relaying.channels.items() if until <= now]:
                 relaying.by_peer.pop(relaying.channels.pop(channel)[0], None)
-        return []
+        return super().expire(now)
 
     def traffic(self, number: int) -> tuple[int, int, int, int]:
         """Return packets and bytes to peers, then packets and bytes to the client."""

@@ -300,7 +300,7 @@ class SimRelay:
     def take(self, connection: ClientConnection, frame: bytes) -> None:
         """Take a STUN message or ChannelData of a client."""
         if frame[0] >= 0x40 or frame[:2] == b"\0\x16":  # noqa: PLR2004 - the first of the channel numbers
-            allocation = self._machine.tables.by_client.get(connection.client)
+            allocation = self._machine.tables.find(connection.client)
             if allocation is not None:
                 self._plane.forward(allocation.number, frame)
             return
@@ -310,7 +310,7 @@ class SimRelay:
 
     def relays_for(self, connection: ClientConnection) -> bool:
         """Tell whether a client has an allocation."""
-        return connection.client in self._machine.tables.by_client
+        return connection.client in self._machine.tables
 
     def take_session(self, connection: ClientConnection, data: bytes) -> bool:
         """Give a connection that begins as a session does to the introducer; False where there is none."""
@@ -328,7 +328,7 @@ class SimRelay:
         self._machine.disconnect(connection.client)
 
     def _write(self, number: int, data: bytes) -> None:
-        allocation = self._machine.tables.by_number.get(number)
+        allocation = self._machine.tables.get(number)
         connection = None if allocation is None else self._connections.get(allocation.client.listener)
         if connection is not None:
             connection.write(data)

@@ -6,7 +6,7 @@ from typing import Any
 
 from librats._core.relay import unpack_address
 from librats.stun.constants import Attribute, ErrorCode
-from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP, Relay
+from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP, Allocation, Relay
 from librats.turn.serving.answers import Full, Refused, number_in, octet_in, refuse_unless
 from librats.turn.serving.mobility import Mobility
 from librats.turn.serving.request import Request
@@ -58,7 +58,7 @@ class Allocating:
         """
         message, client = request.message, request.client
         tables, shared = self._tables, self._shared
-        if client in tables.by_client:
+        if client in tables:
             raise Refused(ErrorCode.ALLOCATION_MISMATCH)
         transport = octet_in(message, _REQUESTED_TRANSPORT)
         if transport is None:
@@ -73,7 +73,7 @@ class Allocating:
             refuse_unless(shared.settings.mobility, ErrorCode.MOBILITY_FORBIDDEN)
             refuse_unless(not wanted.ticket)
         lifetime = self._lifetime(request)
-        if shared.draining or len(tables.by_client) >= tables.capacity:
+        if shared.draining or len(tables) >= tables.capacity:
             raise Full
         account = None if request.login is None else request.login.account
         owner = "" if account is None else account.owner
@@ -91,7 +91,7 @@ class Allocating:
         attributes.append((_LIFETIME, lifetime))
         attributes.append((_XOR_MAPPED_ADDRESS, unpack_address(client.address)))
         if wanted.ticket is not None:
-            attributes.append((_MOBILITY_TICKET, self._mobility.issue(allocation)))
+            attributes.append((_MOBILITY_TICKET, self._new_ticket(allocation)))
         return attributes
 
     @staticmethod
@@ -134,7 +134,7 @@ class Allocating:
         message = request.message
         lifetime = self._lifetime(request, may_end=True)
         family = octet_in(message, _REQUESTED_FAMILY)
-        allocation = self._tables.by_client.get(request.client)
+        allocation = self._tables.find(request.client)
         if allocation is None:
             raise Refused(ErrorCode.ALLOCATION_MISMATCH)
         allocation.check_owner(request.login)
@@ -145,12 +145,16 @@ class Allocating:
             self._tables.refresh(allocation, lifetime, now=request.now)
             if message.raw(_MOBILITY_TICKET) is not None:
                 refuse_unless(self._shared.settings.mobility, ErrorCode.MOBILITY_FORBIDDEN)
-                attributes.append((_MOBILITY_TICKET, self._mobility.issue(allocation)))
+                attributes.append((_MOBILITY_TICKET, self._new_ticket(allocation)))
         elif family is None or len(allocation.relays) == 1:
             self._tables.release(allocation, "deleted")
         else:
-            self._tables.drop_relay(allocation, family)
+            self._tables.drop_relay(allocation, family, now=request.now)
         return attributes
+
+    def _new_ticket(self, allocation: Allocation) -> bytes:
+        number = allocation.number
+        return self._mobility.issue(number, self._tables.plane.next_ticket(number))
 
     def forget_reservations(self, *, now: float) -> None:
         """Close the reserved sockets for which nobody came."""

@@ -7,9 +7,8 @@ from typing import NamedTuple, Protocol
 from librats.stun.constants import ErrorCode
 from librats.turn.serving.answers import refuse_unless
 from librats.turn.serving.authentication import Login
-from librats.turn.serving.credentials import Account
 
-__all__ = ["IPV4", "IPV6", "TCP", "UDP", "Allocation", "Client", "Observer", "Relay", "RelayPorts"]
+__all__ = ["IPV4", "IPV6", "TCP", "UDP", "Allocation", "Client", "Moving", "Observer", "Relay", "RelayPorts"]
 
 IPV4, IPV6 = 1, 2
 """Address families as STUN numbers them."""
@@ -70,50 +69,28 @@ class RelayPorts(Protocol):
         """Close one."""
 
 
-class Allocation:
-    """What the server holds for one client."""
+class Allocation(NamedTuple):
+    """What the server held for a client at the time that it was asked; what changes, changes in the tables."""
 
-    __slots__ = (
-        "answer",
-        "channels",
-        "client",
-        "expires",
-        "lifetime",
-        "number",
-        "owner",
-        "permissions",
-        "relays",
-        "share",
-        "ticket",
-        "transport",
-        "username",
-    )
-
-    def __init__(self, client: Client, account: Account | None, relays: tuple[Relay, ...]) -> None:
-        self.number = 0
-        """Of the worker that has it."""
-        self.client = client
-        self.username = "" if account is None else account.username
-        self.owner = "" if account is None else account.owner
-        self.relays = relays
-        self.transport = UDP
-        self.lifetime = 0
-        self.expires = 0.0
-        self.answer: bytes = b""
-        """The last response, for the request that is sent again because this was lost."""
-        self.channels: dict[int, tuple[bytes, float]] | None = None
-        """Packed peer and expiry by channel number."""
-        self.permissions: dict[bytes, float] | None = None
-        """Expiry by packed host."""
-        self.share = 0
-        """Bytes a second that it may relay, of those of its owner; 0 for any number."""
-        self.ticket = 0
-        """Counts moves: the mobility tickets of before are void (RFC 8016)."""
+    number: int
+    """Of the worker that has it."""
+    client: Client
+    username: str
+    owner: str
+    """Whose quota it is counted in."""
+    relays: tuple[Relay, ...]
+    transport: int
+    lifetime: int
+    """Seconds, as the client was told."""
+    expires: float
+    """Monotonic seconds."""
+    ticket: int
+    """How many mobility tickets were issued: all but the last are void (RFC 8016)."""
 
     @property
-    def families(self) -> tuple[int, ...]:
+    def families(self) -> list[int]:
         """The families of the relayed addresses."""
-        return tuple(relay.family for relay in self.relays)
+        return [relay.family for relay in self.relays]
 
     def check_owner(self, login: Login | None) -> None:
         """Refuse a request of another user than the one who made the allocation (RFC 8656, 5).
@@ -123,6 +100,16 @@ class Allocation:
         """
         username = "" if login is None else login.account.username
         refuse_unless(username == self.username, ErrorCode.WRONG_CREDENTIALS)
+
+
+class Moving(NamedTuple):
+    """An allocation on its way to another worker, or to another address of its client."""
+
+    allocation: Allocation
+    permissions: dict[bytes, float]
+    """Expiry by packed host, or by packed address where one is for a port."""
+    channels: dict[int, tuple[bytes, float]]
+    """Packed peer and expiry by channel number."""
 
 
 class Observer(Protocol):

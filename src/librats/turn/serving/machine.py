@@ -16,7 +16,7 @@ from librats._core.stun import StunMessage, parse, serialise
 from librats.errors import StunError
 from librats.stun.constants import REASONS, Attribute, ErrorCode, MessageClass, Method
 from librats.turn.serving.allocating import Allocating
-from librats.turn.serving.allocation import TCP, Allocation, Client
+from librats.turn.serving.allocation import TCP, Allocation, Client, Moving
 from librats.turn.serving.answers import Full, Refused, refuse_unknown, refuse_unless
 from librats.turn.serving.authentication import Authenticator, Login
 from librats.turn.serving.binding import Corner, answer_binding
@@ -148,8 +148,9 @@ class Machine:
                     login = self._authenticator.check(message, host_of(client.address), now=now)
                     self._introduce(login)
                 refuse_unknown(message)
-            allocation = self.tables.by_client.get(client)
-            answer = self._ended.get(client, b"") if allocation is None else allocation.answer
+            answer = self.tables.plane.answer(*client)
+            if answer is None:
+                answer = self._ended.get(client, b"")
             if answer[8:20] == message.transaction_id:  # it is sent again, as the answer was lost
                 return Answer(*client, answer)
             request = Request(message, client, login, now)
@@ -182,14 +183,11 @@ class Machine:
 
     def succeed(self, request: Request, attributes: _Attributes) -> Answer:
         """Return a success response, and remember it for the case that it is lost on the way."""
-        message, client, login, _ = request
+        message, client, login, now = request
         data = _respond(message, _SUCCESS, attributes, login)
         method = message.method
         self._count(method, 0)
-        allocation = self.tables.by_client.get(client)
-        if allocation is not None:
-            allocation.answer = data
-        elif method == _REFRESH:
+        if not self.tables.plane.keep_answer(*client, data, now) and method == _REFRESH:
             if len(self._ended) >= _REMEMBERED:
                 self._ended.clear()
             self._ended[client] = data
@@ -210,27 +208,25 @@ class Machine:
 
     def disconnect(self, client: Client) -> None:
         """End the allocation of a client whose connection is gone."""
-        allocation = self.tables.by_client.get(client)
+        allocation = self.tables.find(client)
         if allocation is not None:
             self.tables.release(allocation, "disconnected")
 
-    def give_up(self, ticket: Ticket, login: Login | None) -> Allocation:
+    def give_up(self, ticket: Ticket, login: Login | None) -> Moving:
         """Let an allocation go to wherever its client has moved.
 
         Raises:
             Refused: 437 where it is gone or the ticket void, 441 where it is another user's.
         """
-        allocation = self.tables.by_number.get(ticket.number)
+        allocation = self.tables.get(ticket.number)
         if allocation is None or allocation.ticket != ticket.moves or allocation.transport == TCP:
             raise Refused(ErrorCode.ALLOCATION_MISMATCH)
         allocation.check_owner(login)
-        self.tables.let_go(allocation)
-        return allocation
+        return self.tables.let_go(allocation)
 
-    def take_over(self, request: Request, allocation: Allocation) -> Answer:
+    def take_over(self, request: Request, moving: Moving) -> Answer:
         """Take an allocation in whose client has moved here, and answer the client."""
-        allocation.client = request.client
-        self.tables.adopt(allocation)
+        self.tables.adopt(moving, request.client, now=request.now)
         try:
             attributes = self._allocating.refresh(request)
         except Refused as refusal:
@@ -272,7 +268,7 @@ class Machine:
         if ticket is None:
             raise Refused(ErrorCode.BAD_REQUEST)
         here = ticket.worker == self._mobility.worker
-        present = self.tables.by_client.get(request.client)
+        present = self.tables.find(request.client)
         if present is not None:
             refuse_unless(here and present.number == ticket.number, ErrorCode.ALLOCATION_MISMATCH)
             return self._allocating.refresh(request)
@@ -281,9 +277,7 @@ class Machine:
                 raise Refused(ErrorCode.ALLOCATION_MISMATCH)
             self._hand_over(ticket, request)
             return None
-        allocation = self.give_up(ticket, request.login)
-        allocation.client = request.client
-        self.tables.adopt(allocation)
+        self.tables.adopt(self.give_up(ticket, request.login), request.client, now=request.now)
         return self._allocating.refresh(request)
 
     def _connect(self, request: Request) -> None:
@@ -296,7 +290,7 @@ class Machine:
         self._streams.connect(request, allocation, peer)
 
     def _connection_bind(self, request: Request) -> None:
-        if self._streams is None or request.client in self.tables.by_client:
+        if self._streams is None or request.client in self.tables:
             raise Refused(ErrorCode.BAD_REQUEST)
         self._streams.bind(request)
 

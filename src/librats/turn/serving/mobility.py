@@ -6,8 +6,6 @@ import hmac
 import struct
 from typing import NamedTuple
 
-from librats.turn.serving.allocation import Allocation
-
 __all__ = ["Mobility", "Ticket"]
 
 _LAYOUT = struct.Struct(">HQI")
@@ -35,10 +33,14 @@ class Mobility:
         self._key = key
         self.worker = worker
 
-    def issue(self, allocation: Allocation) -> bytes:
-        """Return a new ticket for an allocation, which makes those before void."""
-        allocation.ticket += 1
-        body = _LAYOUT.pack(self.worker, allocation.number, allocation.ticket)
+    def issue(self, number: int, count: int) -> bytes:
+        """Return the ticket of an allocation that is the last so far.
+
+        Args:
+            number: The allocation's.
+            count: How many were issued for it with this one; those before are void.
+        """
+        body = _LAYOUT.pack(self.worker, number, count)
         return body + self._tag(body)
 
     def read(self, ticket: bytes) -> Ticket | None:

@@ -60,17 +60,15 @@ class Permitting:
         refuse_unless(allocation.transport == UDP)
         peer = pack_address(host, port)
         now = request.now
-        channels = {n: bound for n, bound in (allocation.channels or {}).items() if bound[1] > now}
+        plane = self._tables.plane
+        channels = {n: bound for n, bound in plane.channels(allocation.number).items() if bound[1] > now}
         bound = channels.get(number)
         refuse_unless(bound is None or bound[0] == peer)
         refuse_unless(bound is not None or all(other != peer for other, _ in channels.values()))
         permitted = self.check_peer(allocation, host, port)
         refuse_unless(bound is not None or len(channels) < settings.max_channels, ErrorCode.INSUFFICIENT_CAPACITY)
         self._permit(allocation, [permitted], now=now)
-        expires = now + settings.channel_lifetime
-        channels[number] = peer, expires
-        allocation.channels = channels
-        self._tables.plane.bind_channel(allocation.number, number, peer, expires)
+        plane.bind_channel(allocation.number, number, peer, now + settings.channel_lifetime, now=now)
         return []
 
     def allocation_of(self, request: Request) -> Allocation:
@@ -79,7 +77,7 @@ class Permitting:
         Raises:
             Refused: 437 where there is none, 441 where another user made it.
         """
-        allocation = self._tables.by_client.get(request.client)
+        allocation = self._tables.find(request.client)
         if allocation is None:
             raise Refused(ErrorCode.ALLOCATION_MISMATCH)
         allocation.check_owner(request.login)
@@ -105,32 +103,21 @@ class Permitting:
         return packed if verdict is Verdict.OWN else host_of(packed)
 
     def _permit(self, allocation: Allocation, peers: list[bytes], *, now: float) -> None:
-        settings = self._tables.shared.settings
-        permissions = allocation.permissions
-        if permissions is None:
-            permissions = allocation.permissions = {}
-        elif len(permissions) + len(peers) > settings.max_permissions:
-            for peer in [peer for peer, expires in permissions.items() if expires <= now]:
-                del permissions[peer]
-        new = len({peer for peer in peers if peer not in permissions})
-        refuse_unless(len(permissions) + new <= settings.max_permissions, ErrorCode.INSUFFICIENT_CAPACITY)
-        expires = now + settings.permission_lifetime
-        if allocation.transport == UDP:
-            self._tell_plane(allocation, permissions, peers, expires)
-        permissions.update(dict.fromkeys(peers, expires))
-
-    def _tell_plane(
-        self, allocation: Allocation, permissions: dict[bytes, float], peers: list[bytes], expires: float
-    ) -> None:
-        """Make permissions on the data plane.
+        """Make permissions, or let them last.
 
         Raises:
-            Refused: 508 where one is another allocation's on the same relay socket; none is made then.
+            Refused: 508 where they are too many, or where one is another allocation's on the same relay socket; none
+                is made then.
         """
-        set_permission, number = self._tables.plane.set_permission, allocation.number
+        settings, plane, number = self._tables.shared.settings, self._tables.plane, allocation.number
+        permissions = plane.permissions(number)
+        if len(permissions) + len(peers) > settings.max_permissions:
+            in_force = {peer for peer, expires in permissions.items() if expires > now}
+            refuse_unless(len(in_force.union(peers)) <= settings.max_permissions, ErrorCode.INSUFFICIENT_CAPACITY)
+        expires = now + settings.permission_lifetime
         for count, peer in enumerate(peers):
             exact = len(peer) == PACKED_SIZE
-            if not set_permission(number, peer, expires, exact=exact):
+            if not plane.set_permission(number, peer, expires, exact=exact, now=now):
                 for made in peers[:count]:
-                    set_permission(number, made, permissions.get(made, 0.0), exact=exact)
+                    plane.set_permission(number, made, permissions.get(made, 0.0), exact=exact, now=now)
                 raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)

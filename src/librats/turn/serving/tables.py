@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from librats._core.relay import pack_address
-from librats.turn.serving.allocation import IPV4, IPV6, UDP, Allocation, Client, Observer, Relay, RelayPorts
+from librats.turn.serving.allocation import (
+    IPV4,
+    IPV6,
+    UDP,
+    Allocation,
+    Client,
+    Moving,
+    Observer,
+    Relay,
+    RelayPorts,
+)
 from librats.turn.serving.alternates import Alternates
 from librats.turn.serving.credentials import Account
+from librats.turn.serving.live import LiveAddresses
 from librats.turn.serving.peer_policy import PeerPolicy, Verdict
 from librats.turn.serving.quotas import Quotas
 
@@ -17,38 +30,101 @@ __all__ = ["DataPlane", "Settings", "Shared", "StreamRelays", "Tables", "family_
 PACKED_SIZE = 24
 """Bytes of a packed address: of which a host alone has 4 or 16."""
 
+_NONE: Mapping[Any, Any] = {}
+_named = tuple.__new__
+"""Makes named tuples from plain ones: what else would take most of the time that finding an allocation does."""
+
 _IPV4_MARK = pack_address("0.0.0.0", 0)[:2]  # noqa: S104 - only for its family
 
 
 class DataPlane(Protocol):
-    """What the tables tell the compiled data plane, :class:`librats._core.relay.Plane`."""
+    """What holds the allocations and forwards for them, as :class:`librats._core.relay.Plane` does.
+
+    :class:`librats._core.allocations.Allocations` does all of it but the forwarding.
+    """
 
     @property
     def can_keep_whole(self) -> bool:
         """Whether it can keep single datagrams from being fragmented."""
 
+    def __len__(self) -> int:
+        """Return how many allocations there are."""
+
     def add_allocation(
-        self, number: int, listener: int, client: bytes, relay_fd: int, expires: float, local: bytes
+        self,
+        number: int,
+        listener: int,
+        client: bytes,
+        relay_fd: int,
+        expires: float,
+        local: bytes = b"",
+        *,
+        forwards: bool = True,
     ) -> None:
-        """Relay for a client."""
+        """Hold an allocation, and relay for its client where it forwards."""
+
+    def describe(
+        self,
+        number: int,
+        username: str,
+        owner: str,
+        relays: Sequence[tuple[int, str, int, int, str]],
+        lifetime: int,
+        *,
+        transport: int = UDP,
+        ticket: int = 0,
+    ) -> None:
+        """Hold with it what only the machine asks for."""
 
     def add_relay(self, number: int, relay_fd: int) -> None:
         """Relay through a second socket, of the other address family."""
 
-    def refresh(self, number: int, expires: float) -> None:
+    def refresh(self, number: int, expires: float, lifetime: int = 0) -> None:
         """Move an allocation's expiry."""
 
     def remove(self, number: int) -> None:
         """Forget an allocation."""
 
-    def set_permission(self, number: int, peer: bytes, expires: float, *, exact: bool = False) -> bool:
+    def find(self, listener: int, client: bytes, local: bytes) -> tuple[Any, ...] | None:
+        """Return what is held for a client, as :class:`~librats.turn.serving.allocation.Allocation` has it."""
+
+    def has_client(self, listener: int, client: bytes, local: bytes) -> bool:
+        """Tell whether a client has an allocation."""
+
+    def get(self, number: int) -> tuple[Any, ...] | None:
+        """Return the same by an allocation's number."""
+
+    def numbers(self, until: float = math.inf) -> list[int]:
+        """Return the numbers of the allocations that are over by then."""
+
+    def keep_answer(self, listener: int, client: bytes, local: bytes, answer: bytes, now: float) -> bool:
+        """Keep the last answer to a client for a while; False where it has no allocation."""
+
+    def answer(self, listener: int, client: bytes, local: bytes) -> bytes | None:
+        """Return the answer that is kept; None where the client has no allocation."""
+
+    def next_ticket(self, number: int) -> int:
+        """Count a mobility ticket of an allocation."""
+
+    def set_permission(
+        self, number: int, peer: bytes, expires: float, *, exact: bool = False, now: float | None = None
+    ) -> bool:
         """Let a peer send and be sent to: a host, or exactly one port of it."""
 
-    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float) -> bool:
+    def permissions(self, number: int) -> dict[bytes, float]:
+        """Return an allocation's permissions."""
+
+    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float, *, now: float | None = None) -> bool:
         """Bind a channel to a peer."""
+
+    def channels(self, number: int) -> dict[int, tuple[bytes, float]]:
+        """Return an allocation's channels."""
 
     def limit(self, number: int, bytes_per_second: int) -> None:
         """Limit what an allocation relays."""
+
+    def rate(self, number: int) -> float:
+        """Return what it is limited to; 0 where it is not."""
 
     def expire(self, now: float) -> list[int]:
         """Drop what is over, and return the allocations among it."""
@@ -110,7 +186,7 @@ class Shared:
     policy: PeerPolicy
     quotas: Quotas
     ports: RelayPorts
-    live: set[tuple[str, int]] = field(default_factory=set)
+    live: LiveAddresses = field(default_factory=LiveAddresses)
     """The relayed addresses of all allocations."""
     reserved: dict[bytes, tuple[Relay, float]] = field(default_factory=dict)
     """Relays that wait for their client, and until when, by token."""
@@ -162,11 +238,30 @@ class Tables:
         """Opens the sockets of allocations."""
         self.shares_relays = ports is not None
         """Whether UDP allocations have no relay socket of their own."""
-        self.by_client: dict[Client, Allocation] = {}
-        self.by_number: dict[int, Allocation] = {}
         self._observer = observer
         self._streams = streams
         self._next_number = 1
+        self._limits = False
+
+    def __len__(self) -> int:
+        """Return how many allocations there are."""
+        return len(self.plane)
+
+    def __contains__(self, client: Client) -> bool:
+        """Tell whether a client has an allocation."""
+        return self.plane.has_client(*client)
+
+    def find(self, client: Client) -> Allocation | None:
+        """Return the allocation of a client."""
+        return _allocation(self.plane.find(*client))
+
+    def get(self, number: int) -> Allocation | None:
+        """Return the allocation of a number."""
+        return _allocation(self.plane.get(number))
+
+    def all(self) -> list[Allocation]:
+        """Return what there is."""
+        return [each for each in map(self.get, self.plane.numbers()) if each is not None]
 
     def add(
         self,
@@ -188,18 +283,17 @@ class Tables:
             now: Monotonic seconds.
             transport: UDP, or TCP (RFC 6062).
         """
-        allocation = Allocation(client, account, relays)
-        allocation.transport = transport
-        allocation.lifetime = lifetime
-        allocation.expires = now + lifetime
+        username, owner = ("", "") if account is None else (account.username, account.owner)
+        number = self._take_number()
+        allocation = Allocation(number, client, username, owner, relays, transport, lifetime, now + lifetime, 0)
         try:
-            self.adopt(allocation)
+            self._insert(allocation, _NONE, _NONE, now=now)
         except BaseException:
-            self._undo(allocation)
+            self._close(allocation)
             raise
         if not self.has_shared_relay(allocation):  # whose port does not tell which of them is meant
             for relay in relays:
-                self.shared.live.add((relay.host, relay.port))
+                self.shared.live.add(relay.host, relay.port)
         if self._observer is not None:
             self._observer.allocated(allocation)
         return allocation
@@ -208,39 +302,66 @@ class Tables:
         """Tell whether an allocation is found by its peers' addresses and ports, as it shares its relay socket."""
         return self.shares_relays and allocation.transport == UDP
 
-    def adopt(self, allocation: Allocation) -> None:
-        """Take an allocation in, be it new or another worker's until now."""
-        number = allocation.number = self._next_number
-        self._next_number += 1
-        client = allocation.client
-        if allocation.transport != UDP:
-            self.by_client[client] = self.by_number[number] = allocation
-            if self._streams is not None:
-                self._streams.opened(allocation)
-            return
-        plane = self.plane
-        listener, address, local = client
-        relays = allocation.relays
-        plane.add_allocation(number, max(listener, -1), address, relays[0].fd, allocation.expires, local)
-        self.by_client[client] = self.by_number[number] = allocation
-        for relay in relays[1:]:
-            plane.add_relay(number, relay.fd)
-        if allocation.permissions:
-            for peer, expires in allocation.permissions.items():
-                plane.set_permission(number, peer, expires, exact=len(peer) == PACKED_SIZE)
-        if allocation.channels:
-            for channel, (peer, expires) in allocation.channels.items():
-                plane.bind_channel(number, channel, peer, expires)
-        allocation.share = 0
-        self.limit(allocation)
+    def adopt(self, moving: Moving, client: Client, *, now: float) -> Allocation:
+        """Take an allocation in for a client, be it new, another worker's or another client's until now.
 
-    def let_go(self, allocation: Allocation) -> None:
+        If that fails, it is not in, and its sockets are open.
+        """
+        allocation = moving.allocation._replace(number=self._take_number(), client=client)
+        self._insert(allocation, moving.permissions, moving.channels, now=now)
+        return allocation
+
+    def _take_number(self) -> int:
+        number = self._next_number
+        self._next_number += 1
+        return number
+
+    def _insert(
+        self,
+        allocation: Allocation,
+        permissions: Mapping[bytes, float],
+        channels: Mapping[int, tuple[bytes, float]],
+        *,
+        now: float,
+    ) -> None:
+        plane, number, relays = self.plane, allocation.number, allocation.relays
+        forwards = allocation.transport == UDP
+        listener, address, local = allocation.client
+        plane.add_allocation(number, listener, address, relays[0].fd, allocation.expires, local, forwards=forwards)
+        try:
+            plane.describe(
+                number,
+                allocation.username,
+                allocation.owner,
+                relays,
+                allocation.lifetime,
+                transport=allocation.transport,
+                ticket=allocation.ticket,
+            )
+            for relay in relays[1:]:
+                if forwards:
+                    plane.add_relay(number, relay.fd)
+            for peer, expires in permissions.items():
+                plane.set_permission(number, peer, expires, exact=len(peer) == PACKED_SIZE, now=now)
+            for channel, (peer, expires) in channels.items():
+                plane.bind_channel(number, channel, peer, expires, now=now)
+            self.limit(allocation)
+            if self._streams is not None and not forwards:
+                self._streams.opened(allocation)
+        except BaseException:
+            plane.remove(number)
+            raise
+
+    def let_go(self, allocation: Allocation) -> Moving:
         """Take an allocation out, for another worker or another address of its client."""
-        del self.by_client[allocation.client]
-        del self.by_number[allocation.number]
-        if allocation.transport == UDP:
-            self.plane.remove(allocation.number)
-        elif self._streams is not None:
+        number, plane = allocation.number, self.plane
+        moving = Moving(allocation, plane.permissions(number), plane.channels(number))
+        self._remove(allocation)
+        return moving
+
+    def _remove(self, allocation: Allocation) -> None:
+        self.plane.remove(allocation.number)
+        if self._streams is not None and allocation.transport != UDP:
             self._streams.released(allocation)
 
     def release(self, allocation: Allocation, reason: str) -> None:
@@ -252,67 +373,77 @@ class Tables:
         """
         try:
             if self._observer is not None:
-                traffic = self.plane.traffic(allocation.number) if allocation.transport == UDP else (0, 0, 0, 0)
-                self._observer.released(allocation, reason, traffic)
+                self._observer.released(allocation, reason, self.plane.traffic(allocation.number))
         finally:
-            self._undo(allocation)
+            self._remove(allocation)
+            self._close(allocation)
 
-    def _undo(self, allocation: Allocation) -> None:
-        """Take an allocation out as far as it is in, and close its sockets."""
-        if self.by_number.get(allocation.number) is allocation:
-            self.let_go(allocation)
-        shared = self.shared
+    def _close(self, allocation: Allocation) -> None:
+        """Close the sockets of an allocation, and give its quota back."""
         for relay in allocation.relays:
-            shared.live.discard((relay.host, relay.port))
-            self.ports.close(relay)
-        shared.quotas.give_back(allocation.owner)
+            self._close_relay(relay)
+        self.shared.quotas.give_back(allocation.owner)
+
+    def _close_relay(self, relay: Relay) -> None:
+        self.shared.live.discard(relay.host, relay.port)
+        self.ports.close(relay)
 
     def refresh(self, allocation: Allocation, lifetime: int, *, now: float) -> None:
         """Let an allocation live that many seconds from now."""
-        allocation.lifetime = lifetime
-        allocation.expires = now + lifetime
-        if allocation.transport == UDP:
-            self.plane.refresh(allocation.number, allocation.expires)
+        self.plane.refresh(allocation.number, now + lifetime, lifetime)
 
-    def drop_relay(self, allocation: Allocation, family: int) -> None:
+    def drop_relay(self, allocation: Allocation, family: int, *, now: float) -> None:
         """End one half of an allocation that has addresses of both families."""
-        self.let_go(allocation)
+        moving = self.let_go(allocation)
         for relay in allocation.relays:
             if relay.family == family:
-                self.shared.live.discard((relay.host, relay.port))
-                self.ports.close(relay)
-        allocation.relays = tuple(relay for relay in allocation.relays if relay.family != family)
-        allocation.permissions = {
-            peer: expires for peer, expires in (allocation.permissions or {}).items() if _peer_family(peer) != family
-        }
-        allocation.channels = {
-            number: bound for number, bound in (allocation.channels or {}).items() if family_of(bound[0]) != family
-        }
-        self.adopt(allocation)
+                self._close_relay(relay)
+        left = Moving(
+            allocation._replace(relays=tuple(relay for relay in allocation.relays if relay.family != family)),
+            {peer: until for peer, until in moving.permissions.items() if _peer_family(peer) != family},
+            {number: bound for number, bound in moving.channels.items() if family_of(bound[0]) != family},
+        )
+        self.adopt(left, allocation.client, now=now)
 
     def limit(self, allocation: Allocation) -> None:
         """Give an allocation its share of what its owner may relay."""
         quotas = self.shared.quotas
         bandwidth = quotas.limits.user_bandwidth
-        if not bandwidth and not allocation.share:
+        if allocation.transport != UDP or not (bandwidth or self._limits):
             return
+        self._limits = True
         share = max(bandwidth // max(quotas.held_by(allocation.owner), 1), 1) if bandwidth else 0
-        if share != allocation.share and allocation.transport == UDP:
-            allocation.share = share
+        if share != self.plane.rate(allocation.number):
             self.plane.limit(allocation.number, share)
 
     def expire(self, *, now: float) -> None:
         """End what is over, and share what users may relay among what is left."""
-        for allocation in [each for each in self.by_number.values() if each.expires <= now]:
-            self.release(allocation, "expired")
+        self._release_all("expired", until=now)
         self.plane.expire(now)
-        for allocation in self.by_number.values():
-            self.limit(allocation)
+        if self._limits or self.shared.quotas.limits.user_bandwidth:
+            for allocation in self.all():
+                self.limit(allocation)
+            self._limits = bool(self.shared.quotas.limits.user_bandwidth)
 
     def close(self) -> None:
         """End everything."""
-        for allocation in list(self.by_number.values()):
-            self.release(allocation, "closed")
+        self._release_all("closed")
+
+    def _release_all(self, reason: str, *, until: float = math.inf) -> None:
+        for number in self.plane.numbers(until):
+            allocation = self.get(number)
+            if allocation is not None:
+                self.release(allocation, reason)
+
+
+def _allocation(held: tuple[Any, ...] | None) -> Allocation | None:
+    """Return what the data plane holds as what the machine works with."""
+    if held is None:
+        return None
+    number, client, username, owner, relays, transport, lifetime, expires, ticket = held
+    named_client, named_relays = _named(Client, client), tuple([_named(Relay, relay) for relay in relays])
+    fields = number, named_client, username, owner, named_relays, transport, lifetime, expires, ticket
+    return _named(Allocation, fields)
 
 
 def host_of(address: bytes) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from librats._core.allocations import Allocations
 from librats._core.relay import pack_address
 from librats._core.stun import StunMessage, parse, serialise
 from librats.stun.constants import Attribute, MessageClass, Method
@@ -78,43 +79,58 @@ class Ports:
         del self.open_now[relay.fd]
 
 
-class NotingPlane:
-    """Notes what it is told."""
+class NotingPlane(Allocations):
+    """Holds allocations, forwards nothing, and notes what it is told."""
 
     def __init__(self) -> None:
         self.can_keep_whole = True
         self.heard: list[tuple[Any, ...]] = []
-        self.allocations: set[int] = set()
+
+    @property
+    def allocations(self) -> set[int]:
+        return set(self.numbers())
 
     def add_allocation(
-        self, number: int, listener: int, client: bytes, relay_fd: int, expires: float, local: bytes
+        self,
+        number: int,
+        listener: int,
+        client: bytes,
+        relay_fd: int,
+        expires: float,
+        local: bytes = b"",
+        *,
+        forwards: bool = True,
     ) -> None:
-        self.allocations.add(number)
+        super().add_allocation(number, listener, client, relay_fd, expires, local, forwards=forwards)
         self.heard.append(("allocation", number, listener, client, relay_fd, expires, local))
 
     def add_relay(self, number: int, relay_fd: int) -> None:
+        super().add_relay(number, relay_fd)
         self.heard.append(("relay", number, relay_fd))
 
-    def refresh(self, number: int, expires: float) -> None:
+    def refresh(self, number: int, expires: float, lifetime: int = 0) -> None:
+        super().refresh(number, expires, lifetime)
         self.heard.append(("refresh", number, expires))
 
     def remove(self, number: int) -> None:
-        self.allocations.remove(number)
+        super().remove(number)
         self.heard.append(("remove", number))
 
-    def set_permission(self, number: int, peer: bytes, expires: float, *, exact: bool = False) -> bool:
+    def set_permission(
+        self, number: int, peer: bytes, expires: float, *, exact: bool = False, now: float | None = None
+    ) -> bool:
+        assert now is not None
         self.heard.append(("permission", number, peer, expires, exact))
-        return True
+        return super().set_permission(number, peer, expires, exact=exact, now=now)
 
-    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float) -> bool:
+    def bind_channel(self, number: int, channel: int, peer: bytes, expires: float, *, now: float | None = None) -> bool:
+        assert now is not None
         self.heard.append(("channel", number, channel, peer, expires))
-        return True
+        return super().bind_channel(number, channel, peer, expires, now=now)
 
-    def limit(self, number: int, bytes_per_second: int) -> None:
+    def limit(self, number: int, bytes_per_second: float) -> None:
+        super().limit(number, bytes_per_second)
         self.heard.append(("limit", number, bytes_per_second))
-
-    def expire(self, now: float) -> list[int]:
-        return []
 
     def traffic(self, number: int) -> tuple[int, int, int, int]:
         return (1, 2, 3, 4)
@@ -176,7 +192,8 @@ class Rig:
         self._transactions = 0
 
     def new_machine(self, number: int, **more: Any) -> Machine:
-        tables = Tables(self.plane, self.shared, self.witness)
+        plane = NotingPlane() if number else self.plane
+        tables = Tables(plane, self.shared, self.witness)
         return Machine(tables, self.authenticator, Mobility(bytes(32), number), entropy=self.entropy, **more)
 
     def transaction(self) -> bytes:

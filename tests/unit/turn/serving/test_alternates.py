@@ -48,7 +48,7 @@ def test_a_draining_server_names_others_in_turn() -> None:
         assert answer.get(Attribute.ALTERNATE_DOMAIN) is None
         named.append(answer.get(Attribute.ALTERNATE_SERVER)[0])
     assert named == ["192.0.2.4", "192.0.2.5"] * 2
-    assert not rig.machine.tables.by_client
+    assert len(rig.machine.tables) == 0
 
 
 def test_who_is_not_known_is_asked_and_not_sent_elsewhere() -> None:

@@ -31,7 +31,7 @@ def test_a_client_moves_with_its_permissions_and_channels() -> None:
     answer = moved.ask(Method.REFRESH, (Attribute.MOBILITY_TICKET, ticket))
     assert code_of(answer) == 0
     assert answer.get(Attribute.MOBILITY_TICKET) not in (None, ticket)
-    assert list(rig.machine.tables.by_client) == [moved.client]
+    assert [each.client for each in rig.machine.tables.all()] == [moved.client]
     assert [heard[3] for heard in rig.plane.of("allocation")] == [client.client.address, moved.client.address]
     assert len(rig.plane.of("channel")) == 2
     assert len(rig.plane.of("permission")) == 3
@@ -107,7 +107,7 @@ def test_an_allocation_moves_from_thread_to_thread() -> None:
     answer = parse(second.take_over(request, allocation).data)
     assert code_of(answer) == 0
     assert answer.get(Attribute.MOBILITY_TICKET)
-    assert rig.machine.tables.by_client == {}
-    assert list(second.tables.by_client) == [moved.client]
+    assert len(rig.machine.tables) == 0
+    assert [each.client for each in second.tables.all()] == [moved.client]
     with pytest.raises(Refused, match="437"):
         rig.machine.give_up(read, request.login)

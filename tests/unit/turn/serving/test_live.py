@@ -1,0 +1,28 @@
+"""Which relayed addresses belong to allocations."""
+
+from __future__ import annotations
+
+from librats.turn.serving.live import LiveAddresses
+
+HOST, OTHER = "192.0.2.1", "2001:db8::1"
+
+
+def test_each_port_of_each_host_is_noted_by_itself() -> None:
+    live = LiveAddresses()
+    for port in (0, 7, 8, 50_000, 65_535):
+        live.add(HOST, port)
+    assert len(live) == 5
+    assert [port for port in range(65_536) if (HOST, port) in live] == [0, 7, 8, 50_000, 65_535]
+    assert (OTHER, 8) not in live
+
+
+def test_what_is_discarded_is_gone_and_no_more() -> None:
+    live = LiveAddresses()
+    live.add(HOST, 8)
+    live.add(HOST, 9)
+    live.add(OTHER, 8)
+    live.discard(HOST, 8)
+    live.discard(HOST, 8)
+    live.discard("192.0.2.2", 9)
+    assert [(HOST, 8) in live, (HOST, 9) in live, (OTHER, 8) in live] == [False, True, True]
+    assert len(live) == 2
