@@ -84,7 +84,7 @@ class TurnClient:
         self._mobility = settings.mobility
         self._was_allocated = False
         self._attempts = Attempts(entropy)
-        self._keeping = Keeping(settings, self._events, self._lose, self._cut_off, self._moved)
+        self._keeping = Keeping(settings, self._events, self._lose, self._cut_off, self._moved, self._renew)
         self._close_by = 0.0
         self._numbers = 0
         self._connections = Connections(self._events, self._lose)
@@ -262,6 +262,10 @@ class TurnClient:
             self._connect(None, "", reason)
         else:
             self._state = _State.WAITING
+
+    def _renew(self) -> None:
+        words = "the NAT on the way drops the port soon"
+        self._events.append(ConnectWanted(self._server, self._domain, words))
 
     def _moved(self, now: float) -> None:
         self._relaying.move(self._requester, now)
