@@ -19,8 +19,8 @@ ENOUGH = 2
 class MappingLife:
     """What there is to know of the mappings of one allocation.
 
-    Some NATs drop a mapping some time after it was made, though datagrams go through it (RFC 4787, REQ-5 and 6, asks for
-    otherwise). The server hears of us from another port then, and knows no allocation there.
+    Some NATs drop a mapping some time after it was made, though datagrams go out through it, which should keep it
+    (RFC 4787, REQ-6). The server hears of us from another port then, and knows no allocation there.
 
     Example:
         >>> life = MappingLife()
