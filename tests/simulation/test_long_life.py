@@ -43,7 +43,7 @@ def test_once_it_is_known_how_soon_a_nat_forgets_messages_are_there_at_once_at_a
 ) -> None:
     async def scenario(net: SimNetwork) -> None:
         loop = asyncio.get_running_loop()
-        kind = RouterBehavior(mapping=mapping, ports="random", udp_lifetime=60.0)  # type: ignore[arg-type]
+        kind = RouterBehavior(mapping=mapping, ports="random", udp_lifetime=60.0)
         homes = [net.host(name, behind=net.router(f"router of {name}", kind)) for name in ("alice", "bob")]
         async with meeting(net, *homes, relays=True) as (_, met):
             peer = await met.connect()

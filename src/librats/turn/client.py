@@ -84,7 +84,7 @@ class TurnClient:
         self._mobility = settings.mobility
         self._was_allocated = False
         self._attempts = Attempts(entropy)
-        self._keeping = Keeping(settings, self._events, self._lose, self._cut_off, self._moved, self._renew)
+        self._keeping = Keeping(settings, self._events, self._lose, self._cut_off, self._relaying.move, self._want_path)
         self._close_by = 0.0
         self._numbers = 0
         self._connections = Connections(self._events, self._lose)
@@ -180,7 +180,7 @@ class TurnClient:
                 return
             if self._keeping.ticket and not self._keeping.moving:
                 self._keeping.move(None)
-                self._events.append(ConnectWanted(self._server, self._domain, reason))
+                self._want_path(reason)
             else:
                 self._lose(reason, now)
         elif self._state is _State.ALLOCATING:
@@ -263,12 +263,8 @@ class TurnClient:
         else:
             self._state = _State.WAITING
 
-    def _renew(self) -> None:
-        words = "the NAT on the way drops the port soon"
-        self._events.append(ConnectWanted(self._server, self._domain, words))
-
-    def _moved(self, now: float) -> None:
-        self._relaying.move(self._requester, now)
+    def _want_path(self, reason: str) -> None:
+        self._events.append(ConnectWanted(self._server, self._domain, reason))
 
     # Time
 
@@ -393,7 +389,7 @@ class TurnClient:
         if self._state is _State.ALLOCATED and not self._keeping.ticket:
             self._lose("the local address changes", now)
         elif self._state is _State.ALLOCATED and not waits:
-            self._events.append(ConnectWanted(self._server, self._domain, "the local address changes"))
+            self._want_path("the local address changes")
         elif self._state in (_State.WAITING, _State.ALLOCATING):
             self._connect(None, "", "the local address changes")
         return number

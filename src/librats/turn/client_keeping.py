@@ -30,8 +30,8 @@ class Keeping:
         events: Where events go.
         lost: Called with a reason and the time where the server knows of no allocation.
         cut_off: Called likewise where it does not answer, or knows of none that is used from here: it may be moved.
-        moved: Called with the time when the server has accepted another path.
-        renew: Called where the NAT on the way is about to drop this path, and the allocation may go on over another.
+        moved: Called with what sends requests there, and the time, when the server has accepted another path.
+        another_path: Called with why where the allocation is to go on over another path.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class Keeping:
         events: deque[Event],
         lost: Callable[[str, float], None],
         cut_off: Callable[[str, float], None],
-        moved: Callable[[float], None],
-        renew: Callable[[], None],
+        moved: Callable[[Requester, float], None],
+        another_path: Callable[[str], None],
     ) -> None:
         self._patience = settings.patience
         self._mappings = None if settings.reliable else MappingLife()
@@ -50,7 +50,7 @@ class Keeping:
         self._lost = lost
         self._cut_off = cut_off
         self._moved = moved
-        self._renew = renew
+        self._another_path = another_path
         self._requester: Requester | None = None
         self._resuming = False
         self._refreshes: list[int] = []
@@ -168,7 +168,8 @@ class Keeping:
         self._events.extend(RequestDone(number) for number in (*self._moves, *self._refreshes))
         self._moves.clear()
         self._refreshes.clear()
-        self._moved(now)
+        if self._requester is not None:
+            self._moved(self._requester, now)
 
     def _settle(self, number: int, event: Event) -> None:
         if number in self._refreshes:
@@ -193,7 +194,7 @@ class Keeping:
             return
         elif now >= self._renew_at():
             self.move(None)
-            self._renew()
+            self._another_path("the NAT on the way drops the port soon")
         elif self.vigil.needs_refresh(now):
             self._refresh(self._lifetime, None, now)
         elif self.vigil.needs_indication(now):
