@@ -16,6 +16,8 @@ ENDS = {
     "pyzmq CURVE": "benchmarks.rivals.zmq_curve:connecting",
 }
 PACKAGES = {"websockets": "websockets", "pyzmq CURVE": "zmq"}
+TARGETS = {"pyzmq CURVE": at_most(0.75)}
+"""What the target of 1.2 ms is on a machine where pyzmq takes 1.6."""
 ROUNDS = 5
 
 
@@ -27,4 +29,6 @@ def bench_connect(stage: Stage) -> None:
     ]
     contest = Contest("connect p50", "ms", contenders, cpu_unit="ms", more_is_better=False)
     stage.hold(contest, ROUNDS)
-    stage.show(*(contest.beside(rival.name) for rival in contenders[1:]), contest.alone(at_most(1.2)))
+    stage.show(
+        *(contest.beside(rival.name, TARGETS.get(rival.name)) for rival in contenders[1:]), contest.alone(at_most(1.2))
+    )

@@ -61,7 +61,8 @@ async def read_piles(counting: Counting, address: tuple[str, int], size: int, am
 
 
 async def librats_in(size: int, amount: int) -> float:
-    from librats.runtime.udp import Origin, open_datagram
+    from librats.runtime.datagrams import Origin
+    from librats.runtime.udp import open_datagram
 
     counting = Counting()
 

@@ -4,7 +4,7 @@ Nothing of librats is used, so that the vectors check it rather than repeat it: 
 package ``noiseprotocol``, the sealing by ``cryptography``, and the frames are packed here by hand. Every key is fixed,
 so a second run writes the same files. Both packages are in the dependency group ``test``.
 
-    python tools/make_protocol_vectors.py [DIRECTORY]
+    python -m tools.make_protocol_vectors [DIRECTORY]
 """
 
 from __future__ import annotations
@@ -19,91 +19,50 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]
+from tools.introduction_vectors import introduction_cases, succession_cases
+from tools.protocol_layouts import (
+    ACK,
+    CANCEL,
+    DATAGRAM,
+    EPHEMERAL,
+    ERROR,
+    FOLLOWS,
+    FRAGMENT,
+    GO_AWAY,
+    HELLO,
+    INTRODUCE,
+    MAX_BODY,
+    MESSAGE,
+    MIB,
+    NOISE_NAME,
+    PADDING,
+    PEERS,
+    PING,
+    PONG,
+    PROTOCOL,
+    REKEY,
+    REPLY,
+    REQUEST,
+    STATIC,
+    STREAM_DATA,
+    STREAM_OPEN,
+    STREAM_RESET,
+    STREAM_STOP,
+    STREAM_WINDOW,
+    UNKNOWN,
+    Fields,
+    block,
+    body_of,
+    frame,
+    greeting,
+    next_key,
+)
 
 HOME = Path(__file__).resolve().parents[1] / "tests" / "vectors" / "protocol"
 SOURCE = "tools/make_protocol_vectors.py, with noiseprotocol and cryptography"
-
-NOISE_NAME = b"Noise_XX_25519_ChaChaPoly_SHA256"
-PROTOCOL = "librats/1.0"
-STATIC = {"initiator": bytes(range(0x00, 0x20)), "responder": bytes(range(0x20, 0x40))}
-EPHEMERAL = {"initiator": bytes(range(0x40, 0x60)), "responder": bytes(range(0x60, 0x80))}
-
-MIB = 1 << 20
-MAX_BODY = 65515
-REKEY_NONCE = (1 << 64) - 1
-
-MESSAGE, REQUEST, REPLY, ERROR, CANCEL, FRAGMENT, DATAGRAM = 1, 2, 3, 4, 5, 6, 8
-STREAM_OPEN, STREAM_DATA, STREAM_WINDOW, STREAM_RESET, STREAM_STOP = range(0x10, 0x15)
-PING, PONG, GO_AWAY, REKEY, HELLO, PEERS = range(0x20, 0x26)
-PADDING, UNKNOWN = 0x00, 0x7F
-SUCCESSION = 0x26
-FOLLOWS = 0x07
-ACK = 0x30
-INTRODUCE = 0x33
-
-Fields = dict[str, Any]
-
-
-# Layouts
-
-
-def greeting(
-    incarnation: bytes | None,
-    agent: str | None,
-    *,
-    message_window: int = 4 * MIB,
-    version: int = 1,
-    features: int = 0,
-    more: bytes = b"",
-) -> bytes:
-    """Return a greeting; what is None is left out."""
-    items = [] if incarnation is None else [(1, incarnation)]
-    items += [(2, struct.pack(">I", message_window)), (3, struct.pack(">I", 64 * MIB))]
-    items += [] if agent is None else [(4, agent.encode())]
-    packed = b"".join(struct.pack(">BB", tag, len(value)) + value for tag, value in items)
-    return b"RATS" + struct.pack(">BI", version, features) + packed + more
-
-
-def frame(kind: int, flags: int, body: bytes) -> bytes:
-    """Return one frame."""
-    return struct.pack(">BBH", kind, flags, len(body)) + body
-
-
-def block(key: bytes, nonce: int, plaintext: bytes) -> bytes:
-    """Return one block: a Noise transport message behind its length."""
-    sealed = seal(key, nonce, plaintext)
-    return struct.pack(">I", len(sealed)) + sealed
-
-
-def seal(key: bytes, nonce: int, plaintext: bytes) -> bytes:
-    """Encrypt as Noise does: the nonce is four zero bytes and the counter in little-endian."""
-    return ChaCha20Poly1305(key).encrypt(struct.pack("<IQ", 0, nonce), plaintext, b"")
-
-
-def next_key(key: bytes) -> bytes:
-    """Return the key that follows (Noise revision 34, 4.2)."""
-    return seal(key, REKEY_NONCE, bytes(32))[:32]
-
-
-def body_of(kind: int, fields: Fields) -> bytes:
-    """Pack the body of a frame from its fields."""
-    if "body" in fields:
-        return bytes.fromhex(fields["body"])
-    parts = []
-    for name in ("number", "timeout_ms", "window", "credit"):
-        if name in fields:
-            parts.append(struct.pack(">I", fields[name]))
-    for name in ("name", "code"):
-        if name in fields:
-            text = fields[name].encode()
-            parts.append(bytes([len(text)]) + text)
-    parts.append(fields.get("words", "").encode())
-    parts += [bytes.fromhex(fields[name]) for name in ("payload", "data") if name in fields]
-    return b"".join(parts)
 
 
 # The sets
@@ -472,119 +431,6 @@ def refusal_cases(key: bytes) -> list[Fields]:
     return cases + [
         {"id": name, "plaintext": plaintext.hex(), "block": block(key, 0, plaintext).hex()}
         for name, plaintext in plaintexts.items()
-    ]
-
-
-def signing_key(private: bytes) -> Ed25519PrivateKey:
-    """Return the Ed25519 key of an identity."""
-    clamped = bytes([private[0] & 248]) + private[1:31] + bytes([private[31] & 127 | 64])
-    context = b"librats Ed25519 signing key, version 1"
-    return Ed25519PrivateKey.from_private_bytes(hashlib.blake2b(context, key=clamped, digest_size=32).digest())
-
-
-def succession_record(old: bytes, new: bytes, created: int) -> bytes:
-    """Return the record that one identity follows another."""
-    signed = struct.pack(">BQ", 1, created)
-    for private in (old, new):
-        signed += X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
-        signed += signing_key(private).public_key().public_bytes_raw()
-    text = b"librats identity succession, version 1" + signed
-    return signed + signing_key(old).sign(text) + signing_key(new).sign(text)
-
-
-def succession_cases() -> list[Fields]:
-    """Two identities that follow each other, and what is refused."""
-    identities = [STATIC["initiator"], STATIC["responder"], bytes(range(0x80, 0xA0))]
-    first, second = (succession_record(identities[at], identities[at + 1], 1_700_000_000 + at) for at in range(2))
-    shown = [
-        {
-            "private_key": private.hex(),
-            "public_key": X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw().hex(),
-            "verify_key": signing_key(private).public_key().public_bytes_raw().hex(),
-        }
-        for private in identities
-    ]
-    for identity in shown:
-        identity["peer_id"] = hashlib.sha256(bytes.fromhex(identity["public_key"])).hexdigest()
-    good = {"one": first, "two": first + second}
-    bad = {
-        "version-2": b"\x02" + first[1:],
-        "cut": first[:-1],
-        "time-changed": first[:8] + b"\x01" + first[9:],
-        "signatures-swapped": first[:137] + first[201:] + first[137:201],
-        "wrong-order": second + first,
-        "empty": b"",
-    }
-    return [
-        {"id": name, "identities": shown, "created": 1_700_000_000, "frame": frame(SUCCESSION, 0, body).hex()}
-        for name, body in good.items()
-    ] + [{"id": name, "frame": frame(SUCCESSION, 0, body).hex(), "refused": True} for name, body in bad.items()]
-
-
-def introduction_cases() -> list[Fields]:
-    """A caller and a target talk through an introducer: every notice of it, and the letters in them."""
-    sides = {}
-    for role in ("initiator", "responder"):
-        side = sides[role] = NoiseConnection.from_name(b"Noise_IK_25519_ChaChaPoly_SHA256")
-        side.set_prologue(b"librats-introduce\x1f" + PROTOCOL.encode())
-        (side.set_as_initiator if role == "initiator" else side.set_as_responder)()
-        side.set_keypair_from_private_bytes(Keypair.STATIC, STATIC[role])
-        side.set_keypair_from_private_bytes(Keypair.EPHEMERAL, EPHEMERAL[role])
-    keys = {
-        role: X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
-        for role, private in STATIC.items()
-    }
-    sides["initiator"].set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, keys["responder"])
-    for side in sides.values():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            side.start_handshake()
-    caller, target = sides["initiator"], sides["responder"]
-    ids = {role: hashlib.sha256(public).digest() for role, public in keys.items()}
-    described = '"ice":{"ufrag":"abcdefgh","pwd":"abcdefghijklmnopqrstuvwx","candidates":[]}'
-    name = f'"id":"{"a0" * 16}"'
-    letters = {
-        "offer": f'{{{name},"time":1700000000000,{described},"rtt_ms":20.5,"seen":"192.0.2.7"}}'.encode(),
-        "answer": f"{{{name},{described}}}".encode(),
-        "caller adds": f'{{{name},"candidates":["candidate:1 1 UDP 2130706431 192.0.2.7 8081 typ host"]}}'.encode(),
-        "target adds": f'{{{name},"end_of_candidates":true}}'.encode(),
-    }
-    sealed = {"offer": bytes(caller.write_message(letters["offer"]))}
-    target.read_message(sealed["offer"])
-    sealed["answer"] = bytes(target.write_message(letters["answer"]))
-    caller.read_message(sealed["answer"])
-    sealed["caller adds"] = bytes(caller.encrypt(letters["caller adds"]))
-    sealed["target adds"] = bytes(target.encrypt(letters["target adds"]))
-
-    def case(name: str, op: int, number: int, rest: bytes, letter: str = "") -> Fields:
-        body = bytes([op]) + struct.pack(">I", number) + rest
-        told: Fields = {"id": name, "op": op, "number": number, "body": body.hex()}
-        return told | ({"letter": letters[letter].decode(), "sealed": sealed[letter].hex()} if letter else {})
-
-    reason = bytes([len(b"unknown_peer")]) + b"unknown_peer" + b"nobody"
-    ephemeral = X25519PrivateKey.from_private_bytes(EPHEMERAL["initiator"]).public_key().public_bytes_raw()
-    first = b"\x00" + struct.pack(">I", len(ephemeral)) + ephemeral
-    credit = b"\x01" + struct.pack(">I", 49152)
-    over = b"\x02" + bytes([len(b"carry_time")]) + b"carry_time" + b"over"
-    return [
-        case("ask", 0x01, 1, ids["responder"]),
-        case("key", 0x11, 1, keys["responder"]),
-        case("offer", 0x02, 2, ids["responder"] + sealed["offer"], "offer"),
-        case("passed", 0x21, 9, ids["initiator"] + sealed["offer"], "offer"),
-        case("answer", 0x31, 9, sealed["answer"], "answer"),
-        case("answered", 0x12, 2, sealed["answer"], "answer"),
-        case("carry", 0x04, 2, first),
-        case("carried", 0x23, 9, first),
-        case("carry back", 0x34, 9, credit),
-        case("carried back", 0x16, 2, credit),
-        case("carried no longer", 0x16, 2, over),
-        case("add", 0x03, 2, sealed["caller adds"], "caller adds"),
-        case("passed-add", 0x22, 9, sealed["caller adds"], "caller adds"),
-        case("more", 0x32, 9, sealed["target adds"], "target adds"),
-        case("added", 0x13, 2, sealed["target adds"], "target adds"),
-        case("refused", 0x14, 3, reason),
-        case("decline", 0x33, 10, reason),
-        case("services", 0x15, 0, b'{"stun_port":3478}'),
     ]
 
 

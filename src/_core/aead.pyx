@@ -1,28 +1,20 @@
 """ChaCha20-Poly1305 (RFC 8439) as the Noise cipher state: one key, one counter, many messages at a time.
 
-The primitive is libsodium's, called through the function addresses that PyNaCl's cffi module holds, so nothing is
-linked and no second copy of libsodium is shipped. Those addresses are private to PyNaCl: they are checked against the
-vector of RFC 8439, 2.8.2 at import, and ``nacl.bindings`` does the work (slower, with the GIL) where they are missing
-or wrong. ``LIBRATS_AEAD=bindings`` in the environment forces that. :data:`BACKEND` tells which of the two is in use.
-
-Long messages go through OpenSSL where there is one: the interpreter's own (:mod:`librats._core.evp`;
-:data:`INTERPRETER_OPENSSL` tells), or, once :func:`load_openssl` has found it, that of the package ``cryptography``, in
-a version that encrypts into a buffer at hand. ``LIBRATS_AEAD=libsodium`` forbids both, ``LIBRATS_AEAD=cryptography``
-the first.
+The primitive is libsodium's (:mod:`librats._core.libsodium`). Long messages go through OpenSSL where there is one: the
+interpreter's own (:mod:`librats._core.evp`; :data:`INTERPRETER_OPENSSL` tells), or, once :func:`load_openssl` has found
+it, that of the package ``cryptography``, in a version that encrypts into a buffer at hand. ``LIBRATS_AEAD=libsodium``
+forbids both, ``LIBRATS_AEAD=cryptography`` the first.
 
 A :class:`Cipher` belongs to one thread at a time.
 """
 
 import os
 
-
-import nacl.bindings  # importing it runs sodium_init(), without which libsodium uses its slowest code
-
 cimport cython
 from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdint cimport uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -30,26 +22,13 @@ from librats._core.evp cimport (
     EVP_KEYLESS, EVP_OPENING, EVP_SEALING, evp_available, evp_free, evp_load, evp_new, evp_open, evp_seal, evp_set_key
 )
 from librats._core.frame_layout cimport RELEASE_GIL_FROM
+from librats._core.libsodium cimport sodium_open, sodium_seal, sodium_wipe
 from librats._core.octets cimport store_le64
 
+from librats._core import libsodium
 from librats.errors import LocalProtocolError, RemoteProtocolError
 
-ctypedef int (*seal_function)(
-    uint8_t*, unsigned long long*, const uint8_t*, unsigned long long,
-    const uint8_t*, unsigned long long, const uint8_t*, const uint8_t*, const uint8_t*
-) noexcept nogil
-ctypedef int (*open_function)(
-    uint8_t*, unsigned long long*, uint8_t*, const uint8_t*, unsigned long long,
-    const uint8_t*, unsigned long long, const uint8_t*, const uint8_t*
-) noexcept nogil
-ctypedef void (*wipe_function)(void*, size_t) noexcept nogil
-
 cdef uint64_t NONCE_LIMIT = 0xFFFFFFFFFFFFFFFF  # reserved for REKEY: Noise revision 34, 4.2 and 5.1
-
-# Written once, below, while this module is imported; read only ever after.
-cdef seal_function _seal = NULL
-cdef open_function _open = NULL
-cdef wipe_function _wipe = NULL
 
 # Written once, by load_openssl: the class, and the exception that says that a message does not authenticate.
 cdef object _openssl_class = None
@@ -59,38 +38,6 @@ cdef object _openssl_refusal = None
 cdef void _make_nonce(uint8_t* nonce, uint64_t counter) noexcept nogil:
     memset(nonce, 0, 4)
     store_le64(nonce + 4, counter)
-
-
-cdef int _seal_with_bindings(
-    uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
-    const uint8_t* nonce, const uint8_t* key
-) noexcept with gil:
-    cdef bytes sealed
-    try:
-        sealed = nacl.bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
-            (<const char*>plaintext)[:size], (<const char*>ad)[:ad_size],
-            (<const char*>nonce)[:12], (<const char*>key)[:32],
-        )
-    except Exception:
-        return CIPHER_FORGED
-    memcpy(out, PyBytes_AS_STRING(sealed), size + TAG_SIZE)
-    return CIPHER_OK
-
-
-cdef int _open_with_bindings(
-    uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size,
-    const uint8_t* nonce, const uint8_t* key
-) noexcept with gil:
-    cdef bytes opened
-    try:
-        opened = nacl.bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
-            (<const char*>ciphertext)[:size], (<const char*>ad)[:ad_size],
-            (<const char*>nonce)[:12], (<const char*>key)[:32],
-        )
-    except Exception:
-        return CIPHER_FORGED
-    memcpy(out, PyBytes_AS_STRING(opened), size - TAG_SIZE)
-    return CIPHER_OK
 
 
 @cython.final
@@ -132,10 +79,7 @@ cdef class Cipher:
     def __dealloc__(self):
         if self._evp != NULL:
             evp_free(self._evp)
-        if _wipe != NULL:
-            _wipe(self._key, KEY_SIZE)
-        else:
-            memset(self._key, 0, KEY_SIZE)
+        sodium_wipe(self._key, KEY_SIZE)
 
     def __repr__(self):
         return f"<Cipher nonce={self._nonce}>"
@@ -158,10 +102,7 @@ cdef class Cipher:
     ) noexcept nogil:
         cdef uint8_t nonce[12]
         _make_nonce(nonce, counter)
-        if _seal == NULL:
-            return _seal_with_bindings(out, plaintext, size, ad, ad_size, nonce, key)
-        _seal(out, NULL, plaintext, size, ad, ad_size, NULL, nonce, key)
-        return CIPHER_OK
+        return CIPHER_OK if sodium_seal(out, plaintext, size, ad, ad_size, nonce, key) else CIPHER_FORGED
 
     @staticmethod
     cdef int raw_open(
@@ -170,9 +111,7 @@ cdef class Cipher:
     ) noexcept nogil:
         cdef uint8_t nonce[12]
         _make_nonce(nonce, counter)
-        if _open == NULL:
-            return _open_with_bindings(out, ciphertext, size, ad, ad_size, nonce, key)
-        return CIPHER_OK if _open(out, NULL, NULL, ciphertext, size, ad, ad_size, nonce, key) == 0 else CIPHER_FORGED
+        return CIPHER_OK if sodium_open(out, ciphertext, size, ad, ad_size, nonce, key) else CIPHER_FORGED
 
     cdef int seal_at(
         self, uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size
@@ -236,10 +175,7 @@ cdef class Cipher:
             self._evp_direction = EVP_KEYLESS
             with gil:
                 self._openssl = None  # it has the old key
-        if _wipe != NULL:
-            _wipe(sealed, sizeof(sealed))
-        else:
-            memset(sealed, 0, sizeof(sealed))
+        sodium_wipe(sealed, sizeof(sealed))
         return result
 
     cdef bint uses_openssl(self, size_t size) noexcept:
@@ -480,65 +416,5 @@ def load_openssl():
     return True
 
 
-def _load_libsodium():
-    """Take libsodium's functions from PyNaCl, if they are there and give the right answers."""
-    global _seal, _open, _wipe
-    if os.environ.get("LIBRATS_AEAD") == "bindings":
-        return False
-    try:
-        from nacl._sodium import ffi, lib
-
-        seal_address = int(ffi.cast("uintptr_t", ffi.addressof(lib, "crypto_aead_chacha20poly1305_ietf_encrypt")))
-        open_address = int(ffi.cast("uintptr_t", ffi.addressof(lib, "crypto_aead_chacha20poly1305_ietf_decrypt")))
-    except (ImportError, AttributeError, TypeError):
-        return False
-    _seal = <seal_function><uintptr_t>seal_address
-    _open = <open_function><uintptr_t>open_address
-    if not _agrees_with_rfc8439():
-        _seal = NULL
-        _open = NULL
-        return False
-    try:
-        _wipe = <wipe_function><uintptr_t>int(ffi.cast("uintptr_t", ffi.addressof(lib, "sodium_memzero")))
-    except (AttributeError, TypeError):
-        _wipe = NULL
-    return True
-
-
-cdef bint _agrees_with_rfc8439():
-    # RFC 8439, 2.8.2. Its nonce starts with 07000000, so the functions are called as they are, not through a Cipher.
-    cdef bytes key = bytes(range(0x80, 0xA0))
-    cdef bytes nonce = bytes.fromhex("070000004041424344454647")
-    cdef bytes ad = bytes.fromhex("50515253c0c1c2c3c4c5c6c7")
-    cdef bytes plaintext = (
-        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
-        b"sunscreen would be it."
-    )
-    cdef bytes ciphertext = bytes.fromhex(
-        "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69da92728b1a71de0a9e06"
-        "0b2905d6a5b67ecd3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc3ff4def08e4b7a9de576d265"
-        "86cec64b61161ae10b594f09e26a7e902ecbd0600691"
-    )
-    cdef uint8_t out[256]
-    cdef size_t size = len(plaintext)
-    _seal(
-        out, NULL, <const uint8_t*>PyBytes_AS_STRING(plaintext), size, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
-        NULL, <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
-    )
-    if (<const char*>out)[:size + TAG_SIZE] != ciphertext:
-        return False
-    out[3] ^= 1
-    if _open(
-        out, NULL, NULL, out, size + TAG_SIZE, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
-        <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
-    ) == 0:
-        return False
-    memcpy(out, PyBytes_AS_STRING(ciphertext), size + TAG_SIZE)
-    return _open(
-        out, NULL, NULL, out, size + TAG_SIZE, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
-        <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
-    ) == 0 and (<const char*>out)[:size] == plaintext
-
-
 INTERPRETER_OPENSSL = os.environ.get("LIBRATS_AEAD") not in ("bindings", "libsodium", "cryptography") and evp_load()
-BACKEND = "libsodium" if _load_libsodium() else "bindings"
+BACKEND = libsodium.BACKEND

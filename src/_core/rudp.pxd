@@ -1,6 +1,6 @@
 from libc.stdint cimport uint8_t, uint32_t
 
-from librats._core.batches cimport librats_flow
+from librats._core.flows cimport FlowTable
 from librats._core.rudp_batches cimport Out
 from librats._core.rudp_state cimport Conn
 from librats._core.rudp_stream cimport RudpStream
@@ -19,12 +19,9 @@ cdef class RudpTable:
     cdef int _out_count
     cdef int _out_at
     cdef int _most
-    cdef dict _flows
-    cdef dict _addresses
+    cdef FlowTable _flows
 
     cdef int _begin(self, double now) except -1
-    cdef const librats_flow* _flow_of(self, object address) except NULL
-    cdef object _address_of(self, const librats_flow* flow)
     cdef void _fill(self, double now) noexcept nogil
     cdef RudpStream _introduce(self, Conn* conn)
     cdef RudpStream _next_event(self, uint32_t* bits)

@@ -14,12 +14,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-import ipaddress
-
 from librats._core.batches cimport (
     LIBRATS_MAX_MESSAGES, librats_arrival, librats_arrivals, librats_flow, librats_inbox, librats_receive
 )
 from librats._core.datagram cimport BatchSocket
+from librats._core.flows cimport FlowTable
 from librats._core.rudp_batches cimport NONE_FOREIGN, SOME_FOREIGN, Out, gather, same_bytes, take_arrival
 from librats._core.rudp_control cimport CUBIC, MODEL, YIELDING
 from librats._core.rudp_input cimport arrived
@@ -36,10 +35,8 @@ from librats._core.rudp_timers cimport after_round, give_up, rearm, time_come
 
 from librats._core.rudp_packets import is_packet
 from librats.errors import UsageError
-from librats.types import Address
 
 cdef enum:
-    KNOWN = 4096  # addresses remembered
     VISIT = 64  # packets of one connection before the next one has its turn
     AT_ONCE = 262144  # bytes that are received with one call of the system
     FEWEST = 2  # messages of one call
@@ -97,8 +94,7 @@ cdef class RudpTable:
         if not (idle_timeout > 0 and keep_alive > 0 and linger >= 0):
             raise UsageError("times are positive")
         self._entropy = entropy
-        self._flows = {}
-        self._addresses = {}
+        self._flows = FlowTable()
         self._most = LIBRATS_MAX_MESSAGES
         self._mux.settings.control = CONTROLS[control]
         self._mux.settings.streams_most = max_streams
@@ -153,6 +149,20 @@ cdef class RudpTable:
         """What the table has seen, by name, in packets unless it says otherwise."""
         return dict(self._mux.counts)
 
+    cdef int _begin(self, double now) except -1:
+        cdef bytes secret
+        if self._arena == NULL:
+            raise UsageError("the table was not made")
+        if now - self._mux.secret_at >= SECRET_LIFE:
+            # A cookie is good for one life of a secret to two.
+            secret = self._entropy.token_bytes(32)
+            memcpy(self._mux.secrets + 16, self._mux.secrets, 16)
+            memcpy(self._mux.secrets, PyBytes_AS_STRING(secret), 16)
+            if now - self._mux.secret_at >= 2 * SECRET_LIFE:
+                memcpy(self._mux.secrets + 16, PyBytes_AS_STRING(secret) + 16, 16)
+            self._mux.secret_at = now
+        return 0
+
     # Opening
 
     def dial(self, address, now: float, *, tries: int = 3, wait: float = 0.5, doubling: bool = True):
@@ -172,7 +182,7 @@ cdef class RudpTable:
         cdef uint32_t number
         cdef const librats_flow* flow
         self._begin(now)
-        flow = self._flow_of(address)
+        flow = self._flows.of_address(address)
         if not (0 < tries < 100 and wait > 0):
             raise UsageError("a dial is tried at least once, and waits")
         if self._mux.count >= self._mux.settings.streams_most:
@@ -221,7 +231,7 @@ cdef class RudpTable:
                 raise TypeError("a datagram is bytes")
             if address is not before or flow == NULL:
                 before = address
-                flow = self._flow_of(address)
+                flow = self._flows.of_address(address)
             if not arrived(
                 &self._mux, <const uint8_t*>PyBytes_AS_STRING(data), <uint32_t>PyBytes_GET_SIZE(data), flow, time
             ):
@@ -241,11 +251,9 @@ cdef class RudpTable:
         cdef double time = now
         cdef list others = []
         cdef int most = self._most
-        cdef int count, i
-        cdef int calls = 0
+        cdef int count, i, calls = 0
         cdef bint only_ours = True
-        cdef uint64_t size = 0
-        cdef uint64_t taken = 0
+        cdef uint64_t size = 0, taken = 0
         cdef int foreign[64]
         self._begin(time)
         if socket._inbox._busy:
@@ -348,7 +356,7 @@ cdef class RudpTable:
                 out = &self._out[self._out_at]
                 if flow == NULL or not same_bytes(flow, &out.flow):
                     flow = &out.flow
-                    address = self._address_of(flow)
+                    address = self._flows.address(flow)
                 items.append((PyBytes_FromStringAndSize(<char*>self._arena + out.start, out.size), address))
                 total += out.size
                 self._out_at += 1
@@ -362,8 +370,7 @@ cdef class RudpTable:
             False where the system has no room; what is left goes first the next time.
         """
         cdef double time = now
-        cdef int parts, gone
-        cdef int rounds = 0
+        cdef int parts, gone, rounds = 0
         self._begin(time)
         if socket._sending:
             raise UsageError("a socket belongs to one thread at a time")
@@ -476,73 +483,16 @@ cdef class RudpTable:
 
     # Addresses
 
-    cdef int _begin(self, double now) except -1:
-        cdef bytes secret
-        if self._arena == NULL:
-            raise UsageError("the table was not made")
-        if now - self._mux.secret_at >= SECRET_LIFE:
-            # A cookie is good for one life of a secret to two.
-            secret = self._entropy.token_bytes(32)
-            memcpy(self._mux.secrets + 16, self._mux.secrets, 16)
-            memcpy(self._mux.secrets, PyBytes_AS_STRING(secret), 16)
-            if now - self._mux.secret_at >= 2 * SECRET_LIFE:
-                memcpy(self._mux.secrets + 16, PyBytes_AS_STRING(secret) + 16, 16)
-            self._mux.secret_at = now
-        return 0
-
-    cdef const librats_flow* _flow_of(self, object address) except NULL:
-        cdef bytes packed = self._flows.get(address)
-        if packed is None:
-            packed = packed_flow(address)
-            if len(self._flows) >= KNOWN:
-                self._flows.clear()
-                self._addresses.clear()
-            self._flows[address] = packed
-            self._addresses[packed] = address
-        return <const librats_flow*>PyBytes_AS_STRING(packed)
-
     def flow_of_address(self, address) -> bytes:
         """Return an address as the batches of datagrams have it.
 
         Raises:
             UsageError: It is no IP address and port.
         """
-        return (<const char*>self._flow_of(address))[:sizeof(librats_flow)]
+        return (<const char*>self._flows.of_address(address))[:sizeof(librats_flow)]
 
     def address_of_flow(self, flow: bytes):
         """Return the address that :meth:`flow_of_address` took, or one equal to it."""
         if len(flow) != sizeof(librats_flow):
             raise UsageError("not a flow")
-        return self._address_of(<const librats_flow*>PyBytes_AS_STRING(<bytes>flow))
-
-    cdef object _address_of(self, const librats_flow* flow):
-        cdef bytes packed = PyBytes_FromStringAndSize(<const char*>flow, sizeof(librats_flow))
-        cdef object address = self._addresses.get(packed)
-        cdef str host
-        if address is None:
-            host = str(ipaddress.ip_address((<const char*>flow.remote)[:4 if flow.family == 4 else 16]))
-            address = Address(f"{host}%{flow.scope}" if flow.scope else host, flow.port)
-        return address
-
-
-cdef bytes packed_flow(object address):
-    """An address as the batches of datagrams have it; where it came from one, with the local end."""
-    cdef librats_flow flow
-    cdef bytes known = getattr(address, "flow", b"")
-    cdef bytes raw
-    if len(known) == sizeof(librats_flow):
-        return known
-    try:
-        host, port = address[:2]
-        name, _, zone = host.partition("%")
-        raw = ipaddress.ip_address(name).packed
-        if not 0 < port < 65536:
-            raise ValueError("no such port")
-        memset(&flow, 0, sizeof(flow))
-        flow.scope = int(zone) if zone else 0
-    except (AttributeError, IndexError, OverflowError, TypeError, ValueError):
-        raise UsageError(f"not an address that datagrams can be sent to: {address!r}") from None
-    memcpy(flow.remote, PyBytes_AS_STRING(raw), len(raw))
-    flow.family = 4 if len(raw) == 4 else 6
-    flow.port = port
-    return PyBytes_FromStringAndSize(<const char*>&flow, sizeof(flow))
+        return self._flows.address(<const librats_flow*>PyBytes_AS_STRING(<bytes>flow))

@@ -6,14 +6,13 @@ from libc.string cimport memcmp, memcpy
 
 from librats._core.batches cimport librats_flow
 from librats._core.octets cimport load_be32, store_be32
+from librats._core.rudp_acks cimport acked_by_numbers, acked_by_sequence
 from librats._core.rudp_probe cimport size_forgotten
 from librats._core.rudp_control cimport control_begin
 from librats._core.rudp_receive cimport (
     fits_window, has_come, note_number, owe_ack, take_bytes, take_numbered, take_scrap
 )
-from librats._core.rudp_send cimport (
-    FIRST_TIMEOUT, acked_by_numbers, acked_by_sequence, given_up, note_answer, note_rtt, timeout_of
-)
+from librats._core.rudp_send cimport FIRST_TIMEOUT, given_up, note_answer, note_rtt, timeout_of
 from librats._core.rudp_state cimport (
     BASE_DATAGRAM, CAUSE_NONE, CAUSE_PROTOCOL, CAUSE_REFUSED, CAUSE_RESET, MOST_EARLY, NEVER, OPEN, OPENING,
     TOLD_INCOMING, TOLD_MOVED, TOLD_OPEN, Conn, Early, same_peer, widened

@@ -98,7 +98,8 @@ from librats.servers import TurnCredentials, TurnServer
 from librats.services.doctor import diagnose
 from librats.services.ice import IceAgent
 from librats.services.nat import NatHandle
-from librats.services.punch import HolePuncher, PunchAttempt, PunchSignalling
+from librats.services.punch import HolePuncher, PunchSignalling
+from librats.services.punch_attempts import PunchAttempt
 from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.stream import Stream
 from librats.services.turn import TurnAllocation

@@ -13,7 +13,7 @@ from librats.dialling import settled
 from librats.errors import IntroductionError, RatsError
 from librats.peers.manager import PeerManager
 from librats.runtime.tasks import TaskSet, end_all
-from librats.services.introducer import Call
+from librats.services.introduction_ends import Call
 from librats.services.introduction_letters import Introducer
 from librats.services.session import Link
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod

@@ -25,9 +25,10 @@ from librats.node_punching import NodePunching
 from librats.peers.access import Access, AccessList
 from librats.peers.arguments import check_timeout
 from librats.peers.identity import Identity
-from librats.peers.manager import TRANSPORT_TCP, TRANSPORT_UDP, PeerManager
+from librats.peers.manager import PeerManager
 from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
+from librats.peers.self_description import TRANSPORT_TCP, TRANSPORT_UDP
 from librats.peers.statistics import client_statistics
 from librats.peers.succession import encode_chain
 from librats.remembering import Remembering
@@ -174,8 +175,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         )
         self._manager, self._listener = manager, listener
         self._connector = Connector(manager, network, self._config, listener.udp, self._paths.relays)
-        manager.listening = self.addresses
-        manager.transports = (TRANSPORT_TCP if listener.takes_tcp else 0) | (TRANSPORT_UDP if listener.udp else 0)
+        manager.own.listening = self.addresses
+        manager.own.transports = (TRANSPORT_TCP if listener.takes_tcp else 0) | (TRANSPORT_UDP if listener.udp else 0)
         self._start_introducing(manager, network, listener.udp)
         is_secure = self._config.encryption is Encryption.REQUIRED
         punching = self._node_punching = manager.punches = NodePunching(
@@ -194,7 +195,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         self._nat.start_mapping(listener, manager.dispatcher.announce, self._paths.tell_addresses)
         if self._config.peer_exchange:
             manager.start_exchange(punching.or_punch(self._connector.dial_known))
-        manager.successions = encode_chain(self._successions)
+        manager.own.successions = encode_chain(self._successions)
         self._remembering = Remembering(
             self,
             manager,

@@ -23,7 +23,7 @@ from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import DatagramEndpoint
 from librats.services.ice import IceAgent
 from librats.services.ice_ports import SharedSocket
-from librats.services.introducer import Sealing
+from librats.services.introduction_ends import Sealing
 from librats.services.relays import Relays
 from librats.services.session import Link
 from librats.strategies import Ways, policy_of

@@ -32,7 +32,7 @@ from librats.peers.peer import Peer
 from librats.punching import PunchAnswer, Punching, hosts_in
 from librats.runtime.tasks import TaskSet
 from librats.services.ice import IceAgent
-from librats.services.introducer import Offered
+from librats.services.introduction_ends import Offered
 from librats.services.introduction_letters import (
     Introducer,
     Trickle,

@@ -22,7 +22,7 @@ from librats.introduction_ways import IntroductionWays
 from librats.peers.events import TraversalStep
 from librats.punching import PunchCall, Punching, hosts_in, race
 from librats.services.ice import IceAgent
-from librats.services.introducer import Call
+from librats.services.introduction_ends import Call
 from librats.services.introduction_letters import Introducer, Trickle, has_relay, is_relayed, note_seen, offer_of
 from librats.services.punch_letters import PunchLetters
 from librats.services.session import Link

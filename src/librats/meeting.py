@@ -16,7 +16,8 @@ from librats.types import Address
 
 if TYPE_CHECKING:
     from librats.peers.peer import Peer
-    from librats.services.mdns import MdnsDiscovery, MdnsPeer
+    from librats.services.mdns import MdnsDiscovery
+    from librats.services.mdns_records import MdnsPeer
 
 __all__ = ["LocalMeeting"]
 

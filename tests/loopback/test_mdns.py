@@ -28,7 +28,8 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from librats.errors import ClosedError
 from librats.services import mdns as module
-from librats.services.mdns import SERVICE_TYPE, MdnsDiscovery, MdnsPeer
+from librats.services.mdns import SERVICE_TYPE, MdnsDiscovery
+from librats.services.mdns_records import MdnsPeer
 from librats.types import Address
 
 P = ParamSpec("P")

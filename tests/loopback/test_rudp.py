@@ -14,8 +14,8 @@ from librats._core.datagram import BatchSocket, Inbox, batches_work
 from librats._core.rudp import RudpTable
 from librats._core.rudp_stream import RudpStream
 from librats.rudp.constants import StreamEvent
+from librats.runtime.datagrams import Origin
 from librats.runtime.entropy import SystemEntropy
-from librats.runtime.udp import Origin
 from librats.runtime.udp_sockets import UDP_GRO, ask_kernel
 from librats.types import Address
 

@@ -12,8 +12,8 @@ import pytest
 
 HERE = Path(__file__).parent
 FILES = (
-    *(f"client_{name}" for name in ("messages", "streams", "requests", "life", "backpressure")),
-    *("udp", "web_introducers"),
+    *(f"test_client_{name}.py" for name in ("messages", "streams", "requests", "life", "backpressure")),
+    *("test_web_introducers.py", "udp/test_udp.py", "udp/test_udp_flood.py"),
 )
 
 
@@ -22,7 +22,7 @@ def test_a_client_works_on_uvloop() -> None:
     run = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-m", "not long", "-p", "no:cacheprovider"),
-            *(str(HERE / f"test_{name}.py") for name in FILES),
+            *(str(HERE / name) for name in FILES),
         ],
         cwd=HERE.parents[1],
         env=os.environ | {"LIBRATS_TEST_LOOP": "uvloop"},

@@ -12,8 +12,9 @@ from tests.netns.test_punching import USUAL
 from tests.reference.stun_server import binding_reply
 
 from librats import ConnectError, IceAgent, IceState, NatTraversalConfig
+from librats.runtime.datagrams import Origin, Receive
 from librats.runtime.network import SystemNetwork
-from librats.runtime.udp import DatagramEndpoint, Origin, Receive, open_datagram
+from librats.runtime.udp import DatagramEndpoint, open_datagram
 from librats.runtime.udp_sockets import udp_socket
 from librats.types import Address
 

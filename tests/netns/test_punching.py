@@ -12,7 +12,8 @@ from tests.netns.lab import SERVER, Lab, missing
 from tests.netns.nat_rules import TYPES
 from tests.reference.punching import Open, punch, tell_where_from
 
-from librats.runtime.udp import DatagramEndpoint, Receive, open_datagram
+from librats.runtime.datagrams import Receive
+from librats.runtime.udp import DatagramEndpoint, open_datagram
 from librats.runtime.udp_sockets import udp_socket
 from librats.testing import SimNetwork
 from librats.types import Address

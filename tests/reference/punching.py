@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from librats.runtime.udp import DatagramEndpoint, Origin, Receive
+from librats.runtime.datagrams import Origin, Receive
+from librats.runtime.udp import DatagramEndpoint
 from librats.types import Address
 
 __all__ = ["Open", "Puncher", "punch", "tell_where_from"]

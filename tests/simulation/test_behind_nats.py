@@ -13,7 +13,7 @@ from tests.simulation.conftest import PORT, Simulate, start_client
 
 from librats import ConnectError, NatTraversalConfig, TurnAllocation
 from librats.relay.config import RelayConfig
-from librats.runtime.udp import Origin
+from librats.runtime.datagrams import Origin
 from librats.testing import BurstLoss, SimNetwork, SimRelay
 from librats.types import Address
 

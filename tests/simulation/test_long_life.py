@@ -37,6 +37,28 @@ def test_a_session_idles_and_then_delivers_at_once(simulate: Simulate, limit: di
     idle_and_deliver(simulate, RouterBehavior(ports="random", **limit), 0.3)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("mapping", ["endpoint-independent", "address-and-port-dependent"])
+def test_once_it_is_known_how_soon_a_nat_forgets_messages_are_there_at_once_at_any_time(
+    simulate: Simulate, mapping: str
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        loop = asyncio.get_running_loop()
+        kind = RouterBehavior(mapping=mapping, ports="random", udp_lifetime=60.0)
+        homes = [net.host(name, behind=net.router(f"router of {name}", kind)) for name in ("alice", "bob")]
+        async with meeting(net, *homes, relays=True) as (_, met):
+            peer = await met.connect()
+            heard: asyncio.Queue[float] = asyncio.Queue()
+            met.bob.on("note", lambda _, data: heard.put_nowait(loop.time()))
+            await asyncio.sleep(180)
+            for _ in range(40):
+                await asyncio.sleep(41.3)
+                sent = loop.time()
+                await peer.send("note", "at once")
+                assert await asyncio.wait_for(heard.get(), 30) - sent < 0.1
+
+    simulate(scenario, delay=0.01)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("ports", ["preserving", "random"])

@@ -14,7 +14,8 @@ from tests.simulation.conftest import Simulate
 
 from librats import NatTraversalConfig, NatType, NatTypeInfo, RatsClient, RatsConfig
 from librats.relay.config import RelayConfig
-from librats.runtime.udp import DatagramEndpoint, Receive
+from librats.runtime.datagrams import Receive
+from librats.runtime.udp import DatagramEndpoint
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.testing.behaviors import ROUTER_TYPES
 from librats.types import Address

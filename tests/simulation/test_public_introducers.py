@@ -16,7 +16,7 @@ from librats import Address, ConnectError, NatTraversalConfig, RatsClient
 from librats.introduce.letters import Letter
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
-from librats.services.introducer import Offered
+from librats.services.introduction_ends import Offered
 from librats.services.introduction_letters import Introducer
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.turn.serving.quotas import QuotaLimits

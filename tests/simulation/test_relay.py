@@ -20,7 +20,7 @@ from librats import (
     TurnTcpAllocation,
 )
 from librats.relay.config import RelayConfig
-from librats.runtime.udp import Origin
+from librats.runtime.datagrams import Origin
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.turn.serving.quotas import QuotaLimits
 from librats.types import Address, TurnTransport

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from librats.ice.addresses import AddressPolicy
 from librats.ice.bases import Base, LocalCandidates
 from librats.ice.candidates import IceCandidate, comparable
@@ -11,6 +9,7 @@ from librats.ice.check_list import CheckList
 from librats.ice.checks_out import Check, ChecksOut
 from librats.ice.consent import Consent
 from librats.ice.descriptions import RENOMINATION, IceDescription
+from librats.ice.early_checks import EarlyCheck, EarlyChecks
 from librats.ice.events import IceRole
 from librats.ice.messages import (
     CheckRequest,
@@ -37,15 +36,6 @@ MAX_CONFLICTS = 16
 """Times that a peer may refuse our role, which one change of it settles."""
 Sending = tuple[int, bytes, Address]
 """Number of a base, datagram, address."""
-
-
-@dataclass(slots=True)
-class _Early:
-    """A check that has come before the peer's description."""
-
-    request: CheckRequest
-    base: int
-    address: Address
 
 
 class IceRound:
@@ -92,7 +82,7 @@ class IceRound:
         self._entropy = entropy
         self._tie_breaker = self._new_tie_breaker()
         self._checks = ChecksOut(settings)
-        self._early: list[_Early] = []
+        self._early = EarlyChecks(settings.max_early)
         self._sources: set[tuple[int, Address]] = set()
         self._consent: Consent | None = None
         self._consent_pair: CandidatePair | None = None
@@ -136,10 +126,8 @@ class IceRound:
         self.remotes.are_complete = self.remotes.are_complete or description.complete
         self.form()
         self._begin(now)
-        for early in self._early:
-            if early.request.peer_ufrag == description.ufrag:
-                self._heed(early.request, early.base, early.address, now)
-        self._early.clear()
+        for early in self._early.take(description.ufrag):
+            self._heed(early.request, early.base, early.address, now)
 
     def add_remote(self, candidate: IceCandidate, *, proven: bool = False) -> None:
         """Take a candidate of the peer's.
@@ -235,18 +223,7 @@ class IceRound:
         if self.remote is not None:
             self._heed(request, base, address, now)
         else:
-            self._keep_early(_Early(request, base, address))
-
-    def _keep_early(self, early: _Early) -> None:
-        """Keep a check that has come before the description: of each way the last nomination, or the last check."""
-        for older in self._early:
-            if older.base == early.base and comparable(older.address) == comparable(early.address):
-                if early.request.use_candidate or not older.request.use_candidate:
-                    self._early.remove(older)
-                    self._early.append(early)
-                return
-        if len(self._early) < self._settings.max_early:
-            self._early.append(early)
+            self._early.keep(EarlyCheck(request, base, address))
 
     def _settle_roles(self, request: CheckRequest) -> bool:
         """Decide which side gives way (RFC 8445, 7.3.1.1); False where it is the peer."""

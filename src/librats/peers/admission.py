@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from librats.config import RatsConfig
-from librats.errors import PeerLimitReached
+from librats.errors import PeerLimitReached, RatsError
 from librats.peers.access import Access
 from librats.peers.dispatch import Dispatcher
 from librats.peers.events import IncomingRefused
@@ -18,6 +18,7 @@ from librats.peers.networks import source_of
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
+from librats.session.frames import Reason
 from librats.session.pace import Pace, PaceTable
 from librats.session.shared_limits import SharedLimits, limit_words
 from librats.types import Address
@@ -59,6 +60,7 @@ class Admission:
         self._dispatcher = dispatcher
         self._tasks = tasks
         self._peers = peers
+        self._memory = shared.memory
         self._incoming_refused = 0
         self.access = access
         """The lists of whom we talk to."""
@@ -138,6 +140,42 @@ class Admission:
         self.refusals[limit] += 1
         logger.debug("refused %s: %s", address, reason)
         self._dispatcher.announce(IncomingRefused(address, reason, limit, peer_id))
+
+    # After the handshake
+
+    def turn_away(self, link: Link, error: RatsError, code: str, limit: str) -> None:
+        """Tell a peer that it is not let in, and count that.
+
+        Args:
+            link: The link to it.
+            error: Why, for this side.
+            code: Why, for the peer: a :class:`~librats.session.frames.Reason`.
+            limit: Which limit, list or hook has said no.
+        """
+        link.refuse(error, code)
+        if link.initiator:
+            self.refusals[limit] += 1
+        else:
+            self.refused(link.address, str(error), limit, link.peer_id)
+
+    def is_sure_of(self, peer_id: str) -> bool:
+        """Whether it is settled before the handshake that a peer which this side has dialled will be let in."""
+        may_ask = self.has_hooks or self._memory.is_overdrawn
+        return not may_ask and self.has_place_for(peer_id) and self.access.check_id(peer_id) is None
+
+    def part_with_denied(self, links: Iterable[Link]) -> None:
+        """End the sessions, and the handshakes, with those that are no longer talked to."""
+        for link in links:
+            denied = self.access.check_address(link.address.host) or (
+                self.access.check_id(link.peer_id) if link.peer_id else None
+            )
+            if denied is None:
+                continue
+            self.refusals[denied.limit] += 1
+            if link.peer_id:
+                link.refuse(denied, Reason.REFUSED)
+            else:
+                link.abort()
 
     # The limit
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from librats._core.messages import MessageRun
 from librats.config import RatsConfig
-from librats.errors import ClosedError, DecodeError, HandshakeError, PeerLimitReached, RatsError
+from librats.errors import ClosedError, DecodeError, HandshakeError, PeerLimitReached
 from librats.peers.access import Access
 from librats.peers.admission import Admission
 from librats.peers.arrivals import Arrivals
@@ -28,6 +28,7 @@ from librats.peers.observer import HearsIntroductions, HearsPunches, PeerObserve
 from librats.peers.openings import Openings
 from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
+from librats.peers.self_description import SelfDescription, hello_of
 from librats.peers.session_numbers import SessionNumbers
 from librats.peers.stream_serving import StreamServing
 from librats.reasons import AttemptReason
@@ -37,31 +38,19 @@ from librats.services.session import Link
 from librats.services.stream import Stream
 from librats.session.events import DatagramReceived, FollowsReceived, PeersOffered, PeersWanted
 from librats.session.frames import Kind, Reason
-from librats.session.greeting import Feature, Greeting
 from librats.session.librats2_punch import Envelope
 from librats.session.librats2_wire import Identify
 from librats.session.opening import LAST_MESSAGE
 from librats.session.order import InOrder, Order
 from librats.session.path_keys import Join
 from librats.session.shared_limits import SharedLimits
-from librats.types import Address, ConnectionMethod, Entropy
+from librats.types import Address, Entropy
 
-__all__ = ["TRANSPORT_TCP", "TRANSPORT_UDP", "PeerManager"]
+__all__ = ["PeerManager"]
 
 logger = logging.getLogger("librats.peers")
 
-TRANSPORT_TCP = 0x01
-TRANSPORT_UDP = 0x02
-"""What librats 2's identify says of how a node is reached (LIBRATS2 wire, section 5)."""
-MAX_KNOWN_ADDRESSES = 32
-
-
-def _features(config: RatsConfig) -> Feature:
-    nat = config.nat
-    introduces = Feature.INTRODUCES if nat.allow_introductions else Feature(0)
-    carries = Feature.CARRIES if nat.allow_introductions and nat.carry is not None else Feature(0)
-    introduced = Feature.INTRODUCED | Feature.CARRIED if nat.enable_ice else Feature(0)
-    return Feature.PATHS | introduces | carries | introduced
+COUNTED = ("links_in", "links_out", "handshakes_failed", "peers_connected", "peers_disconnected")
 
 
 class PeerManager:
@@ -90,24 +79,16 @@ class PeerManager:
         agent: str,
         access: Access | None = None,
     ) -> None:
-        self._identity = identity
-        self._identities = {identity.peer_id: identity}
         self._config = config
         self._handlers = handlers
         self._tasks = tasks
         self._entropy = entropy
-        self._new_key = new_key
         self.shared = SharedLimits(config)
         """The limits that all sessions keep together."""
-        self._greeting = Greeting(
-            incarnation=new_key(8),
-            message_window=self.shared.first_window,
-            max_message=config.session.max_message_size,
-            agent=agent,
-            features=_features(config),
-        )
+        self.own = SelfDescription(identity, config, agent=agent, window=self.shared.first_window, new_key=new_key)
+        """What peers are told of us."""
         self._openings = Openings(
-            identity, self._greeting, protocol=config.protocol, encryption=config.encryption, new_key=new_key
+            identity, self.own.greeting, protocol=config.protocol, encryption=config.encryption, new_key=new_key
         )
         self.scratch = receive_buffer()
         """Where every link receives what it need not keep."""
@@ -115,12 +96,6 @@ class PeerManager:
         """Where messages go."""
         self.observer: PeerObserver | None = None
         """Who hears of sessions before the application does."""
-        self.successions = b""
-        """What each peer is told of the identities that we had before."""
-        self.transports = TRANSPORT_TCP
-        """What a librats 2 node is told of how we are reached."""
-        self.listening: list[Address] = []
-        """Where we take connections."""
         self.peers: dict[str, Peer] = {}
         """Connected peers by id."""
         self.admission = Admission(
@@ -135,19 +110,10 @@ class PeerManager:
         self._links: dict[Link, None] = {}
         self.paths = PathKeeper(self.peers, tasks)
         """What else than the connection at hand leads to a peer."""
-        self.paths.own = lambda: self.listening
+        self.paths.own = lambda: self.own.listening
         self.closing = False
         """True once nobody is let in any more."""
-        self.counters = dict.fromkeys(
-            (
-                "links_in",
-                "links_out",
-                "handshakes_failed",
-                "peers_connected",
-                "peers_disconnected",
-            ),
-            0,
-        )
+        self.counters = dict.fromkeys(COUNTED, 0)
         """What has happened so far, for statistics."""
         self.introductions: HearsIntroductions | None = None
         """Who hears of introductions."""
@@ -163,7 +129,7 @@ class PeerManager:
     @property
     def identity(self) -> Identity:
         """Who we are on the next link."""
-        return self._identity
+        return self.own.identity
 
     def start_exchange(self, dial: Dial) -> None:
         """Take part in peer exchange from now on.
@@ -172,7 +138,7 @@ class PeerManager:
             dial: Connects to somebody of whom a peer told.
         """
         self.exchange = PeerExchange(
-            self._identity.peer_id,
+            self.identity.peer_id,
             self._config,
             self.peers,
             self.dispatcher,
@@ -189,11 +155,8 @@ class PeerManager:
             identity: Who we are from now on.
             successions: Records that lead to it.
         """
-        self._identity = identity
-        self._identities[identity.peer_id] = identity
-        self._greeting = dataclasses.replace(self._greeting, incarnation=self._new_key(8))
-        self._openings.become(identity, self._greeting)
-        self.successions = successions
+        self.own.become(identity, successions)
+        self._openings.become(identity, self.own.greeting)
         for link in self._links:
             if link.admitted:
                 link.send_succession(successions)
@@ -214,7 +177,7 @@ class PeerManager:
             entropy=self._entropy,
             shared=self.shared,
             connected=self._connected,
-            own_id=self._identity.peer_id,
+            own_id=self.identity.peer_id,
         )
 
     def hello_ahead(self, link: Link, peer_id: str) -> bytes | None:
@@ -224,12 +187,8 @@ class PeerManager:
             link: The link that it has dialled.
             peer_id: Who it is, as it has proven elsewhere.
         """
-        is_settled = not link.opening_step > LAST_MESSAGE and not self._handlers.listeners("incoming")
-        if not is_settled or peer_id in self.peers or self.closing or self.shared.memory.is_overdrawn:
-            return None
-        if not self.admission.has_place_for(peer_id) or self.admission.access.check_id(peer_id) is not None:
-            return None
-        return self._hello(link, peer_id)
+        is_new = not link.opening_step > LAST_MESSAGE and peer_id not in self.peers and not self.closing
+        return self._hello(link, peer_id) if is_new and self.admission.is_sure_of(peer_id) else None
 
     def incoming_link(self) -> Link:
         """Make the protocol of a connection that somebody else dialled."""
@@ -251,20 +210,20 @@ class PeerManager:
 
     def link_opened(self, link: Link) -> None:
         """Admit a peer whose id is now known, or send it away."""
-        if link.peer_id in self._identities:
+        if self.own.is_me(link.peer_id):
             link.refuse(HandshakeError("that is this client itself", AttemptReason.OWN_ADDRESS), Reason.REFUSED)
             return
         if link.order_id:
             self._order.opened(link, link.order_id, link.peer_id)
         denied = self.admission.access.check_id(link.peer_id)
         if denied is not None:
-            self._turn_away(link, denied, Reason.REFUSED, denied.limit)
+            self.admission.turn_away(link, denied, Reason.REFUSED, denied.limit)
             return
         if self._is_full(link):
-            self._turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
+            self.admission.turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
             return
         if self.shared.memory.is_overdrawn:
-            self._turn_away(link, PeerLimitReached(self.shared.memory_words()), Reason.LIMIT, "max_memory")
+            self.admission.turn_away(link, PeerLimitReached(self.shared.memory_words()), Reason.LIMIT, "max_memory")
             return
         if link.initiator or not self.admission.has_hooks:
             self._admit(link)
@@ -276,13 +235,6 @@ class PeerManager:
         else:
             self._admit_or_not(link, verdict)
 
-    def _turn_away(self, link: Link, error: RatsError, code: str, limit: str) -> None:
-        link.refuse(error, code)
-        if link.initiator:
-            self.admission.refusals[limit] += 1
-        else:
-            self.admission.refused(link.address, str(error), limit, link.peer_id)
-
     def _is_full(self, link: Link) -> bool:
         return self.closing or not self.admission.has_place_for(link.peer_id)
 
@@ -293,7 +245,7 @@ class PeerManager:
         if verdict:
             self._admit(link)
         else:
-            self._turn_away(
+            self.admission.turn_away(
                 link,
                 HandshakeError("the application refused the peer", AttemptReason.DENIED),
                 Reason.REFUSED,
@@ -302,35 +254,18 @@ class PeerManager:
 
     def _admit(self, link: Link) -> None:
         if link.is_open:
-            link.admit(self._identify(link) if link.speaks_librats2 else self._hello(link))
-            if self.successions:
-                link.send_succession(self.successions)
+            link.admit(self.own.identify(link) if link.speaks_librats2 else self._hello(link))
+            if self.own.successions:
+                link.send_succession(self.own.successions)
 
     def _hello(self, link: Link, peer_id: str = "") -> bytes:
-        listen = [str(address) for address in self.listening[:16]]
-        key = self._identities[link.own_id].verify_key.hex()
-        session = self._numbers.tell(link, self.peers.get(link.peer_id), peer_id=peer_id)
-        observed = "" if link.method is ConnectionMethod.CARRIED else str(link.address)
-        return Hello(listen=listen, observed=observed, key=key, session=session).encode()
-
-    def _identify(self, link: Link) -> bytes:
-        return Identify(
-            listen_port=self.listening[0].port if self.listening else 0,
-            addresses=tuple(self.listening),
-            observed=Address(link.address.host, 0) if link.method is ConnectionMethod.TCP else link.address,
-            transports=self.transports,
-        ).encode()
+        return self.own.hello(link, self._numbers.tell(link, self.peers.get(link.peer_id), peer_id=peer_id))
 
     def identified(self, link: Link, identify: Identify) -> None:
         """Take note of where a librats 2 node listens; of a second time, what it adds."""
         peer = self.peers.get(link.peer_id)
-        if peer is None:
-            return
-        known = peer.hello.listen if peer.hello is not None else []
-        told = [Address(link.address.host, identify.listen_port)] if identify.listen_port else []
-        listen = list(dict.fromkeys([*known, *(str(address) for address in (*told, *identify.addresses))]))
-        observed = str(identify.observed) if identify.observed is not None else ""
-        peer.hello = Hello(listen=listen[:MAX_KNOWN_ADDRESSES], observed=observed)
+        if peer is not None:
+            peer.hello = hello_of(identify, link.address, peer.hello)
 
     def peer_exchange(self, link: Link, event: PeersWanted | PeersOffered) -> None:
         """Hear a peer's part of peer exchange, where this client takes part in it."""
@@ -368,7 +303,7 @@ class PeerManager:
         if not self._makes_room_for(link, number):
             return
         if self._is_full(link):
-            self._turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
+            self.admission.turn_away(link, self.admission.limit_reached(), Reason.LIMIT, "max_peers")
             return
         self.paths.ready(link)
         peer = self.peers.get(link.peer_id)
@@ -545,18 +480,7 @@ class PeerManager:
 
     def enforce_access(self) -> None:
         """End the sessions, and the handshakes, with those that are no longer talked to."""
-        access = self.admission.access
-        for link in list(self._links):
-            denied = access.check_address(link.address.host) or (
-                access.check_id(link.peer_id) if link.peer_id else None
-            )
-            if denied is None:
-                continue
-            self.admission.refusals[denied.limit] += 1
-            if link.peer_id:
-                link.refuse(denied, Reason.REFUSED)
-            else:
-                link.abort()
+        self.admission.part_with_denied(list(self._links))
 
     # The end
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 
 from librats.config import NatTraversalConfig
 from librats.errors import ClosedError, ConfigError, RatsError, UsageError
-from librats.peers.manager import TRANSPORT_UDP, PeerManager
+from librats.peers.manager import PeerManager
 from librats.peers.paths import Dial
 from librats.peers.peer import Peer
+from librats.peers.self_description import TRANSPORT_UDP
 from librats.runtime.network import current_network
 from librats.runtime.tasks import TaskSet
 from librats.services.relays import Relays
@@ -83,12 +84,12 @@ class PathsHandle:
 
         def tell_addresses() -> None:
             if not manager.closing:
-                manager.listening = addresses()
+                manager.own.listening = addresses()
 
         self.tell_addresses = tell_addresses
         self.relays.start(manager.incoming_link, current_network().entropy, tell_addresses)
         if self.hides_us:
-            manager.transports = TRANSPORT_UDP
+            manager.own.transports = TRANSPORT_UDP
             self._tasks.create(self._keep_relayed(), name="librats relayed address")
 
     async def close(self) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from librats.errors import ConfigError
+from librats.runtime.datagrams import Receive
 from librats.runtime.rudp import RudpPort
-from librats.runtime.udp import Receive
 from librats.types import Address, MappedTransport
 
 if TYPE_CHECKING:

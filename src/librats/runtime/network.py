@@ -12,6 +12,7 @@ import socket
 import time
 from typing import Any, Protocol
 
+from librats.runtime.datagrams import Receive
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.gateways import Gateway, default_gateways
 from librats.runtime.interfaces import Interface, interface_addresses, system_interfaces
@@ -19,7 +20,7 @@ from librats.runtime.offload import run_in_thread
 from librats.runtime.proxies import system_proxy
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
 from librats.runtime.tls import ClientTls
-from librats.runtime.udp import DatagramEndpoint, Receive, open_datagram
+from librats.runtime.udp import DatagramEndpoint, open_datagram
 from librats.types import Address, Entropy
 from librats.web.tunnel import Tunnel
 from librats.web_uris import ProxyUri

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from librats._core.datagram import BatchSocket
 from librats._core.rudp import RudpTable
+from librats.runtime.datagrams import Origin, Receive
 from librats.runtime.rudp_transport import Happened, RudpTransport, error_of
-from librats.runtime.udp import DatagramEndpoint, Origin, Receive, clock_of
+from librats.runtime.udp import DatagramEndpoint, clock_of
 from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:

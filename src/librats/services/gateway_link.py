@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from librats.portmap.mapper import PortMapper
 from librats.portmap.mapper_events import MapperEvent
+from librats.runtime.datagrams import Origin
 from librats.runtime.gateways import Gateway
 from librats.runtime.network import Network
-from librats.runtime.udp import DatagramEndpoint, Origin
+from librats.runtime.udp import DatagramEndpoint
 from librats.types import Address, MappedTransport
 
 __all__ = ["GatewayLink"]

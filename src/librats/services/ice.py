@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 from collections import deque
@@ -15,7 +14,7 @@ from librats.errors import ClosedError, ConfigError, ConnectError, OperationTime
 from librats.ice.addresses import AddressPolicy
 from librats.ice.agent import IceMachine
 from librats.ice.candidate_text import candidate_from_json
-from librats.ice.candidates import IceCandidate, candidate_at
+from librats.ice.candidates import IceCandidate
 from librats.ice.descriptions import IceDescription
 from librats.ice.events import (
     IceEvent,
@@ -30,7 +29,6 @@ from librats.ice.events import (
 )
 from librats.ice.settings import IceSettings
 from librats.ice.statistics import IceStatistics
-from librats.punch.appointments import opener, target
 from librats.runtime.callbacks import call_safely
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
@@ -39,8 +37,8 @@ from librats.services.ice_driver import IceDriver
 from librats.services.ice_gathering import IceSupply
 from librats.services.ice_names import local_addresses
 from librats.services.ice_ports import LendsRelays, RelayPort, SharedSocket
-from librats.services.stun import measure_behaviour
-from librats.types import Address, AttemptReason, ConnectionAttempt, NatTypeInfo, PathPolicy
+from librats.services.ice_probing import ProbingVerbs
+from librats.types import Address, AttemptReason, ConnectionAttempt, PathPolicy
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -49,14 +47,11 @@ __all__ = ["IceAgent"]
 
 logger = logging.getLogger("librats.ice")
 
-OPEN_EVERY = 0.1
-"""Seconds between two datagrams that open NATs on this side."""
-
 MAX_WAITING = 1024
 """Datagrams that wait for :meth:`IceAgent.recv`; those that come beyond that are dropped."""
 
 
-class IceAgent:
+class IceAgent(ProbingVerbs):
     """Finds the best way to a peer, and sends and receives datagrams over it.
 
     Both sides make one, exchange their descriptions over any secure way they have, and connect. Candidates may follow
@@ -361,49 +356,6 @@ class IceAgent:
         """
         return attempts_of(self.statistics(), self._loop.time() - self._began)
 
-    async def perform_hole_punching(self, ip: str, port: int, *, timeout: float = 5.0) -> bool:
-        """Send towards an address of the peer's from every socket, over and over: the peer does so at the same time.
-
-        NATs on this side take what comes from there for answers then. Where the peer's description is there, the
-        address is checked as one of its candidates, and the agent connects where one of its pairs works.
-
-        Args:
-            ip: IP address at which the peer is seen.
-            port: Its port, as it is seen.
-            timeout: Seconds for which is sent, above 0.
-
-        Returns:
-            Whether there is a way to the peer: at once where there is, else when the time is up.
-
-        Raises:
-            UsageError: The agent is not started, or that is no address or no time.
-            ClosedError: It is closed.
-
-        Example:
-            .. code-block:: python
-
-                agent.set_remote_description(json.loads(await receive_from_peer()))
-                if await agent.perform_hole_punching("198.51.100.7", 40000):
-                    agent.send(b"hello")
-        """
-        machine, address = self._started(), target(ip, port)
-        if not isinstance(timeout, int | float) or not timeout > 0:
-            raise UsageError(f"timeout is above 0 seconds, not {timeout!r}")
-        until, is_told = self._loop.time() + timeout, False
-        while self._path is None and (left := until - self._loop.time()) > 0:
-            if machine.state is IceState.CLOSED or self._supply is None:
-                raise ClosedError("the ICE agent is closed")
-            self._supply.open_towards(address, opener(self._network.entropy))
-            if machine.has_remote and not is_told:
-                self.add_remote_candidate(candidate_at(address))
-                self.start_connectivity_checks()
-                is_told = True
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, OPEN_EVERY)):
-                    await self._changed.wait()
-        return self._path is not None
-
     async def restart(self) -> dict[str, Any]:
         """Look for a way anew, after a change of network for example, while the old one goes on (RFC 8445, 9).
 
@@ -495,19 +447,6 @@ class IceAgent:
     def _why_not(self) -> str:
         problem = "" if self._machine is None else self._machine.problem
         return f"there is no way to the peer: {problem or f'the ICE agent is {self.state}'}"
-
-    # What stands between
-
-    async def detect_nat_type(self) -> NatTypeInfo:
-        """Find out what NAT or firewall stands in front of this host; see :meth:`~librats.NatHandle.detect`."""
-        config = self._config
-        return await measure_behaviour(
-            config.stun_addresses,
-            network=current_network(),
-            first_answer=config.stun_first_answer,
-            timeout=config.stun_timeout,
-            prefer_ipv6=config.prefer_ipv6,
-        )
 
     # What the driver tells
 

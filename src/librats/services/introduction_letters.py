@@ -11,7 +11,8 @@ from librats.ice.candidates import IceCandidate
 from librats.ice.events import IceState
 from librats.introduce.letters import Letter
 from librats.services.ice import IceAgent
-from librats.services.introducer import Introductions, Sealing
+from librats.services.introducer import Introductions
+from librats.services.introduction_ends import Sealing
 from librats.types import Address, ConnectionMethod
 
 __all__ = ["Introducer", "Trickle", "answer_to", "has_relay", "is_relayed", "note_seen", "offer_of"]

@@ -11,33 +11,38 @@ import asyncio
 import importlib
 import ipaddress
 import logging
-import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from librats.errors import ClosedError, DecodeError, UsageError
 from librats.runtime.network import Network, SystemNetwork, current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
+from librats.services.mdns_records import (
+    MAX_ADDRESSES,
+    MAX_NAME,
+    MAX_PORT,
+    PEER_ID,
+    MdnsPeer,
+    is_name,
+    reachable,
+    read_service,
+)
 from librats.types import Address
 
 if TYPE_CHECKING:
     from zeroconf import ServiceStateChange, Zeroconf
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-__all__ = ["SERVICE_TYPE", "MdnsDiscovery", "MdnsPeer", "read_service"]
+__all__ = ["SERVICE_TYPE", "MdnsDiscovery"]
 
 logger = logging.getLogger("librats.mdns")
 
 SERVICE_TYPE = "_librats._tcp.local."
 
 MAX_PEERS = 256
-MAX_ADDRESSES = 16
 MAX_LOOKUPS = 32
-MAX_NAME = 64
-MAX_PORT = 65535
 MAX_VALUE = 253  # bytes: a TXT string has at most 255, two go to the key and "=" (RFC 6763, 6.1)
 MAX_CONFLICTS = 8
 
@@ -46,73 +51,6 @@ HEARING_TIMEOUT = 2.0  # seconds within which our own announcement comes back wh
 LOOKUP_TIMEOUT = 3.0  # seconds that we ask for records that an announcement left out
 FLUSH_TIME = 1.0  # seconds for which a record that is not repeated outlives its replacement (RFC 6762, 10.2)
 SETTLING_TIME = 12.0  # seconds until zeroconf has dropped what was replaced; it cleans up every ten
-
-_PEER_ID = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MdnsPeer:
-    """A peer as it announces itself on the local network; nothing of it is proven."""
-
-    peer_id: str
-    """Peer id in lower-case hex; empty where it is not told, as by nodes of the C++ library."""
-
-    name: str
-    """What it calls itself; empty where it does not."""
-
-    protocol: str
-    """Its protocol string; empty where it is not told."""
-
-    addresses: tuple[Address, ...]
-    """Where it listens, IPv4 first, at least one."""
-
-    instance: str
-    """Full name of the service instance, such as ``rats-0123abcd._librats._tcp.local.``."""
-
-
-def read_service(
-    instance: str, properties: Mapping[bytes, bytes | None], hosts: Iterable[str], port: int | None
-) -> MdnsPeer:
-    """Read what somebody announced.
-
-    Args:
-        instance: Full name of the service instance.
-        properties: Keys and values of its TXT record; none for a node of the C++ library.
-        hosts: IP addresses of its host. Those that nobody can be reached at are left out.
-        port: Port of its SRV record.
-
-    Raises:
-        DecodeError: Nothing of ours: a value is missing, malformed or too long, or there is no address.
-
-    Example:
-        >>> read_service("rats-1._librats._tcp.local.", {}, ["192.0.2.7"], 8081).addresses
-        (Address(host='192.0.2.7', port=8081),)
-    """
-    if not port or not 0 < port <= MAX_PORT:
-        raise DecodeError(f"port {port} in an SRV record")
-    if not (addresses := tuple(Address(host, port) for host in _reachable(hosts)[:MAX_ADDRESSES])):
-        raise DecodeError("a service without an address")
-    told = dict.fromkeys((b"id", b"p", b"n"), "")
-    if properties:
-        try:
-            told = {key: (properties.get(key) or b"").decode() for key in told}
-        except UnicodeDecodeError:
-            raise DecodeError("a TXT record that is not UTF-8") from None
-        if not (properties.get(b"v") == b"1" and _PEER_ID.fullmatch(told[b"id"]) and told[b"p"]):
-            raise DecodeError("a TXT record without version 1, a peer id or a protocol")
-        if not _is_name(told[b"n"]):
-            raise DecodeError("a TXT record with a bad name")
-    return MdnsPeer(peer_id=told[b"id"], name=told[b"n"], protocol=told[b"p"], addresses=addresses, instance=instance)
-
-
-def _is_name(name: str) -> bool:
-    return len(name) <= MAX_NAME and name.isprintable()
-
-
-def _reachable(hosts: Iterable[str]) -> list[str]:
-    parsed = {ipaddress.ip_address(host) for host in hosts}
-    kept = [ip for ip in parsed if not (ip.is_unspecified or ip.is_multicast)]
-    return [str(ip) for ip in sorted(kept, key=lambda ip: (ip.version, ip.is_link_local, str(ip)))]
 
 
 def _is_loopback(host: str) -> bool:
@@ -166,16 +104,16 @@ class MdnsDiscovery:
         on_lost: Callable[[MdnsPeer], None] | None = None,
         network: Network | None = None,
     ) -> None:
-        if not _PEER_ID.fullmatch(peer_id):
+        if not PEER_ID.fullmatch(peer_id):
             raise UsageError("a peer id has 64 digits in lower-case hex")
         if not 0 < port <= MAX_PORT:
             raise UsageError(f"a port is 1 to {MAX_PORT}, not {port}")
         if not 0 < len(protocol.encode()) <= MAX_VALUE:
             raise UsageError(f"a protocol to announce has 1 to {MAX_VALUE} bytes")
-        if not _is_name(name) or len(name.encode()) > MAX_VALUE:
+        if not is_name(name) or len(name.encode()) > MAX_VALUE:
             raise UsageError(f"a name to announce is printable, at most {MAX_NAME} characters, {MAX_VALUE} bytes")
         if addresses is not None and not (
-            all(Address(host, port).is_literal for host in addresses) and _reachable(addresses)
+            all(Address(host, port).is_literal for host in addresses) and reachable(addresses)
         ):
             raise UsageError("the addresses to announce are IP addresses, at least one that can be reached")
         self.problem = ""

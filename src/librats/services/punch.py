@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from librats.config import NatTraversalConfig
@@ -20,14 +20,15 @@ from librats.punch.plans import NatFacts, Plan, PunchPart, PunchReason, PunchTec
 from librats.punch.settings import PunchSettings
 from librats.punch.techniques import Round
 from librats.runtime.network import Network, current_network
+from librats.services.punch_attempts import REASONS, PunchAttempt, failed_attempts
 from librats.services.punch_driver import PunchDriver
 from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.punch_sockets import PunchSockets
 from librats.services.punch_tcp import TcpMeeting
 from librats.services.stun import measure_behaviour
-from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, NatTypeInfo
+from librats.types import Address, NatTypeInfo
 
-__all__ = ["HolePuncher", "PunchAttempt", "PunchSignalling"]
+__all__ = ["HolePuncher", "PunchSignalling"]
 
 logger = logging.getLogger("librats.punch")
 
@@ -39,19 +40,6 @@ LONGEST_HEAD_START = 0.3
 """Seconds that the leader waits, for its peer to begin, at the most: what looks like a long way may be a late start."""
 
 GUESSING = frozenset({PunchTechnique.PREDICTION, PunchTechnique.BIRTHDAY})
-REASONS = {
-    PunchReason.UDP_BLOCKED: AttemptReason.UDP_BLOCKED,
-    PunchReason.UNPREDICTABLE: AttemptReason.NAT_INCOMPATIBLE,
-    PunchReason.NO_ADDRESS: AttemptReason.NO_ADDRESS,
-    PunchReason.REFUSED: AttemptReason.ADDRESS_REFUSED,
-    PunchReason.PEER_SILENT: AttemptReason.NO_ANSWER,
-    PunchReason.PEER_GAVE_UP: AttemptReason.PEER_REFUSED,
-    PunchReason.NO_ANSWER: AttemptReason.NO_ANSWER,
-    PunchReason.OUT_OF_BUDGET: AttemptReason.OUT_OF_BUDGET,
-    PunchReason.NOT_NEEDED: AttemptReason.OVERTAKEN,
-    PunchReason.LIMITED: AttemptReason.PEER_REFUSED,
-}
-
 T = TypeVar("T")
 M = TypeVar("M", PunchDescription, PunchGo)
 
@@ -64,32 +52,6 @@ class PunchSignalling(Protocol):
 
     async def receive(self) -> Mapping[str, Any]:
         """Return the next one of the peer's, in the order in which they were sent."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PunchAttempt:
-    """One round, as :attr:`HolePuncher.attempts` tells it."""
-
-    round: int
-    """Which one, from 1 on."""
-
-    technique: PunchTechnique
-    """How a way was to be made."""
-
-    part: PunchPart
-    """What this side has done."""
-
-    duration: float
-    """Seconds from the agreed start."""
-
-    sent: int
-    """Datagrams that this side has sent."""
-
-    address: Address | None
-    """The peer's end; None where it named none that may be sent to."""
-
-    reason: PunchReason | None
-    """Why it has failed; None where it worked."""
 
 
 class _Failure(Exception):
@@ -212,21 +174,7 @@ class HolePuncher:
         if tell:
             with contextlib.suppress(Exception):  # where the peer is gone it need not be told
                 await self._signalling.send(PunchEnd(reason=reason).to_json())
-        raise ConnectError("the peer by hole punching", self._failed_attempts(), reason, REASONS[reason])
-
-    def _failed_attempts(self) -> list[ConnectionAttempt]:
-        return [
-            ConnectionAttempt(
-                address=attempt.address,
-                method=ConnectionMethod.TCP if attempt.technique is PunchTechnique.TCP else ConnectionMethod.UDP,
-                duration=attempt.duration,
-                error=f"{attempt.technique}: {attempt.reason}",
-                technique=attempt.technique,
-                reason=REASONS[attempt.reason],
-            )
-            for attempt in self.attempts
-            if attempt.address is not None and attempt.reason is not None
-        ]
+        raise ConnectError("the peer by hole punching", failed_attempts(self.attempts), reason, REASONS[reason])
 
     # The two sides
 

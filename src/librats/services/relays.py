@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from librats.config import NatTraversalConfig
 from librats.errors import ClosedError, RatsError, TurnError
+from librats.runtime.datagrams import Receive, Streams
 from librats.runtime.rudp import RudpPort
 from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tasks import TaskSet
-from librats.runtime.udp import Receive, Streams
 from librats.servers import TurnServer
 from librats.services.ice_ports import LentRelayPort
 from librats.services.turn import TurnAllocation

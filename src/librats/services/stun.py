@@ -11,9 +11,10 @@ from functools import partial
 from typing import Protocol
 
 from librats.errors import ConfigError
+from librats.runtime.datagrams import Origin
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet, end_all
-from librats.runtime.udp import DatagramEndpoint, Origin
+from librats.runtime.udp import DatagramEndpoint
 from librats.stun.behaviour import BehaviourDiscovery, pace_within
 from librats.stun.client import Answered, Refused, StunClient, StunEvent, TimedOut
 from librats.stun.lifetime import DEFAULT_WAITS, LifetimeDiscovery

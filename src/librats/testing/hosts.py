@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from librats.errors import UsageError
 from librats.peers.identity import Identity
+from librats.runtime.datagrams import Receive
 from librats.runtime.gateways import Gateway
 from librats.runtime.interfaces import Interface
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
 from librats.runtime.tls import ClientTls
-from librats.runtime.udp import DatagramEndpoint, Receive, open_datagram
+from librats.runtime.udp import DatagramEndpoint, open_datagram
 from librats.testing.entropy import SeededEntropy
 from librats.testing.here import enter_host, leave_host
 from librats.testing.interfaces import Segment, SimInterface

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from enum import StrEnum
 
-from librats._core.stun import StunMessage, parse
+from librats._core.stun import StunMessage
 from librats.errors import (
     ClosedError,
     ConnectError,
@@ -19,7 +19,7 @@ from librats.errors import (
     RatsError,
     StunError,
 )
-from librats.stun.constants import Attribute, ErrorCode, MessageClass, Method
+from librats.stun.constants import Attribute, ErrorCode, Method
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost
 from librats.turn.client_answers import allocate_attributes, read_answer
 from librats.turn.client_attempts import Attempts
@@ -32,18 +32,17 @@ from librats.turn.client_events import (
     Event,
     turn_error,
 )
+from librats.turn.client_incoming import Incoming
 from librats.turn.client_keeping import Keeping
 from librats.turn.client_logins import Logins
 from librats.turn.client_redirects import Redirects
 from librats.turn.client_relaying import Relaying, canonical_host
 from librats.turn.client_requests import Request, Requester
 from librats.turn.client_settings import ClientSettings
-from librats.turn.client_stream import FrameSplitter
 from librats.types import Address, Entropy
 
 __all__ = ["TurnClient"]
 
-FIRST_CHANNEL_BYTE, LAST_CHANNEL_BYTE = 0x40, 0x4F
 CLOSING_TIME = 1.0
 
 
@@ -77,9 +76,7 @@ class TurnClient:
             entropy, self.counters, self._events, self._cut_off, padded=settings.reliable, channels=settings.channels
         )
         self._redirects = Redirects()
-        self._frames = FrameSplitter()
         self._state = _State.NEW
-        self._requester = self._new_requester()
         self._is_cut_off = False
         self._out: list[bytes] = []
         self._server: Address | None = None
@@ -87,10 +84,14 @@ class TurnClient:
         self._mobility = settings.mobility
         self._was_allocated = False
         self._attempts = Attempts(entropy)
-        self._keeping = Keeping(settings, self._events, self._lose, self._cut_off, self._moved)
+        self._keeping = Keeping(settings, self._events, self._lose, self._cut_off, self._relaying.move, self._want_path)
         self._close_by = 0.0
         self._numbers = 0
         self._connections = Connections(self._events, self._lose)
+        self._requester = self._new_requester()
+        self._incoming = Incoming(
+            self._requester, self._relaying, self._connections, self._keeping.vigil, self.counters, self._events
+        )
 
     def _new_requester(self) -> Requester:
         return Requester(
@@ -152,7 +153,7 @@ class TurnClient:
         self._server = server
         self._requester.abandon()
         self._requester = self._new_requester()
-        self._frames = FrameSplitter()
+        self._incoming.begin(self._requester)
         self._is_cut_off = False
         self._keeping.vigil.connected(now)
         if resumes:
@@ -179,7 +180,7 @@ class TurnClient:
                 return
             if self._keeping.ticket and not self._keeping.moving:
                 self._keeping.move(None)
-                self._events.append(ConnectWanted(self._server, self._domain, reason))
+                self._want_path(reason)
             else:
                 self._lose(reason, now)
         elif self._state is _State.ALLOCATING:
@@ -262,8 +263,8 @@ class TurnClient:
         else:
             self._state = _State.WAITING
 
-    def _moved(self, now: float) -> None:
-        self._relaying.move(self._requester, now)
+    def _want_path(self, reason: str) -> None:
+        self._events.append(ConnectWanted(self._server, self._domain, reason))
 
     # Time
 
@@ -388,7 +389,7 @@ class TurnClient:
         if self._state is _State.ALLOCATED and not self._keeping.ticket:
             self._lose("the local address changes", now)
         elif self._state is _State.ALLOCATED and not waits:
-            self._events.append(ConnectWanted(self._server, self._domain, "the local address changes"))
+            self._want_path("the local address changes")
         elif self._state in (_State.WAITING, _State.ALLOCATING):
             self._connect(None, "", "the local address changes")
         return number
@@ -482,12 +483,12 @@ class TurnClient:
 
     def receive_datagrams(self, batch: Iterable[tuple[bytes, Address]], *, now: float) -> None:
         """Take what has come to the socket; what is not of the server is counted and ignored."""
-        server = self._server
+        server, take = self._server, self._incoming.take
         for data, source in batch:
             if source != server:
                 self.counters.foreign += 1
             else:
-                self._receive(data, now)
+                take(data, now)
 
     def receive_data(self, data: bytes, *, now: float) -> bool:
         """Take bytes of the connection.
@@ -495,45 +496,4 @@ class TurnClient:
         Returns:
             False where they are neither STUN nor ChannelData: the connection is of no use any more.
         """
-        try:
-            frames = self._frames.feed(data)
-        except StunError:
-            self.counters.malformed += 1
-            return False
-        for frame in frames:
-            self._receive(frame, now)
-        return True
-
-    def _receive(self, data: bytes, now: float) -> None:
-        try:
-            if data and FIRST_CHANNEL_BYTE <= data[0] <= LAST_CHANNEL_BYTE:
-                self._relaying.receive_channel_data(data, now)
-                self._keeping.vigil.heard = now
-                return
-            message = parse(data)
-            if message.message_class == MessageClass.INDICATION:
-                self._receive_indication(message, now)
-            elif message.message_class != MessageClass.REQUEST:
-                if not self._requester.receive(message, now):
-                    return
-            else:
-                self.counters.unmatched += 1
-                return
-        except StunError:
-            self.counters.malformed += 1
-            return
-        self._keeping.vigil.heard = now
-
-    def _receive_indication(self, message: StunMessage, now: float) -> None:
-        if message.unknown_required():
-            self.counters.malformed += 1  # RFC 8489, 6.3.2: such an indication is discarded
-        elif message.method == Method.DATA:
-            self._relaying.receive_indication(message, now)
-        elif message.method == Method.CONNECTION_ATTEMPT:
-            attempt = self._connections.read_attempt(message)
-            if attempt is None:
-                self.counters.malformed += 1
-            elif not self._relaying.is_permitted(attempt.peer.host, now):
-                self.counters.uninvited += 1
-            else:
-                self._events.append(attempt)
+        return self._incoming.take_stream(data, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from librats.stun.constants import Attribute, Method
 from librats.turn.allocation_events import TurnMoved
 from librats.turn.client_answers import DEFAULT_LIFETIME, Answer
 from librats.turn.client_events import Event, RequestDone, RequestFailed
+from librats.turn.client_mapping import MappingLife
 from librats.turn.client_relaying import is_lost
 from librats.turn.client_requests import Request, Requester
 from librats.turn.client_settings import ClientSettings
@@ -28,7 +30,8 @@ class Keeping:
         events: Where events go.
         lost: Called with a reason and the time where the server knows of no allocation.
         cut_off: Called likewise where it does not answer, or knows of none that is used from here: it may be moved.
-        moved: Called with the time when the server has accepted another path.
+        moved: Called with what sends requests there, and the time, when the server has accepted another path.
+        another_path: Called with why where the allocation is to go on over another path.
     """
 
     def __init__(
@@ -37,14 +40,17 @@ class Keeping:
         events: deque[Event],
         lost: Callable[[str, float], None],
         cut_off: Callable[[str, float], None],
-        moved: Callable[[float], None],
+        moved: Callable[[Requester, float], None],
+        another_path: Callable[[str], None],
     ) -> None:
         self._patience = settings.patience
+        self._mappings = None if settings.reliable else MappingLife()
         self._lifetime = settings.lifetime
         self._events = events
         self._lost = lost
         self._cut_off = cut_off
         self._moved = moved
+        self._another_path = another_path
         self._requester: Requester | None = None
         self._resuming = False
         self._refreshes: list[int] = []
@@ -137,6 +143,8 @@ class Keeping:
             if resuming:
                 self._lost(f"the server does not let the allocation move: {error}", now)
             elif is_lost(error):
+                if self._mappings is not None and isinstance(error, StunError):
+                    self._mappings.ended(began=self.vigil.began, heard=self.vigil.heard)
                 self._cut_off(str(error), now)
             else:
                 self.vigil.failed(now)
@@ -160,7 +168,8 @@ class Keeping:
         self._events.extend(RequestDone(number) for number in (*self._moves, *self._refreshes))
         self._moves.clear()
         self._refreshes.clear()
-        self._moved(now)
+        if self._requester is not None:
+            self._moved(self._requester, now)
 
     def _settle(self, number: int, event: Event) -> None:
         if number in self._refreshes:
@@ -169,7 +178,13 @@ class Keeping:
 
     def next_timer(self) -> float:
         """Return when :meth:`handle_timer` is due."""
-        return self.vigil.next_timer(moving=self.moving)
+        return min(self.vigil.next_timer(moving=self.moving), self._renew_at())
+
+    def _renew_at(self) -> float:
+        """When another path is wanted before the NAT drops this one; only whoever has a ticket can go on there."""
+        if self._mappings is None or not self.ticket or self.moving or self._requester is None:
+            return math.inf
+        return self._mappings.renew_at(began=self.vigil.began)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
@@ -177,6 +192,9 @@ class Keeping:
             self._lost("the allocation has expired", now)
         elif self._requester is None or self.moving:
             return
+        elif now >= self._renew_at():
+            self.move(None)
+            self._another_path("the NAT on the way drops the port soon")
         elif self.vigil.needs_refresh(now):
             self._refresh(self._lifetime, None, now)
         elif self.vigil.needs_indication(now):

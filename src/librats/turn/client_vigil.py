@@ -22,6 +22,8 @@ class Vigil:
         self._keep_alive = keep_alive
         self.expires = 0.0
         """When the allocation ends."""
+        self.began = 0.0
+        """When something was first sent over the way to it that is in use."""
         self.heard = 0.0
         """When the server last showed that it is there."""
         self.sent = 0.0
@@ -32,7 +34,7 @@ class Vigil:
 
     def connected(self, now: float) -> None:
         """Something is about to be sent over a new way to the server."""
-        self.heard = self.sent = now
+        self.began = self.heard = self.sent = now
         self.refreshing = False
 
     def granted(self, lifetime: int, now: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.loopback.relay.clients import SHORT, TCP, UDP, WAIT, Peer, TurnClient
+from tests.loopback.relay.clients import UDP, WAIT, Peer, TurnClient
 from tests.reference.certificates import make_certificate
 
 from librats._core.stun import parse, serialise
@@ -258,132 +257,6 @@ async def test_connections_are_limited(start_relay: StartRelay) -> None:
             assert first.allocate()
             with TurnClient(server.addresses[0], "tcp") as second, pytest.raises((OSError, AssertionError)):
                 assert second.sock.recv(1)
-
-    await run_in_thread(talk)
-
-
-# TCP allocations, RFC 6062.
-
-
-def data_connection(server: Address, number: int, transport: str = "tcp") -> TurnClient:
-    """Return a connection that is joined with a peer's."""
-    client = TurnClient(server, transport)
-    assert client.code(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, number)) == 0
-    return client
-
-
-async def test_a_client_connects_to_a_peer_through_the_relay(start_relay: StartRelay) -> None:
-    server = await start_relay()
-
-    def talk() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listening, TurnClient(server.addresses[0], "tcp") as client:
-            peer = (Attribute.XOR_PEER_ADDRESS, listening.getsockname())
-            relayed = client.allocate(transport=TCP)
-            answer = client.ask(Method.CONNECT, peer)
-            assert client.code(Method.CONNECT, peer) == 446
-            accepted, source = listening.accept()
-            assert source == relayed
-            with accepted:
-                accepted.settimeout(WAIT)
-                accepted.sendall(b"written before anybody reads")
-                with data_connection(server.addresses[0], answer.get(Attribute.CONNECTION_ID)) as data:
-                    assert data.read(100) == b"written before anybody reads"
-                    sending = threading.Thread(target=data.sock.sendall, args=(b"x" * 3_000_000,))
-                    sending.start()  # more than the buffers on the way hold
-                    got = 0
-                    while got < 3_000_000:
-                        got += len(accepted.recv(65536))
-                    sending.join()
-                    accepted.sendall(b"last words")
-                    accepted.close()
-                    assert data.read(100) == b"last words"
-                    assert data.read(100) == b""
-
-    await run_in_thread(talk)
-
-
-async def test_the_end_of_a_tls_client_is_passed_on(
-    start_relay: StartRelay, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    server = await start_relay(tls_listen=(Address("127.0.0.1", 0),), certificate=make_certificate(tmp_path))
-
-    def talk() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listening, TurnClient(server.addresses[0], "tcp") as client:
-            client.allocate(transport=TCP)
-            answer = client.ask(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, listening.getsockname()))
-            accepted, _ = listening.accept()
-            with accepted:
-                accepted.settimeout(WAIT)
-                with data_connection(server.tls_addresses[0], answer.get(Attribute.CONNECTION_ID), "tls") as data:
-                    data.sock.sendall(b"last words")
-                assert accepted.recv(100) == b"last words"
-                assert accepted.recv(100) == b""
-
-    await run_in_thread(talk)
-    assert not caplog.records
-
-
-async def test_a_peer_may_end_its_side_before_the_client_comes(start_relay: StartRelay) -> None:
-    server = await start_relay()
-
-    def talk() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listening, TurnClient(server.addresses[0], "tcp") as client:
-            client.allocate(transport=TCP)
-            answer = client.ask(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, listening.getsockname()))
-            accepted, _ = listening.accept()
-            with accepted:
-                accepted.settimeout(WAIT)
-                accepted.shutdown(socket.SHUT_WR)
-                time.sleep(SHORT)
-                with data_connection(server.addresses[0], answer.get(Attribute.CONNECTION_ID)) as data:
-                    assert data.read(1) == b""
-                    data.sock.sendall(b"out")
-                    assert accepted.recv(10) == b"out"
-
-    await run_in_thread(talk)
-
-
-async def test_a_peer_with_a_permission_connects_to_a_client(start_relay: StartRelay) -> None:
-    server = await start_relay()
-
-    def talk() -> None:
-        with TurnClient(server.addresses[0], "tcp") as client:
-            relayed = client.allocate(transport=TCP)
-            with socket.create_connection(relayed, WAIT) as stranger:
-                assert stranger.recv(1) == b""
-            assert client.permit(("127.0.0.1", 0)) == 0
-            with socket.create_connection(relayed, WAIT) as peer:
-                attempt = parse(client.receive())
-                assert attempt.method == Method.CONNECTION_ATTEMPT
-                assert attempt.get(Attribute.XOR_PEER_ADDRESS) == peer.getsockname()
-                with data_connection(server.addresses[0], attempt.get(Attribute.CONNECTION_ID)) as data:
-                    peer.sendall(b"in")
-                    assert data.read(10) == b"in"
-                    data.sock.sendall(b"out")
-                    assert peer.recv(10) == b"out"
-                assert peer.recv(10) == b""
-
-    await run_in_thread(talk)
-
-
-async def test_a_peer_that_does_not_answer_is_told(start_relay: StartRelay) -> None:
-    server = await start_relay()
-
-    def talk() -> None:
-        with TurnClient(server.addresses[0], "tcp") as client, socket.create_server(("127.0.0.1", 0)) as sock:
-            closed = sock.getsockname()
-            sock.close()
-            client.allocate(transport=TCP)
-            assert client.code(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, closed)) == 447
-            assert client.code(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, ("10.0.0.1", 80))) == 403
-            assert client.code(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, 1)) == 400
-        with TurnClient(server.addresses[0], "tcp") as stranger:
-            assert stranger.code(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, 1)) == 400
-        with TurnClient(server.addresses[0]) as datagrams:
-            assert datagrams.code(Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, TCP)) == 400
-            datagrams.allocate()
-            assert datagrams.code(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, closed)) == 400
-            assert datagrams.code(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, 1)) == 400
 
     await run_in_thread(talk)
 

@@ -20,6 +20,7 @@ MOST = 5.0
 class Both(NamedTuple):
     """A cell on both sides."""
 
+    mode: str
     name: str
     real: Summary
     simulated: Summary
@@ -28,7 +29,8 @@ class Both(NamedTuple):
     def is_chance(self) -> bool:
         """Whether it connects sometimes on one of the sides, or may be expected to."""
         sides = (self.real, self.simulated)
-        return Cell.named(self.name) in CHANCE or any(0 < each.connected < each.tries for each in sides)
+        is_expected = self.mode == "direct" and Cell.named(self.name) in CHANCE
+        return is_expected or any(0 < each.connected < each.tries for each in sides)
 
     @property
     def points(self) -> float:
@@ -69,7 +71,7 @@ def compare(real: Results, simulated: Results, mode: str) -> list[Both]:
     """
     joined([real, simulated])
     return [
-        Both(name, Summary.of(tries), Summary.of(others))
+        Both(mode, name, Summary.of(tries), Summary.of(others))
         for name, tries in real.tries.get(mode, {}).items()
         if tries and (others := simulated.tries.get(mode, {}).get(name))
     ]
@@ -96,7 +98,10 @@ def _words(cells: Sequence[Both]) -> Iterator[str]:
 
 def _table(cells: Sequence[Both]) -> list[list[str]]:
     rows = [
-        [each.name, _share(each.real), _share(each.simulated), f"{each.points:+.1f}", *map(_time, each[1:])]
+        [
+            *(each.name, _share(each.real), _share(each.simulated), f"{each.points:+.1f}"),
+            *(_time(each.real), _time(each.simulated)),
+        ]
         for each in cells
         if each.is_chance
     ]

@@ -397,7 +397,7 @@ async def test_a_link_made_before_a_rotation_is_admitted_as_who_it_was_made() ->
 async def test_neither_identity_of_ours_is_a_peer() -> None:
     side = Side()
     side.manager.become(Identity.generate(), b"record")
-    for identity in (side.identity, side.manager._identity):
+    for identity in (side.identity, side.manager.identity):
         link = FakeLink(identity.peer_id, initiator=True)
         side.opened(link)
         assert "this client itself" in link.refused

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from librats.errors import ClosedError, DecodeError, UsageError
-from librats.services.mdns import MAX_ADDRESSES, MdnsDiscovery, MdnsPeer, read_service
+from librats.services.mdns import MdnsDiscovery
+from librats.services.mdns_records import MAX_ADDRESSES, MdnsPeer, read_service
 from librats.types import Address
 
 PEER_ID = "0123456789abcdef" * 4

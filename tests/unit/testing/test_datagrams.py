@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from librats.errors import ConfigError, UsageError
+from librats.runtime.datagrams import Origin
 from librats.runtime.network import current_network
-from librats.runtime.udp import DatagramEndpoint, Origin
+from librats.runtime.udp import DatagramEndpoint
 from librats.testing import SimHost, SimNetwork
 from librats.types import Address
 

@@ -6,105 +6,36 @@ import asyncio
 import os
 import socket
 import struct
-import sys
-from collections.abc import AsyncIterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.loopback.udp.conftest import (
+    HOSTS,
+    LINUX,
+    LOOPBACK,
+    ON_UVLOOP,
+    WAIT,
+    Heard,
+    Open,
+    fill,
+    needs_ipv6,
+    told,
+)
 
 from librats.errors import ConfigError, UsageError
-from librats.runtime import udp as module
+from librats.runtime.datagrams import Origin
 from librats.runtime.network import current_network
-from librats.runtime.udp import DatagramEndpoint, Origin, open_datagram
+from librats.runtime.udp import DatagramEndpoint
 from librats.runtime.udp_sockets import udp_socket
 from librats.types import Address
 
 if TYPE_CHECKING:
     from tests.loopback.conftest import Until
 
-LOOPBACK = "127.0.0.1"
-ON_UVLOOP = os.environ.get("LIBRATS_TEST_LOOP") == "uvloop"
-LINUX = sys.platform == "linux"
+
 TOLD_BY_ICMP = LINUX and not ON_UVLOOP
 IP_RECVERR = 11
-
-WAIT = 20.0
-WAYS = ["batched", "portable"] if LINUX else ["portable"]
-if not ON_UVLOOP:
-    WAYS.append("awaited")
-
-
-class Heard:
-    """What an endpoint has received, in the batches in which it came."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[tuple[bytes, Origin]]] = []
-
-    def __call__(self, batch: list[tuple[bytes, Origin]]) -> None:
-        assert batch
-        self.batches.append(batch)
-
-    @property
-    def data(self) -> list[bytes]:
-        return [data for batch in self.batches for data, _ in batch]
-
-    @property
-    def origins(self) -> list[Origin]:
-        return [origin for batch in self.batches for _, origin in batch]
-
-
-class Open(Protocol):
-    async def __call__(self, host: str = ..., port: int = ..., **options: Any) -> tuple[DatagramEndpoint, Heard]: ...
-
-
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
-@pytest.fixture
-async def endpoint(way: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
-    """Return a function that opens an endpoint, with what it hears."""
-    monkeypatch.setenv("LIBRATS_PORTABLE", "0" if way == "batched" else "1")
-    if way == "awaited":
-
-        def refuse(*args: object) -> None:
-            raise NotImplementedError
-
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr(loop, "add_reader", refuse)
-        monkeypatch.setattr(loop, "add_writer", refuse)
-    opened = []
-
-    async def make(host: str = LOOPBACK, port: int = 0, **options: Any) -> tuple[DatagramEndpoint, Heard]:
-        heard = Heard()
-        receive = options.pop("receive", heard)
-        made = await open_datagram(host, port, receive=receive, **options)
-        assert made.is_batched == (way == "batched")
-        opened.append(made)
-        return made, heard
-
-    yield make
-    for made in opened:
-        made.close()
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-TELLING = [way for way in WAYS if way != "awaited" and (LINUX or sys.platform == "darwin")]
-"""Ways to receive that tell more of a datagram than where it is from."""
-told = pytest.mark.parametrize("way", TELLING, indirect=True)
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-HOSTS = [LOOPBACK, pytest.param("::1", marks=needs_ipv6)]
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -351,96 +282,6 @@ async def test_any_buffer_can_be_sent_and_is_free_afterwards(endpoint: Open, unt
     grown += b"d"  # would fail while anybody looks at it
     await until(lambda: len(heard.data) >= 3)
     assert heard.data[:3] == [b"abc", b"efg", b"hi"]
-
-
-def fill(address: Address, count: int, data: bytes = b"x" * 100) -> None:
-    """Send from a socket of its own, whether or not anybody reads meanwhile."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for _ in range(count):
-            sock.sendto(data, address)
-
-
-@pytest.mark.skipif(not LINUX, reason="only Linux tells")
-@pytest.mark.parametrize(
-    ("way", "asked"), [*((way, True) for way in WAYS), ("batched", False)], indirect=["way"]
-)  # SO_MEMINFO, and SO_RXQ_OVFL, which only the compiled way reads
-async def test_what_the_kernel_dropped_is_counted(
-    endpoint: Open, until: Until, monkeypatch: pytest.MonkeyPatch, asked: bool
-) -> None:
-    if not asked:
-        monkeypatch.setattr(module, "dropped_by_kernel", lambda _sock: None)
-    a, heard = await endpoint(buffer_size=8192)
-    fill(a.local_address, 200)
-    await until(lambda: heard.data)
-    for _ in range(100):
-        await asyncio.sleep(0)
-    fill(a.local_address, 1, b"last")
-    await until(lambda: heard.data[-1] == b"last")
-    assert a.counters.dropped_by_kernel == 201 - len(heard.data) > 0
-    a.close()
-    assert a.counters.dropped_by_kernel == 201 - len(heard.data)
-
-
-async def test_a_flood_leaves_the_loop_to_others(endpoint: Open, until: Until, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SLICE", 0.0)
-    turns = 0
-    seen_at: list[int] = []
-
-    def receive(batch: list[tuple[bytes, Origin]]) -> None:
-        seen_at.extend([turns] * len(batch))
-
-    a, _ = await endpoint(receive=receive, buffer_size=4 << 20)
-    loop = asyncio.get_running_loop()
-
-    def turn() -> None:
-        nonlocal turns
-        turns += 1
-        if len(seen_at) < 1000:
-            loop.call_soon(turn)
-
-    fill(a.local_address, 1000)
-    turn()
-    await until(lambda: len(seen_at) == 1000)
-    assert max(seen_at.count(number) for number in set(seen_at)) <= 256
-    assert len(set(seen_at)) >= 1000 // 256
-
-
-FLOOD = """
-import asyncio, os, sys
-from librats.runtime.udp import open_datagram
-from librats.types import Address
-
-async def main():
-    endpoint = await open_datagram("127.0.0.1", receive=lambda batch: None)
-    items = [(bytes(100), Address("127.0.0.1", int(sys.argv[1])))] * 512
-    print("go", flush=True)
-    while os.getppid() == int(sys.argv[2]):
-        endpoint.send_many(items)
-
-asyncio.run(main())
-"""
-
-
-async def test_timers_fire_under_flood(endpoint: Open, until: Until) -> None:
-    a, heard = await endpoint()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", FLOOD, str(a.local_address.port), str(os.getpid())), stdout=asyncio.subprocess.PIPE
-    )
-    came = []
-    try:
-        assert process.stdout is not None
-        await process.stdout.readline()
-        async with asyncio.timeout(WAIT):
-            await until(lambda: heard.batches)
-            for _ in range(20):
-                await asyncio.sleep(0.005)
-                came.append(len(heard.batches))
-                heard.batches.clear()
-    finally:
-        process.kill()
-        await process.wait()
-    # How much one readiness may take is counted above; a time says more of the machine than of the endpoint.
-    assert sum(came) > 20
 
 
 async def test_a_handler_that_fails_loses_its_batch_only(endpoint: Open, until: Until) -> None:

@@ -1,0 +1,157 @@
+"""ChaCha20-Poly1305 (RFC 8439) by the libsodium that PyNaCl brings.
+
+Its functions are called through the addresses that PyNaCl's cffi module holds, so nothing is linked and no second copy
+of libsodium is shipped. Those addresses are private to PyNaCl: they are checked against the vector of RFC 8439, 2.8.2
+at import, and ``nacl.bindings`` does the work (slower, with the GIL) where they are missing or wrong.
+``LIBRATS_AEAD=bindings`` in the environment forces that. :data:`BACKEND` tells which of the two is in use.
+"""
+
+import os
+
+import nacl.bindings  # importing it runs sodium_init(), without which libsodium uses its slowest code
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport uint8_t, uintptr_t
+from libc.string cimport memcpy, memset
+
+ctypedef int (*seal_function)(
+    uint8_t*, unsigned long long*, const uint8_t*, unsigned long long,
+    const uint8_t*, unsigned long long, const uint8_t*, const uint8_t*, const uint8_t*
+) noexcept nogil
+ctypedef int (*open_function)(
+    uint8_t*, unsigned long long*, uint8_t*, const uint8_t*, unsigned long long,
+    const uint8_t*, unsigned long long, const uint8_t*, const uint8_t*
+) noexcept nogil
+ctypedef void (*wipe_function)(void*, size_t) noexcept nogil
+
+cdef enum:
+    TAG_SIZE = 16
+
+# Written once, below, while this module is imported; read only ever after.
+cdef seal_function _seal = NULL
+cdef open_function _open = NULL
+cdef wipe_function _wipe = NULL
+
+
+cdef bint sodium_seal(
+    uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce, const uint8_t* key
+) noexcept nogil:
+    """Encrypt; False where that cannot be done. The output is 16 bytes longer."""
+    if _seal == NULL:
+        return _seal_with_bindings(out, plaintext, size, ad, ad_size, nonce, key)
+    _seal(out, NULL, plaintext, size, ad, ad_size, NULL, nonce, key)
+    return True
+
+
+cdef bint sodium_open(
+    uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce, const uint8_t* key
+) noexcept nogil:
+    """Decrypt; False where it does not authenticate. The input has a tag at least."""
+    if _open == NULL:
+        return _open_with_bindings(out, ciphertext, size, ad, ad_size, nonce, key)
+    return _open(out, NULL, NULL, ciphertext, size, ad, ad_size, nonce, key) == 0
+
+
+cdef void sodium_wipe(void* secret, size_t size) noexcept nogil:
+    """Overwrite a secret that is not needed any more."""
+    if _wipe != NULL:
+        _wipe(secret, size)
+    else:
+        memset(secret, 0, size)
+
+
+cdef bint _seal_with_bindings(
+    uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce, const uint8_t* key
+) noexcept with gil:
+    cdef bytes sealed
+    try:
+        sealed = nacl.bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
+            (<const char*>plaintext)[:size], (<const char*>ad)[:ad_size],
+            (<const char*>nonce)[:12], (<const char*>key)[:32],
+        )
+    except Exception:
+        return False
+    memcpy(out, PyBytes_AS_STRING(sealed), size + TAG_SIZE)
+    return True
+
+
+cdef bint _open_with_bindings(
+    uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce, const uint8_t* key
+) noexcept with gil:
+    cdef bytes opened
+    try:
+        opened = nacl.bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
+            (<const char*>ciphertext)[:size], (<const char*>ad)[:ad_size],
+            (<const char*>nonce)[:12], (<const char*>key)[:32],
+        )
+    except Exception:
+        return False
+    memcpy(out, PyBytes_AS_STRING(opened), size - TAG_SIZE)
+    return True
+
+
+cdef bint _load() except *:
+    """Take libsodium's functions from PyNaCl, if they are there and give the right answers."""
+    global _seal, _open, _wipe
+    if os.environ.get("LIBRATS_AEAD") == "bindings":
+        return False
+    try:
+        from nacl._sodium import ffi, lib
+
+        seal_address = int(ffi.cast("uintptr_t", ffi.addressof(lib, "crypto_aead_chacha20poly1305_ietf_encrypt")))
+        open_address = int(ffi.cast("uintptr_t", ffi.addressof(lib, "crypto_aead_chacha20poly1305_ietf_decrypt")))
+    except (ImportError, AttributeError, TypeError):
+        return False
+    _seal = <seal_function><uintptr_t>seal_address
+    _open = <open_function><uintptr_t>open_address
+    if not _agrees_with_rfc8439():
+        _seal = NULL
+        _open = NULL
+        return False
+    try:
+        _wipe = <wipe_function><uintptr_t>int(ffi.cast("uintptr_t", ffi.addressof(lib, "sodium_memzero")))
+    except (AttributeError, TypeError):
+        _wipe = NULL
+    return True
+
+
+cdef bint _agrees_with_rfc8439():
+    # RFC 8439, 2.8.2. Its nonce starts with 07000000, so the functions are called as they are, not through a Cipher.
+    cdef bytes key = bytes(range(0x80, 0xA0))
+    cdef bytes nonce = bytes.fromhex("070000004041424344454647")
+    cdef bytes ad = bytes.fromhex("50515253c0c1c2c3c4c5c6c7")
+    cdef bytes plaintext = (
+        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+        b"sunscreen would be it."
+    )
+    cdef bytes ciphertext = bytes.fromhex(
+        "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69da92728b1a71de0a9e06"
+        "0b2905d6a5b67ecd3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc3ff4def08e4b7a9de576d265"
+        "86cec64b61161ae10b594f09e26a7e902ecbd0600691"
+    )
+    cdef uint8_t out[256]
+    cdef size_t size = len(plaintext)
+    _seal(
+        out, NULL, <const uint8_t*>PyBytes_AS_STRING(plaintext), size, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
+        NULL, <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
+    )
+    if (<const char*>out)[:size + TAG_SIZE] != ciphertext:
+        return False
+    out[3] ^= 1
+    if _open(
+        out, NULL, NULL, out, size + TAG_SIZE, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
+        <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
+    ) == 0:
+        return False
+    memcpy(out, PyBytes_AS_STRING(ciphertext), size + TAG_SIZE)
+    return _open(
+        out, NULL, NULL, out, size + TAG_SIZE, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
+        <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
+    ) == 0 and (<const char*>out)[:size] == plaintext
+
+
+BACKEND = "libsodium" if _load() else "bindings"
