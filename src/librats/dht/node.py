@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from librats._core import krpc, krpc_writer
 from librats._core.krpc import KrpcMessage
 from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, may_be_told
 from librats.dht.answering import ANNOUNCE_PEER, FIND_NODE, GET, GET_PEERS, PING, PUT, Answerer
 from librats.dht.items import Item
-from librats.dht.lookup import Found, Lookup, Wanted
+from librats.dht.lookup import Lookup, Wanted
+from librats.dht.operations import Finished, Operation
 from librats.dht.rates import Limits
 from librats.dht.tables import Tables
 from librats.dht.transactions import Query, Transactions
 from librats.errors import BencodeError, KrpcError, UsageError
 from librats.types import Entropy
 
-__all__ = ["DhtNode", "Finished"]
+__all__ = ["DhtNode"]
 
 ID_SIZE = 20
 KNOWN_TO_BEGIN = 16
@@ -30,52 +30,6 @@ LONGEST_PAUSE = 300.0
 HIGHEST_SEQUENCE = (1 << 63) - 1
 BOTH_FAMILIES = (b"n4", b"n6")
 METHODS = {Wanted.NODES: FIND_NODE, Wanted.PEERS: GET_PEERS, Wanted.ITEM: GET, Wanted.PLACES: GET}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """What was asked of a node has come to its end."""
-
-    number: int
-    """What the method returned that began it."""
-
-    target: bytes
-    """What was looked up."""
-
-    nodes: list[Found]
-    """The nearest nodes that answered, of all families."""
-
-    peers: list[bytes]
-    """Compact addresses of peers."""
-
-    item: Item | None
-    """The newest valid item."""
-
-    stored: int
-    """How many nodes took the announcement or the item."""
-
-    refusals: list[tuple[int, str]]
-    """Code and words of the nodes that did not take it."""
-
-    asked: int
-    """How many nodes were asked."""
-
-    hops: int
-    """How many nodes told of each other, one of the next, up to the nearest."""
-
-
-@dataclass(slots=True, eq=False)
-class _Operation:
-    number: int
-    target: bytes
-    lookups: list[Lookup]
-    is_ours: bool
-    store: dict[str, object] | None = None
-    store_method: int = 0
-    is_storing: bool = False
-    storing: int = 0
-    stored: int = 0
-    refusals: list[tuple[int, str]] = field(default_factory=list)
 
 
 class DhtNode:
@@ -144,7 +98,7 @@ class DhtNode:
         self._version = version
         self._out: list[tuple[bytes, bytes]] = []
         self._events: deque[Finished] = deque()
-        self._operations: dict[int, _Operation] = {}
+        self._operations: dict[int, Operation] = {}
         self._next_number = 1
         self._pinged: set[bytes] = set()
         self._refreshed: dict[tuple[int, int], float] = {}
@@ -177,7 +131,7 @@ class DhtNode:
             self._begin(now)
 
     def find_nodes(self, target: bytes, *, now: float) -> int:
-        """Look for the nodes nearest to a target; return the number that :class:`Finished` will have.
+        """Look for the nodes nearest to a target; return the number that ``Finished`` will have.
 
         Args:
             target: 20 bytes.
@@ -189,7 +143,7 @@ class DhtNode:
         return self._start(target, Wanted.NODES, now)
 
     def find_peers(self, info_hash: bytes, *, now: float, enough: int | None = None) -> int:
-        """Look for peers that announced a hash; return the number that :class:`Finished` will have.
+        """Look for peers that announced a hash; return the number that ``Finished`` will have.
 
         Args:
             info_hash: 20 bytes.
@@ -211,7 +165,7 @@ class DhtNode:
             is_seed: Whether we have everything (BEP 33).
 
         Returns:
-            The number that :class:`Finished` will have; its ``peers`` are those that were announced before.
+            The number that ``Finished`` will have; its ``peers`` are those that were announced before.
 
         Raises:
             UsageError: The hash has not 20 bytes, or there is no such port.
@@ -222,7 +176,7 @@ class DhtNode:
         return self._start(info_hash, Wanted.PEERS, now, store=(ANNOUNCE_PEER, fields | {"implied_port": port is None}))
 
     def get(self, target: bytes, *, now: float, salt: bytes = b"") -> int:
-        """Look for an item (BEP 44); return the number that :class:`Finished` will have.
+        """Look for an item (BEP 44); return the number that ``Finished`` will have.
 
         Args:
             target: 20 bytes: :attr:`librats.dht.items.Item.target`.
@@ -243,7 +197,7 @@ class DhtNode:
             compare: The sequence number that is to be replaced (``cas``); None for any.
 
         Returns:
-            The number that :class:`Finished` will have.
+            The number that ``Finished`` will have.
 
         Raises:
             KrpcError: The item breaks a rule: those of :meth:`librats.dht.items.Item.check`.
@@ -256,7 +210,7 @@ class DhtNode:
         return self._start(item.target, Wanted.PLACES, now, store=(PUT, fields))
 
     def cancel(self, number: int) -> None:
-        """Give up what was begun; there will be no :class:`Finished`. Of one that is not there, nothing happens.
+        """Give up what was begun; there will be no ``Finished``. Of one that is not there, nothing happens.
 
         Args:
             number: What the method returned that began it.
@@ -393,7 +347,7 @@ class DhtNode:
                 lookup.add_known(node for node in self._saved_nodes if len(node[1]) == size)
                 lookup.add_known((None, address) for address in self._bootstrap if len(address) == size)
             lookups.append(lookup)
-        operation = _Operation(self._next_number, target, lookups, is_ours)
+        operation = Operation(self._next_number, target, lookups, is_ours)
         if store is not None:
             operation.store_method, operation.store = store
         self._operations[operation.number] = operation
@@ -401,7 +355,7 @@ class DhtNode:
         self._advance(operation, now)
         return operation.number
 
-    def _advance(self, operation: _Operation, now: float) -> None:
+    def _advance(self, operation: Operation, now: float) -> None:
         """Ask whom a lookup wants asked, or go on to what comes after it."""
         if operation.number not in self._operations or operation.is_storing:
             return
@@ -419,7 +373,7 @@ class DhtNode:
                         self._ask(operation.store_method, node.address, node.node_id, operation, now, **fields)
         self._finish_if_stored(operation)
 
-    def _ask_next(self, operation: _Operation, lookup: Lookup, now: float) -> None:
+    def _ask_next(self, operation: Operation, lookup: Lookup, now: float) -> None:
         name = "info_hash" if lookup.wanted is Wanted.PEERS else "target"
         fields: dict[str, object] = {name: lookup.target}
         if lookup.wanted is Wanted.PLACES:
@@ -434,7 +388,7 @@ class DhtNode:
         """Hand an answer, or that there will be none, to whoever asked."""
         context = query.context
         is_answer = message is not None and message.kind == krpc.RESPONSE
-        if isinstance(context, _Operation):
+        if isinstance(context, Operation):
             context.storing -= 1
             context.stored += is_answer
             if message is not None and not is_answer:
@@ -460,25 +414,12 @@ class DhtNode:
                 if may_be_told(address, source):
                     self.tables.heard(told[start : start + ID_SIZE], address, now=now, answered=False)
 
-    def _finish_if_stored(self, operation: _Operation) -> None:
+    def _finish_if_stored(self, operation: Operation) -> None:
         if operation.storing or self._operations.pop(operation.number, None) is None:
             return
         if operation.is_ours:
             return
-        items = [lookup.item for lookup in operation.lookups if lookup.item is not None]
-        self._events.append(
-            Finished(
-                number=operation.number,
-                target=operation.target,
-                nodes=[node for lookup in operation.lookups for node in lookup.closest()],
-                peers=[peer for lookup in operation.lookups for peer in lookup.peers],
-                item=max(items, key=lambda item: item.sequence, default=None),
-                stored=operation.stored,
-                refusals=operation.refusals,
-                asked=sum(lookup.asked for lookup in operation.lookups),
-                hops=max(lookup.hops for lookup in operation.lookups),
-            )
-        )
+        self._events.append(operation.outcome())
 
     def _begin(self, now: float) -> None:
         """Ask for ourselves: so we learn who is near us, and they of us; again and again, after longer pauses.

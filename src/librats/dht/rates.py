@@ -25,7 +25,7 @@ class Limits:
     most_queries: float = 100
     """Queries that a host may send at once."""
 
-    bytes: float = 8_000
+    byte_rate: float = 8_000
     """Bytes that are sent each second to a host that has not proven itself, in the long run."""
 
     most_bytes: float = 16_000
@@ -46,7 +46,7 @@ class Limits:
         Raises:
             UsageError: One of them makes no sense.
         """
-        rates = (self.queries, self.most_queries, self.bytes, self.most_bytes, self.all_bytes, self.proof)
+        rates = (self.queries, self.most_queries, self.byte_rate, self.most_bytes, self.all_bytes, self.proof)
         if min(rates) <= 0 or self.hosts < 1:
             raise UsageError(f"limits are above 0, unlike {self!r}")
 
@@ -118,9 +118,9 @@ class Rates:
         """
         host = self._host(network, now)
         limits = self._limits
-        until = max(host.bytes_until, now) + size / limits.bytes
+        until = max(host.bytes_until, now) + size / limits.byte_rate
         of_all = max(self._bytes_until, now) + size / limits.all_bytes
-        if until - now > limits.most_bytes / limits.bytes + 1e-6 or of_all - now > 1 + 1e-6:
+        if until - now > limits.most_bytes / limits.byte_rate + 1e-6 or of_all - now > 1 + 1e-6:
             return False
         host.bytes_until = until
         self._bytes_until = of_all

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from librats.dht.node import DhtNode, Finished
+from librats.dht.node import DhtNode
+from librats.dht.operations import Finished
 from librats.dht.rates import Limits
 from librats.testing.entropy import SeededEntropy
 

@@ -320,7 +320,7 @@ def test_a_host_gets_so_many_answers_a_second_whatever_its_port() -> None:
 
 
 def test_a_host_that_has_not_proven_itself_gets_so_many_bytes_a_second_and_all_of_them_together_too() -> None:
-    answerer = an_answerer(limits=Limits(bytes=100, most_bytes=200, all_bytes=300))
+    answerer = an_answerer(limits=Limits(byte_rate=100, most_bytes=200, all_bytes=300))
     size = len(krpc_writer.response(b"aa", OWN, seen_as=SOURCE))
     sent = sum(asked(answerer, PING) is not None for _ in range(10))
     assert sent == 200 // size

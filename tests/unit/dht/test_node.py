@@ -13,8 +13,9 @@ from librats._core.routing import shared_bits
 from librats.dht.addresses import compact
 from librats.dht.answering import GET_PEERS, PING
 from librats.dht.items import Item, sign_item
-from librats.dht.node import DhtNode, Finished
+from librats.dht.node import DhtNode
 from librats.dht.node_ids import bound_node_id
+from librats.dht.operations import Finished
 from librats.testing.entropy import SeededEntropy
 
 HASH = b"h" * 20

@@ -26,7 +26,7 @@ def test_a_host_that_rests_may_send_as_much_at_once_again_and_no_more() -> None:
 
 
 def test_bytes_to_one_host_do_not_count_for_another_but_in_the_sum() -> None:
-    rates = Rates(Limits(bytes=100, most_bytes=100, all_bytes=250))
+    rates = Rates(Limits(byte_rate=100, most_bytes=100, all_bytes=250))
     assert [rates.may_be_sent(host, 100, now=0.0) for host in (b"a", b"a", b"b", b"c", b"c")] == [
         *(True, False, True),
         *(False, False),
