@@ -428,41 +428,25 @@ cdef class RoutingTable:
         return nodes
 
     def waiting(self, *, double now, double seconds):
-        """Return id and address of spares that have not answered yet, and that a bucket has use for: those to ping.
-
-        A bucket has use for as many as places are free, and where none is, for the one that was heard last, if a node
-        failed or was silent for that long.
+        """Return id and address of spares that have not answered and that a bucket has use for: those to ping.
 
         Args:
             now: Seconds.
-            seconds: How long a node may be silent.
+            seconds: A bucket has use for them where a place is free, a node failed, or was silent for that long.
         """
         cdef const Bucket* bucket
-        cdef const Node* spare
-        cdef const Node* best
         cdef size_t place
-        cdef size_t free
         cdef int number
-        cdef bint doubtful
+        cdef bint useful
         cdef list nodes = []
         for number in range(ID_BITS):
             bucket = &self._buckets[number]
-            free = self._places(number) - bucket.count
-            doubtful = False
+            useful = bucket.count < self._places(number)
             for place in range(bucket.count):
-                doubtful = doubtful or bucket.nodes[place].failures or now - bucket.nodes[place].heard >= seconds
-            best = NULL
+                useful = useful or bucket.nodes[place].failures or now - bucket.nodes[place].heard >= seconds
             for place in range(bucket.spare_count):
-                spare = &bucket.spares[place]
-                if spare.answered:
-                    continue
-                if free:
-                    free -= 1
-                    nodes.append(self._told(spare))
-                elif best == NULL or spare.heard >= best.heard:
-                    best = spare
-            if doubtful and best != NULL and bucket.count == self._places(number):
-                nodes.append(self._told(best))
+                if useful and not bucket.spares[place].answered:
+                    nodes.append(self._told(&bucket.spares[place]))
         return nodes
 
     def stale(self, *, double now, double seconds):

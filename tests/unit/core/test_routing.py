@@ -301,21 +301,22 @@ def test_the_nodes_that_were_silent_longest_are_told() -> None:
 
 def test_spares_to_ping_are_told_where_a_bucket_has_use_for_them() -> None:
     table = RoutingTable(OWN, size=2)
-    for host in (1, 2):
-        table.heard(node_id(5, host), at(host), now=1.0, answered=False)
-    assert set(table.waiting(now=1.0, seconds=30.0)) == {(node_id(5, 1), at(1)), (node_id(5, 2), at(2))}
+    spares = [(node_id(5, host), at(host)) for host in (1, 2)]
+    for spare, address in spares:
+        table.heard(spare, address, now=1.0, answered=False)
+    assert table.waiting(now=1.0, seconds=30.0) == spares
     table.heard(node_id(5, 3), at(3), now=1.0)
-    assert len(table.waiting(now=1.0, seconds=30.0)) == 1
+    assert table.waiting(now=1.0, seconds=30.0) == spares
     table.heard(node_id(5, 4), at(4), now=1.0)
     assert table.waiting(now=30.0, seconds=30.0) == []
-    assert table.waiting(now=31.0, seconds=30.0) == [(node_id(5, 2), at(2))]
+    assert table.waiting(now=31.0, seconds=30.0) == spares
     table.heard(node_id(5, 3), at(3), now=40.0)
     table.heard(node_id(5, 4), at(4), now=40.0)
     assert table.waiting(now=41.0, seconds=30.0) == []
     table.failed(node_id(5, 4), at(4))
-    assert table.waiting(now=41.0, seconds=30.0) == [(node_id(5, 2), at(2))]
-    table.heard(node_id(5, 2), at(2), now=42.0)
-    assert (node_id(5, 2), at(2)) not in table.waiting(now=42.0, seconds=30.0)
+    assert table.waiting(now=41.0, seconds=30.0) == spares
+    table.heard(*spares[1], now=42.0)
+    assert table.waiting(now=42.0, seconds=30.0) == []
 
 
 def test_buckets_in_which_nobody_answered_are_told_as_far_as_there_are_nodes() -> None:
