@@ -20,7 +20,8 @@ from librats.punch.plans import NatFacts, Plan, PunchPart, PunchReason, PunchTec
 from librats.punch.settings import PunchSettings
 from librats.punch.techniques import Round
 from librats.runtime.network import Network, current_network
-from librats.services.punch_attempts import REASONS, PunchAttempt, failed_attempts
+from librats.services.punch_account import REASONS, failed_attempts
+from librats.services.punch_attempts import PunchAttempt
 from librats.services.punch_driver import PunchDriver
 from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.punch_sockets import PunchSockets
