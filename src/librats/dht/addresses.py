@@ -20,6 +20,8 @@ _SIZES = (IPV4_SIZE, IPV6_SIZE)
 _MAPPED = bytes(10) + b"\xff\xff"
 _LOOPBACK = bytes(15) + b"\1"
 NOBODY, ITSELF, INSIDE, EVERYBODY = range(4)
+# First bytes of IPv4 with which all addresses are everybody's: most of what is told.
+_PLAIN = frozenset(range(1, 224)) - {10, 100, 127, 169, 172, 192}
 
 
 def compact(host: str, port: int) -> bytes:
@@ -111,5 +113,7 @@ def may_be_told(address: bytes, by: bytes) -> bool:
     """
     if len(address) not in _SIZES or len(by) not in _SIZES or address[-PORT_SIZE:] == b"\0\0":
         return False
+    if len(address) == IPV4_SIZE and address[0] in _PLAIN:
+        return True
     scope = _scope(address[:-PORT_SIZE])
     return scope == EVERYBODY or (scope != NOBODY and _scope(by[:-PORT_SIZE]) <= scope)

@@ -24,6 +24,8 @@ MOST_PEERS_TOLD = 200
 MOST_PEERS = 2000
 MOST_TOKEN = 128
 MOST_FAILURES_OF_TOLD = 4
+FASTER = 2
+SPARES = 2
 
 
 class Wanted(Enum):
@@ -107,7 +109,11 @@ class _Survey(NamedTuple):
     """How it stands with the nearest candidates that have not failed."""
 
     new: list[_Candidate]
+    spare: list[_Candidate]
+    """Who would be next where one of them fails."""
     is_under_way: bool
+    is_near: bool
+    """Whether nobody is known who may be nearer than one that has answered."""
 
 
 FARTHEST = 1 << 160
@@ -116,8 +122,9 @@ FARTHEST = 1 << 160
 class Lookup:
     """One lookup, of one family of addresses. It sends nothing: it tells whom to ask, and is told what they answer.
 
-    Nodes are asked in the order of how near they are to the target, a few at a time. A node that is late does not hold
-    up the others, and its answer still counts. The lookup ends when the nearest that are known have answered, and the
+    Nodes are asked in the order of how near they are to the target, a few at a time, and twice as many where nobody is
+    known who may be nearer than one that has answered. A node that is late does not hold up the others, and its answer
+    still counts. The lookup ends when the nearest that are known have answered, and the
     nearest of those whose id is bound to their address (BEP 42) as well: nobody chooses to be one of these.
 
     It does not trust what it is told: addresses are checked (:func:`librats.dht.addresses.may_be_told`), a host counts
@@ -262,12 +269,22 @@ class Lookup:
         A late one does not count as one of them, and is waited for only where too few have answered.
         """
         new = []
-        is_asked = is_late = False
+        spare = []
+        is_asked = is_late = is_near = False
         left = left_bound = self._size
+        left_spare = SPARES
         answered = 0
         for candidate in self._candidates:
             state = candidate.state
-            if state is _State.FAILED or not (left > 0 or (candidate.is_bound and left_bound > 0)):
+            if state is _State.FAILED:
+                continue
+            if left <= 0 and not (candidate.is_bound and left_bound > 0):
+                if left_spare and state is not _State.LATE:
+                    left_spare -= 1
+                    if state is _State.NEW:
+                        spare.append(candidate)
+                if not left_spare and left_bound <= 0:
+                    break
                 continue
             if state is _State.LATE:
                 is_late = True
@@ -277,19 +294,20 @@ class Lookup:
             elif state is _State.ASKED:
                 is_asked = True
             else:
+                is_near = is_near or not (new or is_asked)
                 answered += 1
             left -= 1
             left_bound -= candidate.is_bound
-            if left <= 0 and left_bound <= 0:
-                break
-        return _Survey(new, is_asked or (is_late and answered < self._size))
+        return _Survey(new, spare, is_asked or (is_late and answered < self._size), is_near)
 
     def to_ask(self) -> list[Asked]:
         """Return whom to ask now; each counts as asked."""
-        room = min(self._parallel - self._under_way, self._most_asked - self.asked)
-        if room <= 0 or self._has_enough():
+        if self._under_way >= FASTER * self._parallel or self.asked >= self._most_asked or self._has_enough():
             return []
-        chosen = self._in_turn(self._survey().new, room)
+        survey = self._survey()
+        parallel = self._parallel * (FASTER if survey.is_near else 1)
+        worth = survey.new or (survey.spare if survey.is_near and survey.is_under_way else [])
+        chosen = self._in_turn(worth, min(parallel - self._under_way, self._most_asked - self.asked))
         for candidate in chosen:
             candidate.state = _State.ASKED
         self._under_way += len(chosen)

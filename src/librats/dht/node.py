@@ -379,9 +379,8 @@ class DhtNode:
         """Ask whom a lookup wants asked, or go on to what comes after it."""
         if operation.number not in self._operations or operation.is_storing:
             return
-        for lookup in operation.lookups:
-            self._ask_next(operation, lookup, now)
-        if not all(lookup.is_done for lookup in operation.lookups):
+        asked = [self._ask_next(operation, lookup, now) for lookup in operation.lookups]
+        if any(asked) or not all(lookup.is_done for lookup in operation.lookups):
             return
         operation.is_storing = True
         if operation.store is not None:
@@ -393,7 +392,11 @@ class DhtNode:
                         self._ask(operation.store_method, node.address, node.node_id, operation, now, **fields)
         self._finish_if_stored(operation)
 
-    def _ask_next(self, operation: Operation, lookup: Lookup, now: float) -> None:
+    def _ask_next(self, operation: Operation, lookup: Lookup, now: float) -> int:
+        """Ask whom a lookup wants asked; return how many."""
+        chosen = lookup.to_ask()
+        if not chosen:
+            return 0
         name = "info_hash" if lookup.wanted is Wanted.PEERS else "target"
         fields: dict[str, object] = {name: lookup.target}
         if lookup.wanted is Wanted.PLACES:
@@ -401,8 +404,9 @@ class DhtNode:
             fields["sequence"] = HIGHEST_SEQUENCE
         if any(len(self.tables.by_size[size]) < FEW_NODES for size in self._families if size != lookup.address_size):
             fields["want"] = BOTH_FAMILIES
-        for asked in lookup.to_ask():
+        for asked in chosen:
             self._ask(METHODS[lookup.wanted], asked.address, asked.node_id, (operation, lookup), now, **fields)
+        return len(chosen)
 
     def _settle(self, query: Query, message: KrpcMessage | None, now: float) -> None:
         """Hand an answer, or that there will be none, to whoever asked."""

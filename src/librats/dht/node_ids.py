@@ -11,8 +11,8 @@ __all__ = ["bound_node_id", "is_bound", "is_bound_to"]
 ID_SIZE = 20
 PORT_SIZE = 2
 IPV4_HOST = 4
-IPV4_MASK = bytes.fromhex("030f3fff")
-IPV6_MASK = bytes.fromhex("0103070f1f3f7fff")
+IPV4_MASK = 0x030F3FFF
+IPV6_MASK = 0x0103070F1F3F7FFF
 CASTAGNOLI = 0x82F63B78
 BOUND_BITS = 21
 IPV6_LOOPBACK = bytes(15) + b"\1"
@@ -40,11 +40,11 @@ def _packed(host: str) -> bytes:
 
 def _prefix(host: bytes, chance: int) -> int:
     """Return the first bits of an id, for the three bits of its last byte that count: from the masked address."""
+    masked = int.from_bytes(host[:8]) & (IPV4_MASK if len(host) == IPV4_HOST else IPV6_MASK)
+    size = min(len(host), 8)
     crc = 0xFFFFFFFF
-    chance <<= 5
-    for byte, mask in zip(host, IPV4_MASK if len(host) == IPV4_HOST else IPV6_MASK, strict=False):
-        crc = crc >> 8 ^ _CRC[(crc ^ (byte & mask | chance)) & 0xFF]
-        chance = 0
+    for byte in (masked | chance << 8 * size - 3).to_bytes(size):
+        crc = crc >> 8 ^ _CRC[crc & 0xFF ^ byte]
     return (crc ^ 0xFFFFFFFF) >> 32 - BOUND_BITS
 
 

@@ -16,6 +16,7 @@ PAUSE = 600.0
 MOST_VOTES = 64
 FEWEST_VOTES = 5
 SECONDS = 3600.0
+FRESH = 60.0
 
 
 class OwnAddress:
@@ -63,9 +64,12 @@ class OwnAddress:
             by: Compact address of the node that says so; whoever calls knows that it answered what we asked it.
             now: Seconds.
         """
+        block = block_of(by)
+        vote = self._votes.get(block)
+        if vote is not None and vote[0] == seen_as and now - vote[1] < FRESH:
+            return False
         if len(seen_as) != len(by) or not may_be_told(seen_as, by):
             return False
-        block = block_of(by)
         self._take_back(block)
         self._votes[block] = (seen_as, now)
         host = seen_as[:-PORT_SIZE]

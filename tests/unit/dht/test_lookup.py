@@ -68,8 +68,32 @@ def test_so_many_are_asked_at_a_time() -> None:
     first = lookup.to_ask()
     assert [one.node_id for one in first] == [node(far)[0] for far in (1, 2, 3)]
     assert lookup.to_ask() == []
-    lookup.answered(first[0].address, response(node(1)[0]))
+    lookup.answered(first[1].address, response(node(2)[0]))
     assert [one.node_id for one in lookup.to_ask()] == [node(4)[0]]
+
+
+def test_twice_as_many_are_asked_once_nobody_is_known_who_may_be_nearer() -> None:
+    lookup = Lookup(TARGET, Wanted.NODES, parallel=2)
+    lookup.add_known([node(far) for far in range(1, 9)])
+    first, _ = lookup.to_ask()
+    lookup.answered(first.address, response(node(1)[0]))
+    assert [one.node_id for one in lookup.to_ask()] == [node(far)[0] for far in (3, 4, 5)]
+
+
+def test_at_the_end_those_are_asked_too_who_are_next_where_one_fails() -> None:
+    lookup = Lookup(TARGET, Wanted.NODES, size=2, parallel=2)
+    lookup.add_known([node(far) for far in range(1, 9)])
+    first, second = lookup.to_ask()
+    assert lookup.to_ask() == []
+    lookup.answered(first.address, response(node(1)[0]))
+    third, fourth = lookup.to_ask()
+    assert [one.node_id for one in (third, fourth)] == [node(3)[0], node(4)[0]]
+    lookup.answered(third.address, response(node(3)[0]))
+    assert lookup.to_ask() == []
+    before = lookup.is_done
+    lookup.late(second.address)
+    assert (before, lookup.is_done) == (False, True)
+    assert ids(lookup) == [1, 3]
 
 
 def test_a_late_node_holds_up_nobody_and_its_answer_still_counts() -> None:
@@ -238,10 +262,10 @@ def test_nodes_with_bound_ids_and_others_are_asked_in_turn() -> None:
     lookup.add_known([*(node(far) for far in (1, 2)), *honest])
     asked = []
     while not lookup.is_done:
-        (one,) = lookup.to_ask()
-        asked.append(one.address)
-        assert one.node_id is not None
-        lookup.answered(one.address, response(one.node_id))
+        for one in lookup.to_ask():
+            asked.append(one.address)
+            assert one.node_id is not None
+            lookup.answered(one.address, response(one.node_id))
     kinds = [address in {each for _, each in honest} for address in asked]
     assert kinds == [True, False, True, False, True]
 
