@@ -27,7 +27,7 @@ def check(swarm: Swarm) -> None:
 
 
 def test_in_a_small_swarm_with_silent_and_hostile_nodes_what_was_announced_is_found() -> None:
-    plan = Plan(nodes=120, growing=12.0, settling=35.0, measured=90.0, replaced=5.0, lookups=20, items=6, attacks=0)
+    plan = Plan(nodes=120, growing=20.0, settling=60.0, measured=90.0, replaced=2.0, lookups=40, items=10, attacks=0)
     check(run(plan))
 
 
