@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import CarryLimits, NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
+from librats.config import CarryLimits, DhtConfig, NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
 from librats.doctor.findings import FindingSeverity, NetworkFinding
 from librats.doctor.interface_kinds import InterfaceKind
 from librats.doctor.outlook import PeerOutlook, PeerWay
@@ -145,6 +145,7 @@ __all__ = [
     "ConnectionReport",
     "ConnectionStrategy",
     "DecodeError",
+    "DhtConfig",
     "Encryption",
     "Entropy",
     "FilteringBehavior",
