@@ -48,6 +48,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "hearing",
         "sending",
         "meeting",
+        "discovering",
         "ice_agents",
         "punching",
         "coordinating",
