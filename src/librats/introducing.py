@@ -33,6 +33,7 @@ from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnServer, stun_address
+from librats.services.dht_handle import DhtHandle
 from librats.services.introducer import Introductions
 from librats.services.introduction_ends import Offered, Sealing
 from librats.services.introduction_letters import Introducer
@@ -80,6 +81,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
         _network: Network | None
         _nat: NatHandle
         _worked: WhatWorked
+        _dht: DhtHandle
 
         @property
         def book(self) -> PeerBook:
@@ -257,8 +259,9 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
 
     def _take_others(self, batch: list[tuple[bytes, Origin]]) -> None:
         """Take what has come to the UDP port and is of no session."""
-        if self._introduced is not None and self._introduced.shared is not None:
-            self._introduced.shared.receive(batch)
+        rest = self._dht.take(batch)
+        if rest and self._introduced is not None and self._introduced.shared is not None:
+            self._introduced.shared.receive(rest)
 
     def _introducer(self, peer: Peer | None) -> Introducer | None:
         """Return a peer as an introducer; None where it does not introduce."""
