@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 # Floors from the ground up. On one floor, a unit may import what stands left of it; a nested tuple holds
 # units that may import each other (never in a cycle).
 FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
-    (("reasons", "nat_words", "errors", "types", "checks", "web_uris", "servers", "config"),),
+    (("reasons", "nat_words", "errors", "types", "checks", "web_uris", "servers", "tickets", "config"),),
     ("_core",),
     (
         *("stun", "noise", "rudp", "session"),
@@ -55,6 +55,9 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "returning",
         "introducer_keeping",
         "offering",
+        "found_introducers",
+        "dialling_by_id",
+        "finding",
         "introducing",
         "node_punching",
         "remembering",

@@ -158,6 +158,14 @@ class IntroducerKeeper:
             for peer_id, link in self.sessions.links.items()
         ]
 
+    @property
+    def on_own_ports(self) -> list[tuple[str, Address]]:
+        """Those that are connected and were reached at their own port, not at a WebSocket's: id, and where that is."""
+        places = self._dialler.places
+        return [
+            (one, link.address) for one, link in self.sessions.links.items() if isinstance(places.get(link), Address)
+        ]
+
     def introducer(self, peer_id: str) -> Introducer | None:
         """Return the one with that id, where it is connected."""
         return next((one for one in self.introducers if one.peer_id == peer_id), None)
