@@ -21,7 +21,12 @@ ROOT = Path(__file__).parents[1]
 # Floors from the ground up. On one floor, a unit may import what stands left of it; a nested tuple holds
 # units that may import each other (never in a cycle).
 FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
-    (("reasons", "nat_words", "errors", "types", "checks", "web_uris", "servers", "tickets", "config"),),
+    (
+        (
+            *("reasons", "nat_words", "errors", "types", "checks", "web_uris", "servers", "tickets"),
+            *("nat_config", "dht_config", "config"),
+        ),
+    ),
     ("_core",),
     (
         *("stun", "noise", "rudp", "session"),
@@ -43,6 +48,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "hearing",
         "sending",
         "meeting",
+        "discovering",
         "ice_agents",
         "punching",
         "coordinating",

@@ -36,6 +36,7 @@ from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnServer, stun_address
+from librats.services.dht_handle import DhtHandle
 from librats.services.introducer import Introductions
 from librats.services.introduction_ends import Offered, Sealing
 from librats.services.introduction_letters import Introducer
@@ -83,6 +84,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, FindingVerbs):
         _network: Network | None
         _nat: NatHandle
         _worked: WhatWorked
+        _dht: DhtHandle
 
         @property
         def book(self) -> PeerBook:
@@ -263,8 +265,9 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, FindingVerbs):
 
     def _take_others(self, batch: list[tuple[bytes, Origin]]) -> None:
         """Take what has come to the UDP port and is of no session."""
-        if self._introduced is not None and self._introduced.shared is not None:
-            self._introduced.shared.receive(batch)
+        rest = self._dht.take(batch)
+        if rest and self._introduced is not None and self._introduced.shared is not None:
+            self._introduced.shared.receive(rest)
 
     def _introducer(self, peer: Peer | None) -> Introducer | None:
         """Return a peer as an introducer; None where it does not introduce."""

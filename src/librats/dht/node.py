@@ -10,7 +10,7 @@ from librats._core.krpc import KrpcMessage
 from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, may_be_told
 from librats.dht.answering import ANNOUNCE_PEER, FIND_NODE, GET, GET_PEERS, PING, PUT, Answerer
 from librats.dht.items import Item
-from librats.dht.lookup import Lookup, Wanted
+from librats.dht.lookup import Found, Lookup, Wanted
 from librats.dht.operations import Finished, Operation
 from librats.dht.rates import Limits
 from librats.dht.tables import Tables
@@ -209,6 +209,19 @@ class DhtNode:
             fields["salt"] = item.salt or None
         return self._start(item.target, Wanted.PLACES, now, store=(PUT, fields))
 
+    def ping(self, address: bytes, *, now: float) -> int:
+        """Ask a node whether it is there; return the number that ``Finished`` will have, with the node or none.
+
+        Args:
+            address: Its compact address.
+            now: Seconds.
+        """
+        operation = Operation(self._next_number, b"", [], is_ours=False, is_storing=True, storing=1)
+        self._operations[operation.number] = operation
+        self._next_number += 1
+        self._ask(PING, address, None, operation, now)
+        return operation.number
+
     def cancel(self, number: int) -> None:
         """Give up what was begun; there will be no ``Finished``. Of one that is not there, nothing happens.
 
@@ -391,6 +404,8 @@ class DhtNode:
         if isinstance(context, Operation):
             context.storing -= 1
             context.stored += is_answer
+            if message is not None and message.id is not None and not context.lookups:
+                context.pinged.append(Found(message.id, query.address, None))
             if message is not None and not is_answer:
                 code, words = message.fault
                 context.refusals.append((code, words.decode(errors="replace")))

@@ -314,3 +314,24 @@ def test_mutated_packets_do_no_harm(count: int) -> None:
     node.datagrams_to_send()
     node.receive_datagram(krpc_writer.query(PING, b"aa", b"x" * 20), compact("198.51.100.9", 1), now=count * 0.01)
     assert len(node.datagrams_to_send()) == 1
+
+
+def test_a_node_that_is_there_answers_a_ping_with_its_id() -> None:
+    network = joined(3)
+    one = address_of(1)
+    finished = network.outcome(one, network.nodes[one].ping(FIRST, now=network.now))
+    assert [(found.node_id, found.address) for found in finished.nodes] == [(network.nodes[FIRST].node_id, FIRST)]
+    assert (finished.stored, finished.asked, finished.refusals) == (1, 0, [])
+
+
+def test_a_ping_that_is_not_answered_finishes_without_a_node_and_a_cancelled_one_not_at_all() -> None:
+    network = joined(2)
+    one, nobody = address_of(1), address_of(99)
+    finished = network.outcome(one, network.nodes[one].ping(nobody, now=network.now))
+    assert (finished.nodes, finished.stored) == ([], 0)
+    number = network.nodes[one].ping(FIRST, now=network.now)
+    network.nodes[one].cancel(number)
+    network.look_after(one)
+    network.run(30.0)
+    assert (one, number) not in network.finished
+    assert network.nodes[one].statistics()["operations"] == 0
