@@ -41,6 +41,8 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
     (
         "strategies",
         "accounts",
+        "introducer_announcing",
+        "publishing",
         "dialling",
         "connector",
         "relay",
@@ -64,6 +66,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "found_introducers",
         "dialling_by_id",
         "finding",
+        "being_found",
         "introducing",
         "node_punching",
         "remembering",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from librats.config import RatsConfig
 from librats.connector import Connector, Target
 from librats.dht.records import IntroducerAt
-from librats.dialling_by_id import DialById, LooksUp, Surroundings
+from librats.dialling_by_id import DialById, Surroundings
 from librats.errors import ConnectError, UsageError
 from librats.found_introducers import FoundIntroducers
 from librats.ice.addresses import Reach, reach_of
@@ -31,6 +31,10 @@ from librats.session.opening import Opened
 from librats.strategies import Plan, Ways
 from librats.tickets import MAX_ADDRESSES, MAX_INTRODUCERS, Ticket
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, Encryption
+
+if TYPE_CHECKING:
+    from librats.services.dht import DhtDriver
+    from librats.services.dht_handle import DhtHandle
 
 __all__ = ["FindingVerbs", "has_feature"]
 
@@ -55,6 +59,7 @@ class FindingVerbs:
     if TYPE_CHECKING:
         _config: RatsConfig
         _connector: Connector | None
+        _dht: DhtHandle
         _introduced: IntroducedPeers | None
         _keeper: IntroducerKeeper | None
         _nat: NatHandle
@@ -93,7 +98,6 @@ class FindingVerbs:
         self._by_id: DialById | None = None
         self._new_finder: Callable[[], DialById] | None = None
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
-        self._dht_now: Callable[[], LooksUp | None] = lambda: None
 
     def ticket(self) -> Ticket:
         """Return all that others need to reach this client: its keys, its addresses, and the introducers it stays with.
@@ -145,6 +149,10 @@ class FindingVerbs:
     def _own_hosts(self) -> list[str]:
         hosts = [address.host for address in self.addresses]
         return [host for host in hosts if reach_of(host) != Reach.LOOPBACK] or hosts
+
+    def _dht_now(self) -> DhtDriver | None:
+        """Return the DHT; None while it does not run."""
+        return self._dht.driver
 
     # Finding
 

@@ -100,7 +100,7 @@ class IntroducerKeeper:
             entropy=network.entropy,
             new_key=network.new_key,
             agent=agent,
-            features=Feature.INTRODUCED | Feature.CARRIED,
+            features=Feature.INTRODUCED | Feature.CARRIED | (Feature.FINDABLE if config.dht.publish else Feature(0)),
             most=max(1, len(self._wanted)),
         )
         """The sessions."""

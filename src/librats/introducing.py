@@ -9,11 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from librats.accounts import later
+from librats.being_found import BeingFound
 from librats.config import RatsConfig
 from librats.connector import Connector, Target
 from librats.coordinating import CoordinatingVerbs
 from librats.errors import ConnectError, IntroductionError, RatsError, UsageError
-from librats.finding import FindingVerbs, has_feature
+from librats.finding import has_feature
 from librats.introduce.carrying import Carrying
 from librats.introduce.notices import Refusal
 from librats.introduce.passing import Passing
@@ -73,7 +74,7 @@ AN_ADDRESS = Situation(has_id=False, has_address=True)
 """What is enough for a peer whose id is not known: nobody can introduce that one."""
 
 
-class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, FindingVerbs):
+class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
     """Mixed into :class:`~librats.RatsClient`."""
 
     if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, FindingVerbs):
             """See the client."""
 
     def __init__(self) -> None:
-        FindingVerbs.__init__(self)
+        BeingFound.__init__(self)
         self._introduced: IntroducedPeers | None = None
         self._circle: Introductions | None = None
         self._keeper: IntroducerKeeper | None = None
@@ -120,6 +121,8 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, FindingVerbs):
             "carrier": {} if circle.carrying is None else dict(circle.carrying.counters),
             "caller": as_caller,
             "target": {} if introduced is None else dict(introduced.guard.counters),
+            "announcer": {} if self._announcer is None else self._announcer.counters,
+            "publisher": {} if self._publisher is None else dict(self._publisher.counters),
         }
 
     # Wiring

@@ -11,7 +11,7 @@ __all__ = ["Announcements"]
 INTERVAL = 900.0
 """Seconds after which a hash is announced again: nodes keep an announcement for half an hour or more."""
 
-RETRY = 30.0
+RETRY = 5.0
 """Seconds after which one is announced again that nobody has taken; doubled each time, up to the interval."""
 
 MOST = 512

@@ -32,15 +32,15 @@ def test_what_nobody_has_taken_is_tried_again_after_longer_pauses() -> None:
     one = Announcements()
     one.want(key(1), now=0.0)
     now, pauses = 0.0, []
-    for _ in range(7):
+    for _ in range(10):
         assert one.due(now=now) == [key(1)]
         one.done(key(1), now=now, worked=False)
         due = one.next_timer()
         assert due is not None
         pauses.append(due - now)
         now = due
-    assert pauses == [RETRY, 2 * RETRY, 4 * RETRY, 8 * RETRY, 16 * RETRY, INTERVAL, INTERVAL]
-    assert one.counters["failed"] == 7
+    assert pauses == [*(RETRY * 2**number for number in range(8)), INTERVAL, INTERVAL]
+    assert one.counters["failed"] == 10
 
 
 def test_so_many_are_under_way_and_so_many_begin_in_a_second() -> None:
