@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import CarryLimits, NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
+from librats.config import CarryLimits, DhtConfig, NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
 from librats.doctor.findings import FindingSeverity, NetworkFinding
 from librats.doctor.interface_kinds import InterfaceKind
 from librats.doctor.outlook import PeerOutlook, PeerWay
@@ -35,6 +35,7 @@ from librats.errors import (
     ConfigError,
     ConnectError,
     DecodeError,
+    DhtError,
     HandshakeError,
     IdentityError,
     IntroductionError,
@@ -72,6 +73,7 @@ from librats.peers.access import AccessList
 from librats.peers.book import KnownAddress, KnownPeer, PeerBook, PeerEver
 from librats.peers.config_file import load_config, save_config
 from librats.peers.events import (
+    DhtUnreachable,
     HandlerFailed,
     IceCandidateFound,
     IdentityRotated,
@@ -95,6 +97,8 @@ from librats.peers.succession import Succession
 from librats.portmap.events import PortMapped, PortMappingFailed
 from librats.punch import PunchPart, PunchReason, PunchSettings, PunchTechnique
 from librats.servers import TurnCredentials, TurnServer
+from librats.services.dht_handle import DhtHandle
+from librats.services.dht_results import DhtItem, DhtNodeInfo, DhtStored
 from librats.services.doctor import diagnose
 from librats.services.ice import IceAgent
 from librats.services.nat import NatHandle
@@ -104,6 +108,7 @@ from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.stream import Stream
 from librats.services.turn import TurnAllocation
 from librats.services.turn_tcp import TurnTcpAllocation
+from librats.tickets import Ticket
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.types import (
     Address,
@@ -145,6 +150,13 @@ __all__ = [
     "ConnectionReport",
     "ConnectionStrategy",
     "DecodeError",
+    "DhtConfig",
+    "DhtError",
+    "DhtHandle",
+    "DhtItem",
+    "DhtNodeInfo",
+    "DhtStored",
+    "DhtUnreachable",
     "Encryption",
     "Entropy",
     "FilteringBehavior",
@@ -234,6 +246,7 @@ __all__ = [
     "Succession",
     "TcpSeen",
     "TcpType",
+    "Ticket",
     "TraversalStep",
     "TurnAllocated",
     "TurnAllocation",

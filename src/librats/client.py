@@ -14,13 +14,13 @@ from typing import Any
 from librats._core.aead import load_openssl
 from librats.config import NatTraversalConfig, RatsConfig
 from librats.connector import Connector, Target, check_peer_id
+from librats.discovering import DiscoveringVerbs
 from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
 from librats.familiar import FamiliarNames
 from librats.hearing import HearingVerbs
 from librats.introducer_keeping import check_introducers
 from librats.introducing import AGENT, IntroducingVerbs
 from librats.keeping import KeepingVerbs
-from librats.meeting import LocalMeeting
 from librats.node_punching import NodePunching
 from librats.peers.access import Access, AccessList
 from librats.peers.arguments import check_timeout
@@ -39,6 +39,7 @@ from librats.runtime.tasks import TaskSet
 from librats.sending import SendingVerbs
 from librats.services.nat import NatHandle
 from librats.strategies import strategy_of
+from librats.tickets import Ticket
 from librats.types import Address, ConnectionStrategy, Encryption
 
 __all__ = ["RatsClient"]
@@ -48,7 +49,7 @@ logger = logging.getLogger("librats.client")
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
-class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, FamiliarNames):
+class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, DiscoveringVerbs, FamiliarNames):
     """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
 
     Args:
@@ -99,12 +100,12 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         self._wanted_port = listen_port
         self._access = Access.of(self._config)
         self._tasks = TaskSet()
+        DiscoveringVerbs.__init__(self)
         self._nat = NatHandle(lambda: self._config.nat, self._running_network, self._tasks, self._access.learn_own)
         self._paths = PathsHandle(lambda: self._config.nat, self._find, self._tasks)
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None
         self._listener: Listening | None = None
-        self._meeting: LocalMeeting | None = None
         self._remembering: Remembering | None = None
         self._node_punching: NodePunching | None = None
         self._network: Network | None = None
@@ -210,6 +211,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
             self._worked_file.start()
         self._started_at = asyncio.get_running_loop().time()
         self._stopped = asyncio.Event()  # a new one, because an event belongs to the loop that first waited for it
+        self._start_discovering()
         logger.debug("started: %r", self)
 
     async def stop(self) -> None:
@@ -225,9 +227,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
                 self._listener.stop_accepting()
             for iterator in list(self._iterators.values()):
                 iterator.close()
-            if self._meeting is not None:
-                await self._meeting.close()
-                self._meeting = None
+            await self._stop_discovering()
             remembering, self._remembering = self._remembering, None
             try:
                 if remembering is not None:
@@ -355,13 +355,17 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
             return {"running": False}
         counted = client_statistics(manager, self._config, asyncio.get_running_loop().time() - self._started_at)
         among_nodes = None if self._node_punching is None else self._node_punching.counters
-        return counted | {"introductions": self._introduction_counters(), "librats2_punching": among_nodes}
+        return counted | {
+            "introductions": self._introduction_counters(),
+            "librats2_punching": among_nodes,
+            "dht": self._dht_statistics(),
+        }
 
     # Connecting
 
     async def connect(
         self,
-        target: str | Address | tuple[str, int],
+        target: str | Address | tuple[str, int] | Ticket,
         *,
         strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE,
         expect_id: str | None = None,
@@ -370,9 +374,9 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
         """Connect to a peer.
 
         Args:
-            target: ``"host:port"``, ``"[ipv6]:port"``, ``(host, port)``, a peer id that is connected, was found on
-                the local network, is in the :attr:`book`, or is connected to one of our introducers, or
-                ``"peer-id@host:port"``.
+            target: ``"host:port"``, ``"[ipv6]:port"``, ``(host, port)``, ``"peer-id@host:port"``, a
+                :class:`~librats.Ticket` or its text, or a peer id that is connected, was found on the local network, is
+                in the :attr:`book`, is connected to one of our introducers, or, where the DHT runs, is found there.
             strategy: How to reach it.
             expect_id: The only peer id that is accepted; any other fails before this side shows its own.
             timeout: Seconds for everything, above 0; the configured ``connect_timeout`` where it is None.
@@ -456,33 +460,3 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Fam
             check_peer_id(peer)
             raise PeerNotConnected(f"peer {peer[:8]} is not connected")
         return found
-
-    async def start_mdns_discovery(
-        self, name: str = "", *, interfaces: list[str] | None = None, connect: bool = True
-    ) -> bool:
-        """Announce this client on the local network by mDNS, and find others of the same protocol there.
-
-        Args:
-            name: A name for people, at most 64 characters.
-            interfaces: Addresses of the interfaces to use; all where it is None.
-            connect: Whether to connect to whoever is found. Either way a
-                :class:`~librats.PeerDiscovered` event tells of each, and its id can be dialled.
-
-        Returns:
-            True where it runs; False where this machine's network does not let it, which is logged once, and where
-            the path policy is ``relay_only``.
-        """
-        manager = self._running()
-        if self._paths.hides_us:
-            return False
-        if self._meeting is not None:
-            await self._meeting.close()
-        by_id = self._config.encryption is Encryption.REQUIRED
-        self._meeting = LocalMeeting(self, manager, self._tasks, self._network, connect=connect, by_id=by_id)
-        return await self._meeting.start(self._config.protocol, name, self.addresses, interfaces)
-
-    async def stop_mdns_discovery(self) -> None:
-        """Stop announcing and finding on the local network. Idempotent."""
-        if self._meeting is not None:
-            await self._meeting.close()
-            self._meeting = None

@@ -12,6 +12,7 @@
     ├── ProtocolError
     │   ├── LocalProtocolError      we would break the protocol
     │   ├── RemoteProtocolError     the peer broke it
+    │   ├── DhtError                nobody in the DHT answers, or takes what is to be stored
     │   ├── KrpcError               a message of the DHT is none, or a node's answer is an error
     │   └── StunError               a STUN message is malformed, or a server's answer is an error
     │       └── TurnError           a TURN server refused
@@ -49,6 +50,7 @@ __all__ = [
     "ConfigError",
     "ConnectError",
     "DecodeError",
+    "DhtError",
     "HandshakeError",
     "IdentityError",
     "IntroductionError",
@@ -166,6 +168,10 @@ class KrpcError(ProtocolError):
         super().__init__(f"{code} {reason}" if reason else str(code))
         self.code = code
         self.reason = reason
+
+
+class DhtError(ProtocolError):
+    """Nobody in the DHT answers, or no node takes what is to be stored."""
 
 
 class StunError(ProtocolError):

@@ -65,7 +65,7 @@ class Verb(NamedTuple):
 
 # Nobody but librats makes these, so their constructors are of no interest.
 MADE_BY_LIBRATS = {
-    *("AccessList", "IdentityLock", "MessageIterator", "NatHandle", "PathsHandle", "Peer", "Stream"),
+    *("AccessList", "DhtHandle", "IdentityLock", "MessageIterator", "NatHandle", "PathsHandle", "Peer", "Stream"),
     *("SimHost", "SimInterface", "SimRouter"),
 }
 

@@ -30,6 +30,7 @@ INTERNAL = {
     librats.Stream: {"accept", "changed", "refuse", "wait_accepted"},
     librats.MessageIterator: set[str](),
     librats.NatHandle: {"start_mapping", "stop_mapping"},
+    librats.DhtHandle: {"driver", "start", "stop", "take", "wait"},
     librats.PeerBook: {
         "connected",
         "failed",
@@ -51,7 +52,7 @@ SPECIAL = {
 }
 PAIRS = [
     pytest.param(getattr(librats, name), getattr(blocking, name), id=name)
-    for name in ("RatsClient", "Peer", "Stream", "MessageIterator", "NatHandle", "PeerBook")
+    for name in ("RatsClient", "Peer", "Stream", "MessageIterator", "NatHandle", "DhtHandle", "PeerBook")
 ]
 
 

@@ -26,10 +26,11 @@ from __future__ import annotations
 
 from librats.blocking.book import PeerBook
 from librats.blocking.client import RatsClient
+from librats.blocking.dht import DhtHandle
 from librats.blocking.message_iterator import MessageIterator
 from librats.blocking.nat import NatHandle
 from librats.blocking.paths import PathsHandle
 from librats.blocking.peer import Peer
 from librats.blocking.stream import Stream
 
-__all__ = ["MessageIterator", "NatHandle", "PathsHandle", "Peer", "PeerBook", "RatsClient", "Stream"]
+__all__ = ["DhtHandle", "MessageIterator", "NatHandle", "PathsHandle", "Peer", "PeerBook", "RatsClient", "Stream"]

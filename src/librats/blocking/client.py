@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from librats.blocking.book import PeerBook
 from librats.blocking.bridge import NOT_RUNNING, Bridge
+from librats.blocking.discovering import DiscoveringVerbs
 from librats.blocking.familiar import FamiliarNames
 from librats.blocking.hearing import HearingVerbs
 from librats.blocking.introducing import IntroducingVerbs
@@ -24,6 +25,7 @@ from librats.peers.access import AccessList
 from librats.peers.arguments import DEFAULT, Default
 from librats.peers.identity import Identity
 from librats.peers.succession import Succession
+from librats.tickets import Ticket
 from librats.types import Address, ConnectionStrategy
 
 __all__ = ["RatsClient"]
@@ -31,7 +33,7 @@ __all__ = ["RatsClient"]
 T = TypeVar("T")
 
 
-class RatsClient(HearingVerbs, IntroducingVerbs, FamiliarNames):
+class RatsClient(HearingVerbs, IntroducingVerbs, DiscoveringVerbs, FamiliarNames):
     """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
 
     The same as :class:`librats.RatsClient`, for code without asyncio: every verb waits for its result. Handlers are
@@ -205,7 +207,7 @@ class RatsClient(HearingVerbs, IntroducingVerbs, FamiliarNames):
 
     def connect(
         self,
-        target: str | Address | tuple[str, int],
+        target: str | Address | tuple[str, int] | Ticket,
         *,
         strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE,
         expect_id: str | None = None,
@@ -223,19 +225,6 @@ class RatsClient(HearingVerbs, IntroducingVerbs, FamiliarNames):
         See :meth:`librats.RatsClient.disconnect`.
         """
         self._bridge.wait(self._running().disconnect, self._peers.async_form(peer), reason)
-
-    def start_mdns_discovery(
-        self, name: str = "", *, interfaces: list[str] | None = None, connect: bool = True
-    ) -> bool:
-        """Announce this client on the local network by mDNS, and find others of the same protocol there.
-
-        See :meth:`librats.RatsClient.start_mdns_discovery`.
-        """
-        return self._bridge.wait(self._running().start_mdns_discovery, name, interfaces=interfaces, connect=connect)
-
-    def stop_mdns_discovery(self) -> None:
-        """Stop announcing and finding on the local network. Idempotent."""
-        self._bridge.wait(self._client.stop_mdns_discovery)
 
     # Sending
 

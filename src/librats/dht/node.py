@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 from librats._core import krpc, krpc_writer
 from librats._core.krpc import KrpcMessage
-from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, may_be_told
+from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE
 from librats.dht.answering import ANNOUNCE_PEER, FIND_NODE, GET, GET_PEERS, PING, PUT, Answerer
 from librats.dht.items import Item
-from librats.dht.lookup import Lookup, Wanted
+from librats.dht.lookup import Found, Lookup, Wanted
 from librats.dht.operations import Finished, Operation
 from librats.dht.own_address import OwnAddresses
 from librats.dht.rates import Limits
+from librats.dht.refreshing import REFRESH, Refreshing
 from librats.dht.tables import Tables
 from librats.dht.transactions import Query, Transactions
 from librats.errors import BencodeError, KrpcError, UsageError
@@ -24,7 +25,6 @@ __all__ = ["DhtNode"]
 ID_SIZE = 20
 KNOWN_TO_BEGIN = 16
 FEW_NODES = 8
-REFRESH = 900.0
 EXPIRE = 60.0
 TICK = 5.0
 LONGEST_PAUSE = 300.0
@@ -97,6 +97,7 @@ class DhtNode:
         self.answerer = Answerer(self.tables, entropy, now=now, limits=limits, version=version)
         self.transactions = Transactions(self.tables, entropy)
         self._own_addresses = OwnAddresses(families, entropy)
+        self._refreshing = Refreshing(self.tables, families)
         self._entropy = entropy
         self._bootstrap = list(bootstrap)
         self._families = families
@@ -108,7 +109,6 @@ class DhtNode:
         self._operations: dict[int, Operation] = {}
         self._next_number = 1
         self._pinged: set[bytes] = set()
-        self._refreshed: dict[tuple[int, int], float] = {}
         self._next_tick = now + TICK
         self._next_expiry = now + EXPIRE
         self._next_beginning = now
@@ -225,6 +225,19 @@ class DhtNode:
             fields |= {"key": item.key, "signature": item.signature, "sequence": item.sequence, "compare": compare}
             fields["salt"] = item.salt or None
         return self._start(item.target, Wanted.PLACES, now, store=(PUT, fields))
+
+    def ping(self, address: bytes, *, now: float) -> int:
+        """Ask a node whether it is there; return the number that ``Finished`` will have, with the node or none.
+
+        Args:
+            address: Its compact address.
+            now: Seconds.
+        """
+        operation = Operation(self._next_number, b"", [], is_ours=False, is_storing=True, storing=1)
+        self._operations[operation.number] = operation
+        self._next_number += 1
+        self._ask(PING, address, None, operation, now)
+        return operation.number
 
     def cancel(self, number: int) -> None:
         """Give up what was begun; there will be no ``Finished``. Of one that is not there, nothing happens.
@@ -415,6 +428,8 @@ class DhtNode:
         if isinstance(context, Operation):
             context.storing -= 1
             context.stored += is_answer
+            if message is not None and message.id is not None and not context.lookups:
+                context.pinged.append(Found(message.id, query.address, None))
             if message is not None and not is_answer:
                 code, words = message.fault
                 context.refusals.append((code, words.decode(errors="replace")))
@@ -423,20 +438,12 @@ class DhtNode:
             operation, lookup = context
             if message is not None and is_answer:
                 lookup.answered(query.address, message)
-                self._take_note(message, query.address, now)
+                for size, told in ((IPV4_SIZE, message.nodes), (IPV6_SIZE, message.nodes6)):
+                    if told is not None and size in self._families:
+                        self.tables.told(told, size, query.address, now=now)
             else:
                 lookup.failed(query.address)
             self._advance(operation, now)
-
-    def _take_note(self, message: KrpcMessage, source: bytes, now: float) -> None:
-        """Let nodes that another one tells of be spares: they are pinged where there is a place for them."""
-        for size in self._families:
-            told = (message.nodes if size == IPV4_SIZE else message.nodes6) or b""
-            each = ID_SIZE + size
-            for start in range(0, min(len(told) // each, FEW_NODES) * each, each):
-                address = told[start + ID_SIZE : start + each]
-                if may_be_told(address, source):
-                    self.tables.heard(told[start : start + ID_SIZE], address, now=now, answered=False)
 
     def _finish_if_stored(self, operation: Operation) -> None:
         if operation.storing or self._operations.pop(operation.number, None) is None:
@@ -472,7 +479,7 @@ class DhtNode:
             bound = self._own_addresses.id_to_take(own_id, size, now=now)
             if bound is not None:
                 self.tables.take_id(bound, size)
-                self._refreshed = {bucket: at for bucket, at in self._refreshed.items() if bucket[0] != size}
+                self._refreshing.begin_anew(size)
                 self._pause = TICK
                 self._next_beginning = now
 
@@ -484,15 +491,10 @@ class DhtNode:
         self._had_nodes = len(self.tables) > 0
         if now >= self._next_beginning:
             self._begin(now)
-        for size in self._families:
-            table = self.tables.by_size[size]
-            for node_id, address in (*table.quiet(now=now, seconds=REFRESH), *table.waiting(now=now, seconds=REFRESH)):
-                self._ping(address, node_id, now)
-            for number in table.stale(now=now, seconds=REFRESH):
-                if now - self._refreshed.get((size, number), now - REFRESH) >= REFRESH:
-                    self._refreshed[size, number] = now
-                    self._look_into(size, number, now)
-                    break
+        for node_id, address in self._refreshing.to_ping(now=now):
+            self._ping(address, node_id, now)
+        for size, number in self._refreshing.to_look_into(now=now):
+            self._look_into(size, number, now)
         if now >= self._next_expiry:
             self._next_expiry = now + EXPIRE
             self.answerer.expire(now=now)

@@ -1,4 +1,4 @@
-"""What is asked of a node of the DHT: a lookup in each family of addresses, and storing with the nodes found."""
+"""What is asked of a node of the DHT: a lookup in each family of addresses, then storing; or a ping."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class Operation:
     storing: int = 0
     stored: int = 0
     refusals: list[tuple[int, str]] = field(default_factory=list)
+    pinged: list[Found] = field(default_factory=list)
 
     def outcome(self) -> Finished:
         """Return what has come of it."""
@@ -63,11 +64,11 @@ class Operation:
         return Finished(
             number=self.number,
             target=self.target,
-            nodes=[node for lookup in self.lookups for node in lookup.closest()],
+            nodes=[*self.pinged, *(node for lookup in self.lookups for node in lookup.closest())],
             peers=[peer for lookup in self.lookups for peer in lookup.peers],
             item=max(items, key=lambda item: item.sequence, default=None),
             stored=self.stored,
             refusals=self.refusals,
             asked=sum(lookup.asked for lookup in self.lookups),
-            hops=max(lookup.hops for lookup in self.lookups),
+            hops=max((lookup.hops for lookup in self.lookups), default=0),
         )

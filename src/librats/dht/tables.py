@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from librats._core.routing import REFUSED, RoutingTable
-from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE
+from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, may_be_told
 from librats.dht.node_ids import ID_SIZE, is_bound_to
 
 __all__ = ["Tables"]
+
+MOST_TOLD = 8
 
 
 class Tables:
@@ -62,6 +64,21 @@ class Tables:
         if self._require_bound and not is_bound_to(node_id, address):
             return REFUSED
         return self.by_size[len(address)].heard(node_id, address, now=now, answered=answered)
+
+    def told(self, nodes: bytes, address_size: int, by: bytes, *, now: float) -> None:
+        """Let nodes that another one tells of be spares, eight of them at the most.
+
+        Args:
+            nodes: Id and compact address of one behind the other.
+            address_size: Size of their addresses: 6 or 18.
+            by: Compact address of the node that tells of them.
+            now: Seconds.
+        """
+        each = ID_SIZE + address_size
+        for start in range(0, min(len(nodes) // each, MOST_TOLD) * each, each):
+            address = nodes[start + ID_SIZE : start + each]
+            if may_be_told(address, by):
+                self.heard(nodes[start : start + ID_SIZE], address, now=now, answered=False)
 
     def failed(self, node_id: bytes, address: bytes) -> bool:
         """Take note that a node did not answer; return whether it has no place any more.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from librats.dht.events import DhtUnreachable
+
 if TYPE_CHECKING:
     from librats.errors import DecodeError
     from librats.ice.candidates import IceCandidate
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from librats.types import Address, ConnectionMethod
 
 __all__ = [
+    "DhtUnreachable",
     "HandlerFailed",
     "IceCandidateFound",
     "IdentityRotated",
@@ -117,7 +120,7 @@ class PeerDiscovered:
     name: str
     """What it calls itself; not to be trusted."""
     source: str
-    """How it was found: ``"mdns"``, or ``"peer-exchange"`` where a connected peer told of it."""
+    """How it was found: ``"mdns"``, ``"dht"``, or ``"peer-exchange"`` where a connected peer told of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -383,3 +383,24 @@ def test_a_node_has_an_id_in_each_family() -> None:
     again = DhtNode(SeededEntropy(2), now=0.0, families=(6, 18), saved=node.save())
     assert again.node_ids == node.node_ids
     assert DhtNode(SeededEntropy(2), now=0.0, families=(18,), node_id=six).node_id == six
+
+
+def test_a_node_that_is_there_answers_a_ping_with_its_id() -> None:
+    network = joined(3)
+    one = address_of(1)
+    finished = network.outcome(one, network.nodes[one].ping(FIRST, now=network.now))
+    assert [(found.node_id, found.address) for found in finished.nodes] == [(network.nodes[FIRST].node_id, FIRST)]
+    assert (finished.stored, finished.asked, finished.refusals) == (1, 0, [])
+
+
+def test_a_ping_that_is_not_answered_finishes_without_a_node_and_a_cancelled_one_not_at_all() -> None:
+    network = joined(2)
+    one, nobody = address_of(1), address_of(99)
+    finished = network.outcome(one, network.nodes[one].ping(nobody, now=network.now))
+    assert (finished.nodes, finished.stored) == ([], 0)
+    number = network.nodes[one].ping(FIRST, now=network.now)
+    network.nodes[one].cancel(number)
+    network.look_after(one)
+    network.run(30.0)
+    assert (one, number) not in network.finished
+    assert network.nodes[one].statistics()["operations"] == 0

@@ -1,0 +1,140 @@
+"""The nodes of the DHT that were known last, on the disk: ``dht.nodes`` in the data directory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from librats.dht.addresses import compact, host_of
+from librats.errors import StoreError, UsageError
+from librats.peers.private_files import remove_leftovers
+from librats.peers.store import JsonFile, Saver
+from librats.types import Address
+
+__all__ = ["DhtNodesFile"]
+
+logger = logging.getLogger("librats.peers")
+
+MAX_SIZE = 1024 * 1024
+MAX_NODES = 2000
+VERSION = 1
+ID_SIZE = 20
+PORT_SIZE = 2
+
+SAVE_DELAY = 180.0
+"""Seconds from a change to its way to the disk: nodes come and go all the time."""
+
+
+class DhtNodesFile:
+    """Keeps the nodes that are known, and our own node's id, in a directory which is this process's alone.
+
+    Args:
+        directory: The data directory.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = JsonFile(directory / "dht.nodes", format="librats-dht-nodes", version=VERSION, max_size=MAX_SIZE)
+        self._may_write = True
+        self._others: dict[str, Any] = {}
+        self._written: object = None
+        self._saver: Saver | None = None
+
+    def load(self) -> dict[str, object] | None:
+        """Read the file. It blocks. One that is damaged is set aside, one that is newer left alone.
+
+        Returns:
+            Our ids and the nodes, as :meth:`librats.services.dht.DhtDriver.save` returns them; what is damaged of them
+            is left out. None where there is no such file.
+        """
+        remove_leftovers(self._file.path)
+        try:
+            document = self._file.read()
+        except StoreError as error:
+            if error.is_newer or isinstance(error.__cause__, OSError):
+                self._may_write = False
+                logger.warning("%s; going on without, and leaving it alone", error)
+            else:
+                logger.warning("%s; set aside as %s, and going on without", error, self._file.set_aside())
+            return None
+        if document is None:
+            return None
+        self._others = {name: value for name, value in document.items() if name not in ("id", "id6", "nodes")}
+        own_id, nodes, damaged = _read(document)
+        own_id6 = _id_of(document.get("id6"))
+        if damaged:
+            aside = self._file.set_aside()
+            logger.warning("%s: %d entries are damaged; set aside as %s", self._file.path, damaged, aside)
+        own_ids = {"id": own_id} if own_id6 is None else {"id": own_id, "id6": own_id6}
+        return {**own_ids, "nodes": nodes}
+
+    def start(self, snapshot: Callable[[], Mapping[str, object] | None]) -> None:
+        """Write what changes from now on.
+
+        Args:
+            snapshot: Returns what :meth:`librats.services.dht.DhtDriver.save` does; None where there is nothing to
+                write.
+        """
+        self._saver = Saver(self._save, snapshot, delay=SAVE_DELAY)
+
+    def changed(self) -> None:
+        """Take note that other nodes may be known than before."""
+        if self._saver is not None:
+            self._saver.changed()
+
+    async def close(self) -> None:
+        """Write what has changed, and nothing more. Idempotent."""
+        saver, self._saver = self._saver, None
+        if saver is not None:
+            saver.changed()
+            await saver.close()
+
+    def _save(self, snapshot: Mapping[str, object] | None) -> None:
+        if snapshot is None or snapshot == self._written or not self._may_write:
+            return
+        nodes = snapshot.get("nodes")
+        own_ids = {name: own_id.hex() for name in ("id", "id6") if isinstance(own_id := snapshot.get(name), bytes)}
+        if "id" not in own_ids or not isinstance(nodes, list):
+            return
+        self._file.write({**self._others, **own_ids, "nodes": [_form(node) for node in nodes[:MAX_NODES]]})
+        self._written = snapshot
+
+
+def _form(node: bytes) -> dict[str, str]:
+    """Return what the file has for a node."""
+    address = node[ID_SIZE:]
+    return {"id": node[:ID_SIZE].hex(), "address": str(Address(host_of(address), int.from_bytes(address[-PORT_SIZE:])))}
+
+
+def _read(document: dict[str, Any]) -> tuple[bytes | None, list[bytes], int]:
+    """Return our id, the nodes, and how many entries are damaged."""
+    own_id = _id_of(document.get("id"))
+    forms = document.get("nodes")
+    if not isinstance(forms, list):
+        return own_id, [], 1
+    nodes = [_node(form) for form in forms[:MAX_NODES]]
+    sound = [node for node in nodes if node is not None]
+    return own_id, sound, len(nodes) - len(sound) + (own_id is None)
+
+
+def _id_of(text: object) -> bytes | None:
+    if not isinstance(text, str) or len(text) != 2 * ID_SIZE:
+        return None
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return found if len(found) == ID_SIZE else None
+
+
+def _node(form: object) -> bytes | None:
+    if not isinstance(form, dict):
+        return None
+    node_id, address = _id_of(form.get("id")), form.get("address")
+    if node_id is None or not isinstance(address, str):
+        return None
+    try:
+        return node_id + compact(*Address.parse(address))
+    except UsageError:
+        return None
