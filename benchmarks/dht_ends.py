@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from librats.dht.addresses import IPV4_SIZE, compact, host_of
+from librats.dht.addresses import compact
 from librats.dht.node import DhtNode
 from librats.dht.rates import Limits
+from librats.runtime.datagrams import Origin
 from librats.runtime.entropy import SystemEntropy
-from librats.runtime.udp import DatagramEndpoint, open_datagram
-from librats.types import Address
+from librats.runtime.tasks import TaskSet
+from librats.runtime.udp import open_datagram
+from librats.services.dht_traffic import DhtTraffic
 
 HOST = "127.0.0.1"
 NEIGHBOURS = 60
@@ -23,42 +25,21 @@ WIDE_OPEN = Limits(queries=1e6, most_queries=1e6)
 
 
 class End:
-    """A node on an endpoint, as a driver has it: batches in, batches out."""
+    """A node behind a socket of its own, moved as a client's is."""
 
     def __init__(self, bootstrap: list[bytes]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.node = DhtNode(SystemEntropy(), now=self._loop.time(), limits=WIDE_OPEN, bootstrap=bootstrap)
-        self._compact: dict[Address, bytes] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        now = asyncio.get_running_loop().time()
+        self.node = DhtNode(SystemEntropy(), now=now, limits=WIDE_OPEN, bootstrap=bootstrap)
 
     async def open(self, host: str) -> int:
-        """Open its socket; return the port."""
-        self._endpoint: DatagramEndpoint = await open_datagram(host, receive=self.receive)
-        self._flush()
-        self._tick()
-        return self._endpoint.local_address.port
+        """Open the socket; return the port."""
+        endpoint = await open_datagram(host, receive=self._receive)
+        self._traffic = DhtTraffic(self.node, endpoint, TaskSet(), lambda: None)
+        self._traffic.flush()
+        return endpoint.local_address.port
 
-    def receive(self, batch: list[tuple[bytes, Any]]) -> None:
-        now = self._loop.time()
-        known, receive = self._compact, self.node.receive_datagram
-        for data, origin in batch:
-            address = known.get(origin)
-            if address is None:
-                address = known[origin] = compact(origin.host, origin.port)
-            receive(data, address, now=now)
-        self._flush()
-
-    def _flush(self) -> None:
-        out = self.node.datagrams_to_send()
-        if out:
-            self._endpoint.send_many(
-                [(data, Address(host_of(address), int.from_bytes(address[IPV4_SIZE - 2 :]))) for data, address in out]
-            )
-
-    def _tick(self) -> None:
-        self.node.handle_timer(now=self._loop.time())
-        self._flush()
-        self._timer = self._loop.call_later(0.2, self._tick)
+    def _receive(self, batch: list[tuple[bytes, Origin]]) -> None:
+        self._traffic.receive(batch)
 
 
 async def until_input_ends() -> None:
@@ -82,10 +63,12 @@ async def libtorrent() -> None:
 
 
 async def neighbours() -> None:
-    asked = compact(HOST, int(sys.argv[2]))
-    ends = [End([asked]) for _ in range(NEIGHBOURS)]
-    for number, end in enumerate(ends):
-        await end.open(f"127.0.{number + 1}.1")
+    known = [compact(HOST, int(sys.argv[2]))]
+    ends = []
+    for number in range(NEIGHBOURS):
+        ends.append(End(known))
+        host = f"127.0.{number + 1}.1"
+        known.append(compact(host, await ends[-1].open(host)))
     # Until they know each other, as nodes do that have been there for a while.
     while min(len(end.node.tables) for end in ends) < NEIGHBOURS // 2:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.1)
