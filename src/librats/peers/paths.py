@@ -190,7 +190,7 @@ class PathKeeper:
         return True
 
     def _outlives_limit(self, link: Link) -> bool:
-        """Tell whether a session goes on that is carried no longer: where there is another way, or one is looked for."""
+        """Tell whether a session goes on that is carried no longer: there is another way, or one is looked for."""
         is_sought = bool(self._searches[link.peer_id])
         if not is_sought and (self.dial is None or not self.ways(link)):
             return False

@@ -94,7 +94,7 @@ class Session(MovingSession):
         self.fail(Reason.PROTOCOL_ERROR, words)
 
     def _unreadable(self, words: str) -> None:
-        """Give a path up on which anybody can have meddled with a block, and the peer where this session stays on it."""
+        """Give a path up with which anybody can have meddled, and the peer where this session stays on it."""
         if self.retained is None or not self._reader.is_forged:
             self._broken(words)
         elif not self._is_path_broken:
