@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
     (
         (
-            *("reasons", "nat_words", "errors", "types", "checks", "web_uris", "servers"),
+            *("reasons", "nat_words", "errors", "types", "checks", "web_uris", "servers", "tickets"),
             *("nat_config", "dht_config", "config"),
         ),
     ),
@@ -41,6 +41,8 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
     (
         "strategies",
         "accounts",
+        "introducer_announcing",
+        "publishing",
         "dialling",
         "connector",
         "relay",
@@ -61,6 +63,10 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "returning",
         "introducer_keeping",
         "offering",
+        "found_introducers",
+        "dialling_by_id",
+        "finding",
+        "being_found",
         "introducing",
         "node_punching",
         "remembering",

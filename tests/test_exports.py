@@ -19,7 +19,7 @@ import librats
 
 PACKAGE = Path(__file__).parents[1] / "src" / "librats"
 SLOW_IMPORTS = frozenset({"ifaddr", "numpy", "redis", "rich", "zeroconf"})
-OPTIONAL = ["cryptography", "prometheus_client", "redis", "rich", "typing_extensions", "uvloop"]
+OPTIONAL = ["cryptography", "prometheus_client", "redis", "rich", "segno", "typing_extensions", "uvloop"]
 
 
 def reexported_modules(init: str) -> list[str]:

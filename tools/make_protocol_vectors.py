@@ -22,6 +22,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]
+from tools.finding_vectors import record_cases, ticket_cases
 from tools.introduction_vectors import introduction_cases, succession_cases
 from tools.protocol_layouts import (
     ACK,
@@ -460,6 +461,8 @@ def make_sets() -> dict[str, Fields]:
             "cases": datagram_cases(bytes.fromhex(handshake[0]["path_secret"])),
         },
         "successions": {"source": SOURCE, "cases": succession_cases()},
+        "records": {"source": SOURCE, "cases": record_cases()},
+        "tickets": {"source": SOURCE, "cases": ticket_cases()},
         "introductions": {"source": SOURCE, "protocol": PROTOCOL, "cases": introduction_cases()},
     }
     for name, cases in keyed.items():

@@ -108,6 +108,7 @@ from librats.services.punch_path import PunchedConnection, PunchedPath
 from librats.services.stream import Stream
 from librats.services.turn import TurnAllocation
 from librats.services.turn_tcp import TurnTcpAllocation
+from librats.tickets import Ticket
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.types import (
     Address,
@@ -245,6 +246,7 @@ __all__ = [
     "Succession",
     "TcpSeen",
     "TcpType",
+    "Ticket",
     "TraversalStep",
     "TurnAllocated",
     "TurnAllocation",

@@ -39,6 +39,7 @@ from librats.runtime.tasks import TaskSet
 from librats.sending import SendingVerbs
 from librats.services.nat import NatHandle
 from librats.strategies import strategy_of
+from librats.tickets import Ticket
 from librats.types import Address, ConnectionStrategy, Encryption
 
 __all__ = ["RatsClient"]
@@ -364,7 +365,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Dis
 
     async def connect(
         self,
-        target: str | Address | tuple[str, int],
+        target: str | Address | tuple[str, int] | Ticket,
         *,
         strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE,
         expect_id: str | None = None,
@@ -373,9 +374,9 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Dis
         """Connect to a peer.
 
         Args:
-            target: ``"host:port"``, ``"[ipv6]:port"``, ``(host, port)``, a peer id that is connected, was found on
-                the local network, is in the :attr:`book`, or is connected to one of our introducers, or
-                ``"peer-id@host:port"``.
+            target: ``"host:port"``, ``"[ipv6]:port"``, ``(host, port)``, ``"peer-id@host:port"``, a
+                :class:`~librats.Ticket` or its text, or a peer id that is connected, was found on the local network, is
+                in the :attr:`book`, is connected to one of our introducers, or, where the DHT runs, is found there.
             strategy: How to reach it.
             expect_id: The only peer id that is accepted; any other fails before this side shows its own.
             timeout: Seconds for everything, above 0; the configured ``connect_timeout`` where it is None.

@@ -21,6 +21,7 @@ from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.services.relays import Relays
 from librats.session.exchange import KnownPeer
+from librats.tickets import Ticket
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, Encryption
 
 __all__ = ["Connector", "Target", "check_peer_id"]
@@ -54,15 +55,20 @@ class Target:
     peer_id: str | None
     """Who it must be, or None."""
 
+    ticket: Ticket | None = None
+    """The ticket that the caller has given; None where it was none."""
+
     @classmethod
-    def parse(cls, target: str | Address | tuple[str, int], expect_id: str | None = None) -> Target:
-        """Read a peer id, an address, or ``peer-id@address``.
+    def parse(cls, target: str | Address | tuple[str, int] | Ticket, expect_id: str | None = None) -> Target:
+        """Read a peer id, an address, ``peer-id@address``, or a ticket.
 
         Raises:
             UsageError: It is none of these.
         """
         if expect_id is not None:
             check_peer_id(expect_id)
+        if isinstance(target, Ticket) or (isinstance(target, str) and Ticket.is_one(target)):
+            return cls._of_ticket(target if isinstance(target, Ticket) else Ticket.parse(target), expect_id)
         if not isinstance(target, str):
             try:
                 host, port = target
@@ -85,6 +91,12 @@ class Target:
         if named and expect_id not in (None, named):
             raise UsageError("the target names another peer id than expect_id")
         return cls(target, (address,), named or expect_id)
+
+    @classmethod
+    def _of_ticket(cls, ticket: Ticket, expect_id: str | None) -> Target:
+        if expect_id not in (None, ticket.peer_id):
+            raise UsageError("the ticket is another peer's than expect_id")
+        return cls(f"{ticket.peer_id} (by ticket)", ticket.addresses, ticket.peer_id, ticket)
 
 
 class Connector:

@@ -71,6 +71,12 @@ class DiscoveringVerbs:
         def _running_network(self) -> Network:
             """See the client."""
 
+        def _start_being_found(self) -> None:
+            """See BeingFound."""
+
+        async def _stop_being_found(self) -> None:
+            """See BeingFound."""
+
         async def connect(
             self,
             target: str | Address | tuple[str, int],
@@ -129,6 +135,7 @@ class DiscoveringVerbs:
             if opened:
                 await self._end_topic()
                 await self._dht.start(self._dht_place(), bootstrap)
+                self._start_being_found()
         try:
             is_in = await self._dht.wait()
         except asyncio.CancelledError:
@@ -142,6 +149,7 @@ class DiscoveringVerbs:
     async def stop_dht_discovery(self) -> None:
         """Leave the DHT. What was announced there is forgotten within half an hour. Idempotent."""
         async with self._dht_changing:
+            await self._stop_being_found()
             await self._end_topic()
             await self._dht.stop()
 

@@ -46,14 +46,14 @@ class IntroducerDialler:
         self._tls: ClientTls | None = None
         self.places: dict[Link, Address | WebUri] = {}
         """Where links lead that are not closed."""
-        self.began: dict[str, float] = {}
+        self.began: dict[str | None, float] = {}
         """When the connection of the latest session with each was begun, by its id."""
 
-    async def dial(self, peer_id: str, places: Sequence[Address | WebUri]) -> tuple[Link, Address | WebUri]:
+    async def dial(self, peer_id: str | None, places: Sequence[Address | WebUri]) -> tuple[Link, Address | WebUri]:
         """Begin a session.
 
         Args:
-            peer_id: Who has to be there.
+            peer_id: Who has to be there; None for any introducer.
             places: Where, the best first.
 
         Returns:
@@ -84,11 +84,11 @@ class IntroducerDialler:
             await end_all(running)
         raise problem or HandshakeError("the session has ended at once")
 
-    async def _try(self, peer_id: str, place: Address | WebUri) -> Link:
+    async def _try(self, peer_id: str | None, place: Address | WebUri) -> Link:
         made: list[Link] = []
 
         def new_link() -> Link:
-            link = self._sessions.new_link(expect_id=peer_id)
+            link = self._sessions.new_link(expect_id=peer_id, dialled=True)
             made.append(link)
             self.places[link] = place
             link.closed.add_done_callback(lambda _: self.places.pop(link, None))
@@ -117,7 +117,7 @@ class IntroducerDialler:
             link.abort()
         raise problem
 
-    async def _connect(self, peer_id: str, factory: Callable[[], Link], place: Address | WebUri) -> None:
+    async def _connect(self, peer_id: str | None, factory: Callable[[], Link], place: Address | WebUri) -> None:
         if isinstance(place, Address):
             addresses = await self._network.resolve(place)
             self.began[peer_id] = self._loop.time()

@@ -100,7 +100,7 @@ class IntroducerKeeper:
             entropy=network.entropy,
             new_key=network.new_key,
             agent=agent,
-            features=Feature.INTRODUCED | Feature.CARRIED,
+            features=Feature.INTRODUCED | Feature.CARRIED | (Feature.FINDABLE if config.dht.publish else Feature(0)),
             most=max(1, len(self._wanted)),
         )
         """The sessions."""
@@ -156,6 +156,14 @@ class IntroducerKeeper:
                 carries=self.sessions.carries(peer_id),
             )
             for peer_id, link in self.sessions.links.items()
+        ]
+
+    @property
+    def on_own_ports(self) -> list[tuple[str, Address]]:
+        """Those that are connected and were reached at their own port, not at a WebSocket's: id, and where that is."""
+        places = self._dialler.places
+        return [
+            (one, link.address) for one, link in self.sessions.links.items() if isinstance(places.get(link), Address)
         ]
 
     def introducer(self, peer_id: str) -> Introducer | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from librats.accounts import later
+from librats.being_found import BeingFound
 from librats.config import RatsConfig
 from librats.connector import Connector, Target
 from librats.coordinating import CoordinatingVerbs
 from librats.errors import ConnectError, IntroductionError, RatsError, UsageError
+from librats.finding import has_feature
 from librats.introduce.carrying import Carrying
 from librats.introduce.notices import Refusal
 from librats.introduce.passing import Passing
@@ -70,7 +74,7 @@ AN_ADDRESS = Situation(has_id=False, has_address=True)
 """What is enough for a peer whose id is not known: nobody can introduce that one."""
 
 
-class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
+class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
     """Mixed into :class:`~librats.RatsClient`."""
 
     if TYPE_CHECKING:
@@ -91,6 +95,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
             """See the client."""
 
     def __init__(self) -> None:
+        BeingFound.__init__(self)
         self._introduced: IntroducedPeers | None = None
         self._circle: Introductions | None = None
         self._keeper: IntroducerKeeper | None = None
@@ -116,6 +121,8 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
             "carrier": {} if circle.carrying is None else dict(circle.carrying.counters),
             "caller": as_caller,
             "target": {} if introduced is None else dict(introduced.guard.counters),
+            "announcer": {} if self._announcer is None else self._announcer.counters,
+            "publisher": {} if self._publisher is None else dict(self._publisher.counters),
         }
 
     # Wiring
@@ -138,6 +145,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
                 self._start_punching(manager, network, introduced)
             introduced.nat_type = lambda: self._nat.type
             self._start_returning(manager, network, introduced)
+        self._start_finding(manager, network, sealing, AGENT)
         first = 1 + network.entropy.randbelow(1 << 31)
 
         def send(peer_id: str, body: bytes) -> bool:
@@ -145,7 +153,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
             return peer is not None and peer.link.send_introduction(body)
 
         def takes_carried(peer_id: str) -> bool:
-            return _has(manager.peers.get(peer_id), Feature.CARRIED)
+            return has_feature(manager.peers.get(peer_id), Feature.CARRIED)
 
         def offered(offer: Offered) -> None:
             if introduced is not None:
@@ -255,6 +263,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
             self._keeper.sessions.circle.close()
         if self._keeper is not None:
             self._keeper.close()
+        self._stop_finding()
         self._circle = self._introduced = self._keeper = None
 
     def _take_others(self, batch: list[tuple[bytes, Origin]]) -> None:
@@ -265,18 +274,19 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
 
     def _introducer(self, peer: Peer | None) -> Introducer | None:
         """Return a peer as an introducer; None where it does not introduce."""
-        if peer is None or self._circle is None or not peer.is_connected or not _has(peer, Feature.INTRODUCES):
+        if peer is None or self._circle is None or not peer.is_connected or not has_feature(peer, Feature.INTRODUCES):
             return None
         link = peer.link
         return Introducer(
             *(self._circle, peer.id, link.address, link.method, link.round_trip, _observed(peer)),
-            carries=_has(peer, Feature.CARRIES) and link.method is not ConnectionMethod.CARRIED,
+            carries=has_feature(peer, Feature.CARRIES) and link.method is not ConnectionMethod.CARRIED,
         )
 
     def _introducers(self) -> list[Introducer]:
         found = [self._introducer(peer) for peer in self._running().peers.values()]
         kept = [] if self._keeper is None else self._keeper.introducers
-        return [*kept, *(one for one in found if one is not None)]
+        helpers = [] if self._found is None else self._found.introducers
+        return [*kept, *helpers, *(one for one in found if one is not None)]
 
     # The race
 
@@ -295,14 +305,15 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
         self, wanted: Target, addresses: Sequence[Address], strategy: ConnectionStrategy, timeout: float | None
     ) -> Peer:
         """Reach a peer at its addresses, and through introducers, as far as a strategy does that."""
-        connector, introduced, keeper = self._connector, self._introduced, self._keeper
+        connector, introduced = self._connector, self._introduced
         if connector is None:
             raise UsageError("the client is not running")
         plan = plan_of(strategy)
         target = wanted.peer_id or (None if plan.dials else self._who_is_at(addresses))
         is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
+        is_found = self._may_find(wanted, target, plan)
         situation = AN_ADDRESS if is_auto and target is None and addresses else self._situation(target, addresses)
-        lacking = lacks(strategy, situation)
+        lacking = lacks(strategy, replace(situation, is_found=is_found))
         if lacking is not None:
             raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
         worked = self._worked.get(self._here, target) if is_auto and target is not None else None
@@ -324,42 +335,70 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
                 attempts=attempts,
             )
 
-        is_dialled = bool(addresses and plan.dials)
-        if introduced is None or target is None or not plan.meets or not situation.has_introducers:
+        circle = introduced if plan.meets and situation.has_introducers else None
+        if target is None or (circle is None and not is_found):
             return self._settle(await directly(), strategy)
+        is_dialled = bool(addresses and plan.dials)
         head_start = HEAD_START if is_dialled and not (worked is not None and worked.introduced) else 0.0
         connector.check_limits(target)
         race = ReachRace(self._tasks, wanted.text, attempts)
         if is_dialled:
             race.start(directly(), "directly")
-
-        async def by_introducers() -> Peer:
-            if strategy is ConnectionStrategy.TURN_RELAY:
-                await self._wait_for_relay(wanted)
-            introduced.tell(target, TraversalStep.STARTED)
-            if keeper is not None and not keeper.is_ready:
-                introduced.tell(target, TraversalStep.WAITING)
-                await keeper.wait(SERVICES_PATIENCE if self._introducers() else INTRODUCER_PATIENCE)
-            introducers = self._introducers()
-            if not introducers:
-                nobody = ("no introducer is connected", AttemptReason.NO_INTRODUCER)
-                words, reason = nobody if keeper is None else keeper.problem
-                raise ConnectError(wanted.text, attempts, words, reason)
-            noted: list[ConnectionAttempt] = []
-            offset = asyncio.get_running_loop().time() - began
-            try:
-                link = await introduced.reach(target, introducers, noted, ways=plan.meets)
-            finally:
-                attempts.extend(later(noted, offset))
-            return self._peer_of(link, wanted.text, attempts)
-
+        rest: dict[str, Callable[[], Coroutine[Any, Any, Peer]]] = {}
+        if circle is not None:
+            rest["with help"] = partial(self._by_introducers, circle, wanted, target, strategy, attempts, began)
+        if is_found:
+            rest["by its id"] = partial(
+                self._find_way,
+                wanted,
+                target,
+                plan,
+                attempts,
+                dialled=addresses if is_dialled else (),
+                began=began,
+                has_others=is_dialled or circle is not None,
+            )
         try:
-            peer = await race.run(by_introducers, head_start=head_start, seconds=seconds)
+            peer = await race.run(rest, head_start=head_start, seconds=seconds)
         except RatsError as error:
-            introduced.tell(target, TraversalStep.FAILED, str(error))
+            self._tell(target, TraversalStep.FAILED, str(error))
             raise
-        introduced.tell(target, TraversalStep.CONNECTED)
+        self._tell(target, TraversalStep.CONNECTED)
         return self._settle(peer, strategy)
+
+    def _tell(self, target: str, step: TraversalStep, words: str = "") -> None:
+        if self._introduced is not None:
+            self._introduced.tell(target, step, words)
+
+    async def _by_introducers(
+        self,
+        introduced: IntroducedPeers,
+        wanted: Target,
+        target: str,
+        strategy: ConnectionStrategy,
+        attempts: list[ConnectionAttempt],
+        began: float,
+    ) -> Peer:
+        """Reach a peer through those who are connected, or will be soon."""
+        keeper = self._keeper
+        if strategy is ConnectionStrategy.TURN_RELAY:
+            await self._wait_for_relay(wanted)
+        introduced.tell(target, TraversalStep.STARTED)
+        if keeper is not None and not keeper.is_ready:
+            introduced.tell(target, TraversalStep.WAITING)
+            await keeper.wait(SERVICES_PATIENCE if self._introducers() else INTRODUCER_PATIENCE)
+        introducers = self._introducers()
+        if not introducers:
+            nobody = ("no introducer is connected", AttemptReason.NO_INTRODUCER)
+            words, reason = nobody if keeper is None else keeper.problem
+            raise ConnectError(wanted.text, attempts, words, reason)
+        noted: list[ConnectionAttempt] = []
+        offset = asyncio.get_running_loop().time() - began
+        try:
+            link = await introduced.reach(target, introducers, noted, ways=plan_of(strategy).meets)
+        finally:
+            attempts.extend(later(noted, offset))
+        return self._peer_of(link, wanted.text, attempts)
 
     def _situation(self, target: str | None, addresses: Sequence[Address]) -> Situation:
         nat, relays = self._config.nat, self._paths.relays
@@ -403,13 +442,8 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs):
         return peer
 
 
-def _has(peer: Peer | None, feature: Feature) -> bool:
-    opened = None if peer is None else peer.link.opened
-    return isinstance(opened, Opened) and opened.greeting is not None and bool(opened.greeting.features & feature)
-
-
 def _key_of(peer: Peer | None) -> bytes | None:
-    if peer is None or not peer.is_connected or not _has(peer, Feature.INTRODUCED):
+    if peer is None or not peer.is_connected or not has_feature(peer, Feature.INTRODUCED):
         return None
     opened = peer.link.opened
     return opened.public_key if isinstance(opened, Opened) else None

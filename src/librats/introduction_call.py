@@ -181,6 +181,8 @@ class IntroductionCall:
                 yield one, task.result()
 
     async def _ask(self, introducer: Introducer) -> bytes | RatsError:
+        if introducer.key is not None:
+            return introducer.key
         try:
             async with asyncio.timeout(ASK_TIMEOUT):
                 return await introducer.circle.ask(introducer.peer_id, self._target)

@@ -119,7 +119,9 @@ class OfferingVerbs:
             return self._peer_of(link, peer_id, attempts)
 
         seconds = self._config.connect_timeout if timeout is None else timeout
-        return await ReachRace(self._tasks, peer_id, attempts).run(by_answer, head_start=0.0, seconds=seconds)
+        return await ReachRace(self._tasks, peer_id, attempts).run(
+            {"with help": by_answer}, head_start=0.0, seconds=seconds
+        )
 
     def _ice_for(self, peer_id: str) -> IntroducedPeers:
         self._running()

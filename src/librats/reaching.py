@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -45,8 +45,15 @@ class ReachRace:
         """Begin one of the ways."""
         self._running[self._tasks.create(_or_error(coroutine), name=f"librats reaches {self._text} {name}")] = None
 
-    async def run(self, rest: Callable[[], Coroutine[Any, Any, Peer]], *, head_start: float, seconds: float) -> Peer:
-        """Begin the other way when the head start is over, or used up, and return the first peer.
+    async def run(
+        self, rest: Mapping[str, Callable[[], Coroutine[Any, Any, Peer]]], *, head_start: float, seconds: float
+    ) -> Peer:
+        """Begin the other ways when the head start is over, or used up, and return the first peer.
+
+        Args:
+            rest: The other ways by what they are called.
+            head_start: Seconds that those have which are begun already.
+            seconds: Seconds for everything.
 
         Raises:
             ConnectError: Nothing worked, or the time is up, or the client was stopped.
@@ -56,7 +63,8 @@ class ReachRace:
             async with asyncio.timeout(seconds):
                 peer = await self._first(head_start) if self._running else None
                 if peer is None:
-                    self.start(rest(), "with help")
+                    for name, way in rest.items():
+                        self.start(way(), name)
                 while peer is None and self._running:
                     peer = await self._first(None)
         except TimeoutError:

@@ -40,6 +40,12 @@ class AttemptReason(StrEnum):
     UNKNOWN_PEER = "unknown_peer"
     """The introducers are not connected to that peer; or nobody knows who is at that address."""
 
+    NOT_IN_DHT = "not_in_dht"
+    """The DHT has no record of that peer, and knows nobody who introduces it."""
+
+    DHT_UNREACHABLE = "dht_unreachable"
+    """No node of the DHT has answered, or not in its time."""
+
     INTRODUCTION_FAILED = "introduction_failed"
     """The introducer did not, or could not, pass the letters on."""
 

@@ -133,6 +133,9 @@ class Situation:
     has_introducers: bool = False
     """Whether somebody is connected, or configured, who introduces."""
 
+    is_found: bool = False
+    """Whether the peer may be found by its id, in the DHT, or by the introducers of its ticket."""
+
     has_udp: bool = True
     """Whether sessions go over UDP."""
 
@@ -157,7 +160,7 @@ def lacks(strategy: ConnectionStrategy, situation: Situation) -> tuple[str, Atte
     missing = next((words for is_missing, words in _needs(strategy, situation) if is_missing), "")
     if missing:
         return missing, AttemptReason.NOT_CONFIGURED
-    if situation.has_address and plan.dials:
+    if (situation.has_address and plan.dials) or situation.is_found:
         return None
     nowhere = "no address is known for that peer id"
     for is_missing, words, reason in (

@@ -67,6 +67,26 @@ def assert_alike(one: Side, other: Side) -> None:
     late=5.0,
     plain=False,
 )
+@example(  # every answer to the first nomination is lost, and the next one is of a pair that counts for less
+    seed=636231,
+    roles=("controlling", "controlling"),
+    nats=(["", "full"], ["restricted", "symmetric"]),
+    relayed=(True, True),
+    loss=0.5,
+    jitter=0.0,
+    late=0.05,
+    plain=True,
+)
+@example(  # the pair in use is lost on one side only, and comes back
+    seed=636231,
+    roles=("controlling", "controlling"),
+    nats=(["", "restricted"], ["symmetric", "symmetric"]),
+    relayed=(True, True),
+    loss=0.5,
+    jitter=0.0,
+    late=0.05,
+    plain=True,
+)
 def test_two_agents_end_with_the_same_pair_or_both_without_one(
     *,
     seed: int,

@@ -30,7 +30,7 @@ INTERNAL = {
     librats.Stream: {"accept", "changed", "refuse", "wait_accepted"},
     librats.MessageIterator: set[str](),
     librats.NatHandle: {"start_mapping", "stop_mapping"},
-    librats.DhtHandle: {"start", "stop", "take", "wait"},
+    librats.DhtHandle: {"driver", "start", "stop", "take", "wait"},
     librats.PeerBook: {
         "connected",
         "failed",

@@ -25,6 +25,7 @@ from librats.peers.access import AccessList
 from librats.peers.arguments import DEFAULT, Default
 from librats.peers.identity import Identity
 from librats.peers.succession import Succession
+from librats.tickets import Ticket
 from librats.types import Address, ConnectionStrategy
 
 __all__ = ["RatsClient"]
@@ -206,7 +207,7 @@ class RatsClient(HearingVerbs, IntroducingVerbs, DiscoveringVerbs, FamiliarNames
 
     def connect(
         self,
-        target: str | Address | tuple[str, int],
+        target: str | Address | tuple[str, int] | Ticket,
         *,
         strategy: ConnectionStrategy | str = ConnectionStrategy.AUTO_ADAPTIVE,
         expect_id: str | None = None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from librats.tickets import Ticket
+
 if TYPE_CHECKING:
     from librats.blocking.bridge import Bridge
     from librats.blocking.peer import Peer, Peers
@@ -28,6 +30,10 @@ class IntroducingVerbs:
     def introducers(self) -> list[str]:
         """The configured introducers that are connected now; see :attr:`librats.RatsClient.introducers`."""
         return self._bridge.call(lambda: self._client.introducers)
+
+    def ticket(self) -> Ticket:
+        """Return all that others need to reach this client; see :meth:`librats.RatsClient.ticket`."""
+        return self._bridge.call(self._running().ticket)
 
     def create_ice_offer(self, peer_id: str) -> dict[str, Any]:
         """Return an offer to be carried to a peer; see :meth:`librats.RatsClient.create_ice_offer`."""

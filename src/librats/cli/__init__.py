@@ -7,15 +7,12 @@ import sys
 from collections.abc import Sequence
 
 import librats
-from librats.cli import bench, chat, connect, demo, doctor, id, node, relay
 from librats.cli.logs import start_logging
 from librats.cli.output import Output, plain
 from librats.cli.running import Interrupted
 from librats.errors import RatsError, UsageError
 
 __all__ = ["main"]
-
-COMMANDS = (demo, id, node, connect, chat, relay, doctor, bench)
 
 SUCCESS, FAILURE, WRONG_USAGE = 0, 1, 2
 INTERRUPTED = 130
@@ -75,6 +72,9 @@ def _fail(problem: object, status: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    # Whoever imports one part of this package does without the others.
+    from librats.cli import bench, chat, connect, demo, doctor, id, node, relay  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(
         prog="librats",
         description="Peer-to-peer networking: peers that meet, prove who they are, encrypt, and talk.",
@@ -84,6 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"librats {librats.__version__}")
     parser.set_defaults(run=None, json=False, log_level="warning")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in COMMANDS:
+    for command in (demo, id, node, connect, chat, relay, doctor, bench):
         command.add_parser(commands)
     return parser

@@ -32,8 +32,8 @@ __all__ = ["add_parser"]
 PING_TIMEOUT = 10.0
 
 EPILOG = """\
-A target is HOST:PORT, PEER_ID@HOST:PORT (nobody else is accepted), or a PEER_ID alone, which is looked for through
-the introducers, or on the local network where there are none. Messages go first, then requests, then pings.
+A target is HOST:PORT, PEER_ID@HOST:PORT (nobody else is accepted), a ticket, or a PEER_ID alone, which is looked for
+through the introducers, or on the local network where there are none. Messages go first, then requests, then pings.
 
 With --json the first object is the outcome of the connection, durations in milliseconds; then comes one for each
 message, request and ping.
@@ -50,7 +50,7 @@ examples:
 def add_parser(commands: Commands) -> None:
     """Add the sub-command."""
     parser = add_command(commands, "connect", _run, help="connect to a peer, and say or ask something", epilog=EPILOG)
-    parser.add_argument("target", type=checked(target), metavar="PEER|ADDR", help="whom to connect to")
+    parser.add_argument("target", type=checked(target), metavar="PEER|ADDR|TICKET", help="whom to connect to")
     pair = ("TYPE", "JSON")
     parser.add_argument(
         "--message", action=JsonPair, nargs=2, default=[], metavar=pair, help="send a message; may be repeated"

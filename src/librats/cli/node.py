@@ -26,6 +26,7 @@ from librats.cli.arguments import add_command, add_node_options, checked, make_c
 from librats.cli.output import Output, as_text, plain
 from librats.cli.reaching import reach, start_mdns
 from librats.cli.running import run
+from librats.cli.tickets import add_ticket_options, require_qr, show_qr
 from librats.errors import RatsError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ examples:
   librats node --listen 8080
   librats node --listen 127.0.0.1:0 --echo --json
   librats node --mdns --name attic --connect 192.0.2.7:8080
+  librats node --ticket --introducer PEER_ID@relay.example.org:3478
   librats node --turn turn:ann:secret@turn.example.org --path-policy relay_only
 """
 
@@ -55,13 +57,15 @@ def add_parser(commands: Commands) -> None:
         type=checked(target),
         default=[],
         metavar="TARGET",
-        help="connect to HOST:PORT, PEER_ID@HOST:PORT or PEER_ID; may be repeated",
+        help="connect to HOST:PORT, PEER_ID@HOST:PORT, PEER_ID or a ticket; may be repeated",
     )
     parser.add_argument("--echo", action="store_true", help='answer every request of type "echo" with its payload')
+    add_ticket_options(parser, what="tell a ticket, with which others connect to this node")
     add_node_options(parser)
 
 
 def _run(args: argparse.Namespace, output: Output) -> int:
+    require_qr(args)
     return run(_node(args, output), output, endless=True)
 
 
@@ -77,6 +81,10 @@ async def _node(args: argparse.Namespace, output: Output) -> int:
 
     async with client:
         await tell_ready(client, output)
+        if args.ticket or args.qr:
+            ticket = client.ticket()
+            output.tell(f"ticket: {ticket}", event="ticket", ticket=str(ticket))
+            show_qr(args, output, ticket)
         if not await start_mdns(client, args, args.connect, connect=True):
             output.hint("no mDNS: this machine's network does not let it")
         async with asyncio.TaskGroup() as dials:

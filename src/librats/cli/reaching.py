@@ -15,8 +15,9 @@ __all__ = ["needs_mdns", "reach", "start_mdns"]
 
 
 def needs_mdns(target: str) -> bool:
-    """Tell whether a target is a bare peer id, which the local network has to find."""
-    return not Target.parse(target).addresses
+    """Tell whether a target is a bare peer id, or a ticket with no more, which the local network has to find."""
+    parsed = Target.parse(target)
+    return not parsed.addresses and (parsed.ticket is None or not parsed.ticket.introducers)
 
 
 async def start_mdns(client: RatsClient, args: argparse.Namespace, targets: Iterable[str], *, connect: bool) -> bool:
@@ -59,19 +60,20 @@ async def reach(
     """
     if not needs_mdns(target) or (args.introducer and not args.mdns):
         return await client.connect(target, strategy=args.strategy, expect_id=expect_id, timeout=timeout)
-    if expect_id not in (None, target):
+    peer_id = Target.parse(target).peer_id
+    if expect_id not in (None, peer_id):
         raise UsageError("the target names another peer id than --expect-id")
     if args.mdns is False:
         raise ConnectError(target, reason="a peer id alone needs --introducer or --mdns; or write PEER_ID@HOST:PORT")
     seconds = RatsConfig().connect_timeout if timeout is None else timeout
     try:
         async with asyncio.timeout(seconds):
-            return await _meet(client, target, args)
+            return await _meet(client, target, peer_id, args)
     except TimeoutError:
         raise ConnectError(target, reason=f"it was not found on the local network within {seconds:g} s") from None
 
 
-async def _meet(client: RatsClient, peer_id: str, args: argparse.Namespace) -> Peer:
+async def _meet(client: RatsClient, target: str, peer_id: str | None, args: argparse.Namespace) -> Peer:
     news = asyncio.Event()
 
     def discovered(event: PeerDiscovered) -> None:
@@ -87,7 +89,7 @@ async def _meet(client: RatsClient, peer_id: str, args: argparse.Namespace) -> P
     while True:
         news.clear()
         try:
-            return await client.connect(peer_id, strategy=args.strategy)
+            return await client.connect(target, strategy=args.strategy)
         except ConnectError as error:
             if error.attempts:
                 raise

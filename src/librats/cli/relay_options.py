@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from librats.cli.arguments import add_data_dir, checked, positive, whole_positive
+from librats.dht_config import bootstrap_address
 from librats.errors import UsageError
 from librats.relay.config import (
     DEFAULT_TLS_PORT,
@@ -55,7 +56,7 @@ _FIELDS = (
         "coalescing",
     ),
     *("drain_timeout", "metrics", "try_alternate", "try_alternate_tls", "fleet", "shared_relay_socket"),
-    *("introduce", "relay_for_introduced", "carry"),
+    *("introduce", "relay_for_introduced", "carry", "dht", "dht_bootstrap", "dht_port"),
 )
 _CARRIED = {
     "bytes": ("BYTES", whole_positive, "bytes that are carried of one session (default: 262144)"),
@@ -195,6 +196,23 @@ def _add_users(group: argparse._ArgumentGroup) -> None:
         action="store_false",
         default=None,
         help="do not carry the beginnings of their sessions either, which then begin later",
+    )
+    group.add_argument(
+        "--dht",
+        action="store_true",
+        default=None,
+        help="take part in the DHT, and announce there whom it introduces, where they want to be found by their ids",
+    )
+    _add_repeated(
+        group,
+        "--dht-bootstrap",
+        bootstrap_address,
+        "HOST:PORT",
+        "a node of the DHT to begin with (default: public ones)",
+        dest="dht_bootstrap",
+    )
+    group.add_argument(
+        "--dht-port", type=int, metavar="PORT", help="the UDP port of its node of the DHT (default: 6881)"
     )
     group.add_argument(
         "--relay-for-introduced",

@@ -65,6 +65,22 @@ class Nomination:
             return number > self.number
         return self.selected is None or pair.priority > self.selected.priority
 
+    def follows(self, pair: CandidatePair, *, now: float) -> bool:
+        """Tell whether to use a pair that the peer, which controls, nominated once and goes on checking.
+
+        It is used where no other is. And where the answers to a nomination are lost, the peer nominates another pair,
+        which may count for less here than the first; then it checks the first no more.
+
+        Args:
+            pair: It works.
+            now: Monotonic seconds.
+        """
+        if not pair.was_nominated or self.selected is pair:
+            return False
+        if self.selected is None:
+            return True
+        return not self.may_repeat and now - self.selected.checked_at >= self._settings.consent_timeout
+
     def select(self, pair: CandidatePair, number: int | None, *, now: float) -> None:
         """Use a pair from now on."""
         pair.nominated = True

@@ -86,6 +86,10 @@ class CandidatePair:
     mapped: IceCandidate | None = None
     """Where the peer sees us, once it works."""
     nominated: bool = False
+    was_nominated: bool = False
+    """Whether the peer, which controls, has nominated it, whatever came of that."""
+    checked_at: float = 0.0
+    """When the peer's last check has come."""
     nominate_on_success: int | None = None
     """The peer's nomination that came before the pair worked."""
     nominating: bool = False

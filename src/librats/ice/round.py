@@ -249,6 +249,7 @@ class IceRound:
         if pair is None:
             return
         pair.requests_received += 1
+        pair.checked_at = now
         if pair.state is PairState.IN_PROGRESS:
             self._checks.again(pair, load=self.pairs.being_checked, now=now)
         elif not pair.is_valid:
@@ -258,6 +259,8 @@ class IceRound:
                 self._accept(pair, request.nomination, now)
             else:
                 pair.nominate_on_success = request.nomination or 0
+        elif pair.is_valid:
+            self._follow(pair, now)
 
     def _learn(self, request: CheckRequest, number: int, address: Address) -> CandidatePair | None:
         base = self._candidates.bases.get(number)
@@ -268,8 +271,13 @@ class IceRound:
         return self.pairs.find(number, address)
 
     def _accept(self, pair: CandidatePair, number: int | None, now: float) -> None:
+        pair.was_nominated = True
         if self.nomination.accepts(pair, number):
             self._select(pair, number, now)
+
+    def _follow(self, pair: CandidatePair, now: float) -> None:
+        if self.role is IceRole.CONTROLLED and self.nomination.follows(pair, now=now):
+            self._select(pair, None, now)
 
     def receive_response(self, response: CheckResponse, base: int, address: Address, *, now: float) -> None:
         """Take an authentic answer to a request of ours (RFC 8445, 7.2.5)."""
@@ -332,6 +340,7 @@ class IceRound:
             number, pair.nominate_on_success = pair.nominate_on_success, None
             if self.role is IceRole.CONTROLLED:
                 self._accept(pair, number or None, now)
+        self._follow(pair, now)
         if pair.nominating:
             pair.nominating = False
             self.nomination.pending = None

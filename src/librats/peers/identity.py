@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn, Self, SupportsIndex
 
-import platformdirs
 from nacl.signing import SigningKey
 
 from librats.errors import IdentityError, UsageError
@@ -49,6 +48,8 @@ def default_data_dir() -> Path:
     chosen = os.environ.get("LIBRATS_DATA_DIR")
     if chosen:
         return Path(os.path.expanduser(chosen))  # noqa: PTH111 - Path's own raises where there is no such home
+    import platformdirs  # noqa: PLC0415 - brings much with it, and whoever names a directory does without
+
     return Path(platformdirs.user_data_dir("librats", appauthor=False))
 
 

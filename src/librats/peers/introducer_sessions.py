@@ -19,7 +19,7 @@ from librats.session.greeting import Feature, Greeting
 from librats.session.opening import Opened, Opening
 from librats.session.pace import Pace, PaceTable
 from librats.session.shared_limits import SharedLimits
-from librats.types import Address, Entropy
+from librats.types import Address, AttemptReason, Entropy
 
 if TYPE_CHECKING:
     from librats.peers.identity import Identity
@@ -53,6 +53,8 @@ class IntroducerSessions:
         agent: What we call our software.
         features: What we tell that we do.
         most: Sessions at a time.
+        taken: Tells whether a session with a node that was dialled is not wanted: there is one elsewhere, which a
+            second one would end.
     """
 
     scratch: bytearray | None = None
@@ -67,7 +69,9 @@ class IntroducerSessions:
         agent: str,
         features: Feature,
         most: int,
+        taken: Callable[[Link], bool] = lambda link: False,
     ) -> None:
+        self._taken = taken
         self._identity = identity
         self._config = config
         self._entropy = entropy
@@ -95,9 +99,14 @@ class IntroducerSessions:
 
     # Links
 
-    def new_link(self, expect_id: str | None = None) -> Link:
-        """Make the protocol of a connection; of one that this side has dialled where an id is expected."""
-        identity, initiator = self._identity(), expect_id is not None
+    def new_link(self, expect_id: str | None = None, *, dialled: bool = False) -> Link:
+        """Make the protocol of a connection.
+
+        Args:
+            expect_id: Who has to be there; None for anybody.
+            dialled: Whether this side has made the connection, as it has wherever somebody is expected.
+        """
+        identity, initiator = self._identity(), dialled or expect_id is not None
         opening = Opening(
             initiator=initiator,
             private_key=identity.private_key,
@@ -143,6 +152,10 @@ class IntroducerSessions:
         """Tell whether an introducer carries sessions."""
         return self._has(peer_id, Feature.CARRIES)
 
+    def is_findable(self, peer_id: str) -> bool:
+        """Tell whether a node that is connected wants to be found by its id."""
+        return self._has(peer_id, Feature.FINDABLE)
+
     def _has(self, peer_id: str, feature: Feature) -> bool:
         link = self.links.get(peer_id)
         opened = None if link is None else link.opened
@@ -167,6 +180,9 @@ class IntroducerSessions:
             link.refuse(HandshakeError("that is this node itself"), Reason.REFUSED)
         elif link.speaks_librats2:
             link.abort()
+        elif link.initiator and self._taken(link):
+            words = f"there is a session with introducer {link.peer_id[:8]} already"
+            link.refuse(HandshakeError(words, AttemptReason.OVERTAKEN), Reason.REFUSED)
         elif len(self.links) >= self._most and link.peer_id not in self.links:
             link.refuse(PeerLimitReached(f"{len(self.links)} nodes are connected"), Reason.LIMIT)
         else:

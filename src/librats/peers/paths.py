@@ -166,9 +166,13 @@ class PathKeeper:
 
         Where the peer's system has closed it, the peer is gone; where the network failed, it may be reached otherwise.
         Anybody on the way may reset a TCP connection, and a NAT does that to a host which has come from another
-        network: then every way is tried once. So it is right behind a move, of which the peer may not know yet.
+        network: then every way is tried once. So it is right behind a move, of which the peer may not know yet; where
+        nothing has come from it since, it has given that path up, and it is for the peer to come as well.
         """
         if link.has_joinings:
+            return True
+        if link.peer_may_be_elsewhere:
+            self.rescue(link)
             return True
         standing = self._standings.get(link)
         has_just_moved = standing is not None and link.now() - standing.moved_at < UNSETTLED

@@ -28,7 +28,8 @@ def _features(config: RatsConfig) -> Feature:
     introduces = Feature.INTRODUCES if nat.allow_introductions else Feature(0)
     carries = Feature.CARRIES if nat.allow_introductions and nat.carry is not None else Feature(0)
     introduced = Feature.INTRODUCED | Feature.CARRIED if nat.enable_ice else Feature(0)
-    return Feature.PATHS | introduces | carries | introduced
+    findable = Feature.FINDABLE if nat.enable_ice and config.dht.publish else Feature(0)
+    return Feature.PATHS | introduces | carries | introduced | findable
 
 
 class SelfDescription:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from librats.config import CarryLimits
+from librats.config import CarryLimits, DhtConfig
+from librats.dht_config import PUBLIC_DHT_ROUTERS
 from librats.errors import ConfigError, StoreError, UsageError
 from librats.turn.serving.alternates import Alternate
 from librats.turn.serving.peer_policy import IPNetwork, parse_network
@@ -110,6 +111,16 @@ class RelayConfig:
     carry_limits: CarryLimits = field(default_factory=CarryLimits)
     """How much of that."""
 
+    dht: bool = False
+    """Whether the relay takes part in the DHT, and announces itself there as the introducer of those connected nodes
+    that want to be found by their ids."""
+
+    dht_bootstrap: tuple[str, ...] = PUBLIC_DHT_ROUTERS
+    """Nodes of the DHT to begin with, each ``"HOST"`` or ``"HOST:PORT"``; public ones where it is left out."""
+
+    dht_port: int = 6881
+    """UDP port of its node; 0 picks one."""
+
     introduced_lifetime: float = 600.0
     """Seconds for which such a user name is good; others are granted in time."""
 
@@ -167,6 +178,9 @@ class RelayConfig:
         _require(self.threads >= 1, "threads", "must be at least 1")
         _require(bool(self.realm), "realm", "must not be empty")
         _require(self.introduced_lifetime >= _LEAST_GRANT, "introduced_lifetime", "must be at least 60 seconds")
+        _require(self.introduce or not self.dht, "dht", "is of use to a relay that introduces")
+        _require(self.tcp or not self.dht, "dht", "needs TCP, over which the relay introduces")
+        _ = self.dht_settings  # which checks the others
         somebody = bool(self.users or self.secrets) or self.no_auth or self.relay_for_introduced
         _require(somebody, "users", "names nobody: give a user or a secret, or say relay_for_introduced, or no_auth")
         _require(not (self.no_auth and (self.users or self.secrets)), "no_auth", "goes without users and secrets")
@@ -176,6 +190,18 @@ class RelayConfig:
         _require(known, "fleet", f"must begin with one of {', '.join(_FLEET_SCHEMES)}")
         if self.alternate is not None:
             self._check_alternate(self.alternate)
+
+    @property
+    def dht_settings(self) -> DhtConfig:
+        """How its node of the DHT takes part.
+
+        Raises:
+            ConfigError: ``dht_bootstrap`` or ``dht_port`` has a value that cannot be used.
+        """
+        try:
+            return DhtConfig(bootstrap=self.dht_bootstrap, port=self.dht_port)
+        except ConfigError as error:
+            raise ConfigError(f"dht_{error.field}", str(error).partition(": ")[2]) from None
 
     def _check_alternate(self, alternate: Address) -> None:
         _require(bool(self.listen), "alternate", "needs a first address to listen on")
@@ -398,6 +424,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "secrets": _strings,
     "introduce": _switch,
     "carry": _switch,
+    "dht": _switch,
+    "dht_bootstrap": _strings,
+    "dht_port": _whole,
     "relay_for_introduced": _switch,
     "introduced_lifetime": _seconds,
     "no_auth": _switch,

@@ -12,6 +12,7 @@ from librats.introduce.carrying import Carrying
 from librats.introduce.notices import Notice, Op
 from librats.introduce.passing import Passing
 from librats.introduce.services import Services
+from librats.introducer_announcing import IntroducerAnnouncer
 from librats.peers.identity import Identity
 from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.handover import give
@@ -124,6 +125,8 @@ class RelayIntroducer:
         )
         """Who hears what they say."""
         self.sessions.ready = self._ready
+        self.announcer: IntroducerAnnouncer | None = None
+        """Who tells the DHT of them; None where nobody does."""
 
     def take(self, transport: asyncio.Transport, data: bytes) -> None:
         """Take over a connection that begins as a session does.
@@ -138,7 +141,14 @@ class RelayIntroducer:
         give(lambda: link, data)
 
     def _ready(self, link: Link) -> None:
+        if self.announcer is not None and self.sessions.is_findable(link.peer_id):
+            self.announcer.joined(link.peer_id)
+            link.closed.add_done_callback(lambda _: self._left(link.peer_id))
         self._tasks.create(self._serve(link), name="librats relay services")
+
+    def _left(self, peer_id: str) -> None:
+        if self.announcer is not None and peer_id not in self.sessions.links:
+            self.announcer.left(peer_id)
 
     async def _serve(self, link: Link) -> None:
         """Tell a node what there is for it, and renew that in time."""

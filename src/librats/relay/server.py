@@ -20,6 +20,7 @@ from librats.errors import ConfigError
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
 from librats.relay.fleet import Fleet
+from librats.relay.in_dht import RelayInDht
 from librats.relay.introducing import Grants, RelayIntroducer
 from librats.relay.metrics import MetricsServer
 from librats.relay.statistics import FleetStatistics, RelayStatistics, sum_statistics
@@ -94,6 +95,8 @@ class RelayServer:
         self._streams: StreamServer | None = None
         self._metrics: MetricsServer | None = None
         self._fleet: Fleet | None = None
+        self.in_dht: RelayInDht | None = None
+        """Its node of the DHT, where it takes part."""
         self._tasks = TaskSet()
         self._tls: ssl.SSLContext | None = None
         self._certificate_age = 0
@@ -170,6 +173,8 @@ class RelayServer:
         if config.fleet is not None:
             self._fleet = Fleet(config.fleet, config.realm, self._quotas, entropy=entropy)
             self._tasks.create(self._fleet.run(), name="keep count with the fleet")
+        if config.dht and self.introducer is not None and self._identity is not None:
+            await self._enter_dht(self.introducer, self._identity)
         if config.metrics is not None:
             self._metrics = MetricsServer(self.statistics)
             self.metrics_address = await self._metrics.start(config.metrics)
@@ -207,6 +212,13 @@ class RelayServer:
             self.introducer = streams.introducer = self._new_introducer(self._identity, entropy)
         self.tls_addresses = await streams.start(plain, list(config.tls_listen), self._tls)
 
+    async def _enter_dht(self, introducer: RelayIntroducer, identity: Identity) -> None:
+        first = self.addresses[0]
+        host = "" if first.host in _UNSPECIFIED else first.host
+        self.in_dht = RelayInDht(self.config.dht_settings, identity, host=host, port=first.port)
+        introducer.announcer = self.in_dht.announcer
+        await self.in_dht.start()
+
     def _new_plane(self, gate: Gate | None = None) -> Plane:
         config = self.config
         seed = SystemEntropy().token_bytes(32)
@@ -235,6 +247,9 @@ class RelayServer:
         if self._fleet is not None:
             await self._fleet.close()
             self._fleet = None
+        if self.in_dht is not None:
+            await self.in_dht.close()
+            self.in_dht = None
         if self.introducer is not None:
             await self.introducer.close()
             self.introducer = None
@@ -408,6 +423,6 @@ def _age(file: Path) -> int:
 _FIXED = (
     *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
     *("web", "trusted_proxies", "shared_relay_socket", "introduce", "introduced_lifetime", "relay_for_introduced"),
-    *("carry", "carry_limits"),
+    *("carry", "carry_limits", "dht", "dht_bootstrap", "dht_port"),
     *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -99,6 +98,8 @@ def _system_routes() -> Iterator[Route]:
 
 
 def _output(program: str, *arguments: str) -> str:
+    import shutil  # noqa: PLC0415 - asked for on systems alone that have no table to read
+
     path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/bin:/bin")
     if path is None:
         raise OSError(f"there is no {program}")

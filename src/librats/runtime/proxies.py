@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import urllib.request
 
 from librats.errors import ConfigError
 from librats.types import Address
@@ -37,6 +36,8 @@ def system_proxy(server: Address, secure: bool) -> ProxyUri | None:
     """
     if is_here(server):
         return None
+    import urllib.request  # noqa: PLC0415 - a megabyte and a half, for those alone who dial such servers
+
     named = urllib.request.getproxies()
     text = named.get("https") or named.get("all") or ("" if secure else named.get("http", ""))
     if not text or urllib.request.proxy_bypass(str(server)):

@@ -230,6 +230,11 @@ class DhtHandle:
     # How it is
 
     @property
+    def driver(self) -> DhtDriver | None:
+        """The node itself, for the other parts of the client; None while it does not run."""
+        return self._driver if self.is_running else None
+
+    @property
     def is_running(self) -> bool:
         """True while the client has a node in the DHT, or is trying to get in."""
         return self._driver is not None and self._driver.is_running

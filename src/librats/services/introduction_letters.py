@@ -43,6 +43,9 @@ class Introducer:
     carries: bool = False
     """Whether it carries sessions, or their beginnings at least."""
 
+    key: bytes | None = None
+    """The X25519 key of the peer that is looked for, where it has told that already."""
+
 
 class Trickle:
     """Sends candidates that were found after the description had been sent."""

@@ -68,6 +68,12 @@ class LinkPaths(LinkState):
         return bool(self.path_token) and self.ready and self.is_open and not self.retired
 
     @property
+    def peer_may_be_elsewhere(self) -> bool:
+        """True where this side was the first to go over to the path at hand, and nothing has come over it yet."""
+        session, received = self._session, self._unconfirmed_from
+        return received is not None and isinstance(session, Session) and session.blocks_received == received
+
+    @property
     def has_joinings(self) -> bool:
         """True while a path is being opened."""
         return bool(self._joinings)
@@ -171,6 +177,7 @@ class LinkPaths(LinkState):
         session = cast("Session", self.session)
         now = self._loop.time()
         session.move(path, now=now)
+        self._unconfirmed_from = None if joining.is_call else session.blocks_received
         self._give_up_rivals(joining)
         old, old_address = self._transport, self.address
         if old is not None:

@@ -49,6 +49,9 @@ class Feature(IntFlag):
     CARRIED = 0x10
     """The side takes sessions that an introducer carries; likewise."""
 
+    FINDABLE = 0x20
+    """The side wants to be found by its id: its introducers may announce themselves for it in the DHT; likewise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:

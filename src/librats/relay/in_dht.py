@@ -1,0 +1,67 @@
+"""A relay's node of the DHT: it says there whom the relay introduces, so that they are found by their ids."""
+
+from __future__ import annotations
+
+import logging
+
+from librats.config import DhtConfig
+from librats.dht.events import DhtUnreachable
+from librats.introducer_announcing import IntroducerAnnouncer
+from librats.peers.identity import Identity
+from librats.runtime.network import current_network
+from librats.runtime.tasks import TaskSet
+from librats.services.dht_handle import DhtHandle, DhtPlace
+
+__all__ = ["RelayInDht"]
+
+logger = logging.getLogger("librats.relay")
+
+
+class RelayInDht:
+    """A node of the DHT on a socket of its own, beside a relay.
+
+    Args:
+        settings: How it takes part.
+        identity: Who the relay is.
+        host: The address to listen on; empty for every interface.
+        port: The TCP port at which the relay introduces.
+    """
+
+    def __init__(self, settings: DhtConfig, identity: Identity, *, host: str, port: int) -> None:
+        self._tasks = TaskSet()
+        self._host, self._port = host, port
+        self._handle = DhtHandle(lambda: settings, lambda: bytes(identity.signing_key), self._tasks)
+        self.announcer = IntroducerAnnouncer(lambda: self._handle.driver, lambda: port, self._tasks)
+        """Announces the relay for those who are connected to it, and want that."""
+
+    async def start(self) -> None:
+        """Begin to get in, and to announce; wait for nobody.
+
+        Raises:
+            ConfigError: The port is taken.
+        """
+        place = DhtPlace(
+            network=current_network(),
+            endpoint=None,
+            listen_host=self._host,
+            listen_port=self._port,
+            file=None,
+            on_event=self._unreachable,
+        )
+        await self._handle.start(place)
+        self._tasks.create(self.announcer.run(), name="librats relay announces whom it introduces")
+
+    @staticmethod
+    def _unreachable(event: DhtUnreachable) -> None:
+        logger.debug("no DHT: %s", event.reason)  # its node has told that as a warning
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """How many nodes are known, for how many peers the relay is announced, and how often that has worked."""
+        nodes = self._handle.statistics()["nodes"] if self._handle.is_running else 0
+        return {"nodes": nodes, **self.announcer.counters}
+
+    async def close(self) -> None:
+        """Leave the DHT."""
+        await self._handle.stop()
+        await self._tasks.close()
