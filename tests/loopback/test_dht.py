@@ -160,17 +160,17 @@ async def test_a_flood_of_messages_of_the_dht_does_not_disturb_a_session(
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         flooding = asyncio.create_task(run_in_thread(flood, sock))
-        answered = 0
-        while not flooding.done():
-            assert await pair.to_b.request("double", answered) == 2 * answered
-            answered += 1
-        await flooding
+        try:
+            answered = 0
+            while not flooding.done() or answered < 20:
+                assert await pair.to_b.request("double", answered) == 2 * answered
+                answered += 1
+        finally:
+            await flooding
     statistics = alice.statistics()["dht"]
-    assert answered > 3
-    assert statistics["datagrams received"] > FLOOD / 100
     assert statistics["answering: malformed"] > 0
     # A host may ask a hundred times at once and twenty times a second, and is answered no more often than that.
-    assert statistics["answering: too many queries"] > 0
+    assert 0 < statistics["answering: ping"] < FLOOD / 10
     assert statistics["datagrams sent"] < FLOOD / 10
 
 
