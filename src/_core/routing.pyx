@@ -11,6 +11,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy, memmove
 
+from librats._core.compact_address cimport IPV4_SIZE, IPV6_SIZE, network_size
 from librats._core.id_order cimport (
     ID_BITS, ID_BYTES, Found, Id, Nearest, bits_in_common, distance_between, is_same, load_id, store_id, take_if_near,
     with_bit_flipped,
@@ -25,11 +26,6 @@ distance = order_of_ids.distance
 shared_bits = order_of_ids.shared_bits
 
 cdef enum:
-    IPV4_SIZE = 6
-    IPV6_SIZE = 18
-    # One network counts as one address: IPv6 gives everybody 2^64 of them.
-    IPV4_NETWORK = 4
-    IPV6_NETWORK = 8
     LARGEST_BUCKET = 1000
     MOST_WANTED = 64
     MOST_FAILURES = 3
@@ -124,7 +120,6 @@ cdef class RoutingTable:
     cdef Id _own
     cdef readonly size_t size
     cdef readonly size_t address_size
-    cdef size_t _network
     cdef size_t _count
     cdef Bucket _buckets[ID_BITS]
 
@@ -138,7 +133,6 @@ cdef class RoutingTable:
         self._own = _id_of(own_id)
         self.size = size
         self.address_size = address_size
-        self._network = IPV4_NETWORK if address_size == IPV4_SIZE else IPV6_NETWORK
 
     def __dealloc__(self):
         cdef int number
@@ -176,7 +170,8 @@ cdef class RoutingTable:
         """Take note of a node.
 
         A node has a place once it has answered us, so that nobody gets in under an address that is not his; before that
-        it may be a spare. In a bucket there is one node of a network (IPv4 address, IPv6 /64), spares included.
+        it may be a spare. In a bucket there is one node of a network (IPv4 address, IPv6 /64), spares included; on the
+        host itself (127.0.0.0/8, ::1) each port counts as one.
 
         Args:
             id: Its id.
@@ -220,6 +215,7 @@ cdef class RoutingTable:
         """What there is to say of a node that is in its bucket, or whose network is; VERDICT_ADDED where neither is."""
         cdef Py_ssize_t place = _find(bucket.nodes, bucket.count, &node.id)
         cdef Node* there
+        cdef size_t network
         if place >= 0:
             there = &bucket.nodes[place]
             if memcmp(there.address, node.address, self.address_size) == 0:
@@ -230,13 +226,14 @@ cdef class RoutingTable:
             if not node.answered or not there.failures:
                 return VERDICT_REFUSED
             self._drop(bucket, place)
-        place = _find_network(bucket.nodes, bucket.count, node.address, self._network)
+        network = network_size(node.address, self.address_size)
+        place = _find_network(bucket.nodes, bucket.count, node.address, network)
         if place >= 0:
             # Another id at the very same address, and it answered: the node began anew.
             if not node.answered or memcmp(bucket.nodes[place].address, node.address, self.address_size) != 0:
                 return VERDICT_REFUSED
             self._drop(bucket, place)
-        place = _find_network(bucket.spares, bucket.spare_count, node.address, self._network)
+        place = _find_network(bucket.spares, bucket.spare_count, node.address, network)
         if place >= 0:
             if bucket.spares[place].answered and not node.answered:
                 return VERDICT_SPARE

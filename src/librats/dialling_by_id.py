@@ -409,13 +409,20 @@ class _Search:
             if error.code is not AttemptReason.HANDSHAKE_FAILED or isinstance(place, WebUri):
                 raise
         # Something else than a public introducer: a peer of this application, perhaps, for these introduce as well.
-        peer = await self._around.connector.connect(str(place), [place], expect_id=peer_id, timeout=PEER_TIMEOUT)
+        around, before = self._around, set(self._around.manager.peers)
+        peer = await around.connector.connect(str(place), [place], expect_id=peer_id, timeout=PEER_TIMEOUT)
         if peer.id == self._target:
             return peer
-        introducer = self._around.introducer_of(peer)
+
+        def release(led_to: Link | None) -> None:
+            if led_to is None and peer.id not in before:
+                around.tasks.create(peer.close("no introducer of whom was looked for"), name="librats leaves a peer")
+
+        introducer = around.introducer_of(peer)
         if introducer is None:
+            release(None)
             raise HandshakeError(f"peer {peer.id[:8]} is there, which does not introduce", AttemptReason.UNKNOWN_PEER)
-        return HeldIntroducer(introducer, lambda led_to: None)
+        return HeldIntroducer(introducer, release)
 
     def _call_next(self) -> None:
         """Call the peer through the next introducer that knows it, where no call is under way."""

@@ -99,6 +99,39 @@ async def test_a_session_moves_and_every_message_comes_once_in_order(make_client
     assert len(changes) == 10
 
 
+class CutRoad(Road):
+    """A way that ends when the side that is dialled has said something for the second time, which is lost."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, onward = await asyncio.open_connection(self._target.host, self._target.port)
+        self._writers += [writer, onward]
+        task = asyncio.get_running_loop().create_task(self._carry(reader, onward))
+        self._tasks.add(task)
+        writer.write(await there.read(65536))
+        await there.read(65536)
+        task.cancel()
+        for each in (writer, onward):
+            each.close()
+
+
+async def test_a_path_that_only_one_side_has_gone_over_to_does_not_end_the_session(
+    make_client: MakeClient, connect: Connect
+) -> None:
+    a, b, to_b, to_a = await connect(await make_client(), await make_client())
+    losses: list[PeerDisconnected] = []
+    for client in (a, b):
+        client.on_event(PeerDisconnected, losses.append)
+    got: list[int] = []
+    b.on("n", lambda peer, data: got.append(data))
+    async with CutRoad(Address(LOOPBACK, b.listen_port)) as road:
+        with pytest.raises(HandshakeError):
+            await paths_of(a).move(to_b.link, road.address)
+        await to_b.send("n", 1)
+        await until_true(lambda: got == [1])
+        assert await to_a.ping() >= 0
+    assert losses == []
+
+
 async def test_two_moves_that_cross_end_on_one_path(make_client: MakeClient, connect: Connect) -> None:
     a, b, to_b, to_a = await connect(await make_client(), await make_client())
     got: list[int] = []

@@ -15,7 +15,7 @@ from tests.simulation.test_public_introducers import IDENTITY, INTRODUCER, serve
 
 from librats import Address, AttemptReason, ConnectError, DhtConfig, NatTraversalConfig, Peer, RatsClient
 from librats.dht.items import Item
-from librats.dht.records import PeerRecord, introducer_hash
+from librats.dht.records import RECORD_SALT, PeerRecord, introducer_hash, record_target
 from librats.errors import DhtError
 from librats.testing import SimHost, SimNetwork
 from librats.types import ConnectionMethod
@@ -111,6 +111,8 @@ def test_who_is_gone_is_announced_no_more_and_the_caller_is_told_who_does_not_kn
             told = [attempt for attempt in failed.value.attempts if attempt.reason is AttemptReason.UNKNOWN_PEER]
             assert told
             assert told[0].address.host == HUB
+            await asyncio.sleep(1)
+            assert not met.bob.peers  # who was dialled only to be asked, and did not know, is no peer
 
     simulate(scenario)
 
@@ -161,6 +163,42 @@ def test_a_public_introducer_that_is_announced_is_spoken_to_in_its_own_protocol(
                 lambda: relay.introducer is not None and relay.introducer.statistics["sessions"] == 1, within=30
             )
         await relay.close()
+
+    simulate(scenario)
+
+
+def test_a_client_that_rotates_its_identity_publishes_under_the_new_one(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with lab(net) as met:
+            with met.home:
+                assert await met.alice.start_dht_discovery(connect=False)
+                await until(lambda: met.alice.statistics()["introductions"]["publisher"]["published"] == 1, within=30)
+                before = met.alice.identity
+                await met.alice.rotate_identity()
+                await until(lambda: met.alice.statistics()["introductions"]["publisher"]["published"] == 2, within=30)
+            for identity in (before, met.alice.identity):
+                found = await met.bob.dht.get(record_target(identity.verify_key), salt=RECORD_SALT)
+                assert found is not None
+                assert found.key == identity.verify_key
+            await met.alice.stop_dht_discovery()
+            assert met.alice.statistics()["introductions"]["publisher"] == {}
+
+    simulate(scenario)
+
+
+def test_no_more_sessions_with_introducers_are_begun_than_there_may_be(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("librats.found_introducers.MOST", 2)
+
+    async def scenario(net: SimNetwork) -> None:
+        async with lab(net) as met:
+            silent = [Address(f"198.51.100.{number}", 9) for number in range(1, 5)]
+            lookups = Scripted(peers={introducer_hash(met.alice.peer_id): silent})
+            with patched(met.bob, lookups), pytest.raises(ConnectError) as failed:
+                await met.connect()
+            denied = [one for one in failed.value.attempts if one.reason is AttemptReason.DENIED]
+            assert len(denied) == 2
 
     simulate(scenario)
 

@@ -6,23 +6,22 @@ import ipaddress
 
 from librats.errors import UsageError
 
-__all__ = ["IPV4_SIZE", "IPV6_SIZE", "compact", "host_of", "may_be_told", "network_of"]
+__all__ = ["IPV4_SIZE", "IPV6_SIZE", "block_of", "compact", "host_of", "may_be_told", "network_of"]
 
 IPV4_SIZE = 6
 IPV6_SIZE = 18
 PORT_SIZE = 2
 IPV6_NETWORK = 8
+LOOPBACK = 127
+IPV4_BLOCK = 2
+IPV6_BLOCK = 4
 
 _SIZES = (IPV4_SIZE, IPV6_SIZE)
 _MAPPED = bytes(10) + b"\xff\xff"
-_INSIDE = [
-    ipaddress.ip_network(network)
-    for network in (
-        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
-        *("fe80::/10", "fc00::/7"),
-    )
-]
+_LOOPBACK = bytes(15) + b"\1"
 NOBODY, ITSELF, INSIDE, EVERYBODY = range(4)
+# First bytes of IPv4 with which all addresses are everybody's: most of what is told.
+_PLAIN = frozenset(range(1, 224)) - {10, 100, 127, 169, 172, 192}
 
 
 def compact(host: str, port: int) -> bytes:
@@ -53,22 +52,48 @@ def host_of(address: bytes) -> str:
 
 
 def network_of(address: bytes) -> bytes:
-    """Return what counts as one host: an address of IPv4, the first 64 bits of one of IPv6."""
-    return address[:-PORT_SIZE] if len(address) == IPV4_SIZE else address[:IPV6_NETWORK]
+    """Return what counts as one host: an address of IPv4, the first 64 bits of one of IPv6.
+
+    On the host itself each port counts as one: nobody else can be there, and many nodes may be.
+    """
+    if len(address) == IPV4_SIZE:
+        return address if address[0] == LOOPBACK else address[:-PORT_SIZE]
+    return address if address.startswith(_LOOPBACK) else address[:IPV6_NETWORK]
+
+
+def block_of(address: bytes) -> bytes:
+    """Return what whoever has many addresses often has all of them in: the first 16 bits of IPv4, or 32 of IPv6."""
+    return address[:IPV4_BLOCK] if len(address) == IPV4_SIZE else address[:IPV6_BLOCK]
 
 
 def _scope(host: bytes) -> int:
     """Return NOBODY's, that of the host ITSELF, INSIDE a network, or EVERYBODY's."""
-    address = ipaddress.ip_address(host)
-    if host.startswith(_MAPPED):
+    return _scope_of_ipv4(host) if len(host) == IPV4_SIZE - PORT_SIZE else _scope_of_ipv6(host)
+
+
+def _scope_of_ipv4(host: bytes) -> int:
+    first, second = host[0], host[1]
+    if first == 0 or first >= 224:  # noqa: PLR2004 - multicast, and what is reserved above it
         return NOBODY
-    if address.is_loopback:
+    if first == LOOPBACK:
         return ITSELF
-    if address.is_multicast or address.is_unspecified:
+    inside = (
+        first == 10  # noqa: PLR2004 - 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 100.64.0.0/10
+        or (first, second) in ((192, 168), (169, 254))
+        or (first, second >> 4) == (172, 1)
+        or (first, second >> 6) == (100, 1)
+    )
+    return INSIDE if inside else EVERYBODY
+
+
+def _scope_of_ipv6(host: bytes) -> int:
+    first = host[0]
+    if host == _LOOPBACK:
+        return ITSELF
+    if first == 0xFF or host.startswith(_MAPPED) or not any(host):  # noqa: PLR2004 - multicast
         return NOBODY
-    if len(host) == IPV4_SIZE - PORT_SIZE and host[0] in (0, *range(240, 256)):
-        return NOBODY
-    return INSIDE if any(address in network for network in _INSIDE) else EVERYBODY
+    # fe80::/10 and fc00::/7.
+    return INSIDE if (first, host[1] >> 6) == (0xFE, 2) or first >> 1 == 0xFC >> 1 else EVERYBODY
 
 
 def may_be_told(address: bytes, by: bytes) -> bool:
@@ -88,5 +113,7 @@ def may_be_told(address: bytes, by: bytes) -> bool:
     """
     if len(address) not in _SIZES or len(by) not in _SIZES or address[-PORT_SIZE:] == b"\0\0":
         return False
+    if len(address) == IPV4_SIZE and address[0] in _PLAIN:
+        return True
     scope = _scope(address[:-PORT_SIZE])
     return scope == EVERYBODY or (scope != NOBODY and _scope(by[:-PORT_SIZE]) <= scope)

@@ -213,7 +213,8 @@ class Answerer:
 
     def _written(self, answer: _Answer, message: KrpcMessage, source: bytes) -> bytes:
         transaction_id = message.transaction_id or b""
-        return krpc_writer.response(transaction_id, self.tables.own_id, seen_as=source, version=self._version, **answer)
+        own_id = self.tables.own_ids[len(source)]
+        return krpc_writer.response(transaction_id, own_id, seen_as=source, version=self._version, **answer)
 
     def _fitted(
         self, answer: _Answer, message: KrpcMessage, size: int, room: int, source: bytes, now: float
@@ -252,13 +253,14 @@ class Answerer:
         return self.answer(held[0], held[1], source, now=now) if held is not None else None
 
     def expire(self, *, now: float) -> None:
-        """Forget what is too old: peers, items, and queries that are held.
+        """Forget what is too old: peers, items, what hosts used up, and queries that are held.
 
         Args:
             now: Seconds.
         """
         self.peers.expire(now=now)
         self.items.expire(now=now)
+        self._rates.expire(now=now)
         for source in [source for source, (_, _, at) in self._held.items() if now - at >= HELD_SECONDS]:
             del self._held[source]
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
 from librats._core.krpc import KrpcMessage
 from librats._core.routing import distance
-from librats.dht.addresses import IPV4_SIZE, host_of, may_be_told, network_of
+from librats.dht.addresses import IPV4_SIZE, may_be_told, network_of
 from librats.dht.items import Item
-from librats.dht.node_ids import is_bound
+from librats.dht.node_ids import is_bound_to
 from librats.errors import KrpcError, UsageError
 
 __all__ = ["Asked", "Found", "Lookup", "Wanted"]
@@ -24,6 +24,8 @@ MOST_PEERS_TOLD = 200
 MOST_PEERS = 2000
 MOST_TOKEN = 128
 MOST_FAILURES_OF_TOLD = 4
+FASTER = 2
+SPARES = 2
 
 
 class Wanted(Enum):
@@ -73,17 +75,45 @@ class _State(Enum):
     FAILED = auto()
 
 
+@dataclass(slots=True)
+class _Told:
+    """What has become of the nodes of one kind, bound or not, that a node told of, and of those that they told of."""
+
+    answered: int = 0
+    failed: int = 0
+    is_refused: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class _Candidate:
     node_id: bytes | None
     address: bytes
     away: int
     told_by: _Candidate | None
+    is_bound: bool
     state: _State = _State.NEW
     token: bytes | None = None
-    told_failed: int = 0
-    told_answered: int = 0
     hops: int = 1
+    told: tuple[_Told, _Told] | None = None
+    """Of nodes whose id is not bound, and of the others; None where it has not answered."""
+
+    def tellers(self) -> Iterator[_Candidate]:
+        """Yield who told of it, who told of that one, and so on."""
+        teller = self.told_by
+        while teller is not None:
+            yield teller
+            teller = teller.told_by
+
+
+class _Survey(NamedTuple):
+    """How it stands with the nearest candidates that have not failed."""
+
+    new: list[_Candidate]
+    spare: list[_Candidate]
+    """Who would be next where one of them fails."""
+    is_under_way: bool
+    is_near: bool
+    """Whether nobody is known who may be nearer than one that has answered."""
 
 
 FARTHEST = 1 << 160
@@ -92,19 +122,21 @@ FARTHEST = 1 << 160
 class Lookup:
     """One lookup, of one family of addresses. It sends nothing: it tells whom to ask, and is told what they answer.
 
-    Nodes are asked in the order of how near they are to the target, a few at a time. A node that is late does not hold
-    up the others, and its answer still counts. The lookup ends when the nearest that are known have answered.
+    Nodes are asked in the order of how near they are to the target, a few at a time, and twice as many where nobody is
+    known who may be nearer than one that has answered. A node that is late does not hold up the others, and its answer
+    still counts. The lookup ends when the nearest that are known have answered, and the
+    nearest of those whose id is bound to their address (BEP 42) as well: nobody chooses to be one of these.
 
     It does not trust what it is told: addresses are checked (:func:`librats.dht.addresses.may_be_told`), a host counts
-    once, an answer brings 16 nodes at the most, a node whose nodes do not answer brings no more of them, and items are
-    verified.
+    once, an answer brings 16 nodes at the most, a node brings no more where most of those that it told of, and that
+    these told of, do not answer, nodes with bound ids and others are asked in turn, and items are verified.
 
     Args:
         target: What is looked up: 20 bytes.
         wanted: What it is after.
         address_size: Size of the addresses of the family: 6 or 18.
         own_id: Id of our node, which is not asked.
-        size: How many of the nearest nodes must have answered.
+        size: How many of the nearest nodes must have answered, and how many of those with a bound id.
         parallel: How many nodes are asked at a time.
         most_asked: How many are asked at the most.
         enough_peers: End when that many peers were found; None looks for as many as there are.
@@ -164,6 +196,8 @@ class Lookup:
         self._by_address: dict[bytes, _Candidate] = {}
         self._networks: set[bytes] = set()
         self._ids: set[bytes] = set()
+        self._under_way = 0
+        self._is_turn_of_bound = True
 
     def add_known(self, nodes: Iterable[tuple[bytes | None, bytes]]) -> None:
         """Begin with nodes that we know: from our table, or those to begin with.
@@ -180,12 +214,17 @@ class Lookup:
             len(address) != self.address_size
             or network in self._networks
             or (node_id is not None and (node_id == self._own_id or node_id in self._ids))
-            or (node_id is not None and self._require_bound and not is_bound(node_id, host_of(address)))
         ):
             return
+        is_bound = node_id is not None and is_bound_to(node_id, address)
+        if node_id is not None and self._require_bound and not is_bound:
+            return
         away = FARTHEST if node_id is None else distance(node_id, self.target)
-        hops = 1 if told_by is None else told_by.hops + 1
-        candidate = _Candidate(node_id, address, away, told_by, hops=hops)
+        candidate = _Candidate(node_id, address, away, told_by, is_bound)
+        if told_by is not None:
+            candidate.hops = told_by.hops + 1
+            if _is_refused(candidate, told_by) or any(_is_refused(candidate, one) for one in told_by.tellers()):
+                return
         self._insert(candidate)
         self._by_address[address] = candidate
         self._networks.add(network)
@@ -193,7 +232,7 @@ class Lookup:
             self._drop_farthest()
 
     def _insert(self, candidate: _Candidate) -> None:
-        insort(self._candidates, candidate, key=lambda one: one.away)
+        insort(self._candidates, candidate, key=_away)
         if candidate.node_id is not None:
             self._ids.add(candidate.node_id)
 
@@ -214,49 +253,76 @@ class Lookup:
     @property
     def is_done(self) -> bool:
         """Whether there is nobody left who is worth asking or waiting for."""
-        return self._has_enough() or not (self._worth_asking() or self._nearest_under_way())
+        if self._has_enough():
+            return True
+        survey = self._survey()
+        return not (survey.is_under_way or (survey.new and self.asked < self._most_asked))
 
     def _has_enough(self) -> bool:
         if self._enough_peers is not None and len(self._peers) >= self._enough_peers:
             return True
         return self.item is not None and self.item.key is None
 
-    def _window(self) -> list[_Candidate]:
-        """Return the nearest candidates that have not failed, late ones beyond what counts."""
-        window = []
-        left = self._size
+    def _survey(self) -> _Survey:
+        """Look at the nearest candidates that have not failed, and at the nearest with a bound id.
+
+        A late one does not count as one of them, and is waited for only where too few have answered.
+        """
+        new = []
+        spare = []
+        is_asked = is_late = is_near = False
+        left = left_bound = self._size
+        left_spare = SPARES
+        answered = 0
         for candidate in self._candidates:
-            if candidate.state is _State.FAILED:
+            state = candidate.state
+            if state is _State.FAILED:
                 continue
-            window.append(candidate)
-            left -= candidate.state is not _State.LATE
-            if not left:
-                break
-        return window
-
-    def _worth_asking(self) -> list[_Candidate]:
-        if self.asked >= self._most_asked:
-            return []
-        return [candidate for candidate in self._window() if candidate.state is _State.NEW]
-
-    def _nearest_under_way(self) -> bool:
-        window = self._window()
-        if any(candidate.state is _State.ASKED for candidate in window):
-            return True
-        answered = sum(candidate.state is _State.ANSWERED for candidate in window)
-        return answered < self._size and any(candidate.state is _State.LATE for candidate in window)
+            if left <= 0 and not (candidate.is_bound and left_bound > 0):
+                if left_spare and state is not _State.LATE:
+                    left_spare -= 1
+                    if state is _State.NEW:
+                        spare.append(candidate)
+                if not left_spare and left_bound <= 0:
+                    break
+                continue
+            if state is _State.LATE:
+                is_late = True
+                continue
+            if state is _State.NEW:
+                new.append(candidate)
+            elif state is _State.ASKED:
+                is_asked = True
+            else:
+                is_near = is_near or not (new or is_asked)
+                answered += 1
+            left -= 1
+            left_bound -= candidate.is_bound
+        return _Survey(new, spare, is_asked or (is_late and answered < self._size), is_near)
 
     def to_ask(self) -> list[Asked]:
         """Return whom to ask now; each counts as asked."""
-        if self._has_enough():
+        if self._under_way >= FASTER * self._parallel or self.asked >= self._most_asked or self._has_enough():
             return []
-        under_way = sum(candidate.state is _State.ASKED for candidate in self._candidates)
-        room = min(self._parallel - under_way, self._most_asked - self.asked)
-        chosen = self._worth_asking()[: max(0, room)]
+        survey = self._survey()
+        parallel = self._parallel * (FASTER if survey.is_near else 1)
+        worth = survey.new or (survey.spare if survey.is_near and survey.is_under_way else [])
+        chosen = self._in_turn(worth, min(parallel - self._under_way, self._most_asked - self.asked))
         for candidate in chosen:
             candidate.state = _State.ASKED
-            self.asked += 1
+        self._under_way += len(chosen)
+        self.asked += len(chosen)
         return [Asked(candidate.address, candidate.node_id) for candidate in chosen]
+
+    def _in_turn(self, candidates: list[_Candidate], count: int) -> list[_Candidate]:
+        """Choose one with a bound id, then one without, and so on, each nearest first: neither hold up the others."""
+        kinds = [one for one in candidates if not one.is_bound], [one for one in candidates if one.is_bound]
+        chosen = []
+        for _ in range(min(count, len(candidates))):
+            kind = self._is_turn_of_bound if kinds[self._is_turn_of_bound] else not self._is_turn_of_bound
+            chosen.append(kinds[kind].pop(0))
+            self._is_turn_of_bound = not kind
+        return chosen
 
     def late(self, address: bytes) -> None:
         """Take note that an answer takes longer than usual.
@@ -266,7 +332,11 @@ class Lookup:
         """
         candidate = self._by_address.get(address)
         if candidate is not None and candidate.state is _State.ASKED:
-            candidate.state = _State.LATE
+            self._settle(candidate, _State.LATE)
+
+    def _settle(self, candidate: _Candidate, state: _State) -> None:
+        self._under_way -= candidate.state is _State.ASKED
+        candidate.state = state
 
     def failed(self, address: bytes) -> None:
         """Take note that a node has not answered, or with an error.
@@ -277,18 +347,26 @@ class Lookup:
         candidate = self._by_address.get(address)
         if candidate is None or candidate.state not in (_State.ASKED, _State.LATE):
             return
-        candidate.state = _State.FAILED
+        self._settle(candidate, _State.FAILED)
         # Somebody else may be under that id.
         if candidate.node_id is not None:
             self._ids.discard(candidate.node_id)
-        teller = candidate.told_by
-        if teller is None:
-            return
-        teller.told_failed += 1
-        if teller.told_failed >= MOST_FAILURES_OF_TOLD and not teller.told_answered:
-            told = [one for one in self._candidates if one.told_by is teller and one.state is _State.NEW]
-            for one in told:
-                self._forget(one)
+        for teller in candidate.tellers():
+            told = _told(teller)[candidate.is_bound]
+            told.failed += 1
+            if told.failed >= MOST_FAILURES_OF_TOLD and told.failed > told.answered and not told.is_refused:
+                told.is_refused = True
+                self._forget_told(teller, candidate.is_bound)
+
+    def _forget_told(self, teller: _Candidate, is_bound: bool) -> None:
+        """Forget those of a kind that a node told of, or that these told of, and that were not asked yet."""
+        told = [
+            one
+            for one in self._candidates
+            if one.state is _State.NEW and one.is_bound == is_bound and teller in one.tellers()
+        ]
+        for one in told:
+            self._forget(one)
 
     def answered(self, address: bytes, message: KrpcMessage) -> None:
         """Take note of an answer.
@@ -304,9 +382,9 @@ class Lookup:
         if node_id is None or not self._is_itself(candidate, node_id) or not self._take_item(message):
             self.failed(address)
             return
-        candidate.state = _State.ANSWERED
-        if candidate.told_by is not None:
-            candidate.told_by.told_answered += 1
+        self._settle(candidate, _State.ANSWERED)
+        for teller in candidate.tellers():
+            _told(teller)[candidate.is_bound].answered += 1
         token = message.token
         if token is not None and len(token) <= MOST_TOKEN:
             candidate.token = token
@@ -317,10 +395,12 @@ class Lookup:
         """Whether a node has the id that it should have; one to begin with gets its own now."""
         if candidate.node_id is not None:
             return candidate.node_id == node_id
-        if node_id in self._ids or (self._require_bound and not is_bound(node_id, host_of(candidate.address))):
+        is_bound = is_bound_to(node_id, candidate.address)
+        if node_id in self._ids or (self._require_bound and not is_bound):
             # Asked already, or of no use as one of the nearest: what it tells is still good to begin with.
             return True
         candidate.node_id = node_id
+        candidate.is_bound = is_bound
         candidate.away = distance(node_id, self.target)
         self._candidates.remove(candidate)
         self._insert(candidate)
@@ -384,10 +464,31 @@ class Lookup:
         return next((one.hops for one in self._candidates if one.state is _State.ANSWERED), 0)
 
     def closest(self) -> list[Found]:
-        """Return the nodes nearest to the target that have answered, nearest first."""
-        found = [
-            Found(one.node_id, one.address, one.token)
-            for one in self._candidates
-            if one.state is _State.ANSWERED and one.node_id is not None
-        ]
-        return found[: self._size]
+        """Return the nodes nearest to the target that have answered, nearest first.
+
+        They are as many as must have answered, and of those with a bound id as many again where the former have fewer.
+        """
+        found = []
+        left = left_bound = self._size
+        for one in self._candidates:
+            if one.state is not _State.ANSWERED or one.node_id is None:
+                continue
+            if left > 0 or (one.is_bound and left_bound > 0):
+                found.append(Found(one.node_id, one.address, one.token))
+                left -= 1
+                left_bound -= one.is_bound
+        return found
+
+
+def _away(candidate: _Candidate) -> int:
+    return candidate.away
+
+
+def _told(teller: _Candidate) -> tuple[_Told, _Told]:
+    if teller.told is None:
+        teller.told = (_Told(), _Told())
+    return teller.told
+
+
+def _is_refused(candidate: _Candidate, teller: _Candidate) -> bool:
+    return teller.told is not None and teller.told[candidate.is_bound].is_refused

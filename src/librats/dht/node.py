@@ -7,12 +7,14 @@ from collections.abc import Iterable
 
 from librats._core import krpc, krpc_writer
 from librats._core.krpc import KrpcMessage
-from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, may_be_told
+from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE
 from librats.dht.answering import ANNOUNCE_PEER, FIND_NODE, GET, GET_PEERS, PING, PUT, Answerer
 from librats.dht.items import Item
 from librats.dht.lookup import Found, Lookup, Wanted
 from librats.dht.operations import Finished, Operation
+from librats.dht.own_address import OwnAddresses
 from librats.dht.rates import Limits
+from librats.dht.refreshing import REFRESH, Refreshing
 from librats.dht.tables import Tables
 from librats.dht.transactions import Query, Transactions
 from librats.errors import BencodeError, KrpcError, UsageError
@@ -23,7 +25,6 @@ __all__ = ["DhtNode"]
 ID_SIZE = 20
 KNOWN_TO_BEGIN = 16
 FEW_NODES = 8
-REFRESH = 900.0
 EXPIRE = 60.0
 TICK = 5.0
 LONGEST_PAUSE = 300.0
@@ -39,10 +40,13 @@ class DhtNode:
     after each of both send what :meth:`datagrams_to_send` returns. Addresses are compact ones: see
     :func:`librats.dht.addresses.compact`.
 
+    It has an id for each family of addresses. Where the nodes of enough networks say that others see us at an address
+    to which that id is not bound, it takes another one that is (BEP 42), and what is under way goes on.
+
     Args:
         entropy: Where ids, tokens and targets come from.
         now: Seconds.
-        node_id: Our id; None takes that of ``saved``, or a new one.
+        node_id: Our id in the first family; None takes that of ``saved``, or a new one.
         saved: What :meth:`save` returned; what is not right in it is left out.
         bootstrap: Addresses of nodes to begin with.
         families: Sizes of the addresses that we have: 6 for IPv4, 18 for IPv6.
@@ -85,11 +89,15 @@ class DhtNode:
     ) -> None:
         if not families or not set(families) <= {IPV4_SIZE, IPV6_SIZE}:
             raise UsageError(f"families are {IPV4_SIZE} and {IPV6_SIZE}, not {families!r}")
-        saved_id, self._saved_nodes = Tables.load(saved)
-        own_id = node_id or saved_id or entropy.token_bytes(ID_SIZE)
-        self.tables = Tables(own_id, require_bound=require_bound)
+        own_ids, self._saved_nodes = Tables.load(saved)
+        if node_id is not None:
+            own_ids[families[0]] = node_id
+        own_id, own_id6 = (own_ids.get(size) or entropy.token_bytes(ID_SIZE) for size in (IPV4_SIZE, IPV6_SIZE))
+        self.tables = Tables(own_id, own_id6=own_id6, require_bound=require_bound)
         self.answerer = Answerer(self.tables, entropy, now=now, limits=limits, version=version)
         self.transactions = Transactions(self.tables, entropy)
+        self._own_addresses = OwnAddresses(families, entropy)
+        self._refreshing = Refreshing(self.tables, families)
         self._entropy = entropy
         self._bootstrap = list(bootstrap)
         self._families = families
@@ -101,14 +109,13 @@ class DhtNode:
         self._operations: dict[int, Operation] = {}
         self._next_number = 1
         self._pinged: set[bytes] = set()
-        self._refreshed: dict[tuple[int, int], float] = {}
         self._next_tick = now + TICK
         self._next_expiry = now + EXPIRE
         self._next_beginning = now
         # Doubled each time.
         self._pause = TICK
         self._had_nodes = False
-        self._beginning: int | None = None
+        self._beginning: list[int] = []
         for saved_node, address in self._saved_nodes:
             if len(address) in families:
                 self.tables.heard(saved_node, address, now=now, answered=False)
@@ -116,8 +123,18 @@ class DhtNode:
 
     @property
     def node_id(self) -> bytes:
-        """Our id."""
-        return self.tables.own_id
+        """Our id in the first family."""
+        return self.tables.own_ids[self._families[0]]
+
+    @property
+    def node_ids(self) -> dict[int, bytes]:
+        """Our id in each family, by the size of its addresses."""
+        return {size: self.tables.own_ids[size] for size in self._families}
+
+    @property
+    def external_addresses(self) -> dict[int, bytes]:
+        """The compact address that others see us at, by its size; without families where it is not known yet."""
+        return self._own_addresses.known
 
     def add_bootstrap(self, addresses: Iterable[bytes], *, now: float) -> None:
         """Add nodes to begin with; where no node is known, they are asked at once.
@@ -253,6 +270,8 @@ class DhtNode:
         if query is None:
             return
         self._pinged.discard(source)
+        if message.seen_as is not None:
+            self._own_addresses.told(message.seen_as, source, now=now)
         self._send(self.answerer.prove(source, now=now), source)
         self._settle(query, message, now)
 
@@ -318,7 +337,7 @@ class DhtNode:
         written = krpc_writer.query(
             method,
             query.transaction_id,
-            self.tables.own_id,
+            self.tables.own_ids[len(address)],
             read_only=self._read_only,
             version=self._version,
             **fields,  # type: ignore[arg-type] # fields of several types, by name
@@ -339,15 +358,16 @@ class DhtNode:
         salt: bytes = b"",
         enough_peers: int | None = None,
         store: tuple[int, dict[str, object]] | None = None,
-        is_ours: bool = False,
+        family: int | None = None,
     ) -> int:
+        """Begin what is asked of us, or, in one family, what we do for ourselves."""
         lookups = []
-        for size in self._families:
+        for size in self._families if family is None else (family,):
             lookup = Lookup(
                 target,
                 wanted,
                 address_size=size,
-                own_id=self.tables.own_id,
+                own_id=self.tables.own_ids[size],
                 enough_peers=enough_peers,
                 salt=salt,
                 require_bound=self._require_bound,
@@ -360,7 +380,7 @@ class DhtNode:
                 lookup.add_known(node for node in self._saved_nodes if len(node[1]) == size)
                 lookup.add_known((None, address) for address in self._bootstrap if len(address) == size)
             lookups.append(lookup)
-        operation = Operation(self._next_number, target, lookups, is_ours)
+        operation = Operation(self._next_number, target, lookups, family is not None)
         if store is not None:
             operation.store_method, operation.store = store
         self._operations[operation.number] = operation
@@ -372,9 +392,8 @@ class DhtNode:
         """Ask whom a lookup wants asked, or go on to what comes after it."""
         if operation.number not in self._operations or operation.is_storing:
             return
-        for lookup in operation.lookups:
-            self._ask_next(operation, lookup, now)
-        if not all(lookup.is_done for lookup in operation.lookups):
+        asked = [self._ask_next(operation, lookup, now) for lookup in operation.lookups]
+        if any(asked) or not all(lookup.is_done for lookup in operation.lookups):
             return
         operation.is_storing = True
         if operation.store is not None:
@@ -386,7 +405,11 @@ class DhtNode:
                         self._ask(operation.store_method, node.address, node.node_id, operation, now, **fields)
         self._finish_if_stored(operation)
 
-    def _ask_next(self, operation: Operation, lookup: Lookup, now: float) -> None:
+    def _ask_next(self, operation: Operation, lookup: Lookup, now: float) -> int:
+        """Ask whom a lookup wants asked; return how many."""
+        chosen = lookup.to_ask()
+        if not chosen:
+            return 0
         name = "info_hash" if lookup.wanted is Wanted.PEERS else "target"
         fields: dict[str, object] = {name: lookup.target}
         if lookup.wanted is Wanted.PLACES:
@@ -394,8 +417,9 @@ class DhtNode:
             fields["sequence"] = HIGHEST_SEQUENCE
         if any(len(self.tables.by_size[size]) < FEW_NODES for size in self._families if size != lookup.address_size):
             fields["want"] = BOTH_FAMILIES
-        for asked in lookup.to_ask():
+        for asked in chosen:
             self._ask(METHODS[lookup.wanted], asked.address, asked.node_id, (operation, lookup), now, **fields)
+        return len(chosen)
 
     def _settle(self, query: Query, message: KrpcMessage | None, now: float) -> None:
         """Hand an answer, or that there will be none, to whoever asked."""
@@ -414,20 +438,12 @@ class DhtNode:
             operation, lookup = context
             if message is not None and is_answer:
                 lookup.answered(query.address, message)
-                self._take_note(message, query.address, now)
+                for size, told in ((IPV4_SIZE, message.nodes), (IPV6_SIZE, message.nodes6)):
+                    if told is not None and size in self._families:
+                        self.tables.told(told, size, query.address, now=now)
             else:
                 lookup.failed(query.address)
             self._advance(operation, now)
-
-    def _take_note(self, message: KrpcMessage, source: bytes, now: float) -> None:
-        """Let nodes that another one tells of be spares: they are pinged where there is a place for them."""
-        for size in self._families:
-            told = (message.nodes if size == IPV4_SIZE else message.nodes6) or b""
-            each = ID_SIZE + size
-            for start in range(0, min(len(told) // each, FEW_NODES) * each, each):
-                address = told[start + ID_SIZE : start + each]
-                if may_be_told(address, source):
-                    self.tables.heard(told[start : start + ID_SIZE], address, now=now, answered=False)
 
     def _finish_if_stored(self, operation: Operation) -> None:
         if operation.storing or self._operations.pop(operation.number, None) is None:
@@ -441,12 +457,13 @@ class DhtNode:
 
         Once somebody is known, those in the other half are asked for, too.
         """
-        if self._beginning in self._operations:
+        if any(number in self._operations for number in self._beginning):
             return
         self._pause = min(2 * self._pause, REFRESH if len(self.tables) else LONGEST_PAUSE)
         self._next_beginning = now + self._pause
         if len(self.tables) or self._bootstrap or self._saved_nodes:
-            self._beginning = self._start(self.tables.own_id, Wanted.NODES, now, is_ours=True)
+            own_ids = self.node_ids.items()
+            self._beginning = [self._start(own_id, Wanted.NODES, now, family=size) for size, own_id in own_ids]
         for size in self._families:
             if len(self.tables.by_size[size]):
                 self._look_into(size, 0, now)
@@ -454,24 +471,30 @@ class DhtNode:
     def _look_into(self, size: int, number: int, now: float) -> None:
         """Look for the nodes of a bucket."""
         target = self.tables.by_size[size].target_in(number, self._entropy.token_bytes(ID_SIZE))
-        self._start(target, Wanted.NODES, now, is_ours=True)
+        self._start(target, Wanted.NODES, now, family=size)
+
+    def _take_bound_ids(self, now: float) -> None:
+        """Take another id where ours is not bound to our address, and look who is near to it."""
+        for size, own_id in self.node_ids.items():
+            bound = self._own_addresses.id_to_take(own_id, size, now=now)
+            if bound is not None:
+                self.tables.take_id(bound, size)
+                self._refreshing.begin_anew(size)
+                self._pause = TICK
+                self._next_beginning = now
 
     def _keep_fresh(self, now: float) -> None:
+        self._take_bound_ids(now)
         if self._had_nodes and not len(self.tables):
             self._pause = TICK
             self._next_beginning = now
         self._had_nodes = len(self.tables) > 0
         if now >= self._next_beginning:
             self._begin(now)
-        for size in self._families:
-            table = self.tables.by_size[size]
-            for node_id, address in (*table.quiet(now=now, seconds=REFRESH), *table.waiting(now=now, seconds=REFRESH)):
-                self._ping(address, node_id, now)
-            for number in table.stale(now=now, seconds=REFRESH):
-                if now - self._refreshed.get((size, number), now - REFRESH) >= REFRESH:
-                    self._refreshed[size, number] = now
-                    self._look_into(size, number, now)
-                    break
+        for node_id, address in self._refreshing.to_ping(now=now):
+            self._ping(address, node_id, now)
+        for size, number in self._refreshing.to_look_into(now=now):
+            self._look_into(size, number, now)
         if now >= self._next_expiry:
             self._next_expiry = now + EXPIRE
             self.answerer.expire(now=now)

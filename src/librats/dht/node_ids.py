@@ -6,20 +6,16 @@ import ipaddress
 
 from librats.errors import UsageError
 
-__all__ = ["bound_node_id", "is_bound"]
+__all__ = ["bound_node_id", "is_bound", "is_bound_to"]
 
 ID_SIZE = 20
+PORT_SIZE = 2
+IPV4_HOST = 4
 IPV4_MASK = 0x030F3FFF
 IPV6_MASK = 0x0103070F1F3F7FFF
 CASTAGNOLI = 0x82F63B78
-
-_LOCAL = [
-    ipaddress.ip_network(network)
-    for network in (
-        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"),
-        *("::1/128", "fe80::/10", "fc00::/7"),
-    )
-]
+BOUND_BITS = 21
+IPV6_LOOPBACK = bytes(15) + b"\1"
 
 
 def _table() -> list[int]:
@@ -34,26 +30,36 @@ def _table() -> list[int]:
 _CRC = _table()
 
 
-def _crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ _CRC[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
-
-
-def _parsed(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _packed(host: str) -> bytes:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         raise UsageError(f"{host!r} is no IP address") from None
-    return getattr(address, "ipv4_mapped", None) or address
+    return (getattr(address, "ipv4_mapped", None) or address).packed
 
 
-def _prefix(address: ipaddress.IPv4Address | ipaddress.IPv6Address, chance: int) -> int:
-    """Return the 32 bits of which an id has the first 21, for the three bits of its last byte that count."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return _crc32c((int(address) & IPV4_MASK | chance << 29).to_bytes(4))
-    return _crc32c((int(address) >> 64 & IPV6_MASK | chance << 61).to_bytes(8))
+def _prefix(host: bytes, chance: int) -> int:
+    """Return the first bits of an id, for the three bits of its last byte that count: from the masked address."""
+    masked = int.from_bytes(host[:8]) & (IPV4_MASK if len(host) == IPV4_HOST else IPV6_MASK)
+    size = min(len(host), 8)
+    crc = 0xFFFFFFFF
+    for byte in (masked | chance << 8 * size - 3).to_bytes(size):
+        crc = crc >> 8 ^ _CRC[crc & 0xFF ^ byte]
+    return (crc ^ 0xFFFFFFFF) >> 32 - BOUND_BITS
+
+
+def _is_local(host: bytes) -> bool:
+    first, second = host[0], host[1]
+    if len(host) == IPV4_HOST:
+        return first in (10, 127) or (first, second) in ((192, 168), (169, 254)) or (first, second >> 4) == (172, 1)
+    return (first, second >> 6) == (0xFE, 2) or first >> 1 == 0xFC >> 1 or host == IPV6_LOOPBACK
+
+
+def _is_bound(node_id: bytes, host: bytes) -> bool:
+    if len(node_id) != ID_SIZE:
+        return False
+    first = int.from_bytes(node_id[:4]) >> 32 - BOUND_BITS
+    return first == _prefix(host, node_id[-1] & 7) or _is_local(host)
 
 
 def bound_node_id(host: str, chance: bytes) -> bytes:
@@ -73,8 +79,9 @@ def bound_node_id(host: str, chance: bytes) -> bytes:
     """
     if len(chance) != ID_SIZE:
         raise UsageError(f"an id is made of {ID_SIZE} random bytes, not of {len(chance)}")
-    prefix = _prefix(_parsed(host), chance[-1] & 7)
-    return (prefix >> 11 << 11 | int.from_bytes(chance[:4]) & 0x7FF).to_bytes(4) + chance[4:]
+    free = 32 - BOUND_BITS
+    prefix = _prefix(_packed(host), chance[-1] & 7)
+    return (prefix << free | int.from_bytes(chance[:4]) & (1 << free) - 1).to_bytes(4) + chance[4:]
 
 
 def is_bound(node_id: bytes, host: str) -> bool:
@@ -92,9 +99,20 @@ def is_bound(node_id: bytes, host: str) -> bool:
         >>> is_bound(bytes(20), "124.31.75.21"), is_bound(bytes(20), "192.168.1.7")
         (False, True)
     """
-    if len(node_id) != ID_SIZE:
-        return False
-    address = _parsed(host)
-    if any(address in network for network in _LOCAL):
-        return True
-    return int.from_bytes(node_id[:4]) >> 11 == _prefix(address, node_id[-1] & 7) >> 11
+    return _is_bound(node_id, _packed(host))
+
+
+def is_bound_to(node_id: bytes, address: bytes) -> bool:
+    """Whether a node may have an id, as :func:`is_bound` tells it, where its address is a compact one.
+
+    Args:
+        node_id: 20 bytes.
+        address: The compact address that the node is seen at: 6 or 18 bytes.
+
+    Example:
+        >>> from librats.dht.addresses import compact
+        >>> from librats.dht.node_ids import is_bound_to
+        >>> is_bound_to(bytes(20), compact("124.31.75.21", 6881))
+        False
+    """
+    return _is_bound(node_id, address[:-PORT_SIZE])

@@ -21,7 +21,7 @@ class Finished:
     """What was looked up."""
 
     nodes: list[Found]
-    """The nearest nodes that answered, of all families."""
+    """The nearest nodes that answered, of all families: see :meth:`librats.dht.lookup.Lookup.closest`."""
 
     peers: list[bytes]
     """Compact addresses of peers."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from librats.dht.addresses import network_of
 from librats.dht.scrape import scrape_filter
 from librats.errors import UsageError
 from librats.types import Entropy
@@ -12,6 +15,7 @@ __all__ = ["PeerStore"]
 
 SECONDS = 1800.0
 PORT_SIZE = 2
+MOST_OF_NETWORK = 8
 
 
 @dataclass(slots=True)
@@ -20,10 +24,62 @@ class _Peer:
     is_seed: bool
 
 
+class _Peers:
+    """The peers of one hash."""
+
+    __slots__ = ("by_host_size", "networks")
+
+    def __init__(self) -> None:
+        # By compact address, in the order in which they were announced.
+        self.by_host_size: dict[int, dict[bytes, _Peer]] = {4: {}, 16: {}}
+        self.networks: Counter[bytes] = Counter()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_host_size.values()))
+
+    def add(self, address: bytes, peer: _Peer) -> None:
+        """Add a peer as the newest one; where its network has too many, the oldest of these goes."""
+        self.remove(address)
+        peers = self.by_host_size[len(address) - PORT_SIZE]
+        network = network_of(address)
+        if self.networks[network] >= MOST_OF_NETWORK:
+            self.remove(next(one for one in peers if network_of(one) == network))
+        peers[address] = peer
+        self.networks[network] += 1
+
+    def remove(self, address: bytes) -> None:
+        if self.by_host_size[len(address) - PORT_SIZE].pop(address, None) is None:
+            return
+        network = network_of(address)
+        self.networks[network] -= 1
+        if not self.networks[network]:
+            del self.networks[network]
+
+    def remove_oldest(self) -> None:
+        """Remove the peer that announced itself longest ago."""
+        oldest = [next(iter(peers.items())) for peers in self.by_host_size.values() if peers]
+        self.remove(min(oldest, key=lambda one: one[1].at)[0])
+
+    def expire(self, now: float) -> None:
+        """Remove those that announced themselves longer ago than half an hour."""
+        for peers in self.by_host_size.values():
+            while peers:
+                address, peer = next(iter(peers.items()))
+                if now - peer.at < SECONDS:
+                    break
+                self.remove(address)
+
+    def hosts(self, is_seed: bool) -> Iterator[bytes]:
+        """Yield the hosts of those that have everything, or of the others."""
+        for peers in self.by_host_size.values():
+            yield from (address[:-PORT_SIZE] for address, peer in peers.items() if peer.is_seed == is_seed)
+
+
 class PeerStore:
     """Who announced what: compact addresses under hashes.
 
-    A host counts once under a hash: with another port it takes its own place. So whoever has one address has one place.
+    A network (an address of IPv4, the first 64 bits of one of IPv6) has eight places under a hash: there may be several
+    peers behind a NAT, and whoever has one address does not take all places.
 
     Args:
         entropy: What decides who is told of, where there are more than asked for.
@@ -37,8 +93,8 @@ class PeerStore:
         self._entropy = entropy
         self._max_hashes = max_hashes
         self._max_peers = max_peers
-        # Both in the order in which they were announced; peers are kept by host, with the port beside it.
-        self._hashes: dict[bytes, dict[bytes, tuple[bytes, _Peer]]] = {}
+        # In the order in which they were announced.
+        self._hashes: dict[bytes, _Peers] = {}
 
     def __len__(self) -> int:
         """Return how many hashes there are."""
@@ -53,26 +109,23 @@ class PeerStore:
             now: Seconds.
             is_seed: Whether it has everything (BEP 33).
         """
-        peers = self._hashes.pop(info_hash, {})
+        peers = self._hashes.pop(info_hash, None) or _Peers()
         self._hashes[info_hash] = peers
-        host = address[:-PORT_SIZE]
-        peers.pop(host, None)
-        peers[host] = (address, _Peer(now, is_seed))
+        peers.add(address, _Peer(now, is_seed))
         if len(peers) > self._max_peers:
-            del peers[next(iter(peers))]
+            peers.remove_oldest()
         if len(self._hashes) > self._max_hashes:
             del self._hashes[next(iter(self._hashes))]
 
-    def _live(self, info_hash: bytes, now: float) -> dict[bytes, tuple[bytes, _Peer]]:
+    def _live(self, info_hash: bytes, now: float) -> _Peers | None:
         """Return the peers of a hash that announced themselves within the last half hour, and forget the others."""
-        peers = self._hashes.get(info_hash, {})
-        while peers:
-            host = next(iter(peers))
-            if now - peers[host][1].at < SECONDS:
-                return peers
-            del peers[host]
-        self._hashes.pop(info_hash, None)
-        return {}
+        peers = self._hashes.get(info_hash)
+        if peers is not None:
+            peers.expire(now)
+            if not len(peers):
+                del self._hashes[info_hash]
+                return None
+        return peers
 
     def peers(
         self, info_hash: bytes, *, now: float, host_size: int = 4, count: int = 50, without_seeds: bool = False
@@ -86,11 +139,11 @@ class PeerStore:
             count: How many at the most.
             without_seeds: Leave those out that have everything (BEP 33).
         """
-        found = [
-            address
-            for host, (address, peer) in self._live(info_hash, now).items()
-            if len(host) == host_size and not (without_seeds and peer.is_seed)
-        ]
+        live = self._live(info_hash, now)
+        if live is None:
+            return []
+        peers = live.by_host_size[host_size]
+        found = [address for address, peer in peers.items() if not peer.is_seed] if without_seeds else list(peers)
         if len(found) <= count:
             return found
         first = self._entropy.randbelow(len(found))
@@ -103,7 +156,7 @@ class PeerStore:
             info_hash: 20 bytes.
             now: Seconds.
         """
-        return bool(self._live(info_hash, now))
+        return self._live(info_hash, now) is not None
 
     def scrape(self, info_hash: bytes, *, now: float) -> tuple[bytes, bytes]:
         """Return the filters of those that have everything and of the others (BEP 33).
@@ -112,11 +165,8 @@ class PeerStore:
             info_hash: 20 bytes.
             now: Seconds.
         """
-        peers = self._live(info_hash, now)
-        return (
-            scrape_filter(host for host, (_, peer) in peers.items() if peer.is_seed),
-            scrape_filter(host for host, (_, peer) in peers.items() if not peer.is_seed),
-        )
+        peers = self._live(info_hash, now) or _Peers()
+        return scrape_filter(peers.hosts(is_seed=True)), scrape_filter(peers.hosts(is_seed=False))
 
     def sample(self, count: int) -> tuple[bytes, ...]:
         """Return hashes that somebody announced, others each time where there are more (BEP 51).

@@ -126,6 +126,19 @@ class Rates:
         self._bytes_until = of_all
         return True
 
+    def expire(self, *, now: float) -> None:
+        """Forget hosts that have made good all that they used up, and proofs that count no more.
+
+        Args:
+            now: Seconds.
+        """
+        for network in [
+            network for network, host in self._hosts.items() if max(host.queries_until, host.bytes_until) <= now
+        ]:
+            del self._hosts[network]
+        for address in [address for address, until in self._proven.items() if until <= now]:
+            del self._proven[address]
+
     def prove(self, address: bytes, *, now: float) -> None:
         """Take note that an address hears what is sent to it.
 

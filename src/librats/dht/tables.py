@@ -1,19 +1,24 @@
-"""The nodes that a node knows: a routing table for IPv4 and one for IPv6 (BEP 32)."""
+"""The nodes that a node knows: a routing table for IPv4 and one for IPv6 (BEP 32), each under an id of its own."""
 
 from __future__ import annotations
 
 from librats._core.routing import REFUSED, RoutingTable
-from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, host_of
-from librats.dht.node_ids import ID_SIZE, is_bound
+from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, may_be_told
+from librats.dht.node_ids import ID_SIZE, is_bound_to
 
 __all__ = ["Tables"]
 
+MOST_TOLD = 8
+
 
 class Tables:
-    """A routing table of each family of addresses, under one id.
+    """A routing table of each family of addresses.
+
+    A node has another id at each of its addresses (BEP 45), as ids are bound to them (BEP 42).
 
     Args:
         own_id: Id of our node: 20 bytes.
+        own_id6: Its id at addresses of IPv6; None takes the same.
         size: Places of a bucket.
         require_bound: Whether only nodes come in whose id is bound to their address (BEP 42).
 
@@ -30,9 +35,17 @@ class Tables:
         (1, b'aaaaaaaaaaaaaaaaaaaa')
     """
 
-    def __init__(self, own_id: bytes, *, size: int = 8, require_bound: bool = False) -> None:
-        self.own_id = own_id
-        self.by_size = {each: RoutingTable(own_id, size=size, address_size=each) for each in (IPV4_SIZE, IPV6_SIZE)}
+    def __init__(
+        self, own_id: bytes, *, own_id6: bytes | None = None, size: int = 8, require_bound: bool = False
+    ) -> None:
+        self.own_ids = {IPV4_SIZE: own_id, IPV6_SIZE: own_id if own_id6 is None else own_id6}
+        """Our id in each family, by the size of its addresses."""
+        self.by_size = {
+            address_size: RoutingTable(each, size=size, address_size=address_size)
+            for address_size, each in self.own_ids.items()
+        }
+        """The table of each family."""
+        self._size = size
         self._require_bound = require_bound
 
     def __len__(self) -> int:
@@ -48,9 +61,24 @@ class Tables:
             now: Seconds.
             answered: Whether it answered a query of ours.
         """
-        if self._require_bound and not is_bound(node_id, host_of(address)):
+        if self._require_bound and not is_bound_to(node_id, address):
             return REFUSED
         return self.by_size[len(address)].heard(node_id, address, now=now, answered=answered)
+
+    def told(self, nodes: bytes, address_size: int, by: bytes, *, now: float) -> None:
+        """Let nodes that another one tells of be spares, eight of them at the most.
+
+        Args:
+            nodes: Id and compact address of one behind the other.
+            address_size: Size of their addresses: 6 or 18.
+            by: Compact address of the node that tells of them.
+            now: Seconds.
+        """
+        each = ID_SIZE + address_size
+        for start in range(0, min(len(nodes) // each, MOST_TOLD) * each, each):
+            address = nodes[start + ID_SIZE : start + each]
+            if may_be_told(address, by):
+                self.heard(nodes[start : start + ID_SIZE], address, now=now, answered=False)
 
     def failed(self, node_id: bytes, address: bytes) -> bool:
         """Take note that a node did not answer; return whether it has no place any more.
@@ -71,28 +99,49 @@ class Tables:
         """
         return self.by_size[address_size].closest(target, count)
 
+    def take_id(self, own_id: bytes, address_size: int) -> None:
+        """Take another id in a family: the nodes that have a place come into a new table, as far as there is room.
+
+        Args:
+            own_id: 20 bytes.
+            address_size: Size of the addresses of the family: 6 or 18.
+
+        Raises:
+            UsageError: The id has not 20 bytes.
+        """
+        table = RoutingTable(own_id, size=self._size, address_size=address_size)
+        for node_id, address, heard in sorted(self.by_size[address_size].nodes(), key=lambda node: -node[2]):
+            table.heard(node_id, address, now=heard)
+        self.own_ids[address_size] = own_id
+        self.by_size[address_size] = table
+
     def save(self) -> dict[str, object]:
-        """Return our id and the nodes, most trustworthy first, for :meth:`load`; bencode can write it."""
+        """Return our ids and the nodes, most trustworthy first, for :meth:`load`; bencode can write it."""
         nodes = sorted((node for table in self.by_size.values() for node in table.nodes()), key=lambda node: -node[2])
-        return {"id": self.own_id, "nodes": [node_id + address for node_id, address, _ in nodes]}
+        return {
+            "id": self.own_ids[IPV4_SIZE],
+            "id6": self.own_ids[IPV6_SIZE],
+            "nodes": [node_id + address for node_id, address, _ in nodes],
+        }
 
     @staticmethod
-    def load(saved: object) -> tuple[bytes | None, list[tuple[bytes, bytes]]]:
+    def load(saved: object) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
         """Read what :meth:`save` returned, or what has become of it: what is not right is left out.
 
         Args:
             saved: A dictionary with keys of text or of bytes.
 
         Returns:
-            The id, and id and address of the nodes, which are to be asked before they are believed.
+            Our ids, by the size of the addresses of their family, and id and address of the nodes, which are to be
+            asked before they are believed.
         """
         if not isinstance(saved, dict):
-            return None, []
-        own_id = saved.get("id", saved.get(b"id"))
+            return {}, []
+        own_ids = {IPV4_SIZE: saved.get("id", saved.get(b"id")), IPV6_SIZE: saved.get("id6", saved.get(b"id6"))}
         nodes = saved.get("nodes", saved.get(b"nodes"))
         sizes = (ID_SIZE + IPV4_SIZE, ID_SIZE + IPV6_SIZE)
         return (
-            own_id if isinstance(own_id, bytes) and len(own_id) == ID_SIZE else None,
+            {size: each for size, each in own_ids.items() if isinstance(each, bytes) and len(each) == ID_SIZE},
             [
                 (node[:ID_SIZE], node[ID_SIZE:])
                 for node in (nodes if isinstance(nodes, list) else ())

@@ -45,7 +45,7 @@ class DhtNodesFile:
         """Read the file. It blocks. One that is damaged is set aside, one that is newer left alone.
 
         Returns:
-            Our id and the nodes, as :meth:`librats.services.dht.DhtDriver.save` returns them; what is damaged of them
+            Our ids and the nodes, as :meth:`librats.services.dht.DhtDriver.save` returns them; what is damaged of them
             is left out. None where there is no such file.
         """
         remove_leftovers(self._file.path)
@@ -60,12 +60,14 @@ class DhtNodesFile:
             return None
         if document is None:
             return None
-        self._others = {name: value for name, value in document.items() if name not in ("id", "nodes")}
+        self._others = {name: value for name, value in document.items() if name not in ("id", "id6", "nodes")}
         own_id, nodes, damaged = _read(document)
+        own_id6 = _id_of(document.get("id6"))
         if damaged:
             aside = self._file.set_aside()
             logger.warning("%s: %d entries are damaged; set aside as %s", self._file.path, damaged, aside)
-        return {"id": own_id, "nodes": nodes}
+        own_ids = {"id": own_id} if own_id6 is None else {"id": own_id, "id6": own_id6}
+        return {**own_ids, "nodes": nodes}
 
     def start(self, snapshot: Callable[[], Mapping[str, object] | None]) -> None:
         """Write what changes from now on.
@@ -91,10 +93,11 @@ class DhtNodesFile:
     def _save(self, snapshot: Mapping[str, object] | None) -> None:
         if snapshot is None or snapshot == self._written or not self._may_write:
             return
-        own_id, nodes = snapshot.get("id"), snapshot.get("nodes")
-        if not isinstance(own_id, bytes) or not isinstance(nodes, list):
+        nodes = snapshot.get("nodes")
+        own_ids = {name: own_id.hex() for name in ("id", "id6") if isinstance(own_id := snapshot.get(name), bytes)}
+        if "id" not in own_ids or not isinstance(nodes, list):
             return
-        self._file.write({**self._others, "id": own_id.hex(), "nodes": [_form(node) for node in nodes[:MAX_NODES]]})
+        self._file.write({**self._others, **own_ids, "nodes": [_form(node) for node in nodes[:MAX_NODES]]})
         self._written = snapshot
 
 

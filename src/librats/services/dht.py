@@ -402,17 +402,18 @@ class DhtDriver:
         return self._node is not None and not self._is_closed and len(self._node.tables) > 0
 
     def save(self) -> dict[str, object]:
-        """Return the node's id and the nodes that are known, for ``saved`` of the next run; bencode can write it.
+        """Return the node's ids and the nodes that are known, for ``saved`` of the next run; bencode can write it.
 
         Raises:
             UsageError: The driver is not running.
         """
+        node = self._running()[0]
         known = self._known()
         if len(known) < SAVED_AT_LEAST:
             # A run that found nobody is not to lose those of the run before.
             earlier = (node_id + address for node_id, address in self._saved_nodes)
             known = list(dict.fromkeys([*known, *earlier]))[:SAVED_AT_LEAST]
-        return {"id": self.node_id, "nodes": known}
+        return {**node.save(), "nodes": known}
 
     def statistics(self) -> dict[str, Any]:
         """Return numbers: those of the node, and of the datagrams that have come and gone.

@@ -66,6 +66,7 @@ class LinkState:
         "_timer",
         "_timer_at",
         "_transport",
+        "_unconfirmed_from",
         "_waiters",
         "address",
         "admitted",
@@ -154,6 +155,8 @@ class LinkState:
         self._said_goodbye = False
         self._said_all = False
         self._spoke_first = False
+        # Blocks received when this side went over to a path to which the peer may not have gone; None where it has.
+        self._unconfirmed_from: int | None = None
         self._streams: dict[int, Stream] = {}
         self._waiters = Waiters(self._loop)
         self.closed: asyncio.Future[None] = self._loop.create_future()

@@ -173,6 +173,14 @@ def test_one_network_has_one_node_in_a_bucket() -> None:
     assert six.heard(node_id(5, 2), net[:7] + b"\2" + bytes(10), now=0.0) == ADDED
 
 
+@pytest.mark.parametrize("host", [bytes([127, 0, 0, 1]), bytes(15) + b"\1"])
+def test_on_the_host_itself_each_port_has_a_place(host: bytes) -> None:
+    table = RoutingTable(OWN, address_size=len(host) + 2)
+    far = bytes(byte ^ 0xFF for byte in OWN)
+    verdicts = [table.heard(far[:-1] + bytes([port]), host + bytes([26, port]), now=1.0) for port in range(3)]
+    assert verdicts == [ADDED] * 3
+
+
 def test_one_network_has_one_spare_in_a_bucket() -> None:
     table = RoutingTable(OWN)
     for number in range(8):

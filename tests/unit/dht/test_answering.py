@@ -267,7 +267,7 @@ def test_nobody_gets_more_than_four_bytes_for_one_before_he_has_proven_himself(
     filled(answerer)
     for number in range(200):
         answerer.peers.announce(HASH, bytes([203, 0, 113, number, 0, 1]), now=0.0)
-        answerer.peers.announce(HASH, compact(f"2001:db8::{number:x}", 1), now=0.0)
+        answerer.peers.announce(HASH, compact(f"2001:db8:{number:x}::1", 1), now=0.0)
         answerer.peers.announce(bytes([number]) * 20, SOURCE, now=0.0)
     item = sign_item("v" * 900, seed=SEED, sequence=1)
     answerer.items.put(item, now=0.0)

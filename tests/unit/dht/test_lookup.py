@@ -68,8 +68,32 @@ def test_so_many_are_asked_at_a_time() -> None:
     first = lookup.to_ask()
     assert [one.node_id for one in first] == [node(far)[0] for far in (1, 2, 3)]
     assert lookup.to_ask() == []
-    lookup.answered(first[0].address, response(node(1)[0]))
+    lookup.answered(first[1].address, response(node(2)[0]))
     assert [one.node_id for one in lookup.to_ask()] == [node(4)[0]]
+
+
+def test_twice_as_many_are_asked_once_nobody_is_known_who_may_be_nearer() -> None:
+    lookup = Lookup(TARGET, Wanted.NODES, parallel=2)
+    lookup.add_known([node(far) for far in range(1, 9)])
+    first, _ = lookup.to_ask()
+    lookup.answered(first.address, response(node(1)[0]))
+    assert [one.node_id for one in lookup.to_ask()] == [node(far)[0] for far in (3, 4, 5)]
+
+
+def test_at_the_end_those_are_asked_too_who_are_next_where_one_fails() -> None:
+    lookup = Lookup(TARGET, Wanted.NODES, size=2, parallel=2)
+    lookup.add_known([node(far) for far in range(1, 9)])
+    first, second = lookup.to_ask()
+    assert lookup.to_ask() == []
+    lookup.answered(first.address, response(node(1)[0]))
+    third, fourth = lookup.to_ask()
+    assert [one.node_id for one in (third, fourth)] == [node(3)[0], node(4)[0]]
+    lookup.answered(third.address, response(node(3)[0]))
+    assert lookup.to_ask() == []
+    before = lookup.is_done
+    lookup.late(second.address)
+    assert (before, lookup.is_done) == (False, True)
+    assert ids(lookup) == [1, 3]
 
 
 def test_a_late_node_holds_up_nobody_and_its_answer_still_counts() -> None:
@@ -209,6 +233,63 @@ def test_a_node_whose_nodes_do_not_answer_brings_no_more_of_them() -> None:
     asked = run(lookup, {**known, 150: []})
     assert asked == [100, 1, 2, 3, 4, 200, 150]
     assert ids(lookup) == [100, 150, 200]
+
+
+def bound(near: int, host: str) -> tuple[bytes, bytes]:
+    """Return a node whose id is bound to its address: the lower the number, the nearer it is among those of a host."""
+    return bound_node_id(host, bytes([near]) * 20), compact(host, 6881)
+
+
+HOSTS = sorted((f"198.51.{number}.9" for number in range(40)), key=lambda host: bound(0, host)[0])
+
+
+def test_the_nearest_with_bound_ids_are_found_however_many_others_are_nearer() -> None:
+    lookup = Lookup(TARGET, Wanted.NODES, size=3)
+    honest = [bound(0, host) for host in HOSTS[:6]]
+    near = [(bytes(3) + bytes([number]) + b"n" * 16, compact(f"203.0.{number}.113", 6881)) for number in range(1, 30)]
+    lookup.add_known([*near, *honest])
+    while not lookup.is_done:
+        for one in lookup.to_ask():
+            assert one.node_id is not None
+            lookup.answered(one.address, response(one.node_id))
+    found = [each.address for each in lookup.closest()]
+    assert found == [address for _, address in (*near[:3], *honest[:3])]
+
+
+def test_nodes_with_bound_ids_and_others_are_asked_in_turn() -> None:
+    lookup = Lookup(TARGET, Wanted.NODES, parallel=1)
+    honest = [bound(0, host) for host in HOSTS[:3]]
+    lookup.add_known([*(node(far) for far in (1, 2)), *honest])
+    asked = []
+    while not lookup.is_done:
+        for one in lookup.to_ask():
+            asked.append(one.address)
+            assert one.node_id is not None
+            lookup.answered(one.address, response(one.node_id))
+    kinds = [address in {each for _, each in honest} for address in asked]
+    assert kinds == [True, False, True, False, True]
+
+
+def test_dead_nodes_that_those_told_of_who_were_told_of_do_not_go_on_for_ever() -> None:
+    # Each answers, and tells of the next one and of many nearer ones that do not answer.
+    lookup = Lookup(TARGET, Wanted.NODES, parallel=1)
+    lookup.add_known([bound(0, HOSTS[-1])])
+    chain = [node(200 - number) for number in range(50)]
+    dead = iter(f"203.{number >> 8}.{number & 255}.9" for number in range(9999))
+    at = {bound(0, HOSTS[-1])[1]: 0, **{address: number + 1 for number, (_, address) in enumerate(chain)}}
+    failed = 0
+    while not lookup.is_done:
+        (one,) = lookup.to_ask()
+        assert one.node_id is not None
+        place = at.get(one.address)
+        if place is None:
+            failed += 1
+            lookup.failed(one.address)
+            continue
+        told = [bound(0, next(dead)) for _ in range(15)]
+        lookup.answered(one.address, response(one.node_id, [*chain[place : place + 1], *told]))
+    assert lookup.asked - failed >= 8
+    assert failed <= 4
 
 
 def test_a_node_under_another_id_has_failed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -14,7 +15,7 @@ from librats.dht.addresses import compact
 from librats.dht.answering import GET_PEERS, PING
 from librats.dht.items import Item, sign_item
 from librats.dht.node import DhtNode
-from librats.dht.node_ids import bound_node_id
+from librats.dht.node_ids import bound_node_id, is_bound_to
 from librats.dht.operations import Finished
 from librats.testing.entropy import SeededEntropy
 
@@ -287,33 +288,101 @@ def test_what_is_too_old_is_forgotten() -> None:
     assert node.statistics()["hashes"] == 0
 
 
-@pytest.mark.parametrize("count", [2000, pytest.param(200_000, marks=pytest.mark.long)])
-def test_mutated_packets_do_no_harm(count: int) -> None:
-    entropy = SeededEntropy(7)
-    node = DhtNode(SeededEntropy(1), now=0.0, bootstrap=[FIRST])
-    item = sign_item("value", seed=SEED, sequence=1)
-    asked = {"target": HASH, "info_hash": HASH, "token": b"t", "port": 1, "want": [b"n4", b"n6"], "scrape": True}
-    signed = {"item": item.value, "key": item.key, "signature": item.signature, "sequence": 1}
-    packets = [krpc_writer.query(method, b"aa", b"x" * 20, **asked, **signed) for method in range(1, 8)]  # type: ignore[arg-type]
+def apart(number: int) -> bytes:
+    """Return an address in a network of its own."""
+    return bytes([64 + number, number, 113, 7, 26, 225])
+
+
+def far_apart(count: int = 20) -> Joined:
+    network = Joined()
     for number in range(count):
-        now = number * 0.01
-        out = node.datagrams_to_send()
-        if out and number % 3 == 0:
-            tid = krpc.parse(out[0][0]).transaction_id or b""
-            told = entropy.token_bytes(20) + address_of(number & 0xFFFF)
-            packet = krpc_writer.response(tid, b"y" * 20, nodes=told * 3, values=[told[20:]], token=b"t", item=b"1:v")
-            source = out[0][1]
-        else:
-            packet, source = packets[number % len(packets)], address_of(entropy.randbelow(500))
-        data = bytearray(packet)
-        for _ in range(entropy.randbelow(3)):
-            data[entropy.randbelow(len(data))] = entropy.randbelow(256)
-        node.receive_datagram(bytes(data[: len(data) - entropy.randbelow(2)]), source, now=now)
-        if number % 50 == 0:
-            node.handle_timer(now=now)
-    node.datagrams_to_send()
-    node.receive_datagram(krpc_writer.query(PING, b"aa", b"x" * 20), compact("198.51.100.9", 1), now=count * 0.01)
-    assert len(node.datagrams_to_send()) == 1
+        network.add(apart(number), bootstrap=[apart(0)] * (number > 0))
+        network.run(0.2)
+    return network
+
+
+def is_known(network: Joined, node: DhtNode, address: bytes) -> bool:
+    return any(
+        each == (node.node_id, address)
+        for other in network.nodes.values()
+        for each in ((node_id, where) for node_id, where, _ in other.tables.by_size[6].nodes())
+    )
+
+
+def test_a_node_takes_an_id_that_is_bound_to_the_address_that_others_see() -> None:
+    network = far_apart()
+    before = {address: node.node_id for address, node in network.nodes.items()}
+    network.run(60.0)
+    for address, node in network.nodes.items():
+        assert node.external_addresses == {6: address}
+        assert node.node_id != before[address]
+        assert is_bound_to(node.node_id, address)
+        assert is_known(network, node, address)
+        assert len(node.tables) >= 15
+
+
+def test_what_is_under_way_goes_on_while_the_id_changes() -> None:
+    network = far_apart()
+    one, other = apart(3), apart(7)
+    assert not is_bound_to(network.nodes[one].node_id, one)
+    network._run_until(60.0, lambda: network.nodes[one].external_addresses != {})
+    begun = network.nodes[one].announce(HASH, 4000, now=network.now)
+    old = network.nodes[one].node_id
+    network.look_after(one)
+    network.nodes[one]._keep_fresh(network.now)
+    assert network.nodes[one].node_id != old
+    assert network.outcome(one, begun).stored >= 8
+    found = network.outcome(other, network.nodes[other].find_peers(HASH, now=network.now))
+    assert found.peers == [one[:4] + (4000).to_bytes(2)]
+
+
+def test_liars_in_a_few_networks_do_not_move_a_node() -> None:
+    network = far_apart()
+    network.run(60.0)
+    ids = {address: node.node_id for address, node in network.nodes.items()}
+    liars = {apart(number) for number in range(6)}
+
+    def forge(data: bytes, source: bytes, target: bytes) -> bytes:
+        message = krpc.parse(data)
+        if source not in liars or message.kind != krpc.RESPONSE or message.id is None:
+            return data
+        seen_as = compact("198.51.100.99", 1)
+        return krpc_writer.response(message.transaction_id, message.id, nodes=message.nodes, seen_as=seen_as)
+
+    network.forge = forge
+    network.run(3000.0)
+    honest = network.nodes.keys() - liars
+    assert {address: network.nodes[address].node_id for address in honest} == {
+        address: ids[address] for address in honest
+    }
+
+
+def test_a_node_changes_its_id_at_most_every_ten_minutes() -> None:
+    node = DhtNode(SeededEntropy(1), now=0.0)
+    changed = []
+    for second in range(0, 3000, 5):
+        seen_as = compact(f"198.51.100.{second // 100 + 1}", 6881)
+        for number in range(60):
+            node._own_addresses.told(seen_as, apart(number), now=float(second))
+        before = node.node_id
+        node.handle_timer(now=float(second))
+        if node.node_id != before:
+            changed.append(second)
+    assert len(changed) == 5
+    assert min(later - sooner for sooner, later in itertools.pairwise(changed)) >= 600
+
+
+def test_a_node_has_an_id_in_each_family() -> None:
+    node = DhtNode(SeededEntropy(1), now=0.0, families=(6, 18))
+    four, six = node.node_ids[6], node.node_ids[18]
+    assert node.node_id == four != six
+    for address, own_id in ((FIRST, four), (compact("2001:db8::1", 6881), six)):
+        node.receive_datagram(krpc_writer.query(PING, b"aa", b"x" * 20), address, now=0.0)
+        ((data, _),) = node.datagrams_to_send()
+        assert krpc.parse(data).id == own_id
+    again = DhtNode(SeededEntropy(2), now=0.0, families=(6, 18), saved=node.save())
+    assert again.node_ids == node.node_ids
+    assert DhtNode(SeededEntropy(2), now=0.0, families=(18,), node_id=six).node_id == six
 
 
 def test_a_node_that_is_there_answers_a_ping_with_its_id() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from librats.dht.node_ids import bound_node_id, is_bound
+from librats.dht.node_ids import bound_node_id, is_bound, is_bound_to
 from librats.errors import UsageError
 
 
@@ -36,6 +39,27 @@ def test_an_address_of_ipv4_within_ipv6_is_one_of_ipv4() -> None:
     assert bound_node_id("::ffff:203.0.113.9", bytes(20)) == made
     assert is_bound(made, "::ffff:203.0.113.9")
     assert not is_bound(made, "203.0.113.10")
+
+
+LOCAL = [
+    ipaddress.ip_network(network)
+    for network in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"),
+        *("::1/128", "fe80::/10", "fc00::/7"),
+    )
+]
+
+
+@given(host=st.ip_addresses(), chance=st.binary(min_size=20, max_size=20), other=st.binary(min_size=20, max_size=20))
+def test_of_a_compact_address_the_same_is_told(
+    host: ipaddress.IPv4Address | ipaddress.IPv6Address, chance: bytes, other: bytes
+) -> None:
+    made = bound_node_id(str(host), chance)
+    if getattr(host, "ipv4_mapped", None) is None:
+        address = host.packed + b"\x1a\xe1"
+        assert is_bound_to(made, address)
+        assert is_bound_to(other, address) == is_bound(other, str(host))
+        assert is_bound(bytes(20), str(host)) or not any(host in network for network in LOCAL)
 
 
 def test_what_is_no_address_is_refused() -> None:

@@ -55,11 +55,24 @@ def test_peers_are_told_for_half_an_hour_after_they_announced_themselves() -> No
     assert len(store) == 0
 
 
-def test_a_host_has_one_place_whatever_its_port() -> None:
+def test_a_network_has_eight_places() -> None:
     store = PeerStore(SeededEntropy(1))
+    store.announce(HASH, at(2), now=0.0)
     for port in range(1, 100):
         store.announce(HASH, at(1, port), now=0.0)
-    assert store.peers(HASH, now=0.0) == [at(1, 99)]
+    assert store.peers(HASH, now=0.0) == [at(2), *(at(1, port) for port in range(92, 100))]
+    six = [bytes(8) + number.to_bytes(8) + b"\x1a\xe1" for number in range(2, 40)]
+    for address in six:
+        store.announce(HASH, address, now=0.0)
+    assert store.peers(HASH, now=0.0, host_size=16) == six[-8:]
+
+
+def test_on_the_host_itself_there_may_be_many_peers() -> None:
+    store = PeerStore(SeededEntropy(1))
+    peers = [bytes([127, 0, 0, 1]) + port.to_bytes(2) for port in range(1, 51)]
+    for address in peers:
+        store.announce(HASH, address, now=0.0)
+    assert store.peers(HASH, now=0.0) == peers
 
 
 def test_families_and_seeds_are_told_apart() -> None:

@@ -39,3 +39,17 @@ def test_bytes_to_one_host_do_not_count_for_another_but_in_the_sum() -> None:
 def test_limits_that_cannot_be_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="above 0"):
         Limits(**changes)
+
+
+def test_a_host_that_has_made_good_what_it_used_up_is_forgotten() -> None:
+    rates = Rates(Limits(queries=1, most_queries=2))
+    rates.may_ask(b"host", now=0.0)
+    rates.may_ask(b"host", now=0.0)
+    rates.prove(b"proven", now=0.0)
+    rates.expire(now=1.0)
+    assert len(rates) == 1
+    assert rates.is_proven(b"proven", now=1.0)
+    rates.expire(now=2.0)
+    assert len(rates) == 0
+    rates.expire(now=1800.0)
+    assert rates._proven == {}

@@ -34,9 +34,16 @@ async def test_it_lasts_over_a_restart(tmp_path: Path) -> None:
     assert DhtNodesFile(tmp_path).load() is None
     await write(tmp_path, SAVED)
     assert DhtNodesFile(tmp_path).load() == SAVED
-    assert Tables.load(DhtNodesFile(tmp_path).load()) == (ID, [(node[:20], node[20:]) for node in NODES])
+    assert Tables.load(DhtNodesFile(tmp_path).load()) == ({6: ID}, [(node[:20], node[20:]) for node in NODES])
     document = json.loads((tmp_path / "dht.nodes").read_text())
     assert document["nodes"][0] == {"id": "61" * 20, "address": "192.0.2.7:6881"}
+
+
+async def test_the_id_at_addresses_of_ipv6_lasts_as_well(tmp_path: Path) -> None:
+    saved = {**SAVED, "id6": b"6" * 20}
+    await write(tmp_path, saved)
+    assert DhtNodesFile(tmp_path).load() == saved
+    assert Tables.load(saved)[0] == {6: ID, 18: b"6" * 20}
 
 
 async def test_where_there_is_nothing_to_write_the_file_stays_as_it_was(tmp_path: Path) -> None:
