@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "hearing",
         "sending",
         "meeting",
+        "topics",
         "discovering",
         "ice_agents",
         "punching",

@@ -18,6 +18,7 @@ cdef class BlockBuffer:
     cdef bint _lent
     cdef bint _trim_wanted
     cdef readonly str error
+    cdef readonly bint is_forged
     cdef readonly uint64_t opened
 
     cdef size_t _pending(self) noexcept

@@ -25,7 +25,8 @@ cdef enum:
 cdef class BlockBuffer:
     """Takes bytes from the network, cuts them into blocks ``length:u32 | body`` and opens these.
 
-    Whatever breaks the protocol ends the reading: :attr:`error` tells why.
+    Whatever breaks the protocol ends the reading: :attr:`error` tells why, and :attr:`is_forged` whether anybody on the
+    way can have done it.
 
     Args:
         cipher: The cipher of the receiving direction; None where blocks are not encrypted. It must not be used by
@@ -49,6 +50,7 @@ cdef class BlockBuffer:
         self._lent = False
         self._trim_wanted = False
         self.error = None
+        self.is_forged = False
         self.opened = 0
 
     @property
@@ -120,11 +122,14 @@ cdef class BlockBuffer:
         return 0
 
     def go_on(self, Cipher cipher not None):
-        """Read on from another connection, from the beginning of a block.
+        """Read on from another connection, from the beginning of a block; also behind one that was forged.
 
         Args:
             cipher: The cipher of the receiving direction there. It must not be used by anything else from now on.
         """
+        if self.is_forged:
+            self.is_forged = False
+            self.error = None
         self._cipher = cipher
         self._start = 0
         self._end = 0
@@ -254,6 +259,7 @@ cdef class BlockBuffer:
             size = load_be32(base + at)
             if size > self._max_block or size < self._min_block:
                 self.error = f"a block of {size} bytes"
+                self.is_forged = cipher is not None
                 break
             if <size_t>(held - at) < LENGTH_PREFIX + size:
                 break
@@ -273,6 +279,7 @@ cdef class BlockBuffer:
                         "the message counter of this key is used up" if result == CIPHER_EXHAUSTED
                         else "a block does not authenticate"
                     )
+                    self.is_forged = result != CIPHER_EXHAUSTED
                     break
                 size -= TAG_SIZE
             self.opened += 1

@@ -89,7 +89,7 @@ cdef class SessionTurns:
             self._broken(str(error))
             return
         if reader.error is not None:
-            self._broken(reader.error)
+            self._unreadable(reader.error)
         elif work or <int64_t>reader.skipped != self._skipped:
             self._check_work(work + <int64_t>reader.skipped - self._skipped, now)
         if <int64_t>reader.window_used != self._window_seen and self.failed is None:

@@ -359,6 +359,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Dis
             "introductions": self._introduction_counters(),
             "librats2_punching": among_nodes,
             "dht": self._dht_statistics(),
+            "topics": self._topic_statistics(),
         }
 
     # Connecting

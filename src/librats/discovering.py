@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from librats.config import RatsConfig
-from librats.errors import ClosedError, ConfigError, DhtError, RatsError, UsageError
+from librats.errors import ClosedError, ConfigError, UsageError
 from librats.meeting import LocalMeeting
 from librats.peers.dht_nodes_file import DhtNodesFile
-from librats.peers.events import DhtUnreachable, PeerDiscovered
+from librats.peers.events import DhtUnreachable
 from librats.services.dht_handle import DhtHandle, DhtPlace
+from librats.topics import Topics, checked_name
 from librats.types import Address, ConnectionStrategy, Encryption
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from librats.peers.book import PeerBook
     from librats.peers.identity import Identity, IdentityLock
     from librats.peers.manager import PeerManager
     from librats.peers.path_handle import PathsHandle
@@ -26,13 +28,11 @@ if TYPE_CHECKING:
     from librats.runtime.network import Network
     from librats.runtime.tasks import TaskSet
     from librats.runtime.udp import DatagramEndpoint
+    from librats.tickets import Ticket
 
 __all__ = ["DiscoveringVerbs"]
 
 logger = logging.getLogger("librats.dht")
-
-MOST_DIALLED = 16
-"""Peers of one search that are dialled."""
 
 
 class DiscoveringVerbs:
@@ -62,7 +62,8 @@ class DiscoveringVerbs:
         def peer_id(self) -> str:
             """See the client."""
 
-        def get_discovery_hash(self) -> str:
+        @property
+        def book(self) -> PeerBook:
             """See the client."""
 
         def _running(self) -> PeerManager:
@@ -79,7 +80,7 @@ class DiscoveringVerbs:
 
         async def connect(
             self,
-            target: str | Address | tuple[str, int],
+            target: str | Address | tuple[str, int] | Ticket,
             *,
             strategy: ConnectionStrategy | str = ...,
             expect_id: str | None = ...,
@@ -91,7 +92,8 @@ class DiscoveringVerbs:
         self._meeting: LocalMeeting | None = None
         self._dht = DhtHandle(lambda: self._config.dht, lambda: bytes(self.identity.signing_key), self._tasks)
         self._dht_changing = asyncio.Lock()
-        self._topic: asyncio.Task[None] | None = None
+        self._topics: Topics | None = None
+        self._joined: dict[str, bool] = {}
 
     # The DHT
 
@@ -100,7 +102,9 @@ class DiscoveringVerbs:
         """The BitTorrent DHT, once it runs: see :meth:`start_dht_discovery`."""
         return self._dht
 
-    async def start_dht_discovery(self, *, bootstrap: Sequence[str] | None = None, connect: bool = True) -> bool:
+    async def start_dht_discovery(
+        self, *, bootstrap: Sequence[str] | None = None, connect: bool = True, meet: bool = True
+    ) -> bool:
         """Take part in the BitTorrent DHT, announce this client there, and find others of the same protocol.
 
         Nodes of the DHT learn this client's address, as does whoever looks for the same protocol name and version; C++
@@ -111,6 +115,8 @@ class DiscoveringVerbs:
             bootstrap: Nodes to begin with, each ``"host"`` or ``"host:port"``; the configured ones where it is None.
             connect: Whether to connect to whoever is found. Either way a :class:`~librats.PeerDiscovered` event tells
                 of each.
+            meet: Whether to be announced under the protocol, and to look for others there, at all; see
+                :meth:`join_topic` for meeting fewer.
 
         Returns:
             True once a node of the DHT has answered. False where none has within nine seconds, or none is known, which
@@ -133,7 +139,7 @@ class DiscoveringVerbs:
         async with self._dht_changing:
             opened = bootstrap is not None or not self._dht.is_running
             if opened:
-                await self._end_topic()
+                await self._end_topics()
                 await self._dht.start(self._dht_place(), bootstrap)
                 self._start_being_found()
         try:
@@ -142,15 +148,18 @@ class DiscoveringVerbs:
             if opened:
                 await self.stop_dht_discovery()
             raise
-        if self._dht.is_running and (self._topic is None or self._topic.done()):
-            self._topic = self._start_topic(connect=connect)
+        if self._dht.is_running:
+            if meet:
+                self._joined[""] = connect
+            self._start_topics()
         return is_in
 
     async def stop_dht_discovery(self) -> None:
         """Leave the DHT. What was announced there is forgotten within half an hour. Idempotent."""
         async with self._dht_changing:
             await self._stop_being_found()
-            await self._end_topic()
+            await self._end_topics()
+            self._joined.clear()
             await self._dht.stop()
 
     async def announce_for_hash(self, info_hash: bytes | str, port: int | None = None) -> int:
@@ -223,38 +232,73 @@ class DiscoveringVerbs:
 
     # Who else is there
 
-    def _start_topic(self, *, connect: bool) -> asyncio.Task[None]:
-        """Announce this client under its protocol, and look for others there."""
-        return self._tasks.create(self._meet_in_the_dht(connect=connect), name="librats meets in the DHT")
+    async def join_topic(self, topic: str, *, connect: bool = True) -> None:
+        """Meet others of the same protocol and the same topic in the DHT.
 
-    async def _end_topic(self) -> None:
-        topic, self._topic = self._topic, None
-        if topic is not None:
-            topic.cancel()
-            await asyncio.wait([topic])
+        This client is announced under :meth:`get_discovery_hash` of the topic, now and every ``announce_interval``, and
+        others are looked for there, every ``search_interval`` while fewer than ``peer_target`` of them are connected. A
+        :class:`~librats.PeerDiscovered` event tells once of each address that was found. Whoever is found and runs the
+        same protocol is connected to, and may be on other topics: a topic is no secret, and nothing keeps anybody out.
 
-    async def _meet_in_the_dht(self, *, connect: bool) -> None:
-        info_hash = self.get_discovery_hash()
-        while True:
-            try:
-                found = await self._dht.find_peers(info_hash)
-                await self._dht.announce(info_hash)
-                break
-            except DhtError as error:
-                logger.debug("nobody is found in the DHT: %s", error)
-                await asyncio.sleep(self._config.dht.search_interval)
-        own = set(self.addresses)
-        others = [address for address in found if address not in own]
-        for address in others:
-            self._running().dispatcher.announce(PeerDiscovered("", (address,), "", "dht"))
-        if connect:
-            await asyncio.gather(*(self._dial_found(address) for address in others[:MOST_DIALLED]))
+        Args:
+            topic: A text of 1 to 256 bytes in UTF-8.
+            connect: Whether to connect to whoever is found.
 
-    async def _dial_found(self, address: Address) -> None:
-        try:
-            await self.connect(address)
-        except RatsError as error:
-            logger.debug("found %s in the DHT, but: %s", address, error)
+        Raises:
+            UsageError: The DHT is not running, that is no topic, or the client is on 16 already.
+
+        Example:
+            .. code-block:: python
+
+                await client.start_dht_discovery(meet=False)
+                await client.join_topic("garden")
+        """
+        self._running()
+        name = checked_name(topic)
+        if not self._dht.is_running:
+            raise UsageError("the DHT is not running: call start_dht_discovery() before you join a topic")
+        self._topics = self._topics or self._new_topics()
+        self._topics.join(name, connect=connect)
+        self._joined[name] = connect
+
+    async def leave_topic(self, topic: str) -> None:
+        """Meet nobody on a topic any more; sessions go on. Others forget the announcement in half an hour. Idempotent.
+
+        Args:
+            topic: What :meth:`join_topic` was called with.
+
+        Raises:
+            UsageError: That is no topic.
+        """
+        name = checked_name(topic)
+        self._joined.pop(name, None)
+        if self._topics is not None:
+            await self._topics.leave(name)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics that this client is on, by :meth:`join_topic`."""
+        return frozenset(self._joined) - {""}
+
+    def _new_topics(self) -> Topics:
+        network = self._running_network()
+        return Topics(self, self._dht, self._config, self._running(), network, self._tasks)
+
+    def _start_topics(self) -> None:
+        """Begin with those topics that were joined and are not begun with."""
+        if self._joined:
+            self._topics = self._topics or self._new_topics()
+        for name, connect in self._joined.items():
+            if self._topics is not None:
+                self._topics.join(name, connect=connect)
+
+    async def _end_topics(self) -> None:
+        topics, self._topics = self._topics, None
+        if topics is not None:
+            await topics.close()
+
+    def _topic_statistics(self) -> dict[str, dict[str, int]]:
+        return {} if self._topics is None else self._topics.statistics()
 
     # The local network
 

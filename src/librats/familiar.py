@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from librats.accounts import already_there, failure_of, success_of
 from librats.config import RatsConfig
+from librats.dht.topic import topic_hash
 from librats.errors import RatsError, UsageError
 from librats.ice.candidates import IceCandidate
 from librats.peers.access import Access
@@ -319,12 +319,16 @@ class FamiliarNames:
             self._wanted_port = stored.listen_port
         return True
 
-    def get_discovery_hash(self) -> str:
+    def get_discovery_hash(self, *, topic: str = "") -> str:
         """Return the 20-byte info-hash, in hex, under which peers of this application find each other in the DHT.
 
-        It is the SHA-1 of the protocol string, as in the C++ library.
+        It is the SHA-1 of the protocol string, as in the C++ library; with a topic that of the protocol string, a zero
+        byte and the topic, in UTF-8.
+
+        Args:
+            topic: What :meth:`~librats.RatsClient.join_topic` was called with; empty for everybody of the application.
         """
-        return hashlib.sha1(self._config.protocol.encode(), usedforsecurity=False).hexdigest()
+        return topic_hash(self._config.protocol, topic).hex()
 
     def _refuse_while_running(self) -> None:
         if self.is_running:

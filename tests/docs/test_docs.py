@@ -291,7 +291,12 @@ def command_helps(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 
     _, _, listed = help_of().partition("\ncommands:\n")
     names = re.findall(r"^    ([a-z]+) ", listed.partition("\n\n")[0], flags=re.MULTILINE)
-    return {name: help_of(name) for name in names}
+    helps = {name: help_of(name) for name in names}
+    for name, text in helps.items():
+        _, _, actions = text.partition("\nactions:\n")
+        inner = re.findall(r"^    ([a-z]+) ", actions.partition("\n\n")[0], flags=re.MULTILINE)
+        helps[name] += "".join(help_of(name, action) for action in inner)
+    return helps
 
 
 def test_every_logger_is_on_the_page_about_logging() -> None:

@@ -16,12 +16,14 @@ from librats import (
     ConnectError,
     Identity,
     IncomingRefused,
+    PathChanged,
     Peer,
     PeerDisconnected,
     PeerNotConnected,
     RatsClient,
     SessionConfig,
 )
+from librats.peers.paths import PathKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -122,10 +124,49 @@ class NextBit(BitFlip):
 
 
 @pytest.mark.parametrize("way", ["out", "in"])
-async def test_a_bit_flipped_in_a_session_ends_it_and_nothing_wrong_is_delivered(
+async def test_a_bit_flipped_in_a_session_ends_the_path_and_nothing_wrong_is_delivered(
     make_client: MakeClient, way: str, until: Until
 ) -> None:
     a, b = await make_client(), await make_client()
+    ends: list[PeerDisconnected] = []
+    moves: list[PathChanged] = []
+    heard: list[Any] = []
+    a.on_event(PathChanged, moves.append)
+    for client in (a, b):
+        client.on("n", lambda peer, data: heard.append(data))
+        client.on_event(PeerDisconnected, ends.append)
+    async with proxy_of(b) as proxy:
+        await soon(a.connect((LOOPBACK, proxy.port)))
+        await until(lambda: b.peers)
+        sender = a if way == "out" else b
+        await sender.send("n", 1)
+        await until(lambda: heard == [1])
+        flip = proxy.tamper[way] = NextBit()
+        await sender.send("n", 2)
+        await until(lambda: heard == [1, 2])
+        assert flip.done
+        assert moves
+        assert ends == []
+
+
+class EveryBit(BitFlip):
+    """Turns one bit over in everything that comes."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def __call__(self, data: bytes, offset: int) -> bytes:
+        self.done = False
+        self.place = offset + len(data) // 2
+        return super().__call__(data, offset)
+
+
+@pytest.mark.parametrize("way", ["out", "in"])
+async def test_where_every_path_is_meddled_with_the_session_ends_and_nothing_wrong_is_delivered(
+    make_client: MakeClient, way: str, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PathKeeper, "ways", lambda keeper, link: [])
+    a, b = [await make_client(session=SessionConfig(path_timeout=0.3)) for _ in range(2)]
     ends: asyncio.Queue[PeerDisconnected] = asyncio.Queue()
     heard: list[Any] = []
     for client in (a, b):
@@ -137,18 +178,22 @@ async def test_a_bit_flipped_in_a_session_ends_it_and_nothing_wrong_is_delivered
         sender = a if way == "out" else b
         await sender.send("n", 1)
         await until(lambda: heard == [1])
-        flip = proxy.tamper[way] = NextBit()
+        flip = proxy.tamper[way] = EveryBit()
         await sender.send("n", 2)
         events = [await soon(ends.get()) for _ in range(2)]
         assert flip.done
-        assert {event.code for event in events} == {"protocol_error"}
+        assert {event.code for event in events} == {"protocol_error", "lost"}
         assert heard == [1]
         assert not a.peers
         assert not b.peers
 
 
 async def test_a_bit_flipped_in_any_handshake_message_fails_it(make_client: MakeClient, until: Until) -> None:
-    a, b = await make_client(session=SessionConfig(handshake_timeout=0.3)), await make_client()
+    a, b, patient = (
+        await make_client(session=SessionConfig(handshake_timeout=1.0)),
+        await make_client(),
+        await make_client(),
+    )
     connected: list[Peer] = []
     b.on_connect(connected.append)
     chooser = random.Random(20)  # noqa: S311 - which bits, not a secret
@@ -165,7 +210,7 @@ async def test_a_bit_flipped_in_any_handshake_message_fails_it(make_client: Make
             assert a.peers == {}
         proxy.tamper = {}
         assert connected == []
-        assert (await soon(a.connect((LOOPBACK, proxy.port)))).id == b.peer_id
+        assert (await soon(patient.connect((LOOPBACK, proxy.port)))).id == b.peer_id
         await until(lambda: connected)
 
 

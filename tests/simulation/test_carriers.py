@@ -16,6 +16,7 @@ from tests.simulation.test_public_introducers import meeting
 from librats import (
     Address,
     ConnectionMethod,
+    Peer,
 )
 from librats.config import CarryLimits
 from librats.introduce.carrying import Carrying
@@ -94,6 +95,38 @@ def test_a_carrier_that_changes_what_it_carries_breaks_that_session_and_reads_no
             assert await peer.request("greet", "sesame-open") == "hello sesame-open"
             assert b"sesame" not in seen
             assert any(each.method is CARRIED and each.error for each in peer.attempts)
+
+    simulate(scenario)
+
+
+def test_a_carrier_that_changes_a_session_that_is_up_ends_that_path_alone(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "port_restricted", "port_restricted")) as (relay, met):
+            changed = 0
+            heard: list[Any] = []
+
+            def flip(to: str, notice: Notice) -> Told:
+                nonlocal changed
+                is_data = Parcel.decode(notice.letter).kind is ParcelKind.DATA
+                if not is_data or met.alice.peer_id not in met.bob.peers:
+                    return [(to, notice)]
+                changed += 1
+                return [(to, Notice(notice.op, notice.number, letter=notice.letter[:-1] + b"?"))]
+
+            @met.bob.on_connect
+            async def welcome(peer: Peer) -> None:
+                if peer.id == met.alice.peer_id:
+                    assert peer.method is CARRIED
+                    await peer.send("welcome", "Alice")
+
+            met.alice.on("welcome", lambda peer, data: heard.append(data))
+            meddle(relay, flip)
+            ended = endings(met.alice), endings(met.bob)
+            peer = await met.connect()
+            await until(lambda: heard == ["Alice"], within=5)
+            assert changed
+            assert peer.method is UDP
+            assert ended == ([], [])
 
     simulate(scenario)
 

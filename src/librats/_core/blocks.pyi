@@ -10,6 +10,7 @@ _Frame = Message | MessageRun | tuple[object, ...]
 @disjoint_base
 class BlockBuffer:
     error: Final[str | None]
+    is_forged: Final[bool]
     opened: Final[int]
     def __new__(cls, cipher: Cipher | None, *args: object, **kwargs: object) -> Self: ...
     @property

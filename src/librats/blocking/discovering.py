@@ -30,16 +30,32 @@ class DiscoveringVerbs:
         """The BitTorrent DHT, once it runs: see :meth:`start_dht_discovery`."""
         return DhtHandle(self._client.dht, self._bridge)
 
-    def start_dht_discovery(self, *, bootstrap: Sequence[str] | None = None, connect: bool = True) -> bool:
+    def start_dht_discovery(
+        self, *, bootstrap: Sequence[str] | None = None, connect: bool = True, meet: bool = True
+    ) -> bool:
         """Take part in the BitTorrent DHT, announce this client there, and find others of the same protocol.
 
         See :meth:`librats.RatsClient.start_dht_discovery`.
         """
-        return self._bridge.wait(self._running().start_dht_discovery, bootstrap=bootstrap, connect=connect)
+        start = self._running().start_dht_discovery
+        return self._bridge.wait(start, bootstrap=bootstrap, connect=connect, meet=meet)
 
     def stop_dht_discovery(self) -> None:
         """Leave the DHT. What was announced there is forgotten within half an hour. Idempotent."""
         self._bridge.wait(self._client.stop_dht_discovery)
+
+    def join_topic(self, topic: str, *, connect: bool = True) -> None:
+        """Meet others of the same protocol and topic in the DHT; see :meth:`librats.RatsClient.join_topic`."""
+        self._bridge.wait(self._running().join_topic, topic, connect=connect)
+
+    def leave_topic(self, topic: str) -> None:
+        """Meet nobody on a topic any more; sessions go on. Idempotent."""
+        self._bridge.wait(self._client.leave_topic, topic)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics that this client is on, by :meth:`join_topic`."""
+        return self._client.topics
 
     def announce_for_hash(self, info_hash: bytes | str, port: int | None = None) -> int:
         """Announce this client in the DHT under a hash; see :meth:`librats.DhtHandle.announce`."""

@@ -162,6 +162,6 @@ class FamiliarNames:
         """Write configuration and port to a file; see :meth:`librats.RatsClient.save_configuration`."""
         write_config(self._bridge.call(self._client._configuration), self._client._config_path(path))
 
-    def get_discovery_hash(self) -> str:
+    def get_discovery_hash(self, *, topic: str = "") -> str:
         """Return the 20-byte info-hash, in hex, under which peers of this application find each other in the DHT."""
-        return self._bridge.call(self._client.get_discovery_hash)
+        return self._bridge.call(self._client.get_discovery_hash, topic=topic)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from librats import CarryLimits, RatsClient, RatsConfig, ReconnectConfig, TurnServer
+from librats.cli.checked import checked
+from librats.cli.dht_options import add_dht_options, dht_config
 from librats.connector import Target
-from librats.errors import ConfigError, StoreError, UsageError
+from librats.errors import StoreError, UsageError
 from librats.peers.config_file import StoredConfig, read_config
 from librats.servers import introducer_place, stun_address
 from librats.types import Address, ConnectionStrategy, Encryption, PathPolicy
@@ -28,6 +30,7 @@ __all__ = [
     "add_node_options",
     "checked",
     "introducer",
+    "listen_address",
     "make_client",
     "peer_id",
     "positive",
@@ -73,7 +76,7 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     add_data_dir(options)
     options.add_argument(
         "--listen",
-        type=checked(_listen_address),
+        type=checked(listen_address),
         metavar="HOST:PORT",
         help="where to listen; just a port means every network (default: every network, any free port)",
     )
@@ -82,6 +85,7 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="announce this node on the local network and find others there",
     )
+    add_dht_options(options)
     options.add_argument("--name", default="", help="what to call this node on the local network")
     options.add_argument(
         "--protocol",
@@ -193,6 +197,7 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
     if args.listen is None:
         args.listen = Address(config.listen_host, port)
     config, port = dataclasses.replace(config, listen_host=args.listen.host), args.listen.port
+    config = dataclasses.replace(config, dht=dht_config(args, config.dht, args.listen))
     if args.protocol is not None:
         name, slash, version = args.protocol.rpartition("/")
         config = dataclasses.replace(
@@ -235,18 +240,6 @@ def _carrying(args: argparse.Namespace, configured: CarryLimits | None) -> dict[
             raise UsageError("--carry-bytes and --carry-seconds go with --carry")
         return {"carry": None}
     return {"carry": dataclasses.replace(configured or CarryLimits(), **given)}
-
-
-def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return the function such that argparse shows in its own words what it complains of."""
-
-    def check(text: str) -> Any:
-        try:
-            return parse(text)
-        except (ConfigError, UsageError) as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return check
 
 
 def target(text: str) -> str:
@@ -296,7 +289,8 @@ def stun_server(text: str) -> str:
     return text
 
 
-def _listen_address(text: str) -> Address:
+def listen_address(text: str) -> Address:
+    """Read where to listen: ``HOST:PORT``, or a port alone for every network."""
     bare = text.removeprefix(":")
     if bare.isdigit():
         return Address.parse(f"0:{bare}")._replace(host="")

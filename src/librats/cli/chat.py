@@ -1,4 +1,4 @@
-"""``librats chat``: talk with a peer, or with whoever is on the local network."""
+"""``librats chat``: talk with a peer, or with whoever is on a topic, on the local network or in the DHT."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from librats import Peer, PeerConnected, PeerDisconnected, RatsClient
 from librats.cli.arguments import add_command, add_node_options, checked, make_client, target
+from librats.cli.dht_options import start_dht, tell_unreachable
 from librats.cli.input_lines import input_lines
 from librats.cli.node import tell_ready
 from librats.cli.output import Output, plain
-from librats.cli.reaching import reach, start_mdns
+from librats.cli.reaching import needs_mdns, reach, start_mdns
 from librats.cli.running import run
 from librats.errors import ConnectError, RatsError
+from librats.topics import checked_name
 
 if TYPE_CHECKING:
     from librats.cli.arguments import Commands
@@ -23,16 +25,20 @@ __all__ = ["add_parser"]
 
 EPILOG = """\
 Type a line to send it; Ctrl-D or Ctrl-C ends the chat. Without a peer you meet whoever runs `librats chat` with the
-same topic on the local network, by mDNS. Lines are messages of type "chat": {"topic", "nick", "message"}.
+same topic: on the local network, by mDNS, and with --topic in the BitTorrent DHT as well, unless --no-dht is given. The
+DHT shows your IP address to whoever looks for the topic. Lines are messages of type "chat": {"topic", "nick",
+"message"}.
 
-With --json events are told as objects: ready, joined, left, message.
+With --json events are told as objects: ready, joined, left, message, dht.
 
 examples:
   librats chat --nick ada
   librats chat --topic garden
+  librats chat --topic garden --no-dht              on the local network only
   librats chat 192.0.2.7:8080
 """
 
+LOBBY = "lobby"
 CHAT, HELLO = "chat", "chat.hello"
 SEND_TIMEOUT = 5.0
 LONGEST_NICK = 40
@@ -40,36 +46,50 @@ LONGEST_NICK = 40
 
 def add_parser(commands: Commands) -> None:
     """Add the sub-command."""
-    parser = add_command(
-        commands, "chat", _run, help="chat with a peer, or with whoever is on the local network", epilog=EPILOG
-    )
+    parser = add_command(commands, "chat", _run, help="chat with a peer, or with whoever is on a topic", epilog=EPILOG)
     parser.add_argument("target", nargs="?", type=checked(target), metavar="PEER|ADDR", help="whom to talk to")
-    parser.add_argument("--topic", default="lobby", metavar="T", help="what to talk about (default: %(default)s)")
+    parser.add_argument(
+        "--topic",
+        type=checked(checked_name),
+        metavar="T",
+        help=f"what to talk about; others on it are met in the DHT, too (default: {LOBBY}, on the local network only)",
+    )
     parser.add_argument("--nick", metavar="NICK", help="how to be called (default: the start of the peer id)")
     add_node_options(parser)
 
 
 def _run(args: argparse.Namespace, output: Output) -> int:
-    if args.target is None and args.mdns is None:
-        args.mdns = True
+    if args.target is None:
+        args.mdns = True if args.mdns is None else args.mdns
+        args.dht = True if args.dht is None and args.topic is not None else args.dht
+    args.topic = args.topic or LOBBY
     return run(_chat(args, output), output, endless=True)
 
 
 async def _chat(args: argparse.Namespace, output: Output) -> int:
     client = make_client(args)
+    tell_unreachable(client, output)
     room = _Room(client, args.topic, args.nick or client.peer_id[:8], output)
     async with client:
         await tell_ready(client, output)
         targets = [] if args.target is None else [args.target]
-        if not await start_mdns(client, args, targets, connect=args.target is None):
-            if args.target is None:
-                raise ConnectError("anybody", reason="mDNS does not work here; name a peer: librats chat HOST:PORT")
+        is_local = await start_mdns(client, args, targets, connect=args.target is None)
+        if not is_local and args.target is None and not args.dht:
+            raise ConnectError("anybody", reason="mDNS does not work here; name a peer: librats chat HOST:PORT")
+        if not is_local:
             output.hint("no mDNS: this machine's network does not let it")
-        if args.target is not None:
-            await room.invite(await reach(client, args.target, args))
-        else:
-            output.hint(f"waiting for others on topic {plain(args.topic)!r}; type a line to send it")
-        await _talk(room, input_lines())
+        meeting = asyncio.ensure_future(start_dht(client, args, output, topic=args.topic))
+        try:
+            if args.target is not None:
+                if needs_mdns(args.target):  # the DHT knows it perhaps
+                    await asyncio.wait([meeting])
+                await room.invite(await reach(client, args.target, args))
+            else:
+                output.hint(f"waiting for others on topic {plain(args.topic)!r}; type a line to send it")
+            await _talk(room, input_lines())
+        finally:
+            meeting.cancel()
+            await asyncio.wait([meeting])
     return 0
 
 

@@ -33,7 +33,8 @@ PING_TIMEOUT = 10.0
 
 EPILOG = """\
 A target is HOST:PORT, PEER_ID@HOST:PORT (nobody else is accepted), a ticket, or a PEER_ID alone, which is looked for
-through the introducers, or on the local network where there are none. Messages go first, then requests, then pings.
+through the introducers and in the DHT, or on the local network where there are neither. Messages go first, then
+requests, then pings.
 
 With --json the first object is the outcome of the connection, durations in milliseconds; then comes one for each
 message, request and ping.
@@ -43,6 +44,7 @@ examples:
   librats connect 192.0.2.7:8080 --message chat '{"message": "hi"}'
   librats connect 192.0.2.7:8080 --request echo '[1, 2]' --ping 3 --json
   librats connect PEER_ID --introducer PEER_ID@relay.example.org:3478
+  librats connect PEER_ID --dht
   librats connect 192.0.2.7:8080 --turn turn:ann:secret@turn.example.org
 """
 
@@ -94,6 +96,8 @@ async def _reach(client: RatsClient, args: argparse.Namespace, output: Output) -
     try:
         if not await start_mdns(client, args, [args.target], connect=False):
             raise ConnectError(args.target, reason="mDNS does not work on this machine's network")
+        if args.dht:
+            await client.start_dht_discovery(meet=False)
         peer = await reach(client, args.target, args, expect_id=args.expect_id, timeout=args.timeout)
     except UsageError:
         raise

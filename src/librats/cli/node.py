@@ -23,11 +23,13 @@ from librats import (
     Reconnecting,
 )
 from librats.cli.arguments import add_command, add_node_options, checked, make_client, target
+from librats.cli.dht_options import start_dht, tell_unreachable
 from librats.cli.output import Output, as_text, plain
-from librats.cli.reaching import reach, start_mdns
+from librats.cli.reaching import needs_mdns, reach, start_mdns
 from librats.cli.running import run
 from librats.cli.tickets import add_ticket_options, require_qr, show_qr
 from librats.errors import RatsError
+from librats.topics import checked_name
 
 if TYPE_CHECKING:
     from librats.cli.arguments import Commands
@@ -35,14 +37,16 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "tell_events", "tell_ready"]
 
 EPILOG = """\
-Tells what happens until Ctrl-C or SIGTERM ends it: ready, connected, disconnected, message, path, nat, candidate, and
-with --mdns discovered. With --json each is an object with a member "event"; the first is
+Tells what happens until Ctrl-C or SIGTERM ends it: ready, connected, disconnected, message, path, nat, candidate,
+with --mdns and --dht discovered, and with --dht dht. With --json each is an object with a member "event"; the first is
   {"event": "ready", "peer_id": "...", "addresses": ["HOST:PORT", ...]}
 
 examples:
   librats node --listen 8080
   librats node --listen 127.0.0.1:0 --echo --json
   librats node --mdns --name attic --connect 192.0.2.7:8080
+  librats node --dht --topic garden
+  librats node --listen 127.0.0.1:6881 --dht        a DHT of one's own begins with this one
   librats node --ticket --introducer PEER_ID@relay.example.org:3478
   librats node --turn turn:ann:secret@turn.example.org --path-policy relay_only
 """
@@ -60,12 +64,17 @@ def add_parser(commands: Commands) -> None:
         help="connect to HOST:PORT, PEER_ID@HOST:PORT, PEER_ID or a ticket; may be repeated",
     )
     parser.add_argument("--echo", action="store_true", help='answer every request of type "echo" with its payload')
+    parser.add_argument(
+        "--topic", type=checked(checked_name), metavar="T", help="meet only those in the DHT who are on the same topic"
+    )
     add_ticket_options(parser, what="tell a ticket, with which others connect to this node")
     add_node_options(parser)
 
 
 def _run(args: argparse.Namespace, output: Output) -> int:
     require_qr(args)
+    if args.topic is not None and args.dht is None:
+        args.dht = True
     return run(_node(args, output), output, endless=True)
 
 
@@ -88,13 +97,18 @@ async def _node(args: argparse.Namespace, output: Output) -> int:
         if not await start_mdns(client, args, args.connect, connect=True):
             output.hint("no mDNS: this machine's network does not let it")
         async with asyncio.TaskGroup() as dials:
+            meeting = dials.create_task(start_dht(client, args, output, topic=args.topic))
             for wanted in args.connect:
-                dials.create_task(_dial(client, wanted, args, output))
+                dials.create_task(_dial(client, wanted, args, output, meeting))
         await client.wait_closed()
     return 0
 
 
-async def _dial(client: RatsClient, wanted: str, args: argparse.Namespace, output: Output) -> None:
+async def _dial(
+    client: RatsClient, wanted: str, args: argparse.Namespace, output: Output, meeting: asyncio.Task[None]
+) -> None:
+    if needs_mdns(wanted):  # the DHT knows it perhaps
+        await asyncio.wait([meeting])
     try:
         await reach(client, wanted, args)
     except RatsError as error:
@@ -157,6 +171,7 @@ def tell_events(client: RatsClient, output: Output) -> None:
 
     _tell_mappings(client, output)
     _tell_traversal(client, output)
+    tell_unreachable(client, output)
 
     @client.on_event(PeerDiscovered)
     def discovered(event: PeerDiscovered) -> None:

@@ -29,7 +29,7 @@ async def start_mdns(client: RatsClient, args: argparse.Namespace, targets: Iter
         targets: Whom the user wants to reach.
         connect: Whether to connect to whoever is found.
     """
-    by_id = any(map(needs_mdns, targets)) and not args.introducer
+    by_id = any(map(needs_mdns, targets)) and not (args.introducer or args.dht)
     if args.mdns is False or not (args.mdns or by_id):
         return True
     listen: Address = args.listen
@@ -58,13 +58,15 @@ async def reach(
         ConnectError: It cannot be reached.
         UsageError: The target names another peer id than the expected one.
     """
-    if not needs_mdns(target) or (args.introducer and not args.mdns):
+    if not needs_mdns(target) or ((args.introducer or args.dht) and not args.mdns):
         return await client.connect(target, strategy=args.strategy, expect_id=expect_id, timeout=timeout)
     peer_id = Target.parse(target).peer_id
     if expect_id not in (None, peer_id):
         raise UsageError("the target names another peer id than --expect-id")
     if args.mdns is False:
-        raise ConnectError(target, reason="a peer id alone needs --introducer or --mdns; or write PEER_ID@HOST:PORT")
+        raise ConnectError(
+            target, reason="a peer id alone needs --introducer, --dht or --mdns; or write PEER_ID@HOST:PORT"
+        )
     seconds = RatsConfig().connect_timeout if timeout is None else timeout
     try:
         async with asyncio.timeout(seconds):

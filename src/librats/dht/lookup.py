@@ -190,7 +190,7 @@ class Lookup:
         self._enough_peers = enough_peers
         self._salt = salt
         self._require_bound = require_bound
-        self._peers: dict[bytes, None] = {}
+        self._peers: dict[bytes, int] = {}
         # Nearest first; nodes to begin with, of which no id is known, come last.
         self._candidates: list[_Candidate] = []
         self._by_address: dict[bytes, _Candidate] = {}
@@ -433,11 +433,10 @@ class Lookup:
     def _take_peers(self, candidate: _Candidate, message: KrpcMessage) -> None:
         if self.wanted is not Wanted.PEERS:
             return
-        for value in message.values[:MOST_PEERS_TOLD]:
-            if len(self._peers) >= MOST_PEERS:
-                return
-            if may_be_told(value, candidate.address):
-                self._peers[value] = None
+        for value in dict.fromkeys(message.values[:MOST_PEERS_TOLD]):
+            times = self._peers.get(value, 0)
+            if (times or len(self._peers) < MOST_PEERS) and may_be_told(value, candidate.address):
+                self._peers[value] = times + 1
 
     def _take_nodes(self, candidate: _Candidate, message: KrpcMessage) -> None:
         nodes = (message.nodes if self.address_size == IPV4_SIZE else message.nodes6) or b""
@@ -456,8 +455,8 @@ class Lookup:
 
     @property
     def peers(self) -> list[bytes]:
-        """Compact addresses of peers, in the order in which they were found."""
-        return list(self._peers)
+        """Compact addresses of peers: first those that most nodes tell of, then in the order in which they came."""
+        return sorted(self._peers, key=lambda peer: -self._peers[peer])
 
     @property
     def hops(self) -> int:

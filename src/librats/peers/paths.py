@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from librats.errors import HandshakeError, PeerNotConnected, RatsError
+from librats.errors import HandshakeError, PeerNotConnected, RatsError, RemoteProtocolError
 from librats.peers.peer import Peer
 from librats.peers.scopes import Scope, scope_of
 from librats.runtime.tasks import TaskSet, end_all
@@ -164,32 +164,37 @@ class PathKeeper:
     def lost(self, link: Link, error: Exception | None) -> bool:
         """Tell whether a session outlives its connection, and look for another one.
 
-        Where the peer's system has closed it, the peer is gone; where the network failed, it may be reached otherwise.
-        Anybody on the way may reset a TCP connection, and a NAT does that to a host which has come from another
-        network: then every way is tried once. So it is right behind a move, of which the peer may not know yet; where
-        nothing has come from it since, it has given that path up, and it is for the peer to come as well.
+        Where the peer's system has closed it, the peer is gone; where the network failed, or somebody meddles with the
+        connection, it may be reached otherwise. Anybody on the way may reset a TCP connection, and a NAT does that to a
+        host which has come from another network: then every way is tried once. So it is right behind a move, of which
+        the peer may not know yet; where nothing has come from it since, it has given that path up, and it is for the
+        peer to come as well.
         """
         if link.has_joinings:
             return True
-        if link.peer_may_be_elsewhere:
-            self.rescue(link)
-            return True
+        if isinstance(error, CarryEnded) and error.is_limit:
+            return self._outlives_limit(link)
         standing = self._standings.get(link)
         has_just_moved = standing is not None and link.now() - standing.moved_at < UNSETTLED
+        is_broken = isinstance(error, RemoteProtocolError)
+        if is_broken or link.peer_may_be_elsewhere:
+            self.rescue(link, after=RETRY_DELAY if is_broken and has_just_moved else 0.0)
+            return True
         may_be_elsewhere = isinstance(error, ConnectionResetError) and (
             link.method is ConnectionMethod.TCP or has_just_moved
         )
-        if isinstance(error, CarryEnded) and error.is_limit:
-            is_sought = bool(self._searches[link.peer_id])
-            if is_sought or (self.dial is not None and self.ways(link)):
-                self.rescue(link, once=not is_sought)
-                return True
-            return False
-        if error is None or (isinstance(error, ConnectionError) and not may_be_elsewhere):
-            return False
-        if may_be_elsewhere and (self.dial is None or not self.ways(link)):
+        is_gone = error is None or (isinstance(error, ConnectionError) and not may_be_elsewhere)
+        if is_gone or (may_be_elsewhere and (self.dial is None or not self.ways(link))):
             return False
         self.rescue(link, once=may_be_elsewhere)
+        return True
+
+    def _outlives_limit(self, link: Link) -> bool:
+        """Tell whether a session goes on that is carried no longer: there is another way, or one is looked for."""
+        is_sought = bool(self._searches[link.peer_id])
+        if not is_sought and (self.dial is None or not self.ways(link)):
+            return False
+        self.rescue(link, once=not is_sought)
         return True
 
     def stay(self, link: Link) -> None:
@@ -226,29 +231,31 @@ class PathKeeper:
 
     # Moving
 
-    def rescue(self, link: Link, *, once: bool = False) -> None:
+    def rescue(self, link: Link, *, once: bool = False, after: float = 0.0) -> None:
         """Look for another path to a peer whose path is dead, or may be.
 
         Args:
             link: The session's link.
             once: Whether the session ends where no way works the first time.
+            after: Seconds before the first try.
         """
         if link not in self._rescues and self.dial is not None and link.can_move:
             if link.method is ConnectionMethod.RELAY:
                 self.relay_stalled()
             self._rescues.add(link)
-            self._tasks.create(self._rescue(link, once=once), name="librats path rescue")
+            self._tasks.create(self._rescue(link, once=once, after=after), name="librats path rescue")
             self.watch(link)
 
     def is_rescued(self, link: Link) -> bool:
         """Tell whether another path is looked for, because the one at hand is dead, or may be."""
         return link in self._rescues and link.needs_path
 
-    async def _rescue(self, link: Link, *, once: bool) -> None:
+    async def _rescue(self, link: Link, *, once: bool, after: float) -> None:
         delay = RETRY_DELAY
         was_direct = link.method not in INDIRECT
         before = self._standings[link].moved_at if link in self._standings else 0.0
         try:
+            await asyncio.sleep(after)
             while link.needs_path and not await self._move_anywhere(link, self.ways(link), lambda: link.needs_path):
                 if once and not link.has_joinings:
                     link.give_up_waiting()

@@ -18,6 +18,7 @@ from librats.session.events import (
     HelloReceived,
     IdentifyReceived,
     IntroductionReceived,
+    PathBroken,
     PathStalled,
     PeersOffered,
     PeersWanted,
@@ -53,6 +54,9 @@ class LinkEvents(LinkState):
 
         def _tell_failure(self) -> None:
             """Let the peer read why the session ends."""
+
+        def _leave_broken_path(self, words: str) -> None:
+            """Take nothing more from the connection at hand."""
 
         def abort(self) -> None:
             """Drop the connection at once."""
@@ -141,6 +145,8 @@ class LinkEvents(LinkState):
                 self._take_go_away(event)
             case PathStalled():
                 self._owner.path_stalled(self._link)
+            case PathBroken():
+                self._leave_broken_path(event.message)
             case SessionFailed():
                 self._take_failure(event)
 

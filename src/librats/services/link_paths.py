@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, cast
 
-from librats.errors import HandshakeError, UsageError
+from librats.errors import HandshakeError, RemoteProtocolError, UsageError
 from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tcp import address_of
 from librats.services.carried import CarriedTransport, CarryEnded
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from librats.services.session import Link
 
 __all__ = ["WRITE_HIGH", "WRITE_LOW", "LinkPaths", "method_of"]
+
+logger = logging.getLogger("librats.session")
 
 WRITE_HIGH = 256 * 1024
 WRITE_LOW = 64 * 1024
@@ -222,6 +225,20 @@ class LinkPaths(LinkState):
         """Keep which limit of an introducer has ended the connection: it is why the session ends, where it does."""
         if isinstance(error, CarryEnded) and not self._closing:
             self.reason = (error.code if error.is_limit else Reason.LOST, str(error))
+
+    def _leave_broken_path(self, words: str) -> None:
+        """Take nothing more from the connection at hand, with which somebody meddles; end where no other can come.
+
+        It stays open until there is another one: the peer would take its end for that of the session.
+        """
+        session = cast("Session", self._session)
+        if not (self.can_move and self._owner.path_lost(cast("Link", self), RemoteProtocolError(words))):
+            session.fail(Reason.PROTOCOL_ERROR, words)
+            return
+        logger.debug("%r: its path is left: %s", self, words)
+        self.reason = (Reason.PROTOCOL_ERROR, words)
+        self.freeze()
+        self._wait_for_path()
 
     def _wait_for_path(self) -> None:
         """Keep the session although its connection is gone: another one may come."""

@@ -25,6 +25,7 @@ __all__ = [
     "IntroductionReceived",
     "Message",
     "MessageRun",
+    "PathBroken",
     "PathStalled",
     "PeersOffered",
     "PeersWanted",
@@ -150,6 +151,12 @@ class PathStalled(Struct, frozen=True):
     """What was sent has not been acknowledged for so long that the path may be dead."""
 
 
+class PathBroken(Struct, frozen=True):
+    """What comes over the path is not what the peer has sent; nothing more is taken from it."""
+
+    message: str
+
+
 class SessionFailed(Struct, frozen=True):
     """This side gave the session up."""
 
@@ -177,6 +184,7 @@ Event: TypeAlias = (
     | StreamOpened
     | StreamChanged
     | GoAwayReceived
+    | PathBroken
     | PathStalled
     | SessionFailed
 )

@@ -15,6 +15,7 @@ from librats.session.events import (
     GoAwayReceived,
     HelloReceived,
     IntroductionReceived,
+    PathBroken,
     PongReceived,
     SessionFailed,
     SuccessionReceived,
@@ -91,6 +92,14 @@ class Session(MovingSession):
     def _broken(self, words: str) -> None:
         """Give a peer up that breaks the protocol."""
         self.fail(Reason.PROTOCOL_ERROR, words)
+
+    def _unreadable(self, words: str) -> None:
+        """Give a path up with which anybody can have meddled, and the peer where this session stays on it."""
+        if self.retained is None or not self._reader.is_forged:
+            self._broken(words)
+        elif not self._is_path_broken:
+            self._is_path_broken = True
+            self._events.append(PathBroken(words))
 
     def _check_work(self, work: int, now: float) -> None:
         """Give a peer up that asks too much; ``work`` is how many frames made work."""

@@ -89,6 +89,7 @@ class MovingSession(SessionState):
         self._rekeyed_at = now
         self._rekeyed_count = 0
         self._reader.go_on(path.receiving)
+        self._is_path_broken = False
         self._told_blocks = self._reader.opened
         self._last_received = now
         self.round_trip.smoothed = None

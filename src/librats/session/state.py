@@ -45,6 +45,7 @@ class SessionState(SessionTurns):
 
     __slots__ = (
         "_config",
+        "_is_path_broken",
         "_malformed",
         "_next_ping",
         "_pace",
@@ -93,6 +94,7 @@ class SessionState(SessionTurns):
         self._kept_room = KEPT_AT_LEAST
         self._ack_due = math.inf
         self._stall_told = -math.inf
+        self._is_path_broken = False
         self._writer = BlockWriter(opened.sending)
         self._reader = BlockReader(opened.receiving, config.max_message_size)
         self.get_buffer = self._reader.get_buffer

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.loopback.cli.conftest import Command, Node, Run, Start
     from tests.loopback.conftest import MakeClient
 
-ALONE = ("chat", "--listen", "127.0.0.1:0", "--json")
+ALONE = ("chat", "--listen", "127.0.0.1:0", "--no-dht", "--json")
 
 
 @pytest.fixture

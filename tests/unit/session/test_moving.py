@@ -12,7 +12,7 @@ from tests.unit.session.joined import CountingEntropy, greeting_of
 from librats._core.aead import Cipher
 from librats.config import SessionConfig
 from librats.errors import HandshakeError, RemoteProtocolError
-from librats.session.events import Message, MessageRun, PathStalled, SessionFailed
+from librats.session.events import Message, MessageRun, PathBroken, PathStalled, SessionFailed
 from librats.session.frames import Kind
 from librats.session.machine import Session
 from librats.session.opening import Opened
@@ -323,3 +323,42 @@ def test_what_comes_through_the_buffer_is_acknowledged_in_time() -> None:
     wire.deliver(1)
     wire.sides[0].handle_timer(now=2.0)
     assert not wire.sides[0].is_stalled
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_what_is_damaged_on_the_way_breaks_the_path_and_comes_whole_over_the_next_one(data: st.DataObject) -> None:
+    wire = Wire()
+    sent: list[list[bytes]] = [[], []]
+    for turn in range(data.draw(st.integers(1, 6), "paths")):
+        for side in (0, 1):
+            for number in range(data.draw(st.integers(0, 4), "messages")):
+                payload = b"%d %d" % (turn, number) + bytes(data.draw(st.sampled_from([0, 10, 40_000])))
+                sent[side].append(payload)
+                wire.send(side, payload)
+        side = data.draw(st.integers(0, 1), "sender")
+        wire.flush(side)
+        on_way = wire.on_way[side]
+        if on_way:
+            place = data.draw(st.integers(0, len(on_way) - 1), "place")
+            on_way[place] ^= data.draw(st.integers(1, 255), "flips")
+            damaged = bytes(on_way)
+            on_way.clear()
+            for start in range(0, len(damaged), 30_000):
+                wire.sides[1 - side].receive_data(damaged[start : start + 30_000], now=wire.now)
+            assert sum(isinstance(event, PathBroken) for event in wire.sides[1 - side].events) <= 1
+            wire.collect(1 - side)
+        wire.move(data.draw(st.integers(0, 1), "caller"))
+        wire.settle()
+        assert wire.got == [sent[1], sent[0]]
+
+
+def test_a_path_that_the_peer_itself_has_broken_ends_the_session() -> None:
+    wire = Wire()
+    wire.send(0, b"before")
+    wire.flush(0)
+    wire.sides[1]._reader.go_on(Cipher(KEYS[0]))  # as the wire has it
+    forged = Cipher(KEYS[0]).seal(b"\xff" * 3)
+    wire.on_way[0] = bytearray(len(forged).to_bytes(4) + forged)
+    with pytest.raises(AssertionError, match="frame"):
+        wire.deliver(0)
