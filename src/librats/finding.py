@@ -175,6 +175,9 @@ class FindingVerbs:
                 sealing=sealing,
                 is_kept=is_kept,
             )
+            if self._introduced is not None and not self._config.nat.stun_servers:
+                kept = self._introduced.nearer_stun
+                self._introduced.nearer_stun = lambda: kept() or found.stun_servers
             around = Surroundings(
                 manager=manager,
                 connector=connector,

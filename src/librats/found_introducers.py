@@ -10,6 +10,7 @@ from functools import partial
 from librats.accounts import outcome
 from librats.config import RatsConfig, SessionConfig
 from librats.errors import HandshakeError, RatsError
+from librats.introduce.services import Services
 from librats.introducer_dialling import IntroducerDialler
 from librats.peers.identity import Identity
 from librats.peers.introducer_sessions import IntroducerSessions
@@ -115,14 +116,36 @@ class FoundIntroducers:
             most=MOST,
             taken=self._is_taken,
         )
-        self._sessions.circle = self._circle = Introductions(self._sessions.send, sealing=sealing)
+        self._claims: dict[str, Link] = {}
+        self._stun_ports: dict[str, int] = {}
+        self._sessions.circle = self._circle = Introductions(self._sessions.send, sealing=sealing, served=self._served)
         self._dialler = IntroducerDialler(network, self._sessions, config.nat)
         self._places: dict[Address | WebUri, _Place] = {}
         self._closed = False
 
     def _is_taken(self, link: Link) -> bool:
-        own = self._sessions.links.get(link.peer_id)
-        return self._is_kept(link.peer_id) or (own is not None and own is not link)
+        """Tell whether an introducer is spoken to already; else the link is the one on which it is."""
+        other = self._claims.get(link.peer_id)
+        if self._is_kept(link.peer_id) or (other is not None and other.is_open):
+            return True
+        self._claims[link.peer_id] = link
+        link.closed.add_done_callback(lambda _: self._unclaim(link))
+        return False
+
+    def _unclaim(self, link: Link) -> None:
+        self._stun_ports.pop(link.peer_id, None)
+        if self._claims.get(link.peer_id) is link:
+            del self._claims[link.peer_id]
+
+    def _served(self, introducer: str, services: Services) -> None:
+        self._stun_ports[introducer] = services.stun_port
+
+    @property
+    def stun_servers(self) -> tuple[str, ...]:
+        """Where those that are connected answer STUN."""
+        links = self._sessions.links.items()
+        ports = [(link.address.host, self._stun_ports.get(peer_id, 0)) for peer_id, link in links]
+        return tuple(str(Address(host, port)) for host, port in ports if port)
 
     @property
     def introducers(self) -> list[Introducer]:

@@ -30,6 +30,7 @@ from librats.runtime.offload import run_in_thread
 
 HASH = b"a hash has 20 bytes."
 ALONE = DhtConfig(bootstrap=())
+FLOOD = 30_000
 
 Swarm = Callable[..., Awaitable[list[RatsClient]]]
 
@@ -98,7 +99,7 @@ async def test_nodes_are_found_and_answer_pings(swarm: Swarm) -> None:
     pinged = await other.dht.ping(f"127.0.0.2:{one.listen_port}")
     assert (pinged.node_id, pinged.address) == (one.dht.node_id, one.addresses[0])
     assert pinged.rtt is not None
-    assert 0 < pinged.rtt < 20
+    assert 0 <= pinged.rtt < 20
     found = await third.dht.find_nodes(one.dht.node_id)
     assert found[0].node_id == one.dht.node_id
     statistics = other.statistics()["dht"]
@@ -152,29 +153,25 @@ async def test_a_flood_of_messages_of_the_dht_does_not_disturb_a_session(
     pair = await connect(bob, alice)
     ping = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe"
     hostile = [ping, b"d" + ping, b"de", b"d1:yi1ee", ping[:-4] + b"e"]
-    is_over = False
-    sent = 0
 
     def flood(sock: socket.socket) -> None:
-        nonlocal sent
-        while not is_over and sent < 200_000:
-            sock.sendto(hostile[sent % len(hostile)], (LOOPBACK, alice.listen_port))
-            sent += 1
+        for number in range(FLOOD):
+            sock.sendto(hostile[number % len(hostile)], (LOOPBACK, alice.listen_port))
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         flooding = asyncio.create_task(run_in_thread(flood, sock))
         try:
-            number = 0
-            while number < 100 or sent < 100:
-                assert await pair.to_b.request("double", number) == 2 * number
-                number += 1
+            answered = 0
+            while not flooding.done() or answered < 20:
+                assert await pair.to_b.request("double", answered) == 2 * answered
+                answered += 1
         finally:
-            is_over = True
             await flooding
     statistics = alice.statistics()["dht"]
-    assert statistics["answering: ping"] > 0
-    # A source that has not proven itself is answered so often and no more.
-    assert statistics["datagrams sent"] < 20_000
+    assert statistics["answering: malformed"] > 0
+    # A host may ask a hundred times at once and twenty times a second, and is answered no more often than that.
+    assert 0 < statistics["answering: ping"] < FLOOD / 10
+    assert statistics["datagrams sent"] < FLOOD / 10
 
 
 async def test_the_dht_may_have_a_port_of_its_own(make_client: MakeClient) -> None:

@@ -182,6 +182,26 @@ def test_a_node_to_begin_with_that_comes_alive_later_is_found_by_itself(simulate
     simulate(main)
 
 
+def test_names_that_did_not_resolve_are_looked_up_again(simulate: Simulate) -> None:
+    async def main(net: SimNetwork) -> None:
+        client = await member(net.host("early", addresses=["203.0.113.7"]), FIRST)
+        reasons = told_by(client)
+        assert not await client.start_dht_discovery(connect=False)
+        await asyncio.sleep(30)
+        node = await member(net.host("node0"))
+        await node.start_dht_discovery(connect=False)
+        await until_it_is(client, reachable=True)
+        # This host has no IPv6: nobody is asked there, and no lookup waits for that.
+        began = net.time
+        assert await client.announce_for_hash(HASH) == 1
+        assert net.time - began < 1
+        assert len(reasons) == 1
+        assert reasons[0].startswith("names do not resolve")
+        await stop_all([client, node])
+
+    simulate(main)
+
+
 def test_a_client_that_has_lost_everybody_comes_back_and_each_outage_is_told(simulate: Simulate) -> None:
     async def main(net: SimNetwork) -> None:
         clients = await swarm(net, 6)

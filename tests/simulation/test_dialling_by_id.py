@@ -158,6 +158,7 @@ def test_a_public_introducer_that_is_announced_is_spoken_to_in_its_own_protocol(
             assert relay.introducer is not None
             assert IDENTITY.peer_id not in met.bob.peers
             assert relay.introducer.statistics["sessions"] == 2
+            await until(lambda: peer.method is ConnectionMethod.UDP, within=5)  # by what its STUN has told
             await met.bob.disconnect(peer)
             await until(
                 lambda: relay.introducer is not None and relay.introducer.statistics["sessions"] == 1, within=30

@@ -143,6 +143,8 @@ class DhtDriver:
 
     def _ask(self, addresses: Sequence[Address]) -> list[Address]:
         """Have nodes asked to begin with; return those of the families that there are."""
+        if self._is_closed:
+            return []
         node, traffic = self._running()
         compacted = {self._reachable(address): address for address in addresses}
         compacted.pop(b"", None)

@@ -359,6 +359,6 @@ def test_a_path_that_the_peer_itself_has_broken_ends_the_session() -> None:
     wire.flush(0)
     wire.sides[1]._reader.go_on(Cipher(KEYS[0]))  # as the wire has it
     forged = Cipher(KEYS[0]).seal(b"\xff" * 3)
+    wire.on_way[0] = bytearray(len(forged).to_bytes(4) + forged)
     with pytest.raises(AssertionError, match="frame"):
-        wire.on_way[0] = bytearray(len(forged).to_bytes(4) + forged)
         wire.deliver(0)
