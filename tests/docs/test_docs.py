@@ -419,3 +419,21 @@ def test_chat_passes_lines_both_ways(processes: contextlib.ExitStack) -> None:
     end_of(bob)
     read_lines_until(alice.stdout, r"^\* [0-9a-f]{8} left: the peer shut down$")
     end_of(alice)
+
+
+def test_chat_by_topic_finds_the_others_in_the_dht(processes: contextlib.ExitStack) -> None:
+    config = librats.RatsConfig(listen_host="127.0.0.1", dht=librats.DhtConfig(bootstrap=()))
+    with librats.blocking.RatsClient(config=config, identity=librats.Identity.generate()) as node:
+        node.start_dht_discovery(meet=False)
+        begin = str(node.addresses[0])
+        ada = started(processes, run_example("topic_chat", "ada", "garden", begin))
+        read_lines_until(ada.stdout, r"^\* on topic garden$")
+        bob = started(processes, run_example("topic_chat", "bob", "garden", begin))
+        for process in (ada, bob):
+            read_lines_until(process.stdout, r"^\* [0-9a-f]{8} is here$")
+        assert bob.stdin is not None
+        bob.stdin.write("hello\x1b[2J\n")
+        bob.stdin.flush()
+        read_lines_until(ada.stdout, r"^bob: hello\[2J$")
+        end_of(bob)
+        end_of(ada)

@@ -37,8 +37,8 @@ async def swarm(net: SimNetwork, count: int) -> list[RatsClient]:
     clients = []
     for number in range(count):
         clients.append(await member(net.host(f"node{number}"), *([FIRST] if number else [])))
-    await clients[0].start_dht_discovery(connect=False)
-    assert all(await asyncio.gather(*(client.start_dht_discovery(connect=False) for client in clients[1:])))
+    await clients[0].start_dht_discovery(meet=False)
+    assert all(await asyncio.gather(*(client.start_dht_discovery(meet=False) for client in clients[1:])))
     return clients
 
 

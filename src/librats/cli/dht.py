@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from librats.cli.output import Output, as_text
 from librats.cli.running import run
 from librats.cli.values import json_of, value_of
 from librats.errors import UsageError
+from librats.runtime.tasks import end_all
 from librats.services.dht_handle import hash_of
 
 if TYPE_CHECKING:
@@ -128,6 +130,8 @@ def _add_salt(parser: argparse.ArgumentParser) -> None:
 
 async def _with_client(work: Work, args: argparse.Namespace, output: Output) -> int:
     args.dht = True
+    if work is _ping and args.dht_bootstrap is None:
+        args.dht_bootstrap = [str(args.address)]  # nobody else is needed
     listen: Address = args.listen
     config = RatsConfig(
         listen_host=listen.host,
@@ -139,8 +143,14 @@ async def _with_client(work: Work, args: argparse.Namespace, output: Output) -> 
     async with client:
         if not output.as_json:
             output.hint("asking the DHT…")
-        await client.start_dht_discovery(meet=False)
-        return await work(client, args, output)
+        starting = asyncio.ensure_future(client.start_dht_discovery(meet=False))
+        try:
+            await asyncio.wait([starting], timeout=args.timeout)
+            if starting.done():
+                starting.result()
+            return await work(client, args, output)
+        finally:
+            await end_all([starting])
 
 
 def _identity(args: argparse.Namespace) -> Identity:

@@ -112,6 +112,19 @@ def test_failures_are_told_in_a_line(begin: str, capsys: pytest.CaptureFixture[s
     assert told.count("\n") == 1
 
 
+def test_a_ping_needs_nobody_but_the_node(begin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dht", "ping", begin, *HERE, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["address"] == begin
+
+
+def test_a_timeout_counts_while_nobody_answers_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        begin = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert main(["dht", "peers", HASH, *HERE, "--dht-bootstrap", begin, "--timeout", "0.1", "--json"]) == 1
+    assert capsys.readouterr() == ("", "librats: finding peers took longer than 0.1 s\n")
+
+
 def test_on_the_loopback_no_public_nodes_are_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dht", "find", HASH, *HERE, "--json"]) == 1
     assert capsys.readouterr() == ("", "librats: finding nodes: no bootstrap node is known\n")
