@@ -129,7 +129,7 @@ def _add_salt(parser: argparse.ArgumentParser) -> None:
 
 
 async def _with_client(work: Work, args: argparse.Namespace, output: Output) -> int:
-    args.dht = True
+    args.dht, args.publish = True, False
     if work is _ping and args.dht_bootstrap is None:
         args.dht_bootstrap = [str(args.address)]  # nobody else is needed
     listen: Address = args.listen

@@ -42,7 +42,7 @@ def add_bootstrap_option(options: argparse._ActionsContainer) -> None:
 
 
 def add_dht_options(options: argparse._ActionsContainer) -> None:
-    """Add ``--dht`` and ``--dht-bootstrap``."""
+    """Add ``--dht``, ``--dht-bootstrap`` and ``--publish``."""
     options.add_argument(
         "--dht",
         action=argparse.BooleanOptionalAction,
@@ -51,6 +51,13 @@ def add_dht_options(options: argparse._ActionsContainer) -> None:
         "nodes is named)",
     )
     add_bootstrap_option(options)
+    options.add_argument(
+        "--publish",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let this node be found by its id: introducers announce in the DHT that they introduce it, and with --dht "
+        "it publishes its addresses there (default: no)",
+    )
 
 
 def dht_config(args: argparse.Namespace, configured: DhtConfig, listen: Address) -> DhtConfig:
@@ -74,7 +81,8 @@ def dht_config(args: argparse.Namespace, configured: DhtConfig, listen: Address)
     ):
         nodes = ()
     # The command starts it, since it tells what comes of that.
-    return dataclasses.replace(configured, enabled=False, bootstrap=nodes)
+    publish = configured.publish if args.publish is None else args.publish
+    return dataclasses.replace(configured, enabled=False, bootstrap=nodes, publish=publish)
 
 
 def tell_unreachable(client: RatsClient, output: Output) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from librats.cli.arguments import JsonPair, add_node_options, make_client
 from librats.cli.reaching import needs_mdns
-from librats.config import CarryLimits, NatTraversalConfig, RatsConfig
+from librats.config import CarryLimits, DhtConfig, NatTraversalConfig, RatsConfig
 from librats.errors import StoreError, UsageError
 from librats.peers.config_file import StoredConfig, write_config
 from librats.servers import TurnServer
@@ -152,3 +152,16 @@ def test_introducers_and_stun_servers_reach_the_configuration(parser: argparse.A
     for wrong in (["--introducer", "relay.example.org:3478"], ["--introducer", "0a@x:1"], ["--stun", "x:0"]):
         with pytest.raises(SystemExit):
             parser.parse_args(wrong)
+
+
+@pytest.mark.parametrize(
+    ("configured", "options", "published"),
+    [(False, [], False), (True, [], True), (False, ["--publish"], True), (True, ["--no-publish"], False)],
+)
+def test_a_node_is_found_by_its_id_where_an_option_or_else_the_file_says_so(
+    parser: argparse.ArgumentParser, tmp_path: Path, configured: bool, options: list[str], published: bool
+) -> None:
+    file = tmp_path / "config.json"
+    write_config(StoredConfig(config=RatsConfig(dht=DhtConfig(publish=configured))), file)
+    client = make_client(parser.parse_args([*options, "--config", str(file), "--data-dir", str(tmp_path)]))
+    assert client._config.dht.publish is published
