@@ -42,7 +42,7 @@ def swarm(make_client: MakeClient) -> Swarm:
     async def start(count: int, **settings: Any) -> list[RatsClient]:
         clients = []
         for number in range(count):
-            # A host counts once in the DHT, so each is at an address of its own.
+            # Each at an address of its own, as nodes of the internet are.
             client = await make_client(listen_host=f"127.0.0.{2 + number}", **{"dht": ALONE, **settings})
             clients.append(client)
             if number == 0:

@@ -92,8 +92,12 @@ def test_verbs_that_are_cancelled_leave_nothing_behind(simulate: Simulate, seed:
             task.cancel()
             await asyncio.wait([task])
         await asyncio.sleep(30)
-        statistics = one.dht.statistics()
-        assert (statistics["operations"], statistics["under way"]) == (0, 0)
+        left = []
+        # Now and then the node pings others by itself.
+        for _ in range(10):
+            await asyncio.sleep(0.5)
+            left.append((one.dht.statistics()["operations"], one.dht.statistics()["under way"]))
+        assert min(left) == (0, 0)
         assert await one.announce_for_hash(HASH) >= 4
         await stop_all(clients)
 

@@ -281,14 +281,12 @@ class Answerer:
         host = source[:-PORT_SIZE]
         self._add_nodes(message, source, info_hash, answer)
         answer["token"] = self._tokens.give(host, info_hash, now=now)
-        if not self.peers.knows(info_hash, now=now):
-            return
         # More than what there is room for beside nodes and all the rest is not looked for.
         count = min(VALUES, max(NODES, (room - BESIDE_VALUES) // (len(source) + 2)))
         values = self.peers.peers(info_hash, now=now, host_size=len(host), count=count, without_seeds=message.noseed)
         if values:
             answer["values"] = values
-        if message.scrape and room > 2 * FILTER_SIZE:
+        if message.scrape and room > 2 * FILTER_SIZE and self.peers.knows(info_hash, now=now):
             answer["seeds_filter"], answer["peers_filter"] = self.peers.scrape(info_hash, now=now)
 
     def _announce_peer(self, message: KrpcMessage, source: bytes, answer: _Answer, room: int, now: float) -> None:
