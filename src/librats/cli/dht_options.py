@@ -113,7 +113,7 @@ async def start_dht(client: RatsClient, args: argparse.Namespace, output: Output
         _tell(output, f"no DHT: {error}", reachable=False, reason=str(error))
         return
     if is_in:
-        _tell(output, f"in the DHT, where {nodes} nodes are known so far", reachable=True, nodes=nodes)
+        _tell(output, f"in the DHT; nodes known there so far: {nodes}", reachable=True, nodes=nodes)
 
 
 def _tell(output: Output, text: str, **event: Any) -> None:
