@@ -211,6 +211,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Dis
             self._worked_file.start()
         self._started_at = asyncio.get_running_loop().time()
         self._stopped = asyncio.Event()  # a new one, because an event belongs to the loop that first waited for it
+        self._paths.hide = self._stop_discovering
         self._start_discovering()
         logger.debug("started: %r", self)
 

@@ -203,6 +203,26 @@ def test_a_punched_path_is_known_to_both_when_the_relay_that_came_after_it_dies(
     simulate(scenario)
 
 
+def test_who_wants_relays_alone_from_now_on_leaves_the_dht_and_comes_back_when_that_is_over(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        alice, bob = net.host("alice"), net.host("bob")
+        a, b = await start(alice), await start(bob)
+        begin = [f"{bob.addresses[0]}:{PORT}"]
+        with bob:
+            await b.start_dht_discovery(bootstrap=[], meet=False)
+        with alice:
+            assert await a.start_dht_discovery(bootstrap=begin, meet=False)
+            await a.paths.set_policy("relay_only")
+            assert not a.dht.is_running
+            assert not await a.start_dht_discovery(bootstrap=begin)
+            await a.paths.set_policy("auto")
+            assert await a.start_dht_discovery(bootstrap=begin, meet=False)
+        await stop(a, b, relay)
+
+    simulate(scenario)
+
+
 def test_a_path_that_comes_and_goes_is_returned_to_ever_more_slowly(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
         relay = await serve(net)

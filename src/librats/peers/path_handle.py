@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from librats.config import NatTraversalConfig
 from librats.errors import ClosedError, ConfigError, RatsError, UsageError
@@ -50,6 +50,8 @@ class PathsHandle:
         self._manager: PeerManager | None = None
         self.tell_addresses: Callable[[], None] = lambda: None
         """Lets the peers know where this client can be dialled now."""
+        self.hide: Callable[[], Awaitable[object]] | None = None
+        """Stops whatever else tells others this host's address."""
         self.relays = Relays(settings, tasks)
         """The client's allocations, for those who dial."""
 
@@ -131,8 +133,9 @@ class PathsHandle:
     async def set_policy(self, policy: PathPolicy | str) -> None:
         """Choose which ways sessions may go from now on.
 
-        Sessions on a way that is no longer allowed are moved; one that cannot be is ended. A client that has started
-        with ``"relay_only"`` listens nowhere else until it is started again.
+        Sessions on a way that is no longer allowed are moved; one that cannot be is ended. With ``"relay_only"`` the
+        client leaves the DHT, and announces itself on the local network no more; one that has started with it listens
+        nowhere else until it is started again.
 
         Args:
             policy: ``"auto"``, ``"direct_only"`` or ``"relay_only"``.
@@ -151,6 +154,8 @@ class PathsHandle:
         if wanted is PathPolicy.RELAY_ONLY and manager is not None:
             await self.relays.open()
         self._chosen = wanted
+        if self.hides_us and self.hide is not None:
+            await self.hide()
         if manager is None:
             return
         self.tell_addresses()
