@@ -29,6 +29,7 @@
     ├── OperationTimeout            also a TimeoutError
     │   └── RequestTimeout          no reply within the deadline
     ├── RemoteError                 the peer's handler failed, or refused
+    ├── TransferError               what is offered or sent as a file cannot be taken
     └── StoreError                  a saved file cannot be read or written
 """
 
@@ -70,6 +71,7 @@ __all__ = [
     "RequestTimeout",
     "StoreError",
     "StunError",
+    "TransferError",
     "TurnError",
     "UsageError",
     "ValidationError",
@@ -356,6 +358,21 @@ class RemoteError(RatsError):
         super().__init__(f"{message} [{code}]" if message else code)
         self.code = code
         self.message = message
+
+
+class TransferError(RatsError):
+    """What is offered or sent as a file cannot be taken: an unsafe name, data that is damaged, or beyond a limit.
+
+    Args:
+        code: Why, in a word: ``"bad_name"``, ``"bad_offer"``, ``"bad_chunk"``, ``"limit"``, or one that a later version
+            has.
+        reason: The same for people. It quotes nothing that a peer sent.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(f"{reason} [{code}]")
+        self.code = code
+        self.reason = reason
 
 
 class StoreError(RatsError):

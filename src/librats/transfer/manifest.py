@@ -1,0 +1,294 @@
+"""What is offered: one file or a folder, with names, sizes, times and roots, in bytes that have one form only.
+
+A manifest is two values of bencode, one behind the other. The first is a dictionary that tells the kind, the name and
+how much there is, so that what is too much is refused before the rest is read, or has come. The second is a list of two
+lists: the files, and the folders that nothing is in. Bencode has one form for a value, and its reader limits how many
+values there are, and how deep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any, Final
+
+from librats._core import bencode
+from librats.errors import BencodeError, TransferError
+from librats.transfer.names import NameSet, Parts, read_path, write_path
+from librats.transfer.tree import HASH_SIZE, MAX_LENGTH, hash_file
+
+__all__ = [
+    "MAX_HEAD",
+    "Manifest",
+    "ManifestHead",
+    "ManifestLimits",
+    "OfferedFile",
+    "content_id",
+    "read_head",
+    "read_manifest",
+    "write_manifest",
+]
+
+MAX_HEAD: Final = 512
+"""Bytes that the first of the two values has at most."""
+
+VERSION = 1
+CONTENT_PERSON = b"librats offer 1"
+MAX_TIME = (1 << 63) - 1
+FILE_TOKENS = 6  # that bencode's reader counts for a file: a list, and five values
+EMPTY_ROOT = hash_file([]).root
+HEAD_KEYS = frozenset([b"bytes", b"empty", b"files", b"folder", b"name", b"v"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestLimits:
+    """How much an offer may hold. What is beyond is refused, and the limit is named."""
+
+    files: int = 100_000
+    """Files."""
+
+    folders: int = 100_000
+    """Folders, those that something is in among them."""
+
+    size: int = 1 << 44
+    """Bytes of all files together: 16 TiB."""
+
+    manifest: int = 64 << 20
+    """Bytes of the manifest itself."""
+
+
+DEFAULT_LIMITS = ManifestLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedFile:
+    """A file of an offer."""
+
+    path: Parts
+    """Its path below the folder that is offered; its name, where it is offered alone."""
+
+    size: int
+    """Bytes."""
+
+    root: bytes
+    """Root of its tree of hashes, 32 bytes."""
+
+    modified: int = 0
+    """When it was changed last: nanoseconds since 1970, UTC; below 2**63."""
+
+    executable: bool = False
+    """Whether it may be run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestHead:
+    """The beginning of a manifest: enough to ask somebody whether it is wanted. What it claims is not checked yet."""
+
+    name: str
+    """Name of the file or the folder."""
+
+    is_folder: bool
+    """Whether it is a folder."""
+
+    files: int
+    """How many files."""
+
+    empty_folders: int
+    """How many folders that nothing is in."""
+
+    size: int
+    """Bytes of all files together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """An offer: one file, or a folder with all that is in it.
+
+    Example:
+        >>> from librats.transfer.manifest import Manifest, OfferedFile, read_manifest, write_manifest
+        >>> from librats.transfer.tree import hash_file
+        >>> tree = hash_file([b"hello"])
+        >>> file = OfferedFile(path=("notes", "hello.txt"), size=tree.length, root=tree.root)
+        >>> manifest = Manifest(name="today", is_folder=True, files=(file,), empty_folders=(("drafts",),))
+        >>> read_manifest(write_manifest(manifest)) == manifest
+        True
+    """
+
+    name: str
+    """Name of the file or the folder."""
+
+    is_folder: bool
+    """Whether it is a folder."""
+
+    files: tuple[OfferedFile, ...]
+    """The files, in the order of their paths as bytes, part by part."""
+
+    empty_folders: tuple[Parts, ...] = ()
+    """Paths of the folders that nothing is in, in the same order."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+
+def _order(path: bytes) -> bytes:
+    """Return what paths are sorted by: their parts as bytes, from the outermost one. No part has a NUL in it."""
+    return path.replace(b"/", b"\0")
+
+
+def write_manifest(manifest: Manifest, *, limits: ManifestLimits = DEFAULT_LIMITS) -> bytes:
+    """Write a manifest as it is sent. Its files and folders may be in any order.
+
+    Args:
+        manifest: What is offered.
+        limits: What the other side takes.
+
+    Raises:
+        TransferError: Nobody would take it: a name that not every system has or that collides (``"bad_name"``), a size,
+            root or time that cannot be (``"bad_offer"``), or a limit (``"limit"``).
+    """
+    if len(manifest.files) > limits.files:  # before what takes long
+        raise TransferError("limit", f"an offer of more than {limits.files} files")
+    files = [(write_path(f.path), f.size, f.root, f.modified, int(f.executable)) for f in manifest.files]
+    folders = [write_path(path) for path in manifest.empty_folders]
+    head = {
+        "bytes": manifest.size,
+        "empty": len(folders),
+        "files": len(files),
+        "folder": int(manifest.is_folder),
+        "name": write_path((manifest.name,)),
+        "v": VERSION,
+    }
+    body = [sorted(files, key=lambda file: _order(file[0])), sorted(folders, key=_order)]
+    raw = bencode.encode(head) + bencode.encode(body)
+    read_manifest(raw, limits=limits)  # one place knows the rules
+    return raw
+
+
+def content_id(raw: bytes) -> bytes:
+    """Return the id of what is offered: BLAKE2b of the manifest's bytes, 32 bytes; equal for equal offers."""
+    return blake2b(raw, digest_size=HASH_SIZE, person=CONTENT_PERSON).digest()
+
+
+def _bad(problem: str) -> TransferError:
+    return TransferError("bad_offer", problem)
+
+
+def read_head(raw: bytes, *, limits: ManifestLimits = DEFAULT_LIMITS) -> ManifestHead:
+    """Read how a manifest begins.
+
+    Args:
+        raw: The manifest, or its first :data:`MAX_HEAD` bytes.
+        limits: What is taken.
+
+    Raises:
+        TransferError: It is none (``"bad_offer"``), its name is unsafe (``"bad_name"``), or it claims more than a limit
+            (``"limit"``).
+
+    Example:
+        >>> from librats.transfer.manifest import read_head
+        >>> read_head(b"d5:bytesi7e5:emptyi0e5:filesi1000000e6:folderi1e4:name3:all1:vi1ee")
+        Traceback (most recent call last):
+        ...
+        librats.errors.TransferError: an offer of more than 100000 files [limit]
+    """
+    return _read_head(raw, limits)[0]
+
+
+def _read_head(raw: bytes, limits: ManifestLimits) -> tuple[ManifestHead, int]:
+    """Read how a manifest begins, and where that ends."""
+    try:
+        fields, end = bencode.decode_prefix(raw[:MAX_HEAD], max_depth=1, max_tokens=2 * len(HEAD_KEYS) + 1)
+    except BencodeError:
+        raise _bad("a manifest does not begin as one does") from None
+    if type(fields) is not dict or fields.keys() != HEAD_KEYS:
+        raise _bad("a manifest has other fields than it must have")
+    name = fields.pop(b"name")
+    if type(name) is not bytes or any(type(field) is not int or field < 0 for field in fields.values()):
+        raise _bad("a field of a manifest is of another type")
+    if fields[b"v"] != VERSION or fields[b"folder"] > 1:
+        raise _bad("a manifest of another version or kind")
+    parts = read_path(name)
+    if len(parts) != 1:
+        raise TransferError("bad_name", "the name of an offer is a path")
+    for what, claimed, limit in (
+        ("files", fields[b"files"], limits.files),
+        ("folders", fields[b"empty"], limits.folders),
+        ("bytes", fields[b"bytes"], limits.size),
+    ):
+        if claimed > limit:
+            raise TransferError("limit", f"an offer of more than {limit} {what}")
+    head = ManifestHead(
+        name=parts[0],
+        is_folder=bool(fields[b"folder"]),
+        files=fields[b"files"],
+        empty_folders=fields[b"empty"],
+        size=fields[b"bytes"],
+    )
+    if not head.is_folder and (head.files, head.empty_folders) != (1, 0):
+        raise _bad("an offer of one file has another number of them")
+    return head, end
+
+
+def read_manifest(raw: bytes, *, limits: ManifestLimits = DEFAULT_LIMITS) -> Manifest:
+    """Read a manifest that a peer sent. Its paths are safe, and no two are the same file on any system.
+
+    Args:
+        raw: As it was sent.
+        limits: What is taken.
+
+    Raises:
+        TransferError: It is none, or not in its one form (``"bad_offer"``), a name is unsafe or collides
+            (``"bad_name"``), or it is beyond a limit, which is named (``"limit"``).
+    """
+    if len(raw) > limits.manifest:
+        raise TransferError("limit", f"a manifest of more than {limits.manifest} bytes")
+    head, at = _read_head(raw, limits)
+    tokens = FILE_TOKENS * head.files + head.empty_folders + 3
+    try:
+        body = bencode.decode(memoryview(raw)[at:], max_depth=3, max_tokens=tokens)
+    except BencodeError:
+        raise _bad("the files of a manifest are not told as they must be") from None
+    if type(body) is not list or [type(half) for half in body] != [list, list]:
+        raise _bad("the files of a manifest are not told as they must be")
+    entries, folders = body
+    if (len(entries), len(folders)) != (head.files, head.empty_folders):
+        raise _bad("a manifest has another number of files than it says")
+    files = tuple(_read_file(entry) for entry in entries)
+    if any(type(folder) is not bytes for folder in folders):
+        raise _bad("a folder of a manifest is not told as it must be")
+    for paths in ([entry[0] for entry in entries], folders):
+        if any(_order(one) >= _order(other) for one, other in pairwise(paths)):
+            raise _bad("the paths of a manifest are not in their order")
+    manifest = Manifest(
+        name=head.name, is_folder=head.is_folder, files=files, empty_folders=tuple(read_path(path) for path in folders)
+    )
+    _check_whole(manifest, head, limits)
+    return manifest
+
+
+def _read_file(entry: Any) -> OfferedFile:
+    if type(entry) is not list or [type(field) for field in entry] != [bytes, int, bytes, int, int]:
+        raise _bad("a file of a manifest is not told as it must be")
+    path, size, root, modified, executable = entry
+    if size > MAX_LENGTH:
+        raise TransferError("limit", f"a file of more than {MAX_LENGTH} bytes")
+    if size < 0 or len(root) != HASH_SIZE or not 0 <= modified <= MAX_TIME or executable not in {0, 1}:
+        raise _bad("a size, root, time or mode that cannot be")
+    if not size and root != EMPTY_ROOT:
+        raise _bad("an empty file with the root of another one")
+    return OfferedFile(path=read_path(path), size=size, root=root, modified=modified, executable=bool(executable))
+
+
+def _check_whole(manifest: Manifest, head: ManifestHead, limits: ManifestLimits) -> None:
+    if manifest.size != head.size:
+        raise _bad("a manifest has another size than it says")
+    if not manifest.is_folder and manifest.files[0].path != (manifest.name,):
+        raise _bad("an offer of one file has two names")
+    names = NameSet(max_folders=limits.folders)
+    for file in manifest.files:
+        names.add_file(file.path)
+    for path in manifest.empty_folders:
+        names.add_empty_folder(path)

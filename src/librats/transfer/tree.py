@@ -1,0 +1,224 @@
+"""Tree of hashes over a file (Merkle): a root stands for all of it, and a proof shows that a part belongs to it.
+
+A leaf is 64 KiB of the file, the last one what is left. Hashes are BLAKE2b of 32 bytes (RFC 7693) with a personal
+string for leaves, nodes and the root, so that none passes for another. A level pairs the hashes below it; one that is
+left over goes up as it is. The root binds the length of the file, and with it the shape of the tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Final
+
+from librats.errors import TransferError, UsageError
+
+__all__ = ["HASH_SIZE", "LEAF_SIZE", "MAX_LENGTH", "HashTree", "TreeBuilder", "hash_file", "leaf_count", "proven_root"]
+
+LEAF_SIZE: Final = 65_536
+"""Bytes of a leaf."""
+
+HASH_SIZE: Final = 32
+"""Bytes of a hash."""
+
+MAX_LENGTH: Final = 1 << 40
+"""Bytes that a file has at most, 1 TiB: its tree has 2**24 leaves, and takes 1 GiB of memory at the side that sends."""
+
+LEAF_PERSON = b"librats leaf 1"
+NODE_PERSON = b"librats node 1"
+ROOT_PERSON = b"librats root 1"
+LENGTH_BYTES = 8
+
+Buffer = bytes | bytearray | memoryview
+
+
+def leaf_count(length: int) -> int:
+    """Return how many leaves a file of this length in bytes has; an empty one has none."""
+    return -(-length // LEAF_SIZE)
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return blake2b(left + right, digest_size=HASH_SIZE, person=NODE_PERSON).digest()
+
+
+def _root(length: int, top: bytes) -> bytes:
+    return blake2b(length.to_bytes(LENGTH_BYTES) + top, digest_size=HASH_SIZE, person=ROOT_PERSON).digest()
+
+
+def _hash_leaves(data: memoryview) -> list[bytes]:
+    return [
+        blake2b(data[at : at + LEAF_SIZE], digest_size=HASH_SIZE, person=LEAF_PERSON).digest()
+        for at in range(0, len(data), LEAF_SIZE)
+    ]
+
+
+def _level_above(level: bytes) -> bytes:
+    ends = range(0, len(level) + 1, 2 * HASH_SIZE)
+    pairs = [blake2b(level[a:b], digest_size=HASH_SIZE, person=NODE_PERSON).digest() for a, b in pairwise(ends)]
+    return b"".join(pairs) + level[ends[-1] :]
+
+
+class HashTree:
+    """The tree of one file: its root, and proofs for its parts.
+
+    Made by :class:`TreeBuilder` or :func:`hash_file`. It takes 1/1024 of the memory that the file would.
+    """
+
+    def __init__(self, length: int, leaves: bytes) -> None:
+        self._length = length
+        self._levels = [leaves]
+        while len(self._levels[-1]) > HASH_SIZE:
+            self._levels.append(_level_above(self._levels[-1]))
+
+    @property
+    def length(self) -> int:
+        """Bytes of the file."""
+        return self._length
+
+    @property
+    def root(self) -> bytes:
+        """The root: 32 bytes that stand for the file and its length."""
+        return _root(self._length, self._levels[-1])
+
+    def proof(self, first: int, count: int) -> bytes:
+        """Return what shows that leaves belong to the file.
+
+        Args:
+            first: Number of the first leaf, from 0.
+            count: How many leaves, at least one.
+
+        Returns:
+            The hashes beside the way from these leaves to the root, from below, the left one of a level first: at most
+            two for each level.
+
+        Raises:
+            UsageError: There are no such leaves.
+        """
+        if count < 1 or first < 0 or first + count > leaf_count(self._length):
+            raise UsageError(f"the file has no {count} leaves from leaf {first} on")
+        proof = []
+        low, high = first, first + count
+        for level in self._levels[:-1]:
+            if low % 2:
+                proof.append(level[(low - 1) * HASH_SIZE : low * HASH_SIZE])
+            if high % 2:
+                proof.append(level[high * HASH_SIZE : (high + 1) * HASH_SIZE])  # nothing, where that one is left over
+            low, high = low // 2, (high + 1) // 2
+        return b"".join(proof)
+
+
+class TreeBuilder:
+    """Makes the tree of a file from its content, in buffers of any size.
+
+    Example:
+        >>> from librats.transfer.tree import TreeBuilder
+        >>> builder = TreeBuilder()
+        >>> builder.update(b"hello, ")
+        >>> builder.update(b"world")
+        >>> tree = builder.finish()
+        >>> tree.length, tree.root.hex()[:16]
+        (12, 'cafc92897df27bfa')
+    """
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._leaves: list[bytes] = []
+        self._begun = bytearray()  # of a leaf that is not whole yet
+
+    def update(self, data: Buffer) -> None:
+        """Take the next part of the file; the buffer may be used again afterwards.
+
+        Raises:
+            TransferError: The file is longer than :data:`MAX_LENGTH`; its code is ``"limit"``.
+        """
+        view = memoryview(data).cast("B")
+        if self._length + len(view) > MAX_LENGTH:
+            raise TransferError("limit", f"a file of more than {MAX_LENGTH} bytes")
+        self._length += len(view)
+        if self._begun:
+            taken = min(LEAF_SIZE - len(self._begun), len(view))
+            self._begun += view[:taken]
+            view = view[taken:]
+            if len(self._begun) < LEAF_SIZE:
+                return
+            self._end_leaf()
+        whole = len(view) - len(view) % LEAF_SIZE
+        self._leaves += _hash_leaves(view[:whole])
+        self._begun += view[whole:]
+
+    def finish(self) -> HashTree:
+        """Return the tree of what has been taken. It may be called again after more has been taken."""
+        last = _hash_leaves(memoryview(bytes(self._begun)))
+        return HashTree(self._length, b"".join([*self._leaves, *last]))
+
+    def _end_leaf(self) -> None:
+        self._leaves += _hash_leaves(memoryview(bytes(self._begun)))
+        self._begun.clear()
+
+
+def hash_file(buffers: Iterable[Buffer]) -> HashTree:
+    """Return the tree of a file that is given in buffers.
+
+    Args:
+        buffers: Its content in order, in buffers of any size. Multiples of 64 KiB are not copied.
+
+    Raises:
+        TransferError: The file is longer than :data:`MAX_LENGTH`; its code is ``"limit"``.
+
+    Example:
+        >>> from librats.transfer.tree import hash_file
+        >>> hash_file([b"hello, ", b"world"]).root == hash_file([b"hello, world"]).root
+        True
+    """
+    builder = TreeBuilder()
+    for buffer in buffers:
+        builder.update(buffer)
+    return builder.finish()
+
+
+def _climb(hashes: list[bytes], low: int, width: int, proof: Iterator[bytes]) -> bytes:
+    """Return the top of a tree of so many leaves, from the hashes of some that stand together and a proof."""
+    while width > 1:
+        if low % 2:
+            hashes = [next(proof), *hashes]
+            low -= 1
+        if len(hashes) % 2 and low + len(hashes) < width:
+            hashes = [*hashes, next(proof)]
+        above = [_node(hashes[at], hashes[at + 1]) for at in range(0, len(hashes) - 1, 2)]
+        hashes = above + hashes[len(hashes) - len(hashes) % 2 :]
+        low, width = low // 2, (width + 1) // 2
+    return hashes[0]
+
+
+def proven_root(length: int, first: int, data: Buffer, proof: bytes) -> bytes:
+    """Return the root of the file that a part belongs to, by its proof. Where it is the right one, the part is.
+
+    Args:
+        length: Bytes of the whole file; at most :data:`MAX_LENGTH`.
+        first: Number of the first leaf of the part, from 0.
+        data: The part: whole leaves, but for the last one of the file.
+        proof: What :meth:`HashTree.proof` has returned for these leaves.
+
+    Raises:
+        TransferError: The part is none of such a file, or the proof is of another size than it takes; its code is
+            ``"bad_chunk"``.
+    """
+    view = memoryview(data).cast("B")
+    start, end = first * LEAF_SIZE, first * LEAF_SIZE + len(view)
+    if not 0 <= start < end <= length <= MAX_LENGTH or (end % LEAF_SIZE and end != length):
+        raise TransferError("bad_chunk", "a chunk does not fit the leaves of its file")
+    width = leaf_count(length)
+    if len(proof) != HASH_SIZE * _proof_hashes(first, leaf_count(end), width):
+        raise TransferError("bad_chunk", "a proof has not the size that it must have")
+    hashes = iter([proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE)])
+    return _root(length, _climb(_hash_leaves(view), first, width, hashes))
+
+
+def _proof_hashes(low: int, high: int, width: int) -> int:
+    """Return how many hashes a proof for the leaves from low to before high has."""
+    hashes = 0
+    while width > 1:
+        hashes += low % 2 + (high % 2 and high < width)
+        low, high, width = low // 2, (high + 1) // 2, (width + 1) // 2
+    return hashes
