@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from librats.accounts import outcome
-from librats.config import RatsConfig, SessionConfig
+from librats.config import RatsConfig
 from librats.errors import HandshakeError, RatsError
 from librats.introduce.services import Services
 from librats.introducer_dialling import IntroducerDialler
@@ -31,8 +31,6 @@ MOST = 32
 
 LINGER = 5.0
 """Seconds that a session lasts which nobody needs any more."""
-
-LARGEST_MESSAGE = 65536
 
 
 @dataclass(eq=False, slots=True)
@@ -100,14 +98,12 @@ class FoundIntroducers:
         sealing: Sealing,
         is_kept: Callable[[str], bool],
     ) -> None:
-        least = SessionConfig(max_message_size=LARGEST_MESSAGE, max_json_size=LARGEST_MESSAGE)
-        timing = replace(least, ping_interval=config.session.ping_interval, idle_timeout=config.session.idle_timeout)
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
         self._is_kept = is_kept
         self._sessions = IntroducerSessions(
             identity,
-            replace(config, session=timing),
+            config,
             entropy=network.entropy,
             new_key=network.new_key,
             agent=agent,
@@ -150,15 +146,7 @@ class FoundIntroducers:
     @property
     def introducers(self) -> list[Introducer]:
         """Those that are connected."""
-        return [self._introducer(peer_id, link) for peer_id, link in self._sessions.links.items()]
-
-    def _introducer(self, peer_id: str, link: Link) -> Introducer:
-        seen = self._sessions.observed.get(peer_id)
-        return Introducer(
-            *(self._circle, peer_id, link.address, link.method, link.round_trip),
-            observed=Address(seen.host, 0) if seen is not None and seen.is_literal else None,
-            carries=self._sessions.carries(peer_id),
-        )
+        return self._sessions.introducers
 
     async def hold(self, place: Address | WebUri, peer_id: str | None) -> HeldIntroducer:
         """Return a session with an introducer, dialled where there is none; it has to be released.
@@ -190,7 +178,7 @@ class FoundIntroducers:
         except BaseException:
             self._release(place, there, None)
             raise
-        return HeldIntroducer(self._introducer(link.peer_id, link), partial(self._release, place, there))
+        return HeldIntroducer(self._sessions.introducer_on(link), partial(self._release, place, there))
 
     async def _dial(self, place: Address | WebUri, peer_id: str | None) -> Link:
         link, _ = await self._dialler.dial(peer_id, [place])

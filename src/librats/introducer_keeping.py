@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 from librats.accounts import describe
-from librats.config import RatsConfig, SessionConfig
+from librats.config import RatsConfig
 from librats.errors import ProxyError, RatsError
 from librats.introduce.services import Services
 from librats.introducer_dialling import IntroducerDialler
@@ -40,8 +39,6 @@ STABLE = 60.0
 
 MOST_PATIENCE = 0.8
 """Seconds that a granted relay may take over UDP, before it is asked over TCP, too."""
-
-LARGEST_MESSAGE = 65536
 
 
 def check_introducers(introducers: Iterable[str]) -> None:
@@ -85,18 +82,9 @@ class IntroducerKeeper:
         self._tasks = tasks
         self._granted = granted
         self._loop = asyncio.get_running_loop()
-        session = config.session
-        least = SessionConfig()
-        quiet = replace(
-            least,
-            max_message_size=LARGEST_MESSAGE,
-            max_json_size=LARGEST_MESSAGE,
-            ping_interval=session.ping_interval,
-            idle_timeout=session.idle_timeout,
-        )
         self.sessions = IntroducerSessions(
             identity,
-            replace(config, session=quiet),
+            config,
             entropy=network.entropy,
             new_key=network.new_key,
             agent=agent,
@@ -147,16 +135,7 @@ class IntroducerKeeper:
     @property
     def introducers(self) -> list[Introducer]:
         """Those that are connected."""
-        circle = self.sessions.circle
-        if circle is None:
-            return []
-        return [
-            Introducer(
-                *(circle, peer_id, link.address, link.method, link.round_trip, self._seen(peer_id)),
-                carries=self.sessions.carries(peer_id),
-            )
-            for peer_id, link in self.sessions.links.items()
-        ]
+        return self.sessions.introducers
 
     @property
     def on_own_ports(self) -> list[tuple[str, Address]]:
@@ -169,10 +148,6 @@ class IntroducerKeeper:
     def introducer(self, peer_id: str) -> Introducer | None:
         """Return the one with that id, where it is connected."""
         return next((one for one in self.introducers if one.peer_id == peer_id), None)
-
-    def _seen(self, peer_id: str) -> Address | None:
-        seen = self.sessions.observed.get(peer_id)
-        return Address(seen.host, 0) if seen is not None and seen.is_literal else None
 
     @property
     def is_ready(self) -> bool:

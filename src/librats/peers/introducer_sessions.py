@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from librats.config import RatsConfig
+from librats.config import RatsConfig, SessionConfig
 from librats.errors import DecodeError, HandshakeError, PeerLimitReached
 from librats.introduce.notices import INTRODUCER_PROTOCOL
 from librats.peers.hello import Hello
 from librats.peers.networks import source_of
+from librats.services.introduction_letters import Introducer
 from librats.services.joining import Leaving
 from librats.services.session import Link
 from librats.session.events import FollowsReceived
@@ -37,9 +39,22 @@ logger = logging.getLogger("librats.introducer")
 
 KEY_SIZE = 32
 
+LARGEST_MESSAGE = 65536
+
 HANDSHAKES_PER_SECOND = 500.0
 HANDSHAKES_PER_SOURCE = 20.0
 """Handshakes a second that others may begin, and of these how many one IPv4 address or one IPv6 network of /64."""
+
+
+def _quiet(config: RatsConfig) -> RatsConfig:
+    """Return a configuration for introductions alone: of the session's settings, only those of signs of life count."""
+    session = SessionConfig(
+        max_message_size=LARGEST_MESSAGE,
+        max_json_size=LARGEST_MESSAGE,
+        ping_interval=config.session.ping_interval,
+        idle_timeout=config.session.idle_timeout,
+    )
+    return replace(config, session=session)
 
 
 class IntroducerSessions:
@@ -47,7 +62,7 @@ class IntroducerSessions:
 
     Args:
         identity: Who we are.
-        config: Limits and timing of sessions.
+        config: Limits, and how soon a session without a sign of life ends; the other settings of sessions do not count.
         entropy: Random values for everything but keys.
         new_key: Makes ephemeral keys.
         agent: What we call our software.
@@ -71,6 +86,7 @@ class IntroducerSessions:
         most: int,
         taken: Callable[[Link], bool] = lambda link: False,
     ) -> None:
+        config = _quiet(config)
         self._taken = taken
         self._identity = identity
         self._config = config
@@ -155,6 +171,26 @@ class IntroducerSessions:
     def is_findable(self, peer_id: str) -> bool:
         """Tell whether a node that is connected wants to be found by its id."""
         return self._has(peer_id, Feature.FINDABLE)
+
+    @property
+    def introducers(self) -> list[Introducer]:
+        """The introducers that are connected."""
+        return [] if self.circle is None else [self.introducer_on(link) for link in self.links.values()]
+
+    def introducer_on(self, link: Link) -> Introducer:
+        """Return the introducer at the other end of a session.
+
+        Raises:
+            RuntimeError: Nobody has said yet what is done with what comes from there.
+        """
+        if self.circle is None:
+            raise RuntimeError("there is no circle of introductions yet")
+        seen = self.observed.get(link.peer_id)
+        return Introducer(
+            *(self.circle, link.peer_id, link.address, link.method, link.round_trip),
+            observed=Address(seen.host, 0) if seen is not None and seen.is_literal else None,
+            carries=self.carries(link.peer_id),
+        )
 
     def _has(self, peer_id: str, feature: Feature) -> bool:
         link = self.links.get(peer_id)

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from librats.config import CarryLimits, RatsConfig, SessionConfig
+from librats.config import CarryLimits, RatsConfig
 from librats.introduce.carrying import Carrying
 from librats.introduce.notices import Notice, Op
 from librats.introduce.passing import Passing
@@ -28,7 +28,6 @@ from librats.types import Entropy
 __all__ = ["Grants", "RelayIntroducer"]
 
 AGENT = "librats-relay/0.1"
-LARGEST_MESSAGE = 65536
 
 ROUND = 60
 """Seconds to which expiry is rounded up."""
@@ -103,10 +102,9 @@ class RelayIntroducer:
         self._grants = grants
         self._loop = asyncio.get_running_loop()
         self._tasks = TaskSet()
-        session = SessionConfig(max_message_size=LARGEST_MESSAGE, max_json_size=LARGEST_MESSAGE)
         self.sessions = IntroducerSessions(
             lambda: identity,
-            RatsConfig(session=session, max_peers=most),
+            RatsConfig(max_peers=most),
             entropy=entropy,
             new_key=new_key,
             agent=AGENT,
