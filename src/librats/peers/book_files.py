@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from librats.errors import StoreError, UsageError
+from librats.errors import UsageError
 from librats.peers.book import MAX_ADDRESSES, MAX_TEXT, PEER_ID, KnownPeer, PeerBook, PeerEver
-from librats.peers.private_files import remove_leftovers
-from librats.peers.store import JsonFile, Saver
+from librats.peers.store import KeptFile, Saver
 from librats.types import Address
 
 __all__ = ["BookFiles"]
-
-logger = logging.getLogger("librats.peers")
 
 MAX_SIZE = 64 * 1024 * 1024
 
@@ -28,29 +24,17 @@ class _EntryList:
     """One file with an object of entries by peer id."""
 
     def __init__(self, path: Path, format: str) -> None:
-        self._file = JsonFile(path, format=format, version=1, max_size=MAX_SIZE)
-        self._may_write = True
+        self._file = KeptFile(path, format=format, version=1, max_size=MAX_SIZE)
         self._others: dict[str, Any] = {}
 
     def load(self, kind: type[Entry]) -> dict[str, Entry]:
         """Read the entries; what cannot be read is set aside with a warning, and the rest is used."""
-        remove_leftovers(self._file.path)
-        self._may_write, self._others = True, {}
-        try:
-            document = self._file.read()
-        except StoreError as error:
-            if error.is_newer or isinstance(error.__cause__, OSError):
-                self._may_write = False
-                logger.warning("%s; going on without, and leaving it alone", error)
-            else:
-                logger.warning("%s; set aside as %s, and going on without", error, self._file.set_aside())
-            return {}
+        self._others = {}
+        document = self._file.load()
         if document is None:
             return {}
-        entries, bad = _entries(document.get("peers"), kind)
-        if bad:
-            aside = self._file.set_aside()
-            logger.warning("%s: %d entries are damaged; set aside as %s", self._file.path, bad, aside)
+        entries, damaged = _entries(document.get("peers"), kind)
+        self._file.note_damaged(damaged)
         self._others = {name: value for name, value in document.items() if name != "peers"}
         return entries
 
@@ -60,8 +44,7 @@ class _EntryList:
         Raises:
             StoreError: They cannot be written.
         """
-        if self._may_write:
-            self._file.write({**self._others, "peers": {peer_id: _form(entry) for peer_id, entry in entries.items()}})
+        self._file.save({**self._others, "peers": {peer_id: _form(entry) for peer_id, entry in entries.items()}})
 
 
 class BookFiles:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from librats.dht.addresses import compact, host_of
-from librats.errors import StoreError, UsageError
-from librats.peers.private_files import remove_leftovers
-from librats.peers.store import JsonFile, Saver
+from librats.errors import UsageError
+from librats.peers.store import KeptFile, Saver
 from librats.types import Address
 
 __all__ = ["DhtNodesFile"]
-
-logger = logging.getLogger("librats.peers")
 
 MAX_SIZE = 1024 * 1024
 MAX_NODES = 2000
@@ -35,8 +31,7 @@ class DhtNodesFile:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._file = JsonFile(directory / "dht.nodes", format="librats-dht-nodes", version=VERSION, max_size=MAX_SIZE)
-        self._may_write = True
+        self._file = KeptFile(directory / "dht.nodes", format="librats-dht-nodes", version=VERSION, max_size=MAX_SIZE)
         self._others: dict[str, Any] = {}
         self._written: object = None
         self._saver: Saver | None = None
@@ -48,24 +43,13 @@ class DhtNodesFile:
             Our ids and the nodes, as :meth:`librats.services.dht.DhtDriver.save` returns them; what is damaged of them
             is left out. None where there is no such file.
         """
-        remove_leftovers(self._file.path)
-        try:
-            document = self._file.read()
-        except StoreError as error:
-            if error.is_newer or isinstance(error.__cause__, OSError):
-                self._may_write = False
-                logger.warning("%s; going on without, and leaving it alone", error)
-            else:
-                logger.warning("%s; set aside as %s, and going on without", error, self._file.set_aside())
-            return None
+        document = self._file.load()
         if document is None:
             return None
         self._others = {name: value for name, value in document.items() if name not in ("id", "id6", "nodes")}
         own_id, nodes, damaged = _read(document)
         own_id6 = _id_of(document.get("id6"))
-        if damaged:
-            aside = self._file.set_aside()
-            logger.warning("%s: %d entries are damaged; set aside as %s", self._file.path, damaged, aside)
+        self._file.note_damaged(damaged)
         own_ids = {"id": own_id} if own_id6 is None else {"id": own_id, "id6": own_id6}
         return {**own_ids, "nodes": nodes}
 
@@ -91,13 +75,13 @@ class DhtNodesFile:
             await saver.close()
 
     def _save(self, snapshot: Mapping[str, object] | None) -> None:
-        if snapshot is None or snapshot == self._written or not self._may_write:
+        if snapshot is None or snapshot == self._written:
             return
         nodes = snapshot.get("nodes")
         own_ids = {name: own_id.hex() for name in ("id", "id6") if isinstance(own_id := snapshot.get(name), bytes)}
         if "id" not in own_ids or not isinstance(nodes, list):
             return
-        self._file.write({**self._others, **own_ids, "nodes": [_form(node) for node in nodes[:MAX_NODES]]})
+        self._file.save({**self._others, **own_ids, "nodes": [_form(node) for node in nodes[:MAX_NODES]]})
         self._written = snapshot
 
 

@@ -14,10 +14,10 @@ import msgspec
 
 from librats._core.messages import json_nests_deeper
 from librats.errors import StoreError
-from librats.peers.private_files import make_missing, read_regular, rename, replace
+from librats.peers.private_files import make_missing, read_regular, remove_leftovers, rename, replace
 from librats.runtime.offload import run_in_thread
 
-__all__ = ["JsonFile", "Saver", "merged"]
+__all__ = ["JsonFile", "KeptFile", "Saver", "merged"]
 
 logger = logging.getLogger("librats.peers")
 
@@ -132,6 +132,40 @@ class JsonFile:
             logger.warning("%s cannot be set aside: %s", self.path, error.strerror or error)
             return None
         return aside
+
+
+class KeptFile(JsonFile):
+    """A file that its owner can do without: one that is damaged is set aside, one that is newer left alone."""
+
+    _may_write = True
+
+    def load(self) -> dict[str, Any] | None:
+        """Read the file. It blocks, and logs a warning where the file is of no use.
+
+        Returns:
+            The object; None where there is no file, or none that can be used.
+        """
+        remove_leftovers(self.path)
+        self._may_write = True
+        try:
+            return self.read()
+        except StoreError as error:
+            if error.is_newer or isinstance(error.__cause__, OSError):
+                self._may_write = False
+                logger.warning("%s; going on without, and leaving it alone", error)
+            else:
+                logger.warning("%s; set aside as %s, and going on without", error, self.set_aside())
+            return None
+
+    def note_damaged(self, entries: int) -> None:
+        """Set the file aside where some entries of it are damaged, with a warning: the others are used."""
+        if entries:
+            logger.warning("%s: %d entries are damaged; set aside as %s", self.path, entries, self.set_aside())
+
+    def save(self, members: dict[str, Any]) -> None:
+        """Write the file, unless it was to be left alone when it was loaded; see :meth:`JsonFile.write`."""
+        if self._may_write:
+            self.write(members)
 
 
 def merged(kept: Any, known: Any) -> Any:

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from librats.errors import StoreError
-from librats.peers.private_files import remove_leftovers
-from librats.peers.store import JsonFile, Saver
+from librats.peers.store import KeptFile, Saver
 from librats.types import ConnectionMethod
 
 __all__ = ["WayThatWorked", "WhatWorked", "WorkedFile", "network_mark"]
@@ -133,23 +131,14 @@ class WorkedFile:
 
     def __init__(self, worked: WhatWorked, directory: Path) -> None:
         self._worked = worked
-        self._file = JsonFile(directory / "worked.json", format="librats-worked", version=VERSION, max_size=MAX_SIZE)
-        self._may_write = True
+        self._file = KeptFile(directory / "worked.json", format="librats-worked", version=VERSION, max_size=MAX_SIZE)
         self._saver: Saver | None = None
 
     def load(self) -> None:
         """Read the file. It blocks. One that is damaged is set aside, one that is newer left alone."""
-        remove_leftovers(self._file.path)
-        try:
-            document = self._file.read()
-            if document is not None:
-                self._worked.restore(_networks(document.get("networks")))
-        except StoreError as error:
-            if error.is_newer or isinstance(error.__cause__, OSError):
-                self._may_write = False
-                logger.warning("%s; going on without, and leaving it alone", error)
-            else:
-                logger.warning("%s; set aside as %s, and going on without", error, self._file.set_aside())
+        document = self._file.load()
+        if document is not None:
+            self._worked.restore(_networks(document.get("networks")))
 
     def start(self) -> None:
         """Write what changes from now on, soon after."""
@@ -164,8 +153,7 @@ class WorkedFile:
             await saver.close()
 
     def _save(self, networks: dict[str, dict[str, WayThatWorked]]) -> None:
-        if self._may_write:
-            self._file.write({"networks": networks})
+        self._file.save({"networks": networks})
 
 
 def _networks(members: object) -> dict[str, dict[str, WayThatWorked]]:
