@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from librats.accounts import reason_of
 from librats.config import RatsConfig
-from librats.dht.dial_budget import DialBudget
 from librats.dht.topic import Deed, Dialled, ToDo, Topic, topic_hash
 from librats.errors import ClosedError, ConnectError, DhtError, OperationTimeout, RatsError, UsageError
 from librats.peers.book import PeerBook
@@ -20,6 +19,7 @@ from librats.peers.peer import Peer
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet, end_all
 from librats.services.dht_handle import DhtHandle
+from librats.session.dial_budget import DialBudget
 from librats.types import Address, AttemptReason
 
 __all__ = ["Topics", "checked_name"]

@@ -123,6 +123,27 @@ class NextBit(BitFlip):
         return super().__call__(data, offset)
 
 
+class EveryBit(NextBit):
+    """Turns one bit over in everything that comes."""
+
+    def __call__(self, data: bytes, offset: int) -> bytes:
+        self.done = False
+        return super().__call__(data, offset)
+
+
+async def meddle_with_the_second(
+    a: RatsClient, b: RatsClient, proxy: Proxy, *, way: str, flip: BitFlip, heard: list[Any], until: Until
+) -> None:
+    """Connect, and send two messages one way, of which only the second is meddled with."""
+    await soon(a.connect((LOOPBACK, proxy.port)))
+    await until(lambda: b.peers)
+    sender = a if way == "out" else b
+    await sender.send("n", 1)
+    await until(lambda: heard == [1])
+    proxy.tamper[way] = flip
+    await sender.send("n", 2)
+
+
 @pytest.mark.parametrize("way", ["out", "in"])
 async def test_a_bit_flipped_in_a_session_ends_the_path_and_nothing_wrong_is_delivered(
     make_client: MakeClient, way: str, until: Until
@@ -136,29 +157,12 @@ async def test_a_bit_flipped_in_a_session_ends_the_path_and_nothing_wrong_is_del
         client.on("n", lambda peer, data: heard.append(data))
         client.on_event(PeerDisconnected, ends.append)
     async with proxy_of(b) as proxy:
-        await soon(a.connect((LOOPBACK, proxy.port)))
-        await until(lambda: b.peers)
-        sender = a if way == "out" else b
-        await sender.send("n", 1)
-        await until(lambda: heard == [1])
-        flip = proxy.tamper[way] = NextBit()
-        await sender.send("n", 2)
+        flip = NextBit()
+        await meddle_with_the_second(a, b, proxy, way=way, flip=flip, heard=heard, until=until)
         await until(lambda: heard == [1, 2])
         assert flip.done
         assert moves
         assert ends == []
-
-
-class EveryBit(BitFlip):
-    """Turns one bit over in everything that comes."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-
-    def __call__(self, data: bytes, offset: int) -> bytes:
-        self.done = False
-        self.place = offset + len(data) // 2
-        return super().__call__(data, offset)
 
 
 @pytest.mark.parametrize("way", ["out", "in"])
@@ -173,13 +177,8 @@ async def test_where_every_path_is_meddled_with_the_session_ends_and_nothing_wro
         client.on("n", lambda peer, data: heard.append(data))
         client.on_event(PeerDisconnected, ends.put_nowait)
     async with proxy_of(b) as proxy:
-        await soon(a.connect((LOOPBACK, proxy.port)))
-        await until(lambda: b.peers)
-        sender = a if way == "out" else b
-        await sender.send("n", 1)
-        await until(lambda: heard == [1])
-        flip = proxy.tamper[way] = EveryBit()
-        await sender.send("n", 2)
+        flip = EveryBit()
+        await meddle_with_the_second(a, b, proxy, way=way, flip=flip, heard=heard, until=until)
         events = [await soon(ends.get()) for _ in range(2)]
         assert flip.done
         assert {event.code for event in events} == {"protocol_error", "lost"}

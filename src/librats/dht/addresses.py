@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 
 from librats.errors import UsageError
+from librats.types import Address
 
-__all__ = ["IPV4_SIZE", "IPV6_SIZE", "block_of", "compact", "host_of", "may_be_told", "network_of"]
+__all__ = ["IPV4_SIZE", "IPV6_SIZE", "address_of", "block_of", "compact", "host_of", "may_be_told", "network_of"]
 
 IPV4_SIZE = 6
 IPV6_SIZE = 18
@@ -49,6 +50,17 @@ def compact(host: str, port: int) -> bytes:
 def host_of(address: bytes) -> str:
     """Return the host of a compact address, as text."""
     return str(ipaddress.ip_address(address[:-PORT_SIZE]))
+
+
+def address_of(address: bytes) -> Address:
+    """Return the address that a compact one stands for.
+
+    Example:
+        >>> from librats.dht.addresses import address_of
+        >>> address_of(bytes([192, 0, 2, 7, 26, 225]))
+        Address(host='192.0.2.7', port=6881)
+    """
+    return Address(host_of(address), int.from_bytes(address[-PORT_SIZE:]))
 
 
 def network_of(address: bytes) -> bytes:

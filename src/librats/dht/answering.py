@@ -7,8 +7,9 @@ from typing import TypedDict
 
 from librats._core import krpc, krpc_writer
 from librats._core.krpc import KrpcMessage
-from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, network_of
+from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, PORT_SIZE, network_of
 from librats.dht.items import MAX_SALT, MAX_VALUE, SALT_TOO_BIG, VALUE_TOO_BIG, Item, ItemStore
+from librats.dht.node_ids import ID_SIZE
 from librats.dht.peer_store import PeerStore
 from librats.dht.rates import Limits, Rates
 from librats.dht.scrape import FILTER_SIZE
@@ -22,8 +23,6 @@ __all__ = ["Answerer"]
 PROTOCOL_ERROR = 203
 METHOD_UNKNOWN = 204
 
-ID_SIZE = 20
-PORT_SIZE = 2
 AMPLIFICATION = 4
 LARGEST = 1280
 NODES = 8

@@ -12,12 +12,11 @@ from librats._core.krpc import KrpcMessage
 from librats._core.routing import distance
 from librats.dht.addresses import IPV4_SIZE, may_be_told, network_of
 from librats.dht.items import Item
-from librats.dht.node_ids import is_bound_to
+from librats.dht.node_ids import ID_SIZE, is_bound_to
 from librats.errors import KrpcError, UsageError
 
 __all__ = ["Asked", "Found", "Lookup", "Wanted"]
 
-ID_SIZE = 20
 MOST_CANDIDATES = 200
 MOST_NODES_TOLD = 16
 MOST_PEERS_TOLD = 200

@@ -11,6 +11,7 @@ from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE
 from librats.dht.answering import ANNOUNCE_PEER, FIND_NODE, GET, GET_PEERS, PING, PUT, Answerer
 from librats.dht.items import Item
 from librats.dht.lookup import Found, Lookup, Wanted
+from librats.dht.node_ids import ID_SIZE
 from librats.dht.operations import Finished, Operation
 from librats.dht.own_address import OwnAddresses
 from librats.dht.rates import Limits
@@ -22,7 +23,6 @@ from librats.types import Entropy
 
 __all__ = ["DhtNode"]
 
-ID_SIZE = 20
 KNOWN_TO_BEGIN = 16
 FEW_NODES = 8
 EXPIRE = 60.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 
+from librats.dht.addresses import PORT_SIZE
 from librats.errors import UsageError
 
 __all__ = ["bound_node_id", "is_bound", "is_bound_to"]
 
 ID_SIZE = 20
-PORT_SIZE = 2
 IPV4_HOST = 4
 IPV4_MASK = 0x030F3FFF
 IPV6_MASK = 0x0103070F1F3F7FFF

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from librats.dht.addresses import block_of, host_of, may_be_told
+from librats.dht.addresses import PORT_SIZE, block_of, host_of, may_be_told
 from librats.dht.node_ids import ID_SIZE, bound_node_id, is_bound_to
 from librats.types import Entropy
 
 __all__ = ["OwnAddress", "OwnAddresses"]
 
-PORT_SIZE = 2
 PAUSE = 600.0
 MOST_VOTES = 64
 FEWEST_VOTES = 5

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from librats.dht.addresses import network_of
+from librats.dht.addresses import PORT_SIZE, network_of
 from librats.dht.scrape import scrape_filter
 from librats.errors import UsageError
 from librats.types import Entropy
@@ -14,7 +14,6 @@ from librats.types import Entropy
 __all__ = ["PeerStore"]
 
 SECONDS = 1800.0
-PORT_SIZE = 2
 MOST_OF_NETWORK = 8
 
 

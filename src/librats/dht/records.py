@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from librats._core import bencode
-from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, compact, host_of, may_be_told
+from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, PORT_SIZE, address_of, compact, may_be_told
 from librats.dht.items import Item, mutable_target, sign_item
 from librats.errors import DecodeError, KrpcError, UsageError
 from librats.types import Address
@@ -41,7 +41,6 @@ RECORD_SALT = b"librats"
 VERSION = 1
 KEY_SIZE = 32
 ID_SIZE = 32
-PORT_SIZE = 2
 MAX_ADDRESSES, MAX_INTRODUCERS, MAX_SEEN = 16, 8, 4
 """With so many of the longest ones a record has 952 bytes; the DHT takes 1,000."""
 MAX_NAT = 32
@@ -231,20 +230,18 @@ def _is_possible(packed: bytes) -> bool:
     return may_be_told(packed, by=packed)
 
 
-def _unpacked(packed: bytes) -> Address:
-    return Address(host_of(packed), int.from_bytes(packed[-PORT_SIZE:]))
-
-
 def _addresses(value: dict[bytes, object]) -> tuple[Address, ...]:
     listed = _listed(value, b"a", (IPV4_SIZE, IPV6_SIZE), MAX_ADDRESSES)
-    return tuple(dict.fromkeys(_unpacked(one) for one in listed if _is_possible(one)))
+    return tuple(dict.fromkeys(address_of(one) for one in listed if _is_possible(one)))
 
 
 def _introducers(value: dict[bytes, object]) -> tuple[IntroducerAt, ...]:
     listed = _listed(value, b"i", (ID_SIZE + IPV4_SIZE, ID_SIZE + IPV6_SIZE), MAX_INTRODUCERS)
     return tuple(
         dict.fromkeys(
-            IntroducerAt(one[:ID_SIZE].hex(), _unpacked(one[ID_SIZE:])) for one in listed if _is_possible(one[ID_SIZE:])
+            IntroducerAt(one[:ID_SIZE].hex(), address_of(one[ID_SIZE:]))
+            for one in listed
+            if _is_possible(one[ID_SIZE:])
         )
     )
 

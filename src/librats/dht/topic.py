@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from librats.dht.dial_budget import DialBudget
+from librats.session.dial_budget import DialBudget
 from librats.types import Address, Entropy
 
 __all__ = ["Deed", "Dialled", "ToDo", "Topic", "topic_hash"]

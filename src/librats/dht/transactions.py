@@ -13,7 +13,6 @@ from librats.types import Entropy
 
 __all__ = ["Query", "Transactions", "Wait"]
 
-ID_SIZE = 20
 TRANSACTION_SIZE = 4
 NODES_TIMED = 4000
 

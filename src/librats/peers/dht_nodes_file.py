@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from librats.dht.addresses import compact, host_of
+from librats.dht.addresses import address_of, compact
+from librats.dht.node_ids import ID_SIZE
 from librats.errors import UsageError
 from librats.peers.store import KeptFile, Saver
 from librats.types import Address
@@ -16,8 +17,6 @@ __all__ = ["DhtNodesFile"]
 MAX_SIZE = 1024 * 1024
 MAX_NODES = 2000
 VERSION = 1
-ID_SIZE = 20
-PORT_SIZE = 2
 
 SAVE_DELAY = 180.0
 """Seconds from a change to its way to the disk: nodes come and go all the time."""
@@ -87,8 +86,7 @@ class DhtNodesFile:
 
 def _form(node: bytes) -> dict[str, str]:
     """Return what the file has for a node."""
-    address = node[ID_SIZE:]
-    return {"id": node[:ID_SIZE].hex(), "address": str(Address(host_of(address), int.from_bytes(address[-PORT_SIZE:])))}
+    return {"id": node[:ID_SIZE].hex(), "address": str(address_of(node[ID_SIZE:]))}
 
 
 def _read(document: dict[str, Any]) -> tuple[bytes | None, list[bytes], int]:

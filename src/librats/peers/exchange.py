@@ -13,6 +13,7 @@ from librats.errors import RatsError, UsageError
 from librats.peers.events import PeerDiscovered
 from librats.peers.scopes import Scope, plain_address, scope_of
 from librats.runtime.tasks import TaskSet
+from librats.session.dial_budget import DialBudget
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import MAX_ENTRIES, KnownPeer, encode_answer, encode_request
 from librats.types import Address, ConnectionMethod, Entropy
@@ -40,7 +41,6 @@ MAX_DIALS = 8
 BURST, REFILL = 4, 15.0
 """Messages of exchange that are heard from one peer at once, and seconds after which one more is."""
 
-MINUTE = 60.0
 
 Dial = Callable[[KnownPeer], Awaitable[object]]
 
@@ -90,7 +90,7 @@ class PeerExchange:
     ) -> None:
         self._own_id = own_id
         self._wanted = min(config.peer_target, config.max_peers)
-        self._dials_per_minute = config.peer_dials_per_minute
+        self._budget = DialBudget(at_once=MAX_DIALS, per_minute=config.peer_dials_per_minute)
         self._peers = peers
         self._dispatcher = dispatcher
         self._tasks = tasks
@@ -100,7 +100,6 @@ class PeerExchange:
         self._allowances: dict[str, _Allowance] = {}
         self._remembered: OrderedDict[Address, float | None] = OrderedDict()
         self._dialling: set[str] = set()
-        self._dial_times: list[float] = []
         self.counters = dict.fromkeys(
             (
                 "asked",
@@ -208,20 +207,18 @@ class PeerExchange:
 
     def _may_dial(self, peer_id: str, address: Address) -> bool:
         now = self._loop.time()
-        self._dial_times = [at for at in self._dial_times if at > now - MINUTE]
         dialled = self._remembered.get(address)
         return (
             self._more_wanted()
             and peer_id not in self._dialling
-            and len(self._dialling) < MAX_DIALS
-            and len(self._dial_times) < self._dials_per_minute
+            and self._budget.free_at(now=now) == now
             and (dialled is None or dialled <= now - REDIAL_INTERVAL)
         )
 
     def _start(self, entry: KnownPeer) -> None:
         now = self._loop.time()
         self._remember(entry.address, now)
-        self._dial_times.append(now)
+        self._budget.take(now=now)
         self._dialling.add(entry.peer_id)
         self.counters["dials"] += 1
         self._tasks.create(self._reach(entry), name=f"librats dials {entry.peer_id[:8]}, of whom it was told")
@@ -234,6 +231,7 @@ class PeerExchange:
             logger.debug("was told of %s at %s, but: %s", entry.peer_id[:8], entry.address, error)
         finally:
             self._dialling.discard(entry.peer_id)
+            self._budget.give_back()
 
 
 def _where(peer: Peer) -> Address | None:

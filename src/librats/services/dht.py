@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from librats.config import DhtConfig
-from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, compact
+from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, PORT_SIZE, address_of, compact
 from librats.dht.events import DhtUnreachable
 from librats.dht.items import Item
 from librats.dht.lookup import Found
 from librats.dht.node import DhtNode
+from librats.dht.node_ids import ID_SIZE
 from librats.dht.operations import Finished
 from librats.dht.tables import Tables
 from librats.errors import ClosedError, DhtError, OperationTimeout, UsageError
@@ -21,7 +22,7 @@ from librats.runtime.tasks import TaskSet
 from librats.runtime.udp_sockets import EVERY_HOST
 from librats.services.dht_bootstrap import Bootstrap
 from librats.services.dht_results import DhtNodeInfo
-from librats.services.dht_traffic import DatagramSender, DhtTraffic, address_of
+from librats.services.dht_traffic import DatagramSender, DhtTraffic
 from librats.types import Address
 
 __all__ = ["DhtDriver"]
@@ -35,8 +36,6 @@ REMEMBERED = 16
 SAVED_AT_LEAST = 64
 """Nodes that are saved, those of earlier runs among them where no more are known now."""
 
-ID_SIZE = 20
-PORT_SIZE = 2
 OWN_PEERS = 200
 """Peers of one hash that are taken from what this node keeps for others."""
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from librats.dht.addresses import compact, host_of
+from librats.dht.addresses import address_of, compact
 from librats.dht.node import DhtNode
 from librats.runtime.datagrams import Origin
 from librats.runtime.tasks import TaskSet
@@ -17,7 +17,7 @@ from librats.types import Address
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["DatagramSender", "DhtTraffic", "address_of"]
+__all__ = ["DatagramSender", "DhtTraffic"]
 
 AT_ONCE = 64
 """Datagrams that are worked on in one turn of the loop: a millisecond or so."""
@@ -33,8 +33,6 @@ KNOWN = 8192
 
 EARLY = 0.002
 """Seconds by which a loop may call too early: the resolution of its clock."""
-
-PORT_SIZE = 2
 
 
 class DatagramSender(Protocol):
@@ -53,16 +51,6 @@ class DatagramSender(Protocol):
 
     async def wait_for_room(self) -> None:
         """Wait until there is."""
-
-
-def address_of(compacted: bytes) -> Address:
-    """Return the address that a compact one stands for.
-
-    Example:
-        >>> address_of(bytes([192, 0, 2, 7, 26, 225]))
-        Address(host='192.0.2.7', port=6881)
-    """
-    return Address(host_of(compacted), int.from_bytes(compacted[-PORT_SIZE:]))
 
 
 class DhtTraffic:

@@ -10,7 +10,7 @@ MINUTE = 60.0
 
 
 class DialBudget:
-    """What all topics of a client share.
+    """Dials to whoever strangers have told of.
 
     Args:
         at_once: Dials that may be under way.

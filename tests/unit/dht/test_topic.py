@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from librats import Address
-from librats.dht.dial_budget import DialBudget
 from librats.dht.topic import MOST_ENDPOINTS, MOST_PER_HOST, Deed, Dialled, Topic, topic_hash
+from librats.session.dial_budget import DialBudget
 
 WALL = 1_700_000_000.0
 A, B, C = (Address(f"192.0.2.{number}", 8080) for number in (1, 2, 3))

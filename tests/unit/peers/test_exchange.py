@@ -26,6 +26,7 @@ from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
+from librats.session.dial_budget import DialBudget
 from librats.session.events import PeersOffered, PeersWanted
 from librats.session.exchange import MAX_ENTRIES, KnownPeer, decode_exchange
 from librats.types import Address, ConnectionMethod
@@ -242,9 +243,9 @@ async def test_no_address_is_believed_that_is_nearer_to_us_than_who_tells_of_it(
         *("::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "0.0.0.0", "::", "224.0.0.1", "169.254.169.254"),  # noqa: S104 - nothing listens
         *("fe80::2", "255.255.255.255", "192.0.2.1"),
     }
+    room.exchange._budget = DialBudget(at_once=len(hosts), per_minute=len(hosts))
     for number, host in enumerate(sorted(hosts), 2):
         room.clock.now += REFILL
-        room.exchange._dial_times.clear()
         room.exchange._dialling.clear()
         await room.offered(teller, known(number, host))
     reached = {entry.address.host for entry in room.dialled}
