@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.loopback.conftest import LOOPBACK, Connect, MakeClient, Pair, Until
@@ -20,8 +22,10 @@ from librats import (
     StoreError,
     Succession,
     UsageError,
+    keeping,
 )
 from librats.peers.succession import encode_chain
+from librats.peers.succession_file import put_in_place
 
 QUICK = ReconnectConfig(initial_delay=0.01, max_delay=0.05, max_attempts=1000)
 
@@ -268,13 +272,22 @@ async def test_a_rotation_that_cannot_be_written_changes_nothing(tmp_path: Path)
         await client.rotate_identity()
 
 
-async def test_cancelling_leaves_client_and_disk_of_one_mind(tmp_path: Path) -> None:
+async def test_cancelling_leaves_client_and_disk_of_one_mind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_write = threading.Event()
+
+    def put_in_place_later(directory: Path, *what: Any) -> None:
+        assert may_write.wait(20)
+        put_in_place(directory, *what)
+
+    monkeypatch.setattr(keeping, "put_in_place", put_in_place_later)
     async with RatsClient(config=RatsConfig(listen_host=LOOPBACK), data_dir=tmp_path) as client:
         for steps in range(8):
+            may_write.clear()  # else a quick disk is done before the loop has gone round so often
             rotating = asyncio.ensure_future(client.rotate_identity())
             for _ in range(steps):
                 await asyncio.sleep(0)
             rotating.cancel()
+            may_write.set()
             with pytest.raises(asyncio.CancelledError):
                 await rotating
             assert Identity.load(tmp_path) == client.identity
