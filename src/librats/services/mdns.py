@@ -401,10 +401,21 @@ class MdnsDiscovery:
     def _instances_of(self, peer: MdnsPeer) -> list[str]:
         return [p.instance for p in self._known.values() if p is peer or p.peer_id == peer.peer_id != ""]
 
-    def _settle(self, name: str) -> None:
-        """Look again when replaced records have gone: zeroconf does not tell when they do."""
+    def _settle(self, name: str, delay: float | None = None) -> None:
+        """Look again when replaced records have gone: zeroconf does not tell when they do.
+
+        A flush that was late or got lost lets them stay for longer, at most for the time that they live.
+        """
+        delay = SETTLING_TIME if delay is None else delay
         self._unsettle(name)
-        self._settling[name.lower()] = asyncio.get_running_loop().call_later(SETTLING_TIME, self._look, name)
+        timer = asyncio.get_running_loop().call_later(delay, self._look_again, name, delay)
+        self._settling[name.lower()] = timer
+
+    def _look_again(self, name: str, delay: float) -> None:
+        self._unsettle(name)
+        self._look(name)
+        if name.lower() not in self._settling and name.lower() in self._known and 2 * delay <= TTL:
+            self._settle(name, 2 * delay)
 
     def _unsettle(self, name: str) -> None:
         if (timer := self._settling.pop(name.lower(), None)) is not None:
