@@ -402,16 +402,22 @@ class PathKeeper:
             raise PeerNotConnected("the session has ended, or stays on its path")
         joining: Joining = link.call_path()
         try:
-            async with asyncio.timeout(DIAL_TIMEOUT):
-                await connect(lambda: joining)
-                await asyncio.shield(joining.done)
-        except TimeoutError:
-            self._give_up(joining, f"no connection within {DIAL_TIMEOUT:g} s")
-            raise HandshakeError(f"no path to {address} within {DIAL_TIMEOUT:g} s") from None
+            await self._until_moved(joining, connect, address)
         except BaseException as error:
             self._give_up(joining, str(error) or type(error).__name__)
             raise
         self.moved += 1
+
+    @staticmethod
+    async def _until_moved(joining: Joining, connect: Connect, address: Address) -> None:
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                await connect(lambda: joining)
+                await asyncio.shield(joining.done)
+        except TimeoutError:
+            if not joining.has_switched:
+                raise HandshakeError(f"no path to {address} within {DIAL_TIMEOUT:g} s") from None
+            await asyncio.shield(joining.done)  # the peer may have moved already: its answer is waited for
 
     @staticmethod
     def _give_up(joining: Joining, reason: str) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from librats.errors import TransferError
 
-__all__ = ["MAX_DEPTH", "MAX_PART", "MAX_PATH", "NameSet", "check_parts", "read_path", "write_path"]
+__all__ = ["MAX_DEPTH", "MAX_PART", "MAX_PATH", "NameSet", "check_parts", "fold", "read_path", "write_path"]
 
 MAX_PART: Final = 255
 """Bytes of UTF-8, and units of UTF-16, that a part of a path has at most."""
@@ -83,7 +83,7 @@ def _check_part(part: str) -> None:
         raise _refusal(f"a part of a path has more than {MAX_PART} bytes, or units of UTF-16")
     if not part.isascii() and _has_early_iota(part):
         raise _refusal("a part of a path has an iota below before another mark")
-    folded = _fold(part)
+    folded = fold(part)
     if not folded.strip(". "):
         raise _refusal("a part of a path has nothing but dots and spaces")
     if folded == RESOURCE_FORK or folded.partition(".")[0].rstrip() in DEVICES:
@@ -100,7 +100,7 @@ def _has_early_iota(part: str) -> bool:
     return any(one == IOTA_BELOW and 0 < unicodedata.combining(other) < IOTA_CLASS for one, other in pairwise(marks))
 
 
-def _fold(part: str) -> str:
+def fold(part: str) -> str:
     """Return what is equal for two names that some file system takes for the same, or that look the same."""
     if part.isascii():
         return part.lower()
@@ -214,7 +214,7 @@ class NameSet:
                 (``"limit"``). Not all of it is added then; the offer is to be refused.
         """
         above = self._enter(parts[:-1])
-        key = (above, _fold(parts[-1]))
+        key = (above, fold(parts[-1]))
         if key in self._folders:
             raise _refusal("a path is a file and a folder")
         if key in self._files:
@@ -232,7 +232,7 @@ class NameSet:
                 folders (``"limit"``).
         """
         above = self._enter(parts[:-1])
-        if (above, _fold(parts[-1])) in self._folders:
+        if (above, fold(parts[-1])) in self._folders:
             raise _refusal("a folder is told to be empty, and is not, or is told twice")
         self._enter(parts)
 
@@ -240,7 +240,7 @@ class NameSet:
         """Walk down, making folders that are not there; return the number of the last one."""
         at = 0
         for part in parts:
-            key = (at, _fold(part))
+            key = (at, fold(part))
             if key in self._files:
                 raise _refusal("a path is a file and a folder")
             known = self._folders.get(key)
