@@ -15,7 +15,17 @@ from typing import Final
 
 from librats.errors import TransferError, UsageError
 
-__all__ = ["HASH_SIZE", "LEAF_SIZE", "MAX_LENGTH", "HashTree", "TreeBuilder", "hash_file", "leaf_count", "proven_root"]
+__all__ = [
+    "HASH_SIZE",
+    "LEAF_SIZE",
+    "MAX_LENGTH",
+    "HashTree",
+    "TreeBuilder",
+    "hash_file",
+    "leaf_count",
+    "proof_hashes",
+    "proven_root",
+]
 
 LEAF_SIZE: Final = 65_536
 """Bytes of a leaf."""
@@ -213,13 +223,13 @@ def proven_root(length: int, first: int, data: Buffer, proof: bytes) -> bytes:
     if not 0 <= start < end <= length <= MAX_LENGTH or (end % LEAF_SIZE and end != length):
         raise TransferError("bad_chunk", "a chunk does not fit the leaves of its file")
     width = leaf_count(length)
-    if len(proof) != HASH_SIZE * _proof_hashes(first, leaf_count(end), width):
+    if len(proof) != HASH_SIZE * proof_hashes(first, leaf_count(end), width):
         raise TransferError("bad_chunk", "a proof has not the size that it must have")
     hashes = iter([proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE)])
     return _root(length, _climb(_hash_leaves(view), first, width, hashes))
 
 
-def _proof_hashes(low: int, high: int, width: int) -> int:
+def proof_hashes(low: int, high: int, width: int) -> int:
     """Return how many hashes a proof for the leaves from low to before high has."""
     hashes = 0
     while width > 1:
