@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from librats.errors import HandshakeError, PeerNotConnected, RatsError, RemoteProtocolError
+from librats.peers.hello import UNSPECIFIED
 from librats.peers.peer import Peer
 from librats.peers.scopes import Scope, scope_of
 from librats.runtime.tasks import TaskSet, end_all
@@ -52,7 +53,6 @@ UNSETTLED = 10.0
 """Seconds after a move in which the peer may still be on another path."""
 INDIRECT = frozenset({ConnectionMethod.RELAY, ConnectionMethod.CARRIED})
 """Ways through somebody else, which are left for direct ones."""
-UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - nothing listens there
 
 
 @dataclass(slots=True)
@@ -447,7 +447,7 @@ class PathKeeper:
         found = list(link.reached_at)
         peer = self._peers.get(link.peer_id)
         if peer is not None and peer.hello is not None:
-            for text in peer.hello.listen:
+            for text in peer.hello.listen_for(link.address.host):
                 with contextlib.suppress(RatsError):
                     address = Address.parse(text)
                     if link.method is ConnectionMethod.CARRIED and scope_of(address.host) is not Scope.GLOBAL:

@@ -136,7 +136,7 @@ class PartFiles:
                     good.append(record)
         return good
 
-    def write(self, chunks: Sequence[Chunk]) -> list[None]:
+    def write(self, chunks: Sequence[Chunk]) -> None:
         """Write chunks, and note them.
 
         Raises:
@@ -151,7 +151,6 @@ class PartFiles:
                         written.append(self._write_one(*chunk))
             finally:
                 self._journal.add(written)
-        return [None] * len(chunks)
 
     def _write_one(self, number: int, first: int, data: Buffer) -> Record:
         file = self._manifest.files[number]

@@ -52,7 +52,7 @@ class Source:
 
     def __init__(self, path: Path, found: Found, manifest: Manifest, raw: bytes) -> None:
         self._reader = _Reader(path if found.is_folder else path.parent, found)
-        self._batches: Batches[Piece, bytes | TransferError] = Batches(
+        self._batches: Batches[Sequence[Piece], list[bytes] | TransferError] = Batches(
             self._reader.read, max_bytes=MAX_BATCH, name="librats reads files"
         )
         self.manifest = manifest
@@ -98,7 +98,7 @@ class Source:
             raise
 
     async def read(self, file: int, offset: int, size: int) -> bytes:
-        """Read a piece of a file. Pieces that are asked for at once are read together.
+        """Read a piece of a file.
 
         Args:
             file: Its number in the manifest.
@@ -109,10 +109,23 @@ class Source:
             TransferError: The file is not what was hashed any more (``"changed"``), or cannot be read.
             UsageError: The file has no such piece.
         """
-        entry = self.manifest.files[file]
-        if not 0 <= offset <= offset + size <= entry.size:
-            raise UsageError(f"a file of {entry.size} bytes has no {size} bytes from {offset} on")
-        outcome = await self._batches.add((file, offset, size), size)
+        return (await self.read_many([(file, offset, size)]))[0]
+
+    async def read_many(self, pieces: Sequence[Piece]) -> list[bytes]:
+        """Read pieces, all of them on one thread; what else is asked for meanwhile is read together.
+
+        Args:
+            pieces: Of each the number of the file, the bytes before, and its size in bytes; see :meth:`read`.
+
+        Raises:
+            TransferError: One of the files is not what was hashed any more (``"changed"``), or cannot be read.
+            UsageError: A file has no such piece.
+        """
+        for file, offset, size in pieces:
+            whole = self.manifest.files[file].size
+            if not 0 <= offset <= offset + size <= whole:
+                raise UsageError(f"a file of {whole} bytes has no {size} bytes from {offset} on")
+        outcome = await self._batches.add(pieces, sum(size for _, _, size in pieces))
         if isinstance(outcome, TransferError):
             raise outcome
         return outcome
@@ -192,22 +205,30 @@ class _Reader:
         self._lock = threading.Lock()
         self._closed = False
 
-    def read(self, pieces: Sequence[Piece]) -> list[bytes | TransferError]:
+    def read(self, batch: Sequence[Sequence[Piece]]) -> list[list[bytes] | TransferError]:
         with self._lock:
-            return [self._outcome(*piece) for piece in pieces]
+            return [self._outcome(pieces) for pieces in batch]
 
-    def _outcome(self, number: int, offset: int, size: int) -> bytes | TransferError:
+    def _outcome(self, pieces: Sequence[Piece]) -> list[bytes] | TransferError:
         if self._closed:
             return TransferError("cancelled", "what was offered is closed")
-        where = self._root.joinpath(*self._found.files[number].path)
+        try:
+            return [self._read_named(*piece) for piece in pieces]
+        except TransferError as error:
+            return error
+
+    def _read_named(self, number: int, offset: int, size: int) -> bytes:
         try:
             return self._read(number, offset, size)
         except TransferError as error:
-            return TransferError(error.code, f"{where} {error.reason}")
+            raise TransferError(error.code, f"{self._where(number)} {error.reason}") from None
         except FileNotFoundError:
-            return TransferError("changed", f"{where} was removed since it was hashed")
+            raise TransferError("changed", f"{self._where(number)} was removed since it was hashed") from None
         except OSError as error:
-            return disk_error(error, f"{where} cannot be read")
+            raise disk_error(error, f"{self._where(number)} cannot be read") from error
+
+    def _where(self, number: int) -> Path:
+        return self._root.joinpath(*self._found.files[number].path)
 
     def _read(self, number: int, offset: int, size: int) -> bytes:
         file = self._found.files[number]

@@ -92,11 +92,12 @@ class _Opened:
         with as_transfer_error("the room on the disk cannot be told"):
             return self._folder.free()
 
-    def write(self, chunks: Sequence[Chunk]) -> list[None]:
+    def write(self, batch: Sequence[Sequence[Chunk]]) -> list[None]:
         with self._lock:
             if self._files is None:
                 raise TransferError("cancelled", "the transfer is closed")
-            return self._files.write(chunks)
+            self._files.write([chunk for chunks in batch for chunk in chunks])
+        return [None] * len(batch)
 
     def finish(self) -> None:
         with self._lock:
@@ -178,7 +179,9 @@ class Destination:
     def __init__(self, path: Path, opened: _Opened, verifiers: list[FileVerifier]) -> None:
         self._path = path
         self._opened = opened
-        self._batches: Batches[Chunk, None] = Batches(opened.write, max_bytes=MAX_BATCH, name="librats writes files")
+        self._batches: Batches[Sequence[Chunk], None] = Batches(
+            opened.write, max_bytes=MAX_BATCH, name="librats writes files"
+        )
         self._failure: TransferError | None = None
         self.manifest = opened.manifest
         """The offer."""
@@ -235,13 +238,26 @@ class Destination:
             TransferError: This chunk or an earlier one could not be written: ``"no_space"``, ``"permission"``,
                 ``"gone"`` (the folder was removed), ``"link"``, ``"bad_name"`` or ``"disk"``.
         """
+        await self.write_many([(file, first_leaf, data)])
+
+    async def write_many(self, chunks: Sequence[Chunk]) -> None:
+        """Write chunks, as :meth:`write` does, all of them on one thread.
+
+        Args:
+            chunks: Of each the number of its file, that of its first leaf, and the data.
+
+        Raises:
+            TransferError: As for :meth:`write`.
+        """
         self._raise_failure()
-        if file in self._opened.placed:
-            return
-        number = self._opened.copies.get(file, file)
-        if number in self._opened.placed:
-            return
-        self._batches.add((number, first_leaf, data), memoryview(data).nbytes).add_done_callback(self._written)
+        placed, copies = self._opened.placed, self._opened.copies
+        wanted = [
+            (copies.get(file, file), first, data)
+            for file, first, data in chunks
+            if copies.get(file, file) not in placed
+        ]
+        size = sum(memoryview(data).nbytes for _, _, data in wanted)
+        self._batches.add(wanted, size).add_done_callback(self._written)
         while self._batches.bytes > MAX_WAITING:
             await self._batches.room()
             self._raise_failure()

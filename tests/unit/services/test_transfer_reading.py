@@ -63,6 +63,18 @@ async def test_a_folder_is_offered_with_times_modes_and_empty_folders(tmp_path: 
     await source.close()
 
 
+async def test_many_pieces_are_read_at_once(tmp_path: Path) -> None:
+    source = await Source.open(make_tree(tmp_path))
+    assert await source.read_many([(1, 0, 3), (0, 5, 7), (2, 0, 0), (1, 1, 1)]) == [b"two", DATA[5:12], b"", b"w"]
+    with pytest.raises(UsageError):
+        await source.read_many([(1, 0, 3), (1, 0, 4)])
+    (tmp_path / "photos" / "run.sh").write_bytes(b"other")
+    with pytest.raises(TransferError) as refused:
+        await source.read_many([(1, 0, 3), (3, 0, 2)])
+    assert refused.value.code == "changed"
+    await source.close()
+
+
 async def test_it_may_be_called_otherwise(tmp_path: Path) -> None:
     source = await Source.open(make_tree(tmp_path) / "2026.txt", name="year.txt")
     assert (source.manifest.name, source.manifest.files[0].path) == ("year.txt", ("year.txt",))

@@ -77,6 +77,18 @@ async def test_the_folder_is_made_where_it_is_missing(big: Source, tmp_path: Pat
     assert (await destination.finish()).read_bytes() == BIG
 
 
+async def test_many_chunks_are_written_at_once(tmp_path: Path, out: Path) -> None:
+    source = await Source.open(make_tree(tmp_path))
+    destination = await destination_for(source, out)
+    wanted = [number for number, file in enumerate(source.manifest.files) if file.size]
+    data = await source.read_many([(number, 0, source.manifest.files[number].size) for number in wanted])
+    for number, content in zip(wanted, data, strict=True):
+        destination.verifiers[number].take(0, content, b"")
+    await destination.write_many([(number, 0, content) for number, content in zip(wanted, data, strict=True)])
+    await destination.finish()
+    assert content_of(out / "photos") == content_of(tmp_path / "photos")
+
+
 async def test_chunks_may_come_in_any_order(big: Source, out: Path) -> None:
     destination = await destination_for(big, out)
     for first in (64, 16, 0, 48, 32):
