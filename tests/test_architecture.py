@@ -73,6 +73,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "remembering",
         "keeping",
         "client",
+        "torrents",
     ),
     (("__init__", "__main__", "blocking", "testing", "cli"),),
 )
