@@ -57,7 +57,7 @@ async def libtorrent() -> None:
 
     node = TheirNode(HOST, dht_block_ratelimit=1_000_000, dht_upload_rate_limit=2_000_000_000)
     await node.start()
-    print(node.port, flush=True)
+    print(int.from_bytes(node.addresses[0][-2:]), flush=True)
     await until_input_ends()
     node.close()
 

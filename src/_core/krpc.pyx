@@ -51,35 +51,73 @@ cdef struct Place:
     uint16_t size
 
 
-cdef bint scan_dictionary(Scan* scan, Place* places, bint is_body) noexcept nogil:
-    """Go through a dictionary from behind its ``d`` to behind its ``e``; of equal keys the first counts."""
-    cdef Span key
+cdef struct Head:
+    # Where the strings are that every message is told apart by; 0 where there is none.
+    Span transaction_id
+    Span kind
+    Span method
+
+
+cdef inline void note(Place* place, size_t start, size_t end) noexcept nogil:
+    """Of equal keys the first counts."""
+    if place.at == 0:
+        place.at = <uint16_t>start
+        place.size = <uint16_t>(end - start)
+
+
+cdef bint scan_body(Scan* scan, Place* places) noexcept nogil:
+    """Go through arguments or return values from behind their ``d`` to behind their ``e``."""
+    cdef Span span
     cdef int field
     cdef size_t start
     while scan.at == scan.size or scan.data[scan.at] != b"e":
-        if not scan_key(scan, &key):
+        if not scan_key(scan, &span):
             return False
-        if is_body:
-            field = field_of_body(scan.data + key.at, key.size)
-        else:
-            field = field_of_message(scan.data + key.at, key.size)
+        field = field_of_body(scan.data + span.at, span.size)
         start = scan.at
         if start < scan.size and is_digit(scan.data[start]):
-            if not scan_string(scan, &key):
+            if not scan_string(scan, &span):
                 return False
+        elif not skip_value(scan, DEPTH - 1):
+            return False
+        if field != NO_FIELD:
+            note(&places[field], start, scan.at)
+    scan.at += 1
+    return True
+
+
+cdef bint scan_message(Scan* scan, Place* places, Head* head) noexcept nogil:
+    """Go through a message from behind its ``d`` to behind its ``e``."""
+    cdef Span span
+    cdef int field
+    cdef size_t start
+    while scan.at == scan.size or scan.data[scan.at] != b"e":
+        if not scan_key(scan, &span):
+            return False
+        field = field_of_message(scan.data + span.at, span.size)
+        start = scan.at
+        if start < scan.size and is_digit(scan.data[start]):
+            if not scan_string(scan, &span):
+                return False
+            if field <= METHOD and places[field].at == 0:
+                if field == TRANSACTION:
+                    head.transaction_id = span
+                elif field == KIND:
+                    head.kind = span
+                else:
+                    head.method = span
         elif (
             (field == ARGUMENTS or field == RETURN_VALUES)
             and places[ARGUMENTS].at == 0 and places[RETURN_VALUES].at == 0
             and start < scan.size and scan.data[start] == b"d"
         ):
             scan.at += 1
-            if not scan_dictionary(scan, places, True):
+            if not scan_body(scan, places):
                 return False
-        elif not skip_value(scan, DEPTH - 1 if is_body else DEPTH):
+        elif not skip_value(scan, DEPTH):
             return False
-        if field != NO_FIELD and places[field].at == 0:
-            places[field].at = <uint16_t>start
-            places[field].size = <uint16_t>(scan.at - start)
+        if field != NO_FIELD:
+            note(&places[field], start, scan.at)
     scan.at += 1
     return True
 
@@ -337,7 +375,7 @@ cdef int _find_body(KrpcMessage message, Scan* scan) except -1:
         message._places[field].at = 0
     if place.at and scan.data[place.at] == c"d":
         scan.at = place.at + 1
-        scan_dictionary(scan, message._places, True)
+        scan_body(scan, message._places)
     return 0
 
 
@@ -361,7 +399,7 @@ def parse(data):
     """
     cdef bytes held = _as_bytes(data)
     cdef Scan scan
-    cdef Span span
+    cdef Head head
     cdef KrpcMessage message
     begin_scan(&scan, <const uint8_t*>PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held), False)
     if scan.size > LARGEST:
@@ -373,17 +411,18 @@ def parse(data):
     message = KrpcMessage.__new__(KrpcMessage)
     message._bytes = held
     scan.at = 1
-    if not scan_dictionary(&scan, message._places, False):
+    head.transaction_id.at = head.kind.at = head.method.at = 0
+    if not scan_message(&scan, message._places, &head):
         raise bencode_error(scan.flaw, scan.flaw_at)
     if scan.at != scan.size:
         raise bencode_error(TRAILING_BYTES, scan.at)
-    if not message._span_of_string(KIND, &span) or span.size != 1 or scan.data[span.at] not in b"qre":
+    if head.kind.at == 0 or head.kind.size != 1 or scan.data[head.kind.at] not in b"qre":
         raise KrpcError(PROTOCOL_ERROR, "a message without a kind")
-    message.kind = scan.data[span.at]
-    if not message._span_of_string(TRANSACTION, &span):
+    message.kind = scan.data[head.kind.at]
+    if head.transaction_id.at == 0:
         raise KrpcError(PROTOCOL_ERROR, "a message without a transaction id")
-    if message._span_of_string(METHOD, &span):
-        message.method = method_of(scan.data + span.at, span.size)
+    if head.method.at:
+        message.method = method_of(scan.data + head.method.at, head.method.size)
     _find_body(message, &scan)
     return message
 

@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcmp
 
 cdef enum:
-    # Of the message itself.
+    # Of the message itself; those up to METHOD are strings that krpc.Head has.
     TRANSACTION
     KIND
     METHOD

@@ -22,6 +22,7 @@ cdef class RudpTable:
     cdef FlowTable _flows
 
     cdef int _begin(self, double now) except -1
+    cdef bint _is_mine(self, bytes data)
     cdef void _fill(self, double now) noexcept nogil
     cdef RudpStream _introduce(self, Conn* conn)
     cdef RudpStream _next_event(self, uint32_t* bits)

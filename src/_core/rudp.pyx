@@ -8,7 +8,6 @@ A :class:`RudpTable` holds the connections of a socket, a :class:`RudpStream` is
 any clock that does not go back. A table and its streams belong to one thread at a time.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -29,11 +28,12 @@ from librats._core.rudp_state cimport (
 )
 from librats._core.rudp_stream cimport RudpStream
 from librats._core.rudp_table cimport (
-    SECRET_LIFE, Mux, find, free_conn, heap_sift, new_conn, next_told, next_touched, noise, sweep, touch
+    SECRET_LIFE, Mux, dialled, free_conn, heap_sift, next_told, next_touched, sweep, touch
 )
 from librats._core.rudp_timers cimport after_round, give_up, rearm, time_come
+from librats._core.rudp_wire cimport is_ours
+from librats._core.utp_wire cimport is_utp
 
-from librats._core.rudp_packets import is_packet
 from librats.errors import UsageError
 
 cdef enum:
@@ -46,7 +46,6 @@ cdef enum:
 CONTROLS = {"model": MODEL, "cubic": CUBIC, "yielding": YIELDING}
 
 
-@cython.final
 cdef class RudpTable:
     """The streams of a socket.
 
@@ -179,7 +178,6 @@ cdef class RudpTable:
             UsageError: That is no address, or the table is full.
         """
         cdef Conn* c
-        cdef uint32_t number
         cdef const librats_flow* flow
         self._begin(now)
         flow = self._flows.of_address(address)
@@ -187,10 +185,7 @@ cdef class RudpTable:
             raise UsageError("a dial is tried at least once, and waits")
         if self._mux.count >= self._mux.settings.streams_most:
             raise UsageError("the table is full")
-        number = <uint32_t>noise(&self._mux)
-        while number == 0 or number == 0xFFFFFFFF or find(&self._mux, number) or find(&self._mux, number + 1):
-            number = <uint32_t>noise(&self._mux)
-        c = new_conn(&self._mux, number, number + 1, flow, now)
+        c = dialled(&self._mux, flow, now)
         if c == NULL:
             raise MemoryError()
         c.state = OPENING
@@ -285,10 +280,15 @@ cdef class RudpTable:
                 if foreign[i]:
                     socket._take(&arrivals[i], others)
                     if foreign[i] == SOME_FOREIGN:
-                        others = [item for item in others if not is_packet(item[0])]
+                        others = [item for item in others if not self._is_mine(item[0])]
         finally:
             socket._inbox._busy = False
         return others
+
+    cdef bint _is_mine(self, bytes data):
+        cdef const uint8_t* text = <const uint8_t*>PyBytes_AS_STRING(data)
+        cdef uint32_t size = <uint32_t>PyBytes_GET_SIZE(data)
+        return is_utp(text, size) if self._mux.settings.utp else is_ours(text, size)
 
     # Going out
 

@@ -31,13 +31,18 @@ cdef inline bint acked_by_sequence(Conn* c, const Packet* p, double now) noexcep
                 arrived_there(c, number, now, &sample, &newest)
     if sample.acked > 0:
         c.proven = True
-    number = c.first
+    bytes_there(c)
+    ack_done(c, &sample, newest, 0)
+    return True
+
+
+cdef inline void bytes_there(Conn* c) noexcept nogil:
+    """Let go of the bytes that the peer has, where each packet keeps its number."""
+    cdef uint64_t number = c.first
     while number != c.next and sent_at(c, number).place == DONE:
         if sent_at(c, number).body == BODY_DATA:
             c.out_start = sent_at(c, number).offset + sent_at(c, number).size
         number += 1
-    ack_done(c, &sample, newest, 0)
-    return True
 
 
 cdef inline bint acked_by_numbers(Conn* c, const Packet* p, double now) noexcept nogil:

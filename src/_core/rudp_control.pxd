@@ -1,6 +1,6 @@
-"""Congestion control: a model of the path (after BBR), CUBIC (RFC 9438), one that yields (after LEDBAT). Header only.
+"""Congestion control: a model of the path (after BBR), CUBIC (RFC 9438), two that yield (after LEDBAT). Header only.
 
-Windows are in bytes, rates in bytes a second. Slow start of the last two ends by HyStart++ (RFC 9406).
+Windows are in bytes, rates in bytes a second. Slow start of the last three ends by HyStart++ (RFC 9406).
 """
 
 from libc.math cimport cbrt, fabs
@@ -11,6 +11,7 @@ cdef enum:
     MODEL = 0
     CUBIC = 1
     YIELDING = 2
+    LEDBAT = 3
 
 cdef enum:
     STARTUP = 0
@@ -26,6 +27,17 @@ cdef enum:
     HYSTART_ROUNDS = 5
 
 
+cdef extern from *:
+    """
+    #define RUDP_LEDBAT_TARGET 0.1
+    #define RUDP_LEDBAT_CAREFUL 0.9
+    #define RUDP_LEDBAT_GAIN 3000.0
+    """
+    double LEDBAT_TARGET "RUDP_LEDBAT_TARGET"
+    double LEDBAT_CAREFUL "RUDP_LEDBAT_CAREFUL"
+    double LEDBAT_GAIN "RUDP_LEDBAT_GAIN"  # bytes that the window grows by in a round trip at the most
+
+
 cdef struct Sample:
     # What one acknowledgement tells.
     double now
@@ -33,6 +45,7 @@ cdef struct Sample:
     double rtt
     double srtt
     double least_rtt
+    double queued  # seconds that what was sent has waited, by the peer's clock; below 0 where it is not told
     double acked
     double lost
     double flight
@@ -148,6 +161,8 @@ cdef inline void control_acked(Control* c, const Sample* s) noexcept nogil:
             cubic_acked(c, s)
     if c.kind == YIELDING:
         yielding_acked(c, s)
+    elif c.kind == LEDBAT:
+        ledbat_acked(c, s)
     c.window = min(max(c.window, least_window(c)), c.most)
     if s.srtt > 0:
         c.rate = (2.0 if c.window < c.threshold and not c.careful else 1.25) * c.window / s.srtt
@@ -285,6 +300,24 @@ cdef inline void yielding_acked(Control* c, const Sample* s) noexcept nogil:
     else:
         change = min(c.window * (queued / target - 1), c.window / 2)
         c.window -= change * s.acked / c.window
+
+
+# BEP 29: the one of uTP, by the delay that the peer measures.
+
+cdef inline void ledbat_acked(Control* c, const Sample* s) noexcept nogil:
+    cdef double off
+    if s.queued < 0:
+        return
+    if c.window < c.threshold:
+        if s.queued > LEDBAT_CAREFUL * LEDBAT_TARGET:
+            c.threshold = c.window
+        return
+    if s.acked <= 0 or s.in_recovery:
+        return
+    off = max((LEDBAT_TARGET - s.queued) / LEDBAT_TARGET, -1.0)
+    if off < 0 or s.full:
+        c.window += LEDBAT_GAIN * off * s.acked / max(s.flight_before, s.acked)
+        c.threshold = c.window  # less than it was is no reason to begin anew
 
 
 # The model.

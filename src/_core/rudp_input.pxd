@@ -17,15 +17,15 @@ from librats._core.rudp_state cimport (
     BASE_DATAGRAM, CAUSE_NONE, CAUSE_PROTOCOL, CAUSE_REFUSED, CAUSE_RESET, MOST_EARLY, NEVER, OPEN, OPENING,
     TOLD_INCOMING, TOLD_MOVED, TOLD_OPEN, Conn, Early, same_peer, widened
 )
-from librats._core.rudp_table cimport (
-    Mux, Reply, close_conn, cookie_for, find, may_reply, new_conn, new_reply, noise, tell, touch
-)
+from librats._core.rudp_replies cimport cookie_for, may_reply, new_reply
+from librats._core.rudp_table cimport Mux, Reply, close_conn, find, heard, new_conn, noise, tell, touch
 from librats._core.rudp_tag cimport check_tag
 from librats._core.rudp_wire cimport (
     ACK, BODY_CHALLENGE, BODY_DATA, BODY_DATAGRAM, BODY_NONE, BODY_PING, BODY_RESET, BODY_RESPONSE, COOKIE, DATA,
     EXTENDED, FIN, FLAG_ACK, HEADER, FLAG_EXTENDED, FLAG_FIN, FLAG_TAG, Packet, RESET, RETRY, SYN, is_ours, read_packet,
     write_packet
 )
+from librats._core.utp_input cimport arrived_utp
 
 cdef enum:
     MOST_EARLY_SIZE = 2048
@@ -45,6 +45,8 @@ cdef inline bint arrived(
     """Take a datagram; False where it is not of this protocol."""
     cdef Packet p
     cdef Conn* c
+    if m.settings.utp:
+        return arrived_utp(m, data, size, flow, now)
     if not is_ours(data, size):
         return False
     m.counts.received += 1
@@ -129,7 +131,7 @@ cdef inline void admit(Mux* m, const Packet* p, const librats_flow* flow, double
     c.events |= TOLD_INCOMING | TOLD_OPEN
     if p.flags & FLAG_EXTENDED and m.settings.extended:
         begin_numbers(m, c)
-    heard(m, c, p, now)
+    heard(m, c, p.whole, now)
     owe_ack(c, True, now)
     tell(m, c)
 
@@ -141,14 +143,6 @@ cdef inline void begin_numbers(Mux* m, Conn* c) noexcept nogil:
     c.next = c.first
     c.told_limit = c.in_window
     c.out_limit = BASE_DATAGRAM * 32  # until the peer tells
-
-
-cdef inline void heard(Mux* m, Conn* c, const Packet* p, double now) noexcept nogil:
-    c.packets_in += 1
-    c.bytes_in += p.whole
-    c.heard_at = now
-    c.suspect_due = NEVER
-    touch(m, c)
 
 
 # A connection in librats 2's format.
@@ -166,7 +160,7 @@ cdef inline void take_compat(Mux* m, Conn* c, const Packet* p, double now) noexc
     if p.kind == SYN:
         if not c.dialer and p.number == 1:
             c.syn_at = now
-            heard(m, c, p, now)
+            heard(m, c, p.whole, now)
             owe_ack(c, True, now)
         return
     if c.state == OPENING:
@@ -174,9 +168,9 @@ cdef inline void take_compat(Mux* m, Conn* c, const Packet* p, double now) noexc
             return
         opened(m, c, p.flags & FLAG_EXTENDED and c.offered, now)
     if c.extended:
-        heard(m, c, p, now)
+        heard(m, c, p.whole, now)
         return
-    heard(m, c, p, now)
+    heard(m, c, p.whole, now)
     if not acked_by_sequence(c, p, now) and p.kind == ACK:
         return
     if p.kind == DATA or p.kind == FIN:
@@ -244,7 +238,7 @@ cdef inline void take_extended(
         if not c.has_key:
             if here:
                 keep_early(c, p, flow)
-                heard(m, c, p, now)
+                heard(m, c, p.whole, now)
             return
         if not check_tag(c, p.data, p.whole, number):
             c.forged += 1
@@ -260,7 +254,7 @@ cdef inline void take_extended(
     if not c.heard_extended and not c.dialer:
         note_answer(c, now)
     c.heard_extended = True
-    heard(m, c, p, now)
+    heard(m, c, p.whole, now)
     if has_come(c, number):
         if p.body != BODY_NONE:
             owe_ack(c, True, now)

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from librats._core.batches cimport librats_flow
 from librats._core.rudp_probe cimport next_size, probe_wanted
-from librats._core.rudp_receive cimport ack_settled, compat_sack, compat_window, write_ack
+from librats._core.rudp_receive cimport ack_settled, ack_wanted, compat_sack, compat_window, write_ack
 from librats._core.rudp_send cimport (
     chain_remove, compat_window_allows, drop_done, launched, new_sent, pace_allows, sent_at, timeout_of, weight,
     window_allows
@@ -21,6 +21,8 @@ from librats._core.rudp_wire cimport (
     DATA, EXTENDED_ACK, EXTENDED_HEADER, FIN, FLAG_ACK, FLAG_EXTENDED, FLAG_FIN, FLAG_TAG, RESET, SYN, TAG,
     write_extended, write_packet
 )
+from librats._core.utp_output cimport next_utp, write_utp_head
+from librats._core.utp_wire cimport UTP_RESET, UTP_SYN
 
 cdef enum:
     OFFSET = 4
@@ -48,6 +50,8 @@ cdef inline uint32_t next_packet(Mux* m, Conn* c, double now, uint8_t* out, libr
         size = next_syn(c, now, out)
     elif not c.proven and c.packets_out >= c.packets_in:
         return 0
+    elif c.utp:
+        size = next_utp(c, now, out)
     elif not c.extended:
         size = next_numbered(c, now, out)
     elif c.ack_now and not c.dialer and not c.heard_extended:
@@ -65,6 +69,8 @@ cdef inline uint32_t next_packet(Mux* m, Conn* c, double now, uint8_t* out, libr
 
 cdef inline uint32_t write_reset(Conn* c, double now, uint8_t* out) noexcept nogil:
     cdef uint32_t size
+    if c.utp:
+        return write_utp_head(c, UTP_RESET, c.next, now, out)
     if not c.agreed:
         return write_packet(out, RESET, 0, 0, c.send_id, 0, 0, 0)
     size = begin_extended(c, 0, BODY_RESET, now, out, False)
@@ -81,11 +87,13 @@ cdef inline uint32_t next_syn(Conn* c, double now, uint8_t* out) noexcept nogil:
     c.syn_due = now + c.syn_wait
     if c.syn_doubles:
         c.syn_wait *= 2
+    c.first_sent_at = now if c.packets_out == 0 else 0
+    if c.utp:
+        return write_utp_head(c, UTP_SYN, c.next, now, out)
     size = write_packet(out, SYN, FLAG_EXTENDED if c.offered else 0, COMPAT_WINDOW, c.send_id, 1, 0, 0)
     if c.has_cookie:
         memcpy(out + size, c.cookie, COOKIE)
         size += COOKIE
-    c.first_sent_at = now if c.packets_out == 0 else 0
     return size
 
 
@@ -142,13 +150,6 @@ cdef inline uint32_t write_header(Conn* c, uint8_t kind, uint64_t number, uint8_
     return write_packet(
         out, kind, flags, window, c.send_id, <uint32_t>number, <uint32_t>(c.expected - 1), compat_sack(c)
     )
-
-
-cdef inline bint ack_wanted(const Conn* c, double now) noexcept nogil:
-    if c.ack_now or c.announce_due <= now:
-        return True
-    # To an address that may be forged, what is owed goes with data or not at all: one packet for one.
-    return c.ack_due <= now and (c.proven or c.packets_out + 1 < c.packets_in)
 
 
 cdef inline uint32_t next_ack(Conn* c, double now, uint8_t* out) noexcept nogil:

@@ -81,7 +81,9 @@ cdef inline void probe_lost(Conn* c, double now) noexcept nogil:
 
 cdef inline void size_suspected(Conn* c, double now) noexcept nogil:
     """Long packets are lost again and again: the path may carry less than it did (RFC 8899, 4.3)."""
-    if c.extended and c.datagram > BASE_DATAGRAM:
+    if c.utp and c.datagram > BASE_DATAGRAM:
+        c.shrunk = True  # what has a number cannot be cut into pieces: routers have to
+    if (c.extended or c.utp) and c.datagram > BASE_DATAGRAM:
         c.datagram = BASE_DATAGRAM
         c.control.segment = BASE_DATAGRAM
         c.probe_number = 0

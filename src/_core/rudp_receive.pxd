@@ -40,9 +40,32 @@ cdef inline uint32_t compat_sack(const Conn* c) noexcept nogil:
     if not c.held_count:
         return 0
     for i in range(32):
-        if c.held[(c.expected + 1 + i) & (COMPAT_WINDOW - 1)].body:
+        if c.held[(c.expected + 1 + i) & (c.held_room - 1)].body:
             bits |= <uint32_t>1 << i
     return bits
+
+
+cdef inline uint64_t byte_window(const Conn* c) noexcept nogil:
+    """Bytes that the peer may send us by uTP."""
+    cdef uint64_t used = c.in_next - c.in_start + c.held_bytes
+    return 0 if used >= c.in_window else c.in_window - used
+
+
+cdef inline bint may_append(const Conn* c, uint32_t size) noexcept nogil:
+    """Whether there is room for what comes in order: what waits behind the gap must not be in its way."""
+    return c.in_next - c.in_start + size <= c.in_window if c.utp else compat_window(c) != 0
+
+
+cdef inline bint may_hold(const Conn* c, uint32_t size) noexcept nogil:
+    """Whether there is room for what comes behind a gap."""
+    return byte_window(c) >= size if c.utp else compat_window(c) != 0
+
+
+cdef inline bint ack_wanted(const Conn* c, double now) noexcept nogil:
+    if c.ack_now or c.announce_due <= now:
+        return True
+    # To an address that may be forged, what is owed goes with data or not at all: one packet for one.
+    return c.ack_due <= now and (c.proven or c.packets_out + 1 < c.packets_in)
 
 
 cdef inline void owe_ack(Conn* c, bint at_once, double now) noexcept nogil:
@@ -65,7 +88,7 @@ cdef inline void check_end(Conn* c) noexcept nogil:
         c.events |= TOLD_END
 
 
-# In librats 2's format: a number for each packet.
+# In librats 2's format, and in uTP: a number for each packet.
 
 cdef inline bint append_bytes(Conn* c, const uint8_t* data, uint32_t size) noexcept nogil:
     if not size:
@@ -82,21 +105,27 @@ cdef inline bint append_bytes(Conn* c, const uint8_t* data, uint32_t size) noexc
 
 cdef inline void take_numbered(Conn* c, const Packet* p, double now) noexcept nogil:
     """Take a Data or Fin packet of librats 2."""
-    cdef uint64_t number = widened(p.number, c.expected)
     cdef uint8_t body = BODY_DATA if p.kind == DATA else BODY_FIN
+    take_in_turn(c, widened(p.number, c.expected), body, p.payload, p.size, now)
+
+
+cdef inline void take_in_turn(
+    Conn* c, uint64_t number, uint8_t body, const uint8_t* data, uint32_t size, double now
+) noexcept nogil:
+    """Take the bytes or the end that a number stands for, or keep them until what is before them has come."""
     cdef Held* held
-    if <long long>(number - c.expected) < 0:
+    if <long long>(number - c.expected) < 0 or c.has_end:
         owe_ack(c, True, now)
         return
     c.announces = 0
     c.announce_due = NEVER
-    if number - c.expected >= COMPAT_WINDOW:
+    if number - c.expected >= c.held_room:
         return
     if number != c.expected:
-        hold_numbered(c, p, number, body)
+        hold_numbered(c, number, body, data, size)
         owe_ack(c, True, now)
         return
-    if body == BODY_DATA and (compat_window(c) == 0 or not append_bytes(c, p.payload, p.size)):
+    if body == BODY_DATA and not (may_append(c, size) and append_bytes(c, data, size)):
         owe_ack(c, True, now)  # no room: it is to be sent again
         return
     c.expected += 1
@@ -105,7 +134,7 @@ cdef inline void take_numbered(Conn* c, const Packet* p, double now) noexcept no
         c.in_end = c.in_next
     owe_ack(c, body == BODY_FIN or c.held_count > 0, now)
     while c.held_count and not c.has_end:
-        held = &c.held[c.expected & (COMPAT_WINDOW - 1)]
+        held = &c.held[c.expected & (c.held_room - 1)]
         if not held.body or (held.body == BODY_DATA and not append_bytes(c, held.data, held.size)):
             break
         if held.body == BODY_FIN:
@@ -115,43 +144,49 @@ cdef inline void take_numbered(Conn* c, const Packet* p, double now) noexcept no
         held.data = NULL
         held.body = 0
         c.held_count -= 1
+        c.held_bytes -= held.size
         c.expected += 1
     if not c.held_count or c.has_end:
         drop_held(c)
     check_end(c)
 
 
-cdef inline void hold_numbered(Conn* c, const Packet* p, uint64_t number, uint8_t body) noexcept nogil:
+cdef inline void hold_numbered(
+    Conn* c, uint64_t number, uint8_t body, const uint8_t* data, uint32_t size
+) noexcept nogil:
     cdef Held* held
-    if c.has_end or compat_window(c) == 0:
+    if c.has_end or not may_hold(c, size):
         return
     if c.held == NULL:
-        c.held = <Held*>calloc(COMPAT_WINDOW, sizeof(Held))
+        c.held = <Held*>calloc(c.held_room, sizeof(Held))
         if c.held == NULL:
             return
-    held = &c.held[number & (COMPAT_WINDOW - 1)]
+    held = &c.held[number & (c.held_room - 1)]
     if held.body:
         return
-    if p.size:
-        held.data = <uint8_t*>malloc(p.size)
+    if size:
+        held.data = <uint8_t*>malloc(size)
         if held.data == NULL:
             return
-        memcpy(held.data, p.payload, p.size)
-    held.size = p.size
+        memcpy(held.data, data, size)
+    held.size = size
     held.body = body
+    c.held_far = number if c.held_count == 0 else max(c.held_far, number)
     c.held_count += 1
+    c.held_bytes += size
 
 
 cdef inline void drop_held(Conn* c) noexcept nogil:
-    cdef int i
+    cdef uint32_t i
     if c.held == NULL:
         return
     if c.held_count:
-        for i in range(COMPAT_WINDOW):
+        for i in range(c.held_room):
             free(c.held[i].data)
     free(c.held)
     c.held = NULL
     c.held_count = 0
+    c.held_bytes = 0
 
 
 # Between two of ours: offsets in the stream, and numbers of transmissions.
@@ -341,10 +376,33 @@ cdef inline uint32_t write_ack(Conn* c, uint8_t* out, uint32_t room, double now)
 
 # The window.
 
+cdef inline void tune_window(Conn* c, double now) noexcept nogil:
+    if c.in_start - c.tuned_start >= c.in_window / 2:
+        if now - c.tuned_at < 2 * (c.srtt if c.has_rtt else 0.1):
+            c.in_window = min(c.in_window * 2, c.in_most)
+        c.tuned_start = c.in_start
+        c.tuned_at = now
+
+
+cdef inline void utp_read(Conn* c, double now) noexcept nogil:
+    cdef uint64_t room
+    tune_window(c, now)
+    room = byte_window(c)
+    if c.told_limit < c.datagram and room >= c.in_window / 4:
+        if c.announces == 0:
+            c.announces = WINDOW_ANNOUNCES
+            c.announce_due = now
+    elif c.told_limit + c.in_window / 4 <= room:
+        c.ack_now = True
+
+
 cdef inline void window_read(Conn* c, double now) noexcept nogil:
     """After the application has read: let the window grow with what it takes, and tell the peer of room."""
     cdef uint64_t limit
     cdef uint32_t room
+    if c.utp:
+        utp_read(c, now)
+        return
     if not c.extended:
         room = compat_window(c)
         if c.told_limit == 0 and room and c.announces == 0:
@@ -353,11 +411,7 @@ cdef inline void window_read(Conn* c, double now) noexcept nogil:
         elif c.told_limit + COMPAT_WINDOW / 2 <= room:
             c.ack_now = True
         return
-    if c.in_start - c.tuned_start >= c.in_window / 2:
-        if now - c.tuned_at < 2 * (c.srtt if c.has_rtt else 0.1):
-            c.in_window = min(c.in_window * 2, c.in_most)
-        c.tuned_start = c.in_start
-        c.tuned_at = now
+    tune_window(c, now)
     limit = c.in_start + c.in_window
     if c.number_count and limit - c.told_limit >= c.in_window / 4:
         if <long long>(c.told_limit - c.in_far) < 4 * <long long>c.datagram:

@@ -272,6 +272,7 @@ cdef inline void drop_done(Conn* c, double now) noexcept nogil:
 cdef inline void ack_begun(Conn* c, Sample* sample, double now) noexcept nogil:
     memset(sample, 0, sizeof(Sample))
     sample.now = now
+    sample.queued = -1
     sample.flight_before = c.flight
 
 

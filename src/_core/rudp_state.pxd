@@ -10,6 +10,7 @@ from libc.string cimport memcpy
 
 from librats._core.batches cimport librats_flow
 from librats._core.rudp_control cimport Control
+from librats._core.utp_delay cimport Delays
 
 cdef enum:
     OPENING = 0
@@ -56,6 +57,8 @@ cdef enum:
     MOST_AHEAD = 4096
     MOST_EARLY = 32
     MOST_SENT = 131072  # packets that are remembered until they are acknowledged
+    UTP_HELD = 4096  # packets behind a gap that are kept
+    UTP_FIRST = 65536  # what is added to the numbers of uTP, for there is nothing below 0
 
 cdef extern from *:
     """
@@ -243,6 +246,9 @@ cdef struct Conn:
     uint64_t expected
     Held* held
     int held_count
+    uint32_t held_room
+    uint64_t held_bytes
+    uint64_t held_far
     Scraps scraps_in
     Numbers* numbers
     int number_count
@@ -295,6 +301,17 @@ cdef struct Conn:
     uint64_t late
     uint64_t sent_bytes
     uint64_t received_bytes
+    # In uTP.
+    uint8_t utp
+    uint8_t half_open
+    uint8_t heard_time
+    uint8_t dup_acks
+    uint8_t shrunk
+    uint32_t their_delay  # of the last packet, by both clocks: told to the peer with the next one
+    uint32_t span  # packets that may be on their way, for the peer keeps no more behind a gap
+    Delays delays
+    Conn* half_before
+    Conn* half_after
 
 
 cdef inline bint same_peer(const librats_flow* a, const librats_flow* b) noexcept nogil:
@@ -310,6 +327,11 @@ cdef inline bint same_peer(const librats_flow* a, const librats_flow* b) noexcep
 cdef inline uint64_t widened(uint32_t low, uint64_t near) noexcept nogil:
     """The number with those lower 32 bits that is nearest; 2**64 - something where it would be below 0."""
     return near + <uint64_t><long long><int>(low - <uint32_t>near)
+
+
+cdef inline uint64_t widened_short(uint16_t low, uint64_t near) noexcept nogil:
+    """The number with those lower 16 bits that is nearest."""
+    return near + <uint64_t><long long><short>(low - <uint16_t>near)
 
 
 # Rings: bytes by their offset.

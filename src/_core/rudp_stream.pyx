@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from librats._core.batches cimport librats_flow
-from librats._core.rudp_control cimport CUBIC, MODEL, YIELDING, control_begin, model_rate
+from librats._core.rudp_control cimport CUBIC, LEDBAT, MODEL, YIELDING, control_begin, model_rate
 from librats._core.rudp_input cimport ask_way, take_early
 from librats._core.rudp_output cimport CHALLENGE_TRIES
 from librats._core.rudp_send cimport out_room
@@ -24,7 +24,7 @@ cdef enum:
     KEY_SIZE = 32
     MOST_SCRAPS_OUT = 65536
 
-CONTROL_NAMES = {MODEL: "model", CUBIC: "cubic", YIELDING: "yielding"}
+CONTROL_NAMES = {MODEL: "model", CUBIC: "cubic", YIELDING: "yielding", LEDBAT: "ledbat"}
 
 
 @cython.final
@@ -101,13 +101,13 @@ cdef class RudpStream:
 
     @property
     def control(self):
-        """How the sending rate is found: ``model``, ``cubic`` or ``yielding``. Set, it begins anew."""
+        """How the sending rate is found: ``model``, ``cubic``, ``yielding``, in uTP ``ledbat``. Set, it begins anew."""
         return CONTROL_NAMES[self._conn.control.kind]
 
     @control.setter
     def control(self, name: str):
         kinds = {text: kind for kind, text in CONTROL_NAMES.items()}
-        if name not in kinds:
+        if name not in kinds or (kinds[name] == LEDBAT and not self._conn.utp):
             raise UsageError(f"no such congestion control: {name!r}")
         control_begin(
             &self._conn.control, kinds[name], self._conn.control.segment, self._conn.control.most,
@@ -140,8 +140,9 @@ cdef class RudpStream:
     cdef uint64_t memory(self) noexcept nogil:
         cdef Conn* c = self._conn
         return (
-            sizeof(Conn) + c.out.size + c.in_.size + c.sent_room * 80 + c.ahead_room * 16 + (16384 if c.held else 0)
-            + (1536 if c.numbers else 0) + c.scraps_in.size + c.scraps_out.size
+            sizeof(Conn) + c.out.size + c.in_.size + c.sent_room * 80 + c.ahead_room * 16
+            + (c.held_room * 16 if c.held else 0) + c.held_bytes + (1536 if c.numbers else 0)
+            + c.scraps_in.size + c.scraps_out.size
         )
 
     # Writing

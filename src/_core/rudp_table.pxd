@@ -1,6 +1,6 @@
 """The connections of a socket: found by number, woken by time, told of and heard of in queues. Header only."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -9,7 +9,8 @@ from librats._core.octets cimport store_be16, store_be32
 from librats._core.rudp_control cimport control_begin
 from librats._core.rudp_receive cimport drop_held
 from librats._core.rudp_state cimport (
-    BASE_DATAGRAM, CLOSED, COMPAT_WINDOW, NEVER, OPENING, TOLD_CLOSED, Conn, Early, ring_drop, scrap_drop
+    BASE_DATAGRAM, CAUSE_NO_ANSWER, CLOSED, COMPAT_WINDOW, NEVER, OPENING, TOLD_CLOSED, UTP_FIRST, UTP_HELD, Conn,
+    Early, ring_drop, scrap_drop
 )
 from librats._core.rudp_send cimport FIRST_TIMEOUT, REORDER
 from librats._core.rudp_tag cimport forget_keys
@@ -18,13 +19,13 @@ from librats._core.shorthash cimport short_hash
 cdef enum:
     MOST_REPLIES = 64
     REPLY_SIZE = 64
+    MOST_DRAWS = 256
+    LEAST_SPAN = 16
 
 cdef extern from *:
     """
-    #define RUDP_REPLY_TIME 0.02
     #define RUDP_SECRET_LIFE 30.0
     """
-    double REPLY_TIME "RUDP_REPLY_TIME"
     double SECRET_LIFE "RUDP_SECRET_LIFE"
 
 
@@ -44,6 +45,8 @@ cdef struct Settings:
     uint8_t control
     uint8_t extended
     uint8_t accepts
+    uint8_t utp
+    uint32_t half_open_most
     double idle_timeout
     double keep_alive
     double linger
@@ -80,6 +83,11 @@ cdef struct Mux:
     int replies_wanted
     double replies_since
     int replies_spent
+    # In uTP: connections whose other end has not shown that it is where it says, oldest first.
+    Conn* half_first
+    Conn* half_last
+    uint32_t half_count
+    double shrunk_at  # when packets seemed too long for a path
     uint8_t secrets[32]  # two keys for cookies: the one in use, and the one before it
     uint8_t noise_key[16]
     uint64_t noise_count
@@ -260,6 +268,15 @@ cdef inline Conn* next_told(Mux* m) noexcept nogil:
     return c
 
 
+cdef inline void heard(Mux* m, Conn* c, uint32_t size, double now) noexcept nogil:
+    """A packet has come that is the peer's."""
+    c.packets_in += 1
+    c.bytes_in += size
+    c.heard_at = now
+    c.suspect_due = NEVER
+    touch(m, c)
+
+
 # Beginning and end of a connection.
 
 cdef inline Conn* new_conn(
@@ -300,6 +317,7 @@ cdef inline Conn* new_conn(
     c.datagram_most = m.settings.datagram_most
     c.probe_failed = 65536
     c.probe_due = now
+    c.held_room = COMPAT_WINDOW
     c.peer_window = COMPAT_WINDOW
     c.first = 1
     c.next = 1
@@ -307,6 +325,14 @@ cdef inline Conn* new_conn(
     control_begin(
         &c.control, m.settings.control, BASE_DATAGRAM, <double>m.settings.send_buffer * 2, <uint32_t>noise(m)
     )
+    if m.settings.utp:
+        c.utp = True
+        c.held_room = UTP_HELD
+        c.told_limit = c.in_window
+        c.peer_window = BASE_DATAGRAM
+        c.span = LEAST_SPAN
+        c.first = UTP_FIRST + (noise(m) & 0xFFFF)
+        c.next = c.first
     if not insert(m, c):
         free(c)
         m.counts.no_memory += 1
@@ -317,6 +343,67 @@ cdef inline Conn* new_conn(
         m.counts.no_memory += 1
         return NULL
     return c
+
+
+cdef inline uint32_t utp_number(const Mux* m, const librats_flow* flow, uint16_t conn_id) noexcept nogil:
+    """Under which number a connection of uTP stands: its id, which is the peer's own, and the peer, by a secret."""
+    cdef uint8_t text[24]
+    memset(text, 0, sizeof(text))
+    memcpy(text, flow.remote, 16)
+    store_be32(text + 16, flow.scope)
+    store_be16(text + 20, flow.port)
+    text[22] = flow.family
+    return <uint32_t>(short_hash(text, sizeof(text), m.noise_key) & 0xFFFF) << 16 | conn_id
+
+
+cdef inline Conn* dialled(Mux* m, const librats_flow* flow, double now) noexcept nogil:
+    """A new connection under numbers that are free; NULL where there is none, or no memory."""
+    cdef uint32_t number, other
+    cdef int _
+    for _ in range(MOST_DRAWS):
+        number = <uint32_t>noise(m)
+        other = number + 1
+        if m.settings.utp:
+            number = utp_number(m, flow, <uint16_t>number)
+            other = <uint16_t>(number + 1)
+        elif number == 0 or other == 0 or find(m, other) != NULL:
+            continue
+        if find(m, number) == NULL:
+            return new_conn(m, number, other, flow, now)
+    return NULL
+
+
+# Those of uTP whose other end may not be where it says.
+
+cdef inline void half_add(Mux* m, Conn* c) noexcept nogil:
+    """Count a connection among them; where there are too many, the oldest one goes."""
+    c.half_open = True
+    c.half_before = m.half_last
+    c.half_after = NULL
+    if m.half_last == NULL:
+        m.half_first = c
+    else:
+        m.half_last.half_after = c
+    m.half_last = c
+    m.half_count += 1
+    if m.half_count > m.settings.half_open_most:
+        m.counts.refused += 1
+        close_conn(m, m.half_first, CAUSE_NO_ANSWER)
+
+
+cdef inline void half_remove(Mux* m, Conn* c) noexcept nogil:
+    if not c.half_open:
+        return
+    c.half_open = False
+    if c.half_before == NULL:
+        m.half_first = c.half_after
+    else:
+        c.half_before.half_after = c.half_after
+    if c.half_after == NULL:
+        m.half_last = c.half_before
+    else:
+        c.half_after.half_before = c.half_before
+    m.half_count -= 1
 
 
 cdef inline void drop_early(Conn* c) noexcept nogil:
@@ -347,6 +434,7 @@ cdef inline void remove(Mux* m, Conn* c) noexcept nogil:
     """Take a connection out of the table; what has come stays readable. It is freed when nobody holds it."""
     if c.removed:
         return
+    half_remove(m, c)
     c.removed = True
     c.state = CLOSED
     take_out(m, c)
@@ -410,39 +498,3 @@ cdef inline void sweep(Mux* m) noexcept nogil:
         else:
             free_conn(c)
         c = after
-
-
-# Answers to those who have no connection.
-
-cdef inline bint may_reply(Mux* m, double now) noexcept nogil:
-    """Resets and Retrys are limited, as in librats 2: 64 in 20 ms."""
-    if now - m.replies_since >= REPLY_TIME:
-        m.replies_since = now
-        m.replies_spent = 0
-    if m.replies_spent >= MOST_REPLIES or m.replies_wanted >= MOST_REPLIES:
-        return False
-    m.replies_spent += 1
-    return True
-
-
-cdef inline Reply* new_reply(Mux* m, const librats_flow* flow) noexcept nogil:
-    cdef Reply* reply
-    if m.replies_wanted >= MOST_REPLIES:
-        return NULL
-    reply = &m.replies[m.replies_wanted]
-    m.replies_wanted += 1
-    reply.flow = flow[0]
-    return reply
-
-
-cdef inline uint32_t cookie_for(
-    const Mux* m, const librats_flow* flow, uint32_t number, const uint8_t* secret
-) noexcept nogil:
-    cdef uint8_t text[28]
-    memset(text, 0, sizeof(text))
-    memcpy(text, flow.remote, 16)
-    store_be32(text + 16, flow.scope)
-    store_be16(text + 20, flow.port)
-    text[22] = flow.family
-    store_be32(text + 24, number)
-    return <uint32_t>short_hash(text, sizeof(text), secret)

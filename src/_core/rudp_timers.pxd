@@ -105,6 +105,9 @@ cdef inline void after_round(Mux* m, Conn* c, double now) noexcept nogil:
     if c.removed:
         return
     window_blocked(c, now)
+    if c.shrunk:
+        c.shrunk = False
+        m.shrunk_at = now
     if c.introduced and c.stream == NULL and c.linger_due >= NEVER:
         if not c.fin_wanted:
             c.reset_wanted = True
@@ -123,5 +126,7 @@ cdef inline void after_round(Mux* m, Conn* c, double now) noexcept nogil:
 
 cdef inline void window_blocked(Conn* c, double now) noexcept nogil:
     """Where the peer's window is shut and nothing is on its way, ask from time to time whether it is."""
-    if c.extended and c.timer_at >= NEVER and c.out_end > c.out_next and c.out_next >= c.out_limit:
+    if c.timer_at < NEVER or c.out_end == c.out_next:
+        return
+    if c.extended and c.out_next >= c.out_limit or c.utp and c.proven:
         c.timer_at = now + max(timeout_of(c), BLOCKED_WAIT)

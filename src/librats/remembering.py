@@ -161,4 +161,4 @@ class Remembering:
 
 
 def _listening(peer: Peer) -> Sequence[str]:
-    return peer.hello.listen if peer.hello is not None else ()
+    return peer.hello.listen_for(peer.address.host) if peer.hello is not None else ()

@@ -46,19 +46,20 @@ class TheirNode:
     """A session of libtorrent that does nothing but the DHT.
 
     Args:
-        host: Where it listens.
+        hosts: Where it listens: at most one of each family.
         settings: What is to be otherwise.
     """
 
-    def __init__(self, host: str, **settings: Any) -> None:
+    def __init__(self, *hosts: str, **settings: Any) -> None:
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[Callable[[Any], Any], asyncio.Future[Any]]] = []
-        self.host = host
-        self.port = 0
-        shown = f"[{host}]" if ":" in host else host
+        self.hosts = hosts
+        self._ports: dict[str, int] = {}
+        self._listening = self._loop.create_future()
+        shown = ",".join(f"[{host}]:0" if ":" in host else f"{host}:0" for host in hosts)
         mask = lt.alert.category_t.dht_notification | lt.alert.category_t.dht_operation_notification
         mask |= lt.alert.category_t.status_notification
-        self.session = lt.session({"listen_interfaces": f"{shown}:0", "alert_mask": mask, **QUIET, **settings})
+        self.session = lt.session({"listen_interfaces": shown, "alert_mask": mask, **QUIET, **settings})
         self.session.set_alert_notify(self._notify)
 
     def _notify(self) -> None:
@@ -68,6 +69,10 @@ class TheirNode:
 
     def _take(self) -> None:
         for alert in self.session.pop_alerts():
+            if isinstance(alert, lt.listen_succeeded_alert):
+                self._ports[str(alert.address)] = alert.port  # the same over TCP, which it tells first
+                if len(self._ports) == len(self.hosts) and not self._listening.done():
+                    self._listening.set_result(None)
             for wanted, future in self._waiting:
                 found = wanted(alert)
                 if found is not None and not future.done():
@@ -83,15 +88,12 @@ class TheirNode:
 
     async def start(self) -> None:
         """Wait until it listens."""
-        while not self.port:
-            self.port = self.session.listen_port() or await self.alert(
-                lambda alert: alert.port if isinstance(alert, lt.listen_succeeded_alert) else None
-            )
+        await asyncio.wait_for(self._listening, SECONDS)
 
     @property
-    def address(self) -> bytes:
-        """Its compact address."""
-        return compact(self.host, self.port)
+    def addresses(self) -> list[bytes]:
+        """Its compact address of each family."""
+        return [compact(host, self._ports[host]) for host in self.hosts]
 
     def meet(self, address: bytes) -> None:
         """Learn of a node."""
@@ -173,33 +175,38 @@ class TheirNode:
 
 
 class OurNode(asyncio.DatagramProtocol):
-    """A node of ours on a socket of its own, with as little around it as can be.
+    """A node of ours on sockets of its own, with as little around it as can be.
 
     Args:
-        host: Where it listens.
+        hosts: Where it listens: at most one of each family.
         settings: What the node is given.
     """
 
-    def __init__(self, host: str, **settings: Any) -> None:
-        self.host = host
+    def __init__(self, *hosts: str, **settings: Any) -> None:
+        self.hosts = hosts
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._ended: dict[int, asyncio.Future[Finished]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Open the socket."""
-        self._transport, _ = await self._loop.create_datagram_endpoint(lambda: self, local_addr=(self.host, 0))
-        self.port: int = self._transport.get_extra_info("sockname")[1]
-        families = (IPV6_SIZE if ":" in self.host else IPV4_SIZE,)
-        settings = {"families": families, "limits": Limits(queries=10_000, most_queries=10_000), **self._settings}
+        """Open the sockets."""
+        self._transports: dict[int, asyncio.DatagramTransport] = {}
+        for host in self.hosts:
+            transport, _ = await self._loop.create_datagram_endpoint(lambda: self, local_addr=(host, 0))
+            self._transports[IPV6_SIZE if ":" in host else IPV4_SIZE] = transport
+        settings = {
+            "families": tuple(self._transports),
+            "limits": Limits(queries=10_000, most_queries=10_000),
+            **self._settings,
+        }
         self.node = DhtNode(SystemEntropy(), now=self._loop.time(), **settings)
         self._flush()
 
     @property
-    def address(self) -> bytes:
-        """Its compact address."""
-        return compact(self.host, self.port)
+    def addresses(self) -> list[bytes]:
+        """Its compact address of each family."""
+        return [compact(*transport.get_extra_info("sockname")[:2]) for transport in self._transports.values()]
 
     def meet(self, address: bytes) -> None:
         """Learn of a node."""
@@ -212,7 +219,7 @@ class OurNode(asyncio.DatagramProtocol):
 
     def _flush(self) -> None:
         for data, address in self.node.datagrams_to_send():
-            self._transport.sendto(data, (host_of(address), int.from_bytes(address[-2:])))
+            self._transports[len(address)].sendto(data, (host_of(address), int.from_bytes(address[-2:])))
         while (event := self.node.next_event()) is not None:
             self._ended.pop(event.number).set_result(event)
         if self._timer is not None:
@@ -256,7 +263,8 @@ class OurNode(asyncio.DatagramProtocol):
         """End it."""
         if self._timer is not None:
             self._timer.cancel()
-        self._transport.close()
+        for transport in self._transports.values():
+            transport.close()
 
 
 class Mixed:
@@ -264,12 +272,12 @@ class Mixed:
 
     Args:
         count: How many of each kind.
-        hosts: The address of each, theirs first.
+        hosts: Where each listens, theirs first.
     """
 
-    def __init__(self, count: int, hosts: Callable[[int], str]) -> None:
-        self.theirs = [TheirNode(hosts(number)) for number in range(count)]
-        self.ours = [OurNode(hosts(count + number)) for number in range(count)]
+    def __init__(self, count: int, hosts: Callable[[int], tuple[str, ...]]) -> None:
+        self.theirs = [TheirNode(*hosts(number)) for number in range(count)]
+        self.ours = [OurNode(*hosts(count + number)) for number in range(count)]
         self.nodes: list[TheirNode | OurNode] = [*self.theirs, *self.ours]
 
     async def __aenter__(self) -> Self:
@@ -278,8 +286,9 @@ class Mixed:
         count = len(self.theirs)
         for number, node in enumerate(self.nodes):
             for distance in range(1, min(ACQUAINTANCES, count)):
-                node.meet(self.theirs[(number + distance) % count].address)
-                node.meet(self.ours[(number + distance) % count].address)
+                for other in (self.theirs[(number + distance) % count], self.ours[(number + distance) % count]):
+                    for address in other.addresses:
+                        node.meet(address)
         return self
 
     async def __aexit__(
@@ -289,9 +298,9 @@ class Mixed:
             node.close()
 
 
-def on_loopback(number: int) -> str:
-    """Return a host of its own network: libtorrent asks few of one network."""
-    return str(ip_address("127.1.1.1") + (number << 8))
+def on_loopback(number: int) -> tuple[str, str]:
+    """Return an IPv4 host of its own network, as libtorrent asks few of one network, and the only IPv6 one."""
+    return str(ip_address("127.1.1.1") + (number << 8)), "::1"
 
 
 def expanded(seed: bytes) -> bytes:

@@ -13,7 +13,10 @@ from tests.loopback.conftest import LOOPBACK, Connect, MakeClient, Pair, until_t
 
 from librats import Address, PathChanged, PeerDisconnected, RatsClient, Stream
 from librats.errors import HandshakeError
+from librats.peers import paths
 from librats.peers.paths import PathKeeper
+
+SHORT = 0.1
 
 
 def paths_of(client: RatsClient) -> PathKeeper:
@@ -130,6 +133,64 @@ async def test_a_path_that_only_one_side_has_gone_over_to_does_not_end_the_sessi
         await until_true(lambda: got == [1])
         assert await to_a.ping() >= 0
     assert losses == []
+
+
+class DeafRoad(Road):
+    """A way that ends when the side that dials has said something for the second time, which is lost."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, onward = await asyncio.open_connection(self._target.host, self._target.port)
+        self._writers += [writer, onward]
+        onward.write(await reader.read(65536))
+        writer.write(await there.read(65536))
+        await reader.read(65536)
+        for each in (writer, onward):
+            each.close()
+
+
+async def test_a_session_goes_back_to_its_path_where_the_peer_has_not_gone_over_to_the_new_one(
+    make_client: MakeClient, connect: Connect
+) -> None:
+    a, b, to_b, to_a = await connect(await make_client(), await make_client())
+    changes: list[object] = []
+    for client in (a, b):
+        client.on_event(PeerDisconnected, changes.append)
+        client.on_event(PathChanged, changes.append)
+    got: list[int] = []
+    b.on("n", lambda peer, data: got.append(data))
+    async with DeafRoad(Address(LOOPBACK, b.listen_port)) as road:
+        with pytest.raises(HandshakeError, match="hung up"):
+            await paths_of(a).move(to_b.link, road.address)
+        for number in range(3):
+            await to_b.send("n", number)
+        await until_true(lambda: got == [0, 1, 2])
+        assert await to_a.ping() >= 0
+    assert changes == []
+
+
+class SlowRoad(Road):
+    """A way on which what the dialled side says for the second time comes late."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, onward = await asyncio.open_connection(self._target.host, self._target.port)
+        self._writers += [writer, onward]
+        self._tasks.add(asyncio.get_running_loop().create_task(self._carry(reader, onward)))
+        writer.write(await there.read(65536))
+        late = await there.read(65536)
+        await asyncio.sleep(10 * SHORT)
+        writer.write(late)
+        await self._carry(there, writer)
+
+
+async def test_a_move_that_the_peer_may_have_made_is_waited_for_beyond_the_time_to_connect(
+    make_client: MakeClient, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "DIAL_TIMEOUT", SHORT)
+    a, b, to_b, _ = await connect(await make_client(), await make_client())
+    async with SlowRoad(Address(LOOPBACK, b.listen_port)) as road:
+        await paths_of(a).move(to_b.link, road.address)
+        assert to_b.link.address == road.address
+        assert await to_b.ping() >= 0
 
 
 async def test_two_moves_that_cross_end_on_one_path(make_client: MakeClient, connect: Connect) -> None:

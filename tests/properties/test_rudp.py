@@ -107,7 +107,7 @@ class Run:
     def befall(self) -> None:
         if self.restarts and self.far.stream is not None and self.chance.random() < 0.3:
             self.restarts = False
-            fresh = self.fresh = self.world.end("10.0.0.2")
+            fresh = self.fresh = self.world.end("10.0.0.2", kind=type(self.b.table))
             fresh.links = self.b.links
             fresh.on_event = self.hear_fresh
             self.b.is_up = False

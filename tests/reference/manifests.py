@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 from tests.reference.merkle_tree import root
@@ -62,13 +62,13 @@ def vector(what: str, name: str, is_folder: bool, files: list[File], empty: list
         "is_folder": is_folder,
         "files": [[path, len(content), root(content).hex(), time, may_run] for path, content, time, may_run in files],
         "empty_folders": empty,
-        "content_id": blake2b(raw, digest_size=32, person=b"librats offer 1").hexdigest(),
+        "content_id": sha256(b"librats offer 1\0" + raw).hexdigest(),
     }
 
 
 def main() -> None:
     about = (
-        "Made by python -m tests.reference.manifests, from BEP 3 (bencode), RFC 7693 (BLAKE2b) and the form "
+        "Made by python -m tests.reference.manifests, from BEP 3 (bencode), FIPS 180-4 (SHA-256) and the form "
         "that docs/reference/transfer.md tells. A file is its path, bytes, root, nanoseconds since 1970, and "
         "whether it may be run."
     )

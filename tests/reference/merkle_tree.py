@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from hashlib import blake2b, shake_128
+from hashlib import sha256, shake_128
 
 LEAF = 65_536
 
 
-def digest(person: str, data: bytes) -> bytes:
-    return blake2b(data, digest_size=32, person=person.encode()).digest()
+def digest(kind: int, data: bytes) -> bytes:
+    return sha256(bytes([kind]) + data).digest()
 
 
 def leaves_of(content: bytes) -> list[bytes]:
@@ -29,13 +29,13 @@ def top(leaves: list[bytes]) -> bytes:
     if not leaves:
         return b""
     if len(leaves) == 1:
-        return digest("librats leaf 1", leaves[0])
+        return digest(0, leaves[0])
     middle = split(len(leaves))
-    return digest("librats node 1", top(leaves[:middle]) + top(leaves[middle:]))
+    return digest(1, top(leaves[:middle]) + top(leaves[middle:]))
 
 
 def root(content: bytes) -> bytes:
-    return digest("librats root 1", len(content).to_bytes(8, "big") + top(leaves_of(content)))
+    return digest(2, len(content).to_bytes(8, "big") + top(leaves_of(content)))
 
 
 def outside(leaves: list[bytes], first: int, end: int) -> list[tuple[int, int, bytes]]:
@@ -88,7 +88,7 @@ def vector(length: int) -> dict[str, object]:
 
 def main() -> None:
     about = (
-        "Made by python -m tests.reference.merkle_tree, from RFC 7693 (BLAKE2b of hashlib) and the rules in "
+        "Made by python -m tests.reference.merkle_tree, from FIPS 180-4 (SHA-256 of hashlib) and the rules in "
         "librats/transfer/tree.py. The content is SHAKE128 of the length in ASCII, as many bytes as the length says."
     )
     json.dump({"about": about, "vectors": [vector(length) for length in LENGTHS]}, sys.stdout, indent=1)

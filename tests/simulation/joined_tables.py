@@ -80,10 +80,13 @@ class Link:
 class End:
     """A table, the links that it sends through, and an application above it."""
 
-    def __init__(self, world: World, address: Address, **settings: Any) -> None:
+    def __init__(
+        self, world: World, address: Address, *, kind: type[RudpTable] = RudpTable, ahead: float = 0, **settings: Any
+    ) -> None:
         self.world = world
+        self.ahead = ahead  # of its clock
         self.address = address
-        self.table = RudpTable(entropy=Seeded((world.seed, address)), **settings)
+        self.table = kind(entropy=Seeded((world.seed, address)), **settings)
         self.links: dict[Address, Link] = {}
         self.streams: list[RudpStream] = []
         self.inbox: list[tuple[bytes, Address]] = []
@@ -95,7 +98,7 @@ class End:
         self.is_up = True
 
     def dial(self, target: End, **options: Any) -> RudpStream:
-        stream: RudpStream = self.table.dial(target.address, self.world.now, **options)
+        stream: RudpStream = self.table.dial(target.address, self.world.now + self.ahead, **options)
         self.streams.append(stream)
         self.wake()
         return stream
@@ -107,7 +110,7 @@ class End:
 
     def round(self) -> None:
         self.is_waiting = False
-        now = self.world.now
+        now = self.world.now + self.ahead
         if not self.is_up:
             return
         if self.inbox:
@@ -128,7 +131,8 @@ class End:
                 link.send(data, self.address, target)
         due = self.table.next_timer()
         if due is not None:
-            due = max(due, now + 1e-6)
+            now = self.world.now
+            due = max(due - self.ahead, now + 1e-6)
             if due < self.timer or self.timer <= now:
                 self.timer = due
                 self.world.at(due, self.wake_by_timer, due)
@@ -213,7 +217,8 @@ class Pump:
                 return
 
     def _drain(self, stream: RudpStream) -> None:
-        if self.far is None and stream.number == self.stream.number + 1:
+        # Ids are 16 bits in uTP, and beside them stands the peer.
+        if self.far is None and (stream.number - self.stream.number) & 0xFFFF == 1:
             self.far = stream
         if stream is self.far:
             size = len(stream.take())

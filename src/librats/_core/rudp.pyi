@@ -1,5 +1,7 @@
 from collections.abc import Callable, Iterable
-from typing import Protocol, final
+from typing import Protocol
+
+from typing_extensions import disjoint_base
 
 from librats._core.datagram import BatchSocket
 from librats._core.rudp_stream import RudpStream
@@ -10,7 +12,7 @@ class _Secrets(Protocol):
 
 CONTROLS: dict[str, int]
 
-@final
+@disjoint_base
 class RudpTable:
     def __init__(
         self,

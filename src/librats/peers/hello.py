@@ -8,13 +8,15 @@ from typing import Annotated
 import msgspec
 
 from librats.errors import DecodeError, UsageError
+from librats.ice.addresses import ORDER, Reach, reach_of
 from librats.types import Address
 
-__all__ = ["Hello"]
+__all__ = ["UNSPECIFIED", "Hello"]
 
 MAX_ADDRESSES = 16
 MAX_TEXT = 64
 MAX_NUMBER = (1 << 53) - 1
+UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - nothing listens there
 VERIFY_KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -75,4 +77,29 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 continue
             if address.is_literal and address.port:
                 found.append(address)
+        return found
+
+    def listen_for(self, seen_at: str) -> list[str]:
+        """Return where the sender listens, as far as others may be told to dial there.
+
+        That is nowhere nearer than the sender is: else a stranger would have us knock at our own host's doors, or at
+        those of our network. An unspecified address stands for the one that the sender is seen at.
+
+        Args:
+            seen_at: IP address at which the sender is seen.
+
+        Example:
+            >>> hello = Hello(listen=["127.0.0.1:80", "192.168.1.1:80", "192.0.2.7:80", "[::]:80"])
+            >>> hello.listen_for("192.0.2.7"), len(hello.listen_for("192.168.1.9")), len(hello.listen_for("127.0.0.1"))
+            (['192.0.2.7:80', '[::]:80'], 3, 4)
+        """
+        least = max(ORDER.index(reach_of(seen_at)), ORDER.index(Reach.LOOPBACK))
+        found = []
+        for text in self.listen:
+            try:
+                host = Address.parse(text).host
+            except UsageError:
+                continue
+            if host in UNSPECIFIED or ORDER.index(reach_of(host)) >= least:
+                found.append(text)
         return found

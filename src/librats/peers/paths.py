@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from librats.errors import HandshakeError, PeerNotConnected, RatsError, RemoteProtocolError
+from librats.peers.hello import UNSPECIFIED
 from librats.peers.peer import Peer
 from librats.peers.scopes import Scope, scope_of
 from librats.runtime.tasks import TaskSet, end_all
@@ -52,7 +53,6 @@ UNSETTLED = 10.0
 """Seconds after a move in which the peer may still be on another path."""
 INDIRECT = frozenset({ConnectionMethod.RELAY, ConnectionMethod.CARRIED})
 """Ways through somebody else, which are left for direct ones."""
-UNSPECIFIED = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - nothing listens there
 
 
 @dataclass(slots=True)
@@ -402,16 +402,22 @@ class PathKeeper:
             raise PeerNotConnected("the session has ended, or stays on its path")
         joining: Joining = link.call_path()
         try:
-            async with asyncio.timeout(DIAL_TIMEOUT):
-                await connect(lambda: joining)
-                await asyncio.shield(joining.done)
-        except TimeoutError:
-            self._give_up(joining, f"no connection within {DIAL_TIMEOUT:g} s")
-            raise HandshakeError(f"no path to {address} within {DIAL_TIMEOUT:g} s") from None
+            await self._until_moved(joining, connect, address)
         except BaseException as error:
             self._give_up(joining, str(error) or type(error).__name__)
             raise
         self.moved += 1
+
+    @staticmethod
+    async def _until_moved(joining: Joining, connect: Connect, address: Address) -> None:
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT):
+                await connect(lambda: joining)
+                await asyncio.shield(joining.done)
+        except TimeoutError:
+            if not joining.has_switched:
+                raise HandshakeError(f"no path to {address} within {DIAL_TIMEOUT:g} s") from None
+            await asyncio.shield(joining.done)  # the peer may have moved already: its answer is waited for
 
     @staticmethod
     def _give_up(joining: Joining, reason: str) -> None:
@@ -441,7 +447,7 @@ class PathKeeper:
         found = list(link.reached_at)
         peer = self._peers.get(link.peer_id)
         if peer is not None and peer.hello is not None:
-            for text in peer.hello.listen:
+            for text in peer.hello.listen_for(link.address.host):
                 with contextlib.suppress(RatsError):
                     address = Address.parse(text)
                     if link.method is ConnectionMethod.CARRIED and scope_of(address.host) is not Scope.GLOBAL:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING, cast
 
 from librats.errors import HandshakeError, RemoteProtocolError, UsageError
@@ -31,6 +32,9 @@ WRITE_LOW = 64 * 1024
 
 MAX_REMEMBERED = 4
 """Addresses of the peer that are kept."""
+
+UNSETTLED = 10.0
+"""Seconds after going back to a connection in which its end may come from the peer's move."""
 
 JOIN_TIMEOUT = 5.0
 """Seconds that the opening of a path may take."""
@@ -72,7 +76,13 @@ class LinkPaths(LinkState):
 
     @property
     def peer_may_be_elsewhere(self) -> bool:
-        """True where this side was the first to go over to the path at hand, and nothing has come over it yet."""
+        """True where the end of the connection at hand may mean that the peer has moved, or has yet to.
+
+        So it is where this side was the first to go over to it and nothing has come over it yet, and for a while where
+        this side has gone back to it.
+        """
+        if self._loop.time() < self._went_back_at + UNSETTLED:
+            return True
         session, received = self._session, self._unconfirmed_from
         return received is not None and isinstance(session, Session) and session.blocks_received == received
 
@@ -146,9 +156,25 @@ class LinkPaths(LinkState):
         """Take note that a path has been moved to, or has come to nothing."""
         self._joinings.pop(joining, None)
         if self._frozen and not (self._closing or any(other.has_switched for other in self._joinings)):
-            # The peer may have left the connection at hand already, and be told on another one only where it is.
+            self._go_back()
+
+    def _go_back(self) -> None:
+        """Go on with the connection at hand, where it is there and whole.
+
+        The peer may have left it. That shows by its end, or by nothing being acknowledged; how much either side has
+        taken is told anew on the next path.
+        """
+        transport, session = self._transport, self._session
+        if transport is None or transport.is_closing() or self._is_path_broken or not isinstance(session, Session):
             self._wait_for_path()
             self._owner.path_stalled(cast("Link", self))
+            return
+        self._frozen = False
+        self._went_back_at = self._loop.time()
+        transport.resume_reading()
+        session.ping(now=self._loop.time())
+        self.request_flush()
+        self._arm_timer()
 
     # Moving
 
@@ -187,6 +213,8 @@ class LinkPaths(LinkState):
             old.set_protocol(Leaving())
             old.abort()
         self._frozen = False
+        self._is_path_broken = False
+        self._went_back_at = -math.inf
         self._paused = False
         self._spoke_first = False
         self._transport = transport
@@ -237,6 +265,7 @@ class LinkPaths(LinkState):
             return
         logger.debug("%r: its path is left: %s", self, words)
         self.reason = (Reason.PROTOCOL_ERROR, words)
+        self._is_path_broken = True
         self.freeze()
         self._wait_for_path()
 

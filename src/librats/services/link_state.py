@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ class LinkState:
         "_frozen",
         "_grace",
         "_held_back",
+        "_is_path_broken",
         "_joinings",
         "_just_consumed",
         "_loop",
@@ -68,6 +70,7 @@ class LinkState:
         "_transport",
         "_unconfirmed_from",
         "_waiters",
+        "_went_back_at",
         "address",
         "admitted",
         "closed",
@@ -145,6 +148,8 @@ class LinkState:
         self._flush_handle: asyncio.Handle | None = None
         self._paused = False
         self._frozen = False
+        self._is_path_broken = False
+        self._went_back_at = -math.inf
         self._joinings: dict[Joining, None] = {}
         self._grace: asyncio.TimerHandle | None = None
         self._held_back = False

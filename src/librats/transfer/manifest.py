@@ -9,7 +9,7 @@ values there are, and how deep.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ MAX_HEAD: Final = 512
 """Bytes that the first of the two values has at most."""
 
 VERSION = 1
-CONTENT_PERSON = b"librats offer 1"
+CONTENT_PREFIX = b"librats offer 1\0"
 MAX_TIME = (1 << 63) - 1
 FILE_TOKENS = 6  # that bencode's reader counts for a file: a list, and five values
 EMPTY_ROOT = hash_file([]).root
@@ -168,8 +168,8 @@ def write_manifest(manifest: Manifest, *, limits: ManifestLimits = DEFAULT_LIMIT
 
 
 def content_id(raw: bytes) -> bytes:
-    """Return the id of what is offered: BLAKE2b of the manifest's bytes, 32 bytes; equal for equal offers."""
-    return blake2b(raw, digest_size=HASH_SIZE, person=CONTENT_PERSON).digest()
+    """Return the id of an offer: SHA-256 of ``librats offer 1``, a NUL and its manifest; equal for equal offers."""
+    return sha256(CONTENT_PREFIX + raw).digest()
 
 
 def _bad(problem: str) -> TransferError:

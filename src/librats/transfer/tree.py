@@ -1,20 +1,31 @@
 """Tree of hashes over a file (Merkle): a root stands for all of it, and a proof shows that a part belongs to it.
 
-A leaf is 64 KiB of the file, the last one what is left. Hashes are BLAKE2b of 32 bytes (RFC 7693) with a personal
-string for leaves, nodes and the root, so that none passes for another. A level pairs the hashes below it; one that is
-left over goes up as it is. The root binds the length of the file, and with it the shape of the tree.
+A leaf is 64 KiB of the file, the last one what is left. Hashes are SHA-256 (FIPS 180-4) behind a first byte that is 0
+for leaves, 1 for nodes (as in RFC 6962, 2.1) and 2 for the root, so that none passes for another. A level pairs the
+hashes below it; one that is left over goes up as it is. The root binds the length of the file, and with it the shape of
+the tree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
+from hashlib import sha256
 from itertools import pairwise
 from typing import Final
 
 from librats.errors import TransferError, UsageError
 
-__all__ = ["HASH_SIZE", "LEAF_SIZE", "MAX_LENGTH", "HashTree", "TreeBuilder", "hash_file", "leaf_count", "proven_root"]
+__all__ = [
+    "HASH_SIZE",
+    "LEAF_SIZE",
+    "MAX_LENGTH",
+    "HashTree",
+    "TreeBuilder",
+    "hash_file",
+    "leaf_count",
+    "proof_hashes",
+    "proven_root",
+]
 
 LEAF_SIZE: Final = 65_536
 """Bytes of a leaf."""
@@ -25,10 +36,11 @@ HASH_SIZE: Final = 32
 MAX_LENGTH: Final = 1 << 40
 """Bytes that a file has at most, 1 TiB: its tree has 2**24 leaves, and takes 1 GiB of memory at the side that sends."""
 
-LEAF_PERSON = b"librats leaf 1"
-NODE_PERSON = b"librats node 1"
-ROOT_PERSON = b"librats root 1"
+NODE = b"\x01"
+ROOT = b"\x02"
 LENGTH_BYTES = 8
+NEW_LEAF = sha256(b"\x00").copy
+"""Begins the hash of a leaf."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -39,23 +51,25 @@ def leaf_count(length: int) -> int:
 
 
 def _node(left: bytes, right: bytes) -> bytes:
-    return blake2b(left + right, digest_size=HASH_SIZE, person=NODE_PERSON).digest()
+    return sha256(NODE + left + right).digest()
 
 
 def _root(length: int, top: bytes) -> bytes:
-    return blake2b(length.to_bytes(LENGTH_BYTES) + top, digest_size=HASH_SIZE, person=ROOT_PERSON).digest()
+    return sha256(ROOT + length.to_bytes(LENGTH_BYTES) + top).digest()
 
 
 def _hash_leaves(data: memoryview) -> list[bytes]:
-    return [
-        blake2b(data[at : at + LEAF_SIZE], digest_size=HASH_SIZE, person=LEAF_PERSON).digest()
-        for at in range(0, len(data), LEAF_SIZE)
-    ]
+    hashes = []
+    for at in range(0, len(data), LEAF_SIZE):
+        leaf = NEW_LEAF()
+        leaf.update(data[at : at + LEAF_SIZE])
+        hashes.append(leaf.digest())
+    return hashes
 
 
 def _level_above(level: bytes) -> bytes:
     ends = range(0, len(level) + 1, 2 * HASH_SIZE)
-    pairs = [blake2b(level[a:b], digest_size=HASH_SIZE, person=NODE_PERSON).digest() for a, b in pairwise(ends)]
+    pairs = [sha256(NODE + level[a:b]).digest() for a, b in pairwise(ends)]
     return b"".join(pairs) + level[ends[-1] :]
 
 
@@ -118,7 +132,7 @@ class TreeBuilder:
         >>> builder.update(b"world")
         >>> tree = builder.finish()
         >>> tree.length, tree.root.hex()[:16]
-        (12, 'cafc92897df27bfa')
+        (12, '273e6f6790cfa2c8')
     """
 
     def __init__(self) -> None:
@@ -209,13 +223,13 @@ def proven_root(length: int, first: int, data: Buffer, proof: bytes) -> bytes:
     if not 0 <= start < end <= length <= MAX_LENGTH or (end % LEAF_SIZE and end != length):
         raise TransferError("bad_chunk", "a chunk does not fit the leaves of its file")
     width = leaf_count(length)
-    if len(proof) != HASH_SIZE * _proof_hashes(first, leaf_count(end), width):
+    if len(proof) != HASH_SIZE * proof_hashes(first, leaf_count(end), width):
         raise TransferError("bad_chunk", "a proof has not the size that it must have")
     hashes = iter([proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE)])
     return _root(length, _climb(_hash_leaves(view), first, width, hashes))
 
 
-def _proof_hashes(low: int, high: int, width: int) -> int:
+def proof_hashes(low: int, high: int, width: int) -> int:
     """Return how many hashes a proof for the leaves from low to before high has."""
     hashes = 0
     while width > 1:

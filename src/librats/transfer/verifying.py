@@ -68,6 +68,19 @@ class FileVerifier:
         return self._count
 
     @property
+    def missing_leaves(self) -> int:
+        """How many leaves are not there."""
+        return self._leaves - self._count
+
+    @property
+    def size_there(self) -> int:
+        """Bytes that are there."""
+        size = self._count * LEAF_SIZE
+        if self._leaves and self.has(self._leaves - 1):
+            size -= self._leaves * LEAF_SIZE - self._length
+        return size
+
+    @property
     def is_complete(self) -> bool:
         """Whether all of the file is there."""
         return self._count == self._leaves
@@ -96,11 +109,24 @@ class FileVerifier:
             raise TransferError("limit", f"a chunk of more than {MAX_CHUNK} bytes")
         if proven_root(self._length, first, data, proof) != self._root:
             raise TransferError("bad_chunk", "a chunk is not of the file that was offered")
-        fresh = [leaf for leaf in range(first, first + leaf_count(size)) if not self.has(leaf)]
+        return self.count(first, leaf_count(size))
+
+    def count(self, first: int, count: int) -> int:
+        """Count leaves whose chunk was checked elsewhere; return how many of them were not there yet.
+
+        Raises:
+            UsageError: The file has no such leaves.
+        """
+        self._check_leaves(first, count)
+        fresh = [leaf for leaf in range(first, first + count) if not self.has(leaf)]
         for leaf in fresh:
             self._have[leaf // 8] |= 1 << leaf % 8
         self._count += len(fresh)
         return len(fresh)
+
+    def _check_leaves(self, first: int, count: int) -> None:
+        if count < 0 or first < 0 or first + count > self._leaves:
+            raise UsageError(f"the file has no {count} leaves from leaf {first} on")
 
     def forget(self, first: int, count: int) -> None:
         """Count leaves as not there, as where the disk has not kept them.
@@ -108,8 +134,7 @@ class FileVerifier:
         Raises:
             UsageError: The file has no such leaves.
         """
-        if count < 0 or first < 0 or first + count > self._leaves:
-            raise UsageError(f"the file has no {count} leaves from leaf {first} on")
+        self._check_leaves(first, count)
         for leaf in filter(self.has, range(first, first + count)):
             self._have[leaf // 8] &= ~(1 << leaf % 8)
             self._count -= 1

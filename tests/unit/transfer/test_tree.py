@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,17 @@ def test_the_vectors_are_those_that_the_oracle_makes() -> None:
 
 
 def test_the_root_of_small_files_is_that_of_the_documented_hashes() -> None:
-    def hashed(person: bytes, data: bytes) -> bytes:
-        return blake2b(data, digest_size=32, person=person).digest()
+    leaf = sha256(b"\x00x").digest()
+    assert hash_file([b"x"]).root == sha256(b"\x02" + (1).to_bytes(8) + leaf).digest()
+    assert hash_file([]).root == sha256(b"\x02" + bytes(8)).digest()
 
-    leaf = hashed(b"librats leaf 1", b"x")
-    assert hash_file([b"x"]).root == hashed(b"librats root 1", (1).to_bytes(8) + leaf)
-    assert hash_file([]).root == hashed(b"librats root 1", bytes(8))
+
+def test_a_tree_without_the_length_is_that_of_rfc_6962() -> None:
+    """Leaves and nodes are those of RFC 6962, 2.1, whose vectors of Certificate Transparency have shorter leaves."""
+    leaves = [oracle.content(LEAF_SIZE), b"x"]
+    left, right = (sha256(b"\x00" + leaf).digest() for leaf in leaves)
+    top = sha256(b"\x01" + left + right).digest()
+    assert hash_file(leaves).root == sha256(b"\x02" + (LEAF_SIZE + 1).to_bytes(8) + top).digest()
 
 
 @pytest.mark.parametrize(

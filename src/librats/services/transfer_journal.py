@@ -1,0 +1,153 @@
+"""Which chunks of a transfer are on the disk: a file that only grows, and is right whenever the process is killed.
+
+It begins with a head of 64 bytes: ``librats part 1\\n`` and a NUL, the content id, and which boot of the machine it was
+written in, 16 bytes. Behind that stand records of 20 bytes, numbers of 4 bytes, the highest first: file, first leaf,
+how many leaves, CRC-32 of the data, CRC-32 of the 16 bytes before. Where a record is damaged, what follows does not
+count. A record is written when its data has been, so a process that is killed loses none; where the machine has been
+started anew since, the data is compared with its CRC.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from librats.services.folders import Folder
+
+__all__ = ["Journal", "Record", "this_boot"]
+
+MAGIC = b"librats part 1\n\0"
+NAME = "state"
+NEW_NAME = "state.new"
+HEAD = struct.Struct(">16s32s16s")
+RECORD = struct.Struct(">IIII")
+CHECK = struct.Struct(">I")
+RECORD_SIZE = RECORD.size + CHECK.size
+UNKNOWN_BOOT = bytes(16)
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A chunk that was written."""
+
+    file: int
+    """Number of its file in the manifest."""
+
+    first: int
+    """Number of its first leaf."""
+
+    count: int
+    """How many leaves."""
+
+    crc: int
+    """CRC-32 of its data."""
+
+
+def this_boot() -> bytes:
+    """Return what is another one whenever the machine is started, 16 bytes; zeros where that is not known."""
+    try:
+        return uuid.UUID(BOOT_ID.read_text().strip()).bytes
+    except (OSError, ValueError):
+        return UNKNOWN_BOOT
+
+
+def _packed(record: Record) -> bytes:
+    body = RECORD.pack(record.file, record.first, record.count, record.crc)
+    return body + CHECK.pack(crc32(body))
+
+
+class Journal:
+    """The journal of one transfer, in its folder. All of it blocks.
+
+    Args:
+        folder: The folder, which stays the caller's.
+        content_id: What is transferred, 32 bytes.
+    """
+
+    def __init__(self, folder: Folder, content_id: bytes) -> None:
+        self._folder = folder
+        self._content_id = content_id
+        self._descriptor = -1
+
+    def read(self, max_records: int) -> tuple[list[Record], bool]:
+        """Read what an earlier process has written.
+
+        Args:
+            max_records: Records that it has at most; what is beyond does not count.
+
+        Returns:
+            The records, and whether the machine has run ever since.
+
+        Raises:
+            OSError: It is there and cannot be read.
+        """
+        try:
+            descriptor = self._folder.open_file(NAME, os.O_RDONLY)
+        except FileNotFoundError:
+            return [], True
+        with os.fdopen(descriptor, "rb") as file:
+            head = file.read(HEAD.size)
+            raw = file.read(max_records * RECORD_SIZE)
+        if len(head) < HEAD.size:
+            return [], True
+        magic, content_id, boot = HEAD.unpack(head)
+        if magic != MAGIC or content_id != self._content_id:
+            return [], True
+        return _records(raw), boot == this_boot() != UNKNOWN_BOOT
+
+    def begin(self, records: Iterable[Record]) -> None:
+        """Write it anew, in place of the old one, and keep it open.
+
+        Args:
+            records: What is known to be there.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self.close()
+        text = HEAD.pack(MAGIC, self._content_id, this_boot()) + b"".join(map(_packed, records))
+        descriptor = self._folder.open_file(NEW_NAME, WRITE_FLAGS, 0o600)
+        try:
+            _write_all(descriptor, text)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._folder.move(NEW_NAME, self._folder, NAME, replace=True)
+        self._descriptor = self._folder.open_file(NAME, os.O_WRONLY | os.O_APPEND)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Note chunks that have been written.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        _write_all(self._descriptor, b"".join(map(_packed, records)))
+
+    def close(self) -> None:
+        """Close it. Idempotent."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _records(raw: bytes) -> list[Record]:
+    found = []
+    for at in range(0, len(raw) - RECORD_SIZE + 1, RECORD_SIZE):
+        body = raw[at : at + RECORD.size]
+        if CHECK.unpack_from(raw, at + RECORD.size)[0] != crc32(body):
+            break
+        found.append(Record(*RECORD.unpack(body)))
+    return found

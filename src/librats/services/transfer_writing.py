@@ -1,0 +1,396 @@
+"""What is received, on its way to the disk: a hidden folder until all of it is there, then its name."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from librats.errors import TransferError, UsageError
+from librats.runtime.offload import run_in_thread
+from librats.services.batches import Batches
+from librats.services.disk_errors import as_transfer_error, disk_error
+from librats.services.folders import Folder, open_folder, remove_tree
+from librats.services.transfer_existing import find_in_place
+from librats.services.transfer_journal import Journal, Record
+from librats.services.transfer_part import CONTENT, Chunk, PartFiles, mark
+from librats.services.transfer_placing import place
+from librats.transfer.manifest import Manifest, ManifestLimits, content_id, read_manifest
+from librats.transfer.tree import LEAF_SIZE, Buffer, leaf_count
+from librats.transfer.verifying import FileVerifier
+
+__all__ = ["Destination", "part_name"]
+
+MAX_BATCH = 1 << 20
+MAX_WAITING = 1 << 20
+"""Bytes that wait for the disk before a writer waits too: what a process that is killed has to have sent again."""
+
+DEFAULT_LIMITS = ManifestLimits()
+HEX_OF_ID = 16
+
+
+def part_name(content: bytes) -> str:
+    """Return the name of the hidden folder that a transfer has until it is done.
+
+    Example:
+        >>> from librats.services.transfer_writing import part_name
+        >>> part_name(bytes(32))
+        '.librats-0000000000000000.part'
+    """
+    return f".librats-{content.hex()[:HEX_OF_ID]}.part"
+
+
+class _Opened:
+    """A transfer on the disk: its folders, files and journal. All of it blocks, one thread at a time."""
+
+    def __init__(self, folder: Folder, manifest: Manifest, identifier: bytes, *, overwrite: bool) -> None:
+        self.manifest = manifest
+        self._folder = folder
+        self._name = part_name(identifier)
+        self._overwrite = overwrite
+        self._lock = threading.Lock()  # a thread whose caller was cancelled goes on
+        self._part: Folder | None = None
+        self._content: Folder | None = None
+        self._files: PartFiles | None = None
+        self._is_new = False
+        self.records: list[Record] = []
+        self.placed = find_in_place(folder, manifest, overwrite=overwrite)
+        self.copies = _copies(manifest, self.placed)
+        try:
+            with as_transfer_error("the folder of the transfer cannot be opened"):
+                self._open(identifier)
+        except BaseException:
+            self.close(keep=not self._is_new)
+            raise
+
+    def _open(self, identifier: bytes) -> None:
+        try:
+            self._part = self._folder.enter(self._name)
+        except FileNotFoundError:
+            self._folder.make(self._name, 0o700)
+            self._is_new = True
+            self._part = self._folder.enter(self._name)
+        if not self._part.lock():
+            raise TransferError("busy", "another transfer of the same content into this folder is under way")
+        if self._part.status(CONTENT) is None:
+            self._part.make(CONTENT)
+        self._content = self._part.enter(CONTENT)
+        self._journal = Journal(self._part, identifier)
+        self._files = PartFiles(self._content, self.manifest, self._journal)
+        if not self._is_new:
+            most = 4 * sum(leaf_count(file.size) for file in self.manifest.files) + len(self.manifest.files)
+            records, trusted = self._journal.read(most)
+            self.records = self._files.restore(records, trusted=trusted)
+
+    def begin(self) -> None:
+        """Begin the journal, once it is clear that there is room."""
+        with as_transfer_error("the folder of the transfer cannot be written"):
+            self._journal.begin(self.records)
+
+    def free(self) -> int:
+        with as_transfer_error("the room on the disk cannot be told"):
+            return self._folder.free()
+
+    def write(self, batch: Sequence[Sequence[Chunk]]) -> list[None]:
+        with self._lock:
+            if self._files is None:
+                raise TransferError("cancelled", "the transfer is closed")
+            self._files.write([chunk for chunks in batch for chunk in chunks])
+        return [None] * len(batch)
+
+    def finish(self) -> None:
+        with self._lock:
+            if self._files is None or self._content is None:
+                raise TransferError("cancelled", "the transfer is closed")
+            place(
+                self._folder,
+                self._content,
+                self._files,
+                self.manifest,
+                copies=self.copies,
+                placed=self.placed,
+                overwrite=self._overwrite,
+            )
+            self._close(keep=False)
+
+    def close(self, *, keep: bool) -> None:
+        with self._lock:
+            self._close(keep=keep)
+
+    def _close(self, *, keep: bool) -> None:
+        if self._files is not None:
+            self._files.close()
+            self._journal.close()
+            self._files = None
+        is_ours = self._part is not None
+        for folder in (self._content, self._part):
+            if folder is not None:
+                folder.close()
+        self._content = self._part = None
+        try:
+            if is_ours and not keep:
+                with as_transfer_error("the folder of the transfer cannot be removed"):
+                    remove_tree(self._folder, self._name)
+        finally:
+            self._folder.close()
+
+
+def _copies(manifest: Manifest, placed: set[int]) -> dict[int, int]:
+    """Return which files need not come, for another one has the same content: their numbers, and that of the other."""
+    first: dict[tuple[bytes, int], int] = {}
+    for number in (*sorted(placed), *range(len(manifest.files))):
+        file = manifest.files[number]
+        first.setdefault((file.root, file.size), number)
+    return {
+        number: first[file.root, file.size]
+        for number, file in enumerate(manifest.files)
+        if file.size and number not in placed and first[file.root, file.size] != number
+    }
+
+
+class Destination:
+    """Where an offer is written to. Made by :meth:`open`.
+
+    Until all is there it is in the folder ``.librats-ID.part`` beside, where ID are the first 16 digits of the content
+    id, with a journal of what has come: whoever opens the same offer in the same folder goes on from there, also after
+    the process was killed. Nothing is written outside of the folder: names come from a manifest that was checked, and
+    every folder and file is opened below the one before, and never through a symbolic link.
+
+    Example:
+        >>> import asyncio, tempfile
+        >>> from librats.services.transfer_writing import Destination
+        >>> from librats.transfer.manifest import Manifest, OfferedFile, content_id, write_manifest
+        >>> from librats.transfer.tree import hash_file
+        >>> tree = hash_file([b"hello"])
+        >>> file = OfferedFile(path=("hello.txt",), size=5, root=tree.root)
+        >>> raw = write_manifest(Manifest(name="hello.txt", is_folder=False, files=(file,)))
+        >>> async def main(folder):
+        ...     destination = await Destination.open(folder, raw, content_id=content_id(raw))
+        ...     destination.verifiers[0].take(0, b"hello", tree.proof(0, 1))
+        ...     await destination.write(0, 0, b"hello")
+        ...     path = await destination.finish()
+        ...     print(path.name, path.read_bytes())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     asyncio.run(main(folder))
+        hello.txt b'hello'
+    """
+
+    def __init__(self, path: Path, opened: _Opened, verifiers: list[FileVerifier]) -> None:
+        self._path = path
+        self._opened = opened
+        self._batches: Batches[Sequence[Chunk], None] = Batches(
+            opened.write, max_bytes=MAX_BATCH, name="librats writes files"
+        )
+        self._failure: TransferError | None = None
+        self.manifest = opened.manifest
+        """The offer."""
+        self.verifiers = verifiers
+        """What is there of each file, in the order of the manifest; files with the same content share one."""
+
+    @classmethod
+    async def open(
+        cls,
+        folder: str | Path,
+        raw_manifest: bytes,
+        *,
+        content_id: bytes,
+        max_disk: int | None = None,
+        overwrite: bool = False,
+        limits: ManifestLimits = DEFAULT_LIMITS,
+    ) -> Destination:
+        """Begin to receive an offer, or go on with it. Files that are in their place already are found.
+
+        Args:
+            folder: Where it is put; made where it is missing. A link to a folder is followed here, and nowhere below.
+            raw_manifest: The manifest as it was sent.
+            content_id: Its id, 32 bytes.
+            max_disk: Bytes that it may take on the disk at most; None for what is free.
+            overwrite: Whether files of the same names with other content are replaced, at the end.
+            limits: What is taken.
+
+        Raises:
+            TransferError: The manifest is none (``"bad_offer"``, ``"bad_name"``, ``"limit"``), it takes more than
+                ``max_disk`` (``"limit"``) or more than is free (``"no_space"``), something that may not be replaced has
+                its name (``"exists"``), the folder is none (``"not_a_folder"``) or may not be written
+                (``"permission"``), another transfer of it into the folder is under way (``"busy"``), or the disk fails.
+        """
+        manifest = await run_in_thread(_checked, raw_manifest, content_id, limits)
+        opening = asyncio.ensure_future(
+            run_in_thread(_open, folder, manifest, content_id, _Wanted(overwrite, max_disk))
+        )
+        try:
+            path, opened, verifiers = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_late)
+            raise
+        return cls(path, opened, verifiers)
+
+    async def write(self, file: int, first_leaf: int, data: Buffer) -> None:
+        """Write a chunk that a verifier has taken. Returns before it is on the disk, and waits where much waits for it.
+
+        Args:
+            file: Number of its file in the manifest.
+            first_leaf: Number of its first leaf.
+            data: The chunk. The buffer must not change any more.
+
+        Raises:
+            TransferError: This chunk or an earlier one could not be written: ``"no_space"``, ``"permission"``,
+                ``"gone"`` (the folder was removed), ``"link"``, ``"bad_name"`` or ``"disk"``.
+        """
+        await self.write_many([(file, first_leaf, data)])
+
+    async def write_many(self, chunks: Sequence[Chunk]) -> None:
+        """Write chunks, as :meth:`write` does, all of them on one thread.
+
+        Args:
+            chunks: Of each the number of its file, that of its first leaf, and the data.
+
+        Raises:
+            TransferError: As for :meth:`write`.
+        """
+        self._raise_failure()
+        placed, copies = self._opened.placed, self._opened.copies
+        wanted = [
+            (copies.get(file, file), first, data)
+            for file, first, data in chunks
+            if copies.get(file, file) not in placed
+        ]
+        size = sum(memoryview(data).nbytes for _, _, data in wanted)
+        self._batches.add(wanted, size).add_done_callback(self._written)
+        while self._batches.bytes > MAX_WAITING:
+            await self._batches.room()
+            self._raise_failure()
+
+    def _written(self, future: asyncio.Future[None]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if isinstance(error, TransferError):
+            self._failure = self._failure or error
+        elif error is not None:
+            self._failure = self._failure or TransferError("disk", f"a file cannot be written: {error!r}")
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise TransferError(self._failure.code, self._failure.reason)
+
+    async def finish(self) -> Path:
+        """Bring everything to the disk, and give it its name.
+
+        Where nothing has that name, all of it appears at once. Where the folder is there, files are added to it, each
+        whole; what else is in it stays.
+
+        Returns:
+            The path of the file or folder.
+
+        Raises:
+            TransferError: As for :meth:`write`, or something has the name meanwhile (``"exists"``). It can be tried
+                again after :meth:`suspend` and :meth:`open`.
+            UsageError: Not all of it is there.
+        """
+        await self._batches.drain()
+        self._raise_failure()
+        if not all(verifier.is_complete for verifier in self.verifiers):
+            raise UsageError("a transfer is finished before all of it is there")
+        await run_in_thread(self._opened.finish)
+        return self._path / self.manifest.name
+
+    async def suspend(self) -> None:
+        """Close everything; what has come is kept, and :meth:`open` goes on from there. Idempotent."""
+        await self._batches.drain()
+        await run_in_thread(self._close, True)
+
+    async def discard(self) -> None:
+        """Close everything, and remove what has come. Idempotent.
+
+        Raises:
+            TransferError: It cannot be removed.
+        """
+        await self._batches.drain()
+        await run_in_thread(self._close, False)
+
+    def _close(self, keep: bool) -> None:
+        self._opened.close(keep=keep)
+
+
+class _Wanted:
+    __slots__ = ("max_disk", "overwrite")
+
+    def __init__(self, overwrite: bool, max_disk: int | None) -> None:
+        self.overwrite = overwrite
+        self.max_disk = max_disk
+
+
+_Outcome = tuple[Path, _Opened, list[FileVerifier]]
+
+
+def _checked(raw: bytes, expected: bytes, limits: ManifestLimits) -> Manifest:
+    if content_id(raw) != expected:
+        raise TransferError("bad_offer", "a manifest is not what was asked for")
+    return read_manifest(raw, limits=limits)
+
+
+def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Outcome:
+    path = Path(given).absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        folder = open_folder(path)
+    except (FileExistsError, NotADirectoryError):
+        raise TransferError("not_a_folder", f"{path} is no folder") from None
+    except OSError as error:
+        raise disk_error(error, f"{path} cannot be opened") from error
+    try:
+        opened = _Opened(folder, manifest, identifier, overwrite=wanted.overwrite)
+    except BaseException:
+        folder.close()
+        raise
+    try:
+        verifiers = _verifiers(opened)
+        _check_room(opened, verifiers, wanted.max_disk)
+        opened.begin()
+    except BaseException:
+        opened.close(keep=bool(opened.records))
+        raise
+    return path, opened, verifiers
+
+
+def _verifiers(opened: _Opened) -> list[FileVerifier]:
+    files = opened.manifest.files
+    have = {}
+    for record in opened.records:
+        if record.file not in have:
+            have[record.file] = bytearray(-(-leaf_count(files[record.file].size) // 8))
+        mark(have[record.file], record.first, record.count)
+    verifiers: dict[int, FileVerifier] = {}
+    for number in (*sorted(opened.placed), *range(len(files))):
+        if number in verifiers or number in opened.copies:
+            continue
+        file = files[number]
+        leaves = leaf_count(file.size)
+        bits = have.get(number, bytearray(-(-leaves // 8)))
+        if number in opened.placed:
+            mark(bits, 0, leaves)
+        verifiers[number] = FileVerifier(file.root, file.size, have=bytes(bits))
+    return [verifiers[opened.copies.get(number, number)] for number in range(len(files))]
+
+
+def _check_room(opened: _Opened, verifiers: list[FileVerifier], max_disk: int | None) -> None:
+    files = opened.manifest.files
+    whole = sum(file.size for number, file in enumerate(files) if number not in opened.placed)
+    if max_disk is not None and whole > max_disk:
+        raise TransferError("limit", f"it takes {whole} bytes on the disk, and {max_disk} are allowed")
+    there = sum(
+        min(verifiers[number].leaves * LEAF_SIZE, file.size)
+        for number, file in enumerate(files)
+        if number not in opened.placed and number not in opened.copies
+    )
+    free = opened.free()
+    if whole - there > free:
+        raise TransferError("no_space", f"it takes {whole - there} bytes more, and the disk has {free}")
+
+
+def _close_late(opening: asyncio.Future[_Outcome]) -> None:
+    """Close what nobody waits for any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[1].close(keep=True)

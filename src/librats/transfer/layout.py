@@ -1,0 +1,213 @@
+"""Where the leaves of an offer's files are: one row of numbers over all of them, and what a chunk of it consists of.
+
+Leaves are numbered through all files in the order of the manifest, so that a range of numbers is a part of one file,
+or many small files at once. Whoever has the manifest knows how long each part of a chunk is.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from librats.errors import TransferError
+from librats.transfer.manifest import Manifest
+from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, leaf_count, proof_hashes, proven_root
+from librats.transfer.verifying import MAX_CHUNK
+
+__all__ = ["MAX_LEAVES", "Layout", "Part", "Range"]
+
+MAX_LEAVES: Final = 4096
+"""Leaves that a chunk has at most."""
+
+Range = tuple[int, int]
+"""Number of the first leaf, counted through all files, and how many leaves."""
+
+
+class Part(NamedTuple):
+    """The part of a chunk that belongs to one file."""
+
+    file: int
+    """Number of the file in the manifest."""
+
+    leaf: int
+    """Its first leaf, counted within the file."""
+
+    leaves: int
+    """How many leaves."""
+
+    offset: int
+    """Where it begins in the file, in bytes."""
+
+    size: int
+    """Bytes."""
+
+    proof_size: int
+    """Bytes of the proof that goes with it; none for a whole file."""
+
+
+class Layout:
+    """The leaves of all files of an offer.
+
+    Args:
+        manifest: What is offered.
+
+    Example:
+        >>> from librats.transfer.layout import Layout
+        >>> from librats.transfer.manifest import Manifest, OfferedFile
+        >>> from librats.transfer.tree import hash_file
+        >>> trees = [hash_file([b"a" * 100]), hash_file([b"b" * 70_000])]
+        >>> files = [OfferedFile(path=(name,), size=t.length, root=t.root) for name, t in zip("ab", trees)]
+        >>> layout = Layout(Manifest(name="x", is_folder=True, files=tuple(files)))
+        >>> layout.leaves, [(part.file, part.leaf, part.size) for part in layout.parts((0, 2))]
+        (3, [(0, 0, 100), (1, 0, 65536)])
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._files = manifest.files
+        self._starts = array("Q", [0])
+        for file in self._files:
+            self._starts.append(self._starts[-1] + leaf_count(file.size))
+        self.leaves = self._starts[-1]
+        """Leaves of all files together."""
+        self.total = manifest.size
+        """Bytes of all files together."""
+        first: dict[bytes, int] = {}
+        self.copies = {
+            number: first[file.root]
+            for number, file in enumerate(self._files)
+            if file.size and first.setdefault(file.root, number) != number
+        }
+        """Files that have the content of an earlier one, by their numbers: number to that of the first."""
+
+    def start(self, file: int) -> int:
+        """Return the number of a file's first leaf."""
+        return self._starts[file]
+
+    def has(self, wanted: Range) -> bool:
+        """Tell whether there are such leaves, and a chunk can have as many."""
+        first, count = wanted
+        return 0 < count <= MAX_LEAVES and first >= 0 and first + count <= self.leaves
+
+    def parts(self, wanted: Range) -> list[Part]:
+        """Return what a range consists of, file by file. It must be one that :meth:`has` knows."""
+        first, count = wanted
+        end = first + count
+        parts = []
+        file = bisect_right(self._starts, first) - 1  # the last one that begins there: those before it are empty
+        while first < end:
+            start, stop = self._starts[file], self._starts[file + 1]
+            if stop > start:
+                upto = min(stop, end)
+                parts.append(self._part(file, first - start, upto - first, stop - start))
+                first = upto
+            file += 1
+        return parts
+
+    def _part(self, file: int, leaf: int, leaves: int, width: int) -> Part:
+        length = self._files[file].size
+        offset = leaf * LEAF_SIZE
+        size = min(length, (leaf + leaves) * LEAF_SIZE) - offset
+        proof = 0 if leaves == width else HASH_SIZE * proof_hashes(leaf, leaf + leaves, width)
+        return Part(file, leaf, leaves, offset, size, proof)
+
+    def size(self, wanted: Range) -> int:
+        """Return the bytes of a range, proofs not counted."""
+        return sum(part.size for part in self.parts(wanted))
+
+    def cut(self, runs: Iterable[Range], max_size: int) -> Iterator[Range]:
+        """Cut runs of leaves into ranges that make one chunk each; runs that touch are put together first.
+
+        Args:
+            runs: In order.
+            max_size: Bytes that a range has at most, but for a single leaf.
+        """
+        first = count = size = 0
+        for at, stop in self._by_files(runs):
+            while at < stop:
+                if count and at != first + count:
+                    yield first, count
+                    count = 0
+                room = max_size - size if count else max(max_size, LEAF_SIZE)
+                upto, taken = self._reach(at, min(stop, at + MAX_LEAVES - count), room)
+                if upto == at:
+                    yield first, count
+                    count = 0
+                    continue
+                if not count:
+                    first, size = at, 0
+                count += upto - at
+                size += taken
+                at = upto  # noqa: PLW2901 - a run is used up part by part
+        if count:
+            yield first, count
+
+    def _by_files(self, runs: Iterable[Range]) -> Iterator[tuple[int, int]]:
+        """Cut runs where files end: from which leaf on, and before which."""
+        for first, count in runs:
+            end = first + count
+            at, file = first, bisect_right(self._starts, first)
+            while at < end:
+                upto = min(self._starts[file], end)
+                if upto > at:
+                    yield at, upto
+                    at = upto
+                file += 1
+
+    def _reach(self, at: int, stop: int, room: int) -> tuple[int, int]:
+        """Return how far one gets from a leaf in its file with so many bytes, and the bytes that this takes."""
+        file = bisect_right(self._starts, at) - 1
+        start = self._starts[file]
+        length = self._files[file].size
+        size = min(length, (stop - start) * LEAF_SIZE) - (at - start) * LEAF_SIZE
+        if size <= room:
+            return stop, size
+        leaves = max(room, 0) // LEAF_SIZE
+        return at + leaves, leaves * LEAF_SIZE
+
+    def body_size(self, wanted: Range) -> int:
+        """Return the bytes of a chunk that holds a range: its proofs and its data.
+
+        Raises:
+            TransferError: There is no such range, or it is more than a chunk may hold (``"protocol"``).
+        """
+        if not self.has(wanted):
+            raise TransferError("protocol", "a chunk of leaves that the offer does not have")
+        parts = self.parts(wanted)
+        if sum(part.size for part in parts) > MAX_CHUNK:
+            raise TransferError("protocol", f"a chunk of more than {MAX_CHUNK} bytes")
+        return sum(part.size + part.proof_size for part in parts)
+
+    def check(self, wanted: Range, body: bytes | memoryview) -> list[tuple[Part, memoryview]]:
+        """Check the body of a chunk: each part by its proof.
+
+        It may be called in any thread, and takes as long as the hashing.
+
+        Args:
+            wanted: What the chunk is to hold.
+            body: The proofs of all parts, then the data of all parts.
+
+        Returns:
+            The parts and their data, which are parts of the body.
+
+        Raises:
+            TransferError: A part is not of its file (``"bad_chunk"``), or the body has another size than it must have
+                (``"protocol"``).
+        """
+        parts = self.parts(wanted)
+        proof_at, data_at = 0, sum(part.proof_size for part in parts)
+        if len(body) != data_at + sum(part.size for part in parts):
+            raise TransferError("protocol", "a chunk of another size than its leaves have")
+        view = memoryview(body)
+        checked = []
+        for part in parts:
+            file = self._files[part.file]
+            proof = bytes(view[proof_at : proof_at + part.proof_size])
+            data = view[data_at : data_at + part.size]
+            if proven_root(file.size, part.leaf, data, proof) != file.root:
+                raise TransferError("bad_chunk", "a chunk is not of the file that was offered")
+            checked.append((part, data))
+            proof_at += part.proof_size
+            data_at += part.size
+        return checked

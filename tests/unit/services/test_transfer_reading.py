@@ -1,0 +1,282 @@
+"""What is offered, read from the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from librats.errors import TransferError, UsageError
+from librats.services import transfer_reading
+from librats.services.transfer_reading import MAX_OPEN, Source
+from librats.services.transfer_walking import Found, find_files
+from librats.transfer.manifest import ManifestLimits, content_id, read_manifest
+from librats.transfer.tree import LEAF_SIZE, hash_file
+
+DATA = bytes(range(256)) * 1024  # four leaves
+
+
+def make_tree(folder: Path) -> Path:
+    top = folder / "photos"
+    (top / "2026" / "drafts").mkdir(parents=True)
+    (top / "2026" / "beach.jpg").write_bytes(DATA)
+    (top / "2026.txt").write_bytes(b"two")
+    (top / "empty").write_bytes(b"")
+    (top / "run.sh").write_bytes(b"#!")
+    (top / "run.sh").chmod(0o755)
+    os.utime(top / "2026.txt", ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+    return top
+
+
+async def code_of(path: Path, **options: object) -> str:
+    with pytest.raises(TransferError) as refused:
+        await Source.open(path, **options)  # type: ignore[arg-type]
+    return refused.value.code
+
+
+async def test_a_file_is_offered_under_its_name(tmp_path: Path) -> None:
+    (tmp_path / "beach.jpg").write_bytes(DATA)
+    source = await Source.open(tmp_path / "beach.jpg")
+    assert (source.manifest.name, source.manifest.is_folder, source.manifest.size) == ("beach.jpg", False, len(DATA))
+    assert source.trees[0].root == hash_file([DATA]).root == source.manifest.files[0].root
+    assert read_manifest(source.raw) == source.manifest
+    assert source.content_id == content_id(source.raw)
+    assert await source.read(0, LEAF_SIZE, 2 * LEAF_SIZE) == DATA[LEAF_SIZE : 3 * LEAF_SIZE]
+    await source.close()
+
+
+async def test_a_folder_is_offered_with_times_modes_and_empty_folders(tmp_path: Path) -> None:
+    source = await Source.open(make_tree(tmp_path))
+    paths = ["/".join(file.path) for file in source.manifest.files]
+    assert paths == ["2026/beach.jpg", "2026.txt", "empty", "run.sh"]
+    assert source.manifest.empty_folders == (("2026", "drafts"),)
+    assert [file.executable for file in source.manifest.files] == [False, False, False, True]
+    assert source.manifest.files[1].modified == 1_700_000_000_123_456_789
+    assert [await source.read(n, 0, file.size) for n, file in enumerate(source.manifest.files)] == [
+        DATA,
+        b"two",
+        b"",
+        b"#!",
+    ]
+    await source.close()
+
+
+async def test_many_pieces_are_read_at_once(tmp_path: Path) -> None:
+    source = await Source.open(make_tree(tmp_path))
+    assert await source.read_many([(1, 0, 3), (0, 5, 7), (2, 0, 0), (1, 1, 1)]) == [b"two", DATA[5:12], b"", b"w"]
+    with pytest.raises(UsageError):
+        await source.read_many([(1, 0, 3), (1, 0, 4)])
+    (tmp_path / "photos" / "run.sh").write_bytes(b"other")
+    with pytest.raises(TransferError) as refused:
+        await source.read_many([(1, 0, 3), (3, 0, 2)])
+    assert refused.value.code == "changed"
+    await source.close()
+
+
+async def test_it_may_be_called_otherwise(tmp_path: Path) -> None:
+    source = await Source.open(make_tree(tmp_path) / "2026.txt", name="year.txt")
+    assert (source.manifest.name, source.manifest.files[0].path) == ("year.txt", ("year.txt",))
+    assert await source.read(0, 0, 3) == b"two"
+    await source.close()
+
+
+async def test_a_link_to_what_is_offered_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(make_tree(tmp_path))
+    source = await Source.open(tmp_path / "link")
+    assert (source.manifest.name, len(source.manifest.files)) == ("link", 4)
+    await source.close()
+
+
+async def test_what_has_not_come_wholly_is_not_offered(tmp_path: Path) -> None:
+    top = make_tree(tmp_path)
+    (top / ".librats-0123456789abcdef.part").mkdir()
+    (top / ".librats-0123456789abcdef.part" / "state").write_bytes(b"x")
+    source = await Source.open(top)
+    assert len(source.manifest.files) == 4
+    await source.close()
+
+
+async def test_hashing_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    source = await Source.open(make_tree(tmp_path), on_hashed=lambda done, total: told.append((done, total)))
+    await asyncio.sleep(0)
+    assert told[-1] == (len(DATA) + 5, len(DATA) + 5)
+    await source.close()
+
+
+async def test_a_piece_that_is_not_in_the_file_is_a_wrong_call(tmp_path: Path) -> None:
+    source = await Source.open(make_tree(tmp_path))
+    with pytest.raises(UsageError):
+        await source.read(1, 1, 3)
+    await source.close()
+
+
+async def test_what_is_closed_is_read_no_more(tmp_path: Path) -> None:
+    source = await Source.open(make_tree(tmp_path))
+    await source.close()
+    await source.close()
+    with pytest.raises(TransferError) as refused:
+        await source.read(1, 0, 3)
+    assert refused.value.code == "cancelled"
+
+
+async def test_what_is_not_there_is_not_offered(tmp_path: Path) -> None:
+    assert await code_of(tmp_path / "nothing") == "not_found"
+    (tmp_path / "file").write_bytes(b"")
+    assert await code_of(tmp_path / "file" / "below") == "not_found"
+
+
+async def test_a_link_below_a_folder_is_not_followed(tmp_path: Path) -> None:
+    top = make_tree(tmp_path)
+    (tmp_path / "secret").write_bytes(b"secret")
+    (top / "link").symlink_to(tmp_path / "secret")
+    assert await code_of(top) == "not_regular"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+async def test_a_fifo_is_not_offered_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert await code_of(tmp_path / "fifo") == "not_regular"
+
+
+@pytest.mark.parametrize("name", ["aux.txt", "a:b", "ends.", "a\\b", "new\nline"])
+async def test_names_that_not_every_system_has_are_not_offered(tmp_path: Path, name: str) -> None:
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / name).write_bytes(b"")
+    assert await code_of(tmp_path / "top") == "bad_name"
+
+
+async def test_names_that_are_no_text_are_not_offered(tmp_path: Path) -> None:
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / os.fsdecode(b"\xff\xfe")).write_bytes(b"")
+    assert await code_of(tmp_path / "top") == "bad_name"
+
+
+async def test_limits_hold_before_anything_is_hashed(tmp_path: Path) -> None:
+    top = make_tree(tmp_path)
+    assert await code_of(top, limits=ManifestLimits(files=3)) == "limit"
+    assert await code_of(top, limits=ManifestLimits(size=len(DATA))) == "limit"
+    assert await code_of(top, limits=ManifestLimits(folders=2)) == "limit"
+
+
+async def test_folders_too_deep_are_not_offered(tmp_path: Path) -> None:
+    tmp_path.joinpath("top", *["d"] * 40).mkdir(parents=True)
+    assert await code_of(tmp_path / "top") == "limit"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+async def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
+    top = make_tree(tmp_path)
+    (top / "2026.txt").chmod(0)
+    assert await code_of(top) == "permission"
+
+
+async def test_permission_denied_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_options: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    top = make_tree(tmp_path)
+    monkeypatch.setattr("librats.services.folders._Opened.open_file", refuse)
+    assert await code_of(top) == "permission"
+
+
+async def read_code(source: Source, number: int = 0) -> str:
+    with pytest.raises(TransferError) as refused:
+        await source.read(number, 0, source.manifest.files[number].size)
+    await source.close()
+    return refused.value.code
+
+
+async def test_a_file_of_another_size_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    source = await Source.open(tmp_path / "file")
+    with (tmp_path / "file").open("ab") as file:
+        file.write(b"more")
+    assert await read_code(source) == "changed"
+
+
+async def test_a_file_of_another_time_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    source = await Source.open(tmp_path / "file")
+    os.utime(tmp_path / "file", ns=(1, 1))
+    assert await read_code(source) == "changed"
+
+
+async def test_other_content_of_the_same_size_and_time_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    source = await Source.open(path)
+    status = path.stat()
+    path.write_bytes(bytes(len(DATA)))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert await read_code(source) == "changed"
+
+
+async def test_another_file_of_the_same_name_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    source = await Source.open(path)
+    status = path.stat()
+    (tmp_path / "new").write_bytes(bytes(len(DATA)))
+    os.utime(tmp_path / "new", ns=(status.st_atime_ns, status.st_mtime_ns))
+    (tmp_path / "new").replace(path)
+    assert await read_code(source) == "changed"
+
+
+async def test_a_file_that_was_removed_is_given_up(tmp_path: Path) -> None:
+    top = make_tree(tmp_path)
+    source = await Source.open(top)
+    (top / "2026.txt").unlink()
+    assert await source.read(0, 0, 8) == DATA[:8]
+    assert await read_code(source, 1) == "changed"
+
+
+async def test_another_mode_is_no_change(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    source = await Source.open(tmp_path / "file")
+    (tmp_path / "file").chmod(0o600)
+    assert await source.read(0, 70_000, 70_000) == DATA[70_000:140_000]
+    assert await source.read(0, 0, 0) == b""
+    await source.close()
+
+
+async def test_a_file_that_grows_while_it_is_hashed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+
+    def grow_then(where: Path, limits: ManifestLimits) -> Found:
+        found = find_files(where, limits)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return found
+
+    monkeypatch.setattr(transfer_reading, "find_files", grow_then)
+    assert await code_of(path) == "changed"
+
+
+async def test_more_files_than_are_kept_open_are_read(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    for folder in range(30):
+        (top / f"{folder}").mkdir(parents=True)
+        for number in range(3):
+            (top / f"{folder}" / f"{number}").write_bytes(f"{folder} {number}".encode())
+    source = await Source.open(top)
+    read = await asyncio.gather(*(source.read(n, 0, f.size) for n, f in enumerate(source.manifest.files)))
+    assert read == [" ".join(file.path).encode() for file in source.manifest.files]
+    assert len(source._reader._open) <= MAX_OPEN
+    await source.close()
+
+
+async def test_a_caller_that_is_cancelled_leaves_nothing_open(tmp_path: Path) -> None:
+    top = make_tree(tmp_path)
+    opening = asyncio.ensure_future(Source.open(top))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    source = await Source.open(top)
+    assert await source.read(1, 0, 3) == b"two"
+    await source.close()
