@@ -74,6 +74,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "keeping",
         "filing",
         "client",
+        "torrents",
     ),
     (("__init__", "__main__", "blocking", "testing", "cli"),),
 )
