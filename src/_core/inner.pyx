@@ -32,6 +32,7 @@ cdef enum:
 cdef enum:
     I_APP = 1
     I_CONTROL = 2
+    I_FILE_CHUNK = 4
     I_PING = 5
     I_TYPED = 7
     I_PEX = 8
@@ -240,10 +241,10 @@ cdef class InnerReader(BlockBuffer):
     """Takes bytes from the network, opens the blocks and takes the inner messages apart.
 
     Typed messages, and App messages on a channel that has a handler, come out in runs of one name,
-    :class:`~librats._core.messages.MessageRun`; Control, Ping, Pex and Punch as ``(type, payload)``. Everything
-    else is counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
+    :class:`~librats._core.messages.MessageRun`; Control, Ping, Pex, Punch and FileChunk as ``(type, payload)``.
+    Everything else is counted in ``skipped``. Whatever breaks the protocol ends the reading: :attr:`error` tells why.
 
-    ``others`` counts the pairs, ``messages`` the messages, and ``window_used`` adds up what these cost.
+    ``others`` counts the pairs, ``messages`` the messages, and ``window_used`` adds up what these and FileChunk cost.
 
     Args:
         cipher: The cipher of the receiving direction; None where blocks are not encrypted. It must not be used by
@@ -301,6 +302,11 @@ cdef class InnerReader(BlockBuffer):
         ):
             frames.append((kind, (<const char*>p)[INNER_HEADER:size]))
             self.others += 1
+            self._run = None
+        elif kind == I_FILE_CHUNK:
+            frames.append((kind, (<const char*>p)[INNER_HEADER:size]))
+            self.others += 1
+            self.window_used += FRAME_COST + size - INNER_HEADER
             self._run = None
         else:
             self.skipped += 1

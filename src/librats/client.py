@@ -182,6 +182,7 @@ class RatsClient(
         self._connector = Connector(manager, network, self._config, listener.udp, self._paths.relays)
         manager.own.listening = self.addresses
         manager.own.transports = (TRANSPORT_TCP if listener.takes_tcp else 0) | (TRANSPORT_UDP if listener.udp else 0)
+        self._start_filing(manager)
         self._start_introducing(manager, network, listener.udp)
         is_secure = self._config.encryption is Encryption.REQUIRED
         punching = self._node_punching = manager.punches = NodePunching(

@@ -27,6 +27,7 @@ class FilingVerbs:
         _config: RatsConfig
         _handlers: HandlerTable
         _tasks: TaskSet
+        _manager: PeerManager | None
 
         def _running(self) -> PeerManager:
             """See the client."""
@@ -52,11 +53,19 @@ class FilingVerbs:
 
             self._files = handle = FilesHandle(_Host(self))
             self._handlers.set_stream(PROTOCOL, handle.serve)
+            if self._manager is not None:
+                self._start_filing(self._manager)
             self._handlers.listen(PeerConnected, lambda event: handle.connected(event.peer.id))
         return self._files
 
+    def _start_filing(self, manager: PeerManager) -> None:
+        if self._files is not None:
+            manager.file_chunks = self._files.nodes
+
     async def _stop_filing(self) -> None:
         if self._files is not None:
+            if self._manager is not None:
+                self._manager.file_chunks = None
             await self._files.stop()
 
     def _files_statistics(self) -> dict[str, Any] | None:
@@ -86,6 +95,18 @@ class _Host:
     def is_connected(self, peer_id: str) -> bool:
         peer = self._client._running().peers.get(peer_id)
         return peer is not None and peer.is_connected
+
+    def speaks_librats2(self, peer_id: str) -> bool:
+        peer = self._client._running().peers.get(peer_id)
+        return peer is not None and peer.link.speaks_librats2
+
+    def send_file_chunk(self, peer_id: str, payload: bytes, *, ahead: bool = False) -> bool:
+        manager = self._client._manager
+        peer = None if manager is None else manager.peers.get(peer_id)
+        return peer is not None and peer.link.send_file_chunk(payload, ahead=ahead)
+
+    async def wait_for_room(self, peer_id: str) -> None:
+        await self._client._find(peer_id).link.wait_for_room()
 
     async def open_stream(self, peer_id: str, protocol: str) -> Stream:
         return await self._client._find(peer_id).open_stream(protocol)

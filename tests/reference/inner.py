@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.reference.framing import Refused, Sealer
 
-APP, CONTROL, PING, TYPED, PEX, PUNCH = 1, 2, 5, 7, 8, 9
+APP, CONTROL, FILE_CHUNK, PING, TYPED, PEX, PUNCH = 1, 2, 4, 5, 7, 8, 9
 MAX_BLOCK = 64 << 20
 COST = 64
 
@@ -83,6 +83,9 @@ class Reader:
         if found is not None:
             self._deliver(*found, payload)
         elif kind in (CONTROL, PEX, PUNCH) or (kind == PING and len(payload) == 9):
+            self.news.append((kind, payload))
+        elif kind == FILE_CHUNK:
+            self.window_used += COST + len(payload)
             self.news.append((kind, payload))
         else:
             self.skipped += 1

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from librats.peers.identity import Identity
     from librats.services.introducer import Introductions
     from librats.services.stream import Stream
-    from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
+    from librats.session.events import DatagramReceived, FileChunkReceived, PeersOffered, PeersWanted
     from librats.session.librats2_punch import Envelope
     from librats.session.librats2_wire import Identify
     from librats.session.order import InOrder
@@ -279,6 +279,9 @@ class IntroducerSessions:
         """Do nothing: an introducer tells nobody of others."""
 
     def punch_received(self, link: Link, envelope: Envelope) -> None:
+        """Do nothing: librats 2 nodes are not admitted."""
+
+    def file_chunk_received(self, link: Link, event: FileChunkReceived) -> None:
         """Do nothing: librats 2 nodes are not admitted."""
 
     def succession_received(self, link: Link, payload: bytes) -> None:

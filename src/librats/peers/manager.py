@@ -23,9 +23,8 @@ from librats.peers.gone import Gone
 from librats.peers.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
-from librats.peers.networks import source_of
-from librats.peers.observer import HearsIntroductions, HearsPunches, PeerObserver
 from librats.peers.openings import Openings
+from librats.peers.passing_on import PassingOn
 from librats.peers.paths import PathKeeper
 from librats.peers.peer import Peer
 from librats.peers.self_description import SelfDescription, hello_of
@@ -36,9 +35,8 @@ from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import receive_buffer
 from librats.services.session import Link
 from librats.services.stream import Stream
-from librats.session.events import DatagramReceived, FollowsReceived, PeersOffered, PeersWanted
+from librats.session.events import DatagramReceived, FollowsReceived
 from librats.session.frames import Kind, Reason
-from librats.session.librats2_punch import Envelope
 from librats.session.librats2_wire import Identify
 from librats.session.opening import LAST_MESSAGE
 from librats.session.order import InOrder, Order
@@ -53,7 +51,7 @@ logger = logging.getLogger("librats.peers")
 COUNTED = ("links_in", "links_out", "handshakes_failed", "peers_connected", "peers_disconnected")
 
 
-class PeerManager:
+class PeerManager(PassingOn):
     """The peers of one client.
 
     Args:
@@ -79,6 +77,7 @@ class PeerManager:
         agent: str,
         access: Access | None = None,
     ) -> None:
+        super().__init__()
         self._config = config
         self._handlers = handlers
         self._tasks = tasks
@@ -94,8 +93,6 @@ class PeerManager:
         """Where every link receives what it need not keep."""
         self.dispatcher = Dispatcher(handlers, tasks, config.session)
         """Where messages go."""
-        self.observer: PeerObserver | None = None
-        """Who hears of sessions before the application does."""
         self.peers: dict[str, Peer] = {}
         """Connected peers by id."""
         self.admission = Admission(
@@ -115,14 +112,8 @@ class PeerManager:
         """True once nobody is let in any more."""
         self.counters = dict.fromkeys(COUNTED, 0)
         """What has happened so far, for statistics."""
-        self.introductions: HearsIntroductions | None = None
-        """Who hears of introductions."""
-        self.punches: HearsPunches | None = None
-        """Who hears of hole punching among librats 2 nodes."""
         self.arrivals = Arrivals()
         """Who is waited for."""
-        self.exchange: PeerExchange | None = None
-        """Peer exchange, where this client takes part in it."""
         self.gone = Gone()
         """Traffic of peers that are gone."""
 
@@ -266,29 +257,6 @@ class PeerManager:
         peer = self.peers.get(link.peer_id)
         if peer is not None:
             peer.hello = hello_of(identify, link.address, peer.hello)
-
-    def peer_exchange(self, link: Link, event: PeersWanted | PeersOffered) -> None:
-        """Hear a peer's part of peer exchange, where this client takes part in it."""
-        peer = self.peers.get(link.peer_id)
-        if peer is not None and self.exchange is not None:
-            self.exchange.heard(peer, event)
-
-    def punch_received(self, link: Link, envelope: Envelope) -> None:
-        """Hand on what a librats 2 node says of hole punching."""
-        if self.punches is not None and link.peer_id in self.peers:
-            self.punches.received(link, envelope)
-
-    def succession_received(self, link: Link, payload: bytes) -> None:
-        """Hand on what a peer tells of its identities."""
-        peer = self.peers.get(link.peer_id)
-        if peer is not None and self.observer is not None:
-            self.observer.succession_received(peer, payload)
-
-    def introduction_received(self, link: Link, body: bytes) -> None:
-        """Hand on what a peer says of introductions."""
-        peer = self.peers.get(link.peer_id)
-        if peer is not None and self.introductions is not None:
-            self.introductions.received(peer.id, body, source=source_of(link.address.host))
 
     def channel(self, number: int) -> tuple[Kind, str] | None:
         """Return kind and name of the channel with that librats 2 number, where somebody here listens to it."""
@@ -463,12 +431,7 @@ class PeerManager:
         del self.peers[peer.id]
         peer.disconnected = True
         self.gone.add(peer.stats)
-        if self.exchange is not None:
-            self.exchange.left(peer)
-        if self.introductions is not None:
-            self.introductions.left(peer.id)
-        if self.punches is not None:
-            self.punches.left(peer.id)
+        self._told_of_end(peer)
         self.counters["peers_disconnected"] += 1
         logger.debug("disconnected: %r: %s", peer, reason)
         if self.observer is not None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from librats.peers.peer import Peer
     from librats.services.session import Link
+    from librats.session.events import FileChunkReceived
     from librats.session.librats2_punch import Envelope
 
-__all__ = ["HearsIntroductions", "HearsPunches", "PeerObserver"]
+__all__ = ["HearsFileChunks", "HearsIntroductions", "HearsPunches", "PeerObserver"]
 
 
 class HearsIntroductions(Protocol):
@@ -30,6 +31,16 @@ class HearsPunches(Protocol):
 
     def joined(self, peer_id: str) -> None:
         """A session with a peer has begun."""
+
+    def left(self, peer_id: str) -> None:
+        """The session with a peer has ended."""
+
+
+class HearsFileChunks(Protocol):
+    """Who hears what librats 2 nodes say about files."""
+
+    def received(self, link: Link, event: FileChunkReceived) -> None:
+        """A connected node says something; the link is to be told when it is handled."""
 
     def left(self, peer_id: str) -> None:
         """The session with a peer has ended."""

@@ -13,6 +13,7 @@ from librats.services.stream import Stream
 from librats.session.events import (
     DatagramReceived,
     Event,
+    FileChunkReceived,
     FollowsReceived,
     GoAwayReceived,
     HelloReceived,
@@ -137,6 +138,8 @@ class LinkEvents(LinkState):
                 self._owner.peer_exchange(self._link, event)
             case PunchReceived():
                 self._owner.punch_received(self._link, event.envelope)
+            case FileChunkReceived():
+                self._owner.file_chunk_received(self._link, event)
             case SuccessionReceived():
                 self._owner.succession_received(self._link, event.payload)
             case IntroductionReceived():

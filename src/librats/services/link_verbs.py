@@ -11,6 +11,7 @@ from librats.services.stream import Stream
 from librats.session.datagrams import OVERHEAD
 from librats.session.events import DatagramReceived
 from librats.session.frames import Kind
+from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session
 from librats.session.payloads import Payload
 
@@ -143,6 +144,21 @@ class LinkVerbs(LinkState):
         """Send what belongs to an introduction; False where it cannot leave, or the peer is a librats 2 node."""
         session = self._session
         if not isinstance(session, Session) or not self.is_open or not session.send_introduction(body):
+            return False
+        self.request_flush()
+        return True
+
+    def send_file_chunk(self, payload: bytes, *, ahead: bool = False) -> bool:
+        """Send a word about files to a librats 2 node; False where it cannot leave. There need be no room for it.
+
+        Args:
+            payload: What it says.
+            ahead: Whether it goes ahead of messages.
+        """
+        session = self._session
+        if not isinstance(session, Librats2Session) or not self.is_open or not session.takes(len(payload)):
+            return False
+        if not session.send_file_chunk(payload, ahead=ahead):
             return False
         self.request_flush()
         return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from librats.services.session import Link
     from librats.services.stream import Stream
-    from librats.session.events import DatagramReceived, PeersOffered, PeersWanted
+    from librats.session.events import DatagramReceived, FileChunkReceived, PeersOffered, PeersWanted
     from librats.session.frames import Kind
     from librats.session.librats2_punch import Envelope
     from librats.session.librats2_wire import Identify
@@ -56,6 +56,9 @@ class LinkOwner(Protocol):
 
     def punch_received(self, link: Link, envelope: Envelope) -> None:
         """A librats 2 node passes on a word about hole punching, or wants one passed on."""
+
+    def file_chunk_received(self, link: Link, event: FileChunkReceived) -> None:
+        """A librats 2 node says something about files; the link is to be told when it is handled."""
 
     def succession_received(self, link: Link, payload: bytes) -> None:
         """The peer tells that it has, or had, another identity."""

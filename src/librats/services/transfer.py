@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -13,15 +14,16 @@ from typing import Any, TypeVar
 from librats.errors import PeerNotConnected, TransferError, UsageError
 from librats.files_config import OfferPolicy
 from librats.runtime.tasks import end_all
+from librats.services.transfer_filechunk import NodeFiles
 from librats.services.transfer_giving import Giving
 from librats.services.transfer_handle import Transfer
 from librats.services.transfer_host import FilesHost, TransferPlace
-from librats.services.transfer_offer import Offer, Shared
+from librats.services.transfer_offer import Offer, OfferWire, Shared
 from librats.services.transfer_reading import Source
 from librats.services.transfer_taking import Taking
 from librats.services.transfer_wire import LostError, Wire
 from librats.transfer.frames import Frame, FrameType, Offering, read_fetch, read_offer
-from librats.transfer.manifest import read_head
+from librats.transfer.manifest import ManifestHead, read_head
 
 __all__ = ["FilesHandle"]
 
@@ -64,11 +66,17 @@ class FilesHandle:
         self._shared: dict[bytes, list[Shared]] = {}
         self._offers: dict[str, list[Offer]] = {}
         self._hashing: set[asyncio.Task[Any]] = set()
+        self._nodes = NodeFiles(_AboutNodes(self))
 
     def __repr__(self) -> str:
         """Show how many transfers there are."""
         running = sum(not transfer.is_over for transfer in self._transfers.values())
         return f"<FilesHandle {running} transfers>"
+
+    @property
+    def nodes(self) -> NodeFiles:
+        """What goes to and comes from librats 2 nodes, which have no streams."""
+        return self._nodes
 
     @property
     def transfers(self) -> Mapping[str, Transfer]:
@@ -112,6 +120,8 @@ class FilesHandle:
     async def send(self, peer: Any, path: str | Path, *, name: str | None = None, message: str = "") -> Transfer:
         """Offer a file or a folder to a peer. It is hashed, offered, and sent where the peer takes it.
 
+        A librats 2 node gets it by its own messages: without times, empty folders and words, and not resumed.
+
         Args:
             peer: The peer or its id; it is connected.
             path: The file or folder.
@@ -129,7 +139,11 @@ class FilesHandle:
         peer_id = _id_of(peer)
         if not self._host.is_connected(peer_id):
             raise PeerNotConnected(f"peer {peer_id[:8]} is not connected")
-        giving = Giving(place, peer_id, self._host.entropy(NUMBER_SIZE), Path(path), message)
+        giving: Giving
+        if self._host.speaks_librats2(peer_id):
+            giving = self._nodes.giving(place, peer_id, Path(path))
+        else:
+            giving = Giving(place, peer_id, self._host.entropy(NUMBER_SIZE), Path(path), message)
         giving.hashing()
         self._add(giving)
         self._spawn(self._hash_and_give(place, giving, Path(path), name))
@@ -296,21 +310,40 @@ class FilesHandle:
         giving.give(shared[0].source, wire)
 
     async def _offered(self, place: TransferPlace, wire: Wire, offering: Offering) -> None:
-        place.counters["offers_received"] += 1
         for taking in self._transfers.values():
             is_same = isinstance(taking, Taking) and taking.content_id == offering.content_id.hex()
             if is_same and isinstance(taking, Taking) and taking.takes_wire(wire.peer_id):
                 taking.adopt(wire, offering)  # the giver has come back by itself
                 return
-        pending = self._offers.setdefault(wire.peer_id, [])
         try:
             head = read_head(offering.head, limits=place.limits)
+        except TransferError:
+            place.counters.update(("offers_received", "offers_refused"))
+            raise
+        await self._ask(place, wire, offering, head, partial(self._accept, wire, offering))
+
+    async def _ask(
+        self,
+        place: TransferPlace,
+        wire: OfferWire,
+        offering: Offering,
+        head: ManifestHead,
+        accept: Callable[[str | Path | None, bool], Transfer],
+    ) -> None:
+        """Ask the application about an offer, and wait for its answer.
+
+        Raises:
+            TransferError: It is not taken.
+        """
+        place.counters["offers_received"] += 1
+        pending = self._offers.setdefault(wire.peer_id, [])
+        try:
             if place.config.accept is OfferPolicy.NEVER or self._handler is None:
                 raise TransferError("refused", "no files are taken here")
             if len(pending) >= place.config.max_offers_per_peer:
                 limit = place.config.max_offers_per_peer
                 raise TransferError("limit", f"{limit} offers wait for an answer already (max_offers_per_peer)")
-            offer = Offer(wire, offering, head, self._accept)
+            offer = Offer(wire, offering, head, accept)
             pending.append(offer)
             self._call_handler(self._handler, offer)
             await offer.decided(place.config.offer_timeout)
@@ -384,6 +417,34 @@ class FilesHandle:
         await end_all(self._hashing)
         self._offers.clear()
         self._place = None
+
+
+class _AboutNodes:
+    """The handle as what comes from librats 2 nodes sees it."""
+
+    def __init__(self, handle: FilesHandle) -> None:
+        self._handle = handle
+
+    def running(self) -> TransferPlace:
+        return self._handle._running()
+
+    def spawn(self, coroutine: Awaitable[None]) -> None:
+        self._handle._spawn(coroutine)
+
+    def add(self, transfer: Transfer) -> None:
+        self._handle._add(transfer)
+
+    def folder(self, folder: str | Path | None) -> Path:
+        return self._handle._folder(self.running(), folder)
+
+    async def ask(
+        self,
+        wire: OfferWire,
+        offering: Offering,
+        head: ManifestHead,
+        accept: Callable[[str | Path | None, bool], Transfer],
+    ) -> None:
+        await self._handle._ask(self.running(), wire, offering, head, accept)
 
 
 def _id_of(peer: Any) -> str:

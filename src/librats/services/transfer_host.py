@@ -37,6 +37,19 @@ class FilesHost(Protocol):
     def is_connected(self, peer_id: str) -> bool:
         """Tell whether there is a session with a peer."""
 
+    def speaks_librats2(self, peer_id: str) -> bool:
+        """Tell whether a connected peer is a librats 2 node, which has no streams."""
+
+    def send_file_chunk(self, peer_id: str, payload: bytes, *, ahead: bool = False) -> bool:
+        """Send a word about files to a librats 2 node; False where it cannot leave."""
+
+    async def wait_for_room(self, peer_id: str) -> None:
+        """Wait until not much waits to be sent to a peer.
+
+        Raises:
+            PeerNotConnected: The session with it has ended.
+        """
+
     async def open_stream(self, peer_id: str, protocol: str) -> Stream:
         """Open a stream to a peer."""
 

@@ -6,25 +6,41 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from librats.errors import TransferError, UsageError
 from librats.runtime.tasks import end_all
-from librats.services.transfer_wire import LostError, Wire
-from librats.transfer.frames import Frame, FrameType, Offering
+from librats.services.transfer_wire import LostError
+from librats.transfer.frames import Chunk, Frame, FrameType, Offering
 from librats.transfer.manifest import ManifestHead
 
 if TYPE_CHECKING:
     from librats.services.transfer_giving import SourceFiles
     from librats.services.transfer_handle import Transfer
 
-__all__ = ["Offer", "Shared"]
+__all__ = ["Offer", "OfferWire", "Shared"]
 
-Accept = Callable[[Wire, Offering, str | Path | None, bool], "Transfer"]
+Accept = Callable[[str | Path | None, bool], "Transfer"]
 logger = logging.getLogger("librats.files")
 
 AHEAD = 16
 """Frames of a giver that are put up with before its offer is answered."""
+
+
+class OfferWire(Protocol):
+    """Over which an offer came."""
+
+    @property
+    def peer_id(self) -> str:
+        """Who offers."""
+
+    async def next(self) -> Frame | Chunk:
+        """Return the next frame.
+
+        Raises:
+            LostError: The offer stands no more.
+            TransferError: The peer has withdrawn it.
+        """
 
 
 class Offer:
@@ -34,10 +50,10 @@ class Offer:
         wire: Over which it came.
         offering: What it says.
         head: How its manifest begins.
-        accept: Begins the transfer.
+        accept: Begins the transfer, into a folder, replacing or not what is there.
     """
 
-    def __init__(self, wire: Wire, offering: Offering, head: ManifestHead, accept: Accept) -> None:
+    def __init__(self, wire: OfferWire, offering: Offering, head: ManifestHead, accept: Accept) -> None:
         self._wire = wire
         self._offering = offering
         self._head = head
@@ -81,7 +97,7 @@ class Offer:
 
     @property
     def content_id(self) -> str:
-        """Id of the content, 64 hex digits."""
+        """Id of the content, 64 hex digits; empty where a librats 2 node offers, which tells none."""
         return self._offering.content_id.hex()
 
     @property
@@ -111,7 +127,7 @@ class Offer:
         if self._listening is not None:
             listening, self._listening = self._listening, None
             await end_all([listening])  # the transfer listens from here on
-        transfer = self._accept(self._wire, self._offering, folder, overwrite)
+        transfer = self._accept(folder, overwrite)
         self._decision.set_result(None)
         return transfer
 

@@ -131,9 +131,16 @@ class Source:
         return outcome
 
     async def close(self) -> None:
-        """Close every file. Idempotent."""
-        await self._batches.drain()
-        await run_in_thread(self._reader.close)
+        """Close every file, also where the caller is cancelled meanwhile. Idempotent."""
+        try:
+            await self._batches.drain()
+        finally:
+            closing = asyncio.ensure_future(run_in_thread(self._reader.close))
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                await closing
+                raise
 
 
 def _absolute(path: str | Path) -> Path:

@@ -53,7 +53,7 @@ class _Opened:
         self._part: Folder | None = None
         self._content: Folder | None = None
         self._files: PartFiles | None = None
-        self._is_new = False
+        self.is_new = False
         self.records: list[Record] = []
         self.placed = find_in_place(folder, manifest, overwrite=overwrite)
         self.copies = _copies(manifest, self.placed)
@@ -61,7 +61,7 @@ class _Opened:
             with as_transfer_error("the folder of the transfer cannot be opened"):
                 self._open(identifier)
         except BaseException:
-            self.close(keep=not self._is_new)
+            self.close(keep=not self.is_new)
             raise
 
     def _open(self, identifier: bytes) -> None:
@@ -69,7 +69,7 @@ class _Opened:
             self._part = self._folder.enter(self._name)
         except FileNotFoundError:
             self._folder.make(self._name, 0o700)
-            self._is_new = True
+            self.is_new = True
             self._part = self._folder.enter(self._name)
         if not self._part.lock():
             raise TransferError("busy", "another transfer of the same content into this folder is under way")
@@ -78,7 +78,7 @@ class _Opened:
         self._content = self._part.enter(CONTENT)
         self._journal = Journal(self._part, identifier)
         self._files = PartFiles(self._content, self.manifest, self._journal)
-        if not self._is_new:
+        if not self.is_new:
             most = 4 * sum(leaf_count(file.size) for file in self.manifest.files) + len(self.manifest.files)
             records, trusted = self._journal.read(most)
             self.records = self._files.restore(records, trusted=trusted)
@@ -226,6 +226,38 @@ class Destination:
             raise
         return cls(path, opened, verifiers)
 
+    @classmethod
+    async def begin(
+        cls,
+        folder: str | Path,
+        manifest: Manifest,
+        *,
+        identifier: bytes,
+        max_disk: int | None = None,
+        overwrite: bool = False,
+    ) -> Destination:
+        """Begin to receive files whose hashes are not known; what is left of an earlier try is removed.
+
+        There are no verifiers: the caller checks what it writes, and that all is there before it calls :meth:`finish`.
+
+        Args:
+            folder: Where it is put; made where it is missing.
+            manifest: Names and sizes, checked already; roots that no file has, and no two are equal.
+            identifier: What it is known by, 32 bytes.
+            max_disk: Bytes that it may take on the disk at most; None for what is free.
+            overwrite: Whether files of the same names are replaced, at the end.
+
+        Raises:
+            TransferError: As for :meth:`open`.
+        """
+        wanted = _Wanted(overwrite, max_disk)
+        opening = asyncio.ensure_future(run_in_thread(_begin, folder, manifest, identifier, wanted))
+        try:
+            return cls(*await asyncio.shield(opening))
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_late)
+            raise
+
     async def write(self, file: int, first_leaf: int, data: Buffer) -> None:
         """Write a chunk that a verifier has taken. Returns before it is on the disk, and waits where much waits for it.
 
@@ -331,8 +363,7 @@ def _checked(raw: bytes, expected: bytes, limits: ManifestLimits) -> Manifest:
     return read_manifest(raw, limits=limits)
 
 
-def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Outcome:
-    path = Path(given).absolute()
+def _opened(path: Path, manifest: Manifest, identifier: bytes, *, overwrite: bool) -> _Opened:
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder = open_folder(path)
@@ -341,10 +372,30 @@ def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wan
     except OSError as error:
         raise disk_error(error, f"{path} cannot be opened") from error
     try:
-        opened = _Opened(folder, manifest, identifier, overwrite=wanted.overwrite)
+        return _Opened(folder, manifest, identifier, overwrite=overwrite)
     except BaseException:
         folder.close()
         raise
+
+
+def _begin(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Outcome:
+    path = Path(given).absolute()
+    opened = _opened(path, manifest, identifier, overwrite=wanted.overwrite)
+    if not opened.is_new:
+        opened.close(keep=False)
+        opened = _opened(path, manifest, identifier, overwrite=wanted.overwrite)
+    try:
+        _check_free(opened, manifest.size, manifest.size, wanted.max_disk)
+        opened.begin()
+    except BaseException:
+        opened.close(keep=False)
+        raise
+    return path, opened, []
+
+
+def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Outcome:
+    path = Path(given).absolute()
+    opened = _opened(path, manifest, identifier, overwrite=wanted.overwrite)
     try:
         verifiers = _verifiers(opened)
         _check_room(opened, verifiers, wanted.max_disk)
@@ -378,16 +429,20 @@ def _verifiers(opened: _Opened) -> list[FileVerifier]:
 def _check_room(opened: _Opened, verifiers: list[FileVerifier], max_disk: int | None) -> None:
     files = opened.manifest.files
     whole = sum(file.size for number, file in enumerate(files) if number not in opened.placed)
-    if max_disk is not None and whole > max_disk:
-        raise TransferError("limit", f"it takes {whole} bytes on the disk, and {max_disk} are allowed")
     there = sum(
         min(verifiers[number].leaves * LEAF_SIZE, file.size)
         for number, file in enumerate(files)
         if number not in opened.placed and number not in opened.copies
     )
+    _check_free(opened, whole, whole - there, max_disk)
+
+
+def _check_free(opened: _Opened, whole: int, missing: int, max_disk: int | None) -> None:
+    if max_disk is not None and whole > max_disk:
+        raise TransferError("limit", f"it takes {whole} bytes on the disk, and {max_disk} are allowed")
     free = opened.free()
-    if whole - there > free:
-        raise TransferError("no_space", f"it takes {whole - there} bytes more, and the disk has {free}")
+    if missing > free:
+        raise TransferError("no_space", f"it takes {missing} bytes more, and the disk has {free}")
 
 
 def _close_late(opening: asyncio.Future[_Outcome]) -> None:

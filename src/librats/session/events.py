@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec import Struct
 
 from librats._core.messages import Message, MessageRun, ReplyReceived
-from librats.session.frames import Kind
+from librats.session.frames import FRAME_COST, Kind
 
 if TYPE_CHECKING:
     from librats.session.exchange import KnownPeer
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DatagramReceived",
     "Event",
+    "FileChunkReceived",
     "FollowsReceived",
     "GoAwayReceived",
     "HelloReceived",
@@ -115,6 +116,17 @@ class PunchReceived(Struct, frozen=True):
     envelope: Envelope
 
 
+class FileChunkReceived(Struct, frozen=True):
+    """A librats 2 node says something about files. It counts as unhandled until :meth:`consumed` is told its cost."""
+
+    payload: bytes
+
+    @property
+    def cost(self) -> int:
+        """What it takes of the window of messages."""
+        return FRAME_COST + len(self.payload)
+
+
 class IntroductionReceived(Struct, frozen=True):
     """The peer introduces, wants to be introduced, or answers."""
 
@@ -178,6 +190,7 @@ Event: TypeAlias = (
     | PeersWanted
     | PeersOffered
     | PunchReceived
+    | FileChunkReceived
     | SuccessionReceived
     | IntroductionReceived
     | PongReceived

@@ -16,6 +16,7 @@ from librats.config import RatsConfig, SessionConfig
 from librats.errors import DecodeError, PeerLacks, PeerNotConnected, UsageError
 from librats.session.events import (
     Event,
+    FileChunkReceived,
     HelloReceived,
     IdentifyReceived,
     PongReceived,
@@ -360,8 +361,20 @@ class Librats2Session:
         self._urgent.add(InnerType.PUNCH, envelope.encode())
         return True
 
+    def send_file_chunk(self, payload: bytes, *, ahead: bool) -> bool:
+        """Queue a word about files; False where the session is closed.
+
+        Args:
+            payload: What it says; within what :meth:`takes` says.
+            ahead: Whether it goes ahead of messages, as answers do; what is said of one transfer keeps its order else.
+        """
+        if self.failed is not None or self._going:
+            return False
+        (self._urgent if ahead else self._messages).add(InnerType.FILE_CHUNK, payload)
+        return True
+
     def consumed(self, cost: int) -> None:
-        """Take note that a message has been handled."""
+        """Take note that a message, or a word about files, has been handled."""
         self._consumed += cost
         self._account()
 
@@ -434,4 +447,6 @@ def _read(kind: int, payload: bytes) -> Event:
         return IdentifyReceived(Identify.decode(payload))
     if kind == InnerType.PUNCH:
         return PunchReceived(Envelope.decode(payload))
+    if kind == InnerType.FILE_CHUNK:
+        return FileChunkReceived(payload)
     return decode_exchange(payload)

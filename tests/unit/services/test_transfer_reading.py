@@ -280,3 +280,15 @@ async def test_a_caller_that_is_cancelled_leaves_nothing_open(tmp_path: Path) ->
     source = await Source.open(top)
     assert await source.read(1, 0, 3) == b"two"
     await source.close()
+
+
+async def test_close_that_is_cancelled_closes_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    source = await Source.open(tmp_path / "a")
+    closing = asyncio.ensure_future(source.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(TransferError, match="cancelled"):
+        await source.read(0, 0, 1)
