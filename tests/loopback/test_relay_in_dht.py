@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,30 @@ async def test_a_relay_announces_those_who_want_to_be_found_and_they_are() -> No
         assert set(bob.peers) == {alice.peer_id}
         await alice.stop()
         await until(lambda: in_dht.statistics["peers"] == 0)
+
+
+async def test_a_relay_keeps_the_nodes_that_it_knows_for_its_next_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def relay_that_knows(*bootstrap: str) -> RelayServer:
+        config = RelayConfig(
+            listen=(Address("127.0.0.4", 0),), users={"ann": "secret"}, dht=True, dht_bootstrap=bootstrap, dht_port=0
+        )
+        return RelayServer(config, identity=Identity.load_or_create(tmp_path), directory=tmp_path)
+
+    def knows(relay: RelayServer) -> bool:
+        assert relay.in_dht is not None
+        return relay.in_dht.statistics["nodes"] > 0
+
+    async with client(1) as first:
+        await first.start_dht_discovery(connect=False)
+        async with relay_that_knows(f"127.0.0.1:{first.listen_port}") as relay:
+            await until(lambda: knows(relay))
+            async with relay_that_knows():
+                assert "nodes of the DHT are not kept" in caplog.text
+        assert f"127.0.0.1:{first.listen_port}" in (tmp_path / "dht.nodes").read_text("utf-8")
+        async with relay_that_knows() as again:
+            await until(lambda: knows(again))
 
 
 async def test_a_relay_whose_port_for_the_dht_is_taken_says_so() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from librats.cli.arguments import add_command
@@ -61,9 +62,10 @@ def _run(args: argparse.Namespace, output: Output) -> int:
 
 async def _relay(args: argparse.Namespace, output: Output) -> int:
     config = read_arguments(args)
-    identity = Identity.load_or_create(args.data_dir or default_data_dir() / "relay")
+    directory = args.data_dir or default_data_dir() / "relay"
+    identity = Identity.load_or_create(directory)
     reporter = Reporter(output)
-    server = RelayServer(config, reporter if output.as_json else None, identity=identity)
+    server = RelayServer(config, reporter if output.as_json else None, identity=identity, directory=Path(directory))
     tasks = TaskSet()
     async with server:
         gc.freeze()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from librats.config import DhtConfig
 from librats.dht.events import DhtUnreachable
+from librats.errors import IdentityError
 from librats.introducer_announcing import IntroducerAnnouncer
-from librats.peers.identity import Identity
+from librats.peers.dht_nodes_file import DhtNodesFile
+from librats.peers.identity import Identity, IdentityLock
 from librats.runtime.network import current_network
 from librats.runtime.tasks import TaskSet
 from librats.services.dht_handle import DhtHandle, DhtPlace
@@ -25,10 +28,16 @@ class RelayInDht:
         identity: Who the relay is.
         host: The address to listen on; empty for every interface.
         port: The TCP port at which the relay introduces.
+        directory: Where the nodes that are known are kept for the next run, if no other process keeps them there;
+            None to keep them nowhere.
     """
 
-    def __init__(self, settings: DhtConfig, identity: Identity, *, host: str, port: int) -> None:
+    def __init__(
+        self, settings: DhtConfig, identity: Identity, *, host: str, port: int, directory: Path | None = None
+    ) -> None:
         self._tasks = TaskSet()
+        self._directory = directory
+        self._lock: IdentityLock | None = None
         self._host, self._port = host, port
         self._handle = DhtHandle(lambda: settings, lambda: bytes(identity.signing_key), self._tasks)
         self.announcer = IntroducerAnnouncer(lambda: self._handle.driver, lambda: port, self._tasks)
@@ -40,12 +49,17 @@ class RelayInDht:
         Raises:
             ConfigError: The port is taken.
         """
+        if self._directory is not None:
+            try:
+                self._lock = IdentityLock.acquire(self._directory)
+            except IdentityError as error:
+                logger.warning("nodes of the DHT are not kept: %s", error)
         place = DhtPlace(
             network=current_network(),
             endpoint=None,
             listen_host=self._host,
             listen_port=self._port,
-            file=None,
+            file=None if self._lock is None or self._directory is None else DhtNodesFile(self._directory),
             on_event=self._unreachable,
         )
         await self._handle.start(place)
@@ -65,3 +79,6 @@ class RelayInDht:
         """Leave the DHT."""
         await self._handle.stop()
         await self._tasks.close()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()

@@ -66,6 +66,7 @@ class RelayServer:
         config: What it is told.
         observer: Is told of allocations, from the thread that has them.
         identity: Who it is, where it is to introduce.
+        directory: Where it keeps the nodes of the DHT that it knows for the next run; None to keep them nowhere.
 
     Example:
         >>> config = RelayConfig(listen=(Address("127.0.0.1", 0),), users={"bob": "secret"}, tcp=False)
@@ -77,9 +78,15 @@ class RelayServer:
     """
 
     def __init__(
-        self, config: RelayConfig, observer: Observer | None = None, *, identity: Identity | None = None
+        self,
+        config: RelayConfig,
+        observer: Observer | None = None,
+        *,
+        identity: Identity | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.config = config
+        self._directory = directory
         self._identity = identity
         self._granted = GrantedNames(config.realm, current_network().new_key(32).hex())
         self.introducer: RelayIntroducer | None = None
@@ -215,7 +222,9 @@ class RelayServer:
     async def _enter_dht(self, introducer: RelayIntroducer, identity: Identity) -> None:
         first = self.addresses[0]
         host = "" if first.host in _UNSPECIFIED else first.host
-        self.in_dht = RelayInDht(self.config.dht_settings, identity, host=host, port=first.port)
+        self.in_dht = RelayInDht(
+            self.config.dht_settings, identity, host=host, port=first.port, directory=self._directory
+        )
         introducer.announcer = self.in_dht.announcer
         await self.in_dht.start()
 

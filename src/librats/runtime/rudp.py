@@ -87,6 +87,7 @@ class RudpPort:
         entropy: Where numbers and secrets come from.
         method: How peers are reached from here.
         left: Called with a peer's address when no stream leads there any more.
+        kind: What makes the table, and so says whose packets they are.
         options: For the table; see :class:`~librats._core.rudp.RudpTable`.
     """
 
@@ -98,6 +99,7 @@ class RudpPort:
         entropy: Entropy,
         method: ConnectionMethod = ConnectionMethod.UDP,
         left: Callable[[Address], object] | None = None,
+        kind: Callable[..., RudpTable] = RudpTable,
         **options: Any,
     ) -> None:
         self.method = method
@@ -106,7 +108,7 @@ class RudpPort:
         self._loop = asyncio.get_running_loop()
         self._accept = accept
         self._others = others
-        self._table = RudpTable(entropy=entropy, accepts=accept is not None, **options)
+        self._table = kind(entropy=entropy, accepts=accept is not None, **options)
         self._transports: dict[int, RudpTransport] = {}
         self._dials: dict[int, tuple[RudpStream, asyncio.Future[RudpStream]]] = {}
         self._silent: dict[int, tuple[RudpStream, float]] = {}

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 from tests.simulation.joined_tables import FILLER, INCOMING, OPEN, Seeded, World
+from tests.simulation.utp_by_hand import DATA, FIN, PEER, STATE, SYN, Hand
 
 from librats._core.rudp_stream import RudpStream
 from librats._core.utp import UtpTable
 from librats._core.utp_packets import parse, serialise
 from librats.errors import UsageError
 from librats.rudp.constants import CloseCause
-from librats.types import Address
 
-DATA, FIN, STATE, RESET, SYN = range(5)
-PEER = Address("192.0.2.7", 6881)
 VECTORS = Path(__file__).parents[2] / "vectors" / "wire" / "utp_packets.json"
 RECORDED: dict[str, bytes] = {
     case["id"]: bytes.fromhex(case["raw"]) for case in json.loads(VECTORS.read_text(encoding="utf-8"))["cases"]
@@ -54,52 +52,6 @@ class Pair:
             self.run(0.01)
             found += self.far.take()
         return found
-
-
-class Hand:
-    """A table, and what a peer written by hand says to it and hears from it."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.table = UtpTable(Seeded("hand"), **settings)
-        self.now = 1000.0
-        self.conn_id = 7000
-        self.number = 100
-        self.theirs = 0
-
-    def say(self, kind: int, source: Address = PEER, **fields: Any) -> list[dict[str, Any]]:
-        """Say something, and return what is answered."""
-        values: dict[str, Any] = {"conn_id": self.conn_id + 1, "number": self.number, "ack": self.theirs}
-        packet = serialise(kind, **(values | {"window": 1 << 20, "timestamp": 1} | fields))
-        assert self.table.receive([(packet, source)], self.now) == []
-        return self.heard()
-
-    def heard(self) -> list[dict[str, Any]]:
-        return [parse(data) for data, _ in self.table.transmit(self.now)]
-
-    def wait(self, seconds: float) -> list[dict[str, Any]]:
-        """Let time go by, and return what is said meanwhile."""
-        found = []
-        stop = self.now + seconds
-        while (due := self.table.next_timer()) is not None and due <= stop:
-            self.now = max(self.now, due)
-            self.table.handle_timer(self.now)
-            self.table.events()
-            found += self.heard()
-        self.now = stop
-        return found
-
-    def dial_in(self) -> RudpStream:
-        """Open a stream as the peer, and say hello on it."""
-        (answer,) = self.say(SYN, conn_id=self.conn_id, window=0)
-        assert (answer["kind"], answer["conn_id"], answer["ack"]) == (STATE, self.conn_id, self.number)
-        self.theirs = (answer["number"] - 1) & 0xFFFF
-        self.number += 1
-        self.say(DATA, payload=b"hello")
-        self.number += 1
-        (stream,) = [stream for stream, bits in self.table.events() if bits & INCOMING]
-        assert stream.take() == b"hello"
-        self.wait(0.1)
-        return stream
 
 
 def test_a_stream_opens_carries_bytes_both_ways_and_ends() -> None:
@@ -231,114 +183,6 @@ def test_an_end_behind_a_gap_waits_for_what_is_before_it() -> None:
     assert (stream.take(), stream.has_ended) == (b"bye", True)
     hand.say(DATA, number=hand.number + 2, payload=b"more")
     assert stream.take() == b""
-
-
-# Hostile packets.
-
-
-def test_a_reset_needs_the_id_and_an_acknowledgement_of_what_was_sent() -> None:
-    hand = Hand()
-    stream = hand.dial_in()
-    for fields in (
-        {"conn_id": hand.conn_id + 2},
-        {"ack": (hand.theirs + 1) & 0xFFFF},
-        {"ack": (hand.theirs + 30_000) & 0xFFFF},
-        {"ack": (hand.theirs - 2000) & 0xFFFF},
-        {"source": Address(PEER.host, PEER.port + 1)},
-    ):
-        hand.say(RESET, **fields)
-        assert stream.is_open, fields
-    hand.say(RESET)
-    assert stream.cause == CloseCause.RESET
-
-
-def test_a_reset_under_the_id_that_the_peer_was_spoken_to_with_counts() -> None:
-    hand = Hand()
-    stream = hand.dial_in()
-    stream.write(b"hello?")
-    (sent,) = hand.heard()
-    hand.say(RESET, conn_id=sent["conn_id"], ack=sent["number"])
-    assert stream.cause == CloseCause.RESET
-
-
-def test_a_refused_dial_is_told() -> None:
-    hand = Hand()
-    stream = hand.table.dial(PEER, hand.now)
-    (syn,) = hand.heard()
-    hand.say(RESET, conn_id=syn["conn_id"], ack=(syn["number"] + 1) & 0xFFFF)
-    assert not stream.is_closed
-    hand.say(RESET, conn_id=syn["conn_id"], ack=syn["number"])
-    assert stream.cause == CloseCause.REFUSED
-
-
-def test_data_that_overtakes_the_answer_to_a_syn_waits_for_it() -> None:
-    hand = Hand()
-    stream = hand.table.dial(PEER, hand.now)
-    (syn,) = hand.heard()
-    fields: dict[str, Any] = {"conn_id": syn["conn_id"], "ack": syn["number"]}
-    assert hand.say(DATA, number=501, payload=b"second", **fields) == []
-    hand.say(STATE, number=500, **fields)
-    hand.say(DATA, number=501, payload=b"second", **fields)
-    assert (stream.is_open, stream.readable) == (True, 0)
-    hand.say(DATA, number=500, payload=b"first ", **fields)
-    assert stream.take() == b"first second"
-
-
-def test_what_acknowledges_what_was_never_sent_or_is_far_away_changes_nothing() -> None:
-    hand = Hand()
-    stream = hand.dial_in()
-    before = hand.table.counters["forged"]
-    assert hand.say(DATA, ack=(hand.theirs + 1) & 0xFFFF, payload=b"x") == []
-    assert hand.say(DATA, ack=(hand.theirs - 1025) & 0xFFFF, payload=b"x") == []
-    assert hand.say(DATA, number=(hand.number + 4096) & 0xFFFF, payload=b"x") == []
-    assert hand.table.counters["forged"] == before + 3
-    assert stream.readable == 0
-    hand.say(DATA, payload=b"y")
-    assert stream.take() == b"y"
-
-
-def test_whoever_has_no_connection_is_told_so_and_no_more_than_64_times_in_20_milliseconds() -> None:
-    hand = Hand()
-    (answer,) = hand.say(DATA, conn_id=9, number=77, payload=b"?")
-    assert (answer["kind"], answer["conn_id"], answer["ack"]) == (RESET, 9, 77)
-    assert hand.say(RESET, conn_id=9) == []
-    hand.now += 1
-    assert sum(len(hand.say(DATA, conn_id=index, payload=b"?")) for index in range(500)) == 64
-
-
-def test_an_address_that_is_not_proven_gets_one_packet_for_one() -> None:
-    hand = Hand()
-    assert len(hand.say(SYN, conn_id=7000)) == 1
-    ((stream, _),) = hand.table.events()
-    stream.write(bytes(50_000))
-    assert hand.heard() == []
-    assert hand.wait(30) == []
-
-
-def test_of_a_flood_of_syns_only_so_many_are_kept_and_others_still_get_in() -> None:
-    hand = Hand(max_half_open=100)
-    kept = []
-    for index in range(3000):
-        source = Address(f"198.51.{index >> 8}.{index & 255}", 1000 + index)
-        assert len(hand.say(SYN, source, conn_id=index)) == 1
-        kept += [stream for stream, _ in hand.table.events()]
-        if index == 1500:
-            stream = hand.dial_in()
-    assert len(hand.table) == 101
-    assert stream.is_open
-    assert sum(not stream.is_closed for stream in kept) == 100
-    hand.say(DATA, payload=b"still here")
-    assert stream.take() == b"still here"
-
-
-def test_who_takes_nobody_or_is_full_refuses() -> None:
-    for settings in ({"accepts": False}, {"max_streams": 1}):
-        hand = Hand(**settings)
-        dialled = hand.table.dial(PEER, hand.now)
-        hand.heard()
-        (answer,) = hand.say(SYN, conn_id=7000, number=5)
-        assert not dialled.is_closed
-        assert (answer["kind"], answer["conn_id"], answer["ack"]) == (RESET, 7000, 5)
 
 
 # Windows and sizes.
