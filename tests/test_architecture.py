@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
     (
         (
             *("reasons", "nat_words", "errors", "types", "checks", "web_uris", "servers", "tickets"),
-            *("nat_config", "dht_config", "config"),
+            *("nat_config", "dht_config", "files_config", "config"),
         ),
     ),
     ("_core",),
@@ -72,7 +72,9 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "node_punching",
         "remembering",
         "keeping",
+        "filing",
         "client",
+        "torrents",
     ),
     (("__init__", "__main__", "blocking", "testing", "cli"),),
 )

@@ -23,7 +23,15 @@ from __future__ import annotations
 import logging
 
 from librats.client import RatsClient
-from librats.config import CarryLimits, DhtConfig, NatTraversalConfig, RatsConfig, ReconnectConfig, SessionConfig
+from librats.config import (
+    CarryLimits,
+    DhtConfig,
+    FilesConfig,
+    NatTraversalConfig,
+    RatsConfig,
+    ReconnectConfig,
+    SessionConfig,
+)
 from librats.doctor.findings import FindingSeverity, NetworkFinding
 from librats.doctor.interface_kinds import InterfaceKind
 from librats.doctor.outlook import PeerOutlook, PeerWay
@@ -160,6 +168,7 @@ __all__ = [
     "DhtUnreachable",
     "Encryption",
     "Entropy",
+    "FilesConfig",
     "FilteringBehavior",
     "FindingSeverity",
     "HandlerFailed",

@@ -15,6 +15,7 @@ from librats.peers.manager import PeerManager
 from librats.runtime.tasks import TaskSet, end_all
 from librats.services.introduction_ends import Call
 from librats.services.introduction_letters import Introducer
+from librats.services.joining import Joining
 from librats.services.session import Link
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod
 
@@ -34,15 +35,25 @@ class CarriedCall:
         tasks: Owner of the tasks.
         introducer: Who carries.
         target: Peer id of the target.
+        rescued: A session without a path, which is to go on through the introducer; None where one is to begin.
     """
 
-    def __init__(self, manager: PeerManager, tasks: TaskSet, introducer: Introducer, target: str) -> None:
+    def __init__(
+        self,
+        manager: PeerManager,
+        tasks: TaskSet,
+        introducer: Introducer,
+        target: str,
+        rescued: Link | None = None,
+    ) -> None:
         self._manager = manager
         self._tasks = tasks
         self._introducer = introducer
         self._target = target
         self._loop = asyncio.get_running_loop()
         self._link: Link | None = None
+        self._rescued = rescued
+        self._joining: Joining | None = None
         self._began = 0.0
         self.session: Link | None = None
         """The session, once it is there."""
@@ -50,8 +61,12 @@ class CarriedCall:
         """What has come of it."""
 
     def begin(self, call: Call) -> None:
-        """Send the first message of the handshake behind the offer."""
+        """Send the first message of the handshake behind the offer, or what opens a path for the session."""
         self._began = self._loop.time()
+        if self._rescued is not None:
+            joining = self._joining = self._rescued.call_path()
+            call.carry(lambda: joining, self._introducer.address)
+            return
         self._link = self._manager.new_link(expect_id=self._target, in_letters=True)
         link = self._link
         call.carry(lambda: link, self._introducer.address)
@@ -64,6 +79,8 @@ class CarriedCall:
     @property
     def is_ready(self) -> bool:
         """True where the session is there, though nobody may have heard of it yet."""
+        if self._joining is not None:
+            return self._joining.done.done() and self._joining.done.exception() is None
         return self._link is not None and self._link.ready
 
     async def race(
@@ -116,6 +133,9 @@ class CarriedCall:
         raise problem or IntroductionError("failed", "no way to the peer")
 
     async def _settle(self) -> Link:
+        if self._rescued is not None and self._joining is not None:
+            await asyncio.shield(self._joining.done)
+            return self._rescued
         if self._link is None:
             raise IntroductionError("failed", "nothing was begun")
         return await settled(self._manager, self._link)

@@ -17,6 +17,7 @@ from librats.connector import Connector, Target, check_peer_id
 from librats.discovering import DiscoveringVerbs
 from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
 from librats.familiar import FamiliarNames
+from librats.filing import FilingVerbs
 from librats.hearing import HearingVerbs
 from librats.introducer_keeping import check_introducers
 from librats.introducing import AGENT, IntroducingVerbs
@@ -49,7 +50,9 @@ logger = logging.getLogger("librats.client")
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
-class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, DiscoveringVerbs, FamiliarNames):
+class RatsClient(
+    HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, DiscoveringVerbs, FilingVerbs, FamiliarNames
+):
     """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
 
     Args:
@@ -101,6 +104,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Dis
         self._access = Access.of(self._config)
         self._tasks = TaskSet()
         DiscoveringVerbs.__init__(self)
+        FilingVerbs.__init__(self)
         self._nat = NatHandle(lambda: self._config.nat, self._running_network, self._tasks, self._access.learn_own)
         self._paths = PathsHandle(lambda: self._config.nat, self._find, self._tasks)
         self._manager: PeerManager | None = None
@@ -229,6 +233,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Dis
             for iterator in list(self._iterators.values()):
                 iterator.close()
             await self._stop_discovering()
+            await self._stop_filing()
             remembering, self._remembering = self._remembering, None
             try:
                 if remembering is not None:
@@ -361,6 +366,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, Dis
             "librats2_punching": among_nodes,
             "dht": self._dht_statistics(),
             "topics": self._topic_statistics(),
+            "files": self._files_statistics(),
         }
 
     # Connecting

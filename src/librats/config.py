@@ -6,10 +6,19 @@ from dataclasses import dataclass, field, fields
 
 from librats.checks import require, require_one_of, require_positive
 from librats.dht_config import DhtConfig
+from librats.files_config import FilesConfig
 from librats.nat_config import CarryLimits, NatTraversalConfig
 from librats.types import Encryption
 
-__all__ = ["CarryLimits", "DhtConfig", "NatTraversalConfig", "RatsConfig", "ReconnectConfig", "SessionConfig"]
+__all__ = [
+    "CarryLimits",
+    "DhtConfig",
+    "FilesConfig",
+    "NatTraversalConfig",
+    "RatsConfig",
+    "ReconnectConfig",
+    "SessionConfig",
+]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -270,6 +279,9 @@ class RatsConfig:
     dht: DhtConfig = field(default_factory=DhtConfig)
     """Whether and how this client takes part in the DHT."""
 
+    files: FilesConfig = field(default_factory=FilesConfig)
+    """Limits and timing of the transfer of files."""
+
     def __post_init__(self) -> None:
         """Check every field.
 
@@ -292,6 +304,7 @@ class RatsConfig:
         require(isinstance(self.reconnect, ReconnectConfig), "reconnect", "must be a ReconnectConfig")
         require(isinstance(self.nat, NatTraversalConfig), "nat", "must be a NatTraversalConfig")
         require(isinstance(self.dht, DhtConfig), "dht", "must be a DhtConfig")
+        require(isinstance(self.files, FilesConfig), "files", "must be a FilesConfig")
 
     @property
     def protocol(self) -> str:

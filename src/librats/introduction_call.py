@@ -141,8 +141,13 @@ class IntroductionCall:
         raise last
 
     def _is_carried_by(self, introducer: Introducer) -> bool:
-        policy = self._owner.manager.paths.policy
-        free = policy is PathPolicy.AUTO and self._session is None
+        session = self._session
+        if session is not None:
+            # One that is carried slowly stays within the rate that is granted.
+            is_lost = session.is_between_paths or session.method is not ConnectionMethod.CARRIED
+            if not (session.needs_path and is_lost):
+                return False
+        free = self._owner.manager.paths.policy is PathPolicy.AUTO
         return free and Ways.CARRIED in self._ways and introducer.carries
 
     async def _go_on(
@@ -237,7 +242,9 @@ class IntroductionCall:
             punch=None if punching is None else punching.offer,
         )
         self._call = call = introducer.circle.call(introducer.peer_id, key, letter)
-        self._carried = CarriedCall(owner.manager, owner.tasks, introducer, self._target) if carries else None
+        self._carried = (
+            CarriedCall(owner.manager, owner.tasks, introducer, self._target, self._session) if carries else None
+        )
         if self._carried is None:
             owner.tell(self._target, TraversalStep.OFFERED)
             return await self._answered(call, letter_id, agent, punching), None
@@ -275,7 +282,7 @@ class IntroductionCall:
             punch = self._punch = PunchCall(
                 punching, self._target, letters, remote, hosts=hosts_in(answer), round_trip=self._loop.time() - asked
             )
-            punch.session = self._session if carried is None else carried.session
+            punch.session = self._session or (None if carried is None else carried.session)
 
         def heard(letter: Letter) -> None:
             if letter.punch is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from librats.accounts import describe
 from librats.errors import RatsError
+from librats.introduce.parcels import LIMITS
 from librats.peers.manager import PeerManager
 from librats.peers.paths import INDIRECT
 from librats.runtime.tasks import TaskSet
@@ -30,6 +31,9 @@ AFTER_THE_OTHER = 20.0
 
 RESCUES = (0.3, 1.0, 1.0, 2.0, 2.0, 3.0)
 """Seconds before each try to find any way for a session without a path."""
+
+RESCUING = Ways.DIRECT | Ways.RELAYED | Ways.PUNCHED
+"""Ways for a session without a path, besides being carried: that is tried as well, but where a limit has ended it."""
 
 PATIENT = 2
 """Tries that are left out where direct ways do not last, for those that are known may lead to a relay."""
@@ -143,7 +147,7 @@ class Returning:
                     self._verify()
                 standing = self._standings.get(link)
                 if number >= PATIENT or standing is None or standing.falls <= 1:
-                    await self._try(link, Ways.DIRECT | Ways.RELAYED | Ways.PUNCHED)
+                    await self._try(link, RESCUING if link.reason[0] in LIMITS else RESCUING | Ways.CARRIED)
         finally:
             self._rescuing.discard(link)
 

@@ -152,6 +152,28 @@ def test_a_session_goes_on_with_the_introducer_where_there_is_nothing_else(simul
     simulate(scenario)
 
 
+def test_a_session_whose_way_is_gone_goes_on_with_the_introducer_and_comes_back(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        limits = CarryLimits(bytes=10_000_000, seconds=3600.0)
+        pair = ("port_restricted", "port_restricted")
+        async with meeting(net, *hosts(net, *pair), carry_limits=limits, **ALONE) as (relay, met):
+            greet(met)
+            ended = [endings(met.alice), endings(met.bob)]
+            peer = await met.connect()
+            await until(lambda: peer.method is UDP, within=10)
+            assert carried(relay)["now"] == 0
+            net.cut(net.routers[0], net.routers[1])
+            assert await peer.request("greet", "Alice", timeout=20) == "hello Alice"
+            assert peer.method is CARRIED
+            net.mend(net.routers[0], net.routers[1])
+            await until(lambda: peer.method is UDP, within=700)
+            assert await peer.request("greet", "Alice") == "hello Alice"
+            await until(lambda: carried(relay)["now"] == 0, within=5)
+            assert ended == [[], []]
+
+    simulate(scenario)
+
+
 def test_a_peer_that_consents_carries_and_one_that_does_not_does_not(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork, carry: CarryLimits | None) -> None:
         async with peer_meeting(net, *hosts(net, *HARD), carry=carry) as met:

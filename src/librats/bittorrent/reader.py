@@ -62,7 +62,7 @@ class MessageReader:
         return len(self._rest)
 
     def lead(self, buffer: memoryview) -> int:
-        """Put what waits at the begin of a buffer, so that what comes next can be received right behind it.
+        """Copy what waits to the begin of a buffer, so that what comes next can be received right behind it.
 
         Args:
             buffer: Longer than ``max_message`` and its length together.
@@ -72,7 +72,6 @@ class MessageReader:
         """
         size = len(self._rest)
         buffer[:size] = self._rest
-        self._rest = b""
         return size
 
     def feed(self, data: Buffer) -> list[Message]:
@@ -82,8 +81,7 @@ class MessageReader:
             RemoteProtocolError: They break the protocol.
         """
         if self._rest:
-            rest, self._rest = self._rest, b""
-            data = b"".join([rest, data])
+            data = b"".join([self._rest, data])
         return self.read(memoryview(data))
 
     def read(self, view: memoryview) -> list[Message]:

@@ -6,7 +6,7 @@ import atexit
 import builtins
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from librats.blocking.book import PeerBook
 from librats.blocking.bridge import NOT_RUNNING, Bridge
@@ -27,6 +27,9 @@ from librats.peers.identity import Identity
 from librats.peers.succession import Succession
 from librats.tickets import Ticket
 from librats.types import Address, ConnectionStrategy
+
+if TYPE_CHECKING:
+    from librats.blocking.files import FilesHandle
 
 __all__ = ["RatsClient"]
 
@@ -190,6 +193,13 @@ class RatsClient(HearingVerbs, IntroducingVerbs, DiscoveringVerbs, FamiliarNames
     def nat(self) -> NatHandle:
         """How others see this client, and what stands in between."""
         return NatHandle(self._client.nat, self._bridge)
+
+    @property
+    def files(self) -> FilesHandle:
+        """Files to and from peers; see :attr:`librats.RatsClient.files`."""
+        from librats.blocking.files import FilesHandle  # noqa: PLC0415 - not every client moves files
+
+        return FilesHandle(self._client.files, self._bridge, self._peers)
 
     @property
     def paths(self) -> PathsHandle:

@@ -160,6 +160,12 @@ class Receiving:
             source.is_paused = is_paused
             source.heard = now
 
+    def pause(self, now: float, *, is_paused: bool) -> None:
+        """Ask for nothing, or go on. What is under way may come all the same."""
+        self.is_paused = is_paused
+        for source in self._sources.values():
+            source.heard = now
+
     def heard(self, name: Hashable, now: float) -> None:
         """Take note that bytes have come from a source, of a chunk that may not be whole yet."""
         if source := self._sources.get(name):
@@ -170,7 +176,7 @@ class Receiving:
         return [name for name, source in self._sources.items() if self._stalls_at(source) <= now]
 
     def _stalls_at(self, source: _Source) -> float:
-        return NEVER if source.is_paused or not source.asked else source.heard + self._stall
+        return NEVER if self.is_paused or source.is_paused or not source.asked else source.heard + self._stall
 
     def next_timer(self, now: float) -> float:
         """Return when :meth:`stalled` or :meth:`next_wants` is to be looked at again, though nothing has come."""

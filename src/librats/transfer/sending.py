@@ -43,7 +43,7 @@ class Sending:
         self._order: deque[Range] = deque()
         self._manifest_left = MANIFEST_TWICE * len(raw) + MAX_PIECE
         self.is_paused = False
-        """True where this side has paused."""
+        """True where nothing is to be given: this side has paused, or the taker."""
         self.sent = 0
         """Bytes of files that have been given."""
         self.have = 0

@@ -121,7 +121,7 @@ def test_what_waits_leads_what_is_received_next() -> None:
     assert reader.feed(raw[:-3]) == [Have(7)]
     buffer = memoryview(bytearray(1000))
     size = reader.lead(buffer)
-    assert (size, reader.waiting) == (6, 0)
+    assert size == reader.waiting == 6
     buffer[size : size + 3] = raw[-3:]
     assert reader.read(buffer[: size + 3]) == [Have(8)]
 

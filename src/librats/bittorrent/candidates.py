@@ -1,0 +1,96 @@
+"""Addresses of peers: which to dial next, and which not again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from librats.types import Address
+
+__all__ = ["MAX_CANDIDATES", "Candidates"]
+
+MAX_CANDIDATES: Final = 2000
+"""Addresses that are kept at most."""
+
+FIRST_PAUSE = 20.0
+MAX_FAILURES = 6
+PAUSE_AFTER_LOSS = 15.0
+
+
+@dataclass(slots=True)
+class _Candidate:
+    failures: int = 0
+    due: float = 0.0
+    is_busy: bool = False  # being dialled, or connected
+
+
+class Candidates:
+    """The addresses of one torrent.
+
+    Example:
+        >>> from librats.bittorrent.candidates import Candidates
+        >>> from librats.types import Address
+        >>> candidates = Candidates()
+        >>> candidates.add([Address("192.0.2.1", 6881)], now=0.0)
+        1
+        >>> candidates.take(now=0.0)
+        Address(host='192.0.2.1', port=6881)
+        >>> candidates.take(now=0.0) is None
+        True
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Address, _Candidate] = {}
+        self._banned: set[str] = set()
+
+    def __len__(self) -> int:
+        """Addresses that are known."""
+        return len(self._known)
+
+    def add(self, addresses: Iterable[Address], now: float) -> int:
+        """Take note of addresses; return how many are new."""
+        before = len(self._known)
+        for address in addresses:
+            if len(self._known) >= MAX_CANDIDATES:
+                break
+            if address.port and address.host not in self._banned and address not in self._known:
+                self._known[address] = _Candidate(due=now)
+        return len(self._known) - before
+
+    def take(self, now: float) -> Address | None:
+        """Return an address to dial now; None for none. It counts as busy until :meth:`fail` or :meth:`lose`."""
+        for address, candidate in self._known.items():
+            if not candidate.is_busy and candidate.due <= now:
+                candidate.is_busy = True
+                return address
+        return None
+
+    def fail(self, address: Address, now: float) -> None:
+        """Take note that nobody was there: it is tried again ever later, and then no more."""
+        candidate = self._known.get(address)
+        if candidate is None:
+            return
+        candidate.is_busy = False
+        candidate.failures += 1
+        candidate.due = now + FIRST_PAUSE * 2**candidate.failures
+        if candidate.failures >= MAX_FAILURES:
+            del self._known[address]
+
+    def lose(self, address: Address, now: float) -> None:
+        """Take note that a connection has ended."""
+        candidate = self._known.get(address)
+        if candidate is not None:
+            candidate.is_busy = False
+            candidate.failures = 0
+            candidate.due = now + PAUSE_AFTER_LOSS
+
+    def ban(self, address: Address, *, whole_host: bool = True) -> None:
+        """Never dial an address again; nor any other of its host."""
+        self._known.pop(address, None)
+        if whole_host:
+            self._banned.add(address.host)
+
+    def is_banned(self, host: str) -> bool:
+        """Whether a host is not to be talked to."""
+        return host in self._banned

@@ -1,0 +1,499 @@
+"""One connection with a peer, as a machine: what each side has, wants and asks for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from librats.bittorrent.bitfields import packed_bits, unpacked_bits
+from librats.bittorrent.extensions import (
+    ExtendedHandshake,
+    MetadataKind,
+    MetadataMessage,
+    PexMessage,
+    read_extended_handshake,
+    read_holepunch,
+    read_metadata_message,
+    read_pex,
+)
+from librats.bittorrent.messages import (
+    AllowedFast,
+    Bitfield,
+    Cancel,
+    Choke,
+    Extended,
+    Handshake,
+    Hashes,
+    HashReject,
+    HashRequest,
+    Have,
+    HaveAll,
+    HaveNone,
+    Interested,
+    Message,
+    NotInterested,
+    Piece,
+    Port,
+    RejectRequest,
+    Request,
+    SuggestPiece,
+    Unchoke,
+    piece_header,
+    write_message,
+)
+from librats.bittorrent.picker import Block, PiecePicker
+from librats.bittorrent.rates import Rate
+from librats.errors import RemoteProtocolError
+from librats.types import Address
+
+if TYPE_CHECKING:
+    from librats.bittorrent.swarm import Swarm
+
+__all__ = ["EXTENSIONS", "MAX_QUEUED", "PeerLink"]
+
+MAX_QUEUED: Final = 1000
+"""Requests of a peer that are kept at once; it is told."""
+
+EXTENSIONS: Final = {"ut_metadata": 1, "ut_pex": 2, "ut_holepunch": 3}
+"""Our numbers of extensions."""
+
+DEFAULT_QUEUE = 250
+FIRST_QUEUE = 64
+MIN_QUEUE = 16
+MAX_QUEUE = 1500
+MAX_FAST = 64
+MAX_UNASKED = 1000
+MAX_EARLY = 10_000
+QUEUE_SECONDS = 2.0
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(slots=True)
+class _Remote:
+    """What the other side has told of itself."""
+
+    extensions: dict[str, int]
+    port: int = 0
+    requests: int = DEFAULT_QUEUE
+    version: str = ""
+
+
+class PeerLink:
+    """A connection on which both handshakes have been seen. Made by :meth:`.Swarm.add_peer`.
+
+    Args:
+        swarm: Whose.
+        handshake: The peer's.
+        address: Where it is.
+        is_outgoing: Whether we have dialled it.
+        now: Seconds on any clock that only goes on.
+    """
+
+    def __init__(self, swarm: Swarm, handshake: Handshake, address: Address, *, is_outgoing: bool, now: float) -> None:
+        self._swarm = swarm
+        self.handshake = handshake
+        """Its handshake."""
+        self.address = address
+        """Where it is."""
+        self.is_outgoing = is_outgoing
+        """Whether we have dialled it."""
+        self.remote = _Remote({})
+        """What it has told of itself."""
+        self.am_choking = True
+        """Whether its requests are not served."""
+        self.am_interested = False
+        """Whether we have told that it has what we want."""
+        self.is_choking = True
+        """Whether it does not serve our requests."""
+        self.is_interested = False
+        """Whether it wants something of us."""
+        self.is_snubbing = False
+        """Whether it has given nothing for a while though it was asked."""
+        self.pieces: bytearray | None = None
+        """A byte for each piece; None where it has all or none of them."""
+        self.has_all = False
+        """Whether it has every piece."""
+        self.useful = 0
+        """Pieces that it has and we lack."""
+        self.asked: dict[tuple[int, int], int] = {}
+        """Blocks that it was asked for, and how long each is."""
+        self.queue: deque[Block] = deque()
+        """Blocks that it asks for and has not been given."""
+        self.down, self.up = Rate(now), Rate(now)
+        """What it gives and takes."""
+        self.last_data = now
+        """When a block came last, or was asked for after all had come."""
+        self.last_received = self.last_sent = now
+        """When something came, and when something was sent last."""
+        self.pex_told: set[Address] = set()
+        """Peers that it was told of."""
+        self._outgoing: list[Buffer] = []
+        self._depth = float(FIRST_QUEUE)
+        self._fast: dict[int, None] = {}  # pieces that may be asked for though it chokes
+        self._early: list[Message] = []  # what it has, told before we know the torrent
+        self._unasked = 0
+        self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
+            Piece: self._take_piece,
+            Request: self._take_request,
+            Have: self._take_have,
+            Choke: self._take_choke,
+            Unchoke: self._take_unchoke,
+            Interested: self._take_interested,
+            NotInterested: self._take_not_interested,
+            Bitfield: self._take_pieces,
+            HaveAll: self._take_pieces,
+            HaveNone: self._take_pieces,
+            Cancel: self._take_cancel,
+            RejectRequest: self._take_reject,
+            AllowedFast: self._take_allowed,
+            SuggestPiece: self._pass_over,
+            Extended: self._take_extended,
+            HashRequest: self._take_hash_request,
+            Hashes: self._take_hashes,
+            HashReject: self._take_hash_reject,
+            Port: self._take_port,
+        }
+
+    @property
+    def key(self) -> Hashable:
+        """What tells it from the others."""
+        return id(self)
+
+    @property
+    def gives(self) -> float:
+        """Bytes a second that it gives us."""
+        return self.down.value
+
+    @property
+    def takes(self) -> float:
+        """Bytes a second that it takes of us."""
+        return self.up.value
+
+    @property
+    def is_seed(self) -> bool:
+        """Whether it has everything, as far as it is known."""
+        return self.has_all or (self.pieces is not None and self.pieces.count(1) == len(self.pieces))
+
+    def has_piece(self, piece: int) -> bool:
+        """Whether it has a piece."""
+        return self.has_all or (self.pieces is not None and self.pieces[piece] == 1)
+
+    # Bytes
+
+    def receive(self, messages: Sequence[Message], now: float) -> None:
+        """Take messages, and ask for more where there is room.
+
+        Raises:
+            RemoteProtocolError: They break the protocol; the connection is to be closed.
+        """
+        self.last_received = now
+        handlers = self._handlers
+        for message in messages:
+            handler = handlers.get(type(message))
+            if handler is not None:
+                handler(message, now)
+        self.ask(now)
+
+    def data_to_send(self, now: float) -> list[Buffer]:
+        """Return what is to be sent, once."""
+        if not self._outgoing:
+            return []
+        self.last_sent = now
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def send(self, message: Message) -> None:
+        """Have a message sent."""
+        self._outgoing.append(write_message(message))
+        self._swarm.unsent[self.key] = self
+
+    def send_extended(self, name: str, payload: bytes) -> bool:
+        """Have a message of an extension sent; False where the peer does not have it."""
+        number = self.remote.extensions.get(name, 0)
+        if number:
+            self.send(Extended(number, payload))
+        return bool(number)
+
+    def begin(self) -> None:
+        """Tell what we are and have, as the first thing."""
+        swarm = self._swarm
+        if self.handshake.has_extensions:
+            self.send(Extended(0, swarm.own_handshake(self).encode()))
+        self.tell_pieces()
+        if self.handshake.has_dht and swarm.settings.dht_port:
+            self.send(Port(swarm.settings.dht_port))
+
+    def tell_pieces(self) -> None:
+        """Tell which pieces are there."""
+        picker = self._swarm.picker
+        have = picker.have if picker is not None else b""
+        count = have.count(1)
+        if self.handshake.has_fast and count in {0, len(have)}:
+            self.send(HaveAll() if count else HaveNone())
+        elif count:
+            self.send(Bitfield(packed_bits(bytes(have))))
+
+    # What it has
+
+    def learn_torrent(self, now: float) -> None:
+        """Take in what it has told before the torrent was known."""
+        early, self._early = self._early, []
+        self.receive(early, now)
+
+    def _take_pieces(self, message: Bitfield | HaveAll | HaveNone, _now: float) -> None:
+        picker = self._swarm.picker
+        if picker is None:
+            self._keep_early(message)
+            return
+        self._forget_pieces()
+        count = len(picker.have)
+        if isinstance(message, HaveAll):
+            self.has_all = True
+        elif isinstance(message, Bitfield):
+            if len(message.bits) != -(-count // 8):
+                raise RemoteProtocolError("a bitfield of another length than the torrent has")
+            self.pieces = unpacked_bits(message.bits, count)
+            if self.pieces.count(1) == count:
+                self.pieces, self.has_all = None, True
+            else:
+                for piece in range(count):
+                    if self.pieces[piece]:
+                        picker.add_holder(piece)
+        self.count_useful()
+
+    def count_useful(self) -> None:
+        """Count anew what it has and we lack, and tell whether that is anything."""
+        picker = self._swarm.picker
+        if picker is not None:
+            pieces = range(len(picker.have))
+            self.useful = sum(picker.is_needed(piece) and self.has_piece(piece) for piece in pieces)
+            self.update_interest()
+
+    def _forget_pieces(self) -> None:
+        picker = self._swarm.picker
+        if picker is not None and self.pieces is not None:
+            for piece, there in enumerate(self.pieces):
+                if there:
+                    picker.add_holder(piece, -1)
+        self.pieces, self.has_all, self.useful = None, False, 0
+
+    def _take_have(self, message: Have, _now: float) -> None:
+        picker = self._swarm.picker
+        if picker is None:
+            self._keep_early(message)
+            return
+        piece = message.piece
+        if piece >= len(picker.have):
+            raise RemoteProtocolError("a piece that the torrent does not have")
+        if self.has_piece(piece):
+            return
+        if self.pieces is None:
+            self.pieces = bytearray(len(picker.have))
+        self.pieces[piece] = 1
+        picker.add_holder(piece)
+        if picker.is_needed(piece):
+            self.useful += 1
+            self.update_interest()
+
+    def _keep_early(self, message: Message) -> None:
+        if len(self._early) >= MAX_EARLY:
+            raise RemoteProtocolError("too many messages before the torrent is known")
+        self._early.append(message)
+
+    def update_interest(self) -> None:
+        """Tell whether it has what we want, where that has changed."""
+        wants = self.useful > 0
+        if wants != self.am_interested:
+            self.am_interested = wants
+            self.send(Interested() if wants else NotInterested())
+
+    # Asking
+
+    def ask(self, now: float) -> None:
+        """Ask for as many blocks as there is room for."""
+        picker = self._swarm.picker
+        if picker is None or not self.am_interested or not self._swarm.may_ask:
+            return
+        room = self.depth - len(self.asked)
+        if room < min(8, self.depth / 4):
+            return
+        blocks = self._pick_fast(picker, room) if self.is_choking else picker.pick(self, room)
+        if blocks and not self.asked:
+            self.last_data = now
+        for piece, begin, length in blocks:
+            self.asked[piece, begin] = length
+            self.send(Request(piece, begin, length))
+
+    def _pick_fast(self, picker: PiecePicker, room: int) -> list[Block]:
+        """Return blocks of pieces that may be asked for though it chokes."""
+        blocks: list[Block] = []
+        for piece in self._fast:
+            if self.has_piece(piece) and len(blocks) < room:
+                blocks += picker.pick_of(self, piece, room - len(blocks))
+        return blocks
+
+    @property
+    def depth(self) -> int:
+        """How many blocks may be asked for at once."""
+        limit = 1 if self.is_snubbing else min(self.remote.requests, MAX_QUEUE)
+        return max(1, min(int(self._depth), limit))
+
+    def adapt(self) -> None:
+        """Fit the number of requests to what it gives; once a second."""
+        wanted = self.down.value * QUEUE_SECONDS / 16_384
+        self._depth = max(MIN_QUEUE, wanted, min(self._depth * 0.8, wanted * 2))
+
+    def _take_piece(self, message: Piece, now: float) -> None:
+        piece, begin, block = message
+        size = len(block)
+        self.last_data = now
+        self.is_snubbing = False
+        if self.asked.get((piece, begin)) != size:
+            self._unasked += 1
+            if self._unasked > MAX_UNASKED:
+                raise RemoteProtocolError("blocks that nobody has asked for")
+            self._swarm.wasted += size
+            return
+        del self.asked[piece, begin]
+        self.down.total += size
+        self._depth += 1
+        self._swarm.take_block(self, piece, begin, block)
+
+    def _take_reject(self, message: RejectRequest, _now: float) -> None:
+        if self.asked.pop((message.piece, message.begin), None) is not None:
+            self._fast.pop(message.piece, None)
+            self._swarm.release(self, message.piece, message.begin)
+
+    def _take_choke(self, _message: Choke, _now: float) -> None:
+        self.is_choking = True
+        if not self.handshake.has_fast:
+            self.drop_requests()
+
+    def drop_requests(self) -> None:
+        """Take note that nothing of what it was asked for will come."""
+        asked, self.asked = self.asked, {}
+        for piece, begin in asked:
+            self._swarm.release(self, piece, begin)
+
+    def withdraw(self, piece: int, begin: int) -> None:
+        """Tell it that a block is not wanted any more."""
+        length = self.asked.get((piece, begin))
+        if length is not None:
+            if not self.handshake.has_fast:
+                del self.asked[piece, begin]
+            self.send(Cancel(piece, begin, length))
+
+    def _take_unchoke(self, _message: Unchoke, _now: float) -> None:
+        self.is_choking = False
+
+    def _take_allowed(self, message: AllowedFast, _now: float) -> None:
+        picker = self._swarm.picker
+        if picker is not None and message.piece < len(picker.have) and len(self._fast) < MAX_FAST:
+            self._fast[message.piece] = None
+
+    # Being asked
+
+    def _take_interested(self, _message: Interested, now: float) -> None:
+        if not self.is_interested:
+            self.is_interested = True
+            self._swarm.consider(self, now)
+
+    def _take_not_interested(self, _message: NotInterested, _now: float) -> None:
+        self.is_interested = False
+
+    def set_choking(self, choking: bool) -> None:
+        """Serve its requests from now on, or serve them not."""
+        if choking == self.am_choking:
+            return
+        self.am_choking = choking
+        self.send(Choke() if choking else Unchoke())
+        if choking:
+            queue, self.queue = self.queue, deque()
+            if self.handshake.has_fast:
+                for block in queue:
+                    self.send(RejectRequest(*block))
+
+    def _take_request(self, message: Request, _now: float) -> None:
+        block = (message.piece, message.begin, message.length)
+        if self._swarm.has_block(block) and not self.am_choking and len(self.queue) < MAX_QUEUED:
+            self.queue.append(block)
+        elif self.handshake.has_fast:
+            self.send(RejectRequest(*block))
+        elif not self.am_choking:
+            raise RemoteProtocolError("a request that cannot be served")
+
+    def _take_cancel(self, message: Cancel, _now: float) -> None:
+        block = (message.piece, message.begin, message.length)
+        if block in self.queue:
+            self.queue.remove(block)
+            if self.handshake.has_fast:
+                self.send(RejectRequest(*block))
+
+    def send_block(self, block: Block, data: Buffer) -> None:
+        """Have a block sent that was asked for.
+
+        Args:
+            block: Piece, begin and length.
+            data: Its bytes; they may not change until they are sent.
+        """
+        self._outgoing.append(piece_header(block[0], block[1], block[2]))
+        self._outgoing.append(data)
+        self._swarm.unsent[self.key] = self
+        self.up.total += block[2]
+        self._swarm.uploaded += block[2]
+
+    # Extensions
+
+    def _take_extended(self, message: Extended, now: float) -> None:
+        if message.extension == 0:
+            self._take_extended_handshake(read_extended_handshake(message.payload), now)
+        elif message.extension == EXTENSIONS["ut_metadata"]:
+            metadata = read_metadata_message(message.payload)
+            if metadata is not None:
+                self._take_metadata(metadata, now)
+        elif message.extension == EXTENSIONS["ut_pex"]:
+            self._take_pex(read_pex(message.payload), now)
+        elif message.extension == EXTENSIONS["ut_holepunch"]:
+            self._swarm.take_holepunch(self, read_holepunch(message.payload))
+
+    def _take_extended_handshake(self, told: ExtendedHandshake, now: float) -> None:
+        self.remote = _Remote(
+            extensions={**self.remote.extensions, **told.extensions},
+            port=told.port or self.remote.port,
+            requests=told.requests or self.remote.requests,
+            version=told.version or self.remote.version,
+        )
+        self._swarm.learn_extensions(self, told, now)
+
+    def _take_metadata(self, message: MetadataMessage, now: float) -> None:
+        if message.kind is MetadataKind.REQUEST:
+            answer = self._swarm.serve_metadata(message)
+            self.send_extended("ut_metadata", answer.encode())
+        else:
+            self._swarm.take_metadata(self, message, now)
+
+    def _take_pex(self, message: PexMessage, now: float) -> None:
+        self._swarm.take_pex(self, message, now)
+
+    def _take_hash_request(self, message: HashRequest, _now: float) -> None:
+        self.send(self._swarm.serve_hashes(message))
+
+    def _take_hashes(self, message: Hashes, now: float) -> None:
+        self._swarm.take_hashes(self, message, now)
+
+    def _take_hash_reject(self, message: HashReject, now: float) -> None:
+        self._swarm.take_hash_reject(self, message, now)
+
+    def _take_port(self, message: Port, _now: float) -> None:
+        self._swarm.take_dht_port(self, message.port)
+
+    def _pass_over(self, _message: Message, _now: float) -> None:
+        """Do nothing: a suggestion is not followed."""
+
+    def close(self) -> None:
+        """Give back what it was asked for; it is gone."""
+        self.drop_requests()
+        self._forget_pieces()

@@ -1,0 +1,104 @@
+"""Peers that tell each other of peers (BEP 11), and bring two of them together (BEP 55)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from librats.bittorrent.extensions import (
+    HolepunchError,
+    HolepunchKind,
+    HolepunchMessage,
+    PeerFlags,
+    PexMessage,
+    compact_peer,
+)
+from librats.dht.addresses import may_be_told
+from librats.types import Address
+
+if TYPE_CHECKING:
+    from librats.bittorrent.peer import PeerLink
+
+__all__ = ["PEX_INTERVAL", "PeerTelling"]
+
+PEX_INTERVAL: Final = 60.0
+"""Seconds between two messages to one peer."""
+
+MAX_TOLD = 50
+PATIENCE = 0.75  # of the interval: clocks and ways differ
+
+
+class PeerTelling:
+    """What peers are told of each other, and when."""
+
+    def __init__(self) -> None:
+        self._sent: dict[Hashable, float] = {}
+        self._received: dict[Hashable, float] = {}
+
+    def receive(self, link: PeerLink, message: PexMessage, now: float) -> tuple[Address, ...]:
+        """Return the peers that may be dialled of those that a peer tells of; none where it tells too often."""
+        if now - self._received.get(link.key, -PEX_INTERVAL) < PEX_INTERVAL * PATIENCE:
+            return ()
+        self._received[link.key] = now
+        if not link.address.is_literal:
+            return ()
+        by = compact_peer(link.address)
+        addresses = [address for address, _ in message.added[: 2 * MAX_TOLD]]
+        return tuple(address for address in addresses if may_be_told(compact_peer(address), by))
+
+    def tell(self, links: Collection[PeerLink], now: float) -> None:
+        """Tell each peer of those that have come and gone since the last time."""
+        known = {link.key for link in links}
+        for gone in self._sent.keys() - known:
+            del self._sent[gone]
+        for gone in self._received.keys() - known:
+            del self._received[gone]
+        reachable = {address: _flags(link) for link in links if (address := _listens(link)) is not None}
+        for link in links:
+            if not link.remote.extensions.get("ut_pex") or now - self._sent.get(link.key, 0.0) < PEX_INTERVAL:
+                if link.key not in self._sent:
+                    self._sent[link.key] = now - PEX_INTERVAL + 1.0  # soon after the beginning
+                continue
+            self._sent[link.key] = now
+            own = _listens(link)
+            added = [address for address in reachable if address not in link.pex_told and address != own][:MAX_TOLD]
+            dropped = [address for address in link.pex_told if address not in reachable][:MAX_TOLD]
+            if added or dropped:
+                link.pex_told.update(added)
+                link.pex_told.difference_update(dropped)
+                pairs = tuple((address, reachable[address]) for address in added)
+                link.send_extended("ut_pex", PexMessage(added=pairs, dropped=tuple(dropped)).encode())
+
+    def introduce(self, link: PeerLink, target: Address, links: Iterable[PeerLink]) -> None:
+        """Tell two peers to connect to each other, or the one that asks why not."""
+        error = HolepunchError.NOT_CONNECTED
+        for other in links:
+            if target not in {other.address, _listens(other)}:
+                continue
+            if other is link:
+                error = HolepunchError.NO_SELF
+            elif not other.remote.extensions.get("ut_holepunch"):
+                error = HolepunchError.NO_SUPPORT
+            else:
+                for one, there in ((other, link.address), (link, target)):
+                    message = HolepunchMessage(kind=HolepunchKind.CONNECT, address=there)
+                    one.send_extended("ut_holepunch", message.encode())
+                return
+        message = HolepunchMessage(kind=HolepunchKind.ERROR, address=target, error=error)
+        link.send_extended("ut_holepunch", message.encode())
+
+
+def _listens(link: PeerLink) -> Address | None:
+    """Return where others reach a peer; None where that is not known."""
+    if not link.address.is_literal:
+        return None
+    if link.is_outgoing:
+        return link.address
+    return Address(link.address.host, link.remote.port) if link.remote.port else None
+
+
+def _flags(link: PeerLink) -> PeerFlags:
+    flags = PeerFlags.SEED if link.is_seed else PeerFlags(0)
+    if link.is_outgoing:
+        flags |= PeerFlags.REACHABLE
+    return flags | PeerFlags.HOLEPUNCH if link.remote.extensions.get("ut_holepunch") else flags

@@ -1,0 +1,279 @@
+"""A client of BitTorrent: torrents that are downloaded and seeded over one port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from librats.bittorrent.magnet import Magnet, parse_magnet
+from librats.bittorrent.metainfo import MAX_TORRENT, Torrent, read_torrent
+from librats.bittorrent.swarm import SwarmSettings
+from librats.bittorrent.tracker_http import AnnounceRequest
+from librats.errors import RatsError, StoreError, UsageError
+from librats.runtime.network import current_network
+from librats.runtime.tasks import TaskSet
+from librats.runtime.tcp import TcpListener
+from librats.services.torrent_dialling import DhtNode, Dialler
+from librats.services.torrent_disk import DiskWorkers
+from librats.services.torrent_download import Download
+from librats.services.torrent_resume import ResumeFile
+from librats.services.torrent_trackers import Trackers
+from librats.services.torrent_wire import RECEIVE_BUFFER, PeerWire, TcpChannel
+from librats.types import Address
+
+__all__ = ["PEER_ID_PREFIX", "TorrentClient"]
+
+logger = logging.getLogger("librats.torrent")
+
+PEER_ID_PREFIX: Final = b"-RB0100-"
+"""What our peer ids begin with (BEP 20)."""
+
+PEER_ID_SIZE = 20
+RESUME_FOLDER = ".librats"
+MAX_UNKNOWN = 100
+DHT_PAUSE = 300.0
+DHT_PAUSE_ALONE = 15.0
+DHT_TIMEOUT = 60.0
+FEW_PEERS = 5
+
+
+class TorrentClient:
+    """Downloads and seeds torrents.
+
+    Args:
+        listen_port: TCP port; 0 picks one.
+        listen_host: IP address; empty for every interface.
+        dht: A running node of the DHT, as ``client.dht``; None for none.
+        max_peers: Connections of all torrents together.
+        upload_slots: Peers of each torrent that are served at once.
+
+    Example:
+        >>> import asyncio
+        >>> from librats.torrents import TorrentClient
+        >>> async def main():
+        ...     async with TorrentClient(listen_host="127.0.0.1") as client:
+        ...         return client.listen_port > 0, list(client.downloads)
+        >>> asyncio.run(main())
+        (True, [])
+    """
+
+    def __init__(
+        self,
+        listen_port: int = 0,
+        *,
+        listen_host: str = "",
+        dht: DhtNode | None = None,
+        max_peers: int = 200,
+        upload_slots: int = 8,
+    ) -> None:
+        self._host, self._port = listen_host, listen_port
+        self._dht = dht
+        self._max_peers = max_peers
+        self._slots = upload_slots
+        self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER))
+        """Where all connections receive into, one after the other."""
+        self._listener: TcpListener | None = None
+        self._workers = DiskWorkers()
+        self._tasks = TaskSet()
+        self._dialler: Dialler | None = None
+        self._peer_id = b""
+        self._downloads: dict[bytes, Download] = {}
+        self._trackers: dict[bytes, Trackers] = {}
+        self._seekers: dict[bytes, asyncio.Task[None]] = {}
+        self._strangers: set[PeerWire] = set()
+
+    async def __aenter__(self) -> TorrentClient:
+        """Start it."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        """Close it."""
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigError: The address or port cannot be listened on.
+        """
+        network = current_network()
+        self._peer_id = PEER_ID_PREFIX + network.entropy.token_bytes(PEER_ID_SIZE - len(PEER_ID_PREFIX))
+        self._dialler = Dialler(network, self, max_peers=self._max_peers, on_completed=self._tell_completed)
+        self._listener = await network.listen_tcp(self._accept, self._host, self._port)
+
+    async def close(self) -> None:
+        """Tell the trackers that we go, end every connection, and keep what is there for the next time. Idempotent."""
+        if self._listener is not None:
+            self._listener.close()
+        for wire in list(self._strangers):
+            wire.close("the client is closed")
+        await asyncio.gather(*(self._end(download) for download in list(self._downloads.values())))
+        await self._tasks.close()
+        if self._dialler is not None:
+            await self._dialler.close()
+        await self._workers.close()
+        self._listener = self._dialler = None
+
+    @property
+    def listen_port(self) -> int:
+        """The port that peers reach it at."""
+        return self._listener.port if self._listener is not None else 0
+
+    @property
+    def downloads(self) -> Mapping[bytes, Download]:
+        """The torrents by info-hash, 20 bytes."""
+        return MappingProxyType(self._downloads)
+
+    async def add(
+        self,
+        source: Torrent | Magnet | bytes | str | Path,
+        folder: str | Path = ".",
+        *,
+        peers: Iterable[Address | str] = (),
+        trusted: bool = False,
+        resume: bool = True,
+    ) -> Download:
+        """Begin to download a torrent, or to seed it where its files are there.
+
+        Args:
+            source: A torrent, its bytes, the path of its file, or a magnet link.
+            folder: Where its file or folder is to be.
+            peers: Peers to begin with, next to those of trackers and the DHT.
+            trusted: Take the files for whole and right without reading them: for those that were just hashed.
+            resume: Keep what is there for the next time, in ``.librats`` in that folder.
+
+        Raises:
+            UsageError: The client does not run, or has that torrent already.
+            DecodeError: The source is no torrent and no magnet link.
+            StoreError: The file cannot be read.
+            ConfigError: One of the peers is no address.
+        """
+        if self._dialler is None:
+            raise UsageError("the client does not run")
+        torrent, magnet = await self._read_source(source)
+        if magnet.info_hash in self._downloads:
+            raise UsageError("that torrent is here already")
+        where = Path(folder)
+        name = f"{magnet.info_hash.hex()}.resume"
+        download = Download(
+            magnet,
+            where,
+            self._settings(magnet),
+            workers=self._workers,
+            dialler=self._dialler,
+            torrent=torrent,
+            resume=ResumeFile(where / RESUME_FOLDER / name) if resume and not trusted else None,
+            is_trusted=trusted,
+        )
+        known = [Address.parse(peer) if isinstance(peer, str) else peer for peer in (*magnet.peers, *peers)]
+        self._downloads[magnet.info_hash] = download
+        self._dialler.add(download)
+        await download.start()
+        tiers = torrent.trackers if torrent is not None else tuple((url,) for url in magnet.trackers)
+        if tiers:
+            trackers = Trackers(
+                self._dialler.network, tiers, lambda event: self._describe(download, event), download.add_peers
+            )
+            self._trackers[magnet.info_hash] = trackers
+            trackers.start()
+        if self._dht is not None:
+            self._seekers[magnet.info_hash] = self._tasks.create(
+                self._seek(download, self._dht), name="torrent peers of the DHT"
+            )
+        download.add_peers(known)
+        return download
+
+    async def remove(self, download: Download) -> None:
+        """Let a torrent go. Its files stay; what was kept to resume it goes."""
+        await self._end(download)
+        await download.remove_resume()
+
+    # Within
+
+    async def _read_source(self, source: Torrent | Magnet | bytes | str | Path) -> tuple[Torrent | None, Magnet]:
+        if isinstance(source, Magnet):
+            return None, source
+        if isinstance(source, str) and source[:7].lower() == "magnet:":
+            return None, parse_magnet(source)
+        if isinstance(source, str | Path):
+            source = await self._workers.run(_read_file, Path(source))
+        torrent = source if isinstance(source, Torrent) else read_torrent(source)
+        return torrent, torrent.magnet()
+
+    def _settings(self, magnet: Magnet) -> SwarmSettings:
+        del magnet
+        return SwarmSettings(peer_id=self._peer_id, port=self.listen_port, version="librats", upload_slots=self._slots)
+
+    def _describe(self, download: Download, event: str) -> AnnounceRequest:
+        progress = download.progress
+        return AnnounceRequest(
+            info_hash=download.magnet.info_hash,
+            peer_id=self._peer_id,
+            port=self.listen_port,
+            uploaded=progress.uploaded,
+            downloaded=progress.downloaded,
+            left=max(progress.bytes_total - progress.bytes_done, 0) if progress.bytes_total else 1 << 40,
+            event=event,
+            key=int.from_bytes(self._peer_id[-4:]),
+            wanted=0 if event == "stopped" else 50,
+        )
+
+    async def _end(self, download: Download) -> None:
+        info_hash = next((key for key, value in self._downloads.items() if value is download), None)
+        if info_hash is None:
+            return
+        del self._downloads[info_hash]
+        seeker = self._seekers.pop(info_hash, None)
+        if seeker is not None:
+            seeker.cancel()
+        trackers = self._trackers.pop(info_hash, None)
+        if trackers is not None:
+            await trackers.close()
+        if self._dialler is not None:
+            self._dialler.remove(download)
+        await download.close()
+
+    def _tell_completed(self, download: Download) -> None:
+        for info_hash, other in self._downloads.items():
+            if other is download and info_hash in self._trackers and download.progress.downloaded:
+                self._trackers[info_hash].tell_completed()
+
+    async def _seek(self, download: Download, dht: DhtNode) -> None:
+        """Find peers in the DHT, and be found there."""
+        info_hash = download.magnet.info_hash
+        while not (download.torrent is not None and download.torrent.is_private):
+            found: list[Address] = []
+            try:
+                found = await dht.find_peers(info_hash, timeout=DHT_TIMEOUT)
+                download.add_peers(found)
+                await dht.announce(info_hash, self.listen_port, timeout=DHT_TIMEOUT)
+            except RatsError as error:
+                logger.debug("the DHT does not help: %s", error)
+            await asyncio.sleep(DHT_PAUSE if len(found) >= FEW_PEERS else DHT_PAUSE_ALONE)
+
+    def _accept(self) -> TcpChannel:
+        return TcpChannel(self)
+
+    def find(self, info_hash: bytes) -> Download | None:
+        """Return the torrent that a peer asks for; None where it is not here."""
+        download = self._downloads.get(info_hash)
+        if download is not None:
+            return download
+        return next((other for other in self._downloads.values() if other.is_mine(info_hash)), None)
+
+    def forget(self, wire: PeerWire) -> None:
+        """Take note that a connection has found its torrent, or is gone."""
+        self._strangers.discard(wire)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_TORRENT + 1)
+    except OSError as error:
+        raise StoreError(path, error.strerror or str(error)) from error

@@ -1,0 +1,108 @@
+"""Connections of all torrents of a client: who is dialled, and how many there may be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from librats.errors import RatsError
+from librats.runtime.network import Network
+from librats.runtime.tasks import TaskSet
+from librats.services.torrent_wire import TcpChannel, WireHost
+from librats.types import Address
+
+if TYPE_CHECKING:
+    from librats.services.torrent_download import Download
+
+__all__ = ["DhtNode", "Dialler"]
+
+logger = logging.getLogger("librats.torrent")
+
+HALF_OPEN = 16
+DIAL_TIMEOUT = 10.0
+
+
+class DhtNode(Protocol):
+    """A node of the DHT, as ``client.dht`` is one."""
+
+    async def find_peers(self, info_hash: bytes, *, timeout: float | None = None) -> list[Address]:
+        """Return peers of a torrent."""
+
+    async def announce(self, info_hash: bytes, port: int | None = None, *, timeout: float | None = None) -> int:
+        """Tell the nodes nearest to a torrent that we have it."""
+
+
+class Dialler:
+    """Dials peers, a few at a time.
+
+    Args:
+        network: Through what.
+        host: Who knows the torrents.
+        max_peers: Connections of all torrents together.
+        on_completed: Called with a torrent that is whole now.
+    """
+
+    def __init__(
+        self, network: Network, host: WireHost, *, max_peers: int, on_completed: Callable[[Download], object]
+    ) -> None:
+        self.network = network
+        """The network."""
+        self._host = host
+        self._max_peers = max_peers
+        self._on_completed = on_completed
+        self._tasks = TaskSet()
+        self._half_open = 0
+        self._downloads: dict[Download, None] = {}
+
+    def add(self, download: Download) -> None:
+        """Take a torrent in."""
+        self._downloads[download] = None
+
+    def remove(self, download: Download) -> None:
+        """Let a torrent go."""
+        self._downloads.pop(download, None)
+
+    def has_room(self, download: Download) -> bool:
+        """Whether one connection more may be taken for a torrent."""
+        del download
+        return sum(other.connections for other in self._downloads) < self._max_peers
+
+    def tell_completed(self, download: Download) -> None:
+        """Take note that a torrent is whole now."""
+        self._on_completed(download)
+
+    def take_dht_node(self, address: Address) -> None:
+        """Take note of a peer's node of the DHT; ours knows enough of them."""
+        logger.debug("%s has a node of the DHT", address)
+
+    def wake(self, download: Download) -> None:
+        """Dial for a torrent, where it wants peers and there is room."""
+        while self._half_open < HALF_OPEN and download.wants_peers and self.has_room(download):
+            address = download.candidates.take(download.now())
+            if address is None:
+                return
+            self.dial_now(download, address)
+
+    def dial_now(self, download: Download, address: Address) -> None:
+        """Dial one peer."""
+        self._half_open += 1
+        self._tasks.create(self._dial(download, address), name=f"torrent dial {address}")
+
+    async def _dial(self, download: Download, address: Address) -> None:
+        try:
+            try:
+                found = await self.network.resolve(address)
+                await self.network.dial_tcp(
+                    lambda: TcpChannel(self._host, download, address), found[0], timeout=DIAL_TIMEOUT
+                )
+            except (OSError, RatsError, IndexError, ValueError) as error:
+                logger.debug("%s is not reached: %s", address, error)
+                download.candidates.fail(address, download.now())
+        finally:
+            self._half_open -= 1
+        self.wake(download)
+
+    async def close(self) -> None:
+        """Stop dialling."""
+        await self._tasks.close()

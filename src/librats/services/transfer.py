@@ -1,0 +1,393 @@
+"""The handle ``client.files``: sending, sharing and fetching files, and deciding about offers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from librats.errors import PeerNotConnected, TransferError, UsageError
+from librats.files_config import OfferPolicy
+from librats.runtime.tasks import end_all
+from librats.services.transfer_giving import Giving
+from librats.services.transfer_handle import Transfer
+from librats.services.transfer_host import FilesHost, TransferPlace
+from librats.services.transfer_offer import Offer, Shared
+from librats.services.transfer_reading import Source
+from librats.services.transfer_taking import Taking
+from librats.services.transfer_wire import LostError, Wire
+from librats.transfer.frames import Frame, FrameType, Offering, read_fetch, read_offer
+from librats.transfer.manifest import read_head
+
+__all__ = ["FilesHandle"]
+
+logger = logging.getLogger("librats.files")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ID_SIZE = 32
+NUMBER_SIZE = 16
+FIRST_FRAME_TIMEOUT = 30.0
+KEPT = 256
+"""Transfers that have ended and are still listed."""
+
+
+class FilesHandle:
+    """Files between peers: each chunk verified, resumed after losses, from several sources at once.
+
+    Comes from :attr:`RatsClient.files`. Whoever wants offers sets a handler with :meth:`on_offer`.
+
+    Args:
+        host: The client.
+
+    Example:
+        .. code-block:: python
+
+            @client.files.on_offer
+            async def offered(offer):
+                print(offer.peer_id[:8], "offers", offer.name, offer.size)
+                await offer.accept("Downloads")
+
+            transfer = await client.files.send(peer, "photo.jpg")
+            result = await transfer.wait()
+    """
+
+    def __init__(self, host: FilesHost) -> None:
+        self._host = host
+        self._handler: Callable[[Offer], Any] | None = None
+        self._place: TransferPlace | None = None
+        self._transfers: dict[str, Transfer] = {}
+        self._shared: dict[bytes, list[Shared]] = {}
+        self._offers: dict[str, list[Offer]] = {}
+        self._hashing: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        """Show how many transfers there are."""
+        running = sum(not transfer.is_over for transfer in self._transfers.values())
+        return f"<FilesHandle {running} transfers>"
+
+    @property
+    def transfers(self) -> Mapping[str, Transfer]:
+        """The transfers by their ids: a view. Of those that have ended, the last 256 are in it."""
+        return MappingProxyType(self._transfers)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return counters, as values that have a JSON form."""
+        counters = {} if self._place is None else self._place.counters
+        names = (
+            *("bytes_sent", "bytes_received", "completed", "failed"),
+            *("offers_received", "offers_refused", "fetches_refused", "sources_dropped"),
+        )
+        return {
+            "running": sum(not transfer.is_over for transfer in self._transfers.values()),
+            "shared": sum(map(len, self._shared.values())),
+            **{name: counters.get(name, 0) for name in names},
+        }
+
+    # Verbs
+
+    def on_offer(self, handler: F) -> F:
+        """Call a function with every :class:`Offer` of a peer; it decides by ``await offer.accept(...)`` or ``refuse``.
+
+        It may also keep the offer, and decide later, within the configured ``offer_timeout``.
+
+        Args:
+            handler: ``(offer)``, sync or async. There is one; a later one takes its place.
+
+        Returns:
+            The function.
+
+        Raises:
+            UsageError: It is no function.
+        """
+        if not callable(handler):
+            raise UsageError(f"a handler is a function, not {type(handler).__name__}")
+        self._handler = handler
+        return handler
+
+    async def send(self, peer: Any, path: str | Path, *, name: str | None = None, message: str = "") -> Transfer:
+        """Offer a file or a folder to a peer. It is hashed, offered, and sent where the peer takes it.
+
+        Args:
+            peer: The peer or its id; it is connected.
+            path: The file or folder.
+            name: What it is called at the other side; the last part of the path where it is None.
+            message: Words for the peer, at most 1,024 bytes of UTF-8.
+
+        Returns:
+            The transfer, which begins to hash now: what goes wrong from here on, :meth:`Transfer.wait` raises.
+
+        Raises:
+            PeerNotConnected: There is no session with it.
+            UsageError: The client is not running.
+        """
+        place = self._running()
+        peer_id = _id_of(peer)
+        if not self._host.is_connected(peer_id):
+            raise PeerNotConnected(f"peer {peer_id[:8]} is not connected")
+        giving = Giving(place, peer_id, self._host.entropy(NUMBER_SIZE), Path(path), message)
+        giving.hashing()
+        self._add(giving)
+        self._spawn(self._hash_and_give(place, giving, Path(path), name))
+        return giving
+
+    async def _hash_and_give(self, place: TransferPlace, giving: Giving, path: Path, name: str | None) -> None:
+        try:
+            source = await Source.open(path, name=name, limits=place.limits, on_hashed=giving.hashed)
+        except TransferError as error:
+            giving.ended(error)
+            return
+        except asyncio.CancelledError:
+            giving.ended(TransferError("closed", "the client was stopped"))
+            raise
+        try:
+            if not giving.is_over:
+                await asyncio.wait([giving.give(source)])
+        finally:
+            await source.close()
+
+    async def share(self, path: str | Path, *, name: str | None = None) -> Shared:
+        """Give a file or folder to every peer that asks for its content id, until it is closed.
+
+        Args:
+            path: The file or folder. All of it is hashed before this returns.
+            name: What it is called at the other side; the last part of the path where it is None.
+
+        Raises:
+            TransferError: It cannot be offered; see :meth:`Transfer.wait`.
+            UsageError: The client is not running.
+
+        Example:
+            .. code-block:: python
+
+                shared = await client.files.share("holiday")
+                print(shared.content_id)
+        """
+        place = self._running()
+        path = Path(path)
+        source = await Source.open(path, name=name, limits=place.limits)
+        shared = Shared(path, source, self._unshare)
+        self._shared.setdefault(source.content_id, []).append(shared)
+        return shared
+
+    async def _unshare(self, shared: Shared) -> None:
+        of_it = self._shared.get(shared.source.content_id, [])
+        if shared in of_it:
+            of_it.remove(shared)
+            if not of_it:
+                del self._shared[shared.source.content_id]
+            error = TransferError("not_found", "it is not shared any more")
+            users = [t for t in self._transfers.values() if isinstance(t, Giving) and t.source is shared.source]
+            await asyncio.gather(*(transfer.end(error) for transfer in users if not transfer.is_over))
+            await shared.source.close()
+
+    async def fetch(
+        self,
+        peers: Any,
+        content_id: str | bytes,
+        folder: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Transfer:
+        """Get what peers share, or offer, from one or from several of them at once.
+
+        What an earlier transfer of it into the same folder has got is not fetched again.
+
+        Args:
+            peers: A peer or its id, or several of them.
+            content_id: What :attr:`Shared.content_id` is: 64 hex digits, or 32 bytes.
+            folder: Where it is put; the configured one where it is None.
+            overwrite: Whether files that are there with other content are replaced.
+
+        Returns:
+            The transfer, which has begun.
+
+        Raises:
+            UsageError: No peer or folder is named, it is no content id, or the client is not running.
+        """
+        place = self._running()
+        if isinstance(peers, str) or not isinstance(peers, Sequence):
+            peers = [peers]
+        peer_ids = list(dict.fromkeys(map(_id_of, peers)))
+        if not peer_ids:
+            raise UsageError("name a peer that has it")
+        try:
+            wanted = content_id if isinstance(content_id, bytes) else bytes.fromhex(content_id)
+        except ValueError:
+            wanted = b""
+        if len(wanted) != ID_SIZE:
+            raise UsageError("a content id has 64 hex digits")
+        number = self._host.entropy(NUMBER_SIZE)
+        taking = self._taking(place, peer_ids, number, wanted, self._folder(place, folder), overwrite=overwrite)
+        taking.take()
+        return taking
+
+    def _taking(
+        self, place: TransferPlace, peer_ids: list[str], number: bytes, wanted: bytes, folder: Path, *, overwrite: bool
+    ) -> Taking:
+        from librats.services.transfer_writing import Destination  # noqa: PLC0415 - loaded for what is received alone
+
+        taking = Taking(
+            place,
+            peer_ids,
+            number,
+            wanted,
+            folder=folder,
+            overwrite=overwrite,
+            open_destination=Destination.open,
+        )
+        self._add(taking)
+        return taking
+
+    def _folder(self, place: TransferPlace, folder: str | Path | None) -> Path:
+        chosen = folder if folder is not None else place.config.folder
+        if chosen is None:
+            raise UsageError("name a folder, or configure one: FilesConfig(folder=...)")
+        return Path(chosen)
+
+    # What peers want
+
+    def serve(self, stream: Any) -> None:
+        """Take a stream that a peer has opened."""
+        place = self._running()
+        self._spawn(self._meet(place, Wire(stream)))
+
+    async def _meet(self, place: TransferPlace, wire: Wire) -> None:
+        """Find out what a stream is for, and hand it on."""
+        try:
+            frame = await wire.next_frame(FIRST_FRAME_TIMEOUT)
+            if frame.type == FrameType.OFFER:
+                await self._offered(place, wire, read_offer(frame.body))
+            elif frame.type == FrameType.FETCH:
+                self._fetched(place, wire, frame)
+            else:
+                raise TransferError("protocol", "a stream begins with an offer or a fetch")
+        except LostError:
+            return
+        except TransferError as error:
+            logger.debug("a stream of %s is refused: %s", wire.peer_id[:8], error)
+            await wire.refuse(error)
+
+    def _fetched(self, place: TransferPlace, wire: Wire, frame: Frame) -> None:
+        number, wanted = read_fetch(frame.body)
+        waiting = [
+            giving
+            for giving in self._transfers.values()
+            if isinstance(giving, Giving) and giving.peer_id == wire.peer_id and giving.takes_wire
+        ]
+        for giving in waiting:
+            if giving.content_id == wanted.hex() and (not any(number) or giving.id == number.hex()):
+                giving.adopt(wire)
+                return
+        shared = self._shared.get(wanted)
+        if not shared:
+            place.counters["fetches_refused"] += 1
+            raise TransferError("not_found", "nobody here gives that")
+        serving = sum(isinstance(t, Giving) and not t.is_over for t in self._transfers.values())
+        if serving >= place.config.max_serving:
+            place.counters["fetches_refused"] += 1
+            raise TransferError("busy", f"{place.config.max_serving} transfers are given already (max_serving)")
+        giving = Giving(place, wire.peer_id, self._host.entropy(NUMBER_SIZE), shared[0].path)
+        self._add(giving)
+        giving.give(shared[0].source, wire)
+
+    async def _offered(self, place: TransferPlace, wire: Wire, offering: Offering) -> None:
+        place.counters["offers_received"] += 1
+        for taking in self._transfers.values():
+            is_same = isinstance(taking, Taking) and taking.content_id == offering.content_id.hex()
+            if is_same and isinstance(taking, Taking) and taking.takes_wire(wire.peer_id):
+                taking.adopt(wire, offering)  # the giver has come back by itself
+                return
+        pending = self._offers.setdefault(wire.peer_id, [])
+        try:
+            head = read_head(offering.head, limits=place.limits)
+            if place.config.accept is OfferPolicy.NEVER or self._handler is None:
+                raise TransferError("refused", "no files are taken here")
+            if len(pending) >= place.config.max_offers_per_peer:
+                limit = place.config.max_offers_per_peer
+                raise TransferError("limit", f"{limit} offers wait for an answer already (max_offers_per_peer)")
+            offer = Offer(wire, offering, head, self._accept)
+            pending.append(offer)
+            self._call_handler(self._handler, offer)
+            await offer.decided(place.config.offer_timeout)
+        except TransferError:
+            place.counters["offers_refused"] += 1
+            raise
+        finally:
+            pending[:] = [waiting for waiting in pending if not waiting.is_decided]
+            if not pending:
+                self._offers.pop(wire.peer_id, None)
+
+    def _call_handler(self, handler: Callable[[Offer], Any], offer: Offer) -> None:
+        async def run() -> None:
+            try:
+                result = handler(offer)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception:
+                logger.exception("the handler of offers failed")
+                await offer.refuse("the application failed")
+
+        self._spawn(run())
+
+    def _accept(self, wire: Wire, offering: Offering, folder: str | Path | None, overwrite: bool) -> Transfer:
+        place = self._running()
+        chosen = self._folder(place, folder)
+        number = offering.transfer
+        if number.hex() in self._transfers:
+            number = self._host.entropy(NUMBER_SIZE)
+        taking = self._taking(place, [wire.peer_id], number, offering.content_id, chosen, overwrite=overwrite)
+        taking.take(wire, offering)
+        return taking
+
+    # Life
+
+    def _running(self) -> TransferPlace:
+        self._host.check_running()
+        if self._place is None:
+            self._place = TransferPlace(self._host)
+        return self._place
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = self._host.tasks.create(coroutine, name="librats files")
+        self._hashing.add(task)
+        task.add_done_callback(self._hashing.discard)
+
+    def _add(self, transfer: Transfer) -> None:
+        over = [number for number, old in self._transfers.items() if old.is_over]
+        for number in over[: max(len(over) - KEPT + 1, 0)]:
+            del self._transfers[number]
+        self._transfers[transfer.id] = transfer
+        transfer.on_end = self._ended
+
+    def _ended(self, error: TransferError | None) -> None:
+        if self._place is not None:
+            self._place.counters["completed" if error is None else "failed"] += 1
+
+    def connected(self, peer_id: str) -> None:
+        """Take note that there is a session with a peer."""
+        if self._place is not None:
+            self._place.connected(peer_id)
+
+    async def stop(self) -> None:
+        """End everything: the client stops. What has come of transfers is kept on the disk."""
+        error = TransferError("closed", "the client was stopped")
+        running = [transfer for transfer in self._transfers.values() if not transfer.is_over]
+        await asyncio.gather(*(transfer.end(error) for transfer in running))
+        shared = [one for of_it in self._shared.values() for one in of_it]
+        self._shared.clear()
+        await asyncio.gather(*(one.source.close() for one in shared))
+        await end_all(self._hashing)
+        self._offers.clear()
+        self._place = None
+
+
+def _id_of(peer: Any) -> str:
+    peer_id = getattr(peer, "id", peer)
+    if not isinstance(peer_id, str):
+        raise UsageError(f"a peer or its id is wanted, not {peer!r}")
+    return peer_id

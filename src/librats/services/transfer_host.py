@@ -1,0 +1,85 @@
+"""What the transfer of files needs of the client it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Protocol
+
+from librats.transfer.manifest import ManifestLimits
+from librats.transfer.pacing import RateLimit
+
+if TYPE_CHECKING:
+    from librats.files_config import FilesConfig
+    from librats.runtime.tasks import TaskSet
+    from librats.services.stream import Stream
+
+__all__ = ["FilesHost", "TransferPlace"]
+
+
+class FilesHost(Protocol):
+    """The client."""
+
+    @property
+    def config(self) -> FilesConfig:
+        """Limits and timing."""
+
+    @property
+    def tasks(self) -> TaskSet:
+        """Owner of what runs."""
+
+    def check_running(self) -> None:
+        """Raise a UsageError where the client is not running."""
+
+    def entropy(self, size: int) -> bytes:
+        """Return random bytes."""
+
+    def is_connected(self, peer_id: str) -> bool:
+        """Tell whether there is a session with a peer."""
+
+    async def open_stream(self, peer_id: str, protocol: str) -> Stream:
+        """Open a stream to a peer."""
+
+
+class TransferPlace:
+    """What all transfers of a client share.
+
+    Args:
+        host: The client.
+    """
+
+    def __init__(self, host: FilesHost) -> None:
+        self.host = host
+        self.config = host.config
+        self.sending = RateLimit(self.config.max_rate)
+        """Limit of what is given."""
+        self.receiving = RateLimit(self.config.max_rate)
+        """Limit of what is taken."""
+        self.turns = asyncio.Semaphore(self.config.parallel)
+        """Held by what is being received."""
+        self.counters: Counter[str] = Counter()
+        """What has happened."""
+        self.limits = ManifestLimits(
+            files=self.config.max_files, folders=self.config.max_files, size=self.config.max_bytes
+        )
+        """What an offer may hold."""
+        self._back: dict[str, set[asyncio.Future[None]]] = {}
+
+    def connected(self, peer_id: str) -> None:
+        """Take note that a peer is there again."""
+        for waiter in self._back.pop(peer_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_connected(self, peer_id: str) -> None:
+        """Wait until a peer is connected."""
+        if not self.host.is_connected(peer_id):
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._back.setdefault(peer_id, set()).add(waiter)
+            try:
+                await waiter
+            finally:
+                waiters = self._back.get(peer_id, set())
+                waiters.discard(waiter)
+                if not waiters:
+                    self._back.pop(peer_id, None)

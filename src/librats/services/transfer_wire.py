@@ -1,0 +1,164 @@
+"""Frames of a transfer on a stream, and what the end of a stream means for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from librats.errors import ClosedError, PeerLacks, PeerNotConnected, RemoteError, TransferError
+from librats.session.frames import Reason
+from librats.transfer.frames import Chunk, Frame, FrameReader, FrameType, encode_refusal, read_refusal
+
+if TYPE_CHECKING:
+    from librats.services.stream import Stream
+
+__all__ = ["PROTOCOL", "LostError", "Wire", "opened"]
+
+PROTOCOL = "librats-files/1"
+"""Name of the streams that carry transfers."""
+
+READ_SIZE = 1 << 20
+GOODBYE_TIME = 5.0
+
+LOST = frozenset({Reason.CLOSED, "lost", "timeout"})
+
+
+class LostError(Exception):
+    """The session has ended under a transfer: it may go on over another one."""
+
+
+async def opened(stream: asyncio.Future[Stream]) -> Wire:
+    """Return what a stream that is being opened carries.
+
+    Raises:
+        LostError: The peer is not connected.
+        TransferError: It takes no files (``"unsupported"``), or has no room for the stream (``"busy"``).
+    """
+    try:
+        return Wire(await stream)
+    except (ClosedError, PeerNotConnected) as error:
+        raise LostError(str(error)) from None
+    except PeerLacks:
+        raise TransferError("unsupported", "the peer has no streams, which files go over") from None
+    except RemoteError as error:
+        if error.code == Reason.NO_HANDLER:
+            raise TransferError("unsupported", "the peer takes part in no transfer of files") from None
+        raise TransferError("busy", "the peer has no room for the stream") from None
+
+
+class Wire:
+    """One stream of a transfer.
+
+    Args:
+        stream: Over which it goes.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._reader = FrameReader()
+        self._frames: deque[Frame | Chunk] = deque()
+        self.failure: TransferError | None = None
+        """What :meth:`next` raises where this side has ended the stream."""
+        self.on_bytes: Callable[[], None] | None = None
+        """Called whenever something has come."""
+
+    @property
+    def peer_id(self) -> str:
+        """Who is at the other end."""
+        return self._stream.peer_id
+
+    async def next(self) -> Frame | Chunk:
+        """Return the next frame.
+
+        Raises:
+            LostError: The session has ended.
+            TransferError: The peer has ended the stream, or sends no frames (``"protocol"``); or it refuses or cancels,
+                with its own code.
+        """
+        while not self._frames:
+            try:
+                data = await self._stream.read(READ_SIZE)
+            except ClosedError as error:
+                if self.failure is not None:
+                    raise TransferError(self.failure.code, self.failure.reason) from None
+                raise LostError(str(error)) from None
+            except RemoteError as error:
+                if error.code == Reason.NO_HANDLER:
+                    raise TransferError("unsupported", "the peer takes part in no transfer of files") from None
+                raise TransferError("ended", "the peer has dropped the transfer") from None
+            if not data:
+                raise TransferError("ended", "the peer has ended the transfer")
+            if self.on_bytes is not None:
+                self.on_bytes()
+            self._frames.extend(self._reader.feed(data))
+        frame = self._frames.popleft()
+        if isinstance(frame, Frame) and frame.type in {FrameType.REFUSE, FrameType.CANCEL}:
+            refusal = read_refusal(frame.body)
+            # The peer's words may hold what a terminal obeys.
+            words = "".join(letter if letter.isprintable() else " " for letter in refusal.words)
+            verb = "refuses" if frame.type == FrameType.REFUSE else "has cancelled"
+            raise TransferError(refusal.code, f"the peer {verb}: {words or refusal.code}")
+        return frame
+
+    async def next_frame(self, seconds: float) -> Frame:
+        """Return the next frame, which is no chunk and has to come in time.
+
+        Raises:
+            LostError: The session has ended.
+            TransferError: As :meth:`next` does; or it does not come (``"stalled"``), or is a chunk (``"protocol"``).
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                frame = await self.next()
+        except TimeoutError:
+            raise TransferError("stalled", "the peer has sent nothing for too long") from None
+        if isinstance(frame, Chunk):
+            raise TransferError("protocol", "a chunk that was not asked for")
+        return frame
+
+    def send(self, *buffers: bytes) -> None:
+        """Queue bytes of frames.
+
+        Raises:
+            LostError: The session has ended, or the stream has.
+        """
+        try:
+            for buffer in buffers:
+                self._stream.write(buffer)
+        except (ClosedError, RemoteError) as error:
+            raise LostError(str(error)) from None
+
+    async def drain(self) -> None:
+        """Wait until there is room for more.
+
+        Raises:
+            LostError: The session has ended, or the stream has.
+        """
+        try:
+            await self._stream.drain()
+        except (ClosedError, RemoteError) as error:
+            raise LostError(str(error)) from None
+
+    def say(self, *buffers: bytes) -> None:
+        """Queue frames where the stream still takes them."""
+        try:
+            self.send(*buffers)
+        except LostError:
+            return
+
+    async def close(self) -> None:
+        """End the stream once what was written has left; after a few seconds, whatever has."""
+        try:
+            async with asyncio.timeout(GOODBYE_TIME):
+                await self._stream.close()
+        except (ClosedError, RemoteError):
+            return
+        except TimeoutError:
+            self._stream.reset("closed")
+
+    async def refuse(self, error: TransferError, kind: FrameType = FrameType.REFUSE) -> None:
+        """Tell the peer why not, and end the stream."""
+        self.say(encode_refusal(kind, error.code, error.reason))
+        await self.close()

@@ -1,0 +1,79 @@
+"""Files between real clients over loopback, with the async client and the blocking one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from librats import Identity, RatsClient, TransferError, blocking
+from librats.blocking.files import Offer as BlockingOffer
+from librats.blocking.files import Transfer as BlockingTransfer
+from librats.services.transfer_handle import Transfer
+from librats.services.transfer_offer import Offer
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    (root / "sub").mkdir(parents=True)
+    (root / "big.bin").write_bytes(os.urandom(5 * MIB + 3))
+    for number in range(300):
+        (root / "sub" / f"{number}.txt").write_text(f"number {number}")
+    return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+async def test_a_folder_goes_to_a_peer_and_back(tree: Path, tmp_path: Path) -> None:
+    async with RatsClient(identity=Identity.generate()) as ann, RatsClient(identity=Identity.generate()) as ben:
+        taken: list[Transfer] = []
+
+        @ben.files.on_offer
+        async def offered(offer: Offer) -> None:
+            taken.append(await offer.accept(tmp_path / "in"))
+
+        peer = await ann.connect(f"127.0.0.1:{ben.listen_port}")
+        sending = await ann.files.send(peer, tree)
+        result = await sending.wait()
+        received = await taken[0].wait()
+        assert contents(received.path) == contents(tree)
+        assert received.bytes == result.bytes
+        shared = await ben.files.share(received.path)
+        assert shared.content_id == result.content_id
+        back = await (await ann.files.fetch(peer, shared.content_id, tmp_path / "back")).wait()
+        assert contents(back.path) == contents(tree)
+
+
+def test_the_blocking_client_sends_and_takes(tree: Path, tmp_path: Path) -> None:
+    taken: list[BlockingTransfer] = []
+    with (
+        blocking.RatsClient(identity=Identity.generate()) as ann,
+        blocking.RatsClient(identity=Identity.generate()) as ben,
+    ):
+
+        @ben.files.on_offer
+        def offered(offer: BlockingOffer) -> None:
+            if offer.name == "tree":
+                taken.append(offer.accept(tmp_path / "in"))
+            else:
+                offer.refuse("not that")
+
+        peer = ann.connect(f"127.0.0.1:{ben.listen_port}")
+        sending = ann.files.send(peer, tree, message="hello")
+        states = [progress.state for progress in sending.progress(0.01)]
+        assert states[-1] == "done"
+        assert contents(taken[0].wait().path) == contents(tree)
+        with pytest.raises(TransferError, match="not that"):
+            ann.files.send(peer, tree / "big.bin").wait()
+        shared = ann.files.share(tree / "big.bin")
+        fetched = ben.files.fetch(ann.peer_id, shared.content_id, tmp_path / "back").wait()
+        assert fetched.path.read_bytes() == (tree / "big.bin").read_bytes()
+        shared.close()
+        assert len(ben.files.transfers) == 2
+        assert ben.files.statistics()["completed"] == 2
