@@ -249,14 +249,15 @@ cdef inline void arrived_there(Conn* c, uint64_t number, double now, Sample* sam
         c.long_at = now
     if number == c.probe_number:
         probe_acked(c, now)
-    if s.order > newest[0] and (c.extended or s.sends == 1):
-        # Of what librats 2 sent again, nobody knows which of the two came.
+    if s.order > newest[0] and (c.extended or s.sends == 1 or (c.utp and now - s.sent_at >= c.least_rtt)):
+        # Of what was sent again under its old number, nobody knows which of the two came; not the second one where that
+        # would have been too quick (RFC 8985, 6.2).
         newest[0] = s.order
         sample.delivered_before = s.delivered
         sample.limited = s.limited
         sample.rate = max(s.sent_at - s.first_sent_at, now - s.delivered_at)
         c.first_sent_at = s.sent_at
-        sample.rtt = now - s.sent_at
+        sample.rtt = now - s.sent_at if c.extended or s.sends == 1 else 0
 
 
 cdef inline void drop_done(Conn* c, double now) noexcept nogil:

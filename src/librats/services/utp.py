@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from librats._core.utp import UtpTable
 from librats.runtime.datagrams import Receive
@@ -39,8 +39,7 @@ class UtpPort(RudpPort):
 
     def _on_timer(self) -> None:
         super()._on_timer()
-        table = self._table
-        assert isinstance(table, UtpTable)  # noqa: S101 - it was made so
+        table = cast("UtpTable", self._table)
         whole = table.shrunk_at < 0 or self._time() - table.shrunk_at > WHOLE_AGAIN
         if whole != self._sends_whole:
             # A packet that was sent once keeps its size: where it is too long now, routers have to cut it.
