@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -39,6 +40,12 @@ def contents(top: Path) -> dict[str, bytes]:
 async def done(*downloads: Download) -> None:
     async with asyncio.timeout(SECONDS):
         await asyncio.gather(*(download.wait() for download in downloads))
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not is_so():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
 
 
 def client(**options: Any) -> TorrentClient:
@@ -87,15 +94,11 @@ async def test_two_that_dial_each_other_at_once_keep_the_same_connection(tmp_pat
     async with client(transports=[transport]) as one, client(transports=[transport]) as other:
         first = await one.add(torrent, tmp_path / "b")
         second = await other.add(torrent, tmp_path / "c")
-        async with asyncio.timeout(SECONDS):
-            while {first.progress.status, second.progress.status} != {"downloading"}:
-                await asyncio.sleep(0.01)
+        await until(lambda: {first.progress.status, second.progress.status} == {"downloading"})
         had = torrent.layout.total_size
         first.add_peers([Address(HERE, other.listen_port)])
         second.add_peers([Address(HERE, one.listen_port)])
-        async with asyncio.timeout(SECONDS):
-            while first.progress.bytes_done < second.progress.bytes_done or not first.progress.bytes_done:
-                await asyncio.sleep(0.01)
+        await until(lambda: 0 < second.progress.bytes_done == first.progress.bytes_done)
         assert first.progress.bytes_done == second.progress.bytes_done < had
         assert (first.progress.peers, second.progress.peers) == (1, 1)
 
