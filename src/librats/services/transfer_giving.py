@@ -47,8 +47,8 @@ class SourceFiles(Protocol):
     content_id: bytes
     trees: list[HashTree]
 
-    async def read(self, file: int, offset: int, size: int) -> bytes:
-        """Read a piece of a file."""
+    async def read_many(self, pieces: Sequence[tuple[int, int, int]]) -> list[bytes]:
+        """Read pieces: of each the number of the file, where it begins, and its bytes."""
 
     async def close(self) -> None:
         """Close every file."""
@@ -248,7 +248,15 @@ class Giving(Transfer):
             while True:
                 while len(reading) < READ_AHEAD and (job := machine.next_parts(self._loop.time())):
                     wanted, parts = job
-                    reading.append((wanted, parts, asyncio.ensure_future(_read(source, parts))))
+                    reading.append(
+                        (
+                            wanted,
+                            parts,
+                            asyncio.ensure_future(
+                                source.read_many([(part.file, part.offset, part.size) for part in parts])
+                            ),
+                        )
+                    )
                 if not reading:
                     await self._wait_for_work(machine)
                     continue
@@ -316,10 +324,3 @@ class Giving(Transfer):
             await end_all([self._task])
         if wire is not None:
             await wire.refuse(error, FrameType.CANCEL)
-
-
-async def _read(source: SourceFiles, parts: Sequence[Part]) -> list[bytes]:
-    if len(parts) == 1:
-        [part] = parts
-        return [await source.read(part.file, part.offset, part.size)]
-    return list(await asyncio.gather(*(source.read(part.file, part.offset, part.size) for part in parts)))

@@ -52,8 +52,8 @@ class DestinationFiles(Protocol):
 
     verifiers: list[FileVerifier]
 
-    async def write(self, file: int, first_leaf: int, data: bytes | bytearray | memoryview) -> None:
-        """Write what was checked."""
+    async def write_many(self, chunks: Sequence[tuple[int, int, bytes | bytearray | memoryview]]) -> None:
+        """Write what was checked: of each the number of the file, that of its first leaf, and the data."""
 
     async def finish(self) -> Path:
         """Give it its name."""
@@ -417,8 +417,7 @@ class Taking(Transfer):
                 receiving.refused(chunk.range)
                 self._drop(name, error)
                 continue
-            for part, data in checked:
-                await destination.write(part.file, part.leaf, data)
+            await destination.write_many([(part.file, part.leaf, data) for part, data in checked])
             for other, wanted in receiving.stored(chunk.range, self._loop.time()):
                 follow = self._follows[str(other)]
                 if follow.wire is not None:
