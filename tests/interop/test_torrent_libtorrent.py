@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -70,14 +70,10 @@ class Theirs:
         self.handle.connect_peer((HERE, port))
 
     async def seeding(self, seconds: float = SECONDS) -> None:
-        await until(lambda: bool(self.handle.status().is_seeding), seconds)
-
-
-async def until(is_so: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Ask again and again: libtorrent's alerts come on a thread of its own."""
-    async with asyncio.timeout(seconds):
-        while not is_so():  # noqa: ASYNC110 - it tells by no event
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(seconds):
+            # It answers when it has time for that, which what we give it does not wait for. No event tells of it.
+            while not (await asyncio.to_thread(self.handle.status)).is_seeding:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
 async def done(download: Download, seconds: float = SECONDS) -> None:
