@@ -37,7 +37,8 @@ PEER_ID_SIZE = 20
 RESUME_FOLDER = ".librats"
 MAX_UNKNOWN = 100
 DHT_PAUSE = 300.0
-DHT_PAUSE_ALONE = 15.0
+FIRST_PAUSE_ALONE = 2.0
+MAX_PAUSE_ALONE = 60.0
 DHT_TIMEOUT = 60.0
 FEW_PEERS = 5
 PORT_TRIES = 16
@@ -287,6 +288,7 @@ class TorrentClient:
     async def _seek(self, download: Download, dht: DhtNode) -> None:
         """Find peers in the DHT, and be found there."""
         info_hash = download.magnet.info_hash
+        alone = FIRST_PAUSE_ALONE / 2
         while not (download.torrent is not None and download.torrent.is_private):
             found: list[Address] = []
             try:
@@ -295,7 +297,8 @@ class TorrentClient:
                 await dht.announce(info_hash, self.listen_port, timeout=DHT_TIMEOUT)
             except RatsError as error:
                 logger.debug("the DHT does not help: %s", error)
-            await asyncio.sleep(DHT_PAUSE if len(found) >= FEW_PEERS else DHT_PAUSE_ALONE)
+            alone = min(2 * alone, MAX_PAUSE_ALONE)
+            await asyncio.sleep(DHT_PAUSE if len(found) >= FEW_PEERS else alone)
 
     def _accept(self) -> StreamChannel:
         return StreamChannel(self)

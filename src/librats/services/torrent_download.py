@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Hashable, Iterable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ __all__ = ["Download"]
 logger = logging.getLogger("librats.torrent")
 
 CHUNK = 256 * 1024
-READ_AHEAD = 4
+READ_AHEAD = 256  # blocks
 SAVE_INTERVAL = 30.0
 
 
@@ -469,15 +470,16 @@ class Download:
     def serve(self, wire: PeerWire) -> None:
         """Give a peer what it asks for, as far as it is read and the channel takes it."""
         link, cache, torrent = wire.link, self._cache, self.torrent
-        if link is None or cache is None or torrent is None:
+        if link is None or cache is None or torrent is None or wire.waits:
             return
+        for ahead in islice(link.queue, 0, READ_AHEAD, 32):  # what is asked for next is read while this is sent
+            cache.fetch(ahead, torrent.layout.piece_size(ahead[0]))
         size = 0
         while link.queue and not wire.is_full:
             block = link.queue[0]
             data = cache.get(block)
             if data is None:
-                for ahead in list(link.queue)[: 32 * READ_AHEAD : 32]:
-                    cache.fetch(ahead, torrent.layout.piece_size(ahead[0]))
+                wire.waits = True
                 cache.fetch(block, torrent.layout.piece_size(block[0]), partial(self._serve_again, wire))
                 break
             link.queue.popleft()
@@ -489,6 +491,7 @@ class Download:
         wire.flush()
 
     def _serve_again(self, wire: PeerWire, error: Exception | None) -> None:
+        wire.waits = False
         if error is not None:
             self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
             wire.close("what it asks for cannot be read")

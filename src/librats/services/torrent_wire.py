@@ -76,6 +76,8 @@ class PeerWire:
         """Its machine, once its handshake has come."""
         self.is_full = False
         """Whether the channel takes nothing for now."""
+        self.waits = False
+        """Whether what the peer asks for is being read."""
         self.is_outgoing = download is not None
         """Whether we have dialled it."""
         self.is_utp = is_utp
