@@ -25,13 +25,14 @@ VERSIONS = ["v1", "v2", "hybrid"]
 PLAIN = 2  # pe_disabled
 
 
-def new_session() -> Any:
+def new_session(transport: str = "tcp") -> Any:
+    other = "utp" if transport == "tcp" else "tcp"
     return libtorrent.session(
         {
             "listen_interfaces": f"{HERE}:0",
             "alert_mask": 0,
             **dict.fromkeys(("enable_dht", "enable_lsd", "enable_upnp", "enable_natpmp"), False),
-            **dict.fromkeys(("enable_outgoing_utp", "enable_incoming_utp"), False),
+            **dict.fromkeys((f"enable_outgoing_{other}", f"enable_incoming_{other}"), False),
             **dict.fromkeys(("in_enc_policy", "out_enc_policy"), PLAIN),
             "allow_multiple_connections_per_ip": True,
         }
@@ -42,9 +43,16 @@ class Theirs:
     """A session of libtorrent with one torrent."""
 
     def __init__(
-        self, torrent: Torrent, raw: bytes, folder: Path, *, seeds: bool = False, magnet: bool = False
+        self,
+        torrent: Torrent,
+        raw: bytes,
+        folder: Path,
+        *,
+        seeds: bool = False,
+        magnet: bool = False,
+        transport: str = "tcp",
     ) -> None:
-        self.session = new_session()
+        self.session = new_session(transport)
         folder.mkdir(parents=True, exist_ok=True)
         link = str(torrent.magnet())
         params = libtorrent.parse_magnet_uri(link) if magnet else libtorrent.load_torrent_buffer(raw)
@@ -125,6 +133,21 @@ async def test_libtorrent_downloads_what_we_seed(tmp_path: Path, version: str, m
         theirs.connect(client.listen_port)
         await theirs.seeding()
     assert contents(tmp_path / "b" / "set") == contents(top)
+
+
+async def test_torrents_go_both_ways_over_utp(tmp_path: Path) -> None:
+    top = make_files(tmp_path / "a")
+    raw = create_torrent(top, piece_length=16_384)
+    torrent = read_torrent(raw)
+    seed = Theirs(torrent, raw, tmp_path / "a", seeds=True, transport="utp")
+    await seed.seeding()
+    async with TorrentClient(listen_host=HERE, transports=["utp"]) as client:
+        download = await client.add(torrent, tmp_path / "b", peers=[seed.address])
+        await done(download)
+        leecher = Theirs(torrent, raw, tmp_path / "c", transport="utp")
+        leecher.connect(client.listen_port)
+        await leecher.seeding()
+    assert contents(tmp_path / "b" / "set") == contents(tmp_path / "c" / "set") == contents(top)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -46,6 +46,9 @@ MAY_COME_BACK = frozenset({"not_found", "unsupported", "busy", "ended", "closed"
 
 NO_WAIT = 0.01
 
+MAX_BACKLOG = 2 << 20
+"""Bytes that have come and are not stored, from which on no source is read from."""
+
 
 class DestinationFiles(Protocol):
     """What is written to: :class:`~librats.services.transfer_writing.Destination`."""
@@ -133,6 +136,7 @@ class Taking(Transfer):
         self._destination: DestinationFiles | None = None
         self._chunks: asyncio.Queue[tuple[str, Chunk]] = asyncio.Queue()
         self._complete = asyncio.Event()
+        self._stored = asyncio.Event()
         self._dropped: dict[str, TransferError] = {}
         self._tasks = TaskSet()
         self._task: asyncio.Task[None] | None = None
@@ -334,6 +338,9 @@ class Taking(Transfer):
             self._complete.set()
         self._ask(follow)
         while True:
+            while receiving.backlog > MAX_BACKLOG:  # what is not read waits at the giver, not in our memory
+                self._stored.clear()
+                await self._stored.wait()
             frame = await wire.next()
             if isinstance(frame, Chunk):
                 self._came(follow, receiving, layout, frame)
@@ -366,6 +373,8 @@ class Taking(Transfer):
                 taking.take(read_piece(frame.body))
             elif frame.type not in {FrameType.PAUSE, FrameType.RESUME}:
                 raise TransferError("protocol", "a frame that was not asked for")
+        if not taking.raw.startswith(offering.head):
+            raise TransferError("bad_offer", "the application was told something else than the manifest says")
         manifest = await run_in_thread(taking.finish)
         self._destination = destination = await self._open_destination(
             self._folder,
@@ -415,6 +424,7 @@ class Taking(Transfer):
                 checked = await run_in_thread(_check, layout, chunk)
             except TransferError as error:
                 receiving.refused(chunk.range)
+                self._stored.set()
                 self._drop(name, error)
                 continue
             await destination.write_many([(part.file, part.leaf, data) for part, data in checked])
@@ -422,6 +432,7 @@ class Taking(Transfer):
                 follow = self._follows[str(other)]
                 if follow.wire is not None:
                     follow.wire.say(encode_ranges(FrameType.UNWANT, [wanted]))
+            self._stored.set()
             self._place.counters["bytes_received"] += chunk.size
             self._note_progress()
             if receiving.is_complete:
@@ -452,6 +463,9 @@ class Taking(Transfer):
             pause = TICK if self._receiving is None else min(TICK, max(self._receiving.next_timer(now) - now, NO_WAIT))
             await asyncio.sleep(pause)
             if self._receiving is not None:
+                if self._receiving.backlog > MAX_BACKLOG:
+                    for name in self._receiving.sources:
+                        self._receiving.heard(name, self._loop.time())  # it is us who do not listen
                 for name in self._receiving.stalled(self._loop.time()):
                     self._drop(str(name), TransferError("stalled", "a source has sent nothing for too long"))
                 self._ask_all()
