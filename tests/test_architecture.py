@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
     (
         *("stun", "noise", "rudp", "session"),
         *("turn", "dht", "pubsub", "transfer", "portmap", "bittorrent"),
-        *("ice", "punch"),
+        *("ice", "punch", "codes"),
         "doctor",
         "introduce",
         "web",
@@ -68,6 +68,7 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "dialling_by_id",
         "finding",
         "being_found",
+        "code_meetings",
         "introducing",
         "node_punching",
         "remembering",

@@ -220,6 +220,12 @@ cdef inline void given_up(Conn* c, uint64_t number, Sample* sample, double now) 
         sample.new_loss = True
 
 
+cdef inline bint may_be_latest(const Conn* c, const Sent* s, double now) noexcept nogil:
+    """Of what was sent again under its old number, nobody knows which of the two came: not the second one where that
+    would have been too quick (RFC 8985, 6.2). Alone on its way a packet is quicker than it was among others."""
+    return s.probing or 2 * (now - s.sent_at) >= c.least_rtt
+
+
 cdef inline void arrived_there(Conn* c, uint64_t number, double now, Sample* sample, uint64_t* newest) noexcept nogil:
     """The peer has told that a packet came."""
     cdef Sent* s = sent_at(c, number)
@@ -249,14 +255,13 @@ cdef inline void arrived_there(Conn* c, uint64_t number, double now, Sample* sam
         c.long_at = now
     if number == c.probe_number:
         probe_acked(c, now)
-    if s.order > newest[0] and (c.extended or s.sends == 1):
-        # Of what librats 2 sent again, nobody knows which of the two came.
+    if s.order > newest[0] and (c.extended or s.sends == 1 or (c.utp and may_be_latest(c, s, now))):
         newest[0] = s.order
         sample.delivered_before = s.delivered
         sample.limited = s.limited
         sample.rate = max(s.sent_at - s.first_sent_at, now - s.delivered_at)
         c.first_sent_at = s.sent_at
-        sample.rtt = now - s.sent_at
+        sample.rtt = now - s.sent_at if c.extended or s.sends == 1 else 0
 
 
 cdef inline void drop_done(Conn* c, double now) noexcept nogil:

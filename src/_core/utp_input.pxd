@@ -212,6 +212,8 @@ cdef inline void utp_acked(Conn* c, const UtpPacket* p, uint64_t ack, double now
             break
         if p.mask[bit >> 3] >> (bit & 7) & 1 and number >= c.first:
             arrived_there(c, number, now, &sample, &newest)
+    if newest <= c.newest_acked:
+        sample.rtt = 0  # it was there before what was sent later, and nobody told
     if <long long>(ack - head) >= 0:
         note_window(c, p.window)
     if ack != head or sample.acked > 0:

@@ -223,6 +223,7 @@ class IntroductionError(RatsError):
     def __init__(self, code: str, words: str = "", *, by_peer: bool = False) -> None:
         super().__init__(f"{'the peer' if by_peer else 'the introducer'} says {code}" + (f": {words}" if words else ""))
         self.code = str(code)
+        self.words = words
         self.by_peer = by_peer
 
 

@@ -18,6 +18,7 @@ from librats.finding import has_feature
 from librats.introduce.carrying import Carrying
 from librats.introduce.notices import Refusal
 from librats.introduce.passing import Passing
+from librats.introduce.places import Places
 from librats.introduce.services import Services
 from librats.introduced import IntroducedPeers
 from librats.introducer_keeping import IntroducerKeeper
@@ -55,6 +56,9 @@ from librats.types import (
     ConnectionStrategy,
     Encryption,
 )
+
+if TYPE_CHECKING:
+    from librats.code_meetings import CodeMeetings, MeetingPoint
 
 __all__ = ["IntroducingVerbs"]
 
@@ -161,7 +165,8 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
 
         passing = carrying = None
         if nat.allow_introductions:
-            passing = Passing(lambda peer_id: _key_of(manager.peers.get(peer_id)), first=first)
+            places = Places(network.entropy.randbelow)
+            passing = Passing(lambda peer_id: _key_of(manager.peers.get(peer_id)), first=first, places=places)
             if nat.carry is not None:
                 carrying = Carrying(passing.carriage, takes_carried, nat.carry)
         self._circle = manager.introductions = Introductions(
@@ -287,6 +292,31 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         kept = [] if self._keeper is None else self._keeper.introducers
         helpers = [] if self._found is None else self._found.introducers
         return [*kept, *helpers, *(one for one in found if one is not None)]
+
+    def _meeting_points(self) -> list[MeetingPoint]:
+        """Return where others can be met who know a number: at configured introducers, and at peers."""
+        keeper, circle = self._keeper, self._circle
+        found: list[MeetingPoint] = []
+        if keeper is not None and keeper.sessions.circle is not None:
+            meetings = keeper.sessions.circle.meetings
+            found = [(meetings, one) for one in keeper.sessions.links if keeper.sessions.has_meetings(one)]
+        if circle is not None:
+            peers = self._running().peers.values()
+            found += [(circle.meetings, peer.id) for peer in peers if has_feature(peer, Feature.MEETINGS)]
+        return found
+
+    def _code_meetings(self) -> CodeMeetings:
+        """Return what gives and takes codes for this client.
+
+        Raises:
+            UsageError: The client is not running, or encryption is off.
+        """
+        from librats.code_meetings import CodeMeetings  # noqa: PLC0415 - loaded where there are codes
+
+        self._running()
+        if self._circle is None or self._network is None:
+            raise UsageError("with encryption off there are no codes")
+        return CodeMeetings(self._circle.meetings, self._meeting_points, self._network.entropy)
 
     # The race
 

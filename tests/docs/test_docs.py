@@ -421,6 +421,44 @@ def test_chat_passes_lines_both_ways(processes: contextlib.ExitStack) -> None:
     end_of(alice)
 
 
+def test_files_of_two_that_share_them_are_listed_and_fetched(processes: contextlib.ExitStack, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4000
+    targets = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "data.bin").write_bytes(content)
+        os.utime(folder / "data.bin", (1e9, 1e9))  # what was changed at another time is told apart
+        (folder / f"{name}.txt").write_text(name)
+        sharer = started(processes, run_example("share_files", "share", str(folder)))
+        targets.append(read_lines_until(sharer.stdout, r"^[0-9a-f]{64}@127\.0\.0\.1:\d+$")[0].strip())
+    listed, _ = end_of(started(processes, run_example("share_files", "list", *targets)))
+    assert sorted(listed.splitlines()) == [
+        f"data.bin: {len(content)} bytes, from 2",
+        "one.txt: 3 bytes, from 1",
+        "two.txt: 3 bytes, from 1",
+    ]
+    fetched, errors = end_of(
+        started(processes, run_example("share_files", "get", "data.bin", str(tmp_path / "new"), *targets))
+    )
+    assert errors.splitlines()[-1] == f"{len(content)} of {len(content)} bytes"
+    assert Path(fetched.strip()).read_bytes() == content
+    missing = started(processes, run_example("share_files", "get", "none", str(tmp_path / "new"), *targets))
+    assert missing.communicate(timeout=SECONDS) == ("", "nobody shares none\n")
+    assert missing.returncode == 1
+
+
+def test_sensors_publish_to_a_collector(processes: contextlib.ExitStack) -> None:
+    collector = started(processes, run_example("sensors", "collect"))
+    target = read_lines_until(collector.stdout, r"^[0-9a-f]{64}@127\.0\.0\.1:\d+$")[0].strip()
+    for name, line in (("attic", "21.5\n"), ("roof", "-3\n"), ("broken", "1e9\n")):
+        sensor = started(processes, run_example("sensors", "sense", name, target))
+        assert sensor.communicate(line, timeout=SECONDS) == ("", "")
+        assert sensor.returncode == 0
+    for wanted in (r"^attic 21\.5$", r"^roof -3$", r"^refused: .*1000000"):
+        read_lines_until(collector.stdout, wanted)
+
+
 def test_chat_by_topic_finds_the_others_in_the_dht(processes: contextlib.ExitStack) -> None:
     config = librats.RatsConfig(listen_host="127.0.0.1", dht=librats.DhtConfig(bootstrap=()))
     with librats.blocking.RatsClient(config=config, identity=librats.Identity.generate()) as node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -41,6 +42,12 @@ async def done(*downloads: Download) -> None:
         await asyncio.gather(*(download.wait() for download in downloads))
 
 
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not is_so():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+
+
 def client(**options: Any) -> TorrentClient:
     return TorrentClient(listen_host=HERE, **options)
 
@@ -62,6 +69,38 @@ async def test_a_folder_goes_from_one_to_another(tmp_path: Path, version: str, b
         assert contents(tmp_path / "b" / "album") == contents(top)
         progress = download.progress
         assert (progress.status, progress.bytes_done) == ("seeding", progress.bytes_total)
+
+
+@pytest.mark.parametrize("transports", [["tcp"], ["utp"], ["tcp", "utp"]])
+async def test_a_client_may_have_one_transport_or_both(tmp_path: Path, transports: list[str]) -> None:
+    top = make_files(tmp_path / "a")
+    torrent = read_torrent(create_torrent(top))
+    async with client(transports=transports) as one, client() as other:
+        await one.add(torrent, tmp_path / "a", trusted=True)
+        download = await other.add(torrent, tmp_path / "b", peers=[f"{HERE}:{one.listen_port}"])
+        await done(download)
+    assert contents(tmp_path / "b" / "album") == contents(top)
+    with pytest.raises(UsageError):
+        client(transports=["udp"])
+
+
+@pytest.mark.parametrize("transport", ["tcp", "utp"])
+async def test_two_that_dial_each_other_at_once_keep_the_same_connection(tmp_path: Path, transport: str) -> None:
+    top = make_files(tmp_path / "a")
+    torrent = read_torrent(create_torrent(top))
+    half = tmp_path / "c" / "album" / "more"
+    half.mkdir(parents=True)
+    (half / "two.bin").write_bytes((top / "more" / "two.bin").read_bytes())
+    async with client(transports=[transport]) as one, client(transports=[transport]) as other:
+        first = await one.add(torrent, tmp_path / "b")
+        second = await other.add(torrent, tmp_path / "c")
+        await until(lambda: {first.progress.status, second.progress.status} == {"downloading"})
+        had = torrent.layout.total_size
+        first.add_peers([Address(HERE, other.listen_port)])
+        second.add_peers([Address(HERE, one.listen_port)])
+        await until(lambda: 0 < second.progress.bytes_done == first.progress.bytes_done)
+        assert first.progress.bytes_done == second.progress.bytes_done < had
+        assert (first.progress.peers, second.progress.peers) == (1, 1)
 
 
 async def test_updates_end_when_all_is_there(tmp_path: Path) -> None:

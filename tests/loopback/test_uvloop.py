@@ -34,3 +34,9 @@ def test_a_client_works_on_uvloop() -> None:
     passed = re.search(r"(\d+) passed", run.stdout)
     assert passed is not None
     assert int(passed[1]) > len(FILES) * 10
+
+
+def test_no_timer_is_asked_when_it_is_due() -> None:
+    # uvloop makes a handle without that of a timer which is due already.
+    sources = sorted((HERE.parents[1] / "src" / "librats").rglob("*.py"))
+    assert [path.name for path in sources if ".when()" in path.read_text(encoding="utf-8")] == []

@@ -33,7 +33,7 @@ async def copy_missing(source: Source, destination: Destination, *, most: int = 
     """Copy what is missing, at most so many chunks; return how many bytes that were."""
     copied = 0
     for number, verifier in enumerate(destination.verifiers):
-        for first, count in list(verifier.missing(LEAVES)):
+        for first, count in verifier.missing(LEAVES):
             if most <= 0:
                 return copied
             most -= 1

@@ -122,13 +122,13 @@ def test_a_source_that_corrupts_is_dropped_and_named_while_the_other_finishes(
         liar, honest = [await start_client(net.host(name)) for name in ("liar", "honest")]
         taker = await start_client(net.host("taker"))
         shared = [await giver.files.share(sent) for giver in (liar, honest)]
-        lying, reading = shared[0].source, Source.read
+        lying, reading = shared[0].source, Source.read_many
 
-        async def read(source: Source, file: int, offset: int, size: int) -> bytes:
-            data = await reading(source, file, offset, size)
-            return data[:-1] + bytes([data[-1] ^ 1]) if source is lying else data
+        async def read_many(source: Source, pieces: list[tuple[int, int, int]]) -> list[bytes]:
+            read = await reading(source, pieces)
+            return [data[:-1] + bytes([data[-1] ^ 1]) for data in read] if source is lying else read
 
-        monkeypatch.setattr(Source, "read", read)
+        monkeypatch.setattr(Source, "read_many", read_many)
         for name in ("liar", "honest"):
             await taker.connect(f"{name}:{PORT}")
         taking = await taker.files.fetch([liar.peer_id, honest.peer_id], shared[0].content_id, folder)
@@ -145,12 +145,12 @@ def test_a_source_that_corrupts_is_dropped_and_named_while_the_other_finishes(
 def test_the_only_source_that_corrupts_ends_the_transfer(
     simulate: Simulate, sent: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading = Source.read
+    reading = Source.read_many
 
-    async def read(source: Source, file: int, offset: int, size: int) -> bytes:
-        return bytes(len(await reading(source, file, offset, size)))
+    async def read_many(source: Source, pieces: list[tuple[int, int, int]]) -> list[bytes]:
+        return [bytes(len(data)) for data in await reading(source, pieces)]
 
-    monkeypatch.setattr(Source, "read", read)
+    monkeypatch.setattr(Source, "read_many", read_many)
 
     async def scenario(net: SimNetwork) -> None:
         giver, taker = await two(net)

@@ -53,6 +53,9 @@ class PieceWhole:
 class PeersTold:
     """A peer tells of others."""
 
+    link: PeerLink
+    """The peer."""
+
     addresses: tuple[Address, ...]
     """Where they are."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from librats.bittorrent.bitfields import packed_bits, unpacked_bits
@@ -71,16 +70,6 @@ QUEUE_SECONDS = 2.0
 Buffer = bytes | bytearray | memoryview
 
 
-@dataclass(slots=True)
-class _Remote:
-    """What the other side has told of itself."""
-
-    extensions: dict[str, int]
-    port: int = 0
-    requests: int = DEFAULT_QUEUE
-    version: str = ""
-
-
 class PeerLink:
     """A connection on which both handshakes have been seen. Made by :meth:`.Swarm.add_peer`.
 
@@ -89,10 +78,13 @@ class PeerLink:
         handshake: The peer's.
         address: Where it is.
         is_outgoing: Whether we have dialled it.
+        is_utp: Whether it goes over uTP.
         now: Seconds on any clock that only goes on.
     """
 
-    def __init__(self, swarm: Swarm, handshake: Handshake, address: Address, *, is_outgoing: bool, now: float) -> None:
+    def __init__(
+        self, swarm: Swarm, handshake: Handshake, address: Address, *, is_outgoing: bool, is_utp: bool, now: float
+    ) -> None:
         self._swarm = swarm
         self.handshake = handshake
         """Its handshake."""
@@ -100,7 +92,9 @@ class PeerLink:
         """Where it is."""
         self.is_outgoing = is_outgoing
         """Whether we have dialled it."""
-        self.remote = _Remote({})
+        self.is_utp = is_utp
+        """Whether it goes over uTP."""
+        self.remote = ExtendedHandshake(requests=DEFAULT_QUEUE)
         """What it has told of itself."""
         self.am_choking = True
         """Whether its requests are not served."""
@@ -460,7 +454,7 @@ class PeerLink:
             self._swarm.take_holepunch(self, read_holepunch(message.payload))
 
     def _take_extended_handshake(self, told: ExtendedHandshake, now: float) -> None:
-        self.remote = _Remote(
+        self.remote = ExtendedHandshake(
             extensions={**self.remote.extensions, **told.extensions},
             port=told.port or self.remote.port,
             requests=told.requests or self.remote.requests,

@@ -92,7 +92,7 @@ def _listens(link: PeerLink) -> Address | None:
     """Return where others reach a peer; None where that is not known."""
     if not link.address.is_literal:
         return None
-    if link.is_outgoing:
+    if link.is_outgoing or link.is_utp:  # what it dials from is what it listens on, in uTP
         return link.address
     return Address(link.address.host, link.remote.port) if link.remote.port else None
 
@@ -101,4 +101,6 @@ def _flags(link: PeerLink) -> PeerFlags:
     flags = PeerFlags.SEED if link.is_seed else PeerFlags(0)
     if link.is_outgoing:
         flags |= PeerFlags.REACHABLE
+    if link.is_utp:
+        flags |= PeerFlags.UTP
     return flags | PeerFlags.HOLEPUNCH if link.remote.extensions.get("ut_holepunch") else flags

@@ -189,14 +189,17 @@ class Swarm:
 
     def _drop_idle(self, link: PeerLink) -> None:
         if self.is_complete and link.is_seed:
-            self._drop(link, "neither side wants anything")
+            self.drop(link, "neither side wants anything")
 
-    def _drop(self, link: PeerLink, reason: str, *, is_lying: bool = False) -> None:
+    def drop(self, link: PeerLink, reason: str, *, is_lying: bool = False) -> None:
+        """Have a connection closed."""
         self._events.append(PeerDropped(link, reason, is_lying))
 
     # Peers
 
-    def add_peer(self, handshake: Handshake, address: Address, *, is_outgoing: bool, now: float) -> PeerLink:
+    def add_peer(
+        self, handshake: Handshake, address: Address, *, is_outgoing: bool, now: float, is_utp: bool = False
+    ) -> PeerLink:
         """Take a connection on which the peer's handshake was seen; ours is sent by the driver.
 
         Args:
@@ -204,8 +207,9 @@ class Swarm:
             address: Where it is.
             is_outgoing: Whether we have dialled it.
             now: The time.
+            is_utp: Whether it goes over uTP.
         """
-        link = PeerLink(self, handshake, address, is_outgoing=is_outgoing, now=now)
+        link = PeerLink(self, handshake, address, is_outgoing=is_outgoing, is_utp=is_utp, now=now)
         self.links[link.key] = link
         link.begin()
         return link
@@ -246,7 +250,7 @@ class Swarm:
         if not self.is_private:
             addresses = self._telling.receive(link, message, now)
             if addresses:
-                self._events.append(PeersTold(addresses))
+                self._events.append(PeersTold(link, addresses))
 
     def take_holepunch(self, link: PeerLink, message: HolepunchMessage) -> None:
         """Pass a rendezvous on, or tell that somebody wants to meet us."""
@@ -272,7 +276,7 @@ class Swarm:
             return
         for key in self._metadata.receive(link.key, message):
             if key in self.links:
-                self._drop(self.links[key], "wrong metadata", is_lying=True)
+                self.drop(self.links[key], "wrong metadata", is_lying=True)
         if self._metadata.info is not None:
             info, self._metadata = self._metadata.info, None
             try:
@@ -290,7 +294,7 @@ class Swarm:
         if self._layers is None or self.torrent is None:
             return
         if not self._layers.receive(link.key, message):
-            self._drop(link, "wrong hashes", is_lying=True)
+            self.drop(link, "wrong hashes", is_lying=True)
         if self._layers.is_complete:
             layers, self._layers = self._layers.layers, None
             self._learn(self.torrent.with_layers(layers))
@@ -352,7 +356,7 @@ class Swarm:
         liars = picker.end_check(piece, is_right=is_right)
         for key in liars:
             if key in self.links:
-                self._drop(self.links[key], "a wrong piece", is_lying=True)
+                self.drop(self.links[key], "a wrong piece", is_lying=True)
         for link in self.links.values():
             if is_right and was_needed:
                 if link.has_piece(piece):
@@ -393,7 +397,7 @@ class Swarm:
                 link.drop_requests()
                 link.last_data = now
             if now - link.last_received > DEAD_TIME:
-                self._drop(link, "it says nothing any more")
+                self.drop(link, "it says nothing any more")
             elif now - link.last_sent > KEEP_ALIVE:
                 link.send(KeepAlive())
             self._drop_idle(link)

@@ -22,10 +22,13 @@ examples:
   librats demo                          see it work: two nodes on this machine meet and talk
   librats node --listen 0.0.0.0:8080    run a node that tells what it hears
   librats connect 192.0.2.7:8080 --ping 3
+  librats send photo.jpg                a file or a folder to whoever has the code that is shown
+  librats receive 7-acorn-tiger         take it
   librats relay --user bob:secret       run a STUN and TURN server
   librats doctor                        what network this is, and whom one can reach from it
   librats chat                          chat with whoever is on the local network
   librats dht peers HASH                who has announced a hash in the BitTorrent DHT
+  librats torrent download LINK         download a torrent from a magnet link or a torrent file
 
 Exit status: 0 success, 1 a failure (told in one line), 2 wrong usage.
 `librats COMMAND --help` tells more of each.
@@ -74,7 +77,20 @@ def _fail(problem: object, status: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     # Whoever imports one part of this package does without the others.
-    from librats.cli import bench, chat, connect, demo, dht, doctor, id, node, relay  # noqa: PLC0415
+    from librats.cli import (  # noqa: PLC0415
+        bench,
+        chat,
+        connect,
+        demo,
+        dht,
+        doctor,
+        id,
+        node,
+        receive,
+        relay,
+        send,
+        torrent,
+    )
 
     parser = argparse.ArgumentParser(
         prog="librats",
@@ -85,6 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"librats {librats.__version__}")
     parser.set_defaults(run=None, json=False, log_level="warning")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (demo, id, node, connect, chat, relay, doctor, dht, bench):
+    for command in (demo, id, node, connect, chat, send, receive, relay, doctor, dht, torrent, bench):
         command.add_parser(commands)
     return parser

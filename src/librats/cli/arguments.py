@@ -178,12 +178,13 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsClient:
+def make_client(args: argparse.Namespace, *, reconnects: bool = True, saved_peers: bool = True) -> RatsClient:
     """Return the client that the options of :func:`add_node_options` describe, and note in them where it listens.
 
     Args:
         args: The options.
         reconnects: Whether it may dial lost and saved peers by itself.
+        saved_peers: Whether saved ones, where it may.
 
     Raises:
         StoreError: The configuration file is missing or damaged.
@@ -221,6 +222,8 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True) -> RatsCli
         config = dataclasses.replace(config, nat=dataclasses.replace(config.nat, enable_port_mapping=args.port_mapping))
     if not reconnects:
         config = dataclasses.replace(config, reconnect=ReconnectConfig(enabled=False, saved_peers=False))
+    elif not saved_peers:
+        config = dataclasses.replace(config, reconnect=dataclasses.replace(config.reconnect, saved_peers=False))
     return RatsClient(port, config=config, data_dir=args.data_dir)
 
 

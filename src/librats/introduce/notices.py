@@ -24,6 +24,7 @@ MAX_SEALED = 16384
 """Bytes of the longest letter, sealed."""
 
 HEAD = 5
+PLACE_SIZE = 4
 MAX_NOTICE = HEAD + ID_SIZE + MAX_SEALED
 MAX_NUMBER = 0xFFFFFFFF
 MAX_CODE, MAX_WORDS = 32, 1024
@@ -71,6 +72,21 @@ class Op(IntEnum):
     DECLINE = 0x33
     """Target to introducer: there will be no answer."""
 
+    OPEN_PLACE = 0x05
+    """Caller to introducer: give me a place where somebody can meet me who knows its number."""
+
+    CLOSE_PLACE = 0x06
+    """Caller to introducer: nobody is waited for there any more."""
+
+    VISIT = 0x07
+    """Caller to introducer: a letter for whoever waits at the place of that number."""
+
+    PLACE = 0x17
+    """Introducer to caller: the number of the place."""
+
+    VISITED = 0x24
+    """Introducer to target: a letter from somebody who knows the number of the place."""
+
     CARRY = 0x04
     """Caller to introducer: a parcel of the session that the introducer carries."""
 
@@ -90,14 +106,19 @@ WITH_LETTER = frozenset(
         *(Op.OFFER, Op.ADD, Op.ANSWERED, Op.ADDED, Op.SERVICES),
         *(Op.PASSED, Op.PASSED_ADD, Op.ANSWER, Op.MORE),
         *(Op.CARRY, Op.CARRIED_BACK, Op.CARRIED, Op.CARRY_BACK),
+        *(Op.VISIT, Op.VISITED),
     }
 )
+WITH_PLACE = frozenset({Op.VISIT, Op.VISITED, Op.PLACE})
 WITH_REASON = frozenset({Op.REFUSED, Op.DECLINE})
 OPS = {int(op): op for op in Op}
 
 
 class Refusal(StrEnum):
     """Why an introduction has come to nothing."""
+
+    UNKNOWN_PLACE = "unknown_place"
+    """Nobody waits at the place of that number, or somebody was there already."""
 
     UNKNOWN_PEER = "unknown_peer"
     """The introducer has no session with a peer of that id that wants to be introduced."""
@@ -145,6 +166,9 @@ class Notice:
     peer: bytes = b""
     """The 32 bytes of a peer id, in KEY those of an X25519 key."""
 
+    place: int = 0
+    """Number of a place."""
+
     letter: bytes = b""
     """The sealed letter, what SERVICES says, or a parcel."""
 
@@ -159,7 +183,8 @@ class Notice:
         head = bytes([self.op]) + self.number.to_bytes(4)
         if self.op in WITH_REASON:
             return head + reason_body(self.code, self.words)
-        return head + self.peer + self.letter
+        place = self.place.to_bytes(PLACE_SIZE) if self.op in WITH_PLACE else b""
+        return head + self.peer + place + self.letter
 
     @classmethod
     def decode(cls, body: bytes) -> Notice:
@@ -181,11 +206,16 @@ class Notice:
             peer, rest = rest[:ID_SIZE], rest[ID_SIZE:]
             if len(peer) < ID_SIZE:
                 raise DecodeError("an introduction that breaks off", len(body))
+        place = 0
+        if op in WITH_PLACE:
+            if len(rest) < PLACE_SIZE:
+                raise DecodeError("an introduction that breaks off", len(body))
+            place, rest = int.from_bytes(rest[:PLACE_SIZE]), rest[PLACE_SIZE:]
         if op not in WITH_LETTER:
-            return cls(op, number, peer)
+            return cls(op, number, peer, place)
         if not 0 < len(rest) <= MAX_SEALED:
             raise DecodeError(f"a letter of {len(rest)} bytes", HEAD + len(peer))
-        return cls(op, number, peer, rest)
+        return cls(op, number, peer, place, rest)
 
 
 def _code(reason: bytes) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from librats.introduce.notices import MAX_NUMBER, Notice, Op, Refusal
+from librats.introduce.places import Places
 from librats.session.pace import Pace, PaceTable
 
 __all__ = ["Passing", "PassingLimits"]
@@ -75,6 +76,7 @@ class Passing:
         key_of: The key of a peer that can be introduced.
         limits: What it bears.
         first: The number of the first offer that is passed on.
+        places: Where peers meet who know a number; None where there are none.
 
     Example:
         >>> passing = Passing(lambda peer_id: bytes(32))
@@ -83,8 +85,11 @@ class Passing:
         ('ann', 'KEY')
     """
 
-    def __init__(self, key_of: KeyOf, limits: PassingLimits | None = None, *, first: int = 1) -> None:
+    def __init__(
+        self, key_of: KeyOf, limits: PassingLimits | None = None, *, first: int = 1, places: Places | None = None
+    ) -> None:
         self._key_of = key_of
+        self._places = places
         self._limits = limits = limits or PassingLimits()
         self._asks = PaceTable(limits.asks_per_minute / MINUTE, limits.asks_per_minute / 2)
         self._offers = PaceTable(limits.offers_per_minute / MINUTE, limits.offers_per_minute / 2)
@@ -101,6 +106,8 @@ class Passing:
                 "offers_passed",
                 "answers_passed",
                 "further_passed",
+                "places_opened",
+                "visits_passed",
                 "unknown_peers",
                 "limited",
                 "unexpected",
@@ -144,6 +151,8 @@ class Passing:
                 return self._offer(sender, notice, now, source)
             case Op.ADD:
                 return self._add(sender, notice)
+            case Op.OPEN_PLACE | Op.CLOSE_PLACE | Op.VISIT:
+                return self._at_places(sender, notice, now, source)
             case Op.ANSWER | Op.MORE | Op.DECLINE:
                 return self._from_target(sender, notice)
         self.counters["unexpected"] += 1
@@ -186,13 +195,50 @@ class Passing:
         if self._targets.wait(target, now=now) is None:
             self.counters["limited"] += 1
             return [_refused(sender, notice.number, Refusal.LIMIT, "too many introductions to that peer")]
-        made = _Introduction(sender, notice.number, target, self._next, now + limits.lifetime)
+        made = self._begin(sender, notice.number, target, now)
+        self.counters["offers_passed"] += 1
+        return [(target, Notice(Op.PASSED, made.passed, peer=bytes.fromhex(sender), letter=notice.letter))]
+
+    def _begin(self, sender: str, number: int, target: str, now: float) -> _Introduction:
+        made = _Introduction(sender, number, target, self._next, now + self._limits.lifetime)
         self._next = self._next % MAX_NUMBER + 1
         self._by_caller[sender, made.number] = made
         self._by_target[target, made.passed] = made
         self._under_way[sender] = self._under_way.get(sender, 0) + 1
-        self.counters["offers_passed"] += 1
-        return [(target, Notice(Op.PASSED, made.passed, peer=bytes.fromhex(sender), letter=notice.letter))]
+        return made
+
+    def _at_places(self, sender: str, notice: Notice, now: float, source: str) -> list[To]:
+        """Take what is said of places where two meet who know a number."""
+        if self._places is None:
+            return [_refused(sender, notice.number, Refusal.NOT_ALLOWED, "that node has no places to meet")]
+        if notice.op is Op.CLOSE_PLACE:
+            self._places.close(sender, notice.number)
+            return []
+        if notice.op is Op.OPEN_PLACE:
+            # Only what this side says to itself has a number in it.
+            place = self._places.open(sender, notice.number, now=now, source=source, wanted=notice.place)
+            if place is None:
+                self.counters["limited"] += 1
+                return [_refused(sender, notice.number, Refusal.LIMIT, "too many places to meet")]
+            self.counters["places_opened"] += 1
+            return [(sender, Notice(Op.PLACE, notice.number, place=place))]
+        return self._visit(self._places, sender, notice, now, source)
+
+    def _visit(self, places: Places, sender: str, notice: Notice, now: float, source: str) -> list[To]:
+        if (sender, notice.number) in self._by_caller:
+            self.counters["unexpected"] += 1
+            return []
+        crowded = self._under_way.get(sender, 0) >= self._limits.under_way or len(self) >= self._limits.total_under_way
+        try:
+            owner = None if crowded else places.visit(notice.place, sender, now=now, source=source)
+        except LookupError:
+            return [_refused(sender, notice.number, Refusal.UNKNOWN_PLACE, "nobody waits under that number")]
+        if owner is None:
+            self.counters["limited"] += 1
+            return [_refused(sender, notice.number, Refusal.LIMIT, "too many visits")]
+        made = self._begin(sender, notice.number, owner, now)
+        self.counters["visits_passed"] += 1
+        return [(owner, Notice(Op.VISITED, made.passed, place=notice.place, letter=notice.letter))]
 
     def _add(self, sender: str, notice: Notice) -> list[To]:
         made = self._by_caller.get((sender, notice.number))
@@ -225,6 +271,8 @@ class Passing:
         Returns:
             What is to be told to those who wait for its answers.
         """
+        if self._places is not None:
+            self._places.left(peer_id)
         told = []
         for made in list(self._by_caller.values()):
             if peer_id in (made.caller, made.target):

@@ -168,6 +168,10 @@ class IntroducerSessions:
         """Tell whether an introducer carries sessions."""
         return self._has(peer_id, Feature.CARRIES)
 
+    def has_meetings(self, peer_id: str) -> bool:
+        """Tell whether an introducer has places where two meet who know a number."""
+        return self._has(peer_id, Feature.MEETINGS)
+
     def is_findable(self, peer_id: str) -> bool:
         """Tell whether a node that is connected wants to be found by its id."""
         return self._has(peer_id, Feature.FINDABLE)

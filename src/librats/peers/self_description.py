@@ -25,7 +25,7 @@ INCARNATION_SIZE = 8
 
 def _features(config: RatsConfig) -> Feature:
     nat = config.nat
-    introduces = Feature.INTRODUCES if nat.allow_introductions else Feature(0)
+    introduces = Feature.INTRODUCES | Feature.MEETINGS if nat.allow_introductions else Feature(0)
     carries = Feature.CARRIES if nat.allow_introductions and nat.carry is not None else Feature(0)
     introduced = Feature.INTRODUCED | Feature.CARRIED if nat.enable_ice else Feature(0)
     findable = Feature.FINDABLE if nat.enable_ice and config.dht.publish else Feature(0)

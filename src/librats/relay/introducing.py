@@ -11,6 +11,7 @@ from librats.config import CarryLimits, RatsConfig
 from librats.introduce.carrying import Carrying
 from librats.introduce.notices import Notice, Op
 from librats.introduce.passing import Passing
+from librats.introduce.places import Places
 from librats.introduce.services import Services
 from librats.introducer_announcing import IntroducerAnnouncer
 from librats.peers.identity import Identity
@@ -108,11 +109,13 @@ class RelayIntroducer:
             entropy=entropy,
             new_key=new_key,
             agent=AGENT,
-            features=Feature.INTRODUCES | (Feature(0) if carry is None else Feature.CARRIES),
+            features=Feature.INTRODUCES | Feature.MEETINGS | (Feature(0) if carry is None else Feature.CARRIES),
             most=most,
         )
         """The sessions."""
-        self.passing = Passing(self.sessions.key_of, first=1 + entropy.randbelow(1 << 31))
+        self.passing = Passing(
+            self.sessions.key_of, first=1 + entropy.randbelow(1 << 31), places=Places(entropy.randbelow)
+        )
         """What it does for them."""
         self.carrying = None
         """How it carries their sessions; None where it does not."""

@@ -43,6 +43,7 @@ class IceDriver:
         self._gathered = gathered
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # the handles of uvloop do not all tell
         self._told_end = self._is_closed = False
 
     def take(self, number: int, data: bytes, address: Address) -> bool:
@@ -110,11 +111,12 @@ class IceDriver:
         times = [at for at in (self._machine.next_timer(), self._supply.reflexive.next_timer()) if at is not None]
         at = min(times, default=None)
         if self._timer is not None:
-            if self._timer.when() == at:
+            if self._timer_at == at:
                 return
             self._timer.cancel()
             self._timer = None
         if at is not None:
+            self._timer_at = at
             self._timer = self._loop.call_at(at, self._time_has_come, at)
 
     def _time_has_come(self, at: float) -> None:

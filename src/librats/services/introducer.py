@@ -20,6 +20,7 @@ from librats.introduce.sealing import CallerSeal, TargetSeal
 from librats.introduce.services import Services
 from librats.services.carried import CarriedPaths
 from librats.services.introduction_ends import Call, Offered, Sealing
+from librats.services.meetings import Meetings
 from librats.session.opening import peer_id_of
 from librats.session.pace import PaceTable
 
@@ -38,6 +39,9 @@ LOGGED_EVERY = 60.0
 """Seconds in which one kind of misbehaviour of one introducer is told once."""
 
 FROM_INTRODUCER = frozenset({Op.KEY, Op.ANSWERED, Op.ADDED, Op.REFUSED})
+TO_AN_INTRODUCER = frozenset(
+    {Op.OPEN_PLACE, Op.CLOSE_PLACE, Op.VISIT, Op.ASK, Op.OFFER, Op.ADD, Op.ANSWER, Op.MORE, Op.DECLINE}
+)
 TO_TARGET = frozenset({Op.PASSED, Op.PASSED_ADD})
 TO_AN_END = frozenset({Op.CARRIED, Op.CARRIED_BACK})
 
@@ -80,6 +84,8 @@ class Introductions:
         self._offered = offered
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
+        self.meetings = Meetings(self.tell, self._numbers)
+        """Where this side meets others who know a number."""
         self._asked: dict[tuple[str, int], tuple[str, asyncio.Future[bytes]]] = {}
         self._calls: dict[tuple[str, int], Call] = {}
         self._offers: dict[tuple[str, int], Offered] = {}
@@ -92,8 +98,17 @@ class Introductions:
     # Bodies in and out
 
     def tell(self, peer_id: str, notice: Notice) -> bool:
-        """Send a notice; False where that cannot be done."""
-        return self._send(peer_id, notice.encode())
+        """Send a notice, with an empty id to this side itself; False where that cannot be done."""
+        return self._send(peer_id, notice.encode()) if peer_id else self._told_here(notice)
+
+    def _told_here(self, notice: Notice) -> bool:
+        """Take what this side says to itself, where it is its own introducer: places where others meet it."""
+        if notice.op in TO_AN_INTRODUCER:
+            if self.passing is None:
+                return False
+            self._pass_on(self.passing.take("", notice, now=self._loop.time()))
+            return True
+        return self.meetings.take("", notice)
 
     def received(self, sender: str, body: bytes, *, source: str = "") -> None:
         """Take what a peer says.
@@ -110,6 +125,8 @@ class Introductions:
             return
         if notice.op is Op.SERVICES:
             self._heard_of_services(sender, notice)
+        elif notice.op not in TO_AN_INTRODUCER and self.meetings.take(sender, notice):
+            return
         elif notice.op in FROM_INTRODUCER:
             self._heard_as_caller(sender, notice)
         elif notice.op in TO_TARGET:
@@ -120,7 +137,7 @@ class Introductions:
             if self.carrying is not None:
                 self._carry(self.carrying.take(sender, notice, now=self._loop.time()))
         elif self.passing is None:
-            if notice.op in (Op.ASK, Op.OFFER):
+            if notice.op in (Op.ASK, Op.OFFER, Op.OPEN_PLACE, Op.VISIT):
                 words = "that node does not introduce"
                 self.tell(sender, Notice(Op.REFUSED, notice.number, code=Refusal.NOT_ALLOWED, words=words))
         else:
@@ -139,7 +156,7 @@ class Introductions:
         waiting = deque(told)
         while waiting:
             to, notice = waiting.popleft()
-            if not self.tell(to, notice) and notice.op is Op.PASSED and self.passing is not None:
+            if not self.tell(to, notice) and notice.op in (Op.PASSED, Op.VISITED) and self.passing is not None:
                 # Whoever waits for an answer is told that there will be none.
                 declined = Notice(Op.DECLINE, notice.number, code=Refusal.GONE, words="it does not take letters now")
                 waiting.extend(self.passing.take(to, declined, now=self._loop.time()))
@@ -185,6 +202,7 @@ class Introductions:
     def left(self, peer_id: str) -> None:
         """Take that the session with a peer has ended."""
         self.carried.left(peer_id)
+        self.meetings.left(peer_id)
         if self.carrying is not None:
             self._carry(self.carrying.left(peer_id))
         if self.passing is not None:
@@ -370,6 +388,7 @@ class Introductions:
     def close(self) -> None:
         """End everything that is under way."""
         self.carried.close()
+        self.meetings.close()
         self.carrying = None
         if self._carry_timer is not None:
             self._carry_timer.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -13,8 +13,8 @@ from librats.bittorrent.magnet import Magnet, parse_magnet
 from librats.bittorrent.metainfo import MAX_TORRENT, Torrent, read_torrent
 from librats.bittorrent.swarm import SwarmSettings
 from librats.bittorrent.tracker_http import AnnounceRequest
-from librats.errors import RatsError, StoreError, UsageError
-from librats.runtime.network import current_network
+from librats.errors import ConfigError, RatsError, StoreError, UsageError
+from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
 from librats.services.torrent_dialling import DhtNode, Dialler
@@ -22,7 +22,8 @@ from librats.services.torrent_disk import DiskWorkers
 from librats.services.torrent_download import Download
 from librats.services.torrent_resume import ResumeFile
 from librats.services.torrent_trackers import Trackers
-from librats.services.torrent_wire import RECEIVE_BUFFER, PeerWire, TcpChannel
+from librats.services.torrent_wire import RECEIVE_BUFFER, PeerWire, StreamChannel
+from librats.services.utp import UtpSocket
 from librats.types import Address
 
 __all__ = ["PEER_ID_PREFIX", "TorrentClient"]
@@ -36,20 +37,23 @@ PEER_ID_SIZE = 20
 RESUME_FOLDER = ".librats"
 MAX_UNKNOWN = 100
 DHT_PAUSE = 300.0
-DHT_PAUSE_ALONE = 15.0
+FIRST_PAUSE_ALONE = 2.0
+MAX_PAUSE_ALONE = 60.0
 DHT_TIMEOUT = 60.0
 FEW_PEERS = 5
+PORT_TRIES = 16
 
 
 class TorrentClient:
     """Downloads and seeds torrents.
 
     Args:
-        listen_port: TCP port; 0 picks one.
+        listen_port: TCP and UDP port; 0 picks one.
         listen_host: IP address; empty for every interface.
         dht: A running node of the DHT, as ``client.dht``; None for none.
         max_peers: Connections of all torrents together.
         upload_slots: Peers of each torrent that are served at once.
+        transports: ``"tcp"`` and ``"utp"``, or one of them; over uTP (BEP 29) it gives way to all other traffic.
 
     Example:
         >>> import asyncio
@@ -69,7 +73,11 @@ class TorrentClient:
         dht: DhtNode | None = None,
         max_peers: int = 200,
         upload_slots: int = 8,
+        transports: Sequence[str] = ("tcp", "utp"),
     ) -> None:
+        if not transports or not set(transports) <= {"tcp", "utp"}:
+            raise UsageError('transports are "tcp" and "utp", or one of them')
+        self._transports = frozenset(transports)
         self._host, self._port = listen_host, listen_port
         self._dht = dht
         self._max_peers = max_peers
@@ -77,6 +85,7 @@ class TorrentClient:
         self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER))
         """Where all connections receive into, one after the other."""
         self._listener: TcpListener | None = None
+        self._utp: UtpSocket | None = None
         self._workers = DiskWorkers()
         self._tasks = TaskSet()
         self._dialler: Dialler | None = None
@@ -103,8 +112,37 @@ class TorrentClient:
         """
         network = current_network()
         self._peer_id = PEER_ID_PREFIX + network.entropy.token_bytes(PEER_ID_SIZE - len(PEER_ID_PREFIX))
-        self._dialler = Dialler(network, self, max_peers=self._max_peers, on_completed=self._tell_completed)
-        self._listener = await network.listen_tcp(self._accept, self._host, self._port)
+        await self._listen(network)
+        self._dialler = Dialler(
+            network,
+            self,
+            tcp="tcp" in self._transports,
+            utp=self._utp,
+            max_peers=self._max_peers,
+            on_completed=self._tell_completed,
+        )
+
+    async def _listen(self, network: Network) -> None:
+        """Listen on the same port of TCP and UDP; on TCP alone where a port was asked for whose UDP half is taken."""
+        tries = PORT_TRIES
+        while True:
+            if "tcp" in self._transports:
+                self._listener = await network.listen_tcp(self._accept, self._host, self._port)
+            if "utp" not in self._transports:
+                return
+            port = self._listener.port if self._listener is not None else self._port
+            tries -= 1
+            try:
+                self._utp = await UtpSocket.open(self._host, port, accept=self._accept, network=network)
+            except ConfigError as error:
+                if self._listener is None:
+                    raise
+                if self._port or not tries:
+                    logger.warning("no connections over uTP: %s", error)
+                    return
+                self._listener.close()
+            else:
+                return
 
     async def close(self) -> None:
         """Tell the trackers that we go, end every connection, and keep what is there for the next time. Idempotent."""
@@ -117,12 +155,16 @@ class TorrentClient:
         if self._dialler is not None:
             await self._dialler.close()
         await self._workers.close()
-        self._listener = self._dialler = None
+        if self._utp is not None:
+            self._utp.close()
+        self._listener = self._dialler = self._utp = None
 
     @property
     def listen_port(self) -> int:
         """The port that peers reach it at."""
-        return self._listener.port if self._listener is not None else 0
+        if self._listener is not None:
+            return self._listener.port
+        return self._utp.local_address.port if self._utp is not None else 0
 
     @property
     def downloads(self) -> Mapping[bytes, Download]:
@@ -246,6 +288,7 @@ class TorrentClient:
     async def _seek(self, download: Download, dht: DhtNode) -> None:
         """Find peers in the DHT, and be found there."""
         info_hash = download.magnet.info_hash
+        alone = FIRST_PAUSE_ALONE / 2
         while not (download.torrent is not None and download.torrent.is_private):
             found: list[Address] = []
             try:
@@ -254,10 +297,11 @@ class TorrentClient:
                 await dht.announce(info_hash, self.listen_port, timeout=DHT_TIMEOUT)
             except RatsError as error:
                 logger.debug("the DHT does not help: %s", error)
-            await asyncio.sleep(DHT_PAUSE if len(found) >= FEW_PEERS else DHT_PAUSE_ALONE)
+            alone = min(2 * alone, MAX_PAUSE_ALONE)
+            await asyncio.sleep(DHT_PAUSE if len(found) >= FEW_PEERS else alone)
 
-    def _accept(self) -> TcpChannel:
-        return TcpChannel(self)
+    def _accept(self) -> StreamChannel:
+        return StreamChannel(self)
 
     def find(self, info_hash: bytes) -> Download | None:
         """Return the torrent that a peer asks for; None where it is not here."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from librats.errors import RatsError
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
-from librats.services.torrent_wire import TcpChannel, WireHost
+from librats.services.torrent_wire import StreamChannel, WireHost
 from librats.types import Address
 
 if TYPE_CHECKING:
     from librats.services.torrent_download import Download
+    from librats.services.utp import UtpSocket
 
 __all__ = ["DhtNode", "Dialler"]
 
@@ -39,16 +40,27 @@ class Dialler:
     Args:
         network: Through what.
         host: Who knows the torrents.
+        tcp: Whether to dial over TCP.
+        utp: The port to dial over uTP with, where TCP is not wanted or does not get through; None for none.
         max_peers: Connections of all torrents together.
         on_completed: Called with a torrent that is whole now.
     """
 
     def __init__(
-        self, network: Network, host: WireHost, *, max_peers: int, on_completed: Callable[[Download], object]
+        self,
+        network: Network,
+        host: WireHost,
+        *,
+        tcp: bool = True,
+        utp: UtpSocket | None = None,
+        max_peers: int,
+        on_completed: Callable[[Download], object],
     ) -> None:
         self.network = network
         """The network."""
         self._host = host
+        self._tcp = tcp
+        self._utp = utp
         self._max_peers = max_peers
         self._on_completed = on_completed
         self._tasks = TaskSet()
@@ -84,24 +96,40 @@ class Dialler:
                 return
             self.dial_now(download, address)
 
-    def dial_now(self, download: Download, address: Address) -> None:
-        """Dial one peer."""
-        self._half_open += 1
-        self._tasks.create(self._dial(download, address), name=f"torrent dial {address}")
+    def dial_now(self, download: Download, address: Address, *, punches: bool = False) -> None:
+        """Dial one peer.
 
-    async def _dial(self, download: Download, address: Address) -> None:
+        Args:
+            download: For which torrent.
+            address: Where it is.
+            punches: Whether it dials us at the same time, so that NATs between us let both through: over uTP alone.
+        """
+        self._half_open += 1
+        self._tasks.create(self._dial(download, address, punches=punches), name=f"torrent dial {address}")
+
+    async def _dial(self, download: Download, address: Address, *, punches: bool) -> None:
+        def channel() -> StreamChannel:
+            return StreamChannel(self._host, download, address)
+
         try:
             try:
-                found = await self.network.resolve(address)
-                await self.network.dial_tcp(
-                    lambda: TcpChannel(self._host, download, address), found[0], timeout=DIAL_TIMEOUT
-                )
-            except (OSError, RatsError, IndexError, ValueError) as error:
+                (found, *_) = await self.network.resolve(address)
+                if self._tcp and not punches:
+                    try:
+                        await self.network.dial_tcp(channel, found, timeout=DIAL_TIMEOUT)
+                    except OSError:
+                        if self._utp is None:
+                            raise
+                    else:
+                        return
+                if self._utp is not None:
+                    await self._utp.dial(channel, found, timeout=DIAL_TIMEOUT)
+            except (OSError, RatsError, ValueError) as error:
                 logger.debug("%s is not reached: %s", address, error)
-                download.candidates.fail(address, download.now())
+                download.fail_to_dial(address)
         finally:
             self._half_open -= 1
-        self.wake(download)
+            self.wake(download)
 
     async def close(self) -> None:
         """Stop dialling."""

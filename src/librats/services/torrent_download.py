@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Hashable, Iterable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from librats.bittorrent.candidates import Candidates
+from librats.bittorrent.candidates import MAX_CANDIDATES, Candidates
 from librats.bittorrent.events import (
     DhtNodeTold,
     HolepunchAsked,
@@ -21,6 +22,7 @@ from librats.bittorrent.events import (
     TorrentKnown,
     TorrentUnusable,
 )
+from librats.bittorrent.extensions import HolepunchKind, HolepunchMessage
 from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.metainfo import Torrent
@@ -45,7 +47,7 @@ __all__ = ["Download"]
 logger = logging.getLogger("librats.torrent")
 
 CHUNK = 256 * 1024
-READ_AHEAD = 4
+READ_AHEAD = 256  # blocks
 SAVE_INTERVAL = 30.0
 
 
@@ -80,6 +82,7 @@ class Download:
         self._cache: PieceCache | None = None
         self._wires: dict[Hashable, PeerWire] = {}
         self._candidates = Candidates()
+        self._told_by: dict[Address, PeerLink] = {}
         self._tasks = TaskSet()
         self._done: asyncio.Future[None] = loop.create_future()
         self._changed = asyncio.Event()
@@ -306,14 +309,29 @@ class Download:
             return "it is ourselves"
         if self.is_closed or self._candidates.is_banned(wire.address.host):
             return "it is not talked to"
-        if any(link.handshake.peer_id == theirs.peer_id for link in self._swarm.links.values()):
-            return "it is connected already"
+        for link in self._swarm.links.values():
+            if link.handshake.peer_id == theirs.peer_id and not self._give_way(link, wire, theirs.peer_id):
+                return "it is connected already"
         return "" if wire.is_outgoing or self._dialler.has_room(self) else "there are too many connections"
+
+    def _give_way(self, link: PeerLink, wire: PeerWire, peer_id: bytes) -> bool:
+        """End a connection for another one with the same peer, where both sides have dialled at the same time.
+
+        Both sides have to keep the same one: that which the one with the greater id has dialled.
+        """
+        wanted = self._settings.peer_id > peer_id
+        if link.is_outgoing in {wire.is_outgoing, wanted}:
+            return False
+        self._swarm.drop(link, "both sides have dialled")
+        return True
 
     def enter(self, wire: PeerWire, handshake: Handshake) -> PeerLink:
         """Take a peer in."""
-        link = self._swarm.add_peer(handshake, wire.address, is_outgoing=wire.is_outgoing, now=self.now())
+        link = self._swarm.add_peer(
+            handshake, wire.address, is_outgoing=wire.is_outgoing, now=self.now(), is_utp=wire.is_utp
+        )
         self._wires[link.key] = wire
+        self._told_by.pop(wire.address, None)
         return link
 
     def leave(self, wire: PeerWire) -> None:
@@ -327,6 +345,15 @@ class Download:
             self._swarm.remove_peer(wire.link, self.now())
             self.settle()
         self._dialler.wake(self)
+
+    def fail_to_dial(self, address: Address) -> None:
+        """Take note that a peer was not reached: whoever told of it is asked, once, to bring us together (BEP 55)."""
+        self._candidates.fail(address, self.now())
+        link = self._told_by.pop(address, None)
+        if link is not None and link.key in self._wires and address.is_literal:
+            message = HolepunchMessage(kind=HolepunchKind.RENDEZVOUS, address=address)
+            link.send_extended("ut_holepunch", message.encode())
+            self.settle()
 
     def ban(self, address: Address) -> None:
         """Never talk to a peer again."""
@@ -358,6 +385,9 @@ class Download:
             case PieceWhole():
                 self._store(event.started)
             case PeersTold():
+                for address in event.addresses:
+                    if len(self._told_by) < MAX_CANDIDATES:
+                        self._told_by.setdefault(address, event.link)
                 self.add_peers(event.addresses)
             case PeerDropped():
                 wire = self._wires.get(event.link.key)
@@ -370,7 +400,7 @@ class Download:
             case SwarmCompleted():
                 self._tasks.create(self._finish(), name="torrent finish")
             case HolepunchAsked():
-                self._dialler.dial_now(self, event.address)
+                self._dialler.dial_now(self, event.address, punches=True)
             case DhtNodeTold():
                 self._dialler.take_dht_node(event.address)
 
@@ -440,15 +470,16 @@ class Download:
     def serve(self, wire: PeerWire) -> None:
         """Give a peer what it asks for, as far as it is read and the channel takes it."""
         link, cache, torrent = wire.link, self._cache, self.torrent
-        if link is None or cache is None or torrent is None:
+        if link is None or cache is None or torrent is None or wire.waits:
             return
+        for ahead in islice(link.queue, 0, READ_AHEAD, 32):  # what is asked for next is read while this is sent
+            cache.fetch(ahead, torrent.layout.piece_size(ahead[0]))
         size = 0
         while link.queue and not wire.is_full:
             block = link.queue[0]
             data = cache.get(block)
             if data is None:
-                for ahead in list(link.queue)[: 32 * READ_AHEAD : 32]:
-                    cache.fetch(ahead, torrent.layout.piece_size(ahead[0]))
+                wire.waits = True
                 cache.fetch(block, torrent.layout.piece_size(block[0]), partial(self._serve_again, wire))
                 break
             link.queue.popleft()
@@ -460,6 +491,7 @@ class Download:
         wire.flush()
 
     def _serve_again(self, wire: PeerWire, error: Exception | None) -> None:
+        wire.waits = False
         if error is not None:
             self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
             wire.close("what it asks for cannot be read")

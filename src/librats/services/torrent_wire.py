@@ -1,4 +1,4 @@
-"""A connection with a peer of BitTorrent: bytes between a channel, TCP or another one, and the machine of a swarm."""
+"""A connection with a peer of BitTorrent: bytes between a channel, over TCP or uTP, and the machine of a swarm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
     from librats.services.torrent_download import Download
 
-__all__ = ["RECEIVE_BUFFER", "Channel", "PeerWire", "TcpChannel", "WireHost"]
+__all__ = ["RECEIVE_BUFFER", "Channel", "PeerWire", "StreamChannel", "WireHost"]
 
 logger = logging.getLogger("librats.torrent")
 
@@ -33,7 +33,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 class Channel(Protocol):
-    """What carries the bytes of one connection: TCP, or a stream of uTP."""
+    """What carries the bytes of one connection."""
 
     def write(self, buffers: Sequence[Buffer]) -> None:
         """Take bytes to be sent. :meth:`PeerWire.pause_writing` is called where they are too many."""
@@ -61,9 +61,12 @@ class PeerWire:
         host: Who knows the torrents.
         address: Where the peer is.
         download: For which torrent it was dialled; None where the peer dials us.
+        is_utp: Whether it goes over uTP.
     """
 
-    def __init__(self, host: WireHost, address: Address, download: Download | None = None) -> None:
+    def __init__(
+        self, host: WireHost, address: Address, download: Download | None = None, *, is_utp: bool = False
+    ) -> None:
         self._host = host
         self.address = address
         """Where the peer is."""
@@ -73,8 +76,12 @@ class PeerWire:
         """Its machine, once its handshake has come."""
         self.is_full = False
         """Whether the channel takes nothing for now."""
+        self.waits = False
+        """Whether what the peer asks for is being read."""
         self.is_outgoing = download is not None
         """Whether we have dialled it."""
+        self.is_utp = is_utp
+        """Whether it goes over uTP."""
         self._reader = MessageReader(max_message=LONGEST)
         self._channel: Channel | None = None
         self._is_over = False
@@ -197,8 +204,8 @@ class PeerWire:
             self._channel.close()
 
 
-class TcpChannel(asyncio.BufferedProtocol):
-    """A connection over TCP.
+class StreamChannel(asyncio.BufferedProtocol):
+    """A connection over a transport of asyncio: TCP, or uTP.
 
     Args:
         host: Who knows the torrents.
@@ -220,7 +227,8 @@ class TcpChannel(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         address = self._address or address_of(transport.get_extra_info("peername"))
-        self.wire = PeerWire(self._host, address, self._download)
+        is_utp = transport.get_extra_info("rudp") is not None
+        self.wire = PeerWire(self._host, address, self._download, is_utp=is_utp)
         self.wire.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

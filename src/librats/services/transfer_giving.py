@@ -47,8 +47,8 @@ class SourceFiles(Protocol):
     content_id: bytes
     trees: list[HashTree]
 
-    async def read(self, file: int, offset: int, size: int) -> bytes:
-        """Read a piece of a file."""
+    async def read_many(self, pieces: Sequence[tuple[int, int, int]]) -> list[bytes]:
+        """Read pieces: of each the number of the file, where it begins, and its bytes."""
 
     async def close(self) -> None:
         """Close every file."""
@@ -76,7 +76,8 @@ class Giving(Transfer):
         self._machine: Sending | None = None
         self._wire: Wire | None = None
         self._adopted: asyncio.Future[Wire] | None = None
-        self._was_accepted = False
+        self._taker_returns = False  # by itself: where it has fetched or accepted
+        self._was_accepted = False  # over the stream that is there now
         self._peer_paused = False
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -112,7 +113,7 @@ class Giving(Transfer):
         self._done_bytes = 0
         self._meter = RateMeter(self._loop.time())
         self._describe(source.manifest.name, source.content_id, source.manifest.size, len(source.manifest.files))
-        self._was_accepted = wire is not None
+        self._taker_returns = wire is not None
         self._task = self._place.host.tasks.create(self._give(wire), name="librats gives files")
         return self._task
 
@@ -160,11 +161,11 @@ class Giving(Transfer):
         self._adopted = self._loop.create_future()
         back = asyncio.ensure_future(self._place.wait_connected(self.peer_id))
         try:
-            waits: list[asyncio.Future[Any]] = [self._adopted, *([] if self._was_accepted else [back])]
+            waits: list[asyncio.Future[Any]] = [self._adopted, *([] if self._taker_returns else [back])]
             await asyncio.wait(waits, timeout=self._place.config.resume_timeout, return_when="FIRST_COMPLETED")
             if self._adopted.done():
                 return self._adopted.result()
-            if not self._was_accepted and back.done():
+            if not self._taker_returns and back.done():
                 return None
             raise TransferError("peer_lost", "the session with the peer has ended, and it did not come back in time")
         finally:
@@ -179,7 +180,7 @@ class Giving(Transfer):
         if source is None or layout is None:
             raise TransferError("closed", "there is nothing to give")
         machine = self._machine = Sending(layout, source.raw, source.trees, self._place.sending)
-        self._peer_paused = False
+        self._peer_paused = self._was_accepted = False
         self._hold(machine)
         self._become(TransferState.OFFERED)
         wire.send(
@@ -222,7 +223,7 @@ class Giving(Transfer):
     def _take(self, wire: Wire, machine: Sending, frame: Frame) -> None:
         if frame.type == FrameType.ACCEPT:
             machine.accepted(read_accept(frame.body))
-            self._was_accepted = True
+            self._was_accepted = self._taker_returns = True
             if self._own_pause:
                 wire.send(encode_plain(FrameType.PAUSE))
             self._note_progress(machine)
@@ -248,7 +249,15 @@ class Giving(Transfer):
             while True:
                 while len(reading) < READ_AHEAD and (job := machine.next_parts(self._loop.time())):
                     wanted, parts = job
-                    reading.append((wanted, parts, asyncio.ensure_future(_read(source, parts))))
+                    reading.append(
+                        (
+                            wanted,
+                            parts,
+                            asyncio.ensure_future(
+                                source.read_many([(part.file, part.offset, part.size) for part in parts])
+                            ),
+                        )
+                    )
                 if not reading:
                     await self._wait_for_work(machine)
                     continue
@@ -316,10 +325,3 @@ class Giving(Transfer):
             await end_all([self._task])
         if wire is not None:
             await wire.refuse(error, FrameType.CANCEL)
-
-
-async def _read(source: SourceFiles, parts: Sequence[Part]) -> list[bytes]:
-    if len(parts) == 1:
-        [part] = parts
-        return [await source.read(part.file, part.offset, part.size)]
-    return list(await asyncio.gather(*(source.read(part.file, part.offset, part.size) for part in parts)))

@@ -46,14 +46,18 @@ MAY_COME_BACK = frozenset({"not_found", "unsupported", "busy", "ended", "closed"
 
 NO_WAIT = 0.01
 
+MAX_BACKLOG = 2 << 20
+"""Bytes that have come and are not stored, from which on no source is read from."""
+
 
 class DestinationFiles(Protocol):
     """What is written to: :class:`~librats.services.transfer_writing.Destination`."""
 
+    manifest: Manifest
     verifiers: list[FileVerifier]
 
-    async def write(self, file: int, first_leaf: int, data: bytes | bytearray | memoryview) -> None:
-        """Write what was checked."""
+    async def write_many(self, chunks: Sequence[tuple[int, int, bytes | bytearray | memoryview]]) -> None:
+        """Write what was checked: of each the number of the file, that of its first leaf, and the data."""
 
     async def finish(self) -> Path:
         """Give it its name."""
@@ -127,12 +131,12 @@ class Taking(Transfer):
         self._follows = {peer_id: _Follow(peer_id) for peer_id in peer_ids}
         self._offered = NO_NUMBER
         self._learning = asyncio.Lock()
-        self._manifest: Manifest | None = None
         self._layout: Layout | None = None
         self._receiving: Receiving | None = None
         self._destination: DestinationFiles | None = None
         self._chunks: asyncio.Queue[tuple[str, Chunk]] = asyncio.Queue()
         self._complete = asyncio.Event()
+        self._stored = asyncio.Event()
         self._dropped: dict[str, TransferError] = {}
         self._tasks = TaskSet()
         self._task: asyncio.Task[None] | None = None
@@ -334,6 +338,9 @@ class Taking(Transfer):
             self._complete.set()
         self._ask(follow)
         while True:
+            while receiving.backlog > MAX_BACKLOG:  # what is not read waits at the giver, not in our memory
+                self._stored.clear()
+                await self._stored.wait()
             frame = await wire.next()
             if isinstance(frame, Chunk):
                 self._came(follow, receiving, layout, frame)
@@ -357,7 +364,7 @@ class Taking(Transfer):
         """Get the manifest, and open what is written to."""
         limits = self._place.limits
         read_head(offering.head, limits=limits)
-        taking = ManifestTaking(self._id, offering.manifest_size, limits)
+        taking = ManifestTaking(offering.manifest_size, limits)
         while not taking.is_whole:
             for offset, size in taking.wants():
                 wire.send(encode_manifest_want(offset, size))
@@ -366,7 +373,8 @@ class Taking(Transfer):
                 taking.take(read_piece(frame.body))
             elif frame.type not in {FrameType.PAUSE, FrameType.RESUME}:
                 raise TransferError("protocol", "a frame that was not asked for")
-        manifest = await run_in_thread(taking.finish)
+        if not taking.raw.startswith(offering.head):
+            raise TransferError("bad_offer", "the application was told something else than the manifest says")
         self._destination = destination = await self._open_destination(
             self._folder,
             taking.raw,
@@ -375,8 +383,7 @@ class Taking(Transfer):
             overwrite=self._overwrite,
             limits=limits,
         )
-        config = self._place.config
-        self._manifest = manifest
+        config, manifest = self._place.config, destination.manifest
         self._layout = Layout(manifest)
         self._describe(manifest.name, self._id, manifest.size, len(manifest.files))
         self._receiving = Receiving(
@@ -415,14 +422,15 @@ class Taking(Transfer):
                 checked = await run_in_thread(_check, layout, chunk)
             except TransferError as error:
                 receiving.refused(chunk.range)
+                self._stored.set()
                 self._drop(name, error)
                 continue
-            for part, data in checked:
-                await destination.write(part.file, part.leaf, data)
+            await destination.write_many([(part.file, part.leaf, data) for part, data in checked])
             for other, wanted in receiving.stored(chunk.range, self._loop.time()):
                 follow = self._follows[str(other)]
                 if follow.wire is not None:
                     follow.wire.say(encode_ranges(FrameType.UNWANT, [wanted]))
+            self._stored.set()
             self._place.counters["bytes_received"] += chunk.size
             self._note_progress()
             if receiving.is_complete:
@@ -453,6 +461,9 @@ class Taking(Transfer):
             pause = TICK if self._receiving is None else min(TICK, max(self._receiving.next_timer(now) - now, NO_WAIT))
             await asyncio.sleep(pause)
             if self._receiving is not None:
+                if self._receiving.backlog > MAX_BACKLOG:
+                    for name in self._receiving.sources:
+                        self._receiving.heard(name, self._loop.time())  # it is us who do not listen
                 for name in self._receiving.stalled(self._loop.time()):
                     self._drop(str(name), TransferError("stalled", "a source has sent nothing for too long"))
                 self._ask_all()

@@ -80,6 +80,7 @@ class TurnKeeper:
         self._path: ServerPath | None = None
         self._old_paths: list[ServerPath] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # the handles of uvloop do not all tell
         self._allocated: TurnAllocated | None = None
         self._rounds = 0
         self._tls: ClientTls | None = None
@@ -312,11 +313,12 @@ class TurnKeeper:
         """Set the timer; one that is early enough stays, for what comes of the network only puts things off."""
         at = self._client.next_timer()
         if self._timer is not None:
-            if at is not None and self._timer.when() <= at:
+            if at is not None and self._timer_at <= at:
                 return
             self._timer.cancel()
             self._timer = None
         if at is not None:
+            self._timer_at = at
             self._timer = self._loop.call_at(at, self._due)
 
     def _due(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from librats._core.utp import UtpTable
 from librats.runtime.datagrams import Receive
@@ -39,8 +39,7 @@ class UtpPort(RudpPort):
 
     def _on_timer(self) -> None:
         super()._on_timer()
-        table = self._table
-        assert isinstance(table, UtpTable)  # noqa: S101 - it was made so
+        table = cast("UtpTable", self._table)
         whole = table.shrunk_at < 0 or self._time() - table.shrunk_at > WHOLE_AGAIN
         if whole != self._sends_whole:
             # A packet that was sent once keeps its size: where it is too long now, routers have to cut it.
@@ -141,14 +140,21 @@ class UtpSocket:
         return self._port.counters
 
     async def dial(
-        self, factory: ProtocolFactory, address: Address, *, timeout: float | None = DIAL_TIMEOUT
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        punch: bool = False,
+        timeout: float | None = DIAL_TIMEOUT,
     ) -> RudpTransport:
         """Connect, and give the connection to a protocol.
 
         Args:
             factory: Makes the protocol, once the connection is there.
             address: Where the peer is; a name is looked up, and its first address is taken.
-            timeout: Seconds; None waits as long as Syns are sent, 3.5 seconds.
+            punch: Whether the peer dials us at the same time, both through NATs (BEP 55): more Syns, closer together.
+                There may be two connections then, one that either side has dialled.
+            timeout: Seconds; None waits as long as Syns are sent, 3.5 seconds, or 5 where a NAT is punched.
 
         Raises:
             OSError: The peer refused, or did not answer; a ``TimeoutError`` where it took too long.
@@ -156,7 +162,7 @@ class UtpSocket:
         """
         async with asyncio.timeout(timeout):
             (found, *_) = await self._network.resolve(address)
-            return await self._port.dial(factory, found)
+            return await self._port.dial(factory, found, punch=punch)
 
     async def open_connection(
         self, address: Address, *, timeout: float | None = DIAL_TIMEOUT

@@ -52,6 +52,9 @@ class Feature(IntFlag):
     FINDABLE = 0x20
     """The side wants to be found by its id: its introducers may announce themselves for it in the DHT; likewise."""
 
+    MEETINGS = 0x40
+    """The side has places where two meet who know a number; likewise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greeting:

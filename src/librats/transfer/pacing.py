@@ -92,7 +92,7 @@ class RateMeter:
 class Window:
     """How many bytes one source is asked for ahead: enough that it never waits for us, and no more.
 
-    It doubles while that makes the source faster, and now and then tries again.
+    It doubles while that makes the source faster, goes back where it does not, and now and then tries again.
 
     Args:
         start: Bytes at first.
@@ -102,6 +102,7 @@ class Window:
     def __init__(self, start: int, most: int) -> None:
         self.size = min(start, most)
         """Bytes that may be asked for and not be there yet."""
+        self._good = self.size
         self._most = most
         self._arrived = 0
         self._began: float | None = None
@@ -124,8 +125,13 @@ class Window:
             return
         rate = self._arrived / (now - self._began)
         self._began, self._arrived = now, 0
-        if rate > self._best * GROWS_BY or self._rests >= RESTING_ROUNDS:
+        if rate > self._best * GROWS_BY:
+            self._good, self._best, self._rests = self.size, rate, 0
             self.size = min(2 * self.size, self._most)
-            self._best, self._rests = rate, 0
-        else:
+        elif self.size > self._good:
+            self.size, self._rests = self._good, 0
+        elif self._rests < RESTING_ROUNDS:
             self._rests += 1
+        else:
+            self._best, self._rests = rate, 0
+            self.size = min(2 * self.size, self._most)

@@ -90,6 +90,7 @@ class Receiving:
         self._limit = limit
         self._window = max(window, chunk)
         self._stall = stall
+        self._chunk = chunk
         self._sources: dict[Hashable, _Source] = {}
         self._holders: dict[Range, list[Hashable]] = {}
         self._arrived: dict[Range, tuple[Hashable, int]] = {}
@@ -191,8 +192,12 @@ class Receiving:
     @property
     def ahead(self) -> int:
         """Bytes that are asked for, or have come and are not stored."""
-        asked = sum(source.ahead for source in self._sources.values())
-        return asked + sum(size for _, size in self._arrived.values())
+        return self.backlog + sum(source.ahead for source in self._sources.values())
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that have come and are not stored."""
+        return sum(size for _, size in self._arrived.values())
 
     def next_wants(self, name: Hashable, now: float) -> list[Range]:
         """Return what to ask a source for now, which counts as asked from here on."""
@@ -256,7 +261,8 @@ class Receiving:
                 self.wasted += self._layout.size(wanted)
                 return False
             raise TransferError("protocol", "a chunk that was not asked for")
-        was_full = source.ahead >= source.window.size
+        # Where chunks wait for us, asking for more would not make the source faster.
+        was_full = source.ahead >= source.window.size and self.backlog <= self._chunk
         size = self._no_more_asked(name, source, wanted)
         source.heard = now
         source.received += size

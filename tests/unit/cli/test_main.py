@@ -30,7 +30,21 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["id"], ["node"], ["connect"], ["chat"], ["relay"], ["doctor"], ["dht"], ["bench"]]
+    "command",
+    [
+        [],
+        ["demo"],
+        ["id"],
+        ["node"],
+        ["connect"],
+        ["chat"],
+        ["send"],
+        ["receive"],
+        ["relay"],
+        ["doctor"],
+        ["dht"],
+        ["bench"],
+    ],
 )
 def test_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0

@@ -365,3 +365,20 @@ def test_both_families_are_carried() -> None:
     assert stream.is_open
     assert any(bits & ~(INCOMING | OPEN) for bits in seen.values())
     assert b.streams[0].take() == b"hello"
+
+
+def test_repairs_that_are_lost_are_found_by_what_was_sent_later() -> None:
+    hand = Hand(control="model")
+    stream = hand.dial_in()
+    stream.write(bytes(8 * 1200))
+    first = hand.heard()[0]["number"]
+    # All but the last two are lost, and so are their repairs, but for the last two of those.
+    before = (first - 1) & 0xFFFF
+    repairs = hand.say(STATE, ack=before, extensions=[(1, b"\x60")])
+    assert [packet["number"] - first for packet in repairs] == [0, 1, 2, 3, 4, 5][: len(repairs)]
+    assert len(repairs) > 4
+    hand.now += 0.005
+    arrived = sum(1 << packet["number"] - first - 1 for packet in repairs[-2:])
+    again = hand.say(STATE, ack=before, extensions=[(1, bytes([0x60 | arrived]))])
+    assert {packet["number"] - first for packet in again} >= {packet["number"] - first for packet in repairs[:-4]}
+    assert stream.statistics()["timeouts"] == 0

@@ -13,6 +13,11 @@ BODIES = {
     Op.ASK: Notice(Op.ASK, 1, peer=ID),
     Op.OFFER: Notice(Op.OFFER, 2, peer=ID, letter=b"sealed"),
     Op.ADD: Notice(Op.ADD, 3, letter=b"more"),
+    Op.OPEN_PLACE: Notice(Op.OPEN_PLACE, 17),
+    Op.CLOSE_PLACE: Notice(Op.CLOSE_PLACE, 17),
+    Op.VISIT: Notice(Op.VISIT, 18, place=7, letter=b"letter"),
+    Op.PLACE: Notice(Op.PLACE, 17, place=7),
+    Op.VISITED: Notice(Op.VISITED, 19, place=999_999, letter=b"letter"),
     Op.KEY: Notice(Op.KEY, 4, peer=ID),
     Op.ANSWERED: Notice(Op.ANSWERED, 5, letter=b"answer"),
     Op.ADDED: Notice(Op.ADDED, 6, letter=b"more"),
@@ -39,6 +44,8 @@ def test_the_bytes_are_those_of_the_specification() -> None:
     assert (
         Notice(Op.OFFER, 0x01020304, peer=ID, letter=b"\xaa\xbb").encode() == b"\x02\x01\x02\x03\x04" + ID + b"\xaa\xbb"
     )
+    assert Notice(Op.VISIT, 9, place=0x01020304, letter=b"hi").encode() == b"\x07\0\0\0\x09\x01\x02\x03\x04hi"
+    assert Notice(Op.PLACE, 9, place=7).encode() == b"\x17\0\0\0\x09\0\0\0\x07"
     assert Notice(Op.REFUSED, 7, code="gone", words="left").encode() == b"\x14\0\0\0\x07\x04goneleft"
 
 

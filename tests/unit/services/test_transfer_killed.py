@@ -63,7 +63,7 @@ def test_a_process_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_process_that_is_killed_at_twenty_moments_goes_on(tmp_path: Path) -> None:
-    kill_again_and_again(tmp_path, size=1024 * CHUNK, kills=20)
+    kill_again_and_again(tmp_path, size=400 * CHUNK, kills=20)
 
 
 def in_small_disk(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:

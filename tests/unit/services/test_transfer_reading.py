@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -166,11 +169,42 @@ async def test_folders_too_deep_are_not_offered(tmp_path: Path) -> None:
     assert await code_of(tmp_path / "top") == "limit"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-async def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
-    top = make_tree(tmp_path)
-    (top / "2026.txt").chmod(0)
-    assert await code_of(top) == "permission"
+AS_NOBODY = """
+import asyncio, os, sys
+from pathlib import Path
+from librats.errors import TransferError
+from librats.services.transfer_reading import Source
+
+async def say(top):
+    try:
+        source = await Source.open(top)
+        await source.close()
+        print("read")
+    except TransferError as error:
+        print(error.code)
+
+top = Path(sys.argv[1])
+asyncio.run(say(top))
+if os.geteuid() == 0:  # who may read everything
+    os.setgid(65534)
+    os.setuid(65534)
+asyncio.run(say(top))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
+def test_a_file_that_may_not_be_read_is_told() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        top = make_tree(Path(folder))
+        answers = []
+        for mode in (0o644, 0):
+            (top / "2026.txt").chmod(mode)
+            done = subprocess.run(
+                [sys.executable, "-c", AS_NOBODY, str(top)], capture_output=True, text=True, timeout=60, check=True
+            )
+            answers.append(done.stdout.split()[-1])
+        assert answers == ["read", "permission"]
 
 
 async def test_permission_denied_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

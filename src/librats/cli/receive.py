@@ -1,0 +1,177 @@
+"""``librats receive``: take what somebody sends, by its ticket or code, or by being there when it is offered."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING
+
+from librats.cli.arguments import add_command, add_node_options, checked, make_client, peer_id
+from librats.cli.output import Output, plain
+from librats.cli.progress import readable_size
+from librats.cli.reaching import reach
+from librats.cli.running import run
+from librats.cli.transferring import begin_finding, follow, tell_done
+from librats.errors import TransferError, UsageError
+from librats.tickets import Ticket
+
+if TYPE_CHECKING:
+    from librats import RatsClient
+    from librats.cli.arguments import Commands
+    from librats.services.transfer_handle import Transfer
+    from librats.services.transfer_offer import Offer
+
+__all__ = ["add_parser"]
+
+CODE_PATIENCE = 15.0
+KEPT = "what has come is kept: the same command goes on from there"
+AGAIN = frozenset({"peer_lost", "closed", "stalled", "no_space", "busy", "gone"})
+"""Codes after which it may be worth to try it again."""
+
+EPILOG = """\
+A ticket or a code comes from `librats send`. A code is good on the local network, or where both sides name the same
+--introducer. Without either, it waits for what a peer offers (`librats send --to`): of whom, --from says.
+
+What has come is kept in a hidden folder beside until all is there, so that the same command goes on after Ctrl-C, a
+crash or a loss of the connection, and sends nothing twice. Files that are there already are not fetched again.
+
+With --json the last object is {"event": "done", "bytes": ..., "seconds": ..., "hash": ..., "path": ...}.
+
+examples:
+  librats receive 7-acorn-tiger
+  librats receive rats1... --folder Downloads
+  librats receive --from PEER_ID --listen 8080
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the sub-command."""
+    parser = add_command(commands, "receive", _run, help="receive a file or a folder", epilog=EPILOG)
+    parser.add_argument(
+        "what", nargs="*", metavar="TICKET|CODE", help="what `librats send` shows; the words of a code may stand apart"
+    )
+    parser.add_argument("--folder", default=".", metavar="DIR", help="where to put it (default: here)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files of the same names, which are kept otherwise"
+    )
+    parser.add_argument(
+        "--from",
+        dest="senders",
+        action="append",
+        type=checked(peer_id),
+        metavar="ID",
+        help="take what this peer offers, without ticket or code; may be repeated",
+    )
+    parser.add_argument("--anyone", action="store_true", help="take the next offer, whoever makes it")
+    add_node_options(parser)
+
+
+def _run(args: argparse.Namespace, output: Output) -> int:
+    text = " ".join(args.what)
+    waits = bool(args.senders or args.anyone)
+    if bool(text) == waits:
+        raise UsageError("receive takes a ticket or a code, or else --from or --anyone")
+    if not text:
+        return run(_wait_for_offer(args, output), output)
+    is_code = _is_code(text)
+    if not is_code:
+        _content_ticket(text)
+    return run(_receive(args, text, output, is_code=is_code), output)
+
+
+def _is_code(text: str) -> bool:
+    """Tell whether a text is a code.
+
+    Raises:
+        UsageError: It looks like one, and is none.
+    """
+    from librats.codes.code import Code  # noqa: PLC0415 - other commands do without its words
+
+    return Code.is_one(text) and bool(Code.parse(text))
+
+
+def _content_ticket(text: str) -> Ticket:
+    """Read the ticket of some content.
+
+    Raises:
+        UsageError: It is none, or one of a peer alone.
+    """
+    if not Ticket.is_one(text):
+        raise UsageError(f"neither a ticket nor a code: {plain(text)[:40]!r}")
+    ticket = Ticket.parse(text)
+    if not ticket.content:
+        raise UsageError("that ticket is of a peer, and not of files: `librats connect` takes it")
+    return ticket
+
+
+async def _receive(args: argparse.Namespace, text: str, output: Output, *, is_code: bool) -> int:
+    async with make_client(args, saved_peers=False) as client:
+        await begin_finding(client, args, connect=is_code)
+        ticket = await _ticket_for(client, text, output) if is_code else _content_ticket(text)
+        peer = await reach(client, str(ticket), args)
+        transfer = await client.files.fetch(peer, ticket.content, args.folder, overwrite=args.overwrite)
+        await _finish(transfer, output)
+    return 0
+
+
+async def _ticket_for(client: RatsClient, code: str, output: Output) -> Ticket:
+    """Return the ticket that somebody gives by a code."""
+    output.hint("    looking for who has the code")
+    given = await client._code_meetings().take(code, patience=CODE_PATIENCE)
+    try:
+        ticket = _content_ticket(given.decode("ascii"))
+    except (UsageError, UnicodeDecodeError):
+        raise TransferError("bad_code", "what came by the code is no ticket") from None
+    output.emit(event="ticket", ticket=str(ticket))
+    return ticket
+
+
+async def _finish(transfer: Transfer, output: Output) -> None:
+    output.emit(event="transfer", peer_id=transfer.peer_id, transfer=transfer.id, hash=transfer.content_id)
+    try:
+        result = await follow(transfer, output)
+    except TransferError as error:
+        output.emit(event="failed", peer_id=transfer.peer_id, code=error.code, reason=error.reason)
+        if error.code in AGAIN and transfer.snapshot().bytes:
+            output.hint(f"    {KEPT}")
+        raise
+    except asyncio.CancelledError:
+        output.emit(event="stopped", bytes=transfer.snapshot().bytes, total=transfer.size)
+        output.hint(f"    stopped; {KEPT}")
+        raise
+    tell_done(result, output, words=f"received {result.path}")
+
+
+async def _wait_for_offer(args: argparse.Namespace, output: Output) -> int:
+    loop = asyncio.get_running_loop()
+    async with make_client(args, saved_peers=False) as client:
+        accepted: asyncio.Future[Transfer] = loop.create_future()
+
+        @client.files.on_offer
+        async def offered(offer: Offer) -> None:
+            wanted = args.anyone or offer.peer_id in args.senders
+            output.emit(
+                event="offer",
+                peer_id=offer.peer_id,
+                name=offer.name,
+                bytes=offer.size,
+                files=offer.files,
+                message=offer.message,
+                accepted=wanted and not accepted.done(),
+            )
+            told = f"{offer.peer_id[:8]} offers {offer.name}: {readable_size(offer.size)}, {offer.files} files"
+            output.hint(plain(f"    {told}" + (f" ({offer.message})" if offer.message else "")))
+            if not wanted or accepted.done():
+                await offer.refuse("it is not expected")
+                return
+            accepted.set_result(await offer.accept(args.folder, overwrite=args.overwrite))
+
+        await begin_finding(client, args, connect=False)
+        output.tell(
+            "\n".join([f"waiting as {client.peer_id}", *(f"    at {address}" for address in client.addresses)]),
+            event="ready",
+            peer_id=client.peer_id,
+            addresses=[str(address) for address in client.addresses],
+        )
+        await _finish(await accepted, output)
+    return 0

@@ -1,0 +1,408 @@
+"""``librats torrent``: make, look at, download and seed torrents of BitTorrent."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from librats import Address, Identity, NatTraversalConfig, RatsClient, RatsConfig
+from librats.cli.arguments import add_command, checked, listen_address, positive
+from librats.cli.dht_options import add_bootstrap_option, dht_config
+from librats.cli.output import Output, plain
+from librats.cli.progress import progress_bar, readable_size
+from librats.cli.running import run
+from librats.errors import DecodeError, RatsError, StoreError, UsageError
+from librats.runtime.tasks import end_all
+
+if TYPE_CHECKING:
+    from librats.cli.arguments import Commands
+    from librats.torrents import Download, Magnet, Torrent, TorrentClient
+
+__all__ = ["add_parser"]
+
+ANYWHERE = Address("", 0)
+SHOWN_FILES = 200
+TELL_INTERVAL = 1.0
+MIN_PIECE = 16_384
+
+EPILOG = """\
+examples:
+  librats torrent create photos --tracker udp://tracker.example:6969/announce
+  librats torrent info photos.torrent
+  librats torrent download photos.torrent --folder ~/Downloads
+  librats torrent download "magnet:?xt=urn:btih:..." --peer 192.0.2.7:6881
+  librats torrent seed photos.torrent --folder .
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser(
+        "torrent",
+        help="make, download and seed torrents",
+        description="Make, look at, download and seed torrents of BitTorrent.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    _add_create(actions)
+    info = add_command(
+        *(actions, "info", _info),
+        help="tell what is in a torrent",
+        epilog="example:\n  librats torrent info photos.torrent --json\n",
+    )
+    info.add_argument("source", metavar="TORRENT", help="a torrent file or a magnet link")
+    download = add_command(
+        *(actions, "download", _download),
+        help="download a torrent",
+        epilog="example:\n  librats torrent download photos.torrent --folder ~/Downloads\n",
+    )
+    _add_peer_options(download)
+    download.add_argument("--seed", action="store_true", help="seed it afterwards, until the command is stopped")
+    download.add_argument("--timeout", type=positive, metavar="S", help="seconds that it may take (default: any)")
+    seed = add_command(
+        *(actions, "seed", _seed),
+        help="give a torrent to whoever wants it, until the command is stopped",
+        epilog="example:\n  librats torrent seed photos.torrent --folder .\n",
+    )
+    _add_peer_options(seed)
+
+
+def _add_create(actions: Commands) -> None:
+    create = add_command(
+        *(actions, "create", _create),
+        help="make a torrent of a file or folder",
+        epilog="example:\n  librats torrent create photos --tracker udp://tracker.example:6969/announce\n",
+    )
+    create.add_argument("path", type=Path, metavar="PATH", help="the file or folder")
+    create.add_argument(
+        "--output", type=Path, metavar="FILE", help="where to write it (default: the name of PATH, .torrent)"
+    )
+    create.add_argument(
+        "--kind",
+        choices=("v1", "v2", "hybrid"),
+        default="hybrid",
+        help="version 1 for old programs, 2, or both (default: hybrid)",
+    )
+    create.add_argument(
+        "--piece-length", type=_piece_length, metavar="BYTES", help="a power of two from 16384 on (default: by size)"
+    )
+    create.add_argument(
+        "--tracker", action="append", default=[], metavar="URL", help="a tracker; may be repeated, each in a tier"
+    )
+    create.add_argument("--web-seed", action="append", default=[], metavar="URL", help="a URL that serves the files")
+    create.add_argument("--private", action="store_true", help="peers may be had of the trackers alone")
+    create.add_argument("--comment", default="", metavar="TEXT", help="what to say to people")
+    create.add_argument("--no-date", action="store_true", help="do not say when it was made")
+    create.add_argument("--force", action="store_true", help="replace the file where there is one")
+
+
+def _add_peer_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="TORRENT", help="a torrent file or a magnet link")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(), metavar="DIR", help="where its file or folder is (default: here)"
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        type=checked(Address.parse),
+        default=[],
+        metavar="HOST:PORT",
+        help="a peer to begin with; may be repeated",
+    )
+    parser.add_argument(
+        "--listen", type=checked(listen_address), default=ANYWHERE, metavar="HOST:PORT", help="where peers reach it"
+    )
+    parser.add_argument(
+        "--dht",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="find peers in the DHT, and be found there (default: yes)",
+    )
+    add_bootstrap_option(parser)
+
+
+def _piece_length(text: str) -> int:
+    number = int(text)
+    if number < MIN_PIECE or number & (number - 1):
+        raise argparse.ArgumentTypeError(f"no power of two from {MIN_PIECE} on: {text}")
+    return number
+
+
+# Making
+
+
+def _create(args: argparse.Namespace, output: Output) -> int:
+    from librats.torrents import create_torrent, read_torrent  # noqa: PLC0415 - only where it is used
+
+    path: Path = args.path
+    name = path.absolute().name
+    target: Path = args.output or Path(f"{name}.torrent")
+    if target.exists() and not args.force:
+        raise UsageError(f"{target} is there already; --force replaces it")
+    with contextlib.ExitStack() as shown:
+        bars: list[Any] = []
+
+        def tell(done: int, total: int) -> None:
+            if not bars:
+                bars.append(shown.enter_context(progress_bar(total)))
+            bars[0].update(done)
+
+        raw = create_torrent(
+            path,
+            version=args.kind,
+            piece_length=args.piece_length,
+            trackers=[[url] for url in args.tracker],
+            web_seeds=args.web_seed,
+            private=args.private,
+            comment=args.comment,
+            created=None if args.no_date else int(time.time()),
+            on_progress=None if output.as_json else tell,
+        )
+    torrent = read_torrent(raw)
+    try:
+        target.write_bytes(raw)
+    except OSError as error:
+        raise StoreError(target, error.strerror or str(error)) from error
+    output.tell(str(torrent.magnet()), torrent=str(target), **_facts(torrent))
+    if not output.as_json:
+        output.hint(f"{readable_size(torrent.size)} in {torrent.layout.piece_count} pieces, written to {target}")
+    return 0
+
+
+# Looking
+
+
+def _info(args: argparse.Namespace, output: Output) -> int:
+    from librats.torrents import Magnet  # noqa: PLC0415
+
+    source = _read(args.source)
+    if isinstance(source, Magnet):
+        facts = _magnet_facts(source)
+        lines = [f"name          {plain(source.name)}", f"link          {source}"]
+        output.tell("\n".join(lines), **facts)
+        return 0
+    facts = _facts(source)
+    files = [{"path": "/".join(file.path), "size": file.size} for file in source.layout.files if not file.is_pad]
+    output.tell("\n".join(_lines(source, facts, files)), **facts, files=files)
+    return 0
+
+
+def _read(text: str) -> Torrent | Magnet:
+    """Return a magnet link, or the torrent in a file.
+
+    Raises:
+        UsageError: It is no link.
+        StoreError: The file cannot be read, or is no torrent.
+    """
+    from librats.bittorrent.metainfo import MAX_TORRENT  # noqa: PLC0415
+    from librats.torrents import parse_magnet, read_torrent  # noqa: PLC0415
+
+    if text[:7].lower() == "magnet:":
+        try:
+            return parse_magnet(text)
+        except DecodeError as error:
+            raise UsageError(error.what) from None
+    path = Path(text)
+    try:
+        with path.open("rb") as file:
+            return read_torrent(file.read(MAX_TORRENT + 1))
+    except OSError as error:
+        raise StoreError(path, error.strerror or str(error)) from error
+    except DecodeError as error:
+        raise StoreError(path, f"it is no torrent: {error}") from None
+
+
+def _magnet_facts(magnet: Magnet) -> dict[str, Any]:
+    return {
+        "name": magnet.name,
+        "info_hash_v1": magnet.info_hash_v1.hex() if magnet.info_hash_v1 else None,
+        "info_hash_v2": magnet.info_hash_v2.hex() if magnet.info_hash_v2 else None,
+        "trackers": list(magnet.trackers),
+        "peers": [str(peer) for peer in magnet.peers],
+        "magnet": str(magnet),
+    }
+
+
+def _facts(torrent: Torrent) -> dict[str, Any]:
+    return {
+        "name": torrent.name,
+        "version": torrent.version,
+        "info_hash_v1": torrent.info_hash_v1.hex() if torrent.info_hash_v1 else None,
+        "info_hash_v2": torrent.info_hash_v2.hex() if torrent.info_hash_v2 else None,
+        "size": torrent.size,
+        "piece_length": torrent.layout.piece_length,
+        "pieces": torrent.layout.piece_count,
+        "private": torrent.is_private,
+        "trackers": [url for tier in torrent.trackers for url in tier],
+        "comment": torrent.comment,
+        "created_by": torrent.created_by,
+        "created": torrent.created or None,
+        "magnet": str(torrent.magnet()),
+    }
+
+
+def _lines(torrent: Torrent, facts: dict[str, Any], files: list[dict[str, Any]]) -> list[str]:
+    lines = [f"name          {plain(torrent.name)}", f"version       {torrent.version}"]
+    lines += [f"{key.replace('_', ' '):<14}{facts[key]}" for key in ("info_hash_v1", "info_hash_v2") if facts[key]]
+    lines.append(
+        f"size          {readable_size(torrent.size)}, {torrent.layout.piece_count} pieces of "
+        f"{readable_size(torrent.layout.piece_length)}"
+    )
+    lines += [f"tracker       {plain(url)}" for url in facts["trackers"]]
+    if torrent.is_private:
+        lines.append("private       yes")
+    lines += [f"{key:<14}{plain(str(facts[key]))}" for key in ("comment", "created_by") if facts[key]]
+    lines += [f"file          {plain(file['path'])}  {readable_size(file['size'])}" for file in files[:SHOWN_FILES]]
+    if len(files) > SHOWN_FILES:
+        lines.append(f"              and {len(files) - SHOWN_FILES} more")
+    return lines
+
+
+# Downloading and seeding
+
+
+def _download(args: argparse.Namespace, output: Output) -> int:
+    return run(_get(args, output), output, endless=args.seed)
+
+
+def _seed(args: argparse.Namespace, output: Output) -> int:
+    return run(_give(args, output), output, endless=True)
+
+
+@asynccontextmanager
+async def _client(args: argparse.Namespace, output: Output) -> AsyncIterator[TorrentClient]:
+    """Run a client, with a node of the DHT where the options ask for one."""
+    from librats.torrents import TorrentClient  # noqa: PLC0415
+
+    listen: Address = args.listen
+    async with contextlib.AsyncExitStack() as stack:
+        node: RatsClient | None = None
+        if args.dht:
+            args.publish = False
+            settings = dht_config(args, RatsConfig().dht, listen)
+            config = RatsConfig(
+                listen_host=listen.host, transports=("udp",), nat=NatTraversalConfig.offline(), dht=settings
+            )
+            node = await stack.enter_async_context(RatsClient(0, config=config, identity=Identity.generate()))
+            starting = asyncio.ensure_future(_join_dht(node, output))
+            stack.push_async_callback(end_all, [starting])
+        client = TorrentClient(listen.port, listen_host=listen.host, dht=None if node is None else node.dht)
+        yield await stack.enter_async_context(client)
+
+
+async def _join_dht(node: RatsClient, output: Output) -> None:
+    try:
+        await node.start_dht_discovery(meet=False)
+    except RatsError as error:
+        output.hint(plain(f"no DHT: {error}"))
+
+
+async def _add(client: TorrentClient, args: argparse.Namespace, output: Output) -> Download:
+    source = _read(args.source)
+    download = await client.add(source, args.folder, peers=args.peer)
+    output.emit(
+        event="ready",
+        name=download.name,
+        info_hash=download.magnet.info_hash.hex(),
+        listen_port=client.listen_port,
+        magnet=str(download.magnet),
+    )
+    return download
+
+
+async def _get(args: argparse.Namespace, output: Output) -> int:
+    begun = time.monotonic()
+    async with _client(args, output) as client:
+        download = await _add(client, args, output)
+        async with asyncio.timeout(args.timeout):
+            await _follow(download, output)
+        progress = download.progress
+        seconds = time.monotonic() - begun
+        output.tell(
+            plain(str(download.path)),
+            event="done",
+            path=str(download.path),
+            bytes=download.torrent.size if download.torrent is not None else 0,
+            downloaded=progress.downloaded,
+            seconds=round(seconds, 3),
+            info_hash=download.magnet.info_hash.hex(),
+        )
+        if args.seed:
+            await _stay(download, output)
+    return 0
+
+
+async def _give(args: argparse.Namespace, output: Output) -> int:
+    async with _client(args, output) as client:
+        download = await _add(client, args, output)
+        if download.torrent is None:
+            raise UsageError("to seed, the torrent itself must be there; a magnet link is not enough")
+        await _checked(download)
+        missing = download.progress
+        if missing.status != "seeding":
+            output.hint(
+                f"{missing.pieces_total - missing.pieces_done} of {missing.pieces_total} pieces are not there; "
+                "they are had from peers"
+            )
+        if not output.as_json:
+            output.say(str(download.magnet))
+            output.hint(f"peers reach it at port {client.listen_port}")
+        await _stay(download, output)
+    return 0
+
+
+async def _checked(download: Download) -> None:
+    """Wait until it is known what is there."""
+    async for progress in download.updates():
+        if progress.status not in {"metadata", "checking"}:
+            return
+
+
+async def _follow(download: Download, output: Output) -> None:
+    """Show how far it is until all is there.
+
+    Raises:
+        RatsError: It has failed.
+    """
+    with contextlib.ExitStack() as shown:
+        bar: Any = None
+        told = -TELL_INTERVAL
+        async for progress in download.updates():
+            now = time.monotonic()
+            if now - told >= TELL_INTERVAL:
+                told = now
+                _emit_progress(download, output)
+            if not output.as_json and progress.bytes_total:
+                if bar is None:
+                    bar = shown.enter_context(progress_bar(progress.bytes_total))
+                bar.update(progress.bytes_done)
+    await download.wait()
+
+
+def _emit_progress(download: Download, output: Output) -> None:
+    progress = download.progress
+    output.emit(
+        event="progress",
+        status=progress.status,
+        bytes=progress.bytes_done,
+        total=progress.bytes_total,
+        download_rate=round(progress.download_rate),
+        upload_rate=round(progress.upload_rate),
+        uploaded=progress.uploaded,
+        peers=progress.peers,
+        eta=None if progress.eta is None else round(progress.eta, 1),
+    )
+
+
+async def _stay(download: Download, output: Output) -> None:
+    """Tell of what is given until the command is stopped."""
+    while True:
+        _emit_progress(download, output)
+        await asyncio.sleep(TELL_INTERVAL)

@@ -1,0 +1,120 @@
+"""What ``librats send`` and ``librats receive`` share: how far a transfer is, and how it has ended."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING
+
+from librats.cli.output import Output, plain
+from librats.cli.progress import Progress, progress_bar, readable_size
+from librats.cli.reaching import start_mdns
+
+if TYPE_CHECKING:
+    from librats import RatsClient
+    from librats.services.transfer_handle import Transfer, TransferResult
+
+__all__ = ["MOVING", "begin_finding", "follow", "tell_done"]
+
+TELL_EVERY = 1.0
+"""Seconds between two events of how far a transfer is."""
+
+LOOK_EVERY = 0.25
+MOVING = frozenset({"running", "paused", "finishing"})
+WORDS = {
+    "offered": "waiting for the other side to accept",
+    "paused": "paused",
+    "waiting": "the other side is gone; waiting for it to come back",
+}
+
+
+async def begin_finding(client: RatsClient, args: argparse.Namespace, *, connect: bool) -> None:
+    """Start what finds peers: on the local network unless that is switched off, in the DHT where that is wanted.
+
+    Args:
+        client: A running client.
+        args: The sub-command's options.
+        connect: Whether to connect to whoever is found on the local network.
+    """
+    if args.mdns is not False:
+        wanted, args.mdns = args.mdns, True
+        works = await start_mdns(client, args, [], connect=connect)
+        args.mdns = wanted if works else False
+        if wanted and not works:
+            Output.hint("librats: mDNS does not work on this machine's network")
+    if args.dht:
+        await client.start_dht_discovery(meet=False)
+
+
+class _Shown:
+    """The bar of one transfer, once it is known how much that is."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+
+    def update(self, done: int, total: int) -> None:
+        if self._bar is None and total:
+            self._bar = progress_bar(total)
+            self._bar.__enter__()
+        if self._bar is not None:
+            self._bar.update(done)
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+
+async def follow(transfer: Transfer, output: Output) -> TransferResult:
+    """Show how far a transfer is until it has ended, and return what became of it.
+
+    Args:
+        transfer: The transfer.
+        output: Where that is told.
+
+    Raises:
+        TransferError: It did not end well.
+    """
+    shown, told, state = _Shown(), float("-inf"), ""
+    loop = asyncio.get_running_loop()
+    try:
+        async for progress in transfer.progress(LOOK_EVERY):
+            if progress.state != state:
+                state = progress.state
+                if state in WORDS:
+                    shown.end()
+                    output.hint(f"    {WORDS[state]}")
+            if state in MOVING:
+                shown.update(progress.bytes, progress.total)
+            if state in MOVING and loop.time() - told >= TELL_EVERY:
+                told = loop.time()
+                output.emit(
+                    event="progress",
+                    bytes=progress.bytes,
+                    total=progress.total,
+                    rate=round(progress.rate),
+                    eta=None if progress.eta is None else round(progress.eta, 1),
+                    state=str(progress.state),
+                )
+        return await transfer.wait()
+    finally:
+        shown.end()
+
+
+def tell_done(result: TransferResult, output: Output, *, words: str) -> None:
+    """Tell that a transfer has ended well.
+
+    Args:
+        result: What became of it.
+        output: Where that is told.
+        words: What was done, for people.
+    """
+    rate = readable_size(result.bytes / result.seconds) if result.seconds > 0 else "0 bytes"
+    output.tell(
+        plain(f"{words}: {readable_size(result.bytes)} in {result.seconds:.1f} s ({rate}/s)"),
+        event="done",
+        bytes=result.bytes,
+        seconds=round(result.seconds, 3),
+        hash=result.content_id,
+        path=str(result.path),
+    )

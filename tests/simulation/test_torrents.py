@@ -1,0 +1,99 @@
+"""Torrents in the simulated network: peers behind NATs who meet through a third one, and paths that lose."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from librats.bittorrent.extensions import HolepunchKind, HolepunchMessage
+from librats.bittorrent.peer import PeerLink
+from librats.bittorrent.swarm import Swarm
+from librats.testing import SimNetwork
+from librats.torrents import Download, TorrentClient, create_torrent, read_torrent
+
+PORT = 6881
+CONTENT = bytes(range(256)) * 1000
+
+
+def make_files(folder: Path) -> bytes:
+    (folder / "a").mkdir()
+    (folder / "a" / "file.bin").write_bytes(CONTENT)
+    return create_torrent(folder / "a" / "file.bin")
+
+
+async def begun(transports: list[str]) -> TorrentClient:
+    client = TorrentClient(PORT, transports=transports)
+    await client.start()
+    return client
+
+
+def test_peers_behind_nats_meet_through_one_that_both_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = make_files(tmp_path)
+    net = SimNetwork(seed=5, delay=0.02)
+    middle = net.host("middle", addresses=["203.0.113.10"])
+    home = net.host("home", behind=net.router("one", "port_restricted"))
+    flat = net.host("flat", behind=net.router("two", "port_restricted"))
+
+    async def on_middle() -> tuple[TorrentClient, Download]:
+        client = await begun(["utp"])
+        download = await client.add(raw, tmp_path / "m")
+        download.pause()
+        return client, download
+
+    async def on_home() -> TorrentClient:
+        client = await begun(["utp"])
+        await client.add(raw, tmp_path / "a", trusted=True, peers=["203.0.113.10:6881"])
+        return client
+
+    async def on_flat() -> None:
+        met: list[str] = []
+        take_holepunch = Swarm.take_holepunch
+
+        def take(self: Swarm, link: PeerLink, message: HolepunchMessage) -> None:
+            if message.kind is HolepunchKind.RENDEZVOUS:
+                met.append(link.address.host)
+            take_holepunch(self, link, message)
+
+        monkeypatch.setattr(Swarm, "take_holepunch", take)
+        between, nothing = await middle.spawn(on_middle())
+        seed = await home.spawn(on_home())
+        client = await begun(["utp"])
+        download = await client.add(raw, tmp_path / "b", peers=["203.0.113.10:6881"])
+        async with asyncio.timeout(300):
+            await download.wait()
+        assert nothing.progress.bytes_done == 0
+        assert nothing.progress.uploaded == 0
+        assert len(met) == 1  # the seed dials nobody: without this they would not have met
+        for other in (client, seed, between):
+            await other.close()
+
+    with net:
+        net.run(flat.run(on_flat()))
+    assert (tmp_path / "b" / "file.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("transport", ["tcp", "utp"])
+def test_a_torrent_comes_over_a_path_that_loses_two_in_a_hundred(tmp_path: Path, transport: str) -> None:
+    raw = make_files(tmp_path)
+    net = SimNetwork(seed=7, delay=0.02, loss=0.02)
+    one, other = net.host("one", addresses=["203.0.113.10"]), net.host("other", addresses=["203.0.113.11"])
+
+    async def on_one() -> TorrentClient:
+        client = await begun([transport])
+        await client.add(raw, tmp_path / "a", trusted=True)
+        return client
+
+    async def on_other() -> None:
+        seed = await one.spawn(on_one())
+        client = await begun([transport])
+        download = await client.add(read_torrent(raw), tmp_path / "b", peers=["203.0.113.10:6881"])
+        async with asyncio.timeout(300):
+            await download.wait()
+        await client.close()
+        await seed.close()
+
+    with net:
+        net.run(other.run(on_other()))
+    assert (tmp_path / "b" / "file.bin").read_bytes() == CONTENT

@@ -1,0 +1,106 @@
+"""Two that have the same code: something secret goes from one to the other, and nobody guesses twice."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from librats.codes import exchange
+from librats.codes.code import Code
+from librats.codes.exchange import CodeGiver, CodeTaker
+from librats.errors import TransferError, UsageError
+
+CODE, OTHER = Code(7, ("acorn", "tiger")), Code(7, ("acorn", "zebra"))
+
+
+def entropy(seed: int) -> exchange.Entropy:
+    return random.Random(seed).randbytes  # noqa: S311 - the same in every run
+
+
+def refused(call: object, *args: bytes) -> str:
+    with pytest.raises(TransferError) as refusal:
+        call(*args)  # type: ignore[operator]
+    return refusal.value.code
+
+
+def test_whoever_has_the_code_gets_what_is_given() -> None:
+    taker, giver = CodeTaker(CODE, os.urandom), CodeGiver(CODE, b"secret" * 1000, os.urandom)
+    assert taker.end(giver.proven(taker.prove(giver.begun(taker.begin())))) == b"secret" * 1000
+    assert (giver.is_used, giver.is_burnt) == (True, False)
+
+
+def test_another_code_is_told_to_both_and_burnt() -> None:
+    taker, giver = CodeTaker(OTHER, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    answer = giver.proven(taker.prove(giver.begun(taker.begin())))
+    assert giver.is_burnt
+    assert b"secret" not in answer
+    assert refused(taker.end, answer) == "wrong_code"
+
+
+def test_a_code_is_of_no_use_once_somebody_came() -> None:
+    giver = CodeGiver(CODE, b"secret", entropy(2))
+    giver.begun(CodeTaker(OTHER, entropy(1)).begin())
+    assert refused(giver.begun, CodeTaker(CODE, entropy(3)).begin()) == "wrong_code"
+
+
+def test_a_proof_is_looked_at_once() -> None:
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    proof = taker.prove(giver.begun(taker.begin()))
+    assert giver.proven(proof[:-1] + bytes([proof[-1] ^ 1])) == b"\x04"
+    assert refused(giver.proven, proof) == "bad_code"
+
+
+def test_nothing_is_given_without_a_proof() -> None:
+    giver = CodeGiver(CODE, b"secret", entropy(2))
+    assert refused(giver.proven, b"\x02" + bytes(32)) == "bad_code"
+
+
+def test_the_number_is_part_of_the_code() -> None:
+    taker, giver = CodeTaker(Code(8, CODE.words), entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    giver.proven(taker.prove(giver.begun(taker.begin())))
+    assert giver.is_burnt
+
+
+@pytest.mark.parametrize("flip", [1, 16, -1])
+def test_what_is_given_cannot_be_changed_on_its_way(flip: int) -> None:
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    sealed = bytearray(giver.proven(taker.prove(giver.begun(taker.begin()))))
+    sealed[flip] ^= 1
+    assert refused(taker.end, bytes(sealed)) == "wrong_code"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=80), st.sampled_from([0, 1, 2]))
+def test_any_letter_is_taken_or_refused(letter: bytes, kind: int) -> None:
+    letter = bytes([kind + 1]) + letter
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    first = taker.begin()
+    calls = [(giver.begun, letter), (taker.prove, letter)]
+    fresh = CodeGiver(CODE, b"secret", entropy(3))
+    proof = CodeTaker(CODE, entropy(4))
+    proof.begin()
+    fresh.begun(first)
+    calls.append((fresh.proven, letter))
+    for call, what in calls:
+        answer, code = b"", "bad_code"
+        try:
+            answer = call(what)
+        except TransferError as error:
+            code = error.code
+        assert code in {"bad_code", "wrong_code"}
+        assert b"secret" not in answer
+
+
+def test_too_much_is_not_given() -> None:
+    with pytest.raises(UsageError):
+        CodeGiver(CODE, bytes(20_000), os.urandom)
+
+
+def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "spake2", None)
+    with pytest.raises(UsageError, match=r"librats\[files\]"):
+        CodeTaker(CODE, os.urandom)
