@@ -76,6 +76,23 @@ def test_an_offer_can_be_decided_later_and_is_withdrawn_when_the_giver_cancels(
     simulate(scenario)
 
 
+def test_an_offer_is_accepted_once_however_often_that_is_tried(simulate: Simulate, sent: Path, folder: Path) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        giver, taker = await two(net)
+        tries: list[object] = []
+
+        @taker.files.on_offer
+        async def offered(offer: Offer) -> None:
+            tries.extend(await asyncio.gather(*(offer.accept(folder) for _ in range(3)), return_exceptions=True))
+
+        await (await giver.files.send(taker.peer_id, sent)).wait()
+        assert sorted(type(outcome).__name__ for outcome in tries) == ["Taking", "UsageError", "UsageError"]
+        assert len(taker.files.transfers) == 1
+        await stop(giver, taker)
+
+    simulate(scenario)
+
+
 @pytest.mark.parametrize(
     ("files", "named"),
     [

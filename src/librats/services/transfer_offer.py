@@ -119,17 +119,20 @@ class Offer:
             TransferError: The peer has withdrawn it, or nobody decided in time (``"withdrawn"``).
             UsageError: It was decided already, or no folder is named.
         """
+        self._check_open()
+        if self._listening is not None:
+            await end_all([self._listening])  # the transfer listens from here on
+            self._check_open()  # meanwhile somebody else may have answered
+        transfer = self._accept(folder, overwrite)
+        self._decision.set_result(None)
+        return transfer
+
+    def _check_open(self) -> None:
         if self._decision.done():
             error = self._decision.result()
             if error is not None and error.code == "withdrawn":
                 raise TransferError(error.code, error.reason)
             raise UsageError("the offer was answered already")
-        if self._listening is not None:
-            listening, self._listening = self._listening, None
-            await end_all([listening])  # the transfer listens from here on
-        transfer = self._accept(folder, overwrite)
-        self._decision.set_result(None)
-        return transfer
 
     async def refuse(self, reason: str = "") -> None:
         """Refuse it. Harmless where it was decided already.
