@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from librats.accounts import later
 from librats.being_found import BeingFound
-from librats.code_meetings import CodeMeetings, MeetingPoint
 from librats.config import RatsConfig
 from librats.connector import Connector, Target
 from librats.coordinating import CoordinatingVerbs
@@ -57,6 +56,9 @@ from librats.types import (
     ConnectionStrategy,
     Encryption,
 )
+
+if TYPE_CHECKING:
+    from librats.code_meetings import CodeMeetings, MeetingPoint
 
 __all__ = ["IntroducingVerbs"]
 
@@ -309,6 +311,8 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         Raises:
             UsageError: The client is not running, or encryption is off.
         """
+        from librats.code_meetings import CodeMeetings  # noqa: PLC0415 - loaded where there are codes
+
         self._running()
         if self._circle is None or self._network is None:
             raise UsageError("with encryption off there are no codes")

@@ -79,6 +79,34 @@ def test_both_families_are_spoken(address: str) -> None:
         assert served(net, work) == FILLER[:10_000]
 
 
+class Ear(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.set_result(data)
+
+
+def test_two_that_dial_each_other_at_once_meet_through_their_nats() -> None:
+    async def meet(other: str) -> bytes:
+        here = await UtpSocket.open("", PORT, accept=Echo)
+        ear = Ear()
+        transport = await here.dial(lambda: ear, Address(other, PORT), punch=True)
+        transport.write(b"through")
+        return await ear.heard
+
+    with SimNetwork(seed=1, delay=0.01) as net:
+        routers = [net.router(name) for name in ("home", "office")]
+        hosts = [net.host(f"peer {index}", behind=router) for index, router in enumerate(routers)]
+
+        async def main() -> list[bytes]:
+            others = [router.address for router in reversed(routers)]
+            work = [host.spawn(meet(other)) for host, other in zip(hosts, others, strict=True)]
+            return list(await asyncio.gather(*work))
+
+        assert net.run(main()) == [b"through"] * 2
+
+
 def test_an_idle_connection_lasts_and_a_dead_peer_is_noticed() -> None:
     async def talk(server: SimHost) -> float:
         loop = asyncio.get_running_loop()

@@ -53,6 +53,7 @@ MAX_BACKLOG = 2 << 20
 class DestinationFiles(Protocol):
     """What is written to: :class:`~librats.services.transfer_writing.Destination`."""
 
+    manifest: Manifest
     verifiers: list[FileVerifier]
 
     async def write_many(self, chunks: Sequence[tuple[int, int, bytes | bytearray | memoryview]]) -> None:
@@ -130,7 +131,6 @@ class Taking(Transfer):
         self._follows = {peer_id: _Follow(peer_id) for peer_id in peer_ids}
         self._offered = NO_NUMBER
         self._learning = asyncio.Lock()
-        self._manifest: Manifest | None = None
         self._layout: Layout | None = None
         self._receiving: Receiving | None = None
         self._destination: DestinationFiles | None = None
@@ -364,7 +364,7 @@ class Taking(Transfer):
         """Get the manifest, and open what is written to."""
         limits = self._place.limits
         read_head(offering.head, limits=limits)
-        taking = ManifestTaking(self._id, offering.manifest_size, limits)
+        taking = ManifestTaking(offering.manifest_size, limits)
         while not taking.is_whole:
             for offset, size in taking.wants():
                 wire.send(encode_manifest_want(offset, size))
@@ -375,7 +375,6 @@ class Taking(Transfer):
                 raise TransferError("protocol", "a frame that was not asked for")
         if not taking.raw.startswith(offering.head):
             raise TransferError("bad_offer", "the application was told something else than the manifest says")
-        manifest = await run_in_thread(taking.finish)
         self._destination = destination = await self._open_destination(
             self._folder,
             taking.raw,
@@ -384,8 +383,7 @@ class Taking(Transfer):
             overwrite=self._overwrite,
             limits=limits,
         )
-        config = self._place.config
-        self._manifest = manifest
+        config, manifest = self._place.config, destination.manifest
         self._layout = Layout(manifest)
         self._describe(manifest.name, self._id, manifest.size, len(manifest.files))
         self._receiving = Receiving(

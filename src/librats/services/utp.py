@@ -140,14 +140,21 @@ class UtpSocket:
         return self._port.counters
 
     async def dial(
-        self, factory: ProtocolFactory, address: Address, *, timeout: float | None = DIAL_TIMEOUT
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        punch: bool = False,
+        timeout: float | None = DIAL_TIMEOUT,
     ) -> RudpTransport:
         """Connect, and give the connection to a protocol.
 
         Args:
             factory: Makes the protocol, once the connection is there.
             address: Where the peer is; a name is looked up, and its first address is taken.
-            timeout: Seconds; None waits as long as Syns are sent, 3.5 seconds.
+            punch: Whether the peer dials us at the same time, both through NATs (BEP 55): more Syns, closer together.
+                There may be two connections then, one that either side has dialled.
+            timeout: Seconds; None waits as long as Syns are sent, 3.5 seconds, or 5 where a NAT is punched.
 
         Raises:
             OSError: The peer refused, or did not answer; a ``TimeoutError`` where it took too long.
@@ -155,7 +162,7 @@ class UtpSocket:
         """
         async with asyncio.timeout(timeout):
             (found, *_) = await self._network.resolve(address)
-            return await self._port.dial(factory, found)
+            return await self._port.dial(factory, found, punch=punch)
 
     async def open_connection(
         self, address: Address, *, timeout: float | None = DIAL_TIMEOUT

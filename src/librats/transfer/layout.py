@@ -67,8 +67,10 @@ class Layout:
     def __init__(self, manifest: Manifest) -> None:
         self._files = manifest.files
         self._starts = array("Q", [0])
+        self._offsets = array("Q", [0])
         for file in self._files:
             self._starts.append(self._starts[-1] + leaf_count(file.size))
+            self._offsets.append(self._offsets[-1] + file.size)
         self.leaves = self._starts[-1]
         """Leaves of all files together."""
         self.total = manifest.size
@@ -95,15 +97,19 @@ class Layout:
         first, count = wanted
         end = first + count
         parts = []
-        file = bisect_right(self._starts, first) - 1  # the last one that begins there: those before it are empty
+        file = self._file_of(first)
         while first < end:
             start, stop = self._starts[file], self._starts[file + 1]
-            if stop > start:
-                upto = min(stop, end)
-                parts.append(self._part(file, first - start, upto - first, stop - start))
-                first = upto
-            file += 1
+            if start == first and stop <= end:
+                if stop > start:  # a whole file, as small ones are; an empty one has no leaf
+                    parts.append(Part(file, 0, stop - start, 0, self._files[file].size, 0))
+            else:
+                parts.append(self._part(file, first - start, min(stop, end) - first, stop - start))
+            first, file = min(stop, end), file + 1
         return parts
+
+    def _file_of(self, leaf: int) -> int:
+        return bisect_right(self._starts, leaf) - 1  # the last one that begins there: those before it are empty
 
     def _part(self, file: int, leaf: int, leaves: int, width: int) -> Part:
         length = self._files[file].size
@@ -114,7 +120,25 @@ class Layout:
 
     def size(self, wanted: Range) -> int:
         """Return the bytes of a range, proofs not counted."""
-        return sum(part.size for part in self.parts(wanted))
+        first, count = wanted
+        return self._bytes_before(first + count) - self._bytes_before(first)
+
+    def _bytes_before(self, leaf: int) -> int:
+        file = self._file_of(leaf)
+        if file == len(self._files):
+            return self.total
+        return min(self._offsets[file] + (leaf - self._starts[file]) * LEAF_SIZE, self._offsets[file + 1])
+
+    def _proof_size(self, wanted: Range) -> int:
+        """Return the bytes of all proofs of a range: of its first and its last file, for those between are whole."""
+        first, count = wanted
+        end = first + count
+        size = 0
+        for file in {self._file_of(first), self._file_of(end - 1)}:
+            start, stop = self._starts[file], self._starts[file + 1]
+            low, high = max(first, start), min(end, stop)
+            size += self._part(file, low - start, high - low, stop - start).proof_size
+        return size
 
     def cut(self, runs: Iterable[Range], max_size: int) -> Iterator[Range]:
         """Cut runs of leaves into ranges that make one chunk each; runs that touch are put together first.
@@ -157,7 +181,7 @@ class Layout:
 
     def _reach(self, at: int, stop: int, room: int) -> tuple[int, int]:
         """Return how far one gets from a leaf in its file with so many bytes, and the bytes that this takes."""
-        file = bisect_right(self._starts, at) - 1
+        file = self._file_of(at)
         start = self._starts[file]
         length = self._files[file].size
         size = min(length, (stop - start) * LEAF_SIZE) - (at - start) * LEAF_SIZE
@@ -174,10 +198,10 @@ class Layout:
         """
         if not self.has(wanted):
             raise TransferError("protocol", "a chunk of leaves that the offer does not have")
-        parts = self.parts(wanted)
-        if sum(part.size for part in parts) > MAX_CHUNK:
+        size = self.size(wanted)
+        if size > MAX_CHUNK:
             raise TransferError("protocol", f"a chunk of more than {MAX_CHUNK} bytes")
-        return sum(part.size + part.proof_size for part in parts)
+        return size + self._proof_size(wanted)
 
     def check(self, wanted: Range, body: bytes | memoryview) -> list[tuple[Part, memoryview]]:
         """Check the body of a chunk: each part by its proof.

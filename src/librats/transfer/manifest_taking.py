@@ -1,4 +1,4 @@
-"""A manifest on its way: asked for in pieces, put together, and compared with its content id."""
+"""A manifest on its way: asked for in pieces, and put together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from librats.errors import TransferError
 from librats.transfer.frames import MAX_PIECE, Piece
-from librats.transfer.manifest import DEFAULT_LIMITS, Manifest, ManifestLimits, content_id, read_manifest
+from librats.transfer.manifest import DEFAULT_LIMITS, ManifestLimits
 
 __all__ = ["ManifestTaking"]
 
@@ -18,7 +18,6 @@ class ManifestTaking:
     """Takes the manifest of one offer from one giver. It keeps what has come, and no more.
 
     Args:
-        wanted_id: Content id that it must have, 32 bytes.
         size: Bytes that the giver says it has.
         limits: What is taken.
 
@@ -27,24 +26,22 @@ class ManifestTaking:
 
     Example:
         >>> from librats.transfer.frames import Piece
-        >>> from librats.transfer.manifest import Manifest, content_id, write_manifest
         >>> from librats.transfer.manifest_taking import ManifestTaking
-        >>> raw = write_manifest(Manifest(name="empty", is_folder=True, files=()))
-        >>> taking = ManifestTaking(content_id(raw), len(raw))
-        >>> [(offset, size)] = taking.wants()
-        >>> taking.take(Piece(offset, raw))
-        >>> taking.finish().name
-        'empty'
+        >>> taking = ManifestTaking(70_000)
+        >>> taking.wants()
+        [(0, 65536), (65536, 4464)]
+        >>> taking.take(Piece(0, bytes(65_536)))
+        >>> taking.take(Piece(65_536, bytes(4464)))
+        >>> taking.is_whole, len(taking.raw)
+        (True, 70000)
     """
 
-    def __init__(self, wanted_id: bytes, size: int, limits: ManifestLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, size: int, limits: ManifestLimits = DEFAULT_LIMITS) -> None:
         if size > limits.manifest:
             raise TransferError("limit", f"a manifest of more than {limits.manifest} bytes")
         if not size:
             raise TransferError("bad_offer", "an offer without a manifest")
-        self._id = wanted_id
         self._size = size
-        self._limits = limits
         self._asked = 0
         self._raw = bytearray()
 
@@ -77,15 +74,3 @@ class ManifestTaking:
         if piece.offset != len(self._raw) or len(piece.data) != due or len(self._raw) >= self._asked:
             raise TransferError("protocol", "a piece of a manifest that was not asked for")
         self._raw += piece.data
-
-    def finish(self) -> Manifest:
-        """Return the manifest. It may take a second for the largest one, and may run in any thread.
-
-        Raises:
-            TransferError: It is not what the content id stands for (``"bad_offer"``), or not to be taken; see
-                :func:`~librats.transfer.manifest.read_manifest`.
-        """
-        raw = bytes(self._raw)
-        if content_id(raw) != self._id:
-            raise TransferError("bad_offer", "a manifest that is not what its content id stands for")
-        return read_manifest(raw, limits=self._limits)

@@ -44,6 +44,7 @@ def test_a_range_has_every_byte_of_its_leaves_once(sizes: list[int], data: st.Da
             min(sizes[part.file], (part.leaf + part.leaves) * LEAF_SIZE) - part.leaf * LEAF_SIZE,
         )
     assert layout.size((first, count)) == sum(part.size for part in parts)
+    assert layout.body_size((first, count)) == sum(part.size + part.proof_size for part in parts)
 
 
 @given(sizes=sizes_of_files, gaps=st.sets(st.integers(0, 30)), most=st.sampled_from([1, LEAF_SIZE, 2 * LEAF_SIZE, MIB]))
