@@ -14,6 +14,7 @@ from librats.services.transfer_giving import Giving
 from librats.services.transfer_handle import TransferState
 from librats.services.transfer_reading import Source
 from librats.testing import SimNetwork
+from librats.transfer.tree import LEAF_SIZE
 
 
 @pytest.fixture
@@ -218,6 +219,27 @@ def test_a_transfer_goes_on_by_itself_when_the_session_is_back(simulate: Simulat
         assert result.path.read_bytes() == CONTENT
         assert before > 0
         assert giver.statistics()["files"]["bytes_sent"] < len(CONTENT) + 2.5 * MIB  # what had come is not sent again
+        await stop(giver, taker)
+
+    simulate(scenario, delay=0.01, bandwidth=1e6)
+
+
+def test_a_connection_that_breaks_off_again_and_again_costs_no_more_than_what_was_under_way(
+    simulate: Simulate, sent: Path, folder: Path
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        giver, taker = await two(net, chunk=LEAF_SIZE)
+        taken = accept_all(taker, folder)
+        sending = await giver.files.send(taker.peer_id, sent)
+        for part in (1, 2, 3):
+            await until(lambda part=part: taken and taken[0].snapshot().bytes > part * len(CONTENT) // 5)  # type: ignore[misc]
+            giver.peers[taker.peer_id].link.abort()
+            await until(lambda: sending.state == TransferState.WAITING)
+            await until(lambda: sending.state == TransferState.RUNNING)
+        await sending.wait()
+        assert (await taken[0].wait()).path.read_bytes() == CONTENT
+        again = giver.statistics()["files"]["bytes_sent"] - len(CONTENT)
+        assert 0 < again < 2 * MIB  # all over again each time it would be 3.7 MB
         await stop(giver, taker)
 
     simulate(scenario, delay=0.01, bandwidth=1e6)
