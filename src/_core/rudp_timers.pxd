@@ -15,10 +15,12 @@ cdef extern from *:
     #define RUDP_FINISHED_LINGER 1.0
     #define RUDP_TIDY_AFTER 2.0
     #define RUDP_BLOCKED_WAIT 0.5
+    #define RUDP_GAP_SILENCE 60.0
     """
     double FINISHED_LINGER "RUDP_FINISHED_LINGER"
     double TIDY_AFTER "RUDP_TIDY_AFTER"
     double BLOCKED_WAIT "RUDP_BLOCKED_WAIT"
+    double GAP_SILENCE "RUDP_GAP_SILENCE"
 
 
 cdef inline void give_up(Mux* m, Conn* c) noexcept nogil:
@@ -32,9 +34,16 @@ cdef inline void give_up(Mux* m, Conn* c) noexcept nogil:
     touch(m, c)
 
 
+cdef inline double gone_at(const Mux* m, const Conn* c) noexcept nogil:
+    """When the silence of a peer has been long enough. In uTP one that owes what is before a gap is not silent long:
+    libtorrent forgets a connection without a word when a packet was lost three times."""
+    cdef double wait = m.settings.idle_timeout
+    return c.heard_at + (min(wait, GAP_SILENCE) if c.utp and c.held_count else wait)
+
+
 cdef inline double due_of(const Mux* m, const Conn* c) noexcept nogil:
     """When a connection is to be looked at next."""
-    cdef double due = c.heard_at + m.settings.idle_timeout
+    cdef double due = gone_at(m, c)
     if c.state == OPENING:
         return min(due, c.syn_due)
     due = min(due, c.spoke_at + m.settings.keep_alive)
@@ -51,7 +60,7 @@ cdef inline void rearm(Mux* m, Conn* c) noexcept nogil:
 
 cdef inline void time_come(Mux* m, Conn* c, double now) noexcept nogil:
     """Do what a connection's timers ask for; what is to be sent goes out with the next round."""
-    if now >= c.heard_at + m.settings.idle_timeout:
+    if now >= gone_at(m, c):
         close_conn(m, c, CAUSE_IDLE)
         return
     if c.state == OPENING:

@@ -285,6 +285,19 @@ def test_silence_is_broken_after_25_seconds_and_ends_a_stream_after_300() -> Non
     assert stream.cause == CloseCause.IDLE
 
 
+def test_who_owes_what_is_before_a_gap_is_gone_after_a_minute_of_silence() -> None:
+    hand = Hand()
+    stream = hand.dial_in()
+    hand.say(DATA, number=hand.number + 1, payload=b"second")
+    hand.wait(59)
+    assert stream.is_open
+    hand.say(STATE)
+    hand.wait(59)
+    assert stream.is_open
+    hand.wait(2)
+    assert stream.cause == CloseCause.IDLE
+
+
 def test_a_dial_without_an_answer_ends() -> None:
     hand = Hand()
     stream = hand.table.dial(PEER, hand.now)
