@@ -123,7 +123,7 @@ class NodeGiving(Giving):
             if job is None:
                 await self._wait_for_words(node)
                 continue
-            data = await source.read(*job)
+            [data] = await source.read_many([job])
             for word in node.wrap(data, now=self._loop.time()):
                 self._post(word)
             place.counters["bytes_sent"] += len(data)
