@@ -17,6 +17,7 @@ from tests.unit.session.test_plaintext import side as plain_side
 from librats._core.aead import Cipher
 from librats.errors import HandshakeError
 from librats.session.events import (
+    FileChunkReceived,
     IdentifyReceived,
     MessageRun,
     PeersOffered,
@@ -29,7 +30,16 @@ from librats.session.frames import Reason
 from librats.session.librats2_wire import Identify
 from librats.session.opening import BlockOpening
 
-EVENTS = (MessageRun, IdentifyReceived, PeersOffered, PeersWanted, PongReceived, PunchReceived, SessionFailed)
+EVENTS = (
+    MessageRun,
+    FileChunkReceived,
+    IdentifyReceived,
+    PeersOffered,
+    PeersWanted,
+    PongReceived,
+    PunchReceived,
+    SessionFailed,
+)
 BODIES = [
     oracle.inner(oracle.CONTROL, Identify(listen_port=7).encode()),
     oracle.typed(b"chat", b'{"n":1}'),

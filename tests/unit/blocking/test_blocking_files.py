@@ -9,7 +9,7 @@ from librats.blocking import files as blocking
 from librats.services import transfer, transfer_handle, transfer_offer
 
 INTERNAL = {
-    "FilesHandle": {"connected", "serve", "stop"},
+    "FilesHandle": {"connected", "nodes", "serve", "stop"},
     "Transfer": {"end"},
     "Offer": {"decided"},
     "Shared": {"source"},

@@ -29,7 +29,7 @@ from tests.unit.session.librats2_node import (
 from librats._core.aead import Cipher
 from librats.config import MIN_MESSAGE_WINDOW, RatsConfig, SessionConfig
 from librats.errors import PeerNotConnected
-from librats.session.events import Message
+from librats.session.events import FileChunkReceived, Message
 from librats.session.frames import FRAME_COST, Kind, Reason
 from librats.session.librats2_wire import MAX_BLOCK, Identify, InnerType
 from librats.session.shared_limits import SharedLimits
@@ -168,6 +168,8 @@ def test_no_sealed_message_of_a_peer_breaks_the_session(inners: list[bytes], see
     assert len(list(each(events))) + link.session.frames_skipped + len(pings) == len(inners)
     for message in only(Message, events):
         link.session.consumed(message.cost)
+    for word in only(FileChunkReceived, events):
+        link.session.consumed(word.cost)
     assert is_so(link.session.is_idle)
 
 
