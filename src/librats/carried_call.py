@@ -79,8 +79,6 @@ class CarriedCall:
     @property
     def is_ready(self) -> bool:
         """True where the session is there, though nobody may have heard of it yet."""
-        if self._joining is not None:
-            return self._joining.done.done() and self._joining.done.exception() is None
         return self._link is not None and self._link.ready
 
     async def race(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
+from struct import error as StructError
 from typing import Any, Final, NamedTuple
 
 from librats.bittorrent.merkle import HASH_SIZE
@@ -401,7 +402,7 @@ def write_message(message: Message) -> bytes:
         if layout is not None:
             return layout.pack(layout.size - 4, _IDS[type(message)], *message)
         return _write_other(message)
-    except Exception as error:  # struct.error is all that is not a mistake here
+    except (StructError, ValueError) as error:
         raise UsageError(f"a field of a message is out of range: {error}") from None
 
 
