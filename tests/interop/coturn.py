@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,19 +21,28 @@ __all__ = ["TURNSERVER", "Coturn", "free_port"]
 TURNSERVER = shutil.which("turnserver")
 SECONDS = 20.0
 RELAY_PORTS = 100
+LISTENING_PORTS = range(26_000, 32_000)
 
 _relay_ports = itertools.count(10_000 + os.getpid() % 150 * RELAY_PORTS, RELAY_PORTS)
 
 
-def free_port(host: str) -> int:
-    """Return a port that is free for UDP and TCP."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def free_port() -> int:
+    """Return a port that is free for UDP and TCP on every loopback address.
+
+    coturn tries for a minute to get a port that another process has on one of its addresses, and answers nowhere
+    meanwhile. The port is below those that the system gives away, so that nobody takes it before coturn does.
+    """
     while True:
-        with socket.socket(family, socket.SOCK_DGRAM) as udp, socket.socket(family, socket.SOCK_STREAM) as tcp:
-            udp.bind((host, 0))
-            port: int = udp.getsockname()[1]
+        port = LISTENING_PORTS.start + secrets.randbelow(len(LISTENING_PORTS))
+        with contextlib.ExitStack() as held:
             try:
-                tcp.bind((host, port))
+                for family, kind in itertools.product(
+                    (socket.AF_INET, socket.AF_INET6), (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+                ):
+                    sock = held.enter_context(socket.socket(family, kind))
+                    if family == socket.AF_INET6:
+                        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    sock.bind(("", port))
             except OSError:
                 continue
             return port
@@ -48,8 +59,8 @@ class Coturn:
 
     def __init__(self, folder: Path, *options: str, host: str = "127.0.0.1") -> None:
         self.host = host
-        self.port = free_port(host)
-        self.tls_port = free_port(host)
+        self.port = free_port()
+        self.tls_port = free_port()
         self.certificate = make_certificate(folder, host)
         first = next(_relay_ports)
         self._command = [
