@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from librats.errors import IntroductionError, TransferError
 from librats.introduce.notices import Refusal
 from librats.runtime.tasks import TaskSet
-from librats.services.meetings import Meeting, Meetings, Place
+from librats.services.introduction.meetings import Meeting, Meetings, Place
 from librats.types import Entropy
 
 if TYPE_CHECKING:

@@ -40,8 +40,8 @@ from librats.runtime.tasks import TaskSet
 from librats.servers import TurnServer, stun_address
 from librats.services.dht_handle import DhtHandle
 from librats.services.introducer import Introductions
-from librats.services.introduction_ends import Offered, Sealing
-from librats.services.introduction_letters import Introducer
+from librats.services.introduction.ends import Offered, Sealing
+from librats.services.introduction.letters import Introducer
 from librats.services.nat import NatHandle
 from librats.services.nat_watch import NatWatch
 from librats.services.session import Link

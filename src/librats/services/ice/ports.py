@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from librats.runtime.network import Network
 from librats.runtime.udp import DatagramEndpoint
 from librats.runtime.udp_sockets import EVERY_HOST
-from librats.services.turn import TurnAllocation
+from librats.services.turn.allocation import TurnAllocation
 from librats.types import Address
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from librats.errors import DecodeError, HandshakeError
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Notice, Op
 from librats.introduce.sealing import CallerSeal, TargetSeal
-from librats.services.carried import CarriedTransport
+from librats.services.introduction.carried import CarriedTransport
 from librats.types import Address
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from librats.ice.gathering import ReflexiveGatherer
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnServer
-from librats.services.ice_ports import IcePort, LendsRelays, OwnPort, RelayPort, SharedPort, SharedSocket, Take
-from librats.services.ice_tcp import ActivePort, PassivePort
+from librats.services.ice.ports import IcePort, LendsRelays, OwnPort, RelayPort, SharedPort, SharedSocket, Take
+from librats.services.ice.tcp import ActivePort, PassivePort
 from librats.services.stun import one_of_each_family
-from librats.services.turn import TurnAllocation
-from librats.services.turn_keeping import TurnEvent
+from librats.services.turn.allocation import TurnAllocation
+from librats.services.turn.keeping import TurnEvent
 from librats.stun.transaction import Retransmission
 from librats.turn.allocation_events import TurnAllocated
 from librats.types import Address, PathPolicy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from librats.errors import ConfigError
 from librats.runtime.callbacks import call_safely
 from librats.servers import TurnServer
-from librats.services.turn_keeping import TurnEvent, TurnKeeper
+from librats.services.turn.keeping import TurnEvent, TurnKeeper
 from librats.turn.client_settings import ClientSettings
 from librats.types import Address
 

@@ -14,7 +14,7 @@ from librats.ice.candidates import IceCandidate, candidate_at
 from librats.ice.events import IceState
 from librats.punch.appointments import opener, target
 from librats.runtime.network import Network, current_network
-from librats.services.ice_gathering import IceSupply
+from librats.services.ice.gathering import IceSupply
 from librats.services.stun import measure_behaviour
 from librats.types import NatTypeInfo
 

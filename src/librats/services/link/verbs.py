@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from librats.errors import ClosedError, PeerNotConnected
 from librats.runtime.rudp_transport import RudpTransport
-from librats.services.link_state import LinkState
+from librats.services.link.state import LinkState
 from librats.services.stream import Stream
 from librats.session.datagrams import OVERHEAD
 from librats.session.events import DatagramReceived

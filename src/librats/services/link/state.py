@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from librats.config import SessionConfig
 from librats.errors import PeerNotConnected, RatsError
-from librats.services.owner import LinkOwner
-from librats.services.retirement import Retirement
+from librats.services.link.owner import LinkOwner
+from librats.services.link.retirement import Retirement
+from librats.services.link.waiting import Waiters
 from librats.services.stream import Stream
-from librats.services.waiting import Waiters
 from librats.session.datagrams import SealedDatagrams
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
@@ -24,7 +24,7 @@ from librats.session.shared_limits import SharedLimits
 from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
-    from librats.services.joining import Joining
+    from librats.services.link.joining import Joining
     from librats.services.session import Link
 
 __all__ = ["LinkState"]

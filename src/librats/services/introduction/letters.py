@@ -10,9 +10,9 @@ from librats.ice.candidate_text import format_candidate
 from librats.ice.candidates import IceCandidate
 from librats.ice.events import IceState
 from librats.introduce.letters import Letter
-from librats.services.ice import IceAgent
+from librats.services.ice.agent import IceAgent
 from librats.services.introducer import Introductions
-from librats.services.introduction_ends import Sealing
+from librats.services.introduction.ends import Sealing
 from librats.types import Address, ConnectionMethod
 
 __all__ = ["Introducer", "Trickle", "answer_to", "has_relay", "is_relayed", "note_seen", "offer_of"]

@@ -20,12 +20,12 @@ from librats.punch.plans import NatFacts, Plan, PunchPart, PunchReason, PunchTec
 from librats.punch.settings import PunchSettings
 from librats.punch.techniques import Round
 from librats.runtime.network import Network, current_network
-from librats.services.punch_account import REASONS, failed_attempts
-from librats.services.punch_attempts import PunchAttempt
-from librats.services.punch_driver import PunchDriver
-from librats.services.punch_path import PunchedConnection, PunchedPath
-from librats.services.punch_sockets import PunchSockets
-from librats.services.punch_tcp import TcpMeeting
+from librats.services.punch.account import REASONS, failed_attempts
+from librats.services.punch.attempts import PunchAttempt
+from librats.services.punch.driver import PunchDriver
+from librats.services.punch.path import PunchedConnection, PunchedPath
+from librats.services.punch.sockets import PunchSockets
+from librats.services.punch.tcp import TcpMeeting
 from librats.services.stun import measure_behaviour
 from librats.types import Address, NatTypeInfo
 

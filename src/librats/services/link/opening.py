@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from librats.errors import HandshakeError, RatsError
 from librats.reasons import AttemptReason
-from librats.services.link_ending import LinkEnding
+from librats.services.link.ending import LinkEnding
 from librats.session.frames import Reason
 from librats.session.opening import LAST_MESSAGE, BlockOpening, Opened, PlainOpened
 from librats.session.opening_clock import OpeningClock

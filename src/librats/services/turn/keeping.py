@@ -16,7 +16,7 @@ from librats.runtime.tasks import TaskSet
 from librats.runtime.tls import ClientTls, client_tls
 from librats.servers import TurnCredentials, TurnServer
 from librats.services.server_dialling import ServerPlace, dial_server, require_web, resolve_server
-from librats.services.turn_paths import DatagramPath, ServerPath, StreamPath, problem_of
+from librats.services.turn.paths import DatagramPath, ServerPath, StreamPath, problem_of
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.turn.client import TurnClient
 from librats.turn.client_auth import Login

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from librats.ice.agent import IceMachine
 from librats.ice.events import IceEvent
 from librats.ice.messages import read_message
-from librats.services.ice_gathering import IceSupply
+from librats.services.ice.gathering import IceSupply
 from librats.types import Address
 
 __all__ = ["IceDriver"]

@@ -19,11 +19,11 @@ from librats.runtime.gateways import Gateway
 from librats.runtime.network import Network, SystemNetwork
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
-from librats.services.gateway_link import GatewayLink
+from librats.services.port_mapping.gateway_link import GatewayLink
 from librats.types import Address, MappedTransport, PortMapping, PortMappingProtocol
 
 if TYPE_CHECKING:
-    from librats.services.upnp_device import UpnpGateway
+    from librats.services.port_mapping.upnp_device import UpnpGateway
 
 __all__ = ["Failure", "GatewayMappings", "MappedPort"]
 
@@ -249,7 +249,7 @@ class GatewayMappings:
 
     async def _map_by_upnp(self) -> None:
         # Loading it takes a second, in which the loop has other things to do.
-        module = await run_in_thread(importlib.import_module, "librats.services.upnp_device")
+        module = await run_in_thread(importlib.import_module, "librats.services.port_mapping.upnp_device")
         if self._upnp is None:
             self._upnp = await module.find_upnp_gateway(self.gateway.host, self.gateway.local, UPNP_TIMEOUT)
         upnp = self._upnp

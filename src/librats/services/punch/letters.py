@@ -18,7 +18,7 @@ MAX_WAITING = 64
 
 
 class PunchLetters:
-    """What :class:`~librats.services.punch.HolePuncher` signals over, on one side of one introduction.
+    """What :class:`~librats.services.punch.puncher.HolePuncher` signals over, on one side of one introduction.
 
     Args:
         letter_id: Of the introduction.

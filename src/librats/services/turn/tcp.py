@@ -11,9 +11,9 @@ from librats.runtime.handover import give
 from librats.runtime.tcp import ProtocolFactory
 from librats.servers import TurnServer
 from librats.services.server_dialling import dial_server
-from librats.services.turn import settings_for
-from librats.services.turn_keeping import TurnEvent, TurnKeeper, logger
-from librats.services.turn_paths import problem_of
+from librats.services.turn.allocation import settings_for
+from librats.services.turn.keeping import TurnEvent, TurnKeeper, logger
+from librats.services.turn.paths import problem_of
 from librats.turn.client_connections import BINDING_TIME, ConnectionBinding
 from librats.turn.client_events import IncomingConnection
 from librats.types import Address, TurnTransport

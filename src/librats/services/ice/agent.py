@@ -32,12 +32,12 @@ from librats.ice.statistics import IceStatistics
 from librats.runtime.callbacks import call_safely
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
-from librats.services.ice_account import attempts_of
-from librats.services.ice_driver import IceDriver
-from librats.services.ice_gathering import IceSupply
-from librats.services.ice_names import local_addresses
-from librats.services.ice_ports import LendsRelays, RelayPort, SharedSocket
-from librats.services.ice_probing import ProbingVerbs
+from librats.services.ice.account import attempts_of
+from librats.services.ice.driver import IceDriver
+from librats.services.ice.gathering import IceSupply
+from librats.services.ice.names import local_addresses
+from librats.services.ice.ports import LendsRelays, RelayPort, SharedSocket
+from librats.services.ice.probing import ProbingVerbs
 from librats.types import Address, AttemptReason, ConnectionAttempt, PathPolicy
 
 if TYPE_CHECKING:

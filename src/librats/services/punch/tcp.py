@@ -14,7 +14,7 @@ from librats.punch.shots import Shot
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener, address_of
-from librats.services.punch_driver import PunchDriver
+from librats.services.punch.driver import PunchDriver
 from librats.stun.client import Answered, StunClient
 from librats.types import Address
 

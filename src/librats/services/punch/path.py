@@ -13,9 +13,9 @@ from librats.punch.plans import PunchTechnique
 from librats.runtime.callbacks import call_safely
 from librats.runtime.handover import give
 from librats.runtime.udp import DatagramEndpoint
-from librats.services.punch_driver import PunchDriver
-from librats.services.punch_sockets import PunchSockets
-from librats.services.punch_tcp import PeerConnection
+from librats.services.punch.driver import PunchDriver
+from librats.services.punch.sockets import PunchSockets
+from librats.services.punch.tcp import PeerConnection
 from librats.types import Address
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MAX_WAITING = 1024
 
 
 class PunchedPath:
-    """A way to a peer for datagrams. Comes from :meth:`~librats.services.punch.HolePuncher.punch`.
+    """A way to a peer for datagrams. Comes from :meth:`~librats.services.punch.puncher.HolePuncher.punch`.
 
     Example:
         .. code-block:: python
@@ -121,7 +121,7 @@ class PunchedPath:
 
 
 class PunchedConnection:
-    """A TCP connection to a peer. Comes from :meth:`~librats.services.punch.HolePuncher.punch`.
+    """A TCP connection to a peer. Comes from :meth:`~librats.services.punch.puncher.HolePuncher.punch`.
 
     Example:
         .. code-block:: python

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 from librats.errors import HandshakeError, RemoteProtocolError, UsageError
 from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tcp import address_of
-from librats.services.carried import CarriedTransport, CarryEnded
-from librats.services.joining import Joining, Leaving
-from librats.services.link_state import LOST, LinkState
+from librats.services.introduction.carried import CarriedTransport, CarryEnded
+from librats.services.link.joining import Joining, Leaving
+from librats.services.link.state import LOST, LinkState
 from librats.session.datagrams import SealedDatagrams
 from librats.session.frames import Reason
 from librats.session.machine import Session

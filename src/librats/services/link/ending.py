@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from librats.errors import RatsError
-from librats.services.link_state import LinkState
+from librats.services.link.state import LinkState
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session
 from librats.session.machine import Session

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from librats._core.messages import Message, MessageRun
 from librats.errors import HandshakeError, RemoteError, RequestTimeout
 from librats.reasons import AttemptReason
-from librats.services.link_state import LinkState
+from librats.services.link.state import LinkState
 from librats.services.stream import Stream
 from librats.session.events import (
     DatagramReceived,

@@ -10,8 +10,8 @@ from librats.ice.candidates import TcpType
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener, address_of
-from librats.services.ice_ports import Take
-from librats.services.turn_paths import problem_of
+from librats.services.ice.ports import Take
+from librats.services.turn.paths import problem_of
 from librats.types import Address
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from librats.punch.plans import PunchReason, PunchTechnique
-from librats.services.punch_attempts import PunchAttempt
+from librats.services.punch.attempts import PunchAttempt
 from librats.types import AttemptReason, ConnectionAttempt, ConnectionMethod
 
 __all__ = ["REASONS", "failed_attempts"]
