@@ -68,7 +68,6 @@ FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
         "dialling_by_id",
         "finding",
         "being_found",
-        "code_meetings",
         "introducing",
         "node_punching",
         "remembering",
