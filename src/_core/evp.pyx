@@ -38,7 +38,7 @@ cdef extern from *:
     #endif
     """
     void* librats_open_libcrypto(const char* module) noexcept
-    void* librats_find(void* library, const char* name) noexcept
+    void* librats_find(void* library, const char* name) noexcept nogil
 
 cdef enum:
     CTRL_AEAD_GET_TAG = 0x10
@@ -54,6 +54,7 @@ ctypedef int (*final_function)(void*, uint8_t*, int*) noexcept nogil
 ctypedef int (*ctrl_function)(void*, int, int, void*) noexcept nogil
 
 # Written once, by evp_load, while librats._core.aead is imported; read only ever after.
+cdef void* _library = NULL
 cdef const void* _cipher = NULL
 cdef new_function _new = NULL
 cdef free_function _free = NULL
@@ -65,6 +66,11 @@ cdef ctrl_function _ctrl = NULL
 
 cdef bint evp_available() noexcept nogil:
     return _cipher != NULL
+
+
+cdef void* evp_find(const char* name) noexcept nogil:
+    """Another function of the interpreter's OpenSSL; NULL where there is none."""
+    return NULL if _library == NULL else librats_find(_library, name)
 
 
 cdef void* evp_new() noexcept nogil:
@@ -148,7 +154,7 @@ cdef bint _agrees_with_rfc8439():
 
 cdef bint evp_load() except *:
     """Find the functions of the interpreter's OpenSSL; return whether they are there and give the right answers."""
-    global _cipher, _new, _free, _init, _update, _final, _ctrl
+    global _library, _cipher, _new, _free, _init, _update, _final, _ctrl
     cdef void* library
     cdef new_function get_cipher
     try:
@@ -160,6 +166,7 @@ cdef bint evp_load() except *:
     library = librats_open_libcrypto(module)
     if library == NULL:
         return False
+    _library = library
     get_cipher = <new_function>librats_find(library, "EVP_chacha20_poly1305")
     _new = <new_function>librats_find(library, "EVP_CIPHER_CTX_new")
     _free = <free_function>librats_find(library, "EVP_CIPHER_CTX_free")
