@@ -35,6 +35,9 @@ logger = logging.getLogger("librats.punch")
 
 MAX_HOSTS = 8
 MAX_SERVERS = 3
+MOST_UNSEEN = 2
+"""Rounds in which both have asked over TCP where they are seen, and nobody has answered."""
+
 FURTHER = 1.5
 """How many round trips an attempt to connect is given at least."""
 LONGEST_HEAD_START = 0.3
@@ -75,7 +78,7 @@ class _Here:
         self.machine: PunchMachine
         self.began = 0.0
         self.is_void = False
-        """Whether one side did not know yet that it would be over TCP."""
+        """Whether nobody can connect: one side did not know yet that it would be over TCP, or neither is seen."""
         self.is_kept = False
         """Whether a path goes on using it."""
 
@@ -140,6 +143,7 @@ class HolePuncher:
         self._tcp = tcp
         self._plans: list[Plan] | None = None
         self._rounds = self._settings.rounds
+        self._unseen_rounds = 0
         self._servers: list[Address] | None = None
         self._given_network = network
         self._network: Network
@@ -381,7 +385,9 @@ class HolePuncher:
             settings=settings,
             over_streams=is_tcp,
         )
-        here.is_void = is_tcp and not (here.ours.tcp and theirs.tcp)
+        is_unseen = is_tcp and not targets and not self._may_be_dialled(here.ours.tcp)
+        self._unseen_rounds += is_unseen
+        here.is_void = is_unseen or (is_tcp and not (here.ours.tcp and theirs.tcp))
         here.began = self._loop.time()
         if is_tcp and here.tcp is not None:
             here.driver.drive(here.machine, here.tcp.send)
@@ -407,6 +413,10 @@ class HolePuncher:
         is_near = policy.shares_network or (_has_ipv6(ours.hosts) and _has_ipv6(allowed))
         return allowed, is_near
 
+    def _may_be_dialled(self, ours: Iterable[Address]) -> bool:
+        """Whether the peer may send to one of this side's addresses, which are in no network that it shares."""
+        return any(not self._strangers or reach_of(each.host) == Reach.GLOBAL for each in ours)
+
     def _planned(self, number: int) -> tuple[Plan, int] | None:
         """Return the plan of a round, and which one by it this is: the likeliest for some rounds, then the next one."""
         left = number
@@ -418,7 +428,9 @@ class HolePuncher:
         return None
 
     def _check_there_are_more(self, number: int) -> None:
-        """Fail where everything was tried."""
+        """Fail where everything was tried, or cannot be."""
+        if self._unseen_rounds >= MOST_UNSEEN:
+            raise _Failure(PunchReason.NO_ADDRESS)
         if self._plans is not None and self._planned(number) is None:
             had_target = any(attempt.address is not None for attempt in self.attempts)
             raise _Failure(PunchReason.NO_ANSWER if had_target else self._no_target)
