@@ -11,7 +11,7 @@ from tests.simulation.test_introducers import IPV4, hosts
 from tests.simulation.test_public_introducers import meeting
 
 from librats import NatTraversalConfig, TransferError, UsageError
-from librats.code_meetings import CodeOutcome, GivenCode
+from librats.discovery.code_meetings import CodeOutcome, GivenCode
 from librats.testing import SimNetwork
 
 SECRET = b"rats1" + b"a" * 400

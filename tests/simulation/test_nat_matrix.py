@@ -46,7 +46,11 @@ def test_where_there_is_a_direct_way_no_relay_is_needed(cell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", ["symmetric:symmetric", "port_restricted:port_restricted@port_restricted", "open:tcp443_only"]
+    "cell",
+    [
+        *("symmetric:symmetric", "port_restricted:port_restricted@port_restricted", "open:tcp443_only"),
+        "tcp443_only:tcp443_only",
+    ],
 )
 def test_what_only_a_relay_joins_is_told(cell: str) -> None:
     outcome = try_once(Cell.named(cell), seed=1, mode="direct")

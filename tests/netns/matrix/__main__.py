@@ -49,6 +49,7 @@ def options() -> argparse.ArgumentParser:
         default=[],
         help="measure ICE agents alone as well: aioice's, ours",
     )
+    parser.add_argument("--alone", action="store_true", help="measure nothing but what --beside names")
     parser.add_argument("--jobs", type=int, default=1, help="cells at a time (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every try there, and go on where it ends")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables into that page")
@@ -75,7 +76,8 @@ def main() -> int:
     run = Run(settings, results, tries=args.tries, path=args.json)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: run.stop())
-    run.do([(cell, mode) for mode in modes for cell in cells], [*args.beside], jobs=args.jobs)
+    programs = [*args.beside] if args.alone else ["", *args.beside]
+    run.do([(cell, mode, who) for mode in modes for cell in cells for who in programs], jobs=args.jobs)
     print_table(results, sys.stdout)
     if args.page:
         write_page(results, args.page)
@@ -115,10 +117,9 @@ class Run:
         """End with the tries that are under way."""
         self._stopping.set()
 
-    def do(self, work: list[tuple[Cell, str]], beside: list[str], *, jobs: int) -> None:
-        """Measure cells, several at a time, each beside others."""
-        left = [(cell, mode, who) for cell, mode in work for who in ("", *beside)]
-        left = [(cell, mode, who) for cell, mode, who in left if self._missing(cell, key(mode, who)) > 0]
+    def do(self, work: list[tuple[Cell, str, str]], *, jobs: int) -> None:
+        """Measure cells, several at a time: each in a mode, by the commands or by an agent alone."""
+        left = [(cell, mode, who) for cell, mode, who in work if self._missing(cell, key(mode, who)) > 0]
         self._left = len(left)
         with ThreadPoolExecutor(jobs) as threads:
             for _ in threads.map(lambda each: self._measure(*each), left):
