@@ -12,17 +12,14 @@ from types import MappingProxyType
 from typing import Any
 
 from librats._core.aead import load_openssl
+from librats.attempts.strategies import strategy_of
 from librats.config import NatTraversalConfig, RatsConfig
 from librats.connector import Connector, Target, check_peer_id
-from librats.discovering import DiscoveringVerbs
 from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
-from librats.familiar import FamiliarNames
-from librats.filing import FilingVerbs
-from librats.hearing import HearingVerbs
-from librats.introducer_keeping import check_introducers
-from librats.introducing import AGENT, IntroducingVerbs
-from librats.keeping import KeepingVerbs
-from librats.node_punching import NodePunching
+from librats.hole_punching.node_punching import NodePunching
+from librats.introducers.keeping import check_introducers
+from librats.memory.keeping import KeepingVerbs
+from librats.memory.remembering import Remembering
 from librats.peers.access import Access, AccessList
 from librats.peers.arguments import check_timeout
 from librats.peers.identity import Identity
@@ -32,16 +29,19 @@ from librats.peers.peer import Peer
 from librats.peers.self_description import TRANSPORT_TCP, TRANSPORT_UDP
 from librats.peers.statistics import client_statistics
 from librats.peers.succession import encode_chain
-from librats.remembering import Remembering
 from librats.runtime.listening import Listening, listen
 from librats.runtime.network import Network, current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
-from librats.sending import SendingVerbs
 from librats.services.nat import NatHandle
-from librats.strategies import strategy_of
 from librats.tickets import Ticket
 from librats.types import Address, ConnectionStrategy, Encryption
+from librats.verbs.discovering import DiscoveringVerbs
+from librats.verbs.familiar import FamiliarNames
+from librats.verbs.filing import FilingVerbs
+from librats.verbs.hearing import HearingVerbs
+from librats.verbs.introducing import AGENT, IntroducingVerbs
+from librats.verbs.sending import SendingVerbs
 
 __all__ = ["RatsClient"]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
 
-from librats.accounts import OVERTAKEN
+from librats.attempts.accounts import OVERTAKEN
+from librats.attempts.dialling import DialRace
 from librats.config import RatsConfig
-from librats.dialling import DialRace
 from librats.errors import ConnectError, PeerDenied, PeerLimitReached, UsageError
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer

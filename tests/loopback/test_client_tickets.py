@@ -98,7 +98,7 @@ async def test_a_ticket_leads_to_the_peer_through_its_introducer(relay: RelaySer
 async def test_two_dials_share_the_session_with_an_introducer_and_it_ends_when_nobody_needs_it(
     relay: RelayServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("librats.found_introducers.LINGER", 0.05)
+    monkeypatch.setattr("librats.introducers.found.LINGER", 0.05)
     async with AsyncExitStack() as stack:
         nat = replace(NAT, introducers=(name_of(relay),))
         alice, carol = [await stack.enter_async_context(new_client(nat=nat)) for _ in range(2)]

@@ -22,8 +22,8 @@ from librats import (
     StoreError,
     Succession,
     UsageError,
-    keeping,
 )
+from librats.memory import keeping
 from librats.peers.succession import encode_chain
 from librats.peers.succession_file import put_in_place
 

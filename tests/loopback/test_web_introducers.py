@@ -132,7 +132,7 @@ async def test_the_websocket_is_taken_where_the_port_is_silent_and_goes_first_fr
     keeper = client._keeper
     assert keeper is not None
     await until(lambda: scene.relay_id in keeper._worked)  # the race of the two is over
-    monkeypatch.setattr("librats.introducer_dialling.NEXT_WAY", 60.0)
+    monkeypatch.setattr("librats.introducers.dialling.NEXT_WAY", 60.0)
     keeper.sessions.links[scene.relay_id].abort()
     await until(lambda: not client.introducers)
     await until(lambda: bool(client.introducers))
@@ -143,7 +143,7 @@ async def test_the_websocket_is_taken_where_the_port_is_silent_and_goes_first_fr
 
 
 async def test_the_port_is_taken_where_it_works(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("librats.introducer_dialling.NEXT_WAY", 60.0)
+    monkeypatch.setattr("librats.introducers.dialling.NEXT_WAY", 60.0)
     port = scene.relay.addresses[0].port
     client = await scene.client(scene.secure, f"{scene.relay_id}@127.0.0.1:{port}")
     other = await scene.client(f"{scene.relay_id}@127.0.0.1:{port}", scene.secure)

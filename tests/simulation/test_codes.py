@@ -13,7 +13,7 @@ from tests.simulation.test_public_introducers import meeting
 
 from librats import IntroductionError, NatTraversalConfig, Ticket, TransferError, UsageError
 from librats.introduce.notices import Refusal
-from librats.services.code_meetings import CodeOutcome, GivenCode
+from librats.services.introduction.code_meetings import CodeOutcome, GivenCode
 from librats.testing import SimNetwork
 
 CONTENT = b"sun and sea" * 20_000

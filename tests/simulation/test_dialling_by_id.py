@@ -190,7 +190,7 @@ def test_a_client_that_rotates_its_identity_publishes_under_the_new_one(simulate
 def test_no_more_sessions_with_introducers_are_begun_than_there_may_be(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("librats.found_introducers.MOST", 2)
+    monkeypatch.setattr("librats.introducers.found.MOST", 2)
 
     async def scenario(net: SimNetwork) -> None:
         async with lab(net) as met:

@@ -13,10 +13,10 @@ from tests.simulation.conftest import Simulate
 
 from librats.dht.items import Item, ItemStore
 from librats.dht.records import PeerRecord, record_target
+from librats.discovery.publishing import LEAST, LIFETIME, LOOK_EVERY, REFRESH, Publisher
 from librats.errors import KrpcError, RatsError
-from librats.introducer_announcing import IntroducerAnnouncer
+from librats.introducers.announcing import IntroducerAnnouncer
 from librats.peers.identity import Identity
-from librats.publishing import LEAST, LIFETIME, LOOK_EVERY, REFRESH, Publisher
 from librats.runtime.tasks import TaskSet
 from librats.testing import SimNetwork
 from librats.types import Address

@@ -15,12 +15,12 @@ from tests.simulation.test_public_introducers import config, serve
 
 from librats import Address, ConnectError, PathChanged, Peer, RatsClient
 from librats.errors import HandshakeError
+from librats.hole_punching.punching import Punching
 from librats.ice.events import IceRole
 from librats.introduce.guard import PUNCH_BURST
 from librats.peers.paths import Connect
-from librats.punching import Punching
-from librats.services.introduction_letters import is_relayed
-from librats.services.joining import Joining
+from librats.services.introduction.letters import is_relayed
+from librats.services.link.joining import Joining
 from librats.services.session import Link
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.types import ConnectionMethod
@@ -187,9 +187,10 @@ def test_who_takes_a_relay_for_the_caller_itself_hears_its_letters_all_the_same(
 ) -> None:
     async def scenario(net: SimNetwork) -> None:
         async with meeting(net, *hosts(net, "udp_blocked", "full_cone"), relays=True) as (_, met):
-            monkeypatch.setattr("librats.punching.head_start", lambda *_: 3.0)
+            monkeypatch.setattr("librats.hole_punching.punching.head_start", lambda *_: 3.0)
             monkeypatch.setattr(
-                "librats.introduced.is_relayed", lambda agent: agent.role is IceRole.CONTROLLING and is_relayed(agent)
+                "librats.introductions.introduced.is_relayed",
+                lambda agent: agent.role is IceRole.CONTROLLING and is_relayed(agent),
             )
             peer = await met.connect()
             await until(lambda: techniques(peer), within=8)
@@ -235,7 +236,7 @@ def test_a_session_that_moves_elsewhere_just_then_goes_over_to_the_hole_later(
                 await move(link, connect, address)
 
             monkeypatch.setattr(paths, "move_over", fail_first)
-            monkeypatch.setattr("librats.punching.head_start", lambda *_: 3.0)  # the relay is first
+            monkeypatch.setattr("librats.hole_punching.punching.head_start", lambda *_: 3.0)  # the relay is first
             peer = await met.connect()
             await until(lambda: techniques(peer), within=12)
             assert failed == 1
@@ -386,7 +387,9 @@ def test_a_hole_is_kept_for_a_session_that_comes_to_it_late(
 ) -> None:
     async def scenario(net: SimNetwork) -> None:
         async with meeting(net, *hosts(net, "symmetric_seq", "port_restricted")) as (_, met):
-            monkeypatch.setattr("librats.punching.FIRST_STREAM", 0.15)  # the dial is under way, and nobody has answered
+            monkeypatch.setattr(
+                "librats.hole_punching.punching.FIRST_STREAM", 0.15
+            )  # the dial is under way, and nobody has answered
             peer = await met.connect()
             assert techniques(peer) == ["prediction"]
             await assert_works(met, peer)

@@ -15,8 +15,8 @@ from librats.services.transfer_codes import CODE_PATIENCE
 
 if TYPE_CHECKING:
     from librats.blocking.peer import Peers
-    from librats.services.code_meetings import CodeOutcome
-    from librats.services.code_meetings import GivenCode as AsyncCode
+    from librats.services.introduction.code_meetings import CodeOutcome
+    from librats.services.introduction.code_meetings import GivenCode as AsyncCode
     from librats.services.transfer import FilesHandle as AsyncHandle
     from librats.services.transfer_handle import Progress, TransferDirection, TransferResult, TransferState
     from librats.services.transfer_handle import Transfer as AsyncTransfer
@@ -320,7 +320,7 @@ class Shared:
 
 
 class GivenCode:
-    """A code that waits for somebody; see :class:`librats.services.code_meetings.GivenCode`."""
+    """A code that waits for somebody; see :class:`librats.services.introduction.code_meetings.GivenCode`."""
 
     def __init__(self, code: AsyncCode, bridge: Bridge) -> None:
         self._code = code

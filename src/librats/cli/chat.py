@@ -15,8 +15,8 @@ from librats.cli.node import tell_ready
 from librats.cli.output import Output, plain
 from librats.cli.reaching import needs_mdns, reach, start_mdns
 from librats.cli.running import run
+from librats.discovery.topics import checked_name
 from librats.errors import ConnectError, RatsError
-from librats.topics import checked_name
 
 if TYPE_CHECKING:
     from librats.cli.arguments import Commands

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from librats import ConnectionAttempt, ConnectionAttemptResult, NatType, Peer, RatsClient, RatsConfig
-from librats.accounts import failure_of, success_of
+from librats.attempts.accounts import failure_of, success_of
 from librats.cli.arguments import (
     JsonPair,
     add_command,

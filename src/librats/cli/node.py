@@ -28,8 +28,8 @@ from librats.cli.output import Output, as_text, plain
 from librats.cli.reaching import needs_mdns, reach, start_mdns
 from librats.cli.running import run
 from librats.cli.tickets import add_ticket_options, require_qr, show_qr
+from librats.discovery.topics import checked_name
 from librats.errors import RatsError
-from librats.topics import checked_name
 
 if TYPE_CHECKING:
     from librats.cli.arguments import Commands

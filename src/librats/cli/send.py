@@ -18,7 +18,7 @@ from librats.errors import IntroductionError, TransferError, UsageError
 if TYPE_CHECKING:
     from librats import RatsClient, Ticket
     from librats.cli.arguments import Commands
-    from librats.services.code_meetings import GivenCode
+    from librats.services.introduction.code_meetings import GivenCode
     from librats.services.transfer_handle import Transfer
     from librats.services.transfer_offer import Shared
 

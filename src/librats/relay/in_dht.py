@@ -8,7 +8,7 @@ from pathlib import Path
 from librats.config import DhtConfig
 from librats.dht.events import DhtUnreachable
 from librats.errors import IdentityError
-from librats.introducer_announcing import IntroducerAnnouncer
+from librats.introducers.announcing import IntroducerAnnouncer
 from librats.peers.dht_nodes_file import DhtNodesFile
 from librats.peers.identity import Identity, IdentityLock
 from librats.runtime.network import current_network

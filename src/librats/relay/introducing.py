@@ -13,7 +13,7 @@ from librats.introduce.notices import Notice, Op
 from librats.introduce.passing import Passing
 from librats.introduce.places import Places
 from librats.introduce.services import Services
-from librats.introducer_announcing import IntroducerAnnouncer
+from librats.introducers.announcing import IntroducerAnnouncer
 from librats.peers.identity import Identity
 from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.handover import give

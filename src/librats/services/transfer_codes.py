@@ -10,7 +10,7 @@ from librats.errors import TransferError, UsageError
 from librats.tickets import Ticket
 
 if TYPE_CHECKING:
-    from librats.services.code_meetings import GivenCode
+    from librats.services.introduction.code_meetings import GivenCode
     from librats.services.transfer_handle import Transfer
     from librats.services.transfer_host import FilesHost
     from librats.services.transfer_offer import Shared

@@ -12,7 +12,7 @@ from librats.transfer.pacing import RateLimit
 if TYPE_CHECKING:
     from librats.files_config import FilesConfig
     from librats.runtime.tasks import TaskSet
-    from librats.services.code_meetings import CodeMeetings
+    from librats.services.introduction.code_meetings import CodeMeetings
     from librats.services.stream import Stream
     from librats.tickets import Ticket
 

@@ -6,7 +6,8 @@ import pytest
 from tests.unit.test_blocking import missing_or_different
 
 from librats.blocking import files as blocking
-from librats.services import code_meetings, transfer, transfer_handle, transfer_offer
+from librats.services import transfer, transfer_handle, transfer_offer
+from librats.services.introduction import code_meetings
 
 INTERNAL: dict[str, set[str]] = {
     "FilesHandle": {"connected", "nodes", "serve", "stop"},

@@ -13,9 +13,9 @@ from tests.reference.runs import run_of
 from tests.unit.peers.inbox_bench import PEER, Bench, Note
 
 from librats.errors import DecodeError, UsageError, ValidationError
-from librats.hearing import HearingVerbs
 from librats.peers.events import MessageRefused
 from librats.session.frames import Kind
+from librats.verbs.hearing import HearingVerbs
 
 
 class Chat(msgspec.Struct):

@@ -1,0 +1,1 @@
+"""Dialling a peer: which ways a strategy allows, the race between them, and the account of each attempt."""

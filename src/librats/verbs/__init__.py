@@ -1,0 +1,1 @@
+"""The client's verbs, a file for each kind."""

@@ -1,0 +1,492 @@
+"""The client's verbs for reaching peers with the help of others, and the race between direct ways and introducers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from librats.attempts.accounts import later
+from librats.attempts.reaching import ReachRace
+from librats.attempts.strategies import Situation, Ways, lacks, plan_of
+from librats.config import RatsConfig
+from librats.connector import Connector, Target
+from librats.discovery.being_found import BeingFound
+from librats.discovery.finding import has_feature
+from librats.errors import ConnectError, IntroductionError, RatsError, UsageError
+from librats.hole_punching.coordinating import CoordinatingVerbs
+from librats.hole_punching.punching import Punching
+from librats.introduce.carrying import Carrying
+from librats.introduce.notices import Refusal
+from librats.introduce.passing import Passing
+from librats.introduce.places import Places
+from librats.introduce.services import Services
+from librats.introducers.keeping import IntroducerKeeper
+from librats.introductions.introduced import IntroducedPeers
+from librats.introductions.returning import Returning
+from librats.peers.book import PeerBook
+from librats.peers.events import TraversalStep
+from librats.peers.manager import PeerManager
+from librats.peers.path_handle import PathsHandle
+from librats.peers.paths import INDIRECT
+from librats.peers.peer import Peer
+from librats.peers.what_worked import WhatWorked, network_mark
+from librats.runtime.datagrams import Origin
+from librats.runtime.network import Network
+from librats.runtime.rudp import RudpPort
+from librats.runtime.tasks import TaskSet
+from librats.servers import TurnServer, stun_address
+from librats.services.dht_handle import DhtHandle
+from librats.services.introducer import Introductions
+from librats.services.introduction.ends import Offered, Sealing
+from librats.services.introduction.letters import Introducer
+from librats.services.nat import NatHandle
+from librats.services.nat_watch import NatWatch
+from librats.services.session import Link
+from librats.session.greeting import Feature
+from librats.session.opening import Opened
+from librats.types import (
+    Address,
+    AttemptReason,
+    ConnectionAttempt,
+    ConnectionMethod,
+    ConnectionStrategy,
+    Encryption,
+)
+from librats.verbs.offering import OfferingVerbs
+
+if TYPE_CHECKING:
+    from librats.services.introduction.code_meetings import CodeMeetings, MeetingPoint
+
+__all__ = ["IntroducingVerbs"]
+
+AGENT = "librats-python/0.1"
+"""What we call our software."""
+
+INTRODUCER_PATIENCE = 5.0
+"""Seconds that a dial waits for the first introducer of a client that has just started."""
+
+SERVICES_PATIENCE = 0.5
+"""The same, where there is another one already."""
+
+HEAD_START = 0.1
+"""Seconds that known addresses have before introducers are asked."""
+
+AN_ADDRESS = Situation(has_id=False, has_address=True)
+"""What is enough for a peer whose id is not known: nobody can introduce that one."""
+
+
+class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
+    """Mixed into :class:`~librats.RatsClient`."""
+
+    if TYPE_CHECKING:
+        _config: RatsConfig
+        _connector: Connector | None
+        _tasks: TaskSet
+        _paths: PathsHandle
+        _network: Network | None
+        _nat: NatHandle
+        _worked: WhatWorked
+        _dht: DhtHandle
+
+        @property
+        def book(self) -> PeerBook:
+            """See the client."""
+
+        def _running(self) -> PeerManager:
+            """See the client."""
+
+    def __init__(self) -> None:
+        BeingFound.__init__(self)
+        self._introduced: IntroducedPeers | None = None
+        self._circle: Introductions | None = None
+        self._keeper: IntroducerKeeper | None = None
+        self._here = ""
+
+    @property
+    def introducers(self) -> list[str]:
+        """The configured introducers that are connected now, each ``"PEERID@HOST:PORT"``."""
+        keeper = self._keeper
+        return [] if keeper is None else [f"{one.peer_id}@{one.address}" for one in keeper.introducers]
+
+    def _introduction_counters(self) -> dict[str, dict[str, int]]:
+        """Return what has happened to this client as an introducer, as who calls, and as who is called."""
+        circle, introduced = self._circle, self._introduced
+        if circle is None:
+            return {}
+        kept = None if self._keeper is None else self._keeper.sessions.circle
+        as_caller = dict(circle.counters)
+        for name, count in ({} if kept is None else kept.counters).items():
+            as_caller[name] += count
+        return {
+            "introducer": {} if circle.passing is None else dict(circle.passing.counters),
+            "carrier": {} if circle.carrying is None else dict(circle.carrying.counters),
+            "caller": as_caller,
+            "target": {} if introduced is None else dict(introduced.guard.counters),
+            "announcer": {} if self._announcer is None else self._announcer.counters,
+            "publisher": {} if self._publisher is None else dict(self._publisher.counters),
+        }
+
+    # Wiring
+
+    def _start_introducing(self, manager: PeerManager, network: Network, udp: RudpPort | None) -> None:
+        """Take part in introductions from now on, as far as the configuration has it."""
+        nat = self._config.nat
+        self._tasks.create(self._look_where_we_are(network), name="librats looks at its networks")
+        if self._config.encryption is Encryption.OFF:
+            return
+        sealing = Sealing(
+            lambda: manager.identity.private_key, network.new_key, self._config.protocol, network.wall_time
+        )
+        introduced = None
+        if nat.enable_ice:
+            introduced = self._introduced = IntroducedPeers(
+                manager, nat, self._tasks, udp=udp, relays=self._paths.relays, sealing=sealing
+            )
+            if nat.enable_hole_punching:
+                self._start_punching(manager, network, introduced)
+            introduced.nat_type = lambda: self._nat.type
+            self._start_returning(manager, network, introduced)
+        self._start_finding(manager, network, sealing, AGENT)
+        first = 1 + network.entropy.randbelow(1 << 31)
+
+        def send(peer_id: str, body: bytes) -> bool:
+            peer = manager.peers.get(peer_id)
+            return peer is not None and peer.link.send_introduction(body)
+
+        def takes_carried(peer_id: str) -> bool:
+            return has_feature(manager.peers.get(peer_id), Feature.CARRIED)
+
+        def offered(offer: Offered) -> None:
+            if introduced is not None:
+                introduced.offered(offer, self._introducer(manager.peers.get(offer.introducer)))
+
+        passing = carrying = None
+        if nat.allow_introductions:
+            places = Places(network.entropy.randbelow)
+            passing = Passing(lambda peer_id: _key_of(manager.peers.get(peer_id)), first=first, places=places)
+            if nat.carry is not None:
+                carrying = Carrying(passing.carriage, takes_carried, nat.carry)
+        self._circle = manager.introductions = Introductions(
+            send,
+            sealing=sealing,
+            passing=passing,
+            carrying=carrying,
+            guard=None if introduced is None else introduced.guard,
+            offered=offered,
+        )
+        if introduced is not None and nat.introducers:
+            self._keep_introducers(manager, network, introduced, sealing)
+
+    def _start_returning(self, manager: PeerManager, network: Network, introduced: IntroducedPeers) -> None:
+        def move(link: Link, attempts: list[ConnectionAttempt], ways: Ways) -> Awaitable[None]:
+            introducers = self._introducers()
+            if not introducers:
+                raise IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
+            return introduced.move(link, introducers, attempts, ways=ways)
+
+        def verify() -> None:
+            if self._keeper is not None:
+                self._keeper.verify()
+
+        Returning(
+            *(manager, self._tasks, move, verify),
+            entropy=network.entropy,
+            relay_hosts=lambda: introduced.relay_hosts,
+        )
+
+    def _start_punching(self, manager: PeerManager, network: Network, introduced: IntroducedPeers) -> None:
+        config = self._config
+
+        def servers() -> tuple[str, ...]:
+            return introduced.nearer_stun() or config.nat.stun_servers
+
+        watch = NatWatch(
+            lambda: [stun_address(server) for server in servers()],
+            network,
+            self._tasks,
+            config.nat,
+            seen_at=lambda: [one.observed.host for one in self._introducers() if one.observed is not None],
+        )
+        self._nat.watched = lambda: watch.info
+        introduced.punching = Punching(
+            manager,
+            config.nat,
+            self._tasks,
+            network,
+            watch=watch,
+            guard=introduced.guard,
+            servers=servers,
+            transports=config.transports,
+            listen_host=config.listen_host,
+            max_datagram=config.max_packet,
+        )
+
+    def _keep_introducers(
+        self, manager: PeerManager, network: Network, introduced: IntroducedPeers, sealing: Sealing
+    ) -> None:
+        def granted(server: TurnServer, patience: float) -> None:
+            self._paths.relays.grant(server, patience=patience)
+            manager.paths.has_relays = True
+
+        keeper = self._keeper = IntroducerKeeper(
+            self._config,
+            network,
+            self._tasks,
+            identity=lambda: manager.identity,
+            agent=AGENT,
+            granted=granted,
+        )
+        introduced.nearer_stun = lambda: keeper.stun_servers
+
+        def served(introducer: str, services: Services) -> None:
+            keeper.served(introducer, services)
+            if introduced.punching is not None:
+                introduced.punching.watch.look()
+
+        keeper.start(
+            Introductions(
+                keeper.sessions.send,
+                sealing=sealing,
+                guard=introduced.guard,
+                offered=lambda offer: introduced.offered(offer, keeper.introducer(offer.introducer)),
+                served=served,
+            )
+        )
+
+    async def _look_where_we_are(self, network: Network) -> None:
+        """Find out in which network this host is, without anybody waiting for it."""
+        gateways = [gateway.host for gateway in await network.gateways()]
+        self._here = network_mark(await network.interface_addresses(), gateways)
+
+    def _stop_introducing(self) -> None:
+        if self._circle is not None:
+            self._circle.close()
+        if self._keeper is not None and self._keeper.sessions.circle is not None:
+            self._keeper.sessions.circle.close()
+        if self._keeper is not None:
+            self._keeper.close()
+        self._stop_finding()
+        self._circle = self._introduced = self._keeper = None
+
+    def _take_others(self, batch: list[tuple[bytes, Origin]]) -> None:
+        """Take what has come to the UDP port and is of no session."""
+        rest = self._dht.take(batch)
+        if rest and self._introduced is not None and self._introduced.shared is not None:
+            self._introduced.shared.receive(rest)
+
+    def _introducer(self, peer: Peer | None) -> Introducer | None:
+        """Return a peer as an introducer; None where it does not introduce."""
+        if peer is None or self._circle is None or not peer.is_connected or not has_feature(peer, Feature.INTRODUCES):
+            return None
+        link = peer.link
+        return Introducer(
+            *(self._circle, peer.id, link.address, link.method, link.round_trip, _observed(peer)),
+            carries=has_feature(peer, Feature.CARRIES) and link.method is not ConnectionMethod.CARRIED,
+        )
+
+    def _introducers(self) -> list[Introducer]:
+        found = [self._introducer(peer) for peer in self._running().peers.values()]
+        kept = [] if self._keeper is None else self._keeper.introducers
+        helpers = [] if self._found is None else self._found.introducers
+        return [*kept, *helpers, *(one for one in found if one is not None)]
+
+    def _meeting_points(self) -> list[MeetingPoint]:
+        """Return where others can be met who know a number: at configured introducers, and at peers."""
+        keeper, circle = self._keeper, self._circle
+        found: list[MeetingPoint] = []
+        if keeper is not None and keeper.sessions.circle is not None:
+            meetings = keeper.sessions.circle.meetings
+            found = [(meetings, one) for one in keeper.sessions.links if keeper.sessions.has_meetings(one)]
+        if circle is not None:
+            peers = self._running().peers.values()
+            found += [(circle.meetings, peer.id) for peer in peers if has_feature(peer, Feature.MEETINGS)]
+        return found
+
+    def _code_meetings(self) -> CodeMeetings:
+        """Return what gives and takes codes for this client.
+
+        Raises:
+            UsageError: The client is not running, or encryption is off.
+        """
+        from librats.services.introduction.code_meetings import CodeMeetings  # noqa: PLC0415 - loaded where there are codes
+
+        self._running()
+        if self._circle is None or self._network is None:
+            raise UsageError("with encryption off there are no codes")
+        return CodeMeetings(self._circle.meetings, self._meeting_points, self._network.entropy, self._tasks)
+
+    # The race
+
+    async def _reach(
+        self, wanted: Target, addresses: Sequence[Address], strategy: ConnectionStrategy, timeout: float | None
+    ) -> Peer:
+        """Reach a peer as a strategy says; where the caller gives up, nothing of it stays behind."""
+        try:
+            return await self._reach_by_plan(wanted, addresses, strategy, timeout)
+        except asyncio.CancelledError:
+            if not self._paths.hides_us:
+                self._tasks.create(self._paths.relays.let_go_unused(), name="librats gives relayed addresses back")
+            raise
+
+    async def _reach_by_plan(
+        self, wanted: Target, addresses: Sequence[Address], strategy: ConnectionStrategy, timeout: float | None
+    ) -> Peer:
+        """Reach a peer at its addresses, and through introducers, as far as a strategy does that."""
+        connector, introduced = self._connector, self._introduced
+        if connector is None:
+            raise UsageError("the client is not running")
+        plan = plan_of(strategy)
+        target = wanted.peer_id or (None if plan.dials else self._who_is_at(addresses))
+        is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
+        is_found = self._may_find(wanted, target, plan)
+        situation = AN_ADDRESS if is_auto and target is None and addresses else self._situation(target, addresses)
+        lacking = lacks(strategy, replace(situation, is_found=is_found))
+        if lacking is not None:
+            raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
+        worked = self._worked.get(self._here, target) if is_auto and target is not None else None
+        attempts: list[ConnectionAttempt] = []
+        seconds = self._config.connect_timeout if timeout is None else timeout
+        began = asyncio.get_running_loop().time()
+
+        async def directly() -> Peer:
+            if strategy is ConnectionStrategy.TURN_RELAY:
+                await self._wait_for_relay(wanted)
+            return await connector.connect(
+                wanted.text,
+                list(addresses),
+                expect_id=wanted.peer_id,
+                timeout=timeout,
+                only=plan.dials,
+                first=None if worked is None or worked.introduced else worked.method,
+                punch=strategy is ConnectionStrategy.HOLE_PUNCHING,
+                attempts=attempts,
+            )
+
+        circle = introduced if plan.meets and situation.has_introducers else None
+        if target is None or (circle is None and not is_found):
+            return self._settle(await directly(), strategy)
+        is_dialled = bool(addresses and plan.dials)
+        head_start = HEAD_START if is_dialled and not (worked is not None and worked.introduced) else 0.0
+        connector.check_limits(target)
+        race = ReachRace(self._tasks, wanted.text, attempts)
+        if is_dialled:
+            race.start(directly(), "directly")
+        rest: dict[str, Callable[[], Coroutine[Any, Any, Peer]]] = {}
+        if circle is not None:
+            rest["with help"] = partial(self._by_introducers, circle, wanted, target, strategy, attempts, began)
+        if is_found:
+            rest["by its id"] = partial(
+                self._find_way,
+                wanted,
+                target,
+                plan,
+                attempts,
+                dialled=addresses if is_dialled else (),
+                began=began,
+                has_others=is_dialled or circle is not None,
+            )
+        try:
+            peer = await race.run(rest, head_start=head_start, seconds=seconds)
+        except RatsError as error:
+            self._tell(target, TraversalStep.FAILED, str(error))
+            raise
+        self._tell(target, TraversalStep.CONNECTED)
+        return self._settle(peer, strategy)
+
+    def _tell(self, target: str, step: TraversalStep, words: str = "") -> None:
+        if self._introduced is not None:
+            self._introduced.tell(target, step, words)
+
+    async def _by_introducers(
+        self,
+        introduced: IntroducedPeers,
+        wanted: Target,
+        target: str,
+        strategy: ConnectionStrategy,
+        attempts: list[ConnectionAttempt],
+        began: float,
+    ) -> Peer:
+        """Reach a peer through those who are connected, or will be soon."""
+        keeper = self._keeper
+        if strategy is ConnectionStrategy.TURN_RELAY:
+            await self._wait_for_relay(wanted)
+        introduced.tell(target, TraversalStep.STARTED)
+        if keeper is not None and not keeper.is_ready:
+            introduced.tell(target, TraversalStep.WAITING)
+            await keeper.wait(SERVICES_PATIENCE if self._introducers() else INTRODUCER_PATIENCE)
+        introducers = self._introducers()
+        if not introducers:
+            nobody = ("no introducer is connected", AttemptReason.NO_INTRODUCER)
+            words, reason = nobody if keeper is None else keeper.problem
+            raise ConnectError(wanted.text, attempts, words, reason)
+        noted: list[ConnectionAttempt] = []
+        offset = asyncio.get_running_loop().time() - began
+        try:
+            link = await introduced.reach(target, introducers, noted, ways=plan_of(strategy).meets)
+        finally:
+            attempts.extend(later(noted, offset))
+        return self._peer_of(link, wanted.text, attempts)
+
+    def _situation(self, target: str | None, addresses: Sequence[Address]) -> Situation:
+        nat, relays = self._config.nat, self._paths.relays
+        return Situation(
+            policy=self._paths.policy,
+            has_id=target is not None,
+            has_address=bool(addresses),
+            meets=self._introduced is not None,
+            has_introducers=self._keeper is not None or bool(self._introducers()),
+            has_udp=self._connector is not None and ConnectionMethod.UDP in self._connector.direct_methods,
+            has_stun=bool(nat.stun_servers or self._keeper is not None),
+            has_relay=bool(relays.servers or self._keeper is not None),
+            punches=nat.enable_hole_punching,
+        )
+
+    def _who_is_at(self, addresses: Sequence[Address]) -> str | None:
+        """Return the id of the peer that was at an address the last time, where it is known."""
+        return next((who for who in self.book if not set(addresses).isdisjoint(self.book.addresses_of(who))), None)
+
+    async def _wait_for_relay(self, wanted: Target) -> None:
+        """Wait until an introducer has granted a TURN server, where none is configured.
+
+        Raises:
+            ConnectError: None has.
+        """
+        relays, keeper = self._paths.relays, self._keeper
+        if not relays.servers and keeper is not None:
+            await keeper.wait(INTRODUCER_PATIENCE)
+        if not relays.servers:
+            words = "no TURN server is configured, and no introducer grants one"
+            raise ConnectError(wanted.text, reason=words, code=AttemptReason.NOT_CONFIGURED)
+
+    def _settle(self, peer: Peer, strategy: ConnectionStrategy) -> Peer:
+        """Have a session stay where the strategy says, and remember which way has worked."""
+        if strategy is ConnectionStrategy.TURN_RELAY:
+            self._running().paths.stay(peer.link)
+        if strategy is ConnectionStrategy.AUTO_ADAPTIVE and self._here and peer.is_encrypted:
+            by_ice = any(attempt.pair is not None and not attempt.error for attempt in peer.attempts)
+            is_carried = peer.method is ConnectionMethod.CARRIED
+            self._worked.note(self._here, peer.id, peer.method, introduced=by_ice or is_carried)
+        return peer
+
+
+def _key_of(peer: Peer | None) -> bytes | None:
+    if peer is None or not peer.is_connected or not has_feature(peer, Feature.INTRODUCED):
+        return None
+    opened = peer.link.opened
+    return opened.public_key if isinstance(opened, Opened) else None
+
+
+def _observed(peer: Peer) -> Address | None:
+    """Where a peer sees us; the port only where it is that of the socket which all sessions over UDP share."""
+    if peer.hello is None or peer.link.method in INDIRECT:
+        return None
+    try:
+        seen = Address.parse(peer.hello.observed)
+    except UsageError:
+        return None
+    if not seen.is_literal:
+        return None
+    return seen if peer.link.method is ConnectionMethod.UDP else Address(seen.host, 0)
