@@ -9,7 +9,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memmove
 
 from librats._core.evp cimport evp_find
 
@@ -129,6 +129,99 @@ def leaf_hashes(pieces, Py_ssize_t skip=0):
             got -= 1
             PyBuffer_Release(&views[got])
         free(views)
+
+
+cdef int _climb(
+    void* context, uint8_t* level, size_t count, size_t low, size_t width, const uint8_t* proof, size_t proofs
+) noexcept nogil:
+    """Put the top of a tree in the place of some of its hashes: 1, 0 where the proof is too short, -1 without luck."""
+    cdef uint8_t prefix = 1
+    cdef size_t at, out
+    cdef const uint8_t* left
+    cdef const uint8_t* right
+    while width > 1:
+        at = 0
+        out = 0
+        while at < count:
+            left = level + at * HASH_SIZE
+            right = left + HASH_SIZE
+            if (low + at) % 2 or (at + 1 == count and low + count < width):
+                if not proofs:
+                    return 0
+                if (low + at) % 2:
+                    right = left
+                    left = proof
+                    at += 1
+                else:
+                    right = proof
+                    at += 2
+                proof += HASH_SIZE
+                proofs -= 1
+            elif at + 1 == count:  # left over: it goes up as it is
+                memmove(level + out * HASH_SIZE, left, HASH_SIZE)
+                out += 1
+                break
+            else:
+                at += 2
+            if (
+                _init(context, _sha256, NULL) != 1
+                or _update(context, &prefix, 1) != 1
+                or _update(context, left, HASH_SIZE) != 1
+                or _update(context, right, HASH_SIZE) != 1
+                or _final(context, level + out * HASH_SIZE, NULL) != 1
+            ):
+                return -1
+            out += 1
+        count = out
+        low //= 2
+        width = (width + 1) // 2
+    return 1
+
+
+def top_above(bytes hashes not None, size_t low, size_t width, bytes proof not None):
+    """Return the top of a tree: SHA-256 of a byte 1 and two hashes each, what is left over goes up as it is.
+
+    Args:
+        hashes: Of leaves that stand side by side, 32 bytes each, at least one.
+        low: Number of the first of them, from 0.
+        width: Leaves of the whole tree.
+        proof: The hashes beside the way up, from below, the left one of a level first.
+
+    Returns:
+        The top, 32 bytes.
+
+    Raises:
+        ValueError: There are no such leaves, or the proof is too short.
+        RuntimeError: OpenSSL could not do it, or there is none: see :data:`AVAILABLE`.
+
+    Example:
+        >>> from librats._core.leaves import AVAILABLE, leaf_hashes, top_above
+        >>> top_above(leaf_hashes([b"x"]), 0, 1, b"") == leaf_hashes([b"x"]) if AVAILABLE else True
+        True
+    """
+    cdef size_t count = <size_t>len(hashes) // HASH_SIZE
+    cdef bytes level
+    cdef void* context
+    cdef int result
+    if _sha256 == NULL:
+        raise RuntimeError("there is no OpenSSL")
+    if not count or count > width or low > width - count:
+        raise ValueError("a tree has no such leaves")
+    level = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(count * HASH_SIZE))
+    memmove(PyBytes_AS_STRING(level), PyBytes_AS_STRING(hashes), count * HASH_SIZE)
+    context = _new()
+    if context == NULL:
+        raise MemoryError()
+    result = _climb(
+        context, <uint8_t*>PyBytes_AS_STRING(level), count, low, width, <const uint8_t*>PyBytes_AS_STRING(proof),
+        <size_t>len(proof) // HASH_SIZE
+    )
+    _free(context)
+    if not result:
+        raise ValueError("a proof is too short")
+    if result < 0:
+        raise RuntimeError("OpenSSL could not hash")
+    return level[:HASH_SIZE]
 
 
 cdef bint _is_right():
