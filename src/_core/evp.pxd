@@ -9,9 +9,9 @@ cdef enum:
     EVP_OPENING = 2
 
 
+cdef void* evp_find(const char* name) except? NULL
 cdef bint evp_load() except *
 cdef bint evp_available() noexcept nogil
-cdef void* evp_find(const char* name) noexcept nogil
 cdef void* evp_new() noexcept nogil
 cdef void evp_free(void* context) noexcept nogil
 cdef bint evp_set_key(void* context, int direction, const uint8_t* key) noexcept nogil

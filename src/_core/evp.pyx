@@ -54,7 +54,6 @@ ctypedef int (*final_function)(void*, uint8_t*, int*) noexcept nogil
 ctypedef int (*ctrl_function)(void*, int, int, void*) noexcept nogil
 
 # Written once, by evp_load, while librats._core.aead is imported; read only ever after.
-cdef void* _library = NULL
 cdef const void* _cipher = NULL
 cdef new_function _new = NULL
 cdef free_function _free = NULL
@@ -66,11 +65,6 @@ cdef ctrl_function _ctrl = NULL
 
 cdef bint evp_available() noexcept nogil:
     return _cipher != NULL
-
-
-cdef void* evp_find(const char* name) noexcept nogil:
-    """Another function of the interpreter's OpenSSL; NULL where there is none."""
-    return NULL if _library == NULL else librats_find(_library, name)
 
 
 cdef void* evp_new() noexcept nogil:
@@ -152,28 +146,30 @@ cdef bint _agrees_with_rfc8439():
     return right
 
 
-cdef bint evp_load() except *:
-    """Find the functions of the interpreter's OpenSSL; return whether they are there and give the right answers."""
-    global _library, _cipher, _new, _free, _init, _update, _final, _ctrl
+cdef void* evp_find(const char* name) except? NULL:
+    """Return a function of the interpreter's OpenSSL by its name; NULL where it is not there."""
     cdef void* library
-    cdef new_function get_cipher
     try:
         import _hashlib
 
         module = _hashlib.__file__.encode("utf-8", "surrogateescape")
     except (ImportError, AttributeError):
-        return False
+        return NULL
     library = librats_open_libcrypto(module)
-    if library == NULL:
-        return False
-    _library = library
-    get_cipher = <new_function>librats_find(library, "EVP_chacha20_poly1305")
-    _new = <new_function>librats_find(library, "EVP_CIPHER_CTX_new")
-    _free = <free_function>librats_find(library, "EVP_CIPHER_CTX_free")
-    _init = <init_function>librats_find(library, "EVP_CipherInit_ex")
-    _update = <update_function>librats_find(library, "EVP_CipherUpdate")
-    _final = <final_function>librats_find(library, "EVP_CipherFinal_ex")
-    _ctrl = <ctrl_function>librats_find(library, "EVP_CIPHER_CTX_ctrl")
+    return librats_find(library, name) if library != NULL else NULL
+
+
+cdef bint evp_load() except *:
+    """Find the functions of the interpreter's OpenSSL; return whether they are there and give the right answers."""
+    global _cipher, _new, _free, _init, _update, _final, _ctrl
+    cdef new_function get_cipher
+    get_cipher = <new_function>evp_find("EVP_chacha20_poly1305")
+    _new = <new_function>evp_find("EVP_CIPHER_CTX_new")
+    _free = <free_function>evp_find("EVP_CIPHER_CTX_free")
+    _init = <init_function>evp_find("EVP_CipherInit_ex")
+    _update = <update_function>evp_find("EVP_CipherUpdate")
+    _final = <final_function>evp_find("EVP_CipherFinal_ex")
+    _ctrl = <ctrl_function>evp_find("EVP_CIPHER_CTX_ctrl")
     if (
         get_cipher == NULL or _new == NULL or _free == NULL or _init == NULL or _update == NULL or _final == NULL
         or _ctrl == NULL

@@ -60,7 +60,7 @@ class Source:
         """The offer."""
         self.raw = raw
         """The same as it is sent."""
-        self.content_id = content_id(raw)
+        self.content_id = content_id(manifest)
         """Its id, 32 bytes."""
         self.trees: list[HashTree] = [_tree(file) for file in found.files]
         """The trees of the files, in the order of the manifest."""

@@ -143,7 +143,7 @@ class Taking(Transfer):
         self._complete = asyncio.Event()
         self._stored = asyncio.Event()
         self._dropped: dict[str, TransferError] = {}
-        self._tasks = TaskSet()
+        self._tasks = TaskSet(expected=TransferError)
         self._task: asyncio.Task[None] | None = None
 
     @property

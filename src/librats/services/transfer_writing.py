@@ -189,9 +189,9 @@ class Destination:
         >>> from librats.transfer.tree import hash_file
         >>> tree = hash_file([b"hello"])
         >>> file = OfferedFile(path=("hello.txt",), size=5, root=tree.root)
-        >>> raw = write_manifest(Manifest(name="hello.txt", is_folder=False, files=(file,)))
+        >>> offer = Manifest(name="hello.txt", is_folder=False, files=(file,))
         >>> async def main(folder):
-        ...     destination = await Destination.open(folder, raw, content_id=content_id(raw))
+        ...     destination = await Destination.open(folder, write_manifest(offer), content_id=content_id(offer))
         ...     destination.verifiers[0].take(0, b"hello", tree.proof(0, 1))
         ...     await destination.write(0, 0, b"hello")
         ...     path = await destination.finish()
@@ -394,9 +394,10 @@ _Outcome = tuple[Path, _Opened, list[FileVerifier]]
 
 
 def _checked(raw: bytes, expected: bytes, limits: ManifestLimits) -> Manifest:
-    if content_id(raw) != expected:
+    manifest = read_manifest(raw, limits=limits)
+    if content_id(manifest) != expected:
         raise TransferError("bad_offer", "a manifest is not what was asked for")
-    return read_manifest(raw, limits=limits)
+    return manifest
 
 
 def _opened(path: Path, manifest: Manifest, identifier: bytes, *, overwrite: bool) -> _Opened:
