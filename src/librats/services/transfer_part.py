@@ -16,11 +16,12 @@ from librats.services.folder_cache import FolderCache
 from librats.services.folders import Folder
 from librats.services.transfer_existing import path_of
 from librats.services.transfer_journal import Journal, Record, Recorded
+from librats.transfer.layout import Layout
 from librats.transfer.manifest import Manifest
 from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, Buffer, leaf_count, leaf_hashes
 from librats.transfer.verifying import MAX_CHUNK, marked_ranges
 
-__all__ = ["CONTENT", "Chunk", "PartFiles", "mark"]
+__all__ = ["CONTENT", "Chunk", "PartFiles", "check_chunk", "mark"]
 
 CONTENT = "content"
 """Name of the folder that holds what the offer is, below the hidden one."""
@@ -52,6 +53,15 @@ class Chunk(NamedTuple):
 
     leaves: bytes
     """Hashes of the leaves."""
+
+
+def check_chunk(layout: Layout, wanted: tuple[int, int], pieces: Sequence[Buffer]) -> list[Chunk]:
+    """Check the body of a chunk, and return what is to be written.
+
+    Raises:
+        TransferError: It is not what was offered; see :meth:`~librats.transfer.layout.Layout.check`.
+    """
+    return [Chunk(part.file, part.leaf, data, leaves) for part, data, leaves in layout.check(wanted, pieces)]
 
 
 def mark(have: bytearray, first: int, count: int) -> None:
@@ -100,7 +110,7 @@ class PartFiles:
         self.folders = FolderCache(content, make=True)
         """The folders of the content."""
         self._begun: dict[int, _Begun] = {}
-        self._done: set[int] = set()
+        self._done = bytearray(len(manifest.files))  # 1 for each that is whole: a set would take fifty times as much
         self._open: OrderedDict[int, int] = OrderedDict()
 
     def restore(self, recorded: Recorded) -> None:
@@ -140,7 +150,7 @@ class PartFiles:
             if begun.left:
                 self._begun[number] = begun
             else:
-                self._done.add(number)
+                self._done[number] = True
 
     def _holds(self, record: Record, *, is_certain: bool) -> bool:
         """Tell whether the disk has what a record says."""
@@ -153,13 +163,16 @@ class PartFiles:
         data = _read_at(self._opened(record.file), record.count * LEAF_SIZE, record.first * LEAF_SIZE)
         return crc32(leaf_hashes([data])) == record.crc
 
+    def _whole(self) -> Iterator[int]:
+        return (number for number, is_whole in enumerate(self._done) if is_whole)
+
     def _leaves(self, number: int) -> int:
         return leaf_count(self._manifest.files[number].size)
 
     @property
     def is_empty(self) -> bool:
         """True where nothing has been written."""
-        return not (self._begun or self._done)
+        return not self._begun and True not in self._done
 
     def have(self, number: int) -> bytearray:
         """Return which leaves of a file are there; see :attr:`~librats.transfer.verifying.FileVerifier.have`."""
@@ -167,13 +180,13 @@ class PartFiles:
         if number in self._begun:
             return bytearray(self._begun[number].have)
         bits = bytearray(-(-leaves // 8))
-        if number in self._done:
+        if self._done[number]:
             mark(bits, 0, leaves)
         return bits
 
     def ranges(self) -> Iterator[Range]:
         """Yield what is there, in as few ranges as it takes."""
-        for number in sorted(self._done):
+        for number in self._whole():
             yield number, 0, self._leaves(number)
         for number, begun in self._begun.items():
             yield from ((number, first, count) for first, count in marked_ranges(begun.have))
@@ -184,7 +197,7 @@ class PartFiles:
         Raises:
             OSError: It cannot be.
         """
-        self.sync_files([*self._done, *self._begun])
+        self.sync_files([*self._whole(), *self._begun])
 
     def sync_files(self, numbers: Sequence[int]) -> bool:
         """Bring some files to the disk: a few one by one, many with all else that waits for it.
@@ -216,7 +229,7 @@ class PartFiles:
         with as_transfer_error("a file cannot be written"):
             try:
                 for chunk in chunks:
-                    if chunk.file not in self._done:
+                    if not self._done[chunk.file]:
                         written.append(self._write_one(chunk))
             finally:
                 self._journal.add(written)
@@ -231,7 +244,7 @@ class PartFiles:
                 self.end(number, descriptor)
             finally:
                 os.close(descriptor)
-            self._done.add(number)
+            self._done[number] = True
         else:
             _write_at(self._descriptor(number, size), chunk.data, chunk.first * LEAF_SIZE)
             begun = self._begun[number]
@@ -240,7 +253,7 @@ class PartFiles:
                 self.end(number, self._open[number])
                 os.close(self._open.pop(number))
                 del self._begun[number]
-                self._done.add(number)
+                self._done[number] = True
         return Record(number, chunk.first, count, crc32(chunk.leaves))
 
     def create(self, number: int) -> int:

@@ -14,6 +14,7 @@ from librats.runtime.tasks import TaskSet, end_all
 from librats.services.transfer_handle import Transfer, TransferDirection, TransferState
 from librats.services.transfer_host import TransferPlace
 from librats.services.transfer_part import Chunk as PartChunk
+from librats.services.transfer_part import check_chunk
 from librats.services.transfer_wire import PROTOCOL, LostError, Wire, opened
 from librats.transfer.frames import (
     Chunk,
@@ -375,16 +376,19 @@ class Taking(Transfer):
                 taking.take(read_piece(frame.body))
             elif frame.type not in {FrameType.PAUSE, FrameType.RESUME}:
                 raise TransferError("protocol", "a frame that was not asked for")
-        if not taking.raw.startswith(offering.head):
+        raw = taking.raw
+        del taking  # a manifest may have megabytes
+        if not raw.startswith(offering.head):
             raise TransferError("bad_offer", "the application was told something else than the manifest says")
         self._destination = destination = await self._open_destination(
             self._folder,
-            taking.raw,
+            raw,
             content_id=self._id,
             max_disk=self._place.config.max_disk,
             overwrite=self._overwrite,
             limits=limits,
         )
+        del raw
         config, manifest = self._place.config, destination.manifest
         self._layout = Layout(manifest)
         self._describe(manifest.name, self._id, manifest.size, len(manifest.files))
@@ -420,7 +424,7 @@ class Taking(Transfer):
             receiving, layout, destination = self._receiving, self._layout, self._destination
             if receiving is None or layout is None or destination is None:
                 continue
-            refusal = await destination.take(partial(_checked, layout, chunk), chunk.size)
+            refusal = await destination.take(partial(check_chunk, layout, chunk.range, chunk.pieces), chunk.size)
             if refusal is not None:
                 receiving.refused(chunk.range)
                 self._stored.set()
@@ -491,9 +495,3 @@ class Taking(Transfer):
             await end_all([self._task])
         if destination is not None:
             await (destination.suspend() if keep else destination.discard())
-
-
-def _checked(layout: Layout, chunk: Chunk) -> list[PartChunk]:
-    """Check a chunk; return what is to be written."""
-    checked = layout.check(chunk.range, chunk.pieces)
-    return [PartChunk(part.file, part.leaf, data, leaves) for part, data, leaves in checked]

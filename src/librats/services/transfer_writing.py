@@ -162,14 +162,15 @@ class _Opened:
 
 def _copies(manifest: Manifest, placed: set[int]) -> dict[int, int]:
     """Return which files need not come, for another one has the same content: their numbers, and that of the other."""
-    first: dict[tuple[bytes, int], int] = {}
-    for number in (*sorted(placed), *range(len(manifest.files))):
-        file = manifest.files[number]
-        first.setdefault((file.root, file.size), number)
+    files = manifest.files
+    first = {files[number].root: number for number in sorted(placed, reverse=True)}
     return {
-        number: first[file.root, file.size]
-        for number, file in enumerate(manifest.files)
-        if file.size and number not in placed and first[file.root, file.size] != number
+        number: one
+        for number, file in enumerate(files)
+        if file.size
+        and number not in placed
+        and (one := first.setdefault(file.root, number)) != number
+        and files[one].size == file.size
     }
 
 
@@ -444,16 +445,15 @@ def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wan
 
 def _verifiers(opened: _Opened) -> list[FileVerifier]:
     files = opened.manifest.files
-    verifiers: dict[int, FileVerifier] = {}
-    for number in (*sorted(opened.placed), *range(len(files))):
-        if number in verifiers or number in opened.copies:
-            continue
-        file = files[number]
+    verifiers: list[FileVerifier] = []
+    for number, file in enumerate(files):
         bits = opened.files.have(number)
         if number in opened.placed:
             mark(bits, 0, leaf_count(file.size))
-        verifiers[number] = FileVerifier(file.root, file.size, have=bits)
-    return [verifiers[opened.copies.get(number, number)] for number in range(len(files))]
+        verifiers.append(FileVerifier(file.root, file.size, have=bits))
+    for number, first in opened.copies.items():
+        verifiers[number] = verifiers[first]
+    return verifiers
 
 
 def _check_room(opened: _Opened, verifiers: list[FileVerifier], max_disk: int | None) -> None:

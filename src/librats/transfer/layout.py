@@ -90,9 +90,11 @@ class Layout:
         """Bytes of all files together."""
         first: dict[bytes, int] = {}
         self.copies = {
-            number: first[file.root]
+            number: one
             for number, file in enumerate(self._files)
-            if file.size and first.setdefault(file.root, number) != number
+            if file.size
+            and (one := first.setdefault(file.root, number)) != number
+            and self._files[one].size == file.size  # a manifest may tell of one root and two sizes
         }
         """Files that have the content of an earlier one, by their numbers: number to that of the first."""
 
@@ -226,7 +228,7 @@ class Layout:
             pieces: Buffers that hold the body, one behind the other: the proofs of all parts, then the data of all.
 
         Returns:
-            The parts and their data, which are parts of the body. A large file's data is not copied.
+            The parts and their data, which are parts of these buffers: nothing is copied.
 
         Raises:
             TransferError: A part is not of its file (``"bad_chunk"``), or the body has another size than it must have
@@ -237,16 +239,9 @@ class Layout:
         size = sum(memoryview(piece).nbytes for piece in pieces)
         if size != data_at + sum(part.size for part in parts):
             raise TransferError("protocol", "a chunk of another size than its leaves have")
-        if len(parts) == 1:
-            return [self._checked(parts[0], *_divided(pieces, data_at))]
-        proof_at, view = 0, memoryview(b"".join(pieces))
-        checked = []
-        for part in parts:
-            proof = bytes(view[proof_at : proof_at + part.proof_size])
-            checked.append(self._checked(part, proof, [view[data_at : data_at + part.size]]))
-            proof_at += part.proof_size
-            data_at += part.size
-        return checked
+        body = _Body(pieces)
+        proofs = [b"".join(body.take(part.proof_size)) for part in parts]
+        return [self._checked(part, proof, body.take(part.size)) for part, proof in zip(parts, proofs, strict=True)]
 
     def _checked(self, part: Part, proof: bytes, data: Sequence[memoryview]) -> CheckedPart:
         file = self._files[part.file]
@@ -256,13 +251,21 @@ class Layout:
         return CheckedPart(part, data, leaves)
 
 
-def _divided(pieces: Sequence[Buffer], size: int) -> tuple[bytes, list[memoryview]]:
-    """Return the first bytes of some buffers, and buffers that hold the others."""
-    head, rest = bytearray(), []
-    for piece in pieces:
-        view = memoryview(piece)
-        taken = size - len(head)
-        head += view[:taken]
-        if taken < len(view):
-            rest.append(view[taken:])
-    return bytes(head), rest
+class _Body:
+    """Buffers, one behind the other, that are given out in parts of other sizes, without a copy."""
+
+    def __init__(self, pieces: Sequence[Buffer]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
+
+    def take(self, size: int) -> list[memoryview]:
+        """Return buffers that hold the next bytes; there must be as many."""
+        found = []
+        while size:
+            if not self._rest:
+                self._rest = memoryview(next(self._pieces)).cast("B")
+                continue
+            part, self._rest = self._rest[:size], self._rest[size:]
+            found.append(part)
+            size -= len(part)
+        return found

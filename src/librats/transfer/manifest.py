@@ -8,9 +8,9 @@ values there are, and how deep.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import pairwise
 from typing import Any, Final
 
 from librats._core import bencode
@@ -278,27 +278,77 @@ def read_manifest(raw: bytes, *, limits: ManifestLimits = DEFAULT_LIMITS) -> Man
     if len(raw) > limits.manifest:
         raise TransferError("limit", f"a manifest of more than {limits.manifest} bytes")
     head, at = _read_head(raw, limits)
-    tokens = FILE_TOKENS * head.files + head.empty_folders + 3
-    try:
-        body = bencode.decode(memoryview(raw)[at:], max_depth=3, max_tokens=tokens)
-    except BencodeError:
-        raise _bad("the files of a manifest are not told as they must be") from None
-    if type(body) is not list or [type(half) for half in body] != [list, list]:
-        raise _bad("the files of a manifest are not told as they must be")
-    entries, folders = body
-    if (len(entries), len(folders)) != (head.files, head.empty_folders):
-        raise _bad("a manifest has another number of files than it says")
-    files = tuple(_read_file(entry) for entry in entries)
-    if any(type(folder) is not bytes for folder in folders):
-        raise _bad("a folder of a manifest is not told as it must be")
-    for paths in ([entry[0] for entry in entries], folders):
-        if any(_order(one) >= _order(other) for one, other in pairwise(paths)):
-            raise _bad("the paths of a manifest are not in their order")
-    manifest = Manifest(
-        name=head.name, is_folder=head.is_folder, files=files, empty_folders=tuple(read_path(path) for path in folders)
-    )
+    files, folders = _read_body(_Body(raw, at), head)
+    manifest = Manifest(name=head.name, is_folder=head.is_folder, files=files, empty_folders=folders)
     _check_whole(manifest, head, limits)
     return manifest
+
+
+class _Body:
+    """Reads the second value of a manifest piece by piece: all of it at once would take twice the memory."""
+
+    def __init__(self, raw: bytes, at: int) -> None:
+        self._raw = raw
+        self._rest = memoryview(raw)
+        self._at = at
+
+    def take(self, expected: bytes) -> None:
+        """Take bytes that must be there."""
+        end = self._at + len(expected)
+        if self._raw[self._at : end] != expected:
+            raise _bad("the files of a manifest are not told as they must be")
+        self._at = end
+
+    def end(self) -> None:
+        """Take note that there is nothing more."""
+        if self._at != len(self._raw):
+            raise _bad("there is something behind a manifest")
+
+    def value(self, *, max_depth: int, max_tokens: int) -> Any:
+        """Take a value."""
+        try:
+            value, size = bencode.decode_prefix(self._rest[self._at :], max_depth=max_depth, max_tokens=max_tokens)
+        except BencodeError:
+            raise _bad("the files of a manifest are not told as they must be") from None
+        self._at += size
+        return value
+
+
+def _read_body(body: _Body, head: ManifestHead) -> tuple[tuple[OfferedFile, ...], tuple[Parts, ...]]:
+    """Read the files, and the paths of the empty folders: a list of two lists that have as many as the head says."""
+    body.take(b"ll")
+    files = tuple(_read_files(body, head.files))
+    body.take(b"el")
+    folders = tuple(_read_folders(body, head.empty_folders))
+    body.take(b"ee")
+    body.end()
+    return files, folders
+
+
+def _read_files(body: _Body, count: int) -> Iterator[OfferedFile]:
+    before: bytes | None = None
+    for _ in range(count):
+        entry = body.value(max_depth=1, max_tokens=FILE_TOKENS)
+        file = _read_file(entry)
+        _check_order(before, entry[0])
+        before = entry[0]
+        yield file
+
+
+def _read_folders(body: _Body, count: int) -> Iterator[Parts]:
+    before: bytes | None = None
+    for _ in range(count):
+        path = body.value(max_depth=1, max_tokens=1)
+        if type(path) is not bytes:
+            raise _bad("a folder of a manifest is not told as it must be")
+        _check_order(before, path)
+        before = path
+        yield read_path(path)
+
+
+def _check_order(before: bytes | None, path: bytes) -> None:
+    if before is not None and _order(before) >= _order(path):
+        raise _bad("the paths of a manifest are not in their order")
 
 
 def _read_file(entry: Any) -> OfferedFile:

@@ -52,7 +52,7 @@ class ManifestTaking:
 
     @property
     def raw(self) -> bytes:
-        """What has come."""
+        """What has come, as a copy."""
         return bytes(self._raw)
 
     def wants(self) -> list[tuple[int, int]]:

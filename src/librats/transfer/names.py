@@ -201,7 +201,7 @@ class NameSet:
     def __init__(self, *, max_folders: int = 100_000) -> None:
         self._max_folders = max_folders
         self._folders: dict[tuple[int, str], tuple[int, str]] = {}
-        self._files: set[tuple[int, str]] = set()
+        self._files: dict[int, set[str]] = {}  # by the number of their folder: a pair for each would take the most
 
     def add_file(self, parts: Parts) -> None:
         """Add a file, and the folders above it.
@@ -214,12 +214,13 @@ class NameSet:
                 (``"limit"``). Not all of it is added then; the offer is to be refused.
         """
         above = self._enter(parts[:-1])
-        key = (above, fold(parts[-1]))
-        if key in self._folders:
+        name = fold(parts[-1])
+        if (above, name) in self._folders:
             raise _refusal("a path is a file and a folder")
-        if key in self._files:
+        files = self._files.setdefault(above, set())
+        if name in files:
             raise _refusal("two paths are the same but for case or normal form")
-        self._files.add(key)
+        files.add(parts[-1] if name == parts[-1] else name)
 
     def add_empty_folder(self, parts: Parts) -> None:
         """Add a folder that nothing is in.
@@ -241,7 +242,7 @@ class NameSet:
         at = 0
         for part in parts:
             key = (at, fold(part))
-            if key in self._files:
+            if key[1] in self._files.get(at, ()):
                 raise _refusal("a path is a file and a folder")
             known = self._folders.get(key)
             if known is None:

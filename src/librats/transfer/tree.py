@@ -109,6 +109,8 @@ class HashTree:
     Made by :class:`TreeBuilder` or :func:`hash_file`. It takes 1/1024 of the memory that the file would.
     """
 
+    __slots__ = ("_length", "_levels")
+
     def __init__(self, length: int, leaves: bytes) -> None:
         self._length = length
         self._levels = [leaves]

@@ -93,16 +93,26 @@ class FileVerifier:
         self._root = root
         self._length = length
         self._leaves = leaf_count(length)
-        self._have = bytearray(-(-self._leaves // 8)) if have is None else bytearray(have)
-        marked = int.from_bytes(self._have, "little")
-        if len(self._have) != -(-self._leaves // 8) or marked >> self._leaves:
-            raise UsageError("what is there of a file has one bit for each leaf")
-        self._count = marked.bit_count()
+        self._have: bytearray | None = None  # where none or all are there: many files are small
+        self._count = 0
+        if have is not None:
+            marked = int.from_bytes(have, "little")
+            if len(have) != -(-self._leaves // 8) or marked >> self._leaves:
+                raise UsageError("what is there of a file has one bit for each leaf")
+            self._count = marked.bit_count()
+            self._have = bytearray(have) if 0 < self._count < self._leaves else None
 
     @property
     def have(self) -> bytes:
         """Which leaves are there: leaf n is bit n % 8, from the lowest, of byte n // 8."""
-        return bytes(self._have)
+        return bytes(self._bits())
+
+    def _bits(self) -> bytearray:
+        """Return the bits, which may be changed: they are kept from now on."""
+        if self._have is None:
+            leaves = self._leaves if self._count else 0
+            self._have = bytearray(((1 << leaves) - 1).to_bytes(-(-self._leaves // 8), "little"))
+        return self._have
 
     @property
     def leaves(self) -> int:
@@ -129,6 +139,8 @@ class FileVerifier:
 
     def has(self, leaf: int) -> bool:
         """Tell whether a leaf is there."""
+        if self._have is None:
+            return 0 <= leaf < self._leaves and self._count > 0
         return 0 <= leaf < self._leaves and bool(self._have[leaf // 8] >> leaf % 8 & 1)
 
     def take(self, first: int, data: Buffer, proof: bytes) -> int:
@@ -161,9 +173,13 @@ class FileVerifier:
         """
         self._check_leaves(first, count)
         fresh = [leaf for leaf in range(first, first + count) if not self.has(leaf)]
-        for leaf in fresh:
-            self._have[leaf // 8] |= 1 << leaf % 8
+        if len(fresh) < self._leaves:
+            bits = self._bits()
+            for leaf in fresh:
+                bits[leaf // 8] |= 1 << leaf % 8
         self._count += len(fresh)
+        if self.is_complete:
+            self._have = None
         return len(fresh)
 
     def _check_leaves(self, first: int, count: int) -> None:
@@ -177,8 +193,9 @@ class FileVerifier:
             UsageError: The file has no such leaves.
         """
         self._check_leaves(first, count)
+        bits = self._bits()
         for leaf in filter(self.has, range(first, first + count)):
-            self._have[leaf // 8] &= ~(1 << leaf % 8)
+            bits[leaf // 8] &= ~(1 << leaf % 8)
             self._count -= 1
 
     def missing(self, max_count: int = MAX_CHUNK // LEAF_SIZE) -> Iterator[tuple[int, int]]:
@@ -187,9 +204,9 @@ class FileVerifier:
         Args:
             max_count: How many leaves one of them has at most.
         """
-        first = 0
+        first = self._leaves if self.is_complete else 0
         while first < self._leaves:
-            if self._have[first // 8] == 0xFF:  # noqa: PLR2004 - eight leaves that are there
+            if self._have is not None and self._have[first // 8] == 0xFF:  # noqa: PLR2004 - eight that are there
                 first = (first // 8 + 1) * 8
                 continue
             end = first

@@ -112,3 +112,9 @@ def test_a_chunk_passes_with_its_proofs_alone() -> None:
     with pytest.raises(TransferError) as refused:
         layout.check(wanted, [proofs + data + b"x"])
     assert refused.value.code == "protocol"
+
+
+def test_files_of_one_root_and_two_sizes_are_no_copies() -> None:
+    root = hash_file([b"a"]).root
+    files = tuple(OfferedFile(path=(name,), size=size, root=root) for name, size in (("a", 1), ("b", 2), ("c", 1)))
+    assert Layout(Manifest(name="x", is_folder=True, files=files)).copies == {2: 0}
