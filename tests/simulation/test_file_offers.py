@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from tests.simulation.conftest import PORT, Simulate, start_client, until
 from tests.simulation.moving_files import CONTENT, accept_all, code_of, stop, two
+from tests.simulation.test_hostile_files import offer as offer_frame
+from tests.simulation.test_hostile_files import one_file
 
 from librats import FilesConfig, TransferError
 from librats.services.transfer_handle import TransferState
 from librats.services.transfer_offer import Offer
+from librats.services.transfer_wire import PROTOCOL
 from librats.testing import SimNetwork
+from librats.transfer.frames import FrameType, encode_plain
 
 
 @pytest.fixture
@@ -176,3 +180,42 @@ def test_no_more_transfers_than_configured_are_received_at_once(
         await stop(giver, taker)
 
     simulate(scenario, delay=0.01, bandwidth=2e6)
+
+
+def test_no_more_transfers_than_configured_are_given_at_once(simulate: Simulate, sent: Path, folder: Path) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        giver = await start_client(net.host("giver"), files=FilesConfig(max_serving=2))
+        takers = [await start_client(net.host(f"taker{number}")) for number in range(3)]
+        shared = await giver.files.share(sent)
+        fetched = []
+        for number, taker in enumerate(takers):
+            await taker.connect(f"giver:{PORT}")
+            fetched.append(await taker.files.fetch(giver.peer_id, shared.content_id, folder / f"{number}"))
+            await until(lambda: fetched[-1].is_over or fetched[-1].snapshot().bytes)
+        assert [fetched[0].is_over, fetched[1].is_over, await code_of(fetched[2])] == [False, False, "busy"]
+        assert [await code_of(one) for one in fetched[:2]] == ["done", "done"]
+        late = await takers[2].files.fetch(giver.peer_id, shared.content_id, folder / "late")
+        assert await code_of(late) == "done"
+        assert giver.statistics()["files"]["fetches_refused"] == 1
+        await stop(giver, *takers)
+
+    simulate(scenario, delay=0.01, bandwidth=1e6)
+
+
+def test_a_giver_that_pauses_has_not_withdrawn_its_offer(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        giver, taker = await two(net)
+        offers: list[Offer] = []
+        taker.files.on_offer(offers.append)
+        stream = await giver.open_stream(taker.peer_id, PROTOCOL)
+        stream.write(offer_frame(one_file(CONTENT)))
+        await until(lambda: offers)
+        for kind in (FrameType.PAUSE, FrameType.RESUME):
+            stream.write(encode_plain(kind))
+        await asyncio.sleep(1)
+        assert not offers[0].is_decided
+        stream.write(encode_plain(FrameType.DONE))
+        await until(lambda: offers[0].is_decided)
+        await stop(giver, taker)
+
+    simulate(scenario)

@@ -9,9 +9,9 @@ import pytest
 from tests.simulation.conftest import PORT, Simulate, start_client, until
 from tests.simulation.moving_files import CONTENT, MIB, accept_all, code_of, no_parts, stop, two
 
-from librats import RatsClient, RatsConfig, ReconnectConfig, TransferError
+from librats import FilesConfig, RatsClient, RatsConfig, ReconnectConfig, TransferError
 from librats.services.transfer_giving import Giving
-from librats.services.transfer_handle import TransferState
+from librats.services.transfer_handle import Transfer, TransferState
 from librats.services.transfer_reading import Source
 from librats.testing import SimNetwork
 from librats.transfer.tree import LEAF_SIZE
@@ -87,6 +87,7 @@ def test_progress_rises_to_the_end_and_tells_rate_and_time_left(simulate: Simula
         running = [progress for progress in seen if progress.state == "running"]
         assert [p.bytes for p in running] == sorted(p.bytes for p in running)
         assert any(progress.eta is not None and 0 < progress.rate < 3e6 for progress in running)
+        assert all(progress.rate < 3e6 for progress in running)
         assert (seen[-1].bytes, seen[-1].total, seen[-1].files) == (len(CONTENT), len(CONTENT), 1)
         await stop(giver, taker)
 
@@ -284,6 +285,36 @@ def test_a_giver_that_was_started_anew_goes_on(simulate: Simulate, sent: Path, f
         assert len(taken) == 1  # the application was not asked again
         assert later.statistics()["files"]["bytes_sent"] < len(CONTENT) - MIB // 2
         await stop(later, taker)
+
+    simulate(scenario, delay=0.01, bandwidth=1e6)
+
+
+def test_a_peer_that_is_lost_again_and_again_is_dialled_soon_while_a_transfer_waits_for_it(
+    simulate: Simulate, sent: Path, folder: Path
+) -> None:
+    """Others whose sessions do not last are dialled ever more seldom, and given up after twelve tries."""
+
+    async def becomes(transfer: Transfer, state: TransferState) -> None:
+        async for progress in transfer.progress(1000.0):
+            if progress.state == state:
+                return
+
+    async def scenario(net: SimNetwork) -> None:
+        config = FilesConfig(chunk=LEAF_SIZE)
+        taker = await start_client(net.host("taker"), reconnect=ReconnectConfig(), files=config)
+        giver = await start_client(net.host("giver"))
+        await taker.connect(f"giver:{PORT}")
+        shared = await giver.files.share(sent)
+        taking = await taker.files.fetch(giver.peer_id, shared.content_id, folder)
+        for _ in range(14):
+            await becomes(taking, TransferState.RUNNING)
+            taker.peers[giver.peer_id].link.abort()
+            await becomes(taking, TransferState.WAITING)
+            lost = net.time
+            await becomes(taking, TransferState.RUNNING)
+            assert net.time - lost < 8
+        assert (await taking.wait()).path.read_bytes() == CONTENT
+        await stop(giver, taker)
 
     simulate(scenario, delay=0.01, bandwidth=1e6)
 

@@ -150,6 +150,10 @@ class Remembering:
         if peer_id is not None and not error.reason:
             self._book.failed(peer_id, [attempt.address for attempt in error.attempts])
 
+    def hasten(self, peer_id: str) -> None:
+        """Dial a lost peer now, for something waits for it."""
+        self._reconnector.hasten(peer_id)
+
     def leave(self, peer_id: str) -> bool:
         """Dial a peer no more by itself; False where it was not being dialled again."""
         self._dialled.discard(peer_id)

@@ -27,6 +27,8 @@ class _Wait:
     def __init__(self, attempts: int) -> None:
         self.attempts = attempts
         self.back = asyncio.Event()
+        self.news = asyncio.Event()
+        """Set where it is back, and where its next try shall not wait any longer."""
         self.task: asyncio.Task[None] | None = None
 
 
@@ -82,6 +84,13 @@ class Reconnector:
         wait = self._waiting.get(peer_id)
         if wait is not None:
             wait.back.set()
+            wait.news.set()
+
+    def hasten(self, peer_id: str) -> None:
+        """Dial a lost peer now, for something waits for it; that counts as no try. Nothing where it is not lost."""
+        wait = self._waiting.get(peer_id)
+        if wait is not None:
+            wait.news.set()
 
     def cancel(self, peer_id: str) -> bool:
         """Dial a peer no more; False where it is not being dialled again."""
@@ -113,9 +122,11 @@ class Reconnector:
             while wait.attempts < self._config.max_attempts and not wait.back.is_set():
                 delay = self._delay(wait.attempts)
                 self._announce(Reconnecting(peer_id, wait.attempts + 1, delay))
-                if await _is_set_within(wait.back, delay):
+                wait.news.clear()
+                is_hastened = await _is_set_within(wait.news, delay)
+                if wait.back.is_set():
                     return
-                wait.attempts += 1
+                wait.attempts += not is_hastened
                 try:
                     async with self._room:
                         if not wait.back.is_set():

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FilesHost", "TransferPlace"]
 
+DIAL_EVERY = 5.0
+"""Seconds between two tries to reach a lost peer that a transfer waits for."""
+
 
 class FilesHost(Protocol):
     """The client."""
@@ -60,6 +63,9 @@ class FilesHost(Protocol):
 
     def codes(self) -> CodeMeetings:
         """Return what gives and takes codes."""
+
+    def hasten(self, peer_id: str) -> None:
+        """Have a lost peer dialled now, where the client dials lost peers."""
 
     async def connect(self, ticket: Ticket) -> str:
         """Connect to a peer, and return its id.
@@ -105,7 +111,8 @@ class TransferPlace:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._back.setdefault(peer_id, set()).add(waiter)
             try:
-                await waiter
+                while not (await asyncio.wait([waiter], timeout=DIAL_EVERY))[0]:
+                    self.host.hasten(peer_id)  # whom a transfer waits for is not dialled ever more seldom
             finally:
                 waiters = self._back.get(peer_id, set())
                 waiters.discard(waiter)

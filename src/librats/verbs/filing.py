@@ -9,6 +9,7 @@ from librats.peers.events import PeerConnected
 if TYPE_CHECKING:
     from librats.config import RatsConfig
     from librats.files_config import FilesConfig
+    from librats.memory.remembering import Remembering
     from librats.peers.handlers import HandlerTable
     from librats.peers.manager import PeerManager
     from librats.peers.peer import Peer
@@ -31,6 +32,7 @@ class FilingVerbs:
         _handlers: HandlerTable
         _tasks: TaskSet
         _manager: PeerManager | None
+        _remembering: Remembering | None
 
         def _running(self) -> PeerManager:
             """See the client."""
@@ -125,6 +127,10 @@ class _Host:
 
     def codes(self) -> CodeMeetings:
         return self._client._code_meetings()
+
+    def hasten(self, peer_id: str) -> None:
+        if self._client._remembering is not None:
+            self._client._remembering.hasten(peer_id)
 
     async def connect(self, ticket: Ticket) -> str:
         return (await self._client.connect(ticket)).id

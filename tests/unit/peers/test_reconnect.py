@@ -110,6 +110,26 @@ async def test_a_peer_that_is_always_lost_at_once_is_given_up(scene: Scene) -> N
     assert scene.dials == [A] * 4
 
 
+async def test_a_peer_that_something_waits_for_is_dialled_at_once_and_that_counts_as_no_try() -> None:
+    scene = Scene(initial_delay=3600.0, max_delay=3600.0, max_attempts=1)
+    scene.reconnector.hasten(A)  # who is not lost is left alone
+    assert scene.reconnector.waiting == []
+    scene.reconnector.begin(A)
+    for tries in range(1, 4):
+        await asyncio.sleep(0)
+        scene.reconnector.hasten(A)
+        async with asyncio.timeout(WAIT):
+            while len(scene.dials) < tries:  # noqa: ASYNC110 - a fake tells nobody
+                await asyncio.sleep(0.001)
+    scene.reachable = True
+    scene.reconnector.hasten(A)
+    await scene.ended()
+    assert scene.events == [Reconnecting(A, 1, 3600.0)] * 4
+    scene.reconnector.begin(A, uptime=1.0)  # the row of tries has not gone on
+    await asyncio.sleep(0)
+    assert scene.events[-1] == Reconnecting(A, 1, 3600.0)
+
+
 async def test_a_peer_that_comes_back_by_itself_is_not_dialled() -> None:
     scene = Scene(initial_delay=3600.0, max_delay=3600.0)
     scene.reconnector.begin(A)

@@ -14,7 +14,7 @@ import pytest
 from librats.errors import TransferError, UsageError
 from librats.services import transfer_reading
 from librats.services.transfer_reading import MAX_OPEN, Source
-from librats.services.transfer_walking import Found, find_files
+from librats.services.transfer_walking import Found, Hashing, find_files
 from librats.transfer.manifest import ManifestLimits, content_id, read_manifest
 from librats.transfer.tree import LEAF_SIZE, hash_file
 
@@ -163,6 +163,22 @@ async def test_limits_hold_before_anything_is_hashed(tmp_path: Path, monkeypatch
     assert await code_of(top, limits=ManifestLimits(files=3)) == "limit"
     assert await code_of(top, limits=ManifestLimits(size=len(DATA))) == "limit"
     assert await code_of(top, limits=ManifestLimits(folders=2)) == "limit"
+
+
+async def test_of_several_threads_that_fail_the_one_that_failed_first_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = iter(["cancelled", "permission"])  # the others stop, and say so
+
+    def fail(_hashing: Hashing) -> None:
+        raise TransferError(next(codes), "made up")
+
+    monkeypatch.setattr(Hashing, "run", fail)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    (tmp_path / "top").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "top" / name).write_bytes(b"x")
+    assert await code_of(tmp_path / "top") == "permission"
 
 
 async def test_folders_too_deep_are_not_offered(tmp_path: Path) -> None:
