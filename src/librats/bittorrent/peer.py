@@ -41,6 +41,7 @@ from librats.bittorrent.messages import (
     Unchoke,
     piece_header,
     write_message,
+    write_requests,
 )
 from librats.bittorrent.picker import Block, PiecePicker
 from librats.bittorrent.rates import Rate
@@ -86,6 +87,8 @@ class PeerLink:
         self, swarm: Swarm, handshake: Handshake, address: Address, *, is_outgoing: bool, is_utp: bool, now: float
     ) -> None:
         self._swarm = swarm
+        self.key: Hashable = id(self)
+        """What tells it from the others."""
         self.handshake = handshake
         """Its handshake."""
         self.address = address
@@ -130,7 +133,6 @@ class PeerLink:
         self._early: list[Message] = []  # what it has, told before we know the torrent
         self._unasked = 0
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
-            Piece: self._take_piece,
             Request: self._take_request,
             Have: self._take_have,
             Choke: self._take_choke,
@@ -150,11 +152,6 @@ class PeerLink:
             HashReject: self._take_hash_reject,
             Port: self._take_port,
         }
-
-    @property
-    def key(self) -> Hashable:
-        """What tells it from the others."""
-        return id(self)
 
     @property
     def gives(self) -> float:
@@ -186,6 +183,9 @@ class PeerLink:
         self.last_received = now
         handlers = self._handlers
         for message in messages:
+            if type(message) is Piece:
+                self._take_piece(message, now)
+                continue
             handler = handlers.get(type(message))
             if handler is not None:
                 handler(message, now)
@@ -317,9 +317,12 @@ class PeerLink:
         blocks = self._pick_fast(picker, room) if self.is_choking else picker.pick(self, room)
         if blocks and not self.asked:
             self.last_data = now
-        for piece, begin, length in blocks:
-            self.asked[piece, begin] = length
-            self.send(Request(piece, begin, length))
+        if blocks:
+            asked = self.asked
+            for piece, begin, length in blocks:
+                asked[piece, begin] = length
+            self._outgoing.append(write_requests(blocks))
+            self._swarm.unsent[self.key] = self
 
     def _pick_fast(self, picker: PiecePicker, room: int) -> list[Block]:
         """Return blocks of pieces that may be asked for though it chokes."""
@@ -459,6 +462,7 @@ class PeerLink:
             port=told.port or self.remote.port,
             requests=told.requests or self.remote.requests,
             version=told.version or self.remote.version,
+            wants_encryption=told.wants_encryption or self.remote.wants_encryption,
         )
         self._swarm.learn_extensions(self, told, now)
 

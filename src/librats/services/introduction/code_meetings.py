@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from librats.errors import IntroductionError, TransferError
 from librats.introduce.notices import Refusal
-from librats.runtime.tasks import TaskSet
+from librats.runtime.tasks import TaskSet, end_all
 from librats.services.introduction.meetings import Meeting, Meetings, Place
 from librats.types import Entropy
 
@@ -46,7 +46,7 @@ class CodeOutcome(StrEnum):
     """Somebody came with another one, or went on the way: it is of no use any more."""
 
     EXPIRED = "expired"
-    """Nobody came in time, or whoever had the place is gone."""
+    """Nobody came in time, or whoever had the place is gone; also where it was closed here."""
 
 
 class CodeMeetings:
@@ -56,12 +56,16 @@ class CodeMeetings:
         own: The meetings over the client's sessions with peers.
         points: Returns where others can be met now.
         entropy: Randomness.
+        tasks: Owner of what waits for those who come.
     """
 
-    def __init__(self, own: Meetings, points: Callable[[], list[MeetingPoint]], entropy: Entropy) -> None:
+    def __init__(
+        self, own: Meetings, points: Callable[[], list[MeetingPoint]], entropy: Entropy, tasks: TaskSet
+    ) -> None:
         self._own = own
         self._points = points
         self._entropy = entropy
+        self._tasks = tasks
 
     async def give(self, secret: bytes) -> GivenCode:
         """Make a code by which somebody gets something, once.
@@ -102,7 +106,7 @@ class CodeMeetings:
             else:
                 here.close()
         code = Code.new(number, self._entropy.randbelow)
-        return GivenCode(str(code), CodeGiver(code, secret, self._entropy.token_bytes), places)
+        return GivenCode(str(code), CodeGiver(code, secret, self._entropy.token_bytes), places, self._tasks)
 
     async def take(self, text: str, *, patience: float) -> bytes:
         """Take what somebody gives by a code.
@@ -161,52 +165,84 @@ class CodeMeetings:
 
 
 class GivenCode:
-    """A code that waits for somebody. Comes from :meth:`CodeMeetings.give`.
+    """A code that waits for somebody. Comes from :meth:`FilesHandle.give_code`.
 
     Args:
         text: The code.
         giver: What is said to who comes.
         places: Where it waits.
+        tasks: Owner of what waits there.
     """
 
-    def __init__(self, text: str, giver: CodeGiver, places: list[Place]) -> None:
-        self.text = text
-        """The code, as it is shown."""
+    def __init__(self, text: str, giver: CodeGiver, places: list[Place], tasks: TaskSet) -> None:
+        self._text = text
         self._giver = giver
         self._places = places
+        self._outcome: asyncio.Future[CodeOutcome] = asyncio.get_running_loop().create_future()
+        self._waiting = tasks.create(self._wait(), name="librats waits for a code")
+
+    def __repr__(self) -> str:
+        """Show what became of it, and not the code, which is a secret."""
+        return f"<GivenCode {self._outcome.result() if self._outcome.done() else 'waits'}>"
+
+    def __str__(self) -> str:
+        """Return the code, as it is shown."""
+        return self._text
+
+    @property
+    def text(self) -> str:
+        """The code, as it is shown: a number and two words."""
+        return self._text
 
     async def wait(self) -> CodeOutcome:
-        """Wait until somebody comes, and give it what it is to have. To be called once.
+        """Wait until somebody comes, or the code is of no use any more for another reason.
 
         Returns:
-            What became of the code, which is of no use after that.
+            What became of the code.
         """
-        tasks = TaskSet()
-        loop = asyncio.get_running_loop()
-        first: asyncio.Future[Meeting] = loop.create_future()
+        await asyncio.wait([self._outcome])
+        return self._outcome.result()
 
-        async def watch(place: Place) -> None:
-            try:
-                meeting = await place.visited()
-            except IntroductionError:
-                return
-            if first.done():
-                meeting.close()
-            else:
-                first.set_result(meeting)
+    def close(self) -> None:
+        """Wait no more: the code is of no use from here on. Idempotent."""
+        self._waiting.cancel()
+        self._end(CodeOutcome.EXPIRED)
 
+    def _end(self, outcome: CodeOutcome) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+        for place in self._places:
+            place.close()
+
+    async def _wait(self) -> None:
+        outcome = CodeOutcome.EXPIRED
         try:
-            for place in self._places:
-                tasks.create(watch(place), name="librats waits for a code")
-            try:
-                async with asyncio.timeout(LIFETIME):
-                    meeting = await first
-            except TimeoutError:
-                return CodeOutcome.EXPIRED
-            return await self._meet(meeting)
+            meeting = await self._first()
+            if meeting is not None:
+                outcome = await self._meet(meeting)
         finally:
-            self.close()
-            await tasks.close()
+            self._end(outcome)
+
+    async def _first(self) -> Meeting | None:
+        """Return who comes first; None where nobody does. Whoever comes with it at another place is sent away."""
+        visits = {asyncio.ensure_future(place.visited()) for place in self._places}
+        first: Meeting | None = None
+        try:
+            async with asyncio.timeout(LIFETIME):
+                while visits and first is None:
+                    done, visits = await asyncio.wait(visits, return_when="FIRST_COMPLETED")
+                    for visit in done:
+                        if isinstance(visit.exception(), IntroductionError):
+                            continue  # the introducer is gone; there may be another place
+                        if first is None:
+                            first = visit.result()
+                        else:
+                            visit.result().close()
+        except TimeoutError:
+            return None
+        finally:
+            await end_all(visits)
+        return first
 
     async def _meet(self, meeting: Meeting) -> CodeOutcome:
         try:
@@ -218,8 +254,3 @@ class GivenCode:
         finally:
             meeting.close()
         return CodeOutcome.BURNT if self._giver.is_burnt else CodeOutcome.TAKEN
-
-    def close(self) -> None:
-        """Wait no more. Idempotent."""
-        for place in self._places:
-            place.close()
