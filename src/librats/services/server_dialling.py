@@ -17,13 +17,13 @@ from librats.runtime.network import Network
 from librats.runtime.tls import ClientTls, client_tls
 from librats.services.turn.paths import problem_of
 from librats.types import Address
-from librats.web.socks import SocksTunnel
 from librats.web.tunnel import Tunnel
 from librats.web_uris import OFF, SYSTEM, ProxyUri, WebUri
 
 if TYPE_CHECKING:
     from librats.services import web_transport
     from librats.web import sockets
+    from librats.web.socks import SocksTunnel
 
 __all__ = [
     "ServerPlace",
@@ -165,6 +165,8 @@ async def tunnel_through(network: Network, proxy: ProxyUri, target: Address) -> 
     """
     if proxy.scheme not in ("socks5", "socks5h"):
         return Tunnel(proxy, target)
+    from librats.web.socks import SocksTunnel  # noqa: PLC0415 - for those alone who have such a proxy
+
     if proxy.scheme == "socks5":
         try:
             target = (await network.resolve(target))[0]
