@@ -20,7 +20,7 @@
     ├── PortMappingError            a gateway does not map a port
     ├── HandshakeError              no secure channel came about
     ├── ConnectError                no connection came about; tells every attempt
-    │   └── ProxyError              an HTTP proxy does not let us through
+    │   └── ProxyError              a proxy does not let us through
     ├── PeerNotConnected            no session with that peer
     ├── PeerDenied                  the allow or deny list does not let us talk to it
     ├── PeerLimitReached            ``max_peers`` are connected
@@ -273,13 +273,13 @@ class ConnectError(RatsError):
 
 
 class ProxyError(ConnectError):
-    """An HTTP proxy does not let us through to a server.
+    """A proxy does not let us through to a server.
 
     Args:
         proxy: The proxy, without credentials.
         reason: Why. A proxy's own words are not to be trusted.
         code: The same in a word: ``proxy_unreachable`` or ``proxy_denied``.
-        status: The status of its answer; None where it has given none.
+        status: The number of its answer, in HTTP or in SOCKS; None where it has given none.
     """
 
     def __init__(self, proxy: str, reason: str, code: AttemptReason, status: int | None = None) -> None:

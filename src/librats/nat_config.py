@@ -128,13 +128,15 @@ class NatTraversalConfig:
     other cannot be reached. Connected peers introduce as well where they allow it."""
 
     proxy: str = field(default=SYSTEM, repr=False)
-    """The HTTP proxy for WebSockets to introducers, and for TURN over TCP, TLS and WebSockets: ``"system"`` for that of
-    this host's settings (``https_proxy`` and ``no_proxy``; on Windows and macOS the system's), and the servers
-    themselves where it does not do; ``"off"`` for none; or ``"http://USER:PASSWORD@HOST:PORT"``, and nothing else."""
+    """The proxy for WebSockets to introducers, and for TURN over TCP, TLS and WebSockets: ``"system"`` for that of
+    this host's settings (``https_proxy``, ``all_proxy`` and ``no_proxy``; on Windows and macOS the system's), and the
+    servers themselves where it does not do; ``"off"`` for none; or ``"http://USER:PASSWORD@HOST:PORT"``, and nothing
+    else. ``https://`` speaks to the proxy by TLS; ``socks5://`` is a SOCKS proxy, and with ``socks5h://`` it looks the
+    names of servers up."""
 
     ca_file: str | None = None
-    """File with the certificates (PEM) that those of introducers over ``wss`` must come from; None for those that the
-    system trusts. Whatever they say, an introducer has to prove its id besides."""
+    """File with the certificates (PEM) that those of introducers over ``wss``, and that of an ``https`` proxy, must
+    come from; None for those that the system trusts. Whatever they say, an introducer has to prove its id besides."""
 
     allow_introductions: bool = True
     """Whether this client introduces its peers to each other: it tells one that another is connected, passes sealed

@@ -86,10 +86,10 @@ class AttemptReason(StrEnum):
     """No TURN server has answered."""
 
     PROXY_UNREACHABLE = "proxy_unreachable"
-    """The HTTP proxy cannot be reached, or answers in something else than HTTP."""
+    """The proxy cannot be reached, or answers in something else than it should."""
 
     PROXY_DENIED = "proxy_denied"
-    """The HTTP proxy has refused: the credentials, or the server behind it."""
+    """The proxy has refused: the credentials, or the server behind it."""
 
     OUT_OF_BUDGET = "out_of_budget"
     """The datagrams or seconds that hole punching may cost were used up."""

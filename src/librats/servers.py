@@ -153,7 +153,7 @@ class TurnServer:
     """Called for username and password, at the first time, before they expire, and where the server rejects them."""
 
     proxy: str = field(default=SYSTEM, repr=False)
-    """The HTTP proxy on the way there, but for UDP: ``"system"`` for that of this host's settings, and none
+    """The proxy on the way there, but for UDP: ``"system"`` for that of this host's settings, and none
     where that does not do; ``"off"`` for none; or ``"http://USER:PASSWORD@HOST:PORT"``, and nothing else. Clients have
     ``NatTraversalConfig.proxy`` in place of ``"system"``."""
 
@@ -187,7 +187,8 @@ class TurnServer:
         require(is_web_path(self.path), "path", f"must be a path as in /librats, not {self.path!r}")
         if self.ca_file is not None:
             require(isinstance(self.ca_file, str | Path), "ca_file", f"must be a path, not {self.ca_file!r}")
-            require(self.transport in ENCRYPTED, "ca_file", "is of use over TLS only")
+            used = self.transport in ENCRYPTED or self.proxy.startswith("https:")
+            require(used, "ca_file", "is of use over TLS only, or through a proxy over TLS")
 
     @property
     def address(self) -> Address:

@@ -1,4 +1,4 @@
-"""What a person writes to name a WebSocket or an HTTP proxy."""
+"""What a person writes to name a WebSocket or a proxy."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ SYSTEM, OFF = "system", "off"
 
 WEB_PATH = "/librats"
 SECURE_PORT, PLAIN_PORT = 443, 80
+PROXY_PORTS = {"http": PLAIN_PORT, "https": SECURE_PORT, "socks5": 1080, "socks5h": 1080}
+"""How a proxy may be spoken to, and the port where none is given."""
 
 _PATH = re.compile(r"/[A-Za-z0-9/._~!$&'()*+,;=:@%-]*")
 _HOST = re.compile(r"[^\s/?#@\[\]%\\]+")
@@ -68,7 +70,7 @@ class WebUri:
 
 @dataclass(frozen=True, slots=True)
 class ProxyUri:
-    """An HTTP proxy, and who we are to it.
+    """A proxy, and who we are to it.
 
     Example:
         >>> proxy = ProxyUri.parse("http://ann:p%40ss@proxy.example.org:3128")
@@ -80,35 +82,46 @@ class ProxyUri:
     """Host name or IP address, and TCP port."""
 
     username: str = ""
-    """For Basic authentication (RFC 7617); empty for none."""
+    """For Basic authentication (RFC 7617), or that of SOCKS (RFC 1929); empty for none."""
 
     password: str = field(default="", repr=False)
     """Its password."""
 
+    scheme: str = "http"
+    """How it is spoken to: ``http``; ``https`` for the same inside TLS; ``socks5``, or ``socks5h`` where the proxy is
+    to look names up."""
+
     @classmethod
     def parse(cls, text: str, field: str = "proxy") -> Self:
-        """Read ``http://USER:PASSWORD@HOST:PORT``, of which user, password, port (80) and the scheme may be left out.
+        """Read ``http://USER:PASSWORD@HOST:PORT``, or the same with another scheme.
+
+        User, password, port (80, 443 or 1080) and ``http://`` may be left out.
 
         Args:
             text: What a person, or the system's settings, say.
             field: Name of the configuration field that errors name.
 
         Raises:
-            ConfigError: It is no such URI, or the proxy is spoken to by something else than HTTP.
+            ConfigError: It is no such URI, or the proxy is spoken to in another way.
         """
         shown = f"...@{text.rpartition('@')[2]}" if "@" in text else text  # an error is no place for a password
         parts, port = _split(text if "://" in text else f"http://{text}", shown, field)
-        require(parts.scheme == "http", field, f"{shown!r} is no HTTP proxy; write http://HOST:PORT")
+        scheme = parts.scheme
+        known = " or ".join(f"{each}://" for each in PROXY_PORTS)
+        require(
+            scheme in PROXY_PORTS, field, f"{shown!r} is no proxy that can be spoken to; write {known} and HOST:PORT"
+        )
         bare = parts.path in ("", "/") and not (parts.query or parts.fragment)
-        require(bare, field, f"{shown!r} has something behind the port; write http://HOST:PORT")
+        require(bare, field, f"{shown!r} has something behind the port; write {scheme}://HOST:PORT")
         username, password = unquote(parts.username or ""), unquote(parts.password or "")
-        require(":" not in username, field, f"{shown!r} has a user with a colon, which Basic credentials cannot have")
+        basic = ":" not in username or scheme not in ("http", "https")
+        require(basic, field, f"{shown!r} has a user with a colon, which Basic credentials cannot have")
         require((username + password).isprintable(), field, f"{shown!r} has control characters in its credentials")
-        return cls(Address(parts.hostname or "", port or PLAIN_PORT), username, password)
+        return cls(Address(parts.hostname or "", port or PROXY_PORTS[scheme]), username, password, scheme)
 
     def __str__(self) -> str:
         """Write it as a URI, without the credentials."""
-        return f"http://{self.address}"
+        return f"{self.scheme}://{self.address}"
 
 
 def require_proxy(value: object) -> None:

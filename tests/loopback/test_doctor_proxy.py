@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.reference.http_proxy import HttpProxy
+from tests.reference.socks_proxy import SocksProxy
 
 from librats import NatTraversalConfig, NetworkReport, diagnose
 
@@ -32,6 +33,20 @@ async def test_a_proxy_that_leads_to_the_introducer_is_told() -> None:
     assert report.seen.proxy.gets_through
     assert report.to_json()["proxy"]["target"] == f"127.0.0.1:{port}"
     assert proxy.asked == [f"127.0.0.1:{port}"]
+
+
+async def test_a_socks_proxy_is_told_as_well() -> None:
+    server, port = await port_of_a_server()
+    async with server, SocksProxy() as proxy:
+        report = await report_with(proxy.uri, f"wss://{ID}@127.0.0.1:{port}")
+        assert report.seen.proxy is not None
+        assert report.seen.proxy.gets_through
+        assert report.seen.proxy.proxy == proxy.uri
+        assert proxy.asked == [f"127.0.0.1:{port}"]
+    async with SocksProxy(ports=(1,)) as proxy:
+        report = await report_with(proxy.uri, f"wss://{ID}@127.0.0.1:443")
+    [found] = [finding for finding in report.findings if finding.code == "proxy-fails"]
+    assert "its rules do not allow this" in found.what
 
 
 @pytest.mark.parametrize(

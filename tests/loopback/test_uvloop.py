@@ -13,7 +13,7 @@ import pytest
 HERE = Path(__file__).parent
 FILES = (
     *(f"test_client_{name}.py" for name in ("messages", "streams", "requests", "life", "backpressure")),
-    *("test_web_introducers.py", "udp/test_udp.py", "udp/test_udp_flood.py"),
+    *("test_web_introducers.py", "test_tunnels.py", "udp/test_udp.py", "udp/test_udp_flood.py"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Clients that meet at a relay's WebSocket, straight and through an HTTP proxy."""
+"""Clients that meet at a relay's WebSocket, straight and through proxies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from tests.reference.certificates import make_certificate
 from tests.reference.http_proxy import HttpProxy
+from tests.reference.socks_proxy import SocksProxy
 
 from librats import AttemptReason, ConfigError, ConnectError, Identity, NatTraversalConfig, RatsClient, RatsConfig
 from librats.relay.config import RelayConfig
@@ -171,6 +172,68 @@ async def test_two_meet_and_relay_through_a_proxy_which_looks_names_up(scene: Sc
     assert set(proxy.asked) == {f"relay.test:{port}"}
     assert len(proxy.asked) >= 3  # two introducer sessions, and an allocation
     assert one.introducers == [f"{scene.relay_id}@relay.test:{port}"]
+
+
+async def make_proxy(scene: Scene, scheme: str, **how: Any) -> HttpProxy:
+    if scheme == "https":
+        return await scene.stack.enter_async_context(HttpProxy(certificate=scene.certificate, **how))
+    proxy = SocksProxy(**how)
+    proxy.scheme = scheme
+    return await scene.stack.enter_async_context(proxy)
+
+
+@pytest.mark.parametrize("web", ["wss", "ws"])
+@pytest.mark.parametrize("scheme", ["https", "socks5", "socks5h"])
+async def test_two_meet_and_relay_through_proxies_of_other_kinds(scene: Scene, scheme: str, web: str) -> None:
+    proxy = await make_proxy(scene, scheme, credentials="ann:p@ss", hosts={"relay.test": "127.0.0.1"})
+    uri = scene.secure if web == "wss" else scene.plain
+    asked_for = "127.0.0.1"
+    if scheme != "socks5":
+        asked_for, uri = "relay.test", uri.replace("127.0.0.1", "relay.test")
+    named = proxy.uri.replace("://", "://ann:p%40ss@")
+    one, other = await scene.client(uri, proxy=named), await scene.client(uri, proxy=named)
+    peer = await scene.meet(one, other, strategy="relay")
+    assert peer.method is ConnectionMethod.RELAY
+    assert {where.rpartition(":")[0] for where in proxy.asked} == {asked_for}
+    assert len(proxy.asked) >= 2 + (scheme != "socks5")  # introducer sessions; an allocation, where UDP finds no name
+
+
+@pytest.mark.parametrize(
+    ("scheme", "how", "words", "reason"),
+    [
+        ("https", {"credentials": "ann:secret"}, "407", AttemptReason.PROXY_DENIED),
+        ("https", {"answer": b"HTTP/1.1 200 OK\r\n"}, "closed the connection", AttemptReason.PROXY_UNREACHABLE),
+        ("socks5h", {"credentials": "ann:secret"}, "write user and password", AttemptReason.PROXY_DENIED),
+        ("socks5h", {"ports": (1,)}, "rules do not allow", AttemptReason.PROXY_DENIED),
+        ("socks5", {"answer": b"HTTP/1.1 400"}, "not answer in SOCKS 5", AttemptReason.PROXY_UNREACHABLE),
+        ("socks5h", {"answer": b"\x05\x00"}, "closed the connection", AttemptReason.PROXY_UNREACHABLE),
+    ],
+)
+async def test_a_proxy_of_another_kind_that_does_not_let_through_is_the_reason(
+    scene: Scene, scheme: str, how: dict[str, Any], words: str, reason: AttemptReason
+) -> None:
+    proxy = await make_proxy(scene, scheme, **how)
+    client = await scene.client(scene.secure, proxy=proxy.uri)
+    with pytest.raises(ConnectError, match=words) as caught:
+        await client.connect("cd" * 32, timeout=PATIENCE)
+    assert caught.value.code is reason
+
+
+async def test_a_proxy_whose_certificate_nobody_vouches_for_is_told_nothing(scene: Scene, tmp_path: Path) -> None:
+    stranger = make_certificate(tmp_path, "127.0.0.1", file="stranger.pem")
+    proxy = await scene.stack.enter_async_context(HttpProxy(certificate=stranger))
+    client = await scene.client(scene.secure, proxy=proxy.uri.replace("://", "://ann:secret@"))
+    with pytest.raises(ConnectError, match="certificate") as caught:
+        await client.connect("cd" * 32, timeout=PATIENCE)
+    assert caught.value.code is AttemptReason.PROXY_UNREACHABLE
+    assert proxy.asked == []
+
+
+async def test_a_name_that_does_not_resolve_here_is_the_reason_with_socks5(scene: Scene) -> None:
+    proxy = await make_proxy(scene, "socks5", hosts={"relay.invalid": "127.0.0.1"})
+    client = await scene.client(scene.secure.replace("127.0.0.1", "relay.invalid"), proxy=proxy.uri)
+    await until(lambda: client._keeper is not None and "with socks5h:// the proxy looks" in client._keeper.problem[0])
+    assert proxy.asked == []
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ from tests.unit.web.test_sockets import REQUEST, frame
 from librats import ConfigError, ProxyError
 from librats.types import Address
 from librats.web.sockets import LONGEST_MESSAGE, ClientSocket, ServerSocket, WebSocket
+from librats.web.socks import SocksTunnel
 from librats.web.tunnel import LONGEST_ANSWER, Tunnel
 from librats.web_uris import ProxyUri, WebUri
 
+LONGEST_REPLY = 4 + 1 + 255 + 2
 URI = WebUri(Address("relay.example.org", 443))
 
 frames = st.builds(
@@ -133,3 +135,36 @@ def test_uris_are_read_or_refused(text: str, scheme: str) -> None:
             assert read(str(found)).address == found.address
             assert str(found).isprintable()
             assert " " not in str(found)
+
+
+replies = st.sampled_from(
+    [
+        b"\x05\x00",
+        b"\x05\x02",
+        b"\x01\x00",
+        b"\x05\xff",
+        b"\x05\x00\x00\x01",
+        bytes(6),
+        b"\x05\x00\x00\x03\x03abc",
+        bytes(255),
+    ]
+)
+socks_noise = st.lists(st.one_of(replies, st.binary(max_size=30)), max_size=8).map(b"".join)
+
+
+@given(given_=pieces(socks_noise), uri=st.sampled_from(["socks5h://proxy", "socks5h://ann:secret@proxy"]))
+def test_a_socks_tunnel_bears_every_answer(given_: list[bytes], uri: str) -> None:
+    asked = SocksTunnel(ProxyUri.parse(uri), Address("relay.example.org", 443))
+    sent = asked.data_to_send()
+    told = ""
+    try:
+        for piece in given_:
+            there = asked.receive_data(piece)
+            assert there == asked.is_there
+            sent += asked.data_to_send()
+    except ProxyError as error:
+        told = str(error)
+    assert "secret" not in told
+    if not told:
+        assert len(asked._received) <= LONGEST_REPLY
+    assert len(sent) < 100

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import ssl
 import sys
+from pathlib import Path
 from typing import Self
 
 __all__ = ["HttpProxy"]
@@ -19,7 +21,10 @@ class HttpProxy:
         answer: What it says to every request instead of making a tunnel.
         ports: The only ports that it lets through to; empty for all.
         hosts: Where names lead that it knows.
+        certificate: File with its certificate and key, where it speaks TLS; None where it does not.
     """
+
+    scheme = "http"
 
     def __init__(
         self,
@@ -28,11 +33,18 @@ class HttpProxy:
         answer: bytes | None = None,
         ports: tuple[int, ...] = (),
         hosts: dict[str, str] | None = None,
+        certificate: Path | None = None,
     ) -> None:
+        self.credentials = credentials
         self._wanted = f"Basic {base64.b64encode(credentials.encode()).decode()}" if credentials else ""
         self._answer = answer
         self._ports = ports
         self._hosts = hosts or {}
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self.scheme = "https"
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._served: set[object] = set()
@@ -43,10 +55,10 @@ class HttpProxy:
     def uri(self) -> str:
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}"
+        return f"{self.scheme}://{host}:{port}"
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, host, port)
+        self._server = await asyncio.start_server(self._serve, host, port, ssl=self._tls)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -65,7 +77,8 @@ class HttpProxy:
         """Wait until whoever is connected is served: asyncio forgets connections that it is about to take in."""
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()[:2]
-        _, writer = await asyncio.open_connection(host, port)
+        tls = None if self._tls is None else ssl._create_unverified_context()  # noqa: S323 - it is ours
+        _, writer = await asyncio.open_connection(host, port, ssl=tls)
         own = writer.get_extra_info("sockname")
         while own not in self._served:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0)
@@ -113,10 +126,20 @@ class HttpProxy:
             writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
             return
         writer.write(b"HTTP/1.1 200 Connection established\r\nVia: 1.1 proxy\r\n\r\n")
-        try:
-            await asyncio.gather(_pass_on(reader, thither), _pass_on(there, writer))
-        finally:
-            await _end(thither)
+        await both_ways(reader, writer, there, thither)
+
+
+async def both_ways(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    there: asyncio.StreamReader,
+    thither: asyncio.StreamWriter,
+) -> None:
+    """Pass on what comes from either side, until both have ended."""
+    try:
+        await asyncio.gather(_pass_on(reader, thither), _pass_on(there, writer))
+    finally:
+        await _end(thither)
 
 
 async def _end(writer: asyncio.StreamWriter) -> None:
@@ -130,7 +153,10 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-        writer.write_eof()
+        if writer.can_write_eof():
+            writer.write_eof()
+        else:
+            writer.close()
 
 
 async def _main(where: str, credentials: str = "") -> None:

@@ -63,6 +63,9 @@ def test_an_introducer_is_named_by_its_port_or_its_websocket() -> None:
         ("http://proxy/", "http://proxy:80", "", ""),
         ("http://ann:p%40ss@proxy", "http://proxy:80", "ann", "p@ss"),
         ("http://[2001:db8::7]:8080", "http://[2001:db8::7]:8080", "", ""),
+        ("https://ann:p%40ss@proxy", "https://proxy:443", "ann", "p@ss"),
+        ("socks5://proxy", "socks5://proxy:1080", "", ""),
+        ("socks5h://a%3Ab:p%40ss@proxy:1", "socks5h://proxy:1", "a:b", "p@ss"),
     ],
 )
 def test_a_proxy_is_named_by_its_uri(text: str, shown: str, username: str, password: str) -> None:
@@ -75,8 +78,10 @@ def test_a_proxy_is_named_by_its_uri(text: str, shown: str, username: str, passw
     ("text", "words"),
     [
         ("", "no host"),
-        ("socks5://proxy:1080", "no HTTP proxy"),
-        ("https://proxy:443", "no HTTP proxy"),
+        ("socks4://proxy:1080", "no proxy that can be spoken to"),
+        ("ftp://ann:secret@proxy:443", "no proxy that can be spoken to"),
+        ("https://a%3Ab:secret@proxy", "colon"),
+        ("socks5://ann:secret@proxy/path", "behind the port; write socks5"),
         ("http://proxy:x", "port"),
         ("http://ann:secret@proxy:99999", "port"),
         ("http://ann:secret@proxy/path", "behind the port"),

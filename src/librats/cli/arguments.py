@@ -124,7 +124,8 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
         "--proxy",
         type=checked(proxy),
         metavar="URI",
-        help="the HTTP proxy for WebSockets and for TURN over TCP and TLS, http://USER:PASSWORD@HOST:PORT, or off "
+        help="the proxy for WebSockets and for TURN over TCP and TLS, http://USER:PASSWORD@HOST:PORT, or the same with "
+        "https, socks5 or socks5h, or off "
         "(default: that of the system's settings)",
     )
     options.add_argument(
@@ -280,7 +281,7 @@ def introducer(text: str) -> str:
 
 
 def proxy(text: str) -> str:
-    """Return what names an HTTP proxy, once it is clear that it does."""
+    """Return what names a proxy, once it is clear that it does."""
     if text not in (OFF, SYSTEM):
         ProxyUri.parse(text)
     return text

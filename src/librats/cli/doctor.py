@@ -72,7 +72,8 @@ def add_parser(commands: Commands) -> None:
         type=checked(proxy),
         default="system",
         metavar="URI",
-        help="the HTTP proxy to try, http://USER:PASSWORD@HOST:PORT, or off (default: that of the system's settings)",
+        help="the proxy to try, http://USER:PASSWORD@HOST:PORT, or the same with https, socks5 or socks5h, or off "
+        "(default: that of the system's settings)",
     )
     parser.add_argument("--time-server", default=TIME_SERVER, metavar="HOST[:PORT]", help="default: %(default)s")
     parser.add_argument("--no-time", action="store_true", help="ask nobody for the time")

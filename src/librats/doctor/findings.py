@@ -104,7 +104,7 @@ def _reach(seen: NetworkSeen) -> Iterator[NetworkFinding]:
         yield NetworkFinding(
             code="proxy-only",
             severity=FindingSeverity.PROBLEM,
-            what="nothing but the HTTP proxy leads out of this network",
+            what="nothing but the proxy leads out of this network",
             remedy="peers are met at the WebSocket of a relay, and reached through it: --introducer wss://PEERID@HOST",
         )
     else:
@@ -131,7 +131,7 @@ def _proxy(seen: NetworkSeen) -> Iterator[NetworkFinding]:
         yield NetworkFinding(
             code="proxy-fails",
             severity=FindingSeverity.WARNING,
-            what=f"the HTTP proxy {proxy.proxy} does not work: {proxy.error}",
+            what=f"the proxy {proxy.proxy} does not work: {proxy.error}",
             remedy="name another one, or its user and password, with --proxy http://USER:PASSWORD@HOST:PORT, or none "
             "with --proxy off; many let through to port 443 alone",
         )
@@ -139,14 +139,14 @@ def _proxy(seen: NetworkSeen) -> Iterator[NetworkFinding]:
         yield NetworkFinding(
             code="proxy",
             severity=FindingSeverity.NOTE,
-            what=f"there is an HTTP proxy, {proxy.proxy}, and no server that would be spoken to through it",
+            what=f"there is a proxy, {proxy.proxy}, and no server that would be spoken to through it",
             remedy="name one to try, with --introducer wss://PEERID@HOST or --turn",
         )
     else:
         yield NetworkFinding(
             code="proxy",
             severity=FindingSeverity.GOOD,
-            what=f"the HTTP proxy {proxy.proxy} lets through to {proxy.target}",
+            what=f"the proxy {proxy.proxy} lets through to {proxy.target}",
         )
 
 

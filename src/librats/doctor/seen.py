@@ -48,7 +48,7 @@ class TcpSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxySeen:
-    """The HTTP proxy that is configured, here or in this host's settings, and a try to get through it."""
+    """The proxy that is configured, here or in this host's settings, and a try to get through it."""
 
     proxy: str
     """Its URI, without credentials."""
@@ -98,7 +98,7 @@ class NetworkSeen:
     """Tries to reach the servers over TCP."""
 
     proxy: ProxySeen | None = None
-    """The HTTP proxy; None where there is none."""
+    """The proxy; None where there is none."""
 
     mtu: int | None = None
     """Bytes of the longest IP packet that the way to a STUN server carries whole, up to 1,500; None where that was not

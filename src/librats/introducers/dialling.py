@@ -123,7 +123,7 @@ class IntroducerDialler:
             self.began[peer_id] = self._loop.time()
             await dial_first(self._network.dial_tcp, factory, addresses, timeout=DIAL_TIMEOUT)
             return
-        server = ServerPlace(place.address, await self._tls_with(place), place, self._nat.proxy)
+        server = ServerPlace(place.address, await self._tls_with(place), place, self._nat.proxy, self._nat.ca_file)
         addresses = await resolve_server(self._network, server)
         self.began[peer_id] = self._loop.time()
         if await proxy_to(self._network, server) is not None:

@@ -190,13 +190,15 @@ class IntroducerKeeper:
         """The relay over UDP, and as this session reaches it, which is one way that the network lets through."""
         place = self._dialler.places.get(link)
 
+        by_tls = self._proxy.startswith("https:")
+
         def server(transport: TurnTransport, port: int, path: str = WEB_PATH) -> TurnServer:
             return TurnServer(
                 host=self._host(link),
                 port=port,
                 transport=transport,
                 credentials=lambda: self._credentials(introducer),
-                ca_file=self._ca_file if transport is TurnTransport.WSS else None,
+                ca_file=self._ca_file if by_tls or transport is TurnTransport.WSS else None,
                 path=path,
                 proxy=self._proxy,
             )

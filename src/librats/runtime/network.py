@@ -20,9 +20,9 @@ from librats.runtime.offload import run_in_thread
 from librats.runtime.proxies import system_proxy
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
 from librats.runtime.tls import ClientTls
+from librats.runtime.tunnels import Asks
 from librats.runtime.udp import DatagramEndpoint, open_datagram
 from librats.types import Address, Entropy
-from librats.web.tunnel import Tunnel
 from librats.web_uris import ProxyUri
 
 __all__ = ["Network", "SystemNetwork", "current_network"]
@@ -57,7 +57,8 @@ class Network(Protocol):
         tls: ClientTls | None = None,
         local: Address | None = None,
         timeout: float | None = None,
-        tunnel: Tunnel | None = None,
+        tunnel: Asks | None = None,
+        tunnel_tls: ClientTls | None = None,
     ) -> None:
         """Connect to one address; see :func:`librats.runtime.tcp.dial_tcp`."""
 
@@ -70,7 +71,7 @@ class Network(Protocol):
         """Return the addresses behind a host name, best first (RFC 6724)."""
 
     async def proxy_for(self, server: Address, *, secure: bool) -> ProxyUri | None:
-        """Return the HTTP proxy through which this host's settings send connections to a server; None for none."""
+        """Return the proxy through which this host's settings send connections to a server; None for none."""
 
     async def interface_addresses(self) -> list[str]:
         """Return this host's own IP addresses."""
@@ -114,10 +115,11 @@ class SystemNetwork:
         tls: ClientTls | None = None,
         local: Address | None = None,
         timeout: float | None = None,
-        tunnel: Tunnel | None = None,
+        tunnel: Asks | None = None,
+        tunnel_tls: ClientTls | None = None,
     ) -> None:
         """Connect to one address."""
-        await dial_tcp(factory, address, tls=tls, local=local, timeout=timeout, tunnel=tunnel)
+        await dial_tcp(factory, address, tls=tls, local=local, timeout=timeout, tunnel=tunnel, tunnel_tls=tunnel_tls)
 
     async def open_datagram(
         self, host: str = "", port: int = 0, *, receive: Receive, **options: Any

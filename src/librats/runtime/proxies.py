@@ -1,4 +1,4 @@
-"""The HTTP proxy that this machine's settings name: the environment, and on Windows and macOS the system's own."""
+"""The proxy that this machine's settings name: the environment, and on Windows and macOS the system's own."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ def is_here(server: Address) -> bool:
     return ipaddress.ip_address(server.host.partition("%")[0]).is_loopback
 
 
+def _socks(named: dict[str, str]) -> str:
+    """Return what names a SOCKS proxy; systems do so with the scheme of another one, or with none."""
+    text = named.get("socks", "")
+    return text if not text or text.startswith("socks5") else f"socks5h://{text.rpartition('://')[2]}"
+
+
 def system_proxy(server: Address, secure: bool) -> ProxyUri | None:
-    """Return the proxy for connections to a server, as ``https_proxy``, ``all_proxy`` and ``no_proxy`` say.
+    """Return the proxy for connections to a server: ``https_proxy``, ``all_proxy``, ``socks_proxy``, ``no_proxy``.
 
     It may block: on Windows and macOS, what is to be left out is looked up by name.
 
@@ -32,14 +38,14 @@ def system_proxy(server: Address, secure: bool) -> ProxyUri | None:
 
     Returns:
         The proxy; None where there is none, where the server is left out or on this machine, and where what is named is
-        no HTTP proxy.
+        no proxy that can be spoken to.
     """
     if is_here(server):
         return None
     import urllib.request  # noqa: PLC0415 - a megabyte and a half, for those alone who dial such servers
 
     named = urllib.request.getproxies()
-    text = named.get("https") or named.get("all") or ("" if secure else named.get("http", ""))
+    text = named.get("https") or named.get("all") or ("" if secure else named.get("http", "")) or _socks(named)
     if not text or urllib.request.proxy_bypass(str(server)):
         return None
     try:

@@ -17,8 +17,8 @@ from typing import Any
 from librats.errors import ConfigError
 from librats.runtime.tcp_transport import TcpAcceptor, TcpTransport, takes_transports
 from librats.runtime.tls import ClientTls
+from librats.runtime.tunnels import Asks, dig, dig_in_tls
 from librats.types import Address
-from librats.web.tunnel import Tunnel
 
 __all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp", "receive_buffer", "sockaddr_of"]
 
@@ -29,7 +29,6 @@ BACKLOG = 1024
 PORT_TRIES = 16
 TLS_HANDSHAKE_TIMEOUT = 15.0
 RECEIVE_BUFFER = 256 * 1024
-TUNNEL_READ = 4096
 
 
 class TcpListener:
@@ -226,19 +225,6 @@ def _peer_of(sock: socket.socket, family: int, name: tuple[Any, ...]) -> tuple[A
     return peername
 
 
-async def _dig(sock: socket.socket, tunnel: Tunnel) -> None:
-    """Have a proxy make a tunnel. Nothing is read beyond its answer: whoever is behind it waits for our first words.
-
-    Raises:
-        ProxyError: It does not.
-        OSError: The connection broke.
-    """
-    loop = asyncio.get_running_loop()
-    await loop.sock_sendall(sock, tunnel.data_to_send())
-    while not tunnel.receive_data(await loop.sock_recv(sock, TUNNEL_READ)):
-        continue
-
-
 async def dial_tcp(
     factory: ProtocolFactory,
     address: Address,
@@ -246,7 +232,8 @@ async def dial_tcp(
     tls: ClientTls | None = None,
     local: Address | None = None,
     timeout: float | None = None,
-    tunnel: Tunnel | None = None,
+    tunnel: Asks | None = None,
+    tunnel_tls: ClientTls | None = None,
     new_socket: SocketFactory = _tcp_socket,
 ) -> None:
     """Connect to one address and give the connection to a protocol.
@@ -257,7 +244,8 @@ async def dial_tcp(
         tls: Encrypt, and check the certificate of the other side; None for neither.
         local: The IP address and port that it comes from, which others of this user may have, too; None for any.
         timeout: Seconds until there must be a connection, encrypted or not; None for as long as the system takes.
-        tunnel: What the HTTP proxy at that address is asked for, before anything else is said; None where it is none.
+        tunnel: What the proxy at that address is asked for, before anything else is said; None where it is none.
+        tunnel_tls: Encrypt what the proxy is told and all that goes through it, and check its certificate.
         new_socket: Makes a TCP socket of an address family; the system's where it is left out.
 
     Raises:
@@ -277,8 +265,11 @@ async def dial_tcp(
             async with asyncio.timeout(timeout):
                 await loop.sock_connect(sock, name)
         peername = _peer_of(sock, family, name)
+        if tunnel is not None and tunnel_tls is not None:
+            await dig_in_tls(sock, tunnel, tunnel_tls, factory, tls)
+            return
         if tunnel is not None:
-            await _dig(sock, tunnel)
+            await dig(sock, tunnel)
         if tls is not None:
             await loop.create_connection(factory, sock=sock, ssl=tls.context, server_hostname=tls.name)
         elif takes_transports(loop):

@@ -1,4 +1,4 @@
-"""Looks at the HTTP proxy that there is, for :func:`librats.diagnose`."""
+"""Looks at the proxy that there is, for :func:`librats.diagnose`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from librats.doctor.seen import ProxySeen
 from librats.errors import ProxyError
 from librats.runtime.network import Network
 from librats.servers import introducer_place
-from librats.services.server_dialling import ServerPlace, proxy_to
+from librats.services.server_dialling import ServerPlace, proxy_to, tls_to, tunnel_through
 from librats.services.turn.paths import problem_of
 from librats.types import Address, TurnTransport
-from librats.web.tunnel import Tunnel
 from librats.web_uris import WebUri
 
 __all__ = ["examine_proxy", "places_through_proxies"]
@@ -51,8 +50,12 @@ async def examine_proxy(network: Network, settings: NatTraversalConfig) -> Proxy
     try:
         async with asyncio.timeout(TIMEOUT):
             addresses = await network.resolve(proxy.address)
-            tunnel = None if target is None else Tunnel(proxy, target)
-            await network.dial_tcp(_HangUp, addresses[0], tunnel=tunnel)
+            tls = await tls_to(proxy, settings.ca_file)
+            if target is None:
+                await network.dial_tcp(_HangUp, addresses[0], tls=tls)
+            else:
+                tunnel = await tunnel_through(network, proxy, target)
+                await network.dial_tcp(_HangUp, addresses[0], tunnel=tunnel, tunnel_tls=tls)
     except TimeoutError:
         return ProxySeen(proxy=str(proxy), target=target, error=f"no answer within {TIMEOUT:g} s")
     except ProxyError as error:

@@ -1,4 +1,4 @@
-"""Connections to servers in networks that let little out: inside WebSockets, and through the HTTP proxy there is."""
+"""Connections to servers in networks that let little out: inside WebSockets, and through the proxy there is."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import importlib.util
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from librats.errors import ConfigError, ConnectError, ProxyError
 from librats.reasons import AttemptReason
 from librats.runtime.network import Network
-from librats.runtime.tls import ClientTls
+from librats.runtime.tls import ClientTls, client_tls
 from librats.services.turn.paths import problem_of
 from librats.types import Address
 from librats.web.tunnel import Tunnel
@@ -22,8 +23,18 @@ from librats.web_uris import OFF, SYSTEM, ProxyUri, WebUri
 if TYPE_CHECKING:
     from librats.services import web_transport
     from librats.web import sockets
+    from librats.web.socks import SocksTunnel
 
-__all__ = ["ServerPlace", "dial_server", "proxy_to", "require_web", "resolve_server", "web_modules"]
+__all__ = [
+    "ServerPlace",
+    "dial_server",
+    "proxy_to",
+    "require_web",
+    "resolve_server",
+    "tls_to",
+    "tunnel_through",
+    "web_modules",
+]
 
 logger = logging.getLogger("librats.proxy")
 
@@ -46,6 +57,9 @@ class ServerPlace:
 
     proxy: str = field(default=SYSTEM, repr=False)
     """``"system"``, ``"off"``, or the URI of a proxy."""
+
+    ca_file: str | Path | None = None
+    """File with the certificates that an ``https`` proxy's must come from; None for those that the system trusts."""
 
 
 def require_web(field: str) -> None:
@@ -138,6 +152,39 @@ async def dial_server(
         raise problem from error
 
 
+async def tunnel_through(network: Network, proxy: ProxyUri, target: Address) -> Tunnel | SocksTunnel:
+    """Return what a proxy is asked for, so that it leads to a server.
+
+    Args:
+        network: Where names are looked up that a proxy is not to look up itself.
+        proxy: The proxy.
+        target: Host name or IP address, and port.
+
+    Raises:
+        ProxyError: The name is to be looked up here, and does not resolve, or is none that the proxy can be told.
+    """
+    if proxy.scheme not in ("socks5", "socks5h"):
+        return Tunnel(proxy, target)
+    from librats.web.socks import SocksTunnel  # noqa: PLC0415 - for those alone who have such a proxy
+
+    if proxy.scheme == "socks5":
+        try:
+            target = (await network.resolve(target))[0]
+        except OSError as error:
+            what = f"no such host: {target.host} ({error}); with socks5h:// the proxy looks names up"
+            raise ProxyError(str(proxy), what, AttemptReason.PROXY_UNREACHABLE) from error
+    return SocksTunnel(proxy, target)
+
+
+async def tls_to(proxy: ProxyUri, ca_file: str | Path | None) -> ClientTls | None:
+    """Return how what a proxy is told is encrypted; None for not at all.
+
+    Raises:
+        ConfigError: The file with certificates cannot be read.
+    """
+    return await client_tls(proxy.address.host, ca_file) if proxy.scheme == "https" else None
+
+
 async def _through(
     network: Network, factory: Callable[[], asyncio.BaseProtocol], proxy: ProxyUri, place: ServerPlace
 ) -> None:
@@ -145,9 +192,10 @@ async def _through(
         found = await network.resolve(proxy.address)
     except OSError as error:
         raise ProxyError(str(proxy), f"no such host: {error}", AttemptReason.PROXY_UNREACHABLE) from error
-    tunnel = Tunnel(proxy, place.name)
+    tunnel = await tunnel_through(network, proxy, place.name)
+    tunnel_tls = await tls_to(proxy, place.ca_file)
     try:
-        await _dial(network, factory, found[0], place, tunnel)
+        await _dial(network, factory, found[0], place, tunnel, tunnel_tls)
     except OSError as error:
         if tunnel.is_there or isinstance(error, TimeoutError):
             raise
@@ -159,12 +207,13 @@ async def _dial(
     factory: Callable[[], asyncio.BaseProtocol],
     address: Address,
     place: ServerPlace,
-    tunnel: Tunnel | None = None,
+    tunnel: Tunnel | SocksTunnel | None = None,
+    tunnel_tls: ClientTls | None = None,
 ) -> None:
     if not address.is_literal:
         address = (await network.resolve(address))[0]
     if place.web is None:
-        await network.dial_tcp(factory, address, tls=place.tls, tunnel=tunnel)
+        await network.dial_tcp(factory, address, tls=place.tls, tunnel=tunnel, tunnel_tls=tunnel_tls)
         return
     new_socket, _, new_carrier = web_modules()
     socket = new_socket(place.web)
@@ -182,7 +231,8 @@ async def _dial(
     extra = {} if tunnel is None else {"peername": (place.name.host, place.name.port)}
     carrier = new_carrier(socket, make, fail, extra=lambda under: extra)
     try:
-        await network.dial_tcp(lambda: cast("asyncio.BaseProtocol", carrier), address, tls=place.tls, tunnel=tunnel)
+        made = cast("asyncio.BaseProtocol", carrier)
+        await network.dial_tcp(lambda: made, address, tls=place.tls, tunnel=tunnel, tunnel_tls=tunnel_tls)
         await opened
     except BaseException:
         if not opened.done():

@@ -15,6 +15,7 @@ from librats.runtime.gateways import Gateway
 from librats.runtime.interfaces import Interface
 from librats.runtime.tcp import ProtocolFactory, TcpListener, dial_tcp, listen_tcp
 from librats.runtime.tls import ClientTls
+from librats.runtime.tunnels import Asks
 from librats.runtime.udp import DatagramEndpoint, open_datagram
 from librats.testing.entropy import SeededEntropy
 from librats.testing.here import enter_host, leave_host
@@ -22,7 +23,6 @@ from librats.testing.interfaces import Segment, SimInterface
 from librats.testing.ports import version_of
 from librats.testing.stack import LOOPBACK, HostStack
 from librats.types import Address
-from librats.web.tunnel import Tunnel
 from librats.web_uris import ProxyUri
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ class SimHost:
         tls: ClientTls | None = None,
         local: Address | None = None,
         timeout: float | None = None,
-        tunnel: Tunnel | None = None,
+        tunnel: Asks | None = None,
+        tunnel_tls: ClientTls | None = None,
     ) -> None:
         """Connect to one address."""
         with self:
@@ -210,6 +211,7 @@ class SimHost:
                 local=local,
                 timeout=timeout,
                 tunnel=tunnel,
+                tunnel_tls=tunnel_tls,
                 new_socket=self.stack.socket,
             )
 

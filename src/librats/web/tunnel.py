@@ -49,10 +49,14 @@ class Tunnel:
         """Where the tunnel leads."""
         self.is_there = False
         """True once the proxy has made it."""
+        self._is_sent = False
         self._received = bytearray()
 
     def data_to_send(self) -> bytes:
-        """Return the request."""
+        """Return the request, once."""
+        if self._is_sent:
+            return b""
+        self._is_sent = True
         lines = [f"CONNECT {self.target} HTTP/1.1", f"Host: {self.target}"]
         if self.proxy.username:
             pair = f"{self.proxy.username}:{self.proxy.password}".encode()

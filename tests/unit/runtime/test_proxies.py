@@ -15,7 +15,7 @@ SERVER = Address("relay.example.org", 443)
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "socks_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     # What Windows and macOS have set counts where the environment says nothing, and is not the test's.
@@ -37,6 +37,12 @@ def test_without_a_setting_there_is_none() -> None:
         ({"http_proxy": "http://one:1"}, False, "http://one:1"),
         ({"http_proxy": "http://one:1", "https_proxy": "http://two:2"}, False, "http://two:2"),
         ({"all_proxy": "http://all:3"}, True, "http://all:3"),
+        ({"all_proxy": "socks5://all:3"}, True, "socks5://all:3"),
+        ({"all_proxy": "https://all"}, True, "https://all:443"),
+        ({"socks_proxy": "one"}, True, "socks5h://one:1080"),
+        ({"socks_proxy": "http://one:3"}, False, "socks5h://one:3"),
+        ({"socks_proxy": "socks5://one:3", "no_proxy": "example.org"}, True, None),
+        ({"socks_proxy": "socks5://one:3", "https_proxy": "http://two:2"}, True, "http://two:2"),
         ({"https_proxy": "http://one:1", "no_proxy": "example.org"}, True, None),
         ({"https_proxy": "http://one:1", "no_proxy": "*"}, True, None),
         ({"https_proxy": "http://one:1", "no_proxy": "example.com"}, True, "http://one:1"),
@@ -61,7 +67,7 @@ def test_a_proxy_of_another_kind_is_left_aside_and_told_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "librats.proxy")
-    monkeypatch.setenv("all_proxy", "socks5://ann:secret@one:1080")
+    monkeypatch.setenv("all_proxy", "socks4://ann:secret@one:1080")
     assert system_proxy(SERVER, True) is None
-    assert "no HTTP proxy" in caplog.text
+    assert "no proxy that can be spoken to" in caplog.text
     assert "secret" not in caplog.text

@@ -13,8 +13,8 @@ from librats.cli.measuring.messages import MESSAGE
 from librats.runtime.network import SystemNetwork
 from librats.runtime.tcp import ProtocolFactory, TcpListener
 from librats.runtime.tls import ClientTls
+from librats.runtime.tunnels import Asks
 from librats.types import Address
-from librats.web.tunnel import Tunnel
 
 __all__ = ["pipeline_rate"]
 
@@ -186,7 +186,8 @@ class _MemoryNetwork(SystemNetwork):
         tls: ClientTls | None = None,
         local: Address | None = None,
         timeout: float | None = None,
-        tunnel: Tunnel | None = None,
+        tunnel: Asks | None = None,
+        tunnel_tls: ClientTls | None = None,
     ) -> None:
         """Join the two."""
         dialling = cast("asyncio.BufferedProtocol", factory())

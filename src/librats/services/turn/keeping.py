@@ -433,7 +433,8 @@ class TurnKeeper:
     async def _place_of(self, address: Address, domain: str) -> ServerPlace:
         """Return what there is to know of the server at an address, which may be one that the configured one names."""
         name = self.server.address if address in self._known else address
-        return ServerPlace(name, await self._tls_with(domain), self.server.web, self.server.proxy)
+        tls = await self._tls_with(domain)
+        return ServerPlace(name, tls, self.server.web, self.server.proxy, self.server.ca_file)
 
     async def _tls_with(self, domain: str) -> ClientTls | None:
         if not self.server.is_encrypted:
