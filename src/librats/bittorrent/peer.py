@@ -480,7 +480,7 @@ class PeerLink:
         self._swarm.take_pex(self, message, now)
 
     def _take_hash_request(self, message: HashRequest, _now: float) -> None:
-        self.send(self._swarm.serve_hashes(message))
+        self._swarm.serve_hashes(self, message)
 
     def _take_hashes(self, message: Hashes, now: float) -> None:
         self._swarm.take_hashes(self, message, now)

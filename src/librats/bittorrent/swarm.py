@@ -6,9 +6,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
+from librats.bittorrent.block_hashes import BlockServer
 from librats.bittorrent.choker import CHOKE_INTERVAL, Choker
 from librats.bittorrent.events import (
     DhtNodeTold,
+    HashesAsked,
     HolepunchAsked,
     PeerDropped,
     PeersTold,
@@ -114,6 +116,7 @@ class Swarm:
         self._metadata = MetadataFetch(magnet) if torrent is None else None
         self._layers: LayerFetch | None = None
         self._server: LayerServer | None = None
+        self._blocks: BlockServer | None = None
         self._telling = PeerTelling()
         self._next_choke = now
         self.next_time = now + TICK
@@ -152,6 +155,7 @@ class Swarm:
             self._layers = LayerFetch(torrent)
         else:
             self._server = LayerServer(torrent)
+            self._blocks = BlockServer(torrent, self._server) if torrent.info_hash_v2 is not None else None
             self._events.append(TorrentKnown(torrent))
 
     def begin(self, have: bytearray, now: float, *, wanted: bytearray | None = None) -> None:
@@ -224,7 +228,7 @@ class Swarm:
             return
         self.unsent.pop(link.key, None)
         link.close()
-        for fetch in (self._metadata, self._layers):
+        for fetch in (self._metadata, self._layers, self._blocks):
             if fetch is not None:
                 fetch.remove_peer(link.key)
         for other in self.links.values():
@@ -291,9 +295,28 @@ class Swarm:
                 self._events.append(TorrentUnusable(str(error)))
         self._fetch(now)
 
-    def serve_hashes(self, request: HashRequest) -> Hashes | HashReject:
-        """Return the answer to a request for hashes."""
-        return self._server.answer(request) if self._server is not None else HashReject(*request)
+    def serve_hashes(self, link: PeerLink, request: HashRequest) -> None:
+        """Answer a request for hashes, or have pieces hashed that its answer takes."""
+        blocks, picker = self._blocks, self.picker
+        pieces = blocks.pieces_for(request, picker.have) if blocks is not None and picker is not None else None
+        if pieces is not None and blocks is not None and not self.is_paused and blocks.admit(link.key):
+            self._events.append(HashesAsked(link, request, pieces))
+        elif self._server is not None:
+            link.send(self._server.answer(request))
+        else:
+            link.send(HashReject(*request))
+
+    def give_hashes(self, link: PeerLink, request: HashRequest, leaves: bytes | None) -> None:
+        """Answer a request for hashes of blocks.
+
+        Args:
+            link: Who asks.
+            request: For what.
+            leaves: The hashes of all blocks of the pieces that were to be hashed; None where they could not be read.
+        """
+        if self._blocks is not None and link.key in self.links:
+            self._blocks.release(link.key)
+            link.send(self._blocks.answer(request, leaves))
 
     def take_hashes(self, link: PeerLink, message: Hashes, now: float) -> None:
         """Take hashes."""
