@@ -9,6 +9,7 @@ cdef enum:
     EVP_OPENING = 2
 
 
+cdef void* evp_find(const char* name) except? NULL
 cdef bint evp_load() except *
 cdef bint evp_available() noexcept nogil
 cdef void* evp_new() noexcept nogil

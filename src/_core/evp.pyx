@@ -38,7 +38,7 @@ cdef extern from *:
     #endif
     """
     void* librats_open_libcrypto(const char* module) noexcept
-    void* librats_find(void* library, const char* name) noexcept
+    void* librats_find(void* library, const char* name) noexcept nogil
 
 cdef enum:
     CTRL_AEAD_GET_TAG = 0x10
@@ -146,27 +146,30 @@ cdef bint _agrees_with_rfc8439():
     return right
 
 
-cdef bint evp_load() except *:
-    """Find the functions of the interpreter's OpenSSL; return whether they are there and give the right answers."""
-    global _cipher, _new, _free, _init, _update, _final, _ctrl
+cdef void* evp_find(const char* name) except? NULL:
+    """Return a function of the interpreter's OpenSSL by its name; NULL where it is not there."""
     cdef void* library
-    cdef new_function get_cipher
     try:
         import _hashlib
 
         module = _hashlib.__file__.encode("utf-8", "surrogateescape")
     except (ImportError, AttributeError):
-        return False
+        return NULL
     library = librats_open_libcrypto(module)
-    if library == NULL:
-        return False
-    get_cipher = <new_function>librats_find(library, "EVP_chacha20_poly1305")
-    _new = <new_function>librats_find(library, "EVP_CIPHER_CTX_new")
-    _free = <free_function>librats_find(library, "EVP_CIPHER_CTX_free")
-    _init = <init_function>librats_find(library, "EVP_CipherInit_ex")
-    _update = <update_function>librats_find(library, "EVP_CipherUpdate")
-    _final = <final_function>librats_find(library, "EVP_CipherFinal_ex")
-    _ctrl = <ctrl_function>librats_find(library, "EVP_CIPHER_CTX_ctrl")
+    return librats_find(library, name) if library != NULL else NULL
+
+
+cdef bint evp_load() except *:
+    """Find the functions of the interpreter's OpenSSL; return whether they are there and give the right answers."""
+    global _cipher, _new, _free, _init, _update, _final, _ctrl
+    cdef new_function get_cipher
+    get_cipher = <new_function>evp_find("EVP_chacha20_poly1305")
+    _new = <new_function>evp_find("EVP_CIPHER_CTX_new")
+    _free = <free_function>evp_find("EVP_CIPHER_CTX_free")
+    _init = <init_function>evp_find("EVP_CipherInit_ex")
+    _update = <update_function>evp_find("EVP_CipherUpdate")
+    _final = <final_function>evp_find("EVP_CipherFinal_ex")
+    _ctrl = <ctrl_function>evp_find("EVP_CIPHER_CTX_ctrl")
     if (
         get_cipher == NULL or _new == NULL or _free == NULL or _init == NULL or _update == NULL or _final == NULL
         or _ctrl == NULL

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.interop.test_torrent_libtorrent import HERE, Theirs, contents, done, make_files
+from tests.interop.torrent_ends import HERE, Theirs, contents, done, make_files
 
 from librats import DhtConfig, Identity, NatTraversalConfig, RatsClient, RatsConfig
 from librats.torrents import TorrentClient, create_torrent, read_torrent

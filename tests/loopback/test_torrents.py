@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,9 @@ import pytest
 
 from librats._core import bencode
 from librats.bittorrent.extensions import compact_peer
+from librats.bittorrent.messages import Handshake
 from librats.errors import ClosedError, DecodeError, StoreError, UsageError
+from librats.services.torrent_resume import ResumeFile
 from librats.torrents import Download, Torrent, TorrentClient, create_torrent, parse_magnet, read_torrent
 from librats.types import Address
 
@@ -352,3 +355,30 @@ def test_a_torrent_is_made_of_what_is_there_and_what_is_not_is_told(tmp_path: Pa
         create_torrent(tmp_path / "nothing")
     with pytest.raises(StoreError):
         create_torrent(tmp_path / "not there")
+
+
+async def test_a_peer_that_comes_while_a_torrent_is_being_added_is_turned_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torrent = read_torrent(create_torrent(make_files(tmp_path / "a")))
+    may_load = threading.Event()
+    load = ResumeFile.load
+
+    def load_late(file: ResumeFile, info_hash: bytes) -> Any:
+        assert may_load.wait(SECONDS)
+        return load(file, info_hash)
+
+    monkeypatch.setattr(ResumeFile, "load", load_late)
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with client() as one:
+        adding = asyncio.create_task(one.add(torrent, tmp_path / "a"))
+        reader, writer = await asyncio.open_connection(HERE, one.listen_port)
+        writer.write(Handshake.of(torrent.info_hash, b"p" * 20).encode())
+        assert await reader.read() == b""
+        writer.close()
+        with pytest.raises(UsageError, match="here already"):
+            await one.add(torrent, tmp_path / "b")
+        may_load.set()
+        await done(await adding)
+    assert not complaints

@@ -17,7 +17,7 @@ from librats.services.transfer_wire import PROTOCOL, Wire
 from librats.testing import SimNetwork
 from librats.transfer import frames
 from librats.transfer.frames import Chunk, FrameType, Offering
-from librats.transfer.manifest import Manifest, OfferedFile, content_id, write_manifest
+from librats.transfer.manifest import Manifest, OfferedFile, content_id, read_manifest, write_manifest
 from librats.transfer.tree import LEAF_SIZE, hash_file
 
 HEAD = b"d5:bytesi%de5:emptyi0e5:filesi%de6:folderi1e4:name1:x1:vi1ee"
@@ -42,11 +42,19 @@ def offer(raw: bytes, *, size: int | None = None, head: bytes | None = None, wan
     return frames.encode_offer(
         Offering(
             transfer=bytes(16),
-            content_id=content_id(raw) if wanted is None else wanted,
+            content_id=id_of(raw) if wanted is None else wanted,
             manifest_size=len(raw) if size is None else size,
             head=raw[:512] if head is None else head,
         )
     )
+
+
+def id_of(raw: bytes) -> bytes:
+    """Return the content id of a manifest; of one that is none, any."""
+    try:
+        return content_id(read_manifest(raw))
+    except TransferError:
+        return bytes(32)
 
 
 def one_file(content: bytes) -> bytes:

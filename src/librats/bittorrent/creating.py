@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha1, sha256
-from itertools import pairwise
+from hashlib import sha1
 from typing import Any, Final
 
 from librats._core import bencode
-from librats.bittorrent.merkle import BLOCK_SIZE, HASH_SIZE, next_power, root_above
+from librats.bittorrent.merkle import BLOCK_SIZE, HASH_SIZE, block_hashes, next_power, root_above
 from librats.errors import UsageError
 from librats.transfer.names import NameSet, Parts, check_parts
 
@@ -256,16 +255,15 @@ class _TreesV2:
             data = data[taken:]
             if len(self._begun) < BLOCK_SIZE:
                 return
-            self._leaves += sha256(self._begun).digest()
+            self._leaves += block_hashes(self._begun)
             self._begun.clear()
         whole = len(data) - len(data) % BLOCK_SIZE
-        for begin, end in pairwise(range(0, whole + 1, BLOCK_SIZE)):
-            self._leaves += sha256(data[begin:end]).digest()
+        self._leaves += block_hashes(data[:whole])
         self._begun += data[whole:]
 
     def end_file(self) -> None:
         if self._begun:
-            self._leaves += sha256(self._begun).digest()
+            self._leaves += block_hashes(self._begun)
             self._begun.clear()
         leaves = bytes(self._leaves)
         self._leaves.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
+from librats._core.digests import sha256_each
 from librats.errors import UsageError
 
 __all__ = [
@@ -57,8 +58,7 @@ def block_hashes(data: Buffer) -> bytes:
     Args:
         data: The part; only the last part of a file ends within a block.
     """
-    view = memoryview(data)
-    return b"".join([sha256(view[at : at + BLOCK_SIZE]).digest() for at in range(0, len(view), BLOCK_SIZE)])
+    return sha256_each(data, BLOCK_SIZE)
 
 
 def hashes_above(hashes: bytes, level: int) -> bytes:
@@ -70,9 +70,7 @@ def hashes_above(hashes: bytes, level: int) -> bytes:
     """
     if len(hashes) % (2 * HASH_SIZE):
         hashes += _PADDING[level]
-    view = memoryview(hashes)
-    step = 2 * HASH_SIZE
-    return b"".join([sha256(view[at : at + step]).digest() for at in range(0, len(view), step)])
+    return sha256_each(hashes, 2 * HASH_SIZE)
 
 
 def root_above(hashes: bytes, count: int, level: int = 0) -> bytes:

@@ -24,8 +24,8 @@ from librats.peers.peer import Peer
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.servers import introducer_place
-from librats.services.introduction_ends import Sealing
-from librats.services.introduction_letters import Introducer
+from librats.services.introduction.ends import Sealing
+from librats.services.introduction.letters import Introducer
 from librats.services.nat import NatHandle
 from librats.session.greeting import Feature
 from librats.session.opening import Opened

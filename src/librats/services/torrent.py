@@ -102,6 +102,7 @@ class TorrentClient:
         self._dialler: Dialler | None = None
         self._peer_id = b""
         self._downloads: dict[bytes, Download] = {}
+        self._beginning: set[bytes] = set()
         self._trackers: dict[bytes, Trackers] = {}
         self._seekers: dict[bytes, asyncio.Task[None]] = {}
         self._strangers: set[PeerWire] = set()
@@ -207,10 +208,12 @@ class TorrentClient:
             StoreError: The file cannot be read.
             ConfigError: One of the peers is no address.
         """
-        if self._dialler is None:
+        dialler = self._dialler
+        if dialler is None:
             raise UsageError("the client does not run")
         torrent, magnet = await self._read_source(source)
-        if magnet.info_hash in self._downloads:
+        known = [Address.parse(peer) if isinstance(peer, str) else peer for peer in (*magnet.peers, *peers)]
+        if magnet.info_hash in self._downloads or magnet.info_hash in self._beginning:
             raise UsageError("that torrent is here already")
         where = Path(folder)
         name = f"{magnet.info_hash.hex()}.resume"
@@ -219,19 +222,25 @@ class TorrentClient:
             where,
             self._settings(magnet),
             workers=self._workers,
-            dialler=self._dialler,
+            dialler=dialler,
             torrent=torrent,
             resume=ResumeFile(where / RESUME_FOLDER / name) if resume and not trusted else None,
             is_trusted=trusted,
         )
-        known = [Address.parse(peer) if isinstance(peer, str) else peer for peer in (*magnet.peers, *peers)]
+        self._beginning.add(magnet.info_hash)  # no peer finds it before it can answer
+        try:
+            await download.start()
+        finally:
+            self._beginning.discard(magnet.info_hash)
+        if self._dialler is not dialler:
+            await download.close()
+            raise UsageError("the client was closed meanwhile")
         self._downloads[magnet.info_hash] = download
-        self._dialler.add(download)
-        await download.start()
+        dialler.add(download)
         tiers = torrent.trackers if torrent is not None else tuple((url,) for url in magnet.trackers)
         if tiers:
             trackers = Trackers(
-                self._dialler.network, tiers, lambda event: self._describe(download, event), download.add_peers
+                dialler.network, tiers, lambda event: self._describe(download, event), download.add_peers
             )
             self._trackers[magnet.info_hash] = trackers
             trackers.start()

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from librats._core.page_cache import read_cached
 from librats.errors import TransferError, UsageError
 from librats.runtime.offload import run_in_thread
 from librats.services.batches import Batches
@@ -59,7 +60,7 @@ class Source:
         """The offer."""
         self.raw = raw
         """The same as it is sent."""
-        self.content_id = content_id(raw)
+        self.content_id = content_id(manifest)
         """Its id, 32 bytes."""
         self.trees: list[HashTree] = [_tree(file) for file in found.files]
         """The trees of the files, in the order of the manifest."""
@@ -114,6 +115,8 @@ class Source:
     async def read_many(self, pieces: Sequence[Piece]) -> list[bytes]:
         """Read pieces, all of them on one thread; what else is asked for meanwhile is read together.
 
+        A single piece of a file that is open is read at once where it is in memory.
+
         Args:
             pieces: Of each the number of the file, the bytes before, and its size in bytes; see :meth:`read`.
 
@@ -125,6 +128,10 @@ class Source:
             whole = self.manifest.files[file].size
             if not 0 <= offset <= offset + size <= whole:
                 raise UsageError(f"a file of {whole} bytes has no {size} bytes from {offset} on")
+        if len(pieces) == 1 and not getattr(asyncio.get_running_loop(), "librats_inline_calls", False):
+            data = self._reader.read_now(*pieces[0])
+            if data is not None:
+                return [data]
         outcome = await self._batches.add(pieces, sum(size for _, _, size in pieces))
         if isinstance(outcome, TransferError):
             raise outcome
@@ -215,6 +222,25 @@ class _Reader:
     def read(self, batch: Sequence[Sequence[Piece]]) -> list[list[bytes] | TransferError]:
         with self._lock:
             return [self._outcome(pieces) for pieces in batch]
+
+    def read_now(self, number: int, offset: int, size: int) -> bytes | None:
+        """Read a piece without waiting for a disk or a thread; None where that is not to be had.
+
+        Whatever is wrong with the file is for :meth:`read` to tell.
+        """
+        if not size or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            descriptor = self._open.get(number)
+            data = None if descriptor is None else read_cached(descriptor, size, offset)
+            if descriptor is None or data is None:
+                return None
+            # What was changed before it was read has another time by now.
+            status, file = os.fstat(descriptor), self._found.files[number]
+            same = (status.st_size, max(status.st_mtime_ns, 0), status.st_ctime_ns)
+            return data if same == (file.size, file.modified, file.changed) else None
+        finally:
+            self._lock.release()
 
     def _outcome(self, pieces: Sequence[Piece]) -> list[bytes] | TransferError:
         if self._closed:
