@@ -208,8 +208,9 @@ class Download:
         while True:
             await asyncio.sleep(max(0.0, self._swarm.next_time - self.now()))
             self._swarm.handle_timer(self.now())
-            links = self._swarm.links.values()
-            self._rates = (sum(link.gives for link in links), sum(link.takes for link in links))
+            links, web_seeds = self._swarm.links.values(), self._swarm.web_seeds.values()
+            down = sum(link.gives for link in links) + sum(seed.gives for seed in web_seeds)
+            self._rates = (down, sum(link.takes for link in links))
             self.settle()
             self._dialler.wake(self)
             self._changed.set()
