@@ -8,6 +8,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memmove
 
 from librats._core.evp_digest cimport (
     SHA256_SIZE, sha256_add, sha256_available, sha256_begin, sha256_end, sha256_free, sha256_new,
@@ -116,6 +117,101 @@ def leaf_hashes(pieces, Py_ssize_t skip=0):
             got -= 1
             PyBuffer_Release(&views[got])
         free(views)
+
+
+cdef int _climb(
+    void* context, uint8_t* level, size_t count, size_t low, size_t width, const uint8_t* proof, size_t proofs
+) noexcept nogil:
+    """Put the top of a tree in the place of some of its hashes: 1, 0 where the proof is too short, -1 without luck."""
+    cdef uint8_t prefix = 1
+    cdef bint again = False
+    cdef size_t at, out
+    cdef const uint8_t* left
+    cdef const uint8_t* right
+    while width > 1:
+        at = 0
+        out = 0
+        while at < count:
+            left = level + at * SHA256_SIZE
+            right = left + SHA256_SIZE
+            if (low + at) % 2 or (at + 1 == count and low + count < width):
+                if not proofs:
+                    return 0
+                if (low + at) % 2:
+                    right = left
+                    left = proof
+                    at += 1
+                else:
+                    right = proof
+                    at += 2
+                proof += SHA256_SIZE
+                proofs -= 1
+            elif at + 1 == count:  # left over: it goes up as it is
+                memmove(level + out * SHA256_SIZE, left, SHA256_SIZE)
+                out += 1
+                break
+            else:
+                at += 2
+            if (
+                not sha256_begin(context, again)
+                or not sha256_add(context, &prefix, 1)
+                or not sha256_add(context, left, SHA256_SIZE)
+                or not sha256_add(context, right, SHA256_SIZE)
+                or not sha256_end(context, level + out * SHA256_SIZE)
+            ):
+                return -1
+            again = True
+            out += 1
+        count = out
+        low //= 2
+        width = (width + 1) // 2
+    return 1
+
+
+def top_above(bytes hashes not None, size_t low, size_t width, bytes proof not None):
+    """Return the top of a tree: SHA-256 of a byte 1 and two hashes each, what is left over goes up as it is.
+
+    Args:
+        hashes: Of leaves that stand side by side, 32 bytes each, at least one.
+        low: Number of the first of them, from 0.
+        width: Leaves of the whole tree.
+        proof: The hashes beside the way up, from below, the left one of a level first.
+
+    Returns:
+        The top, 32 bytes.
+
+    Raises:
+        ValueError: There are no such leaves, or the proof is too short.
+        RuntimeError: OpenSSL could not do it, or there is none: see :data:`AVAILABLE`.
+
+    Example:
+        >>> from librats._core.leaves import AVAILABLE, leaf_hashes, top_above
+        >>> top_above(leaf_hashes([b"x"]), 0, 1, b"") == leaf_hashes([b"x"]) if AVAILABLE else True
+        True
+    """
+    cdef size_t count = <size_t>len(hashes) // SHA256_SIZE
+    cdef bytes level
+    cdef void* context
+    cdef int result
+    if not AVAILABLE:
+        raise RuntimeError("there is no OpenSSL")
+    if not count or count > width or low > width - count:
+        raise ValueError("a tree has no such leaves")
+    level = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(count * SHA256_SIZE))
+    memmove(PyBytes_AS_STRING(level), PyBytes_AS_STRING(hashes), count * SHA256_SIZE)
+    context = sha256_new()
+    if context == NULL:
+        raise MemoryError()
+    result = _climb(
+        context, <uint8_t*>PyBytes_AS_STRING(level), count, low, width, <const uint8_t*>PyBytes_AS_STRING(proof),
+        <size_t>len(proof) // SHA256_SIZE
+    )
+    sha256_free(context)
+    if not result:
+        raise ValueError("a proof is too short")
+    if result < 0:
+        raise RuntimeError("OpenSSL could not hash")
+    return level[:SHA256_SIZE]
 
 
 AVAILABLE = aead.INTERPRETER_OPENSSL and sha256_available()

@@ -5,14 +5,23 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 cdef extern from *:
     """
     #if defined(__linux__)
+    #include <errno.h>
     #include <sys/types.h>
     #include <sys/uio.h>
+    #include <sys/vfs.h>
+    #include <unistd.h>
+    #define LIBRATS_TMPFS 0x01021994
     #endif
 
     static Py_ssize_t librats_read_cached(int descriptor, char *out, size_t size, long long offset) {
     #if defined(__linux__) && defined(RWF_NOWAIT)
         struct iovec part = {out, size};
-        return (Py_ssize_t)preadv2(descriptor, &part, 1, (off_t)offset, RWF_NOWAIT);
+        struct statfs system;
+        Py_ssize_t got = (Py_ssize_t)preadv2(descriptor, &part, 1, (off_t)offset, RWF_NOWAIT);
+        /* tmpfs has no such flag, and nothing that is not in memory. */
+        if (got < 0 && errno == EOPNOTSUPP && !fstatfs(descriptor, &system) && system.f_type == LIBRATS_TMPFS)
+            got = (Py_ssize_t)pread(descriptor, out, size, (off_t)offset);
+        return got;
     #else
         (void)descriptor;
         (void)out;

@@ -107,12 +107,29 @@ def test_a_manifest_that_is_longer_than_the_limit_is_not_asked_for(simulate: Sim
     simulate(scenario)
 
 
-@pytest.mark.parametrize("lie", ["another manifest", "another head", "more files"])
+def entries(count: int, size: int) -> bytes:
+    """Return the second half of a manifest: so many files, each of so many bytes."""
+    root = hash_file([b"x" * 10]).root
+    files = b"".join(b"l7:%07di%de32:%bi0ei0ee" % (number, size, root) for number in range(count))
+    return b"ll" + files + b"elee"
+
+
+LIES = {
+    "another manifest": (one_file(CONTENT), "bad_offer"),
+    "another head": (one_file(CONTENT), "bad_offer"),
+    "fewer files": (HEAD % (10, 3) + b"llelee", "bad_offer"),
+    "more files": (HEAD % (10, 1) + entries(20_000, 0), "bad_offer"),
+    "more bytes": (HEAD % (10, 1) + entries(1, 10**12), "bad_offer"),
+    "fewer bytes": (HEAD % (10**12, 1) + entries(1, 10), "bad_offer"),
+    "less than nothing": (HEAD % (10, 2) + entries(1, -10)[:-4] + entries(1, 20)[2:], "bad_offer"),
+    "a file that is too long": (HEAD % (10, 1) + entries(1, 10**15), "limit"),
+}
+
+
+@pytest.mark.parametrize("lie", list(LIES))
 def test_a_manifest_that_is_not_what_was_offered_is_refused(simulate: Simulate, tmp_path: Path, lie: str) -> None:
-    raw = one_file(CONTENT)
+    raw, code = LIES[lie]
     given = raw if lie != "another manifest" else one_file(CONTENT[:-1])
-    if lie == "more files":
-        given = raw = HEAD % (10, 3) + b"lee"
 
     async def give(wire: Wire) -> None:
         while True:
@@ -126,7 +143,7 @@ def test_a_manifest_that_is_not_what_was_offered_is_refused(simulate: Simulate, 
         stream.write(offer(raw, head=HEAD % (1, 1) if lie == "another head" else None, size=len(given)))
         with pytest.raises(TransferError) as refused:
             await give(Wire(stream))
-        assert refused.value.code == "bad_offer"
+        assert refused.value.code == code
 
     async def scenario(net: SimNetwork) -> None:
         victim = await against(net, tmp_path, act)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from struct import Struct
 from struct import error as StructError
 from typing import Any, Final, NamedTuple
@@ -40,6 +40,7 @@ __all__ = [
     "read_handshake",
     "read_message",
     "write_message",
+    "write_requests",
 ]
 
 MAX_BLOCK: Final = 131_072
@@ -56,8 +57,10 @@ DHT_BIT = 1
 FAST_BIT = 1 << 2
 V2_BIT = 1 << 4
 
+REQUEST = 6
 PIECE = 7
 _PIECE_HEADER = Struct(">IBII")
+_REQUEST = Struct(">IBIII")
 _NUMBER = Struct(">I")
 _LENGTH_AND_ID = Struct(">IB")
 _BLOCK = Struct(">III")
@@ -438,3 +441,18 @@ def piece_header(piece: int, begin: int, length: int) -> bytes:
         length: Bytes of the block.
     """
     return _PIECE_HEADER.pack(length + 9, PIECE, piece, begin)
+
+
+def write_requests(blocks: Iterable[tuple[int, int, int]]) -> bytes:
+    """Return the messages that ask for blocks, one behind the other.
+
+    Args:
+        blocks: Number of the piece, where the block begins in it, and its bytes.
+
+    Example:
+        >>> from librats.bittorrent.messages import Request, write_message, write_requests
+        >>> write_requests([(0, 0, 16_384)]) == write_message(Request(0, 0, 16_384))
+        True
+    """
+    pack = _REQUEST.pack
+    return b"".join([pack(_REQUEST.size - 4, REQUEST, *block) for block in blocks])

@@ -38,10 +38,10 @@ from librats.bittorrent.messages import (
     Port,
     RejectRequest,
     Request,
-    SuggestPiece,
     Unchoke,
     piece_header,
     write_message,
+    write_requests,
 )
 from librats.bittorrent.picker import Block, PiecePicker
 from librats.bittorrent.rates import Rate
@@ -82,6 +82,8 @@ class PeerLink:
         self, swarm: Swarm, handshake: Handshake, address: Address, *, is_outgoing: bool, is_utp: bool, now: float
     ) -> None:
         self._swarm = swarm
+        self.key: Hashable = id(self)
+        """What tells it from the others."""
         self.handshake = handshake
         """Its handshake."""
         self.address = address
@@ -126,7 +128,6 @@ class PeerLink:
         self._early: list[Message] = []  # what it has, told before we know the torrent
         self._unasked = 0
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
-            Piece: self._take_piece,
             Request: self._take_request,
             Have: self._take_have,
             Choke: self._take_choke,
@@ -139,18 +140,12 @@ class PeerLink:
             Cancel: self._take_cancel,
             RejectRequest: self._take_reject,
             AllowedFast: self._take_allowed,
-            SuggestPiece: self._pass_over,
             Extended: self._take_extended,
             HashRequest: self._take_hash_request,
             Hashes: self._take_hashes,
             HashReject: self._take_hash_reject,
             Port: self._take_port,
         }
-
-    @property
-    def key(self) -> Hashable:
-        """What tells it from the others."""
-        return id(self)
 
     @property
     def gives(self) -> float:
@@ -182,6 +177,9 @@ class PeerLink:
         self.last_received = now
         handlers = self._handlers
         for message in messages:
+            if type(message) is Piece:
+                self._take_piece(message, now)
+                continue
             handler = handlers.get(type(message))
             if handler is not None:
                 handler(message, now)
@@ -323,9 +321,12 @@ class PeerLink:
         blocks = self._pick_fast(picker, room) if self.is_choking else picker.pick(self, room)
         if blocks and not self.asked:
             self.last_data = now
-        for piece, begin, length in blocks:
-            self.asked[piece, begin] = length
-            self.send(Request(piece, begin, length))
+        if blocks:
+            asked = self.asked
+            for piece, begin, length in blocks:
+                asked[piece, begin] = length
+            self._outgoing.append(write_requests(blocks))
+            self._swarm.unsent[self.key] = self
 
     def _pick_fast(self, picker: PiecePicker, room: int) -> list[Block]:
         """Return blocks of pieces that may be asked for though it chokes."""
@@ -490,9 +491,6 @@ class PeerLink:
 
     def _take_port(self, message: Port, _now: float) -> None:
         self._swarm.take_dht_port(self, message.port)
-
-    def _pass_over(self, _message: Message, _now: float) -> None:
-        """Do nothing: a suggestion is not followed."""
 
     def close(self) -> None:
         """Give back what it was asked for; it is gone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from librats.bittorrent.layout import Layout
 from librats.bittorrent.merkle import BLOCK_SIZE
@@ -11,8 +11,7 @@ from librats.types import Entropy
 
 __all__ = ["Block", "PiecePicker", "Source", "StartedPiece"]
 
-END_GAME_COPIES: Final = 2
-"""Peers that one block is asked of at once, towards the end."""
+MAX_SPARE = 16 << 20
 
 Block = tuple[int, int, int]
 """Number of the piece, where the block begins in it, and its bytes."""
@@ -37,11 +36,13 @@ class StartedPiece:
         size: Its bytes.
         needed: Bytes that are to come; only zeros follow.
         even: Whether the last block ends where the piece does rather than where the file does.
+        buffer: What to put it in, as long as the piece; zeros where nothing is to come.
     """
 
     __slots__ = (
-        "_even",
+        "_end",
         "buffer",
+        "copies",
         "exclusive",
         "givers",
         "left",
@@ -52,31 +53,33 @@ class StartedPiece:
         "unrequested",
     )
 
-    def __init__(self, piece: int, size: int, needed: int, *, even: bool) -> None:
+    def __init__(self, piece: int, size: int, needed: int, *, even: bool, buffer: bytearray) -> None:
         self.piece = piece
         """Its number."""
         self.size = size
         """Its bytes."""
         self.needed = needed
         """Bytes that are to come."""
-        self.buffer = bytearray(size)
+        self.buffer = buffer
         """What has come, at its place."""
         blocks = -(-needed // BLOCK_SIZE)
         self.left = blocks
         """Blocks that have not come."""
         self.unrequested = [number * BLOCK_SIZE for number in range(blocks - 1, -1, -1)]
         """Where blocks begin that nobody is asked for, the first one last."""
-        self.requested: dict[int, list[Any]] = {}
+        self.requested: dict[int, Any] = {}
         """Who is asked, by where the block begins."""
+        self.copies: dict[int, Any] = {}
+        """Who is asked, too, towards the end."""
         self.givers: set[Any] = set()
         """Who has given blocks."""
         self.exclusive: Any = None
         """Who alone may give it, after it has come wrong from several; None for everybody."""
-        self._even = even
+        self._end = size if even else needed
 
     def length_of(self, begin: int) -> int:
         """Return how many bytes a block has."""
-        return min(BLOCK_SIZE, (self.size if self._even else self.needed) - begin)
+        return min(BLOCK_SIZE, self._end - begin)
 
 
 class PiecePicker:
@@ -115,6 +118,7 @@ class PiecePicker:
         self._full: dict[int, StartedPiece] = {}  # all others are asked for
         self._checking: dict[int, StartedPiece] = {}
         self._suspects: set[int] = set()  # have come wrong from several
+        self._spare: list[bytearray] = []  # of whole pieces that are stored: new memory costs more than to fill it
         self.missing = len(order)
         """Pieces that are wanted and not there."""
 
@@ -215,32 +219,38 @@ class PiecePicker:
         return None
 
     def _start(self, piece: int, key: Hashable) -> StartedPiece:
-        size = self._layout.piece_size(piece)
-        started = StartedPiece(piece, size, self._layout.data_size(piece), even=self._even)
+        size, needed = self._layout.piece_size(piece), self._layout.data_size(piece)
+        is_full = size == needed == self._layout.piece_length
+        buffer = self._spare.pop() if is_full and self._spare else bytearray(size)
+        started = StartedPiece(piece, size, needed, even=self._even, buffer=buffer)
         if piece in self._suspects:
             started.exclusive = key
         self._open[piece] = started
         return started
 
     def _take(self, started: StartedPiece, key: Hashable, count: int, picked: list[Block]) -> None:
-        unrequested = started.unrequested
+        unrequested, requested, piece, length_of = (
+            *(started.unrequested, started.requested, started.piece, started.length_of),
+        )
         while unrequested and len(picked) < count:
             begin = unrequested.pop()
-            started.requested[begin] = [key]
-            picked.append((started.piece, begin, started.length_of(begin)))
+            requested[begin] = key
+            picked.append((piece, begin, length_of(begin)))
         if not unrequested:
             self._open.pop(started.piece, None)
             self._full[started.piece] = started
 
     def _take_again(self, source: Source, count: int, picked: list[Block]) -> None:
+        key = source.key
         for started in self._full.values():
             if not source.has_piece(started.piece) or started.exclusive is not None:
                 continue
+            copies = started.copies
             for begin, asked in started.requested.items():
-                if len(picked) >= count:
-                    return
-                if len(asked) < END_GAME_COPIES and source.key not in asked:
-                    asked.append(source.key)
+                if asked != key and begin not in copies:
+                    if len(picked) >= count:
+                        return
+                    copies[begin] = key
                     picked.append((started.piece, begin, started.length_of(begin)))
 
     # What comes of it
@@ -248,8 +258,10 @@ class PiecePicker:
     def release(self, piece: int, begin: int, key: Hashable) -> None:
         """Take note that a peer will not give a block that it was asked for."""
         started = self._full.get(piece) or self._open.get(piece)
-        asked = started.requested.get(begin) if started is not None else None
-        if started is None or asked is None or key not in asked:
+        if started is None:
+            return
+        asked, copy = started.requested.get(begin), started.copies.get(begin)
+        if key not in (asked, copy):
             return
         if started.exclusive is not None:
             # What others would add could not be told from what this one has given.
@@ -257,16 +269,18 @@ class PiecePicker:
             self._full.pop(piece, None)
             self._await(piece)
             return
-        asked.remove(key)
-        if not asked:
-            del started.requested[begin]
-            started.unrequested.append(begin)
-            self._full.pop(piece, None)
-            self._open[piece] = started
+        if copy is not None:
+            started.requested[begin] = asked if copy == key else copy
+            del started.copies[begin]
+            return
+        del started.requested[begin]
+        started.unrequested.append(begin)
+        self._full.pop(piece, None)
+        self._open[piece] = started
 
     def receive(
         self, piece: int, begin: int, data: bytes | bytearray | memoryview, key: Hashable
-    ) -> tuple[bool, list[Any]]:
+    ) -> tuple[bool, tuple[Any, ...]]:
         """Take a block that a peer was asked for, and copy it to its place.
 
         Returns:
@@ -275,11 +289,11 @@ class PiecePicker:
         started = self._full.get(piece) or self._open.get(piece)
         asked = started.requested.pop(begin, None) if started is not None else None
         if started is None or asked is None:
-            return False, []
+            return False, ()
         started.buffer[begin : begin + len(data)] = data
         started.givers.add(key)
         started.left -= 1
-        return True, asked if len(asked) > 1 else []
+        return True, (asked, started.copies.pop(begin)) if begin in started.copies else ()
 
     def take_whole(self, piece: int) -> StartedPiece | None:
         """Return a piece all of whose blocks have come, once; it is to be checked then."""
@@ -298,17 +312,25 @@ class PiecePicker:
         started = self._checking.pop(piece, None)
         if started is None:
             return set()
+        self._keep_spare(started)
         if is_right:
             self._suspects.discard(piece)
             if not self.have[piece]:
                 self.have[piece] = 1
                 self.missing -= self.wanted[piece]
+            if not self.missing:
+                self._spare.clear()
             return set()
         self._await(piece)
         if len(started.givers) == 1:
             return set(started.givers)
         self._suspects.add(piece)
         return set()
+
+    def _keep_spare(self, started: StartedPiece) -> None:
+        length = self._layout.piece_length
+        if started.needed == length and (len(self._spare) + 1) * length <= MAX_SPARE:
+            self._spare.append(started.buffer)
 
     def put_back(self, piece: int) -> None:
         """Take note that a piece that was to be checked was not: it is missing again."""

@@ -33,8 +33,7 @@ from librats.tickets import MAX_ADDRESSES, MAX_INTRODUCERS, Ticket
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, Encryption
 
 if TYPE_CHECKING:
-    from librats.services.dht import DhtDriver
-    from librats.services.dht_handle import DhtHandle
+    from librats.services.dht_handle import DhtHandle, Driver
 
 __all__ = ["FindingVerbs", "has_feature"]
 
@@ -150,7 +149,7 @@ class FindingVerbs:
         hosts = [address.host for address in self.addresses]
         return [host for host in hosts if reach_of(host) != Reach.LOOPBACK] or hosts
 
-    def _dht_now(self) -> DhtDriver | None:
+    def _dht_now(self) -> Driver | None:
         """Return the DHT; None while it does not run."""
         return self._dht.driver
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Hashable, Iterable
+from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,6 @@ from librats.bittorrent.extensions import HolepunchKind, HolepunchMessage
 from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.metainfo import Torrent
-from librats.bittorrent.picker import StartedPiece
 from librats.bittorrent.swarm import Swarm, SwarmSettings
 from librats.errors import ClosedError, RatsError, StoreError, TransferError
 from librats.runtime.tasks import TaskSet
@@ -38,6 +37,7 @@ from librats.services.torrent_hashing import BlockHashing
 from librats.services.torrent_progress import TorrentPeer, TorrentProgress, TorrentStatus
 from librats.services.torrent_resume import Resume, ResumeFile
 from librats.services.torrent_storage import TorrentFiles
+from librats.services.torrent_storing import PieceStoring, Stored
 from librats.services.torrent_wire import PeerWire
 from librats.types import Address
 
@@ -84,6 +84,7 @@ class Download:
         self._files: TorrentFiles | None = None
         self._cache: PieceCache | None = None
         self._hashing: BlockHashing | None = None
+        self._storing: PieceStoring | None = None
         self._wires: dict[Hashable, PeerWire] = {}
         self._candidates = Candidates()
         self._told_by: dict[Address, PeerLink] = {}
@@ -373,7 +374,8 @@ class Download:
     def _take_event(self, event: SwarmEvent) -> None:
         match event:
             case PieceWhole():
-                self._store(event.started)
+                if self._storing is not None:
+                    self._storing.add(event.started)
             case HashesAsked():
                 if self._hashing is not None:
                     self._hashing.ask(event, self._tasks)
@@ -400,6 +402,7 @@ class Download:
         files = self._files = TorrentFiles(torrent, self._folder)
         self._cache = PieceCache(files, self._workers, torrent.layout.piece_length)
         self._hashing = BlockHashing(torrent.layout, files, self._workers, self._give_hashes)
+        self._storing = PieceStoring(files, self._workers, self._stored)
         try:
             if self._is_trusted:
                 have = bytearray(b"\1" * torrent.layout.piece_count)
@@ -419,25 +422,20 @@ class Download:
         self._bytes_done += size
         self._changed.set()
 
-    def _store(self, started: StartedPiece) -> None:
-        if self._files is None:
+    def _stored(self, some: Sequence[Stored]) -> None:
+        if self.is_closed:
             return
-        future = self._workers.run(self._files.check_and_write, started.piece, started.buffer)
-        future.add_done_callback(partial(self._stored, started))
-
-    def _stored(self, started: StartedPiece, done: asyncio.Future[bool]) -> None:
-        if done.cancelled() or self.is_closed:
-            return
-        error = done.exception()
-        if error is not None:
-            self._swarm.put_back(started.piece)
-            self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
-        else:
-            if done.result():
+        for started, found in some:
+            if isinstance(found, Exception):
+                self._swarm.put_back(started.piece)
+                if self._failure is None:  # one of them tells for all
+                    self._fail(found if isinstance(found, RatsError) else StoreError(self._folder, str(found)))
+                continue
+            if found:
                 self._bytes_done += started.size
             else:
                 self._swarm.wasted += started.size
-            self._swarm.end_piece(started.piece, self.now(), is_right=done.result())
+            self._swarm.end_piece(started.piece, self.now(), is_right=found)
         self.settle()
 
     async def _finish(self) -> None:

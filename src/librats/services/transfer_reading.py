@@ -115,7 +115,7 @@ class Source:
     async def read_many(self, pieces: Sequence[Piece]) -> list[bytes]:
         """Read pieces, all of them on one thread; what else is asked for meanwhile is read together.
 
-        A single piece of a file that is open is read at once where it is in memory.
+        Pieces of one file that is open are read at once where they are in memory.
 
         Args:
             pieces: Of each the number of the file, the bytes before, and its size in bytes; see :meth:`read`.
@@ -128,10 +128,10 @@ class Source:
             whole = self.manifest.files[file].size
             if not 0 <= offset <= offset + size <= whole:
                 raise UsageError(f"a file of {whole} bytes has no {size} bytes from {offset} on")
-        if len(pieces) == 1 and not getattr(asyncio.get_running_loop(), "librats_inline_calls", False):
-            data = self._reader.read_now(*pieces[0])
+        if not getattr(asyncio.get_running_loop(), "librats_inline_calls", False):
+            data = self._reader.read_now(pieces)
             if data is not None:
-                return [data]
+                return data
         outcome = await self._batches.add(pieces, sum(size for _, _, size in pieces))
         if isinstance(outcome, TransferError):
             raise outcome
@@ -223,22 +223,27 @@ class _Reader:
         with self._lock:
             return [self._outcome(pieces) for pieces in batch]
 
-    def read_now(self, number: int, offset: int, size: int) -> bytes | None:
-        """Read a piece without waiting for a disk or a thread; None where that is not to be had.
+    def read_now(self, pieces: Sequence[Piece]) -> list[bytes] | None:
+        """Read pieces of one file without waiting for a disk or a thread; None where that is not to be had.
 
         Whatever is wrong with the file is for :meth:`read` to tell.
         """
-        if not size or not self._lock.acquire(blocking=False):
+        if len({number for number, _, _ in pieces}) != 1 or not self._lock.acquire(blocking=False):
             return None
         try:
-            descriptor = self._open.get(number)
-            data = None if descriptor is None else read_cached(descriptor, size, offset)
-            if descriptor is None or data is None:
+            descriptor = self._open.get(pieces[0][0])
+            if descriptor is None:
                 return None
+            found = []
+            for _, offset, size in pieces:
+                data = read_cached(descriptor, size, offset)
+                if data is None:
+                    return None
+                found.append(data)
             # What was changed before it was read has another time by now.
-            status, file = os.fstat(descriptor), self._found.files[number]
+            status, file = os.fstat(descriptor), self._found.files[pieces[0][0]]
             same = (status.st_size, max(status.st_mtime_ns, 0), status.st_ctime_ns)
-            return data if same == (file.size, file.modified, file.changed) else None
+            return found if same == (file.size, file.modified, file.changed) else None
         finally:
             self._lock.release()
 

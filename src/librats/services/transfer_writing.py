@@ -318,10 +318,12 @@ class Destination:
         """
         self._raise_failure()
         writing = self._batches.add(check, size)
-        writing.add_done_callback(self._written)
-        await asyncio.wait([writing])
-        self._raise_failure()
-        return writing.result()
+        try:
+            return await writing
+        except Exception:
+            self._written(writing)
+            self._raise_failure()
+            raise
 
     def _written(self, future: asyncio.Future[TransferError | None]) -> None:
         if future.cancelled():

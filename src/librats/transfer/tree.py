@@ -270,6 +270,8 @@ def root_above(length: int, first: int, size: int, leaves: bytes, proof: bytes) 
     width = leaf_count(length)
     if len(proof) != HASH_SIZE * proof_hashes(first, leaf_count(end), width):
         raise TransferError("bad_chunk", "a proof has not the size that it must have")
+    if core.AVAILABLE:
+        return _root(length, core.top_above(leaves, first, width, proof))
     return _root(length, _climb(_apart(leaves), first, width, iter(_apart(proof))))
 
 

@@ -24,6 +24,7 @@ from librats.bittorrent.messages import (
     read_handshake,
     read_message,
     write_message,
+    write_requests,
 )
 from librats.bittorrent.reader import MAX_MESSAGE, MessageReader
 from librats.errors import RemoteProtocolError, UsageError
@@ -163,3 +164,9 @@ def test_reading_needs_no_connection() -> None:
     assert read_message(99, b"x") == UnknownMessage(99, b"x")
     with pytest.raises(RemoteProtocolError):
         read_message(5 + 4, b"x")
+
+
+def test_requests_are_written_as_each_is_by_itself() -> None:
+    blocks = [(0, 0, 16_384), (7, 1 << 20, 1), (2**32 - 1, 2**32 - 1, 131_072)]
+    assert write_requests(blocks) == b"".join(write_message(Request(*block)) for block in blocks)
+    assert write_requests([]) == b""

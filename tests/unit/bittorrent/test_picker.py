@@ -64,8 +64,8 @@ def test_the_last_blocks_are_asked_of_two_and_the_second_is_told_that_it_came() 
     assert sorted(again) == sorted(asked)
     assert picker.pick(Peer("c"), 100) == []
     piece, begin, length = asked[0]
-    assert picker.receive(piece, begin, bytes(length), "a") == (True, ["a", "b"])
-    assert picker.receive(piece, begin, bytes(length), "b") == (False, [])
+    assert picker.receive(piece, begin, bytes(length), "a") == (True, ("a", "b"))
+    assert picker.receive(piece, begin, bytes(length), "b") == (False, ())
 
 
 def test_a_block_that_is_given_back_is_asked_of_another_peer() -> None:
@@ -134,3 +134,37 @@ def test_one_piece_can_be_asked_for_out_of_its_turn() -> None:
     assert {block[0] for block in picker.pick_of(Peer("a"), 6, 2)} == {6}
     assert len(picker.pick_of(Peer("b"), 6, 9)) == 2
     assert picker.pick_of(Peer("b"), 6, 9) == []
+
+
+def test_the_memory_of_a_stored_piece_is_used_for_the_next_one() -> None:
+    picker, peer = picker_of(), Peer("a")
+    buffers = []
+    for _ in range(2):
+        blocks = picker.pick(peer, LENGTH // 16_384)
+        for piece, begin, length in blocks:
+            picker.receive(piece, begin, bytes([7]) * length, "a")
+        started = picker.take_whole(blocks[0][0])
+        assert started is not None
+        assert started.buffer == bytes([7]) * LENGTH
+        buffers.append(started.buffer)
+        picker.end_check(started.piece, is_right=True)
+    assert buffers[0] is buffers[1]
+
+
+def test_a_piece_that_zeros_fill_gets_memory_of_its_own() -> None:
+    files = (
+        TorrentFile(path=("a",), size=LENGTH, offset=0),
+        TorrentFile(path=("b",), size=10, offset=LENGTH),
+        TorrentFile(path=("pad",), size=LENGTH - 10, offset=LENGTH + 10, is_pad=True),
+    )
+    picker, peer = PiecePicker(Layout(files, LENGTH), Dice(), even=False), Peer("a", frozenset(range(2)))
+    wholes = []
+    for _ in range(2):
+        blocks = picker.pick_of(peer, 1 if picker.have[0] else 0, 100)
+        for piece, begin, length in blocks:
+            picker.receive(piece, begin, b"x" * length, "a")
+        started = picker.take_whole(blocks[0][0])
+        assert started is not None
+        wholes.append(started.buffer)
+        picker.end_check(started.piece, is_right=True)
+    assert wholes[1] == b"x" * 10 + bytes(LENGTH - 10)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from librats._core import leaves
-from librats.transfer.tree import LEAF_SIZE, _hashes_of_hashlib, leaf_hashes
+from librats.transfer.tree import LEAF_SIZE, _climb, _hashes_of_hashlib, leaf_hashes, proof_hashes
 
 needs_openssl = pytest.mark.skipif(not leaves.AVAILABLE, reason="the interpreter has no OpenSSL that can be reached")
 SIZES = st.sampled_from([0, 1, 3, LEAF_SIZE - 1, LEAF_SIZE, LEAF_SIZE + 1]) | st.integers(0, 3 * LEAF_SIZE)
@@ -67,3 +67,25 @@ def test_buffers_are_given_back() -> None:
     leaves.leaf_hashes([buffer])
     buffer += b"more"  # fails while somebody holds it
     assert len(buffer) == 104
+
+
+@needs_openssl
+@settings(max_examples=100)
+@given(st.integers(1, 70), st.data())
+def test_way_up_is_that_of_python(width: int, data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, width - 1))
+    count = data.draw(st.integers(1, width - first))
+    hashes = [sha256(bytes([number])).digest() for number in range(count)]
+    proof = [sha256(b"proof" + bytes([number])).digest() for number in range(proof_hashes(first, first + count, width))]
+    top = _climb(list(hashes), first, width, iter(proof))
+    assert leaves.top_above(b"".join(hashes), first, width, b"".join(proof)) == top
+    if proof:
+        with pytest.raises(ValueError, match="too short"):
+            leaves.top_above(b"".join(hashes), first, width, b"".join(proof[:-1]))
+
+
+@needs_openssl
+@pytest.mark.parametrize(("count", "low", "width"), [(0, 0, 1), (1, 1, 1), (2, 0, 1), (1, 5, 5), (3, 4, 6)])
+def test_leaves_that_are_not_there_are_a_wrong_call(count: int, low: int, width: int) -> None:
+    with pytest.raises(ValueError, match="no such leaves"):
+        leaves.top_above(bytes(32 * count), low, width, b"")

@@ -157,8 +157,9 @@ async def test_names_that_are_no_text_are_not_offered(tmp_path: Path) -> None:
     assert await code_of(tmp_path / "top") == "bad_name"
 
 
-async def test_limits_hold_before_anything_is_hashed(tmp_path: Path) -> None:
+async def test_limits_hold_before_anything_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     top = make_tree(tmp_path)
+    monkeypatch.delattr(transfer_reading, "Hashing")
     assert await code_of(top, limits=ManifestLimits(files=3)) == "limit"
     assert await code_of(top, limits=ManifestLimits(size=len(DATA))) == "limit"
     assert await code_of(top, limits=ManifestLimits(folders=2)) == "limit"
