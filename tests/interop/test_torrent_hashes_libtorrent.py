@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.interop.test_torrent_libtorrent import HERE, Theirs, contents, make_files
+from tests.interop.torrent_ends import HERE, Theirs, contents, make_files
 
 from librats.torrents import TorrentClient, create_torrent, read_torrent
 

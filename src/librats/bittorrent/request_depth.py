@@ -6,14 +6,16 @@ from typing import Final
 
 from librats.bittorrent.merkle import BLOCK_SIZE
 
-__all__ = ["DEFAULT_QUEUE", "RequestDepth"]
+__all__ = ["DEFAULT_QUEUE", "MAX_DEPTH", "RequestDepth"]
 
 DEFAULT_QUEUE: Final = 250
 """Requests that a peer is taken to keep where it does not say."""
 
+MAX_DEPTH: Final = 1500
+"""Requests that any peer is sent ahead at most."""
+
 FIRST_DEPTH = 64
 MIN_DEPTH = 16
-MAX_DEPTH = 1500
 SECONDS = 2.0
 
 
