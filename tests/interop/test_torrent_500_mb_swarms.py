@@ -29,7 +29,7 @@ from tests.interop.torrent_ends import (
 )
 
 from librats import Address, RatsClient
-from librats.bittorrent.peer import MAX_QUEUE
+from librats.bittorrent.request_depth import MAX_DEPTH
 from librats.torrents import TorrentClient
 
 pytestmark = [pytest.mark.interop, pytest.mark.long, pytest.mark.timeout(1800)]
@@ -183,5 +183,5 @@ async def test_a_download_of_500_mb_that_is_killed_fetches_next_to_nothing_again
         )
         assert BIG // 4 <= verified <= kept < BIG
         assert fetched == BIG - kept
-        assert given - kept <= PIECE + MAX_QUEUE * BLOCK
+        assert given - kept <= PIECE + MAX_DEPTH * BLOCK
         assert big.is_same(room / "down")

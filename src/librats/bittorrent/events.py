@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from librats.types import Address
 
 if TYPE_CHECKING:
+    from librats.bittorrent.messages import HashRequest
     from librats.bittorrent.metainfo import Torrent
     from librats.bittorrent.peer import PeerLink
     from librats.bittorrent.picker import StartedPiece
 
 __all__ = [
     "DhtNodeTold",
+    "HashesAsked",
     "HolepunchAsked",
     "PeerDropped",
     "PeersTold",
@@ -47,6 +49,20 @@ class PieceWhole:
 
     started: StartedPiece
     """The piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class HashesAsked:
+    """A peer asks for hashes of blocks. The driver hashes these pieces, and calls :meth:`.Swarm.give_hashes`."""
+
+    link: PeerLink
+    """The peer."""
+
+    request: HashRequest
+    """What it asks for."""
+
+    pieces: range
+    """Numbers of the pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +118,7 @@ SwarmEvent = (
     TorrentKnown
     | TorrentUnusable
     | PieceWhole
+    | HashesAsked
     | PeersTold
     | PeerDropped
     | DhtNodeTold

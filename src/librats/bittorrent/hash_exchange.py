@@ -18,7 +18,7 @@ from librats.bittorrent.merkle import (
 from librats.bittorrent.messages import Hashes, HashReject, HashRequest
 from librats.bittorrent.metainfo import Torrent
 
-__all__ = ["MAX_HASHES", "LayerFetch", "LayerServer"]
+__all__ = ["MAX_HASHES", "LayerFetch", "LayerServer", "hash_at", "is_answerable"]
 
 MAX_HASHES: Final = 512
 """Hashes that are asked for at once at most."""
@@ -132,7 +132,7 @@ class LayerFetch:
 
 
 class LayerServer:
-    """Gives peers hashes of piece layers; those of blocks are not kept.
+    """Gives peers hashes of piece layers. Those of blocks are not kept: see :mod:`.block_hashes`.
 
     Args:
         torrent: The torrent; one of version 1 has none.
@@ -149,20 +149,44 @@ class LayerServer:
         if layer is None or request.base_layer != self._level:
             return HashReject(*request)
         height = next_power(len(layer) // HASH_SIZE).bit_length() - 1
-        first, length = request.first, request.length
-        is_power = MIN_HASHES <= length <= MAX_SERVED and length == next_power(length)
-        if not is_power or first % length or first + length > 1 << height or request.proof_layers >= height:
+        if not is_answerable(request, height):
             return HashReject(*request)
-        levels = self._above.get(request.root)
-        if levels is None:
-            levels = self._above[request.root] = [layer]
-            for above in range(height - 1):
-                levels.append(hashes_above(levels[-1], self._level + above))
-        hashes = [_at(levels[0], number, self._level) for number in range(first, first + length)]
+        first, length = request.first, request.length
+        levels = self.levels_of(request.root)
+        hashes = [hash_at(levels[0], number, self._level) for number in range(first, first + length)]
         for above in range(length.bit_length() - 1, request.proof_layers + 1):
-            hashes.append(_at(levels[above], (first >> above) ^ 1, self._level + above))
+            hashes.append(hash_at(levels[above], (first >> above) ^ 1, self._level + above))
         return Hashes(*request, b"".join(hashes))
 
+    def levels_of(self, root: bytes) -> list[bytes]:
+        """Return the levels of a file's tree from that of its pieces to the one below its root."""
+        levels = self._above.get(root)
+        if levels is None:
+            layer = self._layers[root]
+            levels = self._above[root] = [layer]
+            for above in range(next_power(len(layer) // HASH_SIZE).bit_length() - 2):
+                levels.append(hashes_above(levels[-1], self._level + above))
+        return levels
 
-def _at(level: bytes, number: int, height: int) -> bytes:
+
+def is_answerable(request: HashRequest, height: int) -> bool:
+    """Say whether a request is for hashes that there are (BEP 52).
+
+    Args:
+        request: The request.
+        height: Levels of the file's tree above the one that is asked for.
+    """
+    first, length = request.first, request.length
+    is_power = MIN_HASHES <= length <= MAX_SERVED and length == next_power(length)
+    return is_power and not first % length and first + length <= 1 << height and request.proof_layers < height
+
+
+def hash_at(level: bytes, number: int, height: int) -> bytes:
+    """Return a hash of a level; behind what the file fills, that of padding.
+
+    Args:
+        level: The level's hashes.
+        number: Which of them.
+        height: How far it is above the leaves.
+    """
     return level[number * HASH_SIZE : (number + 1) * HASH_SIZE] or padding_hash(height)

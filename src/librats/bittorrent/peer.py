@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from librats.bittorrent.allowed_fast import FAST_PIECES, FastPieces
 from librats.bittorrent.bitfields import packed_bits, unpacked_bits
 from librats.bittorrent.extensions import (
     ExtendedHandshake,
@@ -37,7 +38,6 @@ from librats.bittorrent.messages import (
     Port,
     RejectRequest,
     Request,
-    SuggestPiece,
     Unchoke,
     piece_header,
     write_message,
@@ -45,6 +45,7 @@ from librats.bittorrent.messages import (
 )
 from librats.bittorrent.picker import Block, PiecePicker
 from librats.bittorrent.rates import Rate
+from librats.bittorrent.request_depth import DEFAULT_QUEUE, RequestDepth
 from librats.errors import RemoteProtocolError
 from librats.types import Address
 
@@ -59,14 +60,8 @@ MAX_QUEUED: Final = 1000
 EXTENSIONS: Final = {"ut_metadata": 1, "ut_pex": 2, "ut_holepunch": 3}
 """Our numbers of extensions."""
 
-DEFAULT_QUEUE = 250
-FIRST_QUEUE = 64
-MIN_QUEUE = 16
-MAX_QUEUE = 1500
-MAX_FAST = 64
 MAX_UNASKED = 1000
 MAX_EARLY = 10_000
-QUEUE_SECONDS = 2.0
 
 Buffer = bytes | bytearray | memoryview
 
@@ -128,8 +123,8 @@ class PeerLink:
         self.pex_told: set[Address] = set()
         """Peers that it was told of."""
         self._outgoing: list[Buffer] = []
-        self._depth = float(FIRST_QUEUE)
-        self._fast: dict[int, None] = {}  # pieces that may be asked for though it chokes
+        self._depth = RequestDepth()
+        self._fast = FastPieces()
         self._early: list[Message] = []  # what it has, told before we know the torrent
         self._unasked = 0
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
@@ -145,7 +140,6 @@ class PeerLink:
             Cancel: self._take_cancel,
             RejectRequest: self._take_reject,
             AllowedFast: self._take_allowed,
-            SuggestPiece: self._pass_over,
             Extended: self._take_extended,
             HashRequest: self._take_hash_request,
             Hashes: self._take_hashes,
@@ -257,6 +251,16 @@ class PeerLink:
                     if self.pieces[piece]:
                         picker.add_holder(piece)
         self.count_useful()
+        self._welcome(picker)
+
+    def _welcome(self, picker: PiecePicker) -> None:
+        """Tell a newcomer what it may ask for at any time."""
+        torrent, held = self._swarm.torrent, self.pieces.count(1) if self.pieces is not None else 0
+        if torrent is None or self.has_all or held >= FAST_PIECES or not self.handshake.has_fast:
+            return
+        if 1 in picker.have:
+            for piece in self._fast.give(self.address.host, self.handshake.info_hash, torrent.layout):
+                self.send(AllowedFast(piece))
 
     def count_useful(self) -> None:
         """Count anew what it has and we lack, and tell whether that is anything."""
@@ -327,7 +331,7 @@ class PeerLink:
     def _pick_fast(self, picker: PiecePicker, room: int) -> list[Block]:
         """Return blocks of pieces that may be asked for though it chokes."""
         blocks: list[Block] = []
-        for piece in self._fast:
+        for piece in self._fast.taken:
             if self.has_piece(piece) and len(blocks) < room:
                 blocks += picker.pick_of(self, piece, room - len(blocks))
         return blocks
@@ -335,13 +339,11 @@ class PeerLink:
     @property
     def depth(self) -> int:
         """How many blocks may be asked for at once."""
-        limit = 1 if self.is_snubbing else min(self.remote.requests, MAX_QUEUE)
-        return max(1, min(int(self._depth), limit))
+        return self._depth.within(1 if self.is_snubbing else self.remote.requests)
 
     def adapt(self) -> None:
         """Fit the number of requests to what it gives; once a second."""
-        wanted = self.down.value * QUEUE_SECONDS / 16_384
-        self._depth = max(MIN_QUEUE, wanted, min(self._depth * 0.8, wanted * 2))
+        self._depth.adapt(self.down.value)
 
     def _take_piece(self, message: Piece, now: float) -> None:
         piece, begin, block = message
@@ -356,12 +358,12 @@ class PeerLink:
             return
         del self.asked[piece, begin]
         self.down.total += size
-        self._depth += 1
+        self._depth.grow()
         self._swarm.take_block(self, piece, begin, block)
 
     def _take_reject(self, message: RejectRequest, _now: float) -> None:
         if self.asked.pop((message.piece, message.begin), None) is not None:
-            self._fast.pop(message.piece, None)
+            self._fast.taken.pop(message.piece, None)
             self._swarm.release(self, message.piece, message.begin)
 
     def _take_choke(self, _message: Choke, _now: float) -> None:
@@ -388,8 +390,8 @@ class PeerLink:
 
     def _take_allowed(self, message: AllowedFast, _now: float) -> None:
         picker = self._swarm.picker
-        if picker is not None and message.piece < len(picker.have) and len(self._fast) < MAX_FAST:
-            self._fast[message.piece] = None
+        if picker is not None and message.piece < len(picker.have):
+            self._fast.take(message.piece)
 
     # Being asked
 
@@ -409,13 +411,15 @@ class PeerLink:
         self.send(Choke() if choking else Unchoke())
         if choking:
             queue, self.queue = self.queue, deque()
-            if self.handshake.has_fast:
-                for block in queue:
-                    self.send(RejectRequest(*block))
+            for block in queue:
+                self._take_request(Request(*block), 0.0)  # what it may ask for at any time stays, all else is rejected
 
     def _take_request(self, message: Request, _now: float) -> None:
         block = (message.piece, message.begin, message.length)
-        if self._swarm.has_block(block) and not self.am_choking and len(self.queue) < MAX_QUEUED:
+        is_served = not self.am_choking or self._fast.may_ask(message.piece)
+        if is_served and self._swarm.has_block(block) and len(self.queue) < MAX_QUEUED:
+            if self.am_choking:
+                self._fast.spend(message.length)
             self.queue.append(block)
         elif self.handshake.has_fast:
             self.send(RejectRequest(*block))
@@ -477,7 +481,7 @@ class PeerLink:
         self._swarm.take_pex(self, message, now)
 
     def _take_hash_request(self, message: HashRequest, _now: float) -> None:
-        self.send(self._swarm.serve_hashes(message))
+        self._swarm.serve_hashes(self, message)
 
     def _take_hashes(self, message: Hashes, now: float) -> None:
         self._swarm.take_hashes(self, message, now)
@@ -487,9 +491,6 @@ class PeerLink:
 
     def _take_port(self, message: Port, _now: float) -> None:
         self._swarm.take_dht_port(self, message.port)
-
-    def _pass_over(self, _message: Message, _now: float) -> None:
-        """Do nothing: a suggestion is not followed."""
 
     def close(self) -> None:
         """Give back what it was asked for; it is gone."""

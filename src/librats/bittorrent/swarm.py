@@ -6,9 +6,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
+from librats.bittorrent.block_hashes import BlockServer
 from librats.bittorrent.choker import CHOKE_INTERVAL, Choker
 from librats.bittorrent.events import (
     DhtNodeTold,
+    HashesAsked,
     HolepunchAsked,
     PeerDropped,
     PeersTold,
@@ -34,7 +36,8 @@ from librats.bittorrent.metadata import MetadataFetch, serve_metadata
 from librats.bittorrent.metainfo import Torrent, read_info
 from librats.bittorrent.peer import EXTENSIONS, MAX_QUEUED, PeerLink
 from librats.bittorrent.peer_telling import PeerTelling
-from librats.bittorrent.picker import Block, PiecePicker
+from librats.bittorrent.picker import Block, PiecePicker, Source
+from librats.bittorrent.web_seeds import WebSeed
 from librats.errors import DecodeError
 from librats.types import Address, Entropy
 
@@ -99,6 +102,8 @@ class Swarm:
         """The peers."""
         self.unsent: dict[Hashable, PeerLink] = {}
         """Peers for whom there are bytes to send; whoever sends them takes them out."""
+        self.web_seeds: dict[Hashable, WebSeed] = {}
+        """Servers that blocks are asked of over HTTP, by their keys."""
         self.downloaded = 0
         """Bytes of blocks that have come and were missing."""
         self.uploaded = 0
@@ -114,6 +119,7 @@ class Swarm:
         self._metadata = MetadataFetch(magnet) if torrent is None else None
         self._layers: LayerFetch | None = None
         self._server: LayerServer | None = None
+        self._blocks: BlockServer | None = None
         self._telling = PeerTelling()
         self._next_choke = now
         self.next_time = now + TICK
@@ -152,6 +158,7 @@ class Swarm:
             self._layers = LayerFetch(torrent)
         else:
             self._server = LayerServer(torrent)
+            self._blocks = BlockServer(torrent, self._server) if torrent.info_hash_v2 is not None else None
             self._events.append(TorrentKnown(torrent))
 
     def begin(self, have: bytearray, now: float, *, wanted: bytearray | None = None) -> None:
@@ -224,7 +231,7 @@ class Swarm:
             return
         self.unsent.pop(link.key, None)
         link.close()
-        for fetch in (self._metadata, self._layers):
+        for fetch in (self._metadata, self._layers, self._blocks):
             if fetch is not None:
                 fetch.remove_peer(link.key)
         for other in self.links.values():
@@ -291,9 +298,28 @@ class Swarm:
                 self._events.append(TorrentUnusable(str(error)))
         self._fetch(now)
 
-    def serve_hashes(self, request: HashRequest) -> Hashes | HashReject:
-        """Return the answer to a request for hashes."""
-        return self._server.answer(request) if self._server is not None else HashReject(*request)
+    def serve_hashes(self, link: PeerLink, request: HashRequest) -> None:
+        """Answer a request for hashes, or have pieces hashed that its answer takes."""
+        blocks, picker = self._blocks, self.picker
+        pieces = blocks.pieces_for(request, picker.have) if blocks is not None and picker is not None else None
+        if pieces is not None and blocks is not None and not self.is_paused and blocks.admit(link.key):
+            self._events.append(HashesAsked(link, request, pieces))
+        elif self._server is not None:
+            link.send(self._server.answer(request))
+        else:
+            link.send(HashReject(*request))
+
+    def give_hashes(self, link: PeerLink, request: HashRequest, leaves: bytes | None) -> None:
+        """Answer a request for hashes of blocks.
+
+        Args:
+            link: Who asks.
+            request: For what.
+            leaves: The hashes of all blocks of the pieces that were to be hashed; None where they could not be read.
+        """
+        if self._blocks is not None and link.key in self.links:
+            self._blocks.release(link.key)
+            link.send(self._blocks.answer(request, leaves))
 
     def take_hashes(self, link: PeerLink, message: Hashes, now: float) -> None:
         """Take hashes."""
@@ -331,27 +357,31 @@ class Swarm:
         size = self.torrent.layout.piece_size(piece)
         return bool(self.picker.have[piece]) and 0 < length <= MAX_BLOCK and begin + length <= size
 
-    def take_block(self, link: PeerLink, piece: int, begin: int, data: bytes | bytearray | memoryview) -> None:
-        """Take a block that a peer was asked for."""
+    def pick(self, source: Source, count: int) -> list[Block]:
+        """Return blocks to ask a source for that is no peer; each is to be taken or released."""
+        return self.picker.pick(source, count) if self.picker is not None and self.may_ask else []
+
+    def take_block(self, source: Source, piece: int, begin: int, data: bytes | bytearray | memoryview) -> None:
+        """Take a block that a peer, or another source, was asked for."""
         picker = self.picker
         if picker is None:
             return
-        was_missing, others = picker.receive(piece, begin, data, link.key)
+        was_missing, others = picker.receive(piece, begin, data, source.key)
         if not was_missing:
             self.wasted += len(data)
             return
         self.downloaded += len(data)
         for key in others:
-            if key != link.key and key in self.links:
+            if key != source.key and key in self.links:
                 self.links[key].withdraw(piece, begin)
         started = picker.take_whole(piece)
         if started is not None:
             self._events.append(PieceWhole(started))
 
-    def release(self, link: PeerLink, piece: int, begin: int) -> None:
-        """Take note that a peer will not give a block that it was asked for."""
+    def release(self, source: Source, piece: int, begin: int) -> None:
+        """Take note that a peer, or another source, will not give a block that it was asked for."""
         if self.picker is not None:
-            self.picker.release(piece, begin, link.key)
+            self.picker.release(piece, begin, source.key)
 
     def end_piece(self, piece: int, now: float, *, is_right: bool) -> None:
         """Take note that a piece was checked, and stored where it is right."""
@@ -363,6 +393,8 @@ class Swarm:
         for key in liars:
             if key in self.links:
                 self.drop(self.links[key], "a wrong piece", is_lying=True)
+            elif key in self.web_seeds:
+                self.web_seeds[key].is_lying = True
         for link in self.links.values():
             if is_right and was_needed:
                 if link.has_piece(piece):
@@ -394,6 +426,8 @@ class Swarm:
     def handle_timer(self, now: float) -> None:
         """Do what is due: measure, choke, ask again elsewhere, tell of peers, keep alive."""
         self.next_time = now + TICK
+        for seed in self.web_seeds.values():
+            seed.down.update(now)
         for link in list(self.links.values()):
             link.down.update(now)
             link.up.update(now)

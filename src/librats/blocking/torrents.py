@@ -169,12 +169,19 @@ class TorrentClient:
         folder: str | Path = ".",
         *,
         peers: Iterable[Address | str] = (),
+        web_seeds: Iterable[str] = (),
         trusted: bool = False,
         resume: bool = True,
     ) -> Download:
         """Begin to download or seed a torrent; see :meth:`librats.torrents.TorrentClient.add`."""
         download = self._bridge.wait(
-            self._client.add, source, folder, peers=list(peers), trusted=trusted, resume=resume
+            self._client.add,
+            source,
+            folder,
+            peers=list(peers),
+            web_seeds=list(web_seeds),
+            trusted=trusted,
+            resume=resume,
         )
         return Download(download, self._bridge)
 

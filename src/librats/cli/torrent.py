@@ -64,6 +64,13 @@ def add_parser(commands: Commands) -> None:
         epilog="example:\n  librats torrent download photos.torrent --folder ~/Downloads\n",
     )
     _add_peer_options(download)
+    download.add_argument(
+        "--web-seed",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a URL that serves the files, next to those in the torrent; may be repeated",
+    )
     download.add_argument("--seed", action="store_true", help="seed it afterwards, until the command is stopped")
     download.add_argument("--timeout", type=positive, metavar="S", help="seconds that it may take (default: any)")
     seed = add_command(
@@ -316,7 +323,7 @@ async def _join_dht(node: RatsClient, output: Output) -> None:
 
 async def _add(client: TorrentClient, args: argparse.Namespace, output: Output) -> Download:
     source = _read(args.source)
-    download = await client.add(source, args.folder, peers=args.peer)
+    download = await client.add(source, args.folder, peers=args.peer, web_seeds=getattr(args, "web_seed", ()))
     output.emit(
         event="ready",
         name=download.name,

@@ -23,6 +23,7 @@ from librats.services.torrent_download import Download
 from librats.services.torrent_encryption import EncryptionRules, find_obfuscated
 from librats.services.torrent_resume import ResumeFile
 from librats.services.torrent_trackers import Trackers
+from librats.services.torrent_web_seeds import WebSeeds
 from librats.services.torrent_wire import RECEIVE_BUFFER, PeerWire, StreamChannel
 from librats.services.utp import UtpSocket
 from librats.types import Address
@@ -104,6 +105,7 @@ class TorrentClient:
         self._downloads: dict[bytes, Download] = {}
         self._beginning: set[bytes] = set()
         self._trackers: dict[bytes, Trackers] = {}
+        self._web_seeds: dict[bytes, WebSeeds] = {}
         self._seekers: dict[bytes, asyncio.Task[None]] = {}
         self._strangers: set[PeerWire] = set()
 
@@ -190,6 +192,7 @@ class TorrentClient:
         folder: str | Path = ".",
         *,
         peers: Iterable[Address | str] = (),
+        web_seeds: Iterable[str] = (),
         trusted: bool = False,
         resume: bool = True,
     ) -> Download:
@@ -199,6 +202,8 @@ class TorrentClient:
             source: A torrent, its bytes, the path of its file, or a magnet link.
             folder: Where its file or folder is to be.
             peers: Peers to begin with, next to those of trackers and the DHT.
+            web_seeds: URLs that serve the files over HTTP (BEP 19), next to those that the torrent names. These alone
+                may lead to this machine or a private network.
             trusted: Take the files for whole and right without reading them: for those that were just hashed.
             resume: Keep what is there for the next time, in ``.librats`` in that folder.
 
@@ -244,6 +249,11 @@ class TorrentClient:
             )
             self._trackers[magnet.info_hash] = trackers
             trackers.start()
+        told = torrent.web_seeds if torrent is not None else magnet.web_seeds
+        given = list(web_seeds)
+        if told or given:
+            seeds = self._web_seeds[magnet.info_hash] = WebSeeds(download, told, given)
+            seeds.start()
         if self._dht is not None:
             self._seekers[magnet.info_hash] = self._tasks.create(
                 self._seek(download, self._dht), name="torrent peers of the DHT"
@@ -300,6 +310,9 @@ class TorrentClient:
         seeker = self._seekers.pop(info_hash, None)
         if seeker is not None:
             seeker.cancel()
+        web_seeds = self._web_seeds.pop(info_hash, None)
+        if web_seeds is not None:
+            await web_seeds.close()
         trackers = self._trackers.pop(info_hash, None)
         if trackers is not None:
             await trackers.close()

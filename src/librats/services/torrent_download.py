@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from librats.bittorrent.candidates import MAX_CANDIDATES, Candidates
 from librats.bittorrent.events import (
     DhtNodeTold,
+    HashesAsked,
     HolepunchAsked,
     PeerDropped,
     PeersTold,
@@ -32,6 +33,7 @@ from librats.runtime.tasks import TaskSet
 from librats.services.torrent_checking import check_pieces
 from librats.services.torrent_disk import DiskWorkers, PieceCache
 from librats.services.torrent_door import Door
+from librats.services.torrent_hashing import BlockHashing
 from librats.services.torrent_progress import TorrentPeer, TorrentProgress, TorrentStatus
 from librats.services.torrent_resume import Resume, ResumeFile
 from librats.services.torrent_storage import TorrentFiles
@@ -81,6 +83,7 @@ class Download:
         self._swarm: Swarm
         self._files: TorrentFiles | None = None
         self._cache: PieceCache | None = None
+        self._hashing: BlockHashing | None = None
         self._storing: PieceStoring | None = None
         self._wires: dict[Hashable, PeerWire] = {}
         self._candidates = Candidates()
@@ -206,8 +209,9 @@ class Download:
         while True:
             await asyncio.sleep(max(0.0, self._swarm.next_time - self.now()))
             self._swarm.handle_timer(self.now())
-            links = self._swarm.links.values()
-            self._rates = (sum(link.gives for link in links), sum(link.takes for link in links))
+            links, web_seeds = self._swarm.links.values(), self._swarm.web_seeds.values()
+            down = sum(link.gives for link in links) + sum(seed.gives for seed in web_seeds)
+            self._rates = (down, sum(link.takes for link in links))
             self.settle()
             self._dialler.wake(self)
             self._changed.set()
@@ -322,6 +326,12 @@ class Download:
             self.settle()
         self._dialler.wake(self)
 
+    def _take_told(self, event: PeersTold) -> None:
+        for address in event.addresses:
+            if len(self._told_by) < MAX_CANDIDATES:
+                self._told_by.setdefault(address, event.link)
+        self._add_peers(event.addresses, event.encrypted)
+
     def _add_peers(self, addresses: Iterable[Address], encrypted: Collection[Address] = ()) -> int:
         added = self._candidates.add(addresses, self.now(), encrypted=encrypted)
         self._dialler.wake(self)
@@ -366,11 +376,11 @@ class Download:
             case PieceWhole():
                 if self._storing is not None:
                     self._storing.add(event.started)
+            case HashesAsked():
+                if self._hashing is not None:
+                    self._hashing.ask(event, self._tasks)
             case PeersTold():
-                for address in event.addresses:
-                    if len(self._told_by) < MAX_CANDIDATES:
-                        self._told_by.setdefault(address, event.link)
-                self._add_peers(event.addresses, event.encrypted)
+                self._take_told(event)
             case PeerDropped():
                 wire = self._wires.get(event.link.key)
                 if wire is not None:
@@ -391,6 +401,7 @@ class Download:
         self._set_status("checking")
         files = self._files = TorrentFiles(torrent, self._folder)
         self._cache = PieceCache(files, self._workers, torrent.layout.piece_length)
+        self._hashing = BlockHashing(torrent.layout, files, self._workers, self._give_hashes)
         self._storing = PieceStoring(files, self._workers, self._stored)
         try:
             if self._is_trusted:
@@ -444,6 +455,10 @@ class Download:
             self._done.set_result(None)
 
     # Giving
+
+    def _give_hashes(self, asked: HashesAsked, leaves: bytes | None) -> None:
+        self._swarm.give_hashes(asked.link, asked.request, leaves)
+        self.settle()
 
     def serve(self, wire: PeerWire) -> None:
         """Give a peer what it asks for, as far as it is read and the channel takes it."""
