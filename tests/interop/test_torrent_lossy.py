@@ -58,8 +58,10 @@ def lossy_host() -> Iterator[None]:
         subprocess.run([ip, "netns", "del", name], check=True)
 
 
-# A packet of its own that is lost three times makes libtorrent forget the connection.
-SETTINGS: dict[str, dict[str, Any]] = {"tcp": {}, "utp": {**TUNED, "utp_num_resends": 12}}
+# A packet of its own that is lost three times makes libtorrent forget the connection, and each that is lost halves what
+# it sends: it is tuned for a path that loses many.
+SETTINGS: dict[str, dict[str, Any]] = {"tcp": {}, "utp": {**TUNED, "utp_num_resends": 12, "utp_loss_multiplier": 90}}
+SAMPLE = 20_000_000
 
 
 @pytest.mark.usefixtures("lossy_host")
@@ -68,6 +70,6 @@ SETTINGS: dict[str, dict[str, Any]] = {"tcp": {}, "utp": {**TUNED, "utp_num_rese
 async def test_500_mb_go_both_ways_where_two_percent_of_the_packets_get_lost(transport: str, version: str) -> None:
     with room_for(4 * BIG) as room:
         big = big_torrent(room / "seed", version)
-        rates = await race(big, room, transport, SECONDS, **SETTINGS[transport])
+        rates = await race(big, room, transport, SECONDS, sample=SAMPLE, **SETTINGS[transport])
     tell(f"{version} over {transport} with 2 % loss", rates)
-    assert lost_packets() > 3 * BIG / 1500 / 50 * 0.8
+    assert lost_packets() > 2 * BIG / 1500 / 50 * 0.8
