@@ -9,49 +9,29 @@ from hashlib import sha256
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
-from libc.string cimport memcmp
 
-from librats._core.evp cimport evp_find
+from librats._core.evp_digest cimport (
+    SHA256_SIZE, sha256_add, sha256_available, sha256_begin, sha256_end, sha256_free, sha256_new,
+)
 
 cdef enum:
-    HASH_SIZE = 32
     RELEASE_GIL_FROM = 4096  # bytes to hash; for less, giving it away costs more than it gains
-
-ctypedef void* (*new_function)() noexcept nogil
-ctypedef void (*free_function)(void*) noexcept nogil
-ctypedef int (*init_function)(void*, const void*, void*) noexcept nogil
-ctypedef int (*update_function)(void*, const void*, size_t) noexcept nogil
-ctypedef int (*final_function)(void*, uint8_t*, unsigned int*) noexcept nogil
-
-# Written once, below, while this module is imported; read only ever after.
-cdef const void* _digest = NULL
-cdef new_function _new = NULL
-cdef free_function _free = NULL
-cdef init_function _init = NULL
-cdef update_function _update = NULL
-cdef final_function _final = NULL
 
 
 cdef bint _hash_each(const uint8_t* data, size_t left, size_t part, uint8_t* out) noexcept nogil:
     """Hash the parts of a buffer; False where OpenSSL could not."""
-    cdef void* context = _new()
-    # Without a digest from the second time on: looking one up costs more than the hash of two hashes.
-    cdef const void* digest = _digest
+    cdef void* context = sha256_new()
+    cdef bint again = False
     cdef bint done = context != NULL
     cdef size_t size
     while done and left:
         size = min(left, part)
-        done = (
-            _init(context, digest, NULL) == 1
-            and _update(context, data, size) == 1
-            and _final(context, out, NULL) == 1
-        )
-        digest = NULL
+        done = sha256_begin(context, again) and sha256_add(context, data, size) and sha256_end(context, out)
+        again = True
         data += size
         left -= size
-        out += HASH_SIZE
-    if context != NULL:
-        _free(context)
+        out += SHA256_SIZE
+    sha256_free(context)
     return done
 
 
@@ -73,8 +53,8 @@ def sha256_each(data not None, Py_ssize_t part):
         raise ValueError("a part has at least one byte")
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
-        if _digest != NULL:
-            out = PyBytes_FromStringAndSize(NULL, (view.len + part - 1) // part * HASH_SIZE)
+        if sha256_available():
+            out = PyBytes_FromStringAndSize(NULL, (view.len + part - 1) // part * SHA256_SIZE)
             at = <uint8_t*>PyBytes_AS_STRING(out)
             if view.len >= RELEASE_GIL_FROM:
                 with nogil:
@@ -89,25 +69,4 @@ def sha256_each(data not None, Py_ssize_t part):
     return b"".join([sha256(whole[begin:begin + part]).digest() for begin in range(0, len(whole), part)])
 
 
-cdef bint _load() except *:
-    """Find the functions; return whether they are there and give the right answer."""
-    global _digest, _new, _free, _init, _update, _final
-    cdef bytes wanted = sha256(b"abc").digest()
-    cdef uint8_t out[HASH_SIZE]
-    cdef new_function get_digest = <new_function>evp_find("EVP_sha256")
-    _new = <new_function>evp_find("EVP_MD_CTX_new")
-    _free = <free_function>evp_find("EVP_MD_CTX_free")
-    _init = <init_function>evp_find("EVP_DigestInit_ex")
-    _update = <update_function>evp_find("EVP_DigestUpdate")
-    _final = <final_function>evp_find("EVP_DigestFinal_ex")
-    if get_digest == NULL or _new == NULL or _free == NULL or _init == NULL or _update == NULL or _final == NULL:
-        return False
-    _digest = get_digest()
-    if _digest != NULL and not (
-        _hash_each(b"abc", 3, 3, out) and memcmp(out, <const uint8_t*>wanted, HASH_SIZE) == 0
-    ):
-        _digest = NULL
-    return _digest != NULL
-
-
-INTERPRETER_OPENSSL = _load()
+INTERPRETER_OPENSSL = sha256_available()

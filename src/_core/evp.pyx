@@ -38,7 +38,7 @@ cdef extern from *:
     #endif
     """
     void* librats_open_libcrypto(const char* module) noexcept
-    void* librats_find(void* library, const char* name) noexcept
+    void* librats_find(void* library, const char* name) noexcept nogil
 
 cdef enum:
     CTRL_AEAD_GET_TAG = 0x10

@@ -109,14 +109,14 @@ from librats.servers import TurnCredentials, TurnServer
 from librats.services.dht_handle import DhtHandle
 from librats.services.dht_results import DhtItem, DhtNodeInfo, DhtStored
 from librats.services.doctor import diagnose
-from librats.services.ice import IceAgent
+from librats.services.ice.agent import IceAgent
 from librats.services.nat import NatHandle
-from librats.services.punch import HolePuncher, PunchSignalling
-from librats.services.punch_attempts import PunchAttempt
-from librats.services.punch_path import PunchedConnection, PunchedPath
+from librats.services.punch.attempts import PunchAttempt
+from librats.services.punch.path import PunchedConnection, PunchedPath
+from librats.services.punch.puncher import HolePuncher, PunchSignalling
 from librats.services.stream import Stream
-from librats.services.turn import TurnAllocation
-from librats.services.turn_tcp import TurnTcpAllocation
+from librats.services.turn.allocation import TurnAllocation
+from librats.services.turn.tcp import TurnTcpAllocation
 from librats.tickets import Ticket
 from librats.turn.allocation_events import TurnAllocated, TurnCounters, TurnLost, TurnMoved, TurnPeerRefused
 from librats.types import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 from librats.checks import require, require_positive
@@ -12,6 +13,7 @@ __all__ = ["DhtConfig"]
 
 DHT_PORT = 6881
 MAX_PORT = 65535
+MAX_ADDRESSES = 256
 
 PUBLIC_DHT_ROUTERS = (
     "router.bittorrent.com:6881",
@@ -44,6 +46,28 @@ def bootstrap_address(text: str) -> Address:
     return address
 
 
+def checked_addresses(addresses: object) -> None:
+    """Check addresses of this host.
+
+    Raises:
+        ConfigError: They are no addresses that a host may have, the same one is there twice, or there are too many.
+    """
+    texts = isinstance(addresses, tuple) and all(isinstance(address, str) for address in addresses)
+    require(texts, "addresses", f"must be a tuple of texts, not {addresses!r}")
+    found = set()
+    for text in addresses if isinstance(addresses, tuple) else ():
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            raise ConfigError("addresses", f"not an IP address: {text!r}") from None
+        is_mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+        is_mine = not (address.is_multicast or address.is_unspecified or address.is_link_local or is_mapped)
+        require(is_mine, "addresses", f"{text} is not an address that nodes of the DHT can have")
+        require(address not in found, "addresses", f"{text} is there twice")
+        found.add(address)
+    require(len(found) <= MAX_ADDRESSES, "addresses", f"must be {MAX_ADDRESSES} at the most, not {len(found)}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DhtConfig:
     """Whether and how a client takes part in the BitTorrent DHT, where peers find each other without servers.
@@ -69,6 +93,11 @@ class DhtConfig:
     port: int | None = None
     """UDP port of a socket for the DHT alone, 6881 for example; 0 picks one. None: the client's own UDP port, so that
     one mapping of a NAT serves both."""
+
+    addresses: tuple[str, ...] = ()
+    """IP addresses of this host, each of which is to have a node of the DHT on a socket and under an id of its own
+    (BEP 45), for hosts with several public ones. ``port`` is that of each; one is picked for each where it is None. Let
+    the client listen on every interface then: it is announced from each of them."""
 
     publish: bool = False
     """Whether to publish a signed record of where this client can be reached, for everybody who knows its key. It
@@ -99,6 +128,7 @@ class DhtConfig:
         require(texts, "bootstrap", f"must be a tuple of texts, not {nodes!r}")
         for node in nodes:
             bootstrap_address(node)
+        checked_addresses(self.addresses)
         port = self.port
         is_port = port is None or (type(port) is int and 0 <= port <= MAX_PORT)
         require(is_port, "port", f"must be a whole number from 0 to {MAX_PORT}, or None, not {port!r}")

@@ -1,8 +1,8 @@
 """What libFuzzer runs, by atheris: ``python -m tests.fuzz.metainfo_target [libFuzzer's options] [CORPUS]``.
 
 An input is a torrent file, the info of one, and a magnet link. Whatever it says, only ``DecodeError`` is raised, and a
-torrent that is taken has files within its folder, one behind the other, and says the same when it is read again.
-"""
+torrent that is taken has files within its folder that lie one behind the other, and says the same when it is read
+again. """
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BIG = 1 << 20
 
 
 def instrument(module: ModuleType) -> None:
-    """Have libFuzzer told of the branches of a module: the loader of an editable build hides them from atheris."""
+    """Have libFuzzer told of the branches of a module, which atheris cannot do where an editable build imports it."""
     for owner in (module, *vars(module).values()):
         if owner is module or (isinstance(owner, type) and owner.__module__ == module.__name__):
             for item in vars(owner).values():

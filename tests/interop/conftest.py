@@ -18,6 +18,7 @@ NEEDED = {
     "test_ice_libnice.py": LIBNICE,
     "test_ice_race.py": importlib.util.find_spec("aioice"),
     "test_dht_libtorrent.py": importlib.util.find_spec("libtorrent"),
+    "test_dht_addresses_libtorrent.py": importlib.util.find_spec("libtorrent"),
     "test_utp_libtorrent.py": importlib.util.find_spec("libtorrent"),
     "test_relay_aiortc.py": importlib.util.find_spec("aiortc"),
 }

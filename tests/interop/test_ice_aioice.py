@@ -18,7 +18,7 @@ from librats.ice.candidate_text import format_candidate
 from librats.ice.candidates import CandidateType
 from librats.ice.descriptions import IceDescription
 from librats.relay.server import RelayServer
-from librats.services.ice import IceAgent
+from librats.services.ice.agent import IceAgent
 
 pytestmark = pytest.mark.interop
 

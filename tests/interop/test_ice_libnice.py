@@ -15,7 +15,7 @@ from librats.config import NatTraversalConfig
 from librats.ice.candidate_text import format_candidate
 from librats.ice.candidates import CandidateType
 from librats.ice.descriptions import IceDescription
-from librats.services.ice import IceAgent
+from librats.services.ice.agent import IceAgent
 
 pytestmark = pytest.mark.interop
 

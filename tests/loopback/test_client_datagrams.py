@@ -12,7 +12,7 @@ from tests.loopback.test_client_paths import paths_of
 
 from librats import Address, ConnectionMethod, Peer
 from librats.runtime.rudp_transport import RudpTransport
-from librats.services.link_verbs import LinkVerbs
+from librats.services.link.verbs import LinkVerbs
 from librats.session.frames import Kind
 
 UDP_ONLY = ("udp",)

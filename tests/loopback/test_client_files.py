@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from librats import Identity, RatsClient, TransferError, blocking
 from librats.blocking.files import Offer as BlockingOffer
 from librats.blocking.files import Transfer as BlockingTransfer
-from librats.services.transfer_handle import Transfer
+from librats.services.transfer_handle import Progress, Transfer
 from librats.services.transfer_offer import Offer
 
 MIB = 1 << 20
@@ -74,6 +75,55 @@ def test_the_blocking_client_sends_and_takes(tree: Path, tmp_path: Path) -> None
         shared = ann.files.share(tree / "big.bin")
         fetched = ben.files.fetch(ann.peer_id, shared.content_id, tmp_path / "back").wait()
         assert fetched.path.read_bytes() == (tree / "big.bin").read_bytes()
+        told: list[Progress] = []
+        again = ann.files.share(tree, on_progress=told.append)
+        assert (told[-1].bytes, told[-1].total, told[-1].state) == (again.size, again.size, "hashing")
         shared.close()
         assert len(ben.files.transfers) == 2
         assert ben.files.statistics()["completed"] == 2
+
+
+def test_the_blocking_client_gives_and_takes_codes(tree: Path, tmp_path: Path) -> None:
+    pytest.importorskip("spake2")
+    with (
+        blocking.RatsClient(identity=Identity.generate()) as ann,
+        blocking.RatsClient(identity=Identity.generate()) as ben,
+    ):
+        ann.connect(f"127.0.0.1:{ben.listen_port}")
+        shared = ann.files.share(tree)
+        code = ann.files.give_code(shared)
+        assert ben.files.take_code(str(code)) == ann.files.ticket(shared)
+        assert code.wait() == "taken"
+        unused = ann.files.give_code(shared)
+        unused.close()
+        with pytest.raises(TransferError, match="unknown_code"):
+            ben.files.receive(unused.text, tmp_path / "in", patience=0)
+        taken = ben.files.receive(str(ann.files.ticket(shared)), tmp_path / "in").wait()
+        assert contents(taken.path) == contents(tree)
+
+
+async def test_sharing_tells_how_far_the_hashing_is(tree: Path) -> None:
+    told: list[Progress] = []
+    async with RatsClient(identity=Identity.generate()) as ann:
+        shared = await ann.files.share(tree, on_progress=told.append)
+    assert [p.bytes for p in told] == sorted(p.bytes for p in told)
+    assert (told[-1].bytes, told[-1].total, told[-1].state) == (shared.size, shared.size, "hashing")
+
+
+async def test_a_copy_of_another_time_is_the_same_content(tree: Path, tmp_path: Path) -> None:
+    """Two peers whose copies were made at two times give them to a third one at once."""
+    copy = tmp_path / "copies" / "tree"
+    shutil.copytree(tree, copy)
+    for path in copy.rglob("*"):
+        os.utime(path, (1, 1))
+    async with (
+        RatsClient(identity=Identity.generate()) as ann,
+        RatsClient(identity=Identity.generate()) as ben,
+        RatsClient(identity=Identity.generate()) as cat,
+    ):
+        shared, also = await ann.files.share(tree), await ben.files.share(copy)
+        assert shared.content_id == also.content_id
+        for one in (ann, ben):
+            await cat.connect(f"127.0.0.1:{one.listen_port}")
+        taking = await cat.files.fetch([ann.peer_id, ben.peer_id], shared.content_id, tmp_path / "in")
+        assert contents((await taking.wait()).path) == contents(tree)

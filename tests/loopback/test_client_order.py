@@ -184,7 +184,7 @@ async def test_what_is_held_does_not_hold_up_the_end_of_a_client(pair: Pair, unt
 async def test_a_drained_connection_stays_until_its_messages_have_arrived(
     pair: Pair, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("librats.services.retirement.RETIRE_DELAY", 0.0)
+    monkeypatch.setattr("librats.services.link.retirement.RETIRE_DELAY", 0.0)
     way = Way(pair, until, forward=False)  # it is the dialling side that drains
     first = way.sender.link
     way.deafen()

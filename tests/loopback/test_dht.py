@@ -27,6 +27,7 @@ from librats import (
 )
 from librats.dht.node import TICK
 from librats.runtime.offload import run_in_thread
+from librats.services.dht import DhtDriver
 
 HASH = b"a hash has 20 bytes."
 ALONE = DhtConfig(bootstrap=())
@@ -59,8 +60,8 @@ def tick(clients: list[RatsClient]) -> None:
     """Have nodes do at once what they do every five seconds: ask those that have asked them."""
     now = asyncio.get_running_loop().time()
     for client in clients:
-        driver = client.dht._driver
-        assert driver is not None
+        driver = client.dht.driver
+        assert isinstance(driver, DhtDriver)
         assert driver._node is not None
         assert driver._traffic is not None
         driver._node.handle_timer(now=now + TICK)

@@ -22,8 +22,8 @@ from librats import (
     PeerNotConnected,
     UsageError,
 )
-from librats.services.ice import MAX_WAITING
-from librats.services.ice_gathering import hosts_to_use
+from librats.services.ice.agent import MAX_WAITING
+from librats.services.ice.gathering import hosts_to_use
 
 OFFLINE = NatTraversalConfig.offline()
 SECONDS = 20.0
@@ -227,7 +227,7 @@ async def test_an_interface_that_is_not_there_costs_its_candidate_alone() -> Non
 
 
 async def test_a_name_that_nobody_has_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("librats.services.ice_names.PATIENCE", 0.05)
+    monkeypatch.setattr("librats.services.ice.names.PATIENCE", 0.05)
     async with pair() as (a, b):
         a.add_remote_candidate("candidate:1 1 udp 2130706431 4c1a8a5e-9c0f-4d2a.local 5000 typ host")
         await asyncio.gather(a.connect(), b.connect())

@@ -11,7 +11,7 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from librats import IceAgent, NatTraversalConfig
 from librats.runtime.network import SystemNetwork
-from librats.services import ice_names
+from librats.services.ice import names as ice_names
 
 pytestmark = pytest.mark.skipif(bool(multicast_problem()), reason="the loopback has no multicast")
 

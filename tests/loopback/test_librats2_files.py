@@ -290,6 +290,28 @@ async def test_no_more_than_4_mib_go_to_a_node_that_tells_no_progress(
     assert came == 4 << 20
 
 
+async def test_giver_that_paused_before_it_was_accepted_tells_so_once(
+    make_client: MakeClient, until: Until, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("a")
+    client = await make_client()
+    async with node_of(client, until) as node:
+        transfer = await client.files.send(peer_id(ANN), path)
+        number = (await word_of(node, OFFER))[1:9]
+        transfer.pause()
+        await node.send(FILE_CHUNK, bytes([RESPONSE]) + number + b"\1")
+        for op in (PAUSE, RESUME, PAUSE):
+            await node.send(FILE_CHUNK, bytes([op]) + number)
+        assert await word(node) == bytes([PAUSE]) + number
+        await until(lambda: transfer.state == TransferState.PAUSED)
+        await node.send(FILE_CHUNK, bytes([RESUME]) + number)
+        transfer.resume()
+        assert await word(node) == bytes([RESUME]) + number
+        assert (await word(node))[0] == CHUNK
+        await transfer.cancel()
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [(bytes([RESPONSE]), "refused"), (bytes([COMPLETE]), "peer_failed"), (bytes([CANCEL]), "cancelled")],

@@ -14,7 +14,8 @@ from librats import Address, ConfigError, PortMapped, PortMappingFailed, PortMap
 from librats.portmap.pcp_wire import PCP_PORT, PcpResult
 from librats.runtime import network
 from librats.runtime.gateways import Gateway
-from librats.services import gateway_mappings, portmap
+from librats.services import portmap
+from librats.services.port_mapping import gateway_mappings
 from librats.testing.gateways import PortMappingServer
 from librats.types import MappedTransport
 

@@ -89,6 +89,27 @@ async def test_a_relay_keeps_the_nodes_that_it_knows_for_its_next_run(
             await until(lambda: knows(again))
 
 
+async def test_a_relay_has_a_node_at_each_address_that_is_named() -> None:
+    async with client(1) as first:
+        await first.start_dht_discovery(connect=False)
+        config = make_relay_config(
+            {
+                "listen": ["127.0.0.4:0"],
+                "users": {"ann": "s"},
+                "dht": True,
+                "dht_bootstrap": [f"127.0.0.1:{first.listen_port}"],
+                "dht_port": 0,
+                "dht_addresses": ["127.0.0.5", "127.0.0.6"],
+            }
+        )
+        async with RelayServer(config, identity=Identity.generate()) as relay:
+            in_dht = relay.in_dht
+            assert in_dht is not None
+            await until(lambda: in_dht.statistics["nodes"] == 2)
+            each = in_dht._handle.statistics()["addresses"]
+            assert [Address.parse(text).host for text in each] == ["127.0.0.5", "127.0.0.6"]
+
+
 async def test_a_relay_whose_port_for_the_dht_is_taken_says_so() -> None:
     async with client(1) as first:
         config = RelayConfig(
@@ -111,6 +132,7 @@ async def test_a_relay_whose_port_for_the_dht_is_taken_says_so() -> None:
         ({"dht": 1}, "dht: "),
         ({"dht_bootstrap": [""]}, "dht_bootstrap: "),
         ({"dht_port": 70000}, "dht_port: "),
+        ({"dht_addresses": ["here"]}, "dht_addresses: "),
     ],
 )
 def test_what_a_relay_cannot_do_in_the_dht_is_refused(fields: dict[str, Any], problem: str) -> None:

@@ -19,8 +19,8 @@ from tests.reference.upnp_gateway import FakeGateway
 from librats import Address, PortMapped, PortMappingError, PortMappingFailed, PortMappingProtocol
 from librats.runtime import network
 from librats.runtime.gateways import Gateway
-from librats.services import gateway_mappings, upnp_device
-from librats.services.upnp_device import find_upnp_gateway
+from librats.services.port_mapping import gateway_mappings, upnp_device
+from librats.services.port_mapping.upnp_device import find_upnp_gateway
 from librats.types import MappedTransport
 
 UPNP = PortMappingProtocol.UPNP

@@ -18,8 +18,8 @@ from tests.simulation.punching import assert_streams, wires
 from librats import Address, ConnectError, NatTraversalConfig, NatType, NatTypeInfo
 from librats.punch import PunchSettings
 from librats.runtime.tcp import TcpListener, dial_tcp, listen_tcp
-from librats.services.punch import HolePuncher
-from librats.services.punch_path import PunchedConnection, PunchedPath
+from librats.services.punch.path import PunchedConnection, PunchedPath
+from librats.services.punch.puncher import HolePuncher
 from librats.types import FilteringBehavior, MappingBehavior, PortAllocation
 
 WHY_NOT = missing()

@@ -181,23 +181,23 @@ class Exchange:
     def _came(self, number: int, giver: Giver, raw: bytes) -> None:
         if number not in self.taker.sources:
             return
-        for chunk in giver.reader.feed(raw):
-            assert isinstance(chunk, Chunk)
-            try:
+        try:
+            for chunk in giver.reader.feed(raw):
+                assert isinstance(chunk, Chunk)
                 if self.taker.arrived(number, chunk.range, self.now):
                     self._store(number, chunk)
-            except TransferError as error:
-                self.lose(number, error.code)
+        except TransferError as error:
+            self.lose(number, error.code)
 
     def _store(self, number: int, chunk: Chunk) -> None:
         try:
-            checked = self.layout.check(chunk.range, b"".join(chunk.pieces))
+            checked = self.layout.check(chunk.range, chunk.pieces)
         except TransferError as error:
             assert self.taker.refused(chunk.range) == number
             self.lose(number, error.code)
             return
-        for part, data in checked:
-            self.written[part.file][part.offset : part.offset + part.size] = data
+        for part, data, _ in checked:
+            self.written[part.file][part.offset : part.offset + part.size] = b"".join(data)
         for name, wanted in self.taker.stored(chunk.range, self.now):
             giver = self.givers[name]  # type: ignore[index]
             raw = encode_ranges(FrameType.UNWANT, [wanted])

@@ -15,7 +15,7 @@ from librats.introduce.passing import Passing, PassingLimits
 from librats.introduce.sealing import CallerSeal, TargetSeal
 from librats.noise.dh import public_key
 from librats.services.introducer import Introductions
-from librats.services.introduction_ends import Sealing
+from librats.services.introduction.ends import Sealing
 
 PEERS = [f"{number:02x}" * 32 for number in range(4)]
 KEYS = {peer_id: bytes.fromhex(peer_id) for peer_id in PEERS[:3]}

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from librats.services.folders import open_folder
-from librats.services.transfer_journal import RECORD_SIZE, Journal, Record
+from librats.services.transfer_journal import ON_DISK, RECORD_SIZE, Journal, Record
 
 ID = bytes(range(32))
 NUMBERS = st.integers(0, 0xFFFFFFFF)
-RECORDS = st.lists(st.builds(Record, NUMBERS, NUMBERS, NUMBERS, NUMBERS), max_size=12)
+COUNTS = st.integers(0, ON_DISK - 1)
+RECORDS = st.lists(st.builds(Record, NUMBERS, NUMBERS, COUNTS, NUMBERS | st.none()), max_size=12)
 HEAD = 64
 
 
@@ -22,7 +23,7 @@ def read_back(raw: bytes, most: int = 1000) -> list[Record]:
         Path(name, "state").write_bytes(raw)
         folder = open_folder(Path(name))
         try:
-            return Journal(folder, ID).read(most)[0]
+            return list(Journal(folder, ID).read(most).records)
         finally:
             folder.close()
 

@@ -55,6 +55,7 @@ OFFERS: list[tuple[str, str, bool, list[File], list[str]]] = [
 
 def vector(what: str, name: str, is_folder: bool, files: list[File], empty: list[str]) -> dict[str, Any]:
     raw = written(name, is_folder, files, empty)
+    timeless = written(name, is_folder, [(path, content, 0, may_run) for path, content, _, may_run in files], empty)
     return {
         "what": what,
         "raw": raw.hex(),
@@ -62,7 +63,7 @@ def vector(what: str, name: str, is_folder: bool, files: list[File], empty: list
         "is_folder": is_folder,
         "files": [[path, len(content), root(content).hex(), time, may_run] for path, content, time, may_run in files],
         "empty_folders": empty,
-        "content_id": sha256(b"librats offer 1\0" + raw).hexdigest(),
+        "content_id": sha256(b"librats offer 1\0" + timeless).hexdigest(),
     }
 
 

@@ -278,7 +278,7 @@ class Swarm:
 
     def _attack(self, attacker: Attacker) -> None:
         bootstrap = [self.chance.choice(self.routers) for _ in range(3)]
-        self.net.add(attacker.address, "attacker", attacker, node_id=attacker.node_id, bootstrap=bootstrap)
+        self.net.add(attacker.address, "attacker", attacker, saved={"id": attacker.node_id}, bootstrap=bootstrap)
 
     def figures(self) -> dict[str, Any]:
         """Return what there is to tell."""

@@ -12,8 +12,8 @@ from typing import Any
 from librats import ConnectError, NatTraversalConfig, NatTypeInfo
 from librats.punch import PunchSettings
 from librats.relay.config import RelayConfig
-from librats.services.punch import HolePuncher
-from librats.services.punch_path import PunchedConnection, PunchedPath
+from librats.services.punch.path import PunchedConnection, PunchedPath
+from librats.services.punch.puncher import HolePuncher
 from librats.services.stun import measure_behaviour
 from librats.testing import SimHost, SimNetwork, SimRelay, SimRouter
 from librats.types import Address

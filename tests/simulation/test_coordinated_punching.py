@@ -12,7 +12,7 @@ from tests.simulation.test_introducers import IPV4, hosts
 
 from librats import ConnectionMethod, NatTraversalConfig, PeerDenied, RatsClient, UsageError
 from librats.errors import ClosedError, DecodeError
-from librats.services.ice import IceAgent
+from librats.services.ice.agent import IceAgent
 from librats.testing import SimHost, SimNetwork
 
 NAT = NatTraversalConfig.offline()

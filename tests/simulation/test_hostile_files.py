@@ -17,7 +17,7 @@ from librats.services.transfer_wire import PROTOCOL, Wire
 from librats.testing import SimNetwork
 from librats.transfer import frames
 from librats.transfer.frames import Chunk, FrameType, Offering
-from librats.transfer.manifest import Manifest, OfferedFile, content_id, write_manifest
+from librats.transfer.manifest import Manifest, OfferedFile, content_id, read_manifest, write_manifest
 from librats.transfer.tree import LEAF_SIZE, hash_file
 
 HEAD = b"d5:bytesi%de5:emptyi0e5:filesi%de6:folderi1e4:name1:x1:vi1ee"
@@ -42,11 +42,19 @@ def offer(raw: bytes, *, size: int | None = None, head: bytes | None = None, wan
     return frames.encode_offer(
         Offering(
             transfer=bytes(16),
-            content_id=content_id(raw) if wanted is None else wanted,
+            content_id=id_of(raw) if wanted is None else wanted,
             manifest_size=len(raw) if size is None else size,
             head=raw[:512] if head is None else head,
         )
     )
+
+
+def id_of(raw: bytes) -> bytes:
+    """Return the content id of a manifest; of one that is none, any."""
+    try:
+        return content_id(read_manifest(raw))
+    except TransferError:
+        return bytes(32)
 
 
 def one_file(content: bytes) -> bytes:
@@ -99,12 +107,29 @@ def test_a_manifest_that_is_longer_than_the_limit_is_not_asked_for(simulate: Sim
     simulate(scenario)
 
 
-@pytest.mark.parametrize("lie", ["another manifest", "another head", "more files"])
+def entries(count: int, size: int) -> bytes:
+    """Return the second half of a manifest: so many files, each of so many bytes."""
+    root = hash_file([b"x" * 10]).root
+    files = b"".join(b"l7:%07di%de32:%bi0ei0ee" % (number, size, root) for number in range(count))
+    return b"ll" + files + b"elee"
+
+
+LIES = {
+    "another manifest": (one_file(CONTENT), "bad_offer"),
+    "another head": (one_file(CONTENT), "bad_offer"),
+    "fewer files": (HEAD % (10, 3) + b"llelee", "bad_offer"),
+    "more files": (HEAD % (10, 1) + entries(20_000, 0), "bad_offer"),
+    "more bytes": (HEAD % (10, 1) + entries(1, 10**12), "bad_offer"),
+    "fewer bytes": (HEAD % (10**12, 1) + entries(1, 10), "bad_offer"),
+    "less than nothing": (HEAD % (10, 2) + entries(1, -10)[:-4] + entries(1, 20)[2:], "bad_offer"),
+    "a file that is too long": (HEAD % (10, 1) + entries(1, 10**15), "limit"),
+}
+
+
+@pytest.mark.parametrize("lie", list(LIES))
 def test_a_manifest_that_is_not_what_was_offered_is_refused(simulate: Simulate, tmp_path: Path, lie: str) -> None:
-    raw = one_file(CONTENT)
+    raw, code = LIES[lie]
     given = raw if lie != "another manifest" else one_file(CONTENT[:-1])
-    if lie == "more files":
-        given = raw = HEAD % (10, 3) + b"lee"
 
     async def give(wire: Wire) -> None:
         while True:
@@ -118,7 +143,7 @@ def test_a_manifest_that_is_not_what_was_offered_is_refused(simulate: Simulate, 
         stream.write(offer(raw, head=HEAD % (1, 1) if lie == "another head" else None, size=len(given)))
         with pytest.raises(TransferError) as refused:
             await give(Wire(stream))
-        assert refused.value.code == "bad_offer"
+        assert refused.value.code == code
 
     async def scenario(net: SimNetwork) -> None:
         victim = await against(net, tmp_path, act)

@@ -18,8 +18,8 @@ from librats.ice.candidates import CandidateType, IceCandidate
 from librats.ice.events import IceState
 from librats.ice.messages import read_message
 from librats.relay.config import RelayConfig
-from librats.services.ice import IceAgent
-from librats.services.ice_ports import SharedSocket
+from librats.services.ice.agent import IceAgent
+from librats.services.ice.ports import SharedSocket
 from librats.testing import SimHost, SimNetwork, SimRelay
 
 SERVER = ("203.0.113.10", "2001:db8:10::10")

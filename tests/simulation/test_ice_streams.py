@@ -13,8 +13,8 @@ from librats.ice.candidates import CandidateType
 from librats.ice.events import IceState
 from librats.runtime.rudp import RudpPort
 from librats.runtime.udp import DatagramEndpoint
-from librats.services.ice import IceAgent
-from librats.services.ice_ports import SharedSocket
+from librats.services.ice.agent import IceAgent
+from librats.services.ice.ports import SharedSocket
 from librats.stun.constants import MessageClass
 from librats.testing import SimHost, SimNetwork
 

@@ -16,8 +16,8 @@ from librats import Address, ConnectError, NatTraversalConfig, RatsClient
 from librats.introduce.letters import Letter
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
-from librats.services.introduction_ends import Offered
-from librats.services.introduction_letters import Introducer
+from librats.services.introduction.ends import Offered
+from librats.services.introduction.letters import Introducer
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.turn.serving.quotas import QuotaLimits
 from librats.types import ConnectionMethod

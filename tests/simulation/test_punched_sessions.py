@@ -19,8 +19,8 @@ from librats.hole_punching.punching import Punching
 from librats.ice.events import IceRole
 from librats.introduce.guard import PUNCH_BURST
 from librats.peers.paths import Connect
-from librats.services.introduction_letters import is_relayed
-from librats.services.joining import Joining
+from librats.services.introduction.letters import is_relayed
+from librats.services.link.joining import Joining
 from librats.services.session import Link
 from librats.testing import SimHost, SimNetwork, SimRelay
 from librats.types import ConnectionMethod

@@ -15,8 +15,8 @@ from tests.simulation.punching import CONFIG, Outcome, Wire, join, join_behind, 
 from librats import ConnectError, NatTypeInfo
 from librats.errors import ConfigError
 from librats.punch import PunchReason, PunchSettings
-from librats.services.punch import HolePuncher
-from librats.services.punch_path import PunchedPath
+from librats.services.punch.path import PunchedPath
+from librats.services.punch.puncher import HolePuncher
 from librats.testing import SimHost, SimNetwork, SimRouter
 from librats.testing.behaviors import ROUTER_TYPES, RouterBehavior
 from librats.types import Address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,19 @@ def test_nodes_to_begin_with_are_read(text: str, address: Address) -> None:
         ("port", 65536),
         ("port", True),
         ("port", "6881"),
+        ("addresses", "192.0.2.7"),
+        ("addresses", ["192.0.2.7"]),
+        ("addresses", (7,)),
+        ("addresses", ("a-name",)),
+        ("addresses", ("192.0.2.7:6881",)),
+        ("addresses", ("0.0.0.0",)),  # noqa: S104 - it is refused
+        ("addresses", ("::",)),
+        ("addresses", ("224.0.0.1",)),
+        ("addresses", ("ff02::1",)),
+        ("addresses", ("fe80::1%eth0",)),
+        ("addresses", ("::ffff:192.0.2.7",)),
+        ("addresses", ("2001:db8::1", "2001:DB8:0::1")),
+        ("addresses", tuple(f"192.0.{number >> 8}.{number & 255}" for number in range(257))),
         ("announce_interval", 0),
         ("search_interval", -1.0),
         ("lookup_timeout", "long"),
@@ -55,6 +69,7 @@ def test_a_value_that_cannot_be_used_is_named(field: str, value: Any) -> None:
 
 def test_it_is_part_of_the_configuration_and_of_its_file(tmp_path: Path) -> None:
     dht = DhtConfig(enabled=True, bootstrap=("192.0.2.7:6881",), port=6881, read_only=True, search_interval=5.0)
+    dht = replace(dht, addresses=("192.0.2.7", "2001:db8::1"))
     save_config(RatsConfig(dht=dht), tmp_path / "config.json")
     assert load_config(tmp_path / "config.json").dht == dht
     save_config(RatsConfig(), tmp_path / "other.json")

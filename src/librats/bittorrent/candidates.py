@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,8 @@ class _Candidate:
     failures: int = 0
     due: float = 0.0
     is_busy: bool = False  # being dialled, or connected
+    is_encrypted: bool | None = None  # whether to dial it with encryption; None where nothing is known
+    has_turned: bool = False  # whether it was dialled in the other way since it was last heard
 
 
 class Candidates:
@@ -48,14 +50,20 @@ class Candidates:
         """Addresses that are known."""
         return len(self._known)
 
-    def add(self, addresses: Iterable[Address], now: float) -> int:
-        """Take note of addresses; return how many are new."""
+    def add(self, addresses: Iterable[Address], now: float, *, encrypted: Collection[Address] = ()) -> int:
+        """Take note of addresses; return how many are new.
+
+        Args:
+            addresses: Where peers are.
+            now: The time.
+            encrypted: Those of them that are said to want encryption.
+        """
         before = len(self._known)
         for address in addresses:
             if len(self._known) >= MAX_CANDIDATES:
                 break
             if address.port and address.host not in self._banned and address not in self._known:
-                self._known[address] = _Candidate(due=now)
+                self._known[address] = _Candidate(due=now, is_encrypted=True if address in encrypted else None)
         return len(self._known) - before
 
     def take(self, now: float) -> Address | None:
@@ -71,7 +79,7 @@ class Candidates:
         candidate = self._known.get(address)
         if candidate is None:
             return
-        candidate.is_busy = False
+        candidate.is_busy = candidate.has_turned = False
         candidate.failures += 1
         candidate.due = now + FIRST_PAUSE * 2**candidate.failures
         if candidate.failures >= MAX_FAILURES:
@@ -81,9 +89,27 @@ class Candidates:
         """Take note that a connection has ended."""
         candidate = self._known.get(address)
         if candidate is not None:
-            candidate.is_busy = False
+            candidate.is_busy = candidate.has_turned = False
             candidate.failures = 0
             candidate.due = now + PAUSE_AFTER_LOSS
+
+    def is_encrypted(self, address: Address) -> bool | None:
+        """Say whether to dial an address with encryption; None where nothing is known."""
+        candidate = self._known.get(address)
+        return candidate.is_encrypted if candidate is not None else None
+
+    def turn(self, address: Address, now: float, *, encrypted: bool) -> bool:
+        """Have an address dialled again at once, with encryption or without: the other way it did not say a word.
+
+        Returns:
+            Whether it will be: not where both ways were tried. :meth:`fail` is to be called then.
+        """
+        candidate = self._known.get(address)
+        if candidate is None or candidate.has_turned:
+            return False
+        candidate.is_busy, candidate.has_turned = False, True
+        candidate.is_encrypted, candidate.due = encrypted, now
+        return True
 
     def ban(self, address: Address, *, whole_host: bool = True) -> None:
         """Never dial an address again; nor any other of its host."""

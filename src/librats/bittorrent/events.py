@@ -59,6 +59,9 @@ class PeersTold:
     addresses: tuple[Address, ...]
     """Where they are."""
 
+    encrypted: frozenset[Address] = frozenset()
+    """Those of them that want encryption."""
+
 
 @dataclass(frozen=True, slots=True)
 class PeerDropped:

@@ -96,6 +96,9 @@ class ExtendedHandshake:
     upload_only: bool = False
     """Whether it wants nothing any more (BEP 21)."""
 
+    wants_encryption: bool = False
+    """Whether connections to it should be encrypted."""
+
     def encode(self) -> bytes:
         """Return the payload."""
         fields: dict[bytes, Any] = {b"m": {name.encode(): number for name, number in self.extensions.items()}}
@@ -108,6 +111,8 @@ class ExtendedHandshake:
             fields[b"yourip"] = self.your_ip
         if self.upload_only:
             fields[b"upload_only"] = 1
+        if self.wants_encryption:
+            fields[b"e"] = 1
         return bencode.encode(fields)
 
 
@@ -132,6 +137,7 @@ def read_extended_handshake(payload: Buffer) -> ExtendedHandshake:
         requests=_number(fields, b"reqq"),
         metadata_size=_number(fields, b"metadata_size"),
         upload_only=bool(_number(fields, b"upload_only")),
+        wants_encryption=bool(_number(fields, b"e")),
     )
 
 

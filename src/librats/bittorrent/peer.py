@@ -462,6 +462,7 @@ class PeerLink:
             port=told.port or self.remote.port,
             requests=told.requests or self.remote.requests,
             version=told.version or self.remote.version,
+            wants_encryption=told.wants_encryption or self.remote.wants_encryption,
         )
         self._swarm.learn_extensions(self, told, now)
 

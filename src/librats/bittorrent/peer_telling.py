@@ -35,16 +35,16 @@ class PeerTelling:
         self._sent: dict[Hashable, float] = {}
         self._received: dict[Hashable, float] = {}
 
-    def receive(self, link: PeerLink, message: PexMessage, now: float) -> tuple[Address, ...]:
+    def receive(self, link: PeerLink, message: PexMessage, now: float) -> dict[Address, PeerFlags]:
         """Return the peers that may be dialled of those that a peer tells of; none where it tells too often."""
         if now - self._received.get(link.key, -PEX_INTERVAL) < PEX_INTERVAL * PATIENCE:
-            return ()
+            return {}
         self._received[link.key] = now
         if not link.address.is_literal:
-            return ()
+            return {}
         by = compact_peer(link.address)
-        addresses = [address for address, _ in message.added[: 2 * MAX_TOLD]]
-        return tuple(address for address in addresses if may_be_told(compact_peer(address), by))
+        told = message.added[: 2 * MAX_TOLD]
+        return {address: flags for address, flags in told if may_be_told(compact_peer(address), by)}
 
     def tell(self, links: Collection[PeerLink], now: float) -> None:
         """Tell each peer of those that have come and gone since the last time."""
@@ -103,4 +103,6 @@ def _flags(link: PeerLink) -> PeerFlags:
         flags |= PeerFlags.REACHABLE
     if link.is_utp:
         flags |= PeerFlags.UTP
+    if link.remote.wants_encryption:
+        flags |= PeerFlags.ENCRYPTION
     return flags | PeerFlags.HOLEPUNCH if link.remote.extensions.get("ut_holepunch") else flags

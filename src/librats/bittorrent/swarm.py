@@ -23,6 +23,7 @@ from librats.bittorrent.extensions import (
     HolepunchKind,
     HolepunchMessage,
     MetadataMessage,
+    PeerFlags,
     PexMessage,
     compact_peer,
 )
@@ -66,6 +67,9 @@ class SwarmSettings:
 
     upload_slots: int = 4
     """Peers that are served for what they give, at once."""
+
+    wants_encryption: bool = False
+    """Whether to tell peers that connections to us should be encrypted."""
 
 
 class Swarm:
@@ -237,6 +241,7 @@ class Swarm:
             requests=MAX_QUEUED,
             metadata_size=len(self.torrent.info) if self.torrent is not None else 0,
             upload_only=self.is_complete,
+            wants_encryption=self.settings.wants_encryption,
         )
 
     def learn_extensions(self, link: PeerLink, told: ExtendedHandshake, now: float) -> None:
@@ -248,9 +253,10 @@ class Swarm:
     def take_pex(self, link: PeerLink, message: PexMessage, now: float) -> None:
         """Take peers that a peer tells of."""
         if not self.is_private:
-            addresses = self._telling.receive(link, message, now)
-            if addresses:
-                self._events.append(PeersTold(link, addresses))
+            told = self._telling.receive(link, message, now)
+            if told:
+                encrypted = frozenset(address for address, flags in told.items() if flags & PeerFlags.ENCRYPTION)
+                self._events.append(PeersTold(link, tuple(told), encrypted))
 
     def take_holepunch(self, link: PeerLink, message: HolepunchMessage) -> None:
         """Pass a rendezvous on, or tell that somebody wants to meet us."""

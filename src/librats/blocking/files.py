@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from librats.blocking.bridge import Bridge
+from librats.services.transfer_codes import CODE_PATIENCE
 
 if TYPE_CHECKING:
     from librats.blocking.peer import Peers
+    from librats.services.introduction.code_meetings import CodeOutcome
+    from librats.services.introduction.code_meetings import GivenCode as AsyncCode
     from librats.services.transfer import FilesHandle as AsyncHandle
     from librats.services.transfer_handle import Progress, TransferDirection, TransferResult, TransferState
     from librats.services.transfer_handle import Transfer as AsyncTransfer
     from librats.services.transfer_offer import Offer as AsyncOffer
     from librats.services.transfer_offer import Shared as AsyncShared
+    from librats.tickets import Ticket
 
-__all__ = ["FilesHandle", "Offer", "Shared", "Transfer"]
+__all__ = ["FilesHandle", "GivenCode", "Offer", "Shared", "Transfer"]
+
+logger = logging.getLogger("librats.files")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,9 +71,51 @@ class FilesHandle:
         target = self._peers.async_form(peer)
         return Transfer(self._bridge.wait(self._handle.send, target, path, name=name, message=message), self._bridge)
 
-    def share(self, path: str | Path, *, name: str | None = None) -> Shared:
-        """Give a file or folder to every peer that asks; see :meth:`librats.services.transfer.FilesHandle.share`."""
-        return Shared(self._bridge.wait(self._handle.share, path, name=name), self._bridge)
+    def share(
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> Shared:
+        """Give a file or folder to every peer that asks; see :meth:`librats.services.transfer.FilesHandle.share`.
+
+        The function is called on a thread of its own, one call after the other, and not any more once this returns.
+        """
+        if on_progress is None:
+            return Shared(self._bridge.wait(self._handle.share, path, name=name), self._bridge)
+        told: SimpleQueue[Progress | None] = SimpleQueue()
+        telling = self._bridge.workers.submit(_tell, on_progress, told, alone=True)
+        try:
+            shared = self._bridge.wait(self._handle.share, path, name=name, on_progress=told.put)
+        finally:
+            told.put(None)
+            wait([telling])
+        return Shared(shared, self._bridge)
+
+    def ticket(self, shared: Shared) -> Ticket:
+        """Return the ticket of what is shared; see :meth:`librats.services.transfer.FilesHandle.ticket`."""
+        return self._bridge.call(self._handle.ticket, shared._shared)
+
+    def give_code(self, shared: Shared) -> GivenCode:
+        """Make a code for what is shared; see :meth:`librats.services.transfer.FilesHandle.give_code`."""
+        return GivenCode(self._bridge.wait(self._handle.give_code, shared._shared), self._bridge)
+
+    def take_code(self, code: str, *, patience: float = CODE_PATIENCE) -> Ticket:
+        """Return the ticket behind a code; see :meth:`librats.services.transfer.FilesHandle.take_code`."""
+        return self._bridge.wait(self._handle.take_code, code, patience=patience)
+
+    def receive(
+        self,
+        what: Ticket | str,
+        folder: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        patience: float = CODE_PATIENCE,
+    ) -> Transfer:
+        """Get what a ticket or code stands for; see :meth:`librats.services.transfer.FilesHandle.receive`."""
+        transfer = self._bridge.wait(self._handle.receive, what, folder, overwrite=overwrite, patience=patience)
+        return Transfer(transfer, self._bridge)
 
     def fetch(
         self,
@@ -79,6 +130,15 @@ class FilesHandle:
         sources = [self._peers.async_form(peer) for peer in (peers if several else [peers])]
         transfer = self._bridge.wait(self._handle.fetch, sources, content_id, folder, overwrite=overwrite)
         return Transfer(transfer, self._bridge)
+
+
+def _tell(handler: Callable[[Progress], object], told: SimpleQueue[Progress | None]) -> None:
+    while (progress := told.get()) is not None:
+        try:
+            handler(progress)
+        except Exception:
+            logger.exception("the handler of progress failed, and is not called again")
+            return
 
 
 class Transfer:
@@ -257,3 +317,32 @@ class Shared:
     def close(self) -> None:
         """Give it to nobody any more; transfers of it end. Idempotent."""
         self._bridge.wait(self._shared.close)
+
+
+class GivenCode:
+    """A code that waits for somebody; see :class:`librats.services.introduction.code_meetings.GivenCode`."""
+
+    def __init__(self, code: AsyncCode, bridge: Bridge) -> None:
+        self._code = code
+        self._bridge = bridge
+
+    def __repr__(self) -> str:
+        """Show what became of it, and not the code, which is a secret."""
+        return repr(self._code)
+
+    def __str__(self) -> str:
+        """Return the code, as it is shown."""
+        return str(self._code)
+
+    @property
+    def text(self) -> str:
+        """The code, as it is shown: a number and two words."""
+        return self._code.text
+
+    def wait(self) -> CodeOutcome:
+        """Wait until somebody comes, or the code is of no use any more for another reason."""
+        return self._bridge.wait(self._code.wait)
+
+    def close(self) -> None:
+        """Wait no more: the code is of no use from here on. Idempotent."""
+        self._bridge.call(self._code.close)

@@ -10,7 +10,7 @@ from librats.blocking.bridge import Bridge
 from librats.blocking.dht import DhtHandle
 from librats.runtime.offload import run_in_thread
 from librats.torrents import Download as AsyncDownload
-from librats.torrents import Magnet, Torrent, TorrentProgress
+from librats.torrents import Magnet, Torrent, TorrentPeer, TorrentProgress
 from librats.torrents import TorrentClient as AsyncClient
 from librats.types import Address
 
@@ -62,6 +62,11 @@ class Download:
         """How far it is now."""
         return self._bridge.call(lambda: self._download.progress)
 
+    @property
+    def peers(self) -> list[TorrentPeer]:
+        """Those that it is connected with now."""
+        return self._bridge.call(lambda: self._download.peers)
+
     def updates(self) -> Iterator[TorrentProgress]:
         """Yield how far it is, about once a second; see :meth:`librats.torrents.Download.updates`."""
         seen: AsyncIterator[TorrentProgress] = self._download.updates()
@@ -99,6 +104,7 @@ class TorrentClient:
         max_peers: Connections of all torrents together.
         upload_slots: Peers of each torrent that are served at once.
         transports: ``"tcp"`` and ``"utp"``, or one of them.
+        encryption: ``"off"``, ``"allow"``, ``"prefer"`` or ``"require"``.
 
     Example:
         >>> from librats.blocking.torrents import TorrentClient
@@ -116,6 +122,7 @@ class TorrentClient:
         max_peers: int = 200,
         upload_slots: int = 8,
         transports: Sequence[str] = ("tcp", "utp"),
+        encryption: str = "allow",
     ) -> None:
         self._client = AsyncClient(
             listen_port,
@@ -124,6 +131,7 @@ class TorrentClient:
             max_peers=max_peers,
             upload_slots=upload_slots,
             transports=transports,
+            encryption=encryption,
         )
         self._bridge = Bridge()
 

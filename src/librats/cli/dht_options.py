@@ -10,11 +10,19 @@ from typing import Any
 from librats import DhtConfig, DhtUnreachable, RatsClient
 from librats.cli.checked import checked
 from librats.cli.output import Output, plain
-from librats.dht_config import bootstrap_address
+from librats.dht_config import bootstrap_address, checked_addresses
 from librats.errors import RatsError
 from librats.types import Address
 
-__all__ = ["add_bootstrap_option", "add_dht_options", "dht_config", "dht_node", "start_dht", "tell_unreachable"]
+__all__ = [
+    "add_bootstrap_option",
+    "add_dht_options",
+    "dht_config",
+    "dht_node",
+    "own_address",
+    "start_dht",
+    "tell_unreachable",
+]
 
 NOBODY = "none"
 
@@ -30,6 +38,16 @@ def dht_node(text: str) -> str:
     return text
 
 
+def own_address(text: str) -> str:
+    """Return an address for a node of the DHT, once it is clear that it is one.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    checked_addresses((text,))
+    return text
+
+
 def add_bootstrap_option(options: argparse._ActionsContainer) -> None:
     """Add ``--dht-bootstrap``."""
     options.add_argument(
@@ -42,7 +60,7 @@ def add_bootstrap_option(options: argparse._ActionsContainer) -> None:
 
 
 def add_dht_options(options: argparse._ActionsContainer) -> None:
-    """Add ``--dht``, ``--dht-bootstrap`` and ``--publish``."""
+    """Add ``--dht``, ``--dht-bootstrap``, ``--dht-address`` and ``--publish``."""
     options.add_argument(
         "--dht",
         action=argparse.BooleanOptionalAction,
@@ -51,6 +69,14 @@ def add_dht_options(options: argparse._ActionsContainer) -> None:
         "nodes is named)",
     )
     add_bootstrap_option(options)
+    options.add_argument(
+        "--dht-address",
+        action="append",
+        type=checked(own_address),
+        metavar="IP",
+        help="an address of this host at which to have a node of the DHT, instead of the port of this node; may be "
+        "repeated, for hosts with several public ones",
+    )
     options.add_argument(
         "--publish",
         action=argparse.BooleanOptionalAction,
@@ -68,8 +94,9 @@ def dht_config(args: argparse.Namespace, configured: DhtConfig, listen: Address)
         configured: What holds where they say nothing.
         listen: Where the node listens. One on the loopback reaches no public nodes, and none are asked there.
     """
+    own: list[str] | None = getattr(args, "dht_address", None)  # not every sub-command has that option
     if args.dht is None:
-        args.dht = configured.enabled or args.dht_bootstrap is not None
+        args.dht = configured.enabled or args.dht_bootstrap is not None or own is not None
     nodes = configured.bootstrap
     if args.dht_bootstrap is not None:
         nodes = tuple(node for node in args.dht_bootstrap if node != NOBODY)
@@ -82,7 +109,8 @@ def dht_config(args: argparse.Namespace, configured: DhtConfig, listen: Address)
         nodes = ()
     # The command starts it, since it tells what comes of that.
     publish = configured.publish if args.publish is None else args.publish
-    return dataclasses.replace(configured, enabled=False, bootstrap=nodes, publish=publish)
+    addresses = configured.addresses if own is None else tuple(own)
+    return dataclasses.replace(configured, enabled=False, bootstrap=nodes, publish=publish, addresses=addresses)
 
 
 def tell_unreachable(client: RatsClient, output: Output) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-CODE_PATIENCE = 15.0
 KEPT = "what has come is kept: the same command goes on from there"
 AGAIN = frozenset({"peer_lost", "closed", "stalled", "no_space", "busy", "gone"})
 """Codes after which it may be worth to try it again."""
@@ -117,11 +116,7 @@ async def _receive(args: argparse.Namespace, text: str, output: Output, *, is_co
 async def _ticket_for(client: RatsClient, code: str, output: Output) -> Ticket:
     """Return the ticket that somebody gives by a code."""
     output.hint("    looking for who has the code")
-    given = await client._code_meetings().take(code, patience=CODE_PATIENCE)
-    try:
-        ticket = _content_ticket(given.decode("ascii"))
-    except (UsageError, UnicodeDecodeError):
-        raise TransferError("bad_code", "what came by the code is no ticket") from None
+    ticket = await client.files.take_code(code)
     output.emit(event="ticket", ticket=str(ticket))
     return ticket
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from librats.cli.arguments import add_data_dir, checked, positive, whole_positive
+from librats.cli.dht_options import own_address
 from librats.dht_config import bootstrap_address
 from librats.errors import UsageError
 from librats.relay.config import (
@@ -56,7 +57,7 @@ _FIELDS = (
         "coalescing",
     ),
     *("drain_timeout", "metrics", "try_alternate", "try_alternate_tls", "fleet", "shared_relay_socket"),
-    *("introduce", "relay_for_introduced", "carry", "dht", "dht_bootstrap", "dht_port"),
+    *("introduce", "relay_for_introduced", "carry", "dht", "dht_bootstrap", "dht_port", "dht_addresses"),
 )
 _CARRIED = {
     "bytes": ("BYTES", whole_positive, "bytes that are carried of one session (default: 262144)"),
@@ -213,6 +214,14 @@ def _add_users(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--dht-port", type=int, metavar="PORT", help="the UDP port of its node of the DHT (default: 6881)"
+    )
+    _add_repeated(
+        group,
+        "--dht-address",
+        own_address,
+        "IP",
+        "an address of this host at which to have a node of the DHT (default: the first that is listened on)",
+        dest="dht_addresses",
     )
     group.add_argument(
         "--relay-for-introduced",

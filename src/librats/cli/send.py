@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
 from typing import TYPE_CHECKING
 
 from librats.cli.arguments import add_command, add_node_options, checked, make_client, target
@@ -13,13 +12,13 @@ from librats.cli.progress import readable_size
 from librats.cli.reaching import reach
 from librats.cli.running import run
 from librats.cli.tickets import require_qr, show_qr
-from librats.cli.transferring import begin_finding, follow, tell_done
+from librats.cli.transferring import HashingShown, begin_finding, follow, tell_done
 from librats.errors import IntroductionError, TransferError, UsageError
 
 if TYPE_CHECKING:
     from librats import RatsClient, Ticket
     from librats.cli.arguments import Commands
-    from librats.discovery.code_meetings import GivenCode
+    from librats.services.introduction.code_meetings import GivenCode
     from librats.services.transfer_handle import Transfer
     from librats.services.transfer_offer import Shared
 
@@ -41,6 +40,7 @@ on the local network or where both sides name the same --introducer. The ticket 
 With --to, what is sent is offered to that peer, which takes it with `librats receive`, or whatever it runs.
 
 With --json the first object is {"event": "ticket", "ticket": ..., "code": ...}, the last one {"event": "done", ...}.
+Where the files take longer than a second to read, {"event": "hashing", ...} comes before, and tells how far that is.
 
 examples:
   librats send photo.jpg
@@ -86,10 +86,14 @@ async def _send_to(args: argparse.Namespace, output: Output) -> int:
 
 async def _share(args: argparse.Namespace, output: Output) -> int:
     async with make_client(args, saved_peers=False) as client:
-        shared = await client.files.share(args.path, name=args.other_name)
+        hashing = HashingShown(output, asyncio.get_running_loop().time)
+        try:
+            shared = await client.files.share(args.path, name=args.other_name, on_progress=hashing.update)
+        finally:
+            hashing.end()
         await begin_finding(client, args, connect=False)
-        ticket = dataclasses.replace(client.ticket(), content=bytes.fromhex(shared.content_id))
-        given = await _code_for(client, ticket, args)
+        ticket = client.files.ticket(shared)
+        given = await _code_for(client, shared, args)
         _tell_ticket(ticket, given, shared, args, output)
         waiting = None
         if given is not None:
@@ -103,8 +107,8 @@ async def _share(args: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-async def _code_for(client: RatsClient, ticket: Ticket, args: argparse.Namespace) -> GivenCode | None:
-    """Return a code for a ticket; None where nobody could use one, or none is wanted."""
+async def _code_for(client: RatsClient, shared: Shared, args: argparse.Namespace) -> GivenCode | None:
+    """Return a code for what is shared; None where nobody could use one, or none is wanted."""
     if not args.code:
         return None
     loop = asyncio.get_running_loop()
@@ -117,7 +121,7 @@ async def _code_for(client: RatsClient, ticket: Ticket, args: argparse.Namespace
         Output.hint("librats: without --introducer, and without mDNS, nobody could use a code")
         return None
     try:
-        return await client._code_meetings().give(str(ticket).encode())
+        return await client.files.give_code(shared)
     except (IntroductionError, UsageError) as error:
         Output.hint(f"librats: there is no code: {plain(str(error))}")
         return None
@@ -153,7 +157,11 @@ async def _watch_code(given: GivenCode, output: Output) -> None:
 
 
 async def _serve(client: RatsClient, shared: Shared, args: argparse.Namespace, output: Output) -> None:
-    """Show who gets it, until somebody has it, or for ever."""
+    """Show who gets it, until somebody has it, or for ever.
+
+    Raises:
+        TransferError: Nobody can get it any more.
+    """
     followed: dict[str, asyncio.Task[bool]] = {}
     loop = asyncio.get_running_loop()
     try:
@@ -170,13 +178,19 @@ async def _serve(client: RatsClient, shared: Shared, args: argparse.Namespace, o
 
 
 async def _give(transfer: Transfer, output: Output) -> bool:
-    """Show a transfer to its end; False where it did not end well, and somebody may come again."""
+    """Show a transfer to its end; False where it did not end well, and somebody may come again.
+
+    Raises:
+        TransferError: What is sent is not there any more as it was hashed.
+    """
     output.emit(event="transfer", peer_id=transfer.peer_id, transfer=transfer.id)
     output.hint(f"    to {transfer.peer_id[:8]}:")
     try:
         result = await follow(transfer, output)
     except TransferError as error:
         output.emit(event="failed", peer_id=transfer.peer_id, code=error.code, reason=error.reason)
+        if error.code == "changed":
+            raise
         output.hint(f"    {transfer.peer_id[:8]} has not got it: {plain(str(error))}")
         return False
     tell_done(result, output, words=f"sent to {transfer.peer_id[:8]}")

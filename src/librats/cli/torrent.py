@@ -126,6 +126,11 @@ def _add_peer_options(parser: argparse.ArgumentParser) -> None:
         help="find peers in the DHT, and be found there (default: yes)",
     )
     add_bootstrap_option(parser)
+    parser.add_argument(
+        "--encryption",
+        choices=("off", "allow", "prefer", "require"),
+        help="message stream encryption: none, where peers want it, where they take it, nothing else (default: allow)",
+    )
 
 
 def _piece_length(text: str) -> int:
@@ -293,7 +298,12 @@ async def _client(args: argparse.Namespace, output: Output) -> AsyncIterator[Tor
             node = await stack.enter_async_context(RatsClient(0, config=config, identity=Identity.generate()))
             starting = asyncio.ensure_future(_join_dht(node, output))
             stack.push_async_callback(end_all, [starting])
-        client = TorrentClient(listen.port, listen_host=listen.host, dht=None if node is None else node.dht)
+        client = TorrentClient(
+            listen.port,
+            listen_host=listen.host,
+            dht=None if node is None else node.dht,
+            encryption=args.encryption or "allow",
+        )
         yield await stack.enter_async_context(client)
 
 
@@ -397,6 +407,7 @@ def _emit_progress(download: Download, output: Output) -> None:
         upload_rate=round(progress.upload_rate),
         uploaded=progress.uploaded,
         peers=progress.peers,
+        encrypted=progress.encrypted,
         eta=None if progress.eta is None else round(progress.eta, 1),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from librats.cli.output import Output, plain
@@ -12,15 +13,17 @@ from librats.cli.reaching import start_mdns
 
 if TYPE_CHECKING:
     from librats import RatsClient
+    from librats.services.transfer_handle import Progress as Files
     from librats.services.transfer_handle import Transfer, TransferResult
 
-__all__ = ["MOVING", "begin_finding", "follow", "tell_done"]
+__all__ = ["MOVING", "HashingShown", "begin_finding", "follow", "tell_done"]
 
 TELL_EVERY = 1.0
 """Seconds between two events of how far a transfer is."""
 
 LOOK_EVERY = 0.25
 MOVING = frozenset({"running", "paused", "finishing"})
+HASHING = "hashing"
 WORDS = {
     "offered": "waiting for the other side to accept",
     "paused": "paused",
@@ -65,6 +68,50 @@ class _Shown:
             self._bar = None
 
 
+class HashingShown:
+    """Shows how far the hashing is, where it takes longer than a moment.
+
+    Args:
+        output: Where that is told.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(self, output: Output, clock: Callable[[], float]) -> None:
+        self._output = output
+        self._clock = clock
+        self._bar = _Shown()
+        self._due = clock() + TELL_EVERY
+        self._is_slow = False
+
+    def end(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.end()
+
+    def update(self, progress: Files) -> None:
+        """Take how far it is."""
+        now = self._clock()
+        if not self._is_slow and now >= self._due:
+            self._is_slow = True
+            self._output.hint(f"    reading {readable_size(progress.total)} for their hashes")
+        if not self._is_slow:
+            return
+        self._bar.update(progress.bytes, progress.total)
+        if now >= self._due:
+            self._due = now + TELL_EVERY
+            _emit_progress(self._output, "hashing", progress)
+
+
+def _emit_progress(output: Output, event: str, progress: Files) -> None:
+    output.emit(
+        event=event,
+        bytes=progress.bytes,
+        total=progress.total,
+        rate=round(progress.rate),
+        eta=None if progress.eta is None else round(progress.eta, 1),
+        state=str(progress.state),
+    )
+
+
 async def follow(transfer: Transfer, output: Output) -> TransferResult:
     """Show how far a transfer is until it has ended, and return what became of it.
 
@@ -77,8 +124,13 @@ async def follow(transfer: Transfer, output: Output) -> TransferResult:
     """
     shown, told, state = _Shown(), float("-inf"), ""
     loop = asyncio.get_running_loop()
+    hashing = HashingShown(output, loop.time)
     try:
         async for progress in transfer.progress(LOOK_EVERY):
+            if progress.state == HASHING:
+                hashing.update(progress)
+            else:
+                hashing.end()
             if progress.state != state:
                 state = progress.state
                 if state in WORDS:
@@ -88,16 +140,10 @@ async def follow(transfer: Transfer, output: Output) -> TransferResult:
                 shown.update(progress.bytes, progress.total)
             if state in MOVING and loop.time() - told >= TELL_EVERY:
                 told = loop.time()
-                output.emit(
-                    event="progress",
-                    bytes=progress.bytes,
-                    total=progress.total,
-                    rate=round(progress.rate),
-                    eta=None if progress.eta is None else round(progress.eta, 1),
-                    state=str(progress.state),
-                )
+                _emit_progress(output, "progress", progress)
         return await transfer.wait()
     finally:
+        hashing.end()
         shown.end()
 
 

@@ -13,6 +13,7 @@ from librats.dht.node_ids import ID_SIZE
 from librats.dht.peer_store import PeerStore
 from librats.dht.rates import Limits, Rates
 from librats.dht.scrape import FILTER_SIZE
+from librats.dht.siblings import Siblings
 from librats.dht.tables import Tables
 from librats.dht.tokens import Tokens
 from librats.errors import BencodeError, KrpcError
@@ -93,9 +94,8 @@ class Answerer:
         entropy: Where tokens come from.
         now: Seconds.
         limits: What others may have of us.
-        peers: Where who announced himself is kept.
-        items: Where items are kept.
         version: Our software, as messages tell it: two letters and two bytes.
+        siblings: With whom peers and items are kept together; None for nobody.
 
     Example:
         >>> from librats.dht.addresses import compact
@@ -115,13 +115,12 @@ class Answerer:
         *,
         now: float,
         limits: Limits | None = None,
-        peers: PeerStore | None = None,
-        items: ItemStore | None = None,
         version: bytes | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self.tables = tables
-        self.peers = PeerStore(entropy) if peers is None else peers
-        self.items = ItemStore() if items is None else items
+        self.peers = PeerStore(entropy) if siblings is None else siblings.peers
+        self.items = ItemStore() if siblings is None else siblings.items
         self.counts: defaultdict[str, int] = defaultdict(int)
         """How often what happened: queries by method, ``error 203`` and so on, and what was not answered."""
         self._tokens = Tokens(entropy, now=now)

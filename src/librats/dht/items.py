@@ -67,6 +67,17 @@ class Item:
         """Where it is kept: 20 bytes."""
         return immutable_target(self.value) if self.key is None else mutable_target(self.key, self.salt)
 
+    def fields(self, compare: int | None) -> dict[str, object]:
+        """Return what a query has that puts it, by the names of :func:`librats._core.krpc_writer.query`.
+
+        Args:
+            compare: The sequence number that is to be replaced (``cas``); None for any.
+        """
+        if self.key is None:
+            return {"item": self.value}
+        named = {"key": self.key, "signature": self.signature, "sequence": self.sequence, "compare": compare}
+        return {"item": self.value, **named, "salt": self.salt or None}
+
     def check(self) -> None:
         """See that it keeps the rules of BEP 44, its signature included.
 

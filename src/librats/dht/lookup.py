@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -134,13 +134,13 @@ class Lookup:
         target: What is looked up: 20 bytes.
         wanted: What it is after.
         address_size: Size of the addresses of the family: 6 or 18.
-        own_id: Id of our node, which is not asked.
         size: How many of the nearest nodes must have answered, and how many of those with a bound id.
         parallel: How many nodes are asked at a time.
         most_asked: How many are asked at the most.
         enough_peers: End when that many peers were found; None looks for as many as there are.
         salt: Salt of the item.
         require_bound: Whether only nodes count whose id is bound to their address (BEP 42).
+        is_ours: Tells by id, or None, and compact address whether a node is one of our own, which are not asked.
 
     Raises:
         UsageError: The target has not 20 bytes, or a number is below 1.
@@ -163,13 +163,13 @@ class Lookup:
         wanted: Wanted,
         *,
         address_size: int = IPV4_SIZE,
-        own_id: bytes | None = None,
         size: int = 8,
         parallel: int = 4,
         most_asked: int = 150,
         enough_peers: int | None = None,
         salt: bytes = b"",
         require_bound: bool = False,
+        is_ours: Callable[[bytes | None, bytes], bool] = lambda node_id, address: False,
     ) -> None:
         if len(target) != ID_SIZE or min(size, parallel, most_asked, enough_peers or 1) < 1:
             raise UsageError(f"a lookup needs a target of {ID_SIZE} bytes, and numbers above 0")
@@ -182,13 +182,13 @@ class Lookup:
         """The item, valid, and the newest of those that were found."""
         self.liars = 0
         """How many answers had an item that is not valid, or nodes that may not be told of."""
-        self._own_id = own_id
         self._size = size
         self._parallel = parallel
         self._most_asked = most_asked
         self._enough_peers = enough_peers
         self._salt = salt
         self._require_bound = require_bound
+        self._is_ours = is_ours
         self._peers: dict[bytes, int] = {}
         # Nearest first; nodes to begin with, of which no id is known, come last.
         self._candidates: list[_Candidate] = []
@@ -212,7 +212,8 @@ class Lookup:
         if (
             len(address) != self.address_size
             or network in self._networks
-            or (node_id is not None and (node_id == self._own_id or node_id in self._ids))
+            or (node_id is not None and node_id in self._ids)
+            or self._is_ours(node_id, address)
         ):
             return
         is_bound = node_id is not None and is_bound_to(node_id, address)
@@ -395,8 +396,9 @@ class Lookup:
         if candidate.node_id is not None:
             return candidate.node_id == node_id
         is_bound = is_bound_to(node_id, candidate.address)
-        if node_id in self._ids or (self._require_bound and not is_bound):
-            # Asked already, or of no use as one of the nearest: what it tells is still good to begin with.
+        is_ours = self._is_ours(node_id, candidate.address)
+        if is_ours or node_id in self._ids or (self._require_bound and not is_bound):
+            # Ours, asked already, or of no use as one of the nearest: what it tells is still good to begin with.
             return True
         candidate.node_id = node_id
         candidate.is_bound = is_bound

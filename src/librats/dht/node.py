@@ -9,13 +9,15 @@ from librats._core import krpc, krpc_writer
 from librats._core.krpc import KrpcMessage
 from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE
 from librats.dht.answering import ANNOUNCE_PEER, FIND_NODE, GET, GET_PEERS, PING, PUT, Answerer
+from librats.dht.beginning import LONGEST_PAUSE, Beginning
 from librats.dht.items import Item
-from librats.dht.lookup import Found, Lookup, Wanted
+from librats.dht.lookup import Lookup, Wanted
 from librats.dht.node_ids import ID_SIZE
 from librats.dht.operations import Finished, Operation
 from librats.dht.own_address import OwnAddresses
 from librats.dht.rates import Limits
 from librats.dht.refreshing import REFRESH, Refreshing
+from librats.dht.siblings import FEW_NODES, Siblings
 from librats.dht.tables import Tables
 from librats.dht.transactions import Query, Transactions
 from librats.errors import BencodeError, KrpcError, UsageError
@@ -24,10 +26,8 @@ from librats.types import Entropy
 __all__ = ["DhtNode"]
 
 KNOWN_TO_BEGIN = 16
-FEW_NODES = 8
 EXPIRE = 60.0
 TICK = 5.0
-LONGEST_PAUSE = 300.0
 HIGHEST_SEQUENCE = (1 << 63) - 1
 BOTH_FAMILIES = (b"n4", b"n6")
 METHODS = {Wanted.NODES: FIND_NODE, Wanted.PEERS: GET_PEERS, Wanted.ITEM: GET, Wanted.PLACES: GET}
@@ -46,17 +46,17 @@ class DhtNode:
     Args:
         entropy: Where ids, tokens and targets come from.
         now: Seconds.
-        node_id: Our id in the first family; None takes that of ``saved``, or a new one.
-        saved: What :meth:`save` returned; what is not right in it is left out.
+        saved: What :meth:`save` returned, our ids among it; what is not right in it is left out.
         bootstrap: Addresses of nodes to begin with.
         families: Sizes of the addresses that we have: 6 for IPv4, 18 for IPv6.
         read_only: Whether to answer no queries, and say so (BEP 43): for nodes that others cannot reach.
         require_bound: Whether only nodes count whose id is bound to their address (BEP 42).
         limits: What others may have of us.
         version: Our software, as messages tell it: two letters and two bytes.
+        siblings: The nodes of this host, where it has one at each of several addresses (BEP 45).
 
     Raises:
-        UsageError: The id has not 20 bytes, or there is no such family.
+        UsageError: There is no such family.
 
     Example:
         >>> from librats.dht.addresses import compact
@@ -78,7 +78,6 @@ class DhtNode:
         entropy: Entropy,
         *,
         now: float,
-        node_id: bytes | None = None,
         saved: object = None,
         bootstrap: Iterable[bytes] = (),
         families: tuple[int, ...] = (IPV4_SIZE,),
@@ -86,21 +85,23 @@ class DhtNode:
         require_bound: bool = False,
         limits: Limits | None = None,
         version: bytes | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         if not families or not set(families) <= {IPV4_SIZE, IPV6_SIZE}:
             raise UsageError(f"families are {IPV4_SIZE} and {IPV6_SIZE}, not {families!r}")
         own_ids, self._saved_nodes = Tables.load(saved)
-        if node_id is not None:
-            own_ids[families[0]] = node_id
         own_id, own_id6 = (own_ids.get(size) or entropy.token_bytes(ID_SIZE) for size in (IPV4_SIZE, IPV6_SIZE))
-        self.tables = Tables(own_id, own_id6=own_id6, require_bound=require_bound)
-        self.answerer = Answerer(self.tables, entropy, now=now, limits=limits, version=version)
+        self.tables = Tables(own_id, own_id6=own_id6, require_bound=require_bound, siblings=siblings)
+        self.answerer = Answerer(self.tables, entropy, now=now, limits=limits, version=version, siblings=siblings)
         self.transactions = Transactions(self.tables, entropy)
         self._own_addresses = OwnAddresses(families, entropy)
         self._refreshing = Refreshing(self.tables, families)
         self._entropy = entropy
         self._bootstrap = list(bootstrap)
         self._families = families
+        self._siblings = siblings
+        if siblings is not None:
+            siblings.join(self.tables, families)
         self._read_only = read_only
         self._require_bound = require_bound
         self._version = version
@@ -111,11 +112,8 @@ class DhtNode:
         self._pinged: set[bytes] = set()
         self._next_tick = now + TICK
         self._next_expiry = now + EXPIRE
-        self._next_beginning = now
-        # Doubled each time.
-        self._pause = TICK
-        self._had_nodes = False
-        self._beginning: list[int] = []
+        self._beginning = Beginning(now=now)
+        self._beginnings: list[int] = []
         for saved_node, address in self._saved_nodes:
             if len(address) in families:
                 self.tables.heard(saved_node, address, now=now, answered=False)
@@ -172,7 +170,15 @@ class DhtNode:
         """
         return self._start(info_hash, Wanted.PEERS, now, enough_peers=enough)
 
-    def announce(self, info_hash: bytes, port: int | None, *, now: float, is_seed: bool = False) -> int:
+    def announce(
+        self,
+        info_hash: bytes,
+        port: int | None,
+        *,
+        now: float,
+        is_seed: bool = False,
+        known: Iterable[tuple[bytes, bytes]] = (),
+    ) -> int:
         """Look for the nodes nearest to a hash, and announce ourselves to them.
 
         Args:
@@ -180,6 +186,7 @@ class DhtNode:
             port: The port to announce, 1 to 65535; None for the one that others see our datagrams come from.
             now: Seconds.
             is_seed: Whether we have everything (BEP 33).
+            known: Id and compact address of nodes to ask first, which are near to the hash as far as is known.
 
         Returns:
             The number that ``Finished`` will have; its ``peers`` are those that were announced before.
@@ -190,7 +197,8 @@ class DhtNode:
         if port is not None and not 1 <= port <= 0xFFFF:  # noqa: PLR2004 - the last port
             raise UsageError(f"ports are 1 to 65535, not {port}")
         fields: dict[str, object] = {"info_hash": info_hash, "port": port or 1, "seed": is_seed}
-        return self._start(info_hash, Wanted.PEERS, now, store=(ANNOUNCE_PEER, fields | {"implied_port": port is None}))
+        store = (ANNOUNCE_PEER, fields | {"implied_port": port is None})
+        return self._start(info_hash, Wanted.PEERS, now, store=store, known=known)
 
     def get(self, target: bytes, *, now: float, salt: bytes = b"") -> int:
         """Look for an item (BEP 44); return the number that ``Finished`` will have.
@@ -220,11 +228,7 @@ class DhtNode:
             KrpcError: The item breaks a rule: those of :meth:`librats.dht.items.Item.check`.
         """
         item.check()
-        fields: dict[str, object] = {"item": item.value}
-        if item.key is not None:
-            fields |= {"key": item.key, "signature": item.signature, "sequence": item.sequence, "compare": compare}
-            fields["salt"] = item.salt or None
-        return self._start(item.target, Wanted.PLACES, now, store=(PUT, fields))
+        return self._start(item.target, Wanted.PLACES, now, store=(PUT, item.fields(compare)))
 
     def ping(self, address: bytes, *, now: float) -> int:
         """Ask a node whether it is there; return the number that ``Finished`` will have, with the node or none.
@@ -358,6 +362,7 @@ class DhtNode:
         salt: bytes = b"",
         enough_peers: int | None = None,
         store: tuple[int, dict[str, object]] | None = None,
+        known: Iterable[tuple[bytes, bytes]] = (),
         family: int | None = None,
     ) -> int:
         """Begin what is asked of us, or, in one family, what we do for ourselves."""
@@ -367,16 +372,14 @@ class DhtNode:
                 target,
                 wanted,
                 address_size=size,
-                own_id=self.tables.own_ids[size],
                 enough_peers=enough_peers,
                 salt=salt,
                 require_bound=self._require_bound,
+                is_ours=self.tables.is_ours,
             )
-            closest = self.tables.closest(target, size, KNOWN_TO_BEGIN)
-            each = ID_SIZE + size
-            known = [closest[start : start + each] for start in range(0, len(closest), each)]
-            lookup.add_known((node[:ID_SIZE], node[ID_SIZE:]) for node in known)
-            if len(known) < FEW_NODES:
+            nearest = self.tables.nearest(target, size, KNOWN_TO_BEGIN)
+            lookup.add_known([*known, *nearest])
+            if len(nearest) < FEW_NODES:
                 lookup.add_known(node for node in self._saved_nodes if len(node[1]) == size)
                 lookup.add_known((None, address) for address in self._bootstrap if len(address) == size)
             lookups.append(lookup)
@@ -415,7 +418,9 @@ class DhtNode:
         if lookup.wanted is Wanted.PLACES:
             # Of a mutable item only the number is told then, which nobody has to prove himself for.
             fields["sequence"] = HIGHEST_SEQUENCE
-        if any(len(self.tables.by_size[size]) < FEW_NODES for size in self._families if size != lookup.address_size):
+        others = [self.tables.by_size[size] for size in self._families if size != lookup.address_size]
+        lacking = self._siblings is not None and self._siblings.lack(self._families)
+        if lacking or any(len(table) < FEW_NODES for table in others):
             fields["want"] = BOTH_FAMILIES
         for asked in chosen:
             self._ask(METHODS[lookup.wanted], asked.address, asked.node_id, (operation, lookup), now, **fields)
@@ -424,46 +429,38 @@ class DhtNode:
     def _settle(self, query: Query, message: KrpcMessage | None, now: float) -> None:
         """Hand an answer, or that there will be none, to whoever asked."""
         context = query.context
-        is_answer = message is not None and message.kind == krpc.RESPONSE
         if isinstance(context, Operation):
-            context.storing -= 1
-            context.stored += is_answer
-            if message is not None and message.id is not None and not context.lookups:
-                context.pinged.append(Found(message.id, query.address, None))
-            if message is not None and not is_answer:
-                code, words = message.fault
-                context.refusals.append((code, words.decode(errors="replace")))
+            context.settle(query.address, message)
             self._finish_if_stored(context)
         elif isinstance(context, tuple):
             operation, lookup = context
-            if message is not None and is_answer:
+            if message is not None and message.kind == krpc.RESPONSE:
                 lookup.answered(query.address, message)
                 for size, told in ((IPV4_SIZE, message.nodes), (IPV6_SIZE, message.nodes6)):
                     if told is not None and size in self._families:
                         self.tables.told(told, size, query.address, now=now)
+                    elif told is not None and self._siblings is not None:
+                        self._siblings.told(told, size, query.address, now=now)
             else:
                 lookup.failed(query.address)
             self._advance(operation, now)
 
     def _finish_if_stored(self, operation: Operation) -> None:
-        if operation.storing or self._operations.pop(operation.number, None) is None:
-            return
-        if operation.is_ours:
-            return
-        self._events.append(operation.outcome())
+        is_over = not operation.storing and self._operations.pop(operation.number, None) is not None
+        if is_over and not operation.is_ours:
+            self._events.append(operation.outcome())
 
     def _begin(self, now: float) -> None:
         """Ask for ourselves: so we learn who is near us, and they of us; again and again, after longer pauses.
 
         Once somebody is known, those in the other half are asked for, too.
         """
-        if any(number in self._operations for number in self._beginning):
+        if any(number in self._operations for number in self._beginnings):
             return
-        self._pause = min(2 * self._pause, REFRESH if len(self.tables) else LONGEST_PAUSE)
-        self._next_beginning = now + self._pause
+        self._beginning.begun(now=now, most=REFRESH if len(self.tables) else LONGEST_PAUSE)
         if len(self.tables) or self._bootstrap or self._saved_nodes:
             own_ids = self.node_ids.items()
-            self._beginning = [self._start(own_id, Wanted.NODES, now, family=size) for size, own_id in own_ids]
+            self._beginnings = [self._start(own_id, Wanted.NODES, now, family=size) for size, own_id in own_ids]
         for size in self._families:
             if len(self.tables.by_size[size]):
                 self._look_into(size, 0, now)
@@ -475,21 +472,18 @@ class DhtNode:
 
     def _take_bound_ids(self, now: float) -> None:
         """Take another id where ours is not bound to our address, and look who is near to it."""
+        if self._siblings is not None:
+            self._siblings.seen_at(self.tables, self.external_addresses.values())
         for size, own_id in self.node_ids.items():
             bound = self._own_addresses.id_to_take(own_id, size, now=now)
             if bound is not None:
                 self.tables.take_id(bound, size)
                 self._refreshing.begin_anew(size)
-                self._pause = TICK
-                self._next_beginning = now
+                self._beginning.anew(now=now)
 
     def _keep_fresh(self, now: float) -> None:
         self._take_bound_ids(now)
-        if self._had_nodes and not len(self.tables):
-            self._pause = TICK
-            self._next_beginning = now
-        self._had_nodes = len(self.tables) > 0
-        if now >= self._next_beginning:
+        if self._beginning.is_due(len(self.tables), now=now):
             self._begin(now)
         for node_id, address in self._refreshing.to_ping(now=now):
             self._ping(address, node_id, now)

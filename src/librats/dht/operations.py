@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from librats._core import krpc
+from librats._core.krpc import KrpcMessage
 from librats.dht.items import Item
 from librats.dht.lookup import Found, Lookup
 
@@ -57,6 +59,24 @@ class Operation:
     stored: int = 0
     refusals: list[tuple[int, str]] = field(default_factory=list)
     pinged: list[Found] = field(default_factory=list)
+
+    def settle(self, address: bytes, message: KrpcMessage | None) -> None:
+        """Take note of what has come of a ping, or of storing something with a node.
+
+        Args:
+            address: The compact address of the node.
+            message: Its response or error; None where it has not answered.
+        """
+        self.storing -= 1
+        if message is None:
+            return
+        if message.id is not None and not self.lookups:
+            self.pinged.append(Found(message.id, address, None))
+        if message.kind == krpc.RESPONSE:
+            self.stored += 1
+        else:
+            code, words = message.fault
+            self.refusals.append((code, words.decode(errors="replace")))
 
     def outcome(self) -> Finished:
         """Return what has come of it."""

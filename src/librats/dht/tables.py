@@ -5,6 +5,7 @@ from __future__ import annotations
 from librats._core.routing import REFUSED, RoutingTable
 from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, may_be_told
 from librats.dht.node_ids import ID_SIZE, is_bound_to
+from librats.dht.siblings import Siblings
 
 __all__ = ["Tables"]
 
@@ -21,6 +22,7 @@ class Tables:
         own_id6: Its id at addresses of IPv6; None takes the same.
         size: Places of a bucket.
         require_bound: Whether only nodes come in whose id is bound to their address (BEP 42).
+        siblings: The nodes of this host, ours among them, none of which comes in; None where there is but one.
 
     Raises:
         UsageError: The id has not 20 bytes, or the size cannot be.
@@ -36,7 +38,13 @@ class Tables:
     """
 
     def __init__(
-        self, own_id: bytes, *, own_id6: bytes | None = None, size: int = 8, require_bound: bool = False
+        self,
+        own_id: bytes,
+        *,
+        own_id6: bytes | None = None,
+        size: int = 8,
+        require_bound: bool = False,
+        siblings: Siblings | None = None,
     ) -> None:
         self.own_ids = {IPV4_SIZE: own_id, IPV6_SIZE: own_id if own_id6 is None else own_id6}
         """Our id in each family, by the size of its addresses."""
@@ -47,6 +55,9 @@ class Tables:
         """The table of each family."""
         self._size = size
         self._require_bound = require_bound
+        self._siblings = siblings
+        if siblings is not None:
+            siblings.ids.update(self.own_ids.values())
 
     def __len__(self) -> int:
         """Return how many nodes have a place."""
@@ -63,7 +74,19 @@ class Tables:
         """
         if self._require_bound and not is_bound_to(node_id, address):
             return REFUSED
+        if self._siblings is not None and self._siblings.is_one(node_id, address):
+            return REFUSED
         return self.by_size[len(address)].heard(node_id, address, now=now, answered=answered)
+
+    def is_ours(self, node_id: bytes | None, address: bytes) -> bool:
+        """Whether a node is our own, or another one of this host.
+
+        Args:
+            node_id: Its id; None where it is not known.
+            address: Its compact address.
+        """
+        siblings = self._siblings
+        return node_id == self.own_ids[len(address)] or (siblings is not None and siblings.is_one(node_id, address))
 
     def told(self, nodes: bytes, address_size: int, by: bytes, *, now: float) -> None:
         """Let nodes that another one tells of be spares, eight of them at the most.
@@ -99,6 +122,18 @@ class Tables:
         """
         return self.by_size[address_size].closest(target, count)
 
+    def nearest(self, target: bytes, address_size: int, count: int) -> list[tuple[bytes, bytes]]:
+        """Return id and compact address of the nearest nodes of a family.
+
+        Args:
+            target: 20 bytes.
+            address_size: Size of their addresses: 6 or 18.
+            count: How many at the most.
+        """
+        closest, each = self.closest(target, address_size, count), ID_SIZE + address_size
+        nodes = (closest[start : start + each] for start in range(0, len(closest), each))
+        return [(node[:ID_SIZE], node[ID_SIZE:]) for node in nodes]
+
     def take_id(self, own_id: bytes, address_size: int) -> None:
         """Take another id in a family: the nodes that have a place come into a new table, as far as there is room.
 
@@ -112,6 +147,9 @@ class Tables:
         table = RoutingTable(own_id, size=self._size, address_size=address_size)
         for node_id, address, heard in sorted(self.by_size[address_size].nodes(), key=lambda node: -node[2]):
             table.heard(node_id, address, now=heard)
+        if self._siblings is not None:
+            self._siblings.ids.discard(self.own_ids[address_size])
+            self._siblings.ids.add(own_id)
         self.own_ids[address_size] = own_id
         self.by_size[address_size] = table
 

@@ -1,1 +1,1 @@
-"""Finding peers: on the local network, by topic, by their id, by ticket and by code; and being found."""
+"""Finding peers: on the local network, by topic, by their id, and by ticket; and being found."""

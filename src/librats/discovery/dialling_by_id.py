@@ -31,7 +31,7 @@ from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet, end_all
 from librats.servers import introducer_place
-from librats.services.introduction_letters import Introducer
+from librats.services.introduction.letters import Introducer
 from librats.services.session import Link
 from librats.session.pace import Pace, PaceTable
 from librats.tickets import Ticket

@@ -24,8 +24,8 @@ from librats.peers.peer import Peer
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.servers import introducer_place
-from librats.services.introduction_ends import Sealing
-from librats.services.introduction_letters import Introducer
+from librats.services.introduction.ends import Sealing
+from librats.services.introduction.letters import Introducer
 from librats.services.nat import NatHandle
 from librats.session.greeting import Feature
 from librats.session.opening import Opened
@@ -33,8 +33,7 @@ from librats.tickets import MAX_ADDRESSES, MAX_INTRODUCERS, Ticket
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, Encryption
 
 if TYPE_CHECKING:
-    from librats.services.dht import DhtDriver
-    from librats.services.dht_handle import DhtHandle
+    from librats.services.dht_handle import DhtHandle, Driver
 
 __all__ = ["FindingVerbs", "has_feature"]
 
@@ -150,7 +149,7 @@ class FindingVerbs:
         hosts = [address.host for address in self.addresses]
         return [host for host in hosts if reach_of(host) != Reach.LOOPBACK] or hosts
 
-    def _dht_now(self) -> DhtDriver | None:
+    def _dht_now(self) -> Driver | None:
         """Return the DHT; None while it does not run."""
         return self._dht.driver
 

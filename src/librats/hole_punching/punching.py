@@ -26,9 +26,9 @@ from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet, end_all
 from librats.runtime.udp_sockets import EVERY_HOST
 from librats.services.nat_watch import NatWatch
-from librats.services.punch import HolePuncher
-from librats.services.punch_letters import PunchLetters
-from librats.services.punch_path import PunchedConnection, PunchedPath
+from librats.services.punch.letters import PunchLetters
+from librats.services.punch.path import PunchedConnection, PunchedPath
+from librats.services.punch.puncher import HolePuncher
 from librats.services.session import Link
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, NatType, NatTypeInfo, PathPolicy
 

@@ -14,7 +14,7 @@ from librats.runtime.tls import ClientTls, client_tls
 from librats.services.dialling import dial_first
 from librats.services.server_dialling import ServerPlace, dial_server, proxy_to, resolve_server
 from librats.services.session import Link
-from librats.services.turn_paths import problem_of
+from librats.services.turn.paths import problem_of
 from librats.types import Address
 from librats.web_uris import WebUri
 

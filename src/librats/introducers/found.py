@@ -17,8 +17,8 @@ from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.services.introducer import Introductions
-from librats.services.introduction_ends import Sealing
-from librats.services.introduction_letters import Introducer
+from librats.services.introduction.ends import Sealing
+from librats.services.introduction.letters import Introducer
 from librats.services.session import Link
 from librats.session.greeting import Feature
 from librats.types import Address, AttemptReason

@@ -17,7 +17,7 @@ from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnCredentials, TurnServer, introducer_place
 from librats.services.introducer import Introductions
-from librats.services.introduction_letters import Introducer
+from librats.services.introduction.letters import Introducer
 from librats.services.server_dialling import require_web
 from librats.services.session import Link
 from librats.session.greeting import Feature

@@ -22,10 +22,10 @@ from librats.introduce.notices import Refusal
 from librats.introductions.carried_call import CarriedCall
 from librats.introductions.ways import IntroductionWays
 from librats.peers.events import TraversalStep
-from librats.services.ice import IceAgent
-from librats.services.introduction_ends import Call
-from librats.services.introduction_letters import Introducer, Trickle, has_relay, is_relayed, note_seen, offer_of
-from librats.services.punch_letters import PunchLetters
+from librats.services.ice.agent import IceAgent
+from librats.services.introduction.ends import Call
+from librats.services.introduction.letters import Introducer, Trickle, has_relay, is_relayed, note_seen, offer_of
+from librats.services.punch.letters import PunchLetters
 from librats.services.session import Link
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, PathPolicy
 

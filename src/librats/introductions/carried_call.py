@@ -13,9 +13,9 @@ from librats.attempts.dialling import settled
 from librats.errors import IntroductionError, RatsError
 from librats.peers.manager import PeerManager
 from librats.runtime.tasks import TaskSet, end_all
-from librats.services.introduction_ends import Call
-from librats.services.introduction_letters import Introducer
-from librats.services.joining import Joining
+from librats.services.introduction.ends import Call
+from librats.services.introduction.letters import Introducer
+from librats.services.link.joining import Joining
 from librats.services.session import Link
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod
 

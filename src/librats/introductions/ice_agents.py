@@ -22,9 +22,9 @@ from librats.peers.manager import PeerManager
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import DatagramEndpoint
-from librats.services.ice import IceAgent
-from librats.services.ice_ports import SharedSocket
-from librats.services.introduction_ends import Sealing
+from librats.services.ice.agent import IceAgent
+from librats.services.ice.ports import SharedSocket
+from librats.services.introduction.ends import Sealing
 from librats.services.relays import Relays
 from librats.services.session import Link
 from librats.types import Address

@@ -32,16 +32,16 @@ from librats.peers.events import TraversalStep
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
-from librats.services.ice import IceAgent
-from librats.services.introduction_ends import Offered
-from librats.services.introduction_letters import (
+from librats.services.ice.agent import IceAgent
+from librats.services.introduction.ends import Offered
+from librats.services.introduction.letters import (
     Introducer,
     Trickle,
     answer_to,
     is_relayed,
     note_seen,
 )
-from librats.services.punch_letters import PunchLetters
+from librats.services.punch.letters import PunchLetters
 from librats.services.session import Link
 from librats.types import ConnectionAttempt, ConnectionMethod, PathPolicy
 

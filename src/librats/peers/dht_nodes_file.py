@@ -16,6 +16,8 @@ __all__ = ["DhtNodesFile"]
 
 MAX_SIZE = 1024 * 1024
 MAX_NODES = 2000
+MAX_ADDRESSES = 512
+ADDRESSES = "addresses"
 VERSION = 1
 
 SAVE_DELAY = 180.0
@@ -45,12 +47,17 @@ class DhtNodesFile:
         document = self._file.load()
         if document is None:
             return None
-        self._others = {name: value for name, value in document.items() if name not in ("id", "id6", "nodes")}
+        self._others = {
+            name: value for name, value in document.items() if name not in ("id", "id6", "nodes", ADDRESSES)
+        }
         own_id, nodes, damaged = _read(document)
         own_id6 = _id_of(document.get("id6"))
-        self._file.note_damaged(damaged)
+        ids, damaged_ids = _ids_of(document.get(ADDRESSES, {}))
+        if ids:
+            self._others[ADDRESSES] = _hex_of(ids)
+        self._file.note_damaged(damaged + damaged_ids)
         own_ids = {"id": own_id} if own_id6 is None else {"id": own_id, "id6": own_id6}
-        return {**own_ids, "nodes": nodes}
+        return {**own_ids, "nodes": nodes} | ({ADDRESSES: ids} if ids else {})
 
     def start(self, snapshot: Callable[[], Mapping[str, object] | None]) -> None:
         """Write what changes from now on.
@@ -80,8 +87,15 @@ class DhtNodesFile:
         own_ids = {name: own_id.hex() for name in ("id", "id6") if isinstance(own_id := snapshot.get(name), bytes)}
         if "id" not in own_ids or not isinstance(nodes, list):
             return
+        ids = snapshot.get(ADDRESSES)
+        if isinstance(ids, dict):
+            self._others[ADDRESSES] = _hex_of(ids)
         self._file.save({**self._others, **own_ids, "nodes": [_form(node) for node in nodes[:MAX_NODES]]})
         self._written = snapshot
+
+
+def _hex_of(ids: dict[str, bytes]) -> dict[str, str]:
+    return {host: own_id.hex() for host, own_id in ids.items()}
 
 
 def _form(node: bytes) -> dict[str, str]:
@@ -108,6 +122,15 @@ def _id_of(text: object) -> bytes | None:
     except ValueError:
         return None
     return found if len(found) == ID_SIZE else None
+
+
+def _ids_of(forms: object) -> tuple[dict[str, bytes], int]:
+    """Return our id at each address, and how many entries are damaged."""
+    if not isinstance(forms, dict):
+        return {}, 1
+    found = {host: _id_of(text) for host, text in list(forms.items())[:MAX_ADDRESSES]}
+    sound = {host: own_id for host, own_id in found.items() if own_id is not None}
+    return sound, len(found) - len(sound)
 
 
 def _node(form: object) -> bytes | None:

@@ -12,8 +12,8 @@ from librats.errors import DecodeError, HandshakeError, PeerLimitReached
 from librats.introduce.notices import INTRODUCER_PROTOCOL
 from librats.peers.hello import Hello
 from librats.peers.networks import source_of
-from librats.services.introduction_letters import Introducer
-from librats.services.joining import Leaving
+from librats.services.introduction.letters import Introducer
+from librats.services.link.joining import Leaving
 from librats.services.session import Link
 from librats.session.events import FollowsReceived
 from librats.session.frames import Kind, Reason

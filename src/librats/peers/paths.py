@@ -15,8 +15,8 @@ from librats.peers.hello import UNSPECIFIED
 from librats.peers.peer import Peer
 from librats.peers.scopes import Scope, scope_of
 from librats.runtime.tasks import TaskSet, end_all
-from librats.services.carried import CarryEnded
-from librats.services.joining import Joining, Leaving
+from librats.services.introduction.carried import CarryEnded
+from librats.services.link.joining import Joining, Leaving
 from librats.services.session import Link
 from librats.session.path_keys import Join
 from librats.types import Address, ConnectionMethod, PathPolicy

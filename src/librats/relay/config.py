@@ -121,6 +121,10 @@ class RelayConfig:
     dht_port: int = 6881
     """UDP port of its node; 0 picks one."""
 
+    dht_addresses: tuple[str, ...] = ()
+    """IP addresses of this host, each of which is to have a node of the DHT of its own (BEP 45); one for the first
+    address that is listened on where it is left out."""
+
     introduced_lifetime: float = 600.0
     """Seconds for which such a user name is good; others are granted in time."""
 
@@ -196,10 +200,10 @@ class RelayConfig:
         """How its node of the DHT takes part.
 
         Raises:
-            ConfigError: ``dht_bootstrap`` or ``dht_port`` has a value that cannot be used.
+            ConfigError: ``dht_bootstrap``, ``dht_port`` or ``dht_addresses`` has a value that cannot be used.
         """
         try:
-            return DhtConfig(bootstrap=self.dht_bootstrap, port=self.dht_port)
+            return DhtConfig(bootstrap=self.dht_bootstrap, port=self.dht_port, addresses=self.dht_addresses)
         except ConfigError as error:
             raise ConfigError(f"dht_{error.field}", str(error).partition(": ")[2]) from None
 
@@ -427,6 +431,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "dht": _switch,
     "dht_bootstrap": _strings,
     "dht_port": _whole,
+    "dht_addresses": _strings,
     "relay_for_introduced": _switch,
     "introduced_lifetime": _seconds,
     "no_auth": _switch,

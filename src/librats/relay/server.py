@@ -432,6 +432,6 @@ def _age(file: Path) -> int:
 _FIXED = (
     *("listen", "tcp", "tls_listen", "alternate", "relay_hosts", "external_hosts", "relay_ports", "realm"),
     *("web", "trusted_proxies", "shared_relay_socket", "introduce", "introduced_lifetime", "relay_for_introduced"),
-    *("carry", "carry_limits", "dht", "dht_bootstrap", "dht_port"),
+    *("carry", "carry_limits", "dht", "dht_bootstrap", "dht_port", "dht_addresses"),
     *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
 )

@@ -18,6 +18,9 @@ logger = logging.getLogger("librats.runtime")
 class TaskSet:
     """The tasks of one owner. Unlike a ``TaskGroup`` it may be closed by another task than the one that made it.
 
+    Args:
+        expected: Exceptions that the owner collects from its tasks itself: they are not logged.
+
     Example:
         >>> async def main():
         ...     tasks = TaskSet()
@@ -26,7 +29,8 @@ class TaskSet:
         >>> asyncio.run(main())
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, expected: type[Exception] | tuple[type[Exception], ...] = ()) -> None:
+        self._expected = expected
         self._tasks: dict[asyncio.Task[Any], None] = {}  # in order, so that two runs end them alike
 
     def __len__(self) -> int:
@@ -50,8 +54,8 @@ class TaskSet:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("task %s failed", task.get_name(), exc_info=task.exception())
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, self._expected):
+            logger.error("task %s failed", task.get_name(), exc_info=error)
 
     def cancel(self) -> None:
         """Cancel every task, and wait for none."""

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from librats.config import DhtConfig
-from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, PORT_SIZE, address_of, compact
+from librats.dht.addresses import PORT_SIZE, address_of, compact
 from librats.dht.events import DhtUnreachable
 from librats.dht.items import Item
 from librats.dht.lookup import Found
 from librats.dht.node import DhtNode
 from librats.dht.node_ids import ID_SIZE
 from librats.dht.operations import Finished
+from librats.dht.siblings import Siblings
 from librats.dht.tables import Tables
 from librats.errors import ClosedError, DhtError, OperationTimeout, UsageError
 from librats.runtime.datagrams import Origin
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
-from librats.runtime.udp_sockets import EVERY_HOST
 from librats.services.dht_bootstrap import Bootstrap
+from librats.services.dht_reaching import Unanswered, families_of, resolved_within
 from librats.services.dht_results import DhtNodeInfo
 from librats.services.dht_traffic import DatagramSender, DhtTraffic
 from librats.types import Address
@@ -57,6 +58,7 @@ class DhtDriver:
         settings: How to take part.
         saved: What :meth:`save` has returned in an earlier run; what is not right in it is left out.
         on_event: Called with each :class:`~librats.DhtUnreachable`.
+        siblings: The nodes of this host, where it has one at each of several addresses.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class DhtDriver:
         settings: DhtConfig,
         saved: object = None,
         on_event: Callable[[DhtUnreachable], object],
+        siblings: Siblings | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._endpoint = endpoint
@@ -77,6 +80,7 @@ class DhtDriver:
         self._saved = saved
         self._saved_nodes = Tables.load(saved)[1]
         self._on_event = on_event
+        self._siblings = siblings
         self._families: tuple[int, ...] = ()
         self._node: DhtNode | None = None
         self._traffic: DhtTraffic | None = None
@@ -126,6 +130,7 @@ class DhtDriver:
             read_only=settings.read_only,
             require_bound=settings.require_bound,
             version=VERSION,
+            siblings=self._siblings,
         )
         bootstrap = self._bootstrap = Bootstrap(
             settings.bootstrap_addresses,
@@ -135,6 +140,7 @@ class DhtDriver:
             is_in=lambda: len(node.tables) > 0,
             remember=self._remember,
             unreachable=lambda reason: self._on_event(DhtUnreachable(reason)),
+            place="" if self._siblings is None else self._endpoint.local_addresses[0].host,
         )
         self._traffic = DhtTraffic(node, self._endpoint, self._tasks, self._stepped)
         self._keeper = self._tasks.create(bootstrap.run(), name="librats stays in the DHT")
@@ -227,7 +233,7 @@ class DhtDriver:
         if not finished.nodes:
             reason = self._bootstrap.reason if self._bootstrap is not None else ""
             asked = f"none of {finished.asked} nodes that were asked" if finished.asked else "no node is known that can"
-            raise DhtError(f"{what}: {reason or asked + ' answer'}")
+            raise Unanswered(f"{what}: {reason or asked + ' answer'}")
         return finished
 
     async def find_nodes(self, target: bytes, *, timeout: float | None = None) -> list[DhtNodeInfo]:
@@ -297,11 +303,31 @@ class DhtDriver:
             OperationTimeout: The time is up.
             UsageError: The hash has not 20 bytes, there is no such port, or the driver is not running.
         """
+        return (await self.announce_near((), info_hash, port, is_seed=is_seed, timeout=timeout)).stored
+
+    async def announce_near(
+        self,
+        known: Iterable[tuple[bytes, bytes]],
+        info_hash: bytes,
+        port: int | None = None,
+        *,
+        is_seed: bool = False,
+        timeout: float | None = None,
+    ) -> Finished:
+        """Announce this host, as :meth:`announce` does, and return all that has come of it.
+
+        Args:
+            known: Id and compact address of nodes near to the hash, which are asked first.
+            info_hash: See :meth:`announce`, also for the others, and for the errors.
+            port: The port to announce.
+            is_seed: Whether we have everything.
+            timeout: Seconds for everything.
+        """
         what = "announcing"
         finished = await self._answered(
-            lambda node, now: node.announce(info_hash, port, now=now, is_seed=is_seed), timeout, what
+            lambda node, now: node.announce(info_hash, port, now=now, is_seed=is_seed, known=known), timeout, what
         )
-        return _stored(finished, what)
+        return _taken(finished, what)
 
     async def get(self, target: bytes, *, salt: bytes = b"", timeout: float | None = None) -> Item | None:
         """Return the newest valid item that is kept at a target (BEP 44); None where there is none.
@@ -347,7 +373,7 @@ class DhtDriver:
         """
         what = "storing a value"
         finished = await self._answered(lambda node, now: node.put(item, now=now, compare=compare), timeout, what)
-        return _stored(finished, what)
+        return _taken(finished, what).stored
 
     async def ping(self, address: Address, *, timeout: float | None = None) -> DhtNodeInfo:
         """Ask one node whether it is there.
@@ -363,13 +389,7 @@ class DhtDriver:
         """
         self._running()
         seconds = self._settings.lookup_timeout if timeout is None else timeout
-        try:
-            async with asyncio.timeout(seconds):
-                resolved = await self._network.resolve(address)
-        except TimeoutError:
-            raise OperationTimeout(f"{address.host} was not resolved within {seconds:g} s") from None
-        except (OSError, ValueError) as error:
-            raise DhtError(f"{address.host} does not resolve: {getattr(error, 'strerror', None) or error}") from None
+        resolved = await resolved_within(self._network, address, seconds)
         target = next(filter(None, map(self._reachable, resolved)), b"")
         if not target:
             raise DhtError(f"there is no way from here to {address}")
@@ -401,6 +421,16 @@ class DhtDriver:
     def is_reachable(self) -> bool:
         """True while a node is known that has answered."""
         return self._node is not None and not self._is_closed and len(self._node.tables) > 0
+
+    @property
+    def reason(self) -> str:
+        """Why nobody answers; empty while somebody does, and before that was found out."""
+        return "" if self._bootstrap is None else self._bootstrap.reason
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """Sizes of the addresses that it can reach: 6 for IPv4, 18 for IPv6; none before it has begun."""
+        return self._families
 
     def save(self) -> dict[str, object]:
         """Return the node's ids and the nodes that are known, for ``saved`` of the next run; bencode can write it.
@@ -449,34 +479,6 @@ class DhtDriver:
             await asyncio.wait([keeper])
 
 
-def families_of(local: Sequence[Address], hosts: Sequence[str]) -> tuple[int, ...]:
-    """Return the sizes of the addresses that a socket can reach others at.
-
-    A family whose addresses reach no further than this host or its link is left out where the other one's do: whoever
-    is asked there would never answer, and every lookup would wait for that.
-
-    Args:
-        local: Where the socket listens, one for each family.
-        hosts: This host's IP addresses.
-
-    Example:
-        >>> both = [Address("0.0.0.0", 6881), Address("::", 6881)]
-        >>> families_of(both, ["192.0.2.7", "fe80::1%eth0", "127.0.0.1", "::1"])
-        (6,)
-        >>> families_of(both, ["127.0.0.1", "::1"])
-        (6, 18)
-    """
-    bound = {IPV6_SIZE if ":" in address.host else IPV4_SIZE: address.host for address in local}
-    if not set(bound.values()) <= set(EVERY_HOST):
-        return tuple(sorted(bound))
-    far = {
-        IPV6_SIZE if ":" in host else IPV4_SIZE
-        for host in hosts
-        if not host.startswith(("127.", "169.254.", "fe80:")) and host != "::1"
-    }
-    return tuple(sorted(far & set(bound))) or tuple(sorted(bound))
-
-
 def _info(found: Found, rtt: float | None = None) -> DhtNodeInfo:
     return DhtNodeInfo(node_id=found.node_id, address=address_of(found.address), rtt=rtt)
 
@@ -485,12 +487,12 @@ def _words(finished: Finished) -> str:
     return "; ".join(dict.fromkeys(f"{code} {words}" for code, words in finished.refusals))
 
 
-def _stored(finished: Finished, what: str) -> int:
-    """Return how many nodes have taken something.
+def _taken(finished: Finished, what: str) -> Finished:
+    """Return what has come of storing something.
 
     Raises:
         DhtError: None has.
     """
     if not finished.stored:
         raise DhtError(f"{what}: no node takes it: {_words(finished) or 'none has answered'}")
-    return finished.stored
+    return finished

@@ -46,6 +46,7 @@ class Bootstrap:
         is_in: Tells whether a node is known that has answered.
         remember: Called now and then while all is well, and returns who is known.
         unreachable: Called with the reason where nobody answers, once until somebody has.
+        place: Which address of this host it is that reaches nobody, for the log; empty where there is but one.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Bootstrap:
         is_in: Callable[[], bool],
         remember: Callable[[], Sequence[Address]],
         unreachable: Callable[[str], object],
+        place: str = "",
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._nodes = tuple(dict.fromkeys(nodes))
@@ -67,6 +69,7 @@ class Bootstrap:
         self._is_in = is_in
         self._remember = remember
         self._unreachable = unreachable
+        self._from = f" from {place}" if place else ""
         self._known: Sequence[Address] = ()
         self._asked: set[Address] = set()
         self._problems: dict[Address, str] = {}
@@ -85,7 +88,7 @@ class Bootstrap:
         self._moved.set()
         if is_in:
             if self.reason:
-                logger.info("the DHT answers again")
+                logger.info("the DHT answers again%s", self._from)
             self.reason = ""
             self.settle()
 
@@ -166,7 +169,7 @@ class Bootstrap:
         """Tell that nobody answers, unless that was told already."""
         was_told, self.reason = bool(self.reason), self._why()
         if not was_told:
-            logger.warning("the DHT cannot be reached: %s", self.reason)
+            logger.warning("the DHT cannot be reached%s: %s", self._from, self.reason)
             self._unreachable(self.reason)
         self.settle()
 

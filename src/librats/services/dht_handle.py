@@ -20,6 +20,9 @@ from librats.types import Address
 if TYPE_CHECKING:
     from librats.dht.events import DhtUnreachable
     from librats.services.dht import DhtDriver
+    from librats.services.dht_addresses import DhtAddresses
+
+    Driver = DhtDriver | DhtAddresses
 
 __all__ = ["DhtHandle"]
 
@@ -121,9 +124,10 @@ class DhtHandle:
         self._settings = settings
         self._seed = seed
         self._tasks = tasks
-        self._driver: DhtDriver | None = None
+        self._driver: Driver | None = None
         self._place: DhtPlace | None = None
         self._own: DatagramEndpoint | None = None
+        self._single: DhtDriver | None = None
         self._last_sequence = 0
 
     def __repr__(self) -> str:
@@ -145,23 +149,13 @@ class DhtHandle:
         Raises:
             ConfigError: The port of its own is taken, or a node to begin with is none.
         """
-        from librats.services.dht import DhtDriver  # noqa: PLC0415 - a module that not every client needs
-
         settings = self._settings()
         if bootstrap is not None:
             settings = replace(settings, bootstrap=tuple(bootstrap))
         await self.stop()
         try:
             saved = None if place.file is None else await run_in_thread(place.file.load)
-            endpoint = await self._endpoint(place, settings.port)
-            driver = self._driver = DhtDriver(
-                endpoint,
-                network=place.network,
-                tasks=self._tasks,
-                settings=settings,
-                saved=saved,
-                on_event=place.on_event,
-            )
+            driver = self._driver = await self._new_driver(place, settings, saved)
             self._place = place
             await driver.begin()
         except BaseException:
@@ -170,6 +164,22 @@ class DhtHandle:
         if place.file is not None:
             place.file.start(self._snapshot)
             driver.changed = place.file.changed
+
+    async def _new_driver(self, place: DhtPlace, settings: DhtConfig, saved: object) -> Driver:
+        """Return a node on the client's socket or one of its own, or one at each address that is named."""
+        network, tasks, on_event = place.network, self._tasks, place.on_event
+        self._single = None
+        if settings.addresses:
+            from librats.services.dht_addresses import DhtAddresses  # noqa: PLC0415 - not every client needs it
+
+            return DhtAddresses(network=network, tasks=tasks, settings=settings, saved=saved, on_event=on_event)
+        from librats.services.dht import DhtDriver  # noqa: PLC0415 - not every client needs it
+
+        endpoint = await self._endpoint(place, settings.port)
+        self._single = DhtDriver(
+            endpoint, network=network, tasks=tasks, settings=settings, saved=saved, on_event=on_event
+        )
+        return self._single
 
     async def _endpoint(self, place: DhtPlace, port: int | None) -> DatagramEndpoint:
         """Return the socket to use: the client's, or one of our own."""
@@ -182,8 +192,8 @@ class DhtHandle:
         return self._own
 
     def _received(self, batch: Sequence[tuple[bytes, Origin]]) -> None:
-        if self._driver is not None:
-            self._driver.receive(batch)
+        if self._single is not None:
+            self._single.receive(batch)
 
     def _snapshot(self) -> dict[str, object] | None:
         driver = self._driver
@@ -195,12 +205,12 @@ class DhtHandle:
         Args:
             batch: What has come.
         """
-        if self._driver is None or self._own is not None:
+        if self._single is None or self._own is not None:
             return batch
         ours = [item for item in batch if is_krpc(item[0])]
         if not ours:
             return batch
-        self._driver.receive(ours)
+        self._single.receive(ours)
         return [item for item in batch if not is_krpc(item[0])] if len(ours) < len(batch) else []
 
     async def wait(self) -> bool:
@@ -214,7 +224,7 @@ class DhtHandle:
             if driver is not None and place is not None and place.file is not None:
                 await place.file.close()
         finally:
-            self._driver = self._place = self._own = None
+            self._driver = self._single = self._place = self._own = None
             try:
                 if driver is not None:
                     await driver.close()
@@ -222,7 +232,7 @@ class DhtHandle:
                 if own is not None:
                     own.close()
 
-    def _running(self) -> DhtDriver:
+    def _running(self) -> Driver:
         if self._driver is None:
             raise UsageError("the DHT is not running: call start_dht_discovery(), or set DhtConfig(enabled=True)")
         return self._driver
@@ -230,7 +240,7 @@ class DhtHandle:
     # How it is
 
     @property
-    def driver(self) -> DhtDriver | None:
+    def driver(self) -> Driver | None:
         """The node itself, for the other parts of the client; None while it does not run."""
         return self._driver if self.is_running else None
 
@@ -329,7 +339,7 @@ class DhtHandle:
         place = self._place
         if place is None:
             return None
-        shares = place.endpoint is not None and self._own is None
+        shares = place.endpoint is not None and self._own is None and self._single is not None
         same = place.endpoint is not None and place.endpoint.local_address.port == place.listen_port
         return None if shares and same else place.listen_port or None
 

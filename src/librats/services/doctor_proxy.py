@@ -10,7 +10,7 @@ from librats.errors import ProxyError
 from librats.runtime.network import Network
 from librats.servers import introducer_place
 from librats.services.server_dialling import ServerPlace, proxy_to
-from librats.services.turn_paths import problem_of
+from librats.services.turn.paths import problem_of
 from librats.types import Address, TurnTransport
 from librats.web.tunnel import Tunnel
 from librats.web_uris import WebUri

@@ -18,9 +18,9 @@ from librats.introduce.parcels import CarryEnd, Parcel, ParcelKind
 from librats.introduce.passing import Passing
 from librats.introduce.sealing import CallerSeal, TargetSeal
 from librats.introduce.services import Services
-from librats.services.carried import CarriedPaths
-from librats.services.introduction_ends import Call, Offered, Sealing
-from librats.services.meetings import Meetings
+from librats.services.introduction.carried import CarriedPaths
+from librats.services.introduction.ends import Call, Offered, Sealing
+from librats.services.introduction.meetings import Meetings
 from librats.session.opening import peer_id_of
 from librats.session.pace import PaceTable
 

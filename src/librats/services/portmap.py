@@ -12,7 +12,7 @@ from librats.portmap.reach import is_public_host
 from librats.runtime.gateways import Gateway
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
-from librats.services.gateway_mappings import Failure, GatewayMappings, MappedPort
+from librats.services.port_mapping.gateway_mappings import Failure, GatewayMappings, MappedPort
 from librats.types import Address, PortMapping
 
 __all__ = ["PortMappings"]

@@ -16,9 +16,9 @@ from librats.runtime.rudp import RudpPort
 from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnServer
-from librats.services.ice_ports import LentRelayPort
-from librats.services.turn import TurnAllocation
-from librats.services.turn_keeping import TurnEvent
+from librats.services.ice.ports import LentRelayPort
+from librats.services.turn.allocation import TurnAllocation
+from librats.services.turn.keeping import TurnEvent
 from librats.turn.allocation_events import TurnAllocated
 from librats.types import Address, ConnectionMethod, Entropy
 

@@ -14,7 +14,7 @@ from librats.errors import ConfigError, ConnectError, ProxyError
 from librats.reasons import AttemptReason
 from librats.runtime.network import Network
 from librats.runtime.tls import ClientTls
-from librats.services.turn_paths import problem_of
+from librats.services.turn.paths import problem_of
 from librats.types import Address
 from librats.web.tunnel import Tunnel
 from librats.web_uris import OFF, SYSTEM, ProxyUri, WebUri

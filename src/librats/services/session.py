@@ -10,11 +10,11 @@ from librats.errors import HandshakeError, PeerNotConnected
 from librats.introduce.parcels import LIMITS
 from librats.runtime.rudp_transport import RudpTransport
 from librats.runtime.tcp import address_of
-from librats.services.carried import CarryEnded
-from librats.services.link_events import LinkEvents
-from librats.services.link_opening import LinkOpening
-from librats.services.link_paths import WRITE_HIGH, WRITE_LOW, LinkPaths, method_of
-from librats.services.link_verbs import LinkVerbs
+from librats.services.introduction.carried import CarryEnded
+from librats.services.link.events import LinkEvents
+from librats.services.link.opening import LinkOpening
+from librats.services.link.paths import WRITE_HIGH, WRITE_LOW, LinkPaths, method_of
+from librats.services.link.verbs import LinkVerbs
 from librats.session.events import StreamChanged
 from librats.session.frames import Reason
 from librats.session.librats2 import Librats2Session

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from librats.services.session import Link
     from librats.session.streams import StreamError, StreamState
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "read_pieces"]
 
 WRITE_HIGH = 1024 * 1024
 WRITE_LOW = 256 * 1024
@@ -96,14 +96,8 @@ class Stream:
             return await self._read_all()
         if n == 0:
             return b""
-        while True:
-            if state.buffered:
-                return self._took(state.read(n, now=self._link.now()))
-            if state.read_error is not None:
-                raise self._exception(state.read_error)
-            if state.at_end:
-                return b""
-            await self._wait_readable()
+        await self._wait_for_bytes()
+        return self._took(state.read(n, now=self._link.now())) if state.buffered else b""
 
     async def _read_all(self) -> bytes:
         parts = []
@@ -141,6 +135,22 @@ class Stream:
     def _took(self, data: bytes) -> bytes:
         self._link.request_flush()
         return data
+
+    async def _read_pieces(self, limit: int) -> list[bytes | bytearray | memoryview]:
+        await self._wait_for_bytes()
+        pieces = self._state.read_pieces(limit, now=self._link.now())
+        self._link.request_flush()
+        return pieces
+
+    async def _wait_for_bytes(self) -> None:
+        """Wait until there is something to read, or the end."""
+        state = self._state
+        while not state.buffered:
+            if state.read_error is not None:
+                raise self._exception(state.read_error)
+            if state.at_end:
+                return
+            await self._wait_readable()
 
     async def _wait_readable(self) -> None:
         if self._readable is not None:
@@ -276,3 +286,21 @@ class Stream:
                 await self.close()
             except ClosedError:
                 return
+
+
+async def read_pieces(stream: Stream, limit: int) -> list[bytes | bytearray | memoryview]:
+    """Read what has come on a stream, in the buffers that it has come in, without a copy.
+
+    Args:
+        stream: The stream.
+        limit: Bytes after which no further buffer is taken.
+
+    Returns:
+        The buffers; none at the end of the peer's direction.
+
+    Raises:
+        RemoteError: The peer reset the stream.
+        ClosedError: The stream was closed on this side, or the session ended.
+        UsageError: Another task is reading.
+    """
+    return await stream._read_pieces(limit)

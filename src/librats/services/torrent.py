@@ -20,6 +20,7 @@ from librats.runtime.tcp import TcpListener
 from librats.services.torrent_dialling import DhtNode, Dialler
 from librats.services.torrent_disk import DiskWorkers
 from librats.services.torrent_download import Download
+from librats.services.torrent_encryption import EncryptionRules, find_obfuscated
 from librats.services.torrent_resume import ResumeFile
 from librats.services.torrent_trackers import Trackers
 from librats.services.torrent_wire import RECEIVE_BUFFER, PeerWire, StreamChannel
@@ -54,6 +55,13 @@ class TorrentClient:
         max_peers: Connections of all torrents together.
         upload_slots: Peers of each torrent that are served at once.
         transports: ``"tcp"`` and ``"utp"``, or one of them; over uTP (BEP 29) it gives way to all other traffic.
+        encryption: Whether connections are encrypted (message stream encryption), which hides them from those who only
+            look at bytes: ``"allow"`` takes what comes, and dials with it where a peer asks for it or says nothing
+            without it; ``"prefer"`` begins with it; ``"require"`` has no other connections; ``"off"`` has none. It
+            needs the package ``cryptography``.
+
+    Raises:
+        UsageError: An argument cannot be, or encryption is wanted without that package.
 
     Example:
         >>> import asyncio
@@ -74,10 +82,13 @@ class TorrentClient:
         max_peers: int = 200,
         upload_slots: int = 8,
         transports: Sequence[str] = ("tcp", "utp"),
+        encryption: str = "allow",
     ) -> None:
         if not transports or not set(transports) <= {"tcp", "utp"}:
             raise UsageError('transports are "tcp" and "utp", or one of them')
         self._transports = frozenset(transports)
+        self.encryption = EncryptionRules(encryption)
+        """What is done about encryption."""
         self._host, self._port = listen_host, listen_port
         self._dht = dht
         self._max_peers = max_peers
@@ -113,6 +124,7 @@ class TorrentClient:
         """
         network = current_network()
         self._peer_id = PEER_ID_PREFIX + network.entropy.token_bytes(PEER_ID_SIZE - len(PEER_ID_PREFIX))
+        self.encryption.entropy = network.entropy
         await self._listen(network)
         self._dialler = Dialler(
             network,
@@ -258,7 +270,13 @@ class TorrentClient:
 
     def _settings(self, magnet: Magnet) -> SwarmSettings:
         del magnet
-        return SwarmSettings(peer_id=self._peer_id, port=self.listen_port, version="librats", upload_slots=self._slots)
+        return SwarmSettings(
+            peer_id=self._peer_id,
+            port=self.listen_port,
+            version="librats",
+            upload_slots=self._slots,
+            wants_encryption=self.encryption.is_asked_for,
+        )
 
     def _describe(self, download: Download, event: str) -> AnnounceRequest:
         progress = download.progress
@@ -317,7 +335,12 @@ class TorrentClient:
         download = self._downloads.get(info_hash)
         if download is not None:
             return download
-        return next((other for other in self._downloads.values() if other.is_mine(info_hash)), None)
+        return next((other for other in self._downloads.values() if other.door.knows(info_hash)), None)
+
+    def find_obfuscated(self, wanted: bytes) -> bytes | None:
+        """Return the info-hash that an encrypted connection is for; None where it is not here."""
+        known = (info_hash for download in self._downloads.values() for info_hash in download.door.info_hashes)
+        return find_obfuscated(known, wanted)
 
     def forget(self, wire: PeerWire) -> None:
         """Take note that a connection has found its torrent, or is gone."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from librats.errors import RatsError
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
-from librats.services.torrent_wire import StreamChannel, WireHost
+from librats.services.torrent_wire import PeerWire, StreamChannel, WireHost
 from librats.types import Address
 
 if TYPE_CHECKING:
@@ -107,9 +107,21 @@ class Dialler:
         self._half_open += 1
         self._tasks.create(self._dial(download, address, punches=punches), name=f"torrent dial {address}")
 
+    def turn(self, download: Download, wire: PeerWire) -> bool:
+        """Have a peer that has ended a connection without a word dialled once more, with encryption or without.
+
+        Returns:
+            Whether it will be.
+        """
+        if self._host.encryption.may_turn and not download.is_closed:
+            return download.candidates.turn(wire.address, download.now(), encrypted=not wire.is_covered)
+        return False
+
     async def _dial(self, download: Download, address: Address, *, punches: bool) -> None:
+        is_covered = self._host.encryption.begins_encrypted(download.candidates.is_encrypted(address))
+
         def channel() -> StreamChannel:
-            return StreamChannel(self._host, download, address)
+            return StreamChannel(self._host, download, address, is_covered=is_covered)
 
         try:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,8 @@ from librats.errors import ClosedError, RatsError, StoreError, TransferError
 from librats.runtime.tasks import TaskSet
 from librats.services.torrent_checking import check_pieces
 from librats.services.torrent_disk import DiskWorkers, PieceCache
-from librats.services.torrent_progress import TorrentProgress, TorrentStatus
+from librats.services.torrent_door import Door
+from librats.services.torrent_progress import TorrentPeer, TorrentProgress, TorrentStatus
 from librats.services.torrent_resume import Resume, ResumeFile
 from librats.services.torrent_storage import TorrentFiles
 from librats.services.torrent_storing import PieceStoring, Stored
@@ -70,7 +71,7 @@ class Download:
         self.now = loop.time
         self._magnet = magnet
         self._folder = folder
-        self._settings = settings
+        self.door = Door(self, settings)
         self._workers = workers
         self._dialler = dialler
         self._resume = resume
@@ -137,7 +138,13 @@ class Download:
             uploaded=self._swarm.uploaded,
             wasted=self._swarm.wasted,
             peers=len(self._wires),
+            encrypted=sum(wire.method is not None for wire in self._wires.values()),
         )
+
+    @property
+    def peers(self) -> list[TorrentPeer]:
+        """Those that it is connected with now."""
+        return [TorrentPeer.of(wire.link, wire.method) for wire in self._wires.values() if wire.link is not None]
 
     async def updates(self) -> AsyncIterator[TorrentProgress]:
         """Yield how far it is, about once a second, until all is there or it is closed; that, too."""
@@ -161,9 +168,7 @@ class Download:
 
     def add_peers(self, addresses: Iterable[Address]) -> int:
         """Dial peers; return how many are new."""
-        added = self._candidates.add(addresses, self.now())
-        self._dialler.wake(self)
-        return added
+        return self._add_peers(addresses)
 
     def pause(self) -> None:
         """Ask for nothing and give nothing, until :meth:`go_on`."""
@@ -191,7 +196,7 @@ class Download:
             self._resumed = await self._workers.run(self._resume.load, self._magnet.info_hash)
         if self._known is None and self._resumed is not None:
             self._known = self._resumed.torrent
-        self._swarm = Swarm(self._magnet, self._settings, network.entropy, now=self.now(), torrent=self._known)
+        self._swarm = Swarm(self._magnet, self.door.settings, network.entropy, now=self.now(), torrent=self._known)
         if self._resumed is not None:
             self._swarm.downloaded, self._swarm.uploaded = self._resumed.downloaded, self._resumed.uploaded
         self._tasks.create(self._tick(), name="torrent ticks")
@@ -287,44 +292,14 @@ class Download:
         return len(self._wires)
 
     @property
+    def has_room(self) -> bool:
+        """Whether one connection more may be taken."""
+        return self._dialler.has_room(self)
+
+    @property
     def is_closed(self) -> bool:
         """Whether it has ended."""
         return self._status == "closed"
-
-    def is_mine(self, info_hash: bytes) -> bool:
-        """Whether a hash of 20 bytes is this torrent's."""
-        both = (self.magnet.info_hash_v1, (self.magnet.info_hash_v2 or b"")[:20])
-        return info_hash in both
-
-    def own_handshake(self, theirs: Handshake | None) -> Handshake:
-        """Return our handshake, which is about the same hash as theirs."""
-        magnet = self.magnet
-        is_hybrid = magnet.info_hash_v1 is not None and magnet.info_hash_v2 is not None
-        info_hash = theirs.info_hash if theirs is not None else magnet.info_hash
-        return Handshake.of(info_hash, self._settings.peer_id, dht=bool(self._settings.dht_port), v2=is_hybrid)
-
-    def refusal(self, wire: PeerWire, theirs: Handshake) -> str:
-        """Say why a peer is not talked to; "" where it is."""
-        if theirs.peer_id == self._settings.peer_id:
-            self._candidates.ban(wire.address, whole_host=False)
-            return "it is ourselves"
-        if self.is_closed or self._candidates.is_banned(wire.address.host):
-            return "it is not talked to"
-        for link in self._swarm.links.values():
-            if link.handshake.peer_id == theirs.peer_id and not self._give_way(link, wire, theirs.peer_id):
-                return "it is connected already"
-        return "" if wire.is_outgoing or self._dialler.has_room(self) else "there are too many connections"
-
-    def _give_way(self, link: PeerLink, wire: PeerWire, peer_id: bytes) -> bool:
-        """End a connection for another one with the same peer, where both sides have dialled at the same time.
-
-        Both sides have to keep the same one: that which the one with the greater id has dialled.
-        """
-        wanted = self._settings.peer_id > peer_id
-        if link.is_outgoing in {wire.is_outgoing, wanted}:
-            return False
-        self._swarm.drop(link, "both sides have dialled")
-        return True
 
     def enter(self, wire: PeerWire, handshake: Handshake) -> PeerLink:
         """Take a peer in."""
@@ -340,12 +315,17 @@ class Download:
         if wire.is_outgoing:
             if wire.link is not None:
                 self._candidates.lose(wire.address, self.now())
-            else:
+            elif not (wire.is_unheard and self._dialler.turn(self, wire)):
                 self._candidates.fail(wire.address, self.now())
         if wire.link is not None and self._wires.pop(wire.link.key, None) is not None:
             self._swarm.remove_peer(wire.link, self.now())
             self.settle()
         self._dialler.wake(self)
+
+    def _add_peers(self, addresses: Iterable[Address], encrypted: Collection[Address] = ()) -> int:
+        added = self._candidates.add(addresses, self.now(), encrypted=encrypted)
+        self._dialler.wake(self)
+        return added
 
     def fail_to_dial(self, address: Address) -> None:
         """Take note that a peer was not reached: whoever told of it is asked, once, to bring us together (BEP 55)."""
@@ -390,7 +370,7 @@ class Download:
                 for address in event.addresses:
                     if len(self._told_by) < MAX_CANDIDATES:
                         self._told_by.setdefault(address, event.link)
-                self.add_peers(event.addresses)
+                self._add_peers(event.addresses, event.encrypted)
             case PeerDropped():
                 wire = self._wires.get(event.link.key)
                 if wire is not None:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["TorrentProgress", "TorrentStatus"]
+from librats.bittorrent.stream_encryption import CryptoMethod
+from librats.types import Address
+
+if TYPE_CHECKING:
+    from librats.bittorrent.peer import PeerLink
+
+__all__ = ["TorrentPeer", "TorrentProgress", "TorrentStatus"]
 
 TorrentStatus = str
 """``"metadata"``, ``"checking"``, ``"downloading"``, ``"seeding"``, ``"paused"``, ``"failed"`` or ``"closed"``."""
@@ -47,8 +54,59 @@ class TorrentProgress:
     peers: int
     """Connections."""
 
+    encrypted: int = 0
+    """Those of them that began encrypted (message stream encryption)."""
+
     @property
     def eta(self) -> float | None:
         """Seconds until all is there at this rate; None where that cannot be said."""
         left = self.bytes_total - self.bytes_done
         return left / self.download_rate if self.download_rate > 0 and self.bytes_total else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorrentPeer:
+    """A peer that a torrent is connected with."""
+
+    address: Address
+    """Where it is."""
+
+    program: str
+    """What it calls itself; not to be trusted."""
+
+    is_outgoing: bool
+    """Whether we have dialled it."""
+
+    transport: str
+    """``"tcp"`` or ``"utp"``."""
+
+    encryption: str
+    """``""``: none. ``"rc4"``: all of it. ``"plaintext"``: its start alone, as both sides have agreed."""
+
+    is_seed: bool
+    """Whether it has everything, as far as it is known."""
+
+    download_rate: float
+    """Bytes a second from it."""
+
+    upload_rate: float
+    """Bytes a second to it."""
+
+    @classmethod
+    def of(cls, link: PeerLink, method: CryptoMethod | None) -> TorrentPeer:
+        """Return what there is to tell of a connection.
+
+        Args:
+            link: Its machine.
+            method: What follows its encrypted start; None where there was none.
+        """
+        return cls(
+            address=link.address,
+            program=link.remote.version,
+            is_outgoing=link.is_outgoing,
+            transport="utp" if link.is_utp else "tcp",
+            encryption="" if method is None else method.name.lower(),
+            is_seed=link.is_seed,
+            download_rate=link.gives,
+            upload_rate=link.takes,
+        )

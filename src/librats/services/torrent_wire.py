@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.metainfo import MAX_PIECES
 from librats.bittorrent.reader import MAX_MESSAGE, MessageReader
+from librats.bittorrent.stream_encryption import CryptoMethod
 from librats.errors import RemoteProtocolError
 from librats.runtime.tcp import address_of
+from librats.services.torrent_encryption import Cover
 from librats.types import Address
 
 if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
     from librats.services.torrent_download import Download
+    from librats.services.torrent_encryption import EncryptionRules
 
 __all__ = ["RECEIVE_BUFFER", "Channel", "PeerWire", "StreamChannel", "WireHost"]
 
@@ -46,6 +49,10 @@ class WireHost(Protocol):
     """Who knows which torrents there are."""
 
     receive_buffer: memoryview
+    encryption: EncryptionRules
+
+    def find_obfuscated(self, wanted: bytes) -> bytes | None:
+        """Return the info-hash that an encrypted connection is for; None where it is not served."""
 
     def find(self, info_hash: bytes) -> Download | None:
         """Return the torrent that a peer asks for; None where it is not served."""
@@ -82,10 +89,19 @@ class PeerWire:
         """Whether we have dialled it."""
         self.is_utp = is_utp
         """Whether it goes over uTP."""
+        self.is_covered = False
+        """Whether it was dialled with encryption."""
+        self.method: CryptoMethod | None = None
+        """What follows an encrypted start; None where there was none."""
         self._reader = MessageReader(max_message=LONGEST)
         self._channel: Channel | None = None
         self._is_over = False
         self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the peer has not said who it is."""
+        return self._reader.handshake is None
 
     # From the channel
 
@@ -95,7 +111,7 @@ class PeerWire:
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HANDSHAKE_TIME, self.close, "no handshake in time")
         if self.download is not None:
-            channel.write([self.download.own_handshake(None).encode()])
+            channel.write([self.download.door.own_handshake(None).encode()])
 
     def data_received(self, data: Buffer) -> None:
         """Take bytes that have come."""
@@ -139,10 +155,10 @@ class PeerWire:
         if download is None:
             self.close("a torrent that is not here")
             return False
-        if dialled is not None and not dialled.is_mine(handshake.info_hash):
+        if dialled is not None and not dialled.door.knows(handshake.info_hash):
             self.close("another torrent than was asked for")
             return False
-        refusal = download.refusal(self, handshake)
+        refusal = download.door.refusal(self, handshake)
         if refusal:
             self.close(refusal)
             return False
@@ -150,7 +166,7 @@ class PeerWire:
             self._deadline.cancel()
         self.download = download
         if not self.is_outgoing and self._channel is not None:
-            self._channel.write([download.own_handshake(handshake).encode()])
+            self._channel.write([download.door.own_handshake(handshake).encode()])
             self._host.forget(self)
         self.link = download.enter(self, handshake)
         return True
@@ -211,12 +227,22 @@ class StreamChannel(asyncio.BufferedProtocol):
         host: Who knows the torrents.
         download: For which torrent it was dialled; None where the peer dials us.
         address: Where it was dialled; None where the peer dials us.
+        is_covered: Whether it was dialled with encryption.
     """
 
-    def __init__(self, host: WireHost, download: Download | None = None, address: Address | None = None) -> None:
+    def __init__(
+        self,
+        host: WireHost,
+        download: Download | None = None,
+        address: Address | None = None,
+        *,
+        is_covered: bool = False,
+    ) -> None:
         self._host = host
         self._download = download
         self._address = address
+        self._is_covered = is_covered
+        self._cover: Cover | None = None
         self._led = 0
         self._transport: asyncio.Transport | None = None
         self.wire: PeerWire | None = None
@@ -229,6 +255,11 @@ class StreamChannel(asyncio.BufferedProtocol):
         address = self._address or address_of(transport.get_extra_info("peername"))
         is_utp = transport.get_extra_info("rudp") is not None
         self.wire = PeerWire(self._host, address, self._download, is_utp=is_utp)
+        self.wire.is_covered = self._is_covered
+        rules = self._host.encryption
+        if self._is_covered or (self._download is None and rules.is_on):
+            info_hash = None if self._download is None else self._download.magnet.info_hash
+            self._cover = Cover(rules, self._host.find_obfuscated, self._transport.write, info_hash)
         self.wire.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -245,8 +276,27 @@ class StreamChannel(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes that have come."""
-        if self.wire is not None:
-            self.wire.take(self._host.receive_buffer[: self._led + nbytes])
+        wire, buffer, end = self.wire, self._host.receive_buffer, self._led + nbytes
+        if wire is None:
+            return
+        if self._cover is not None:
+            self._uncover(self._cover, wire, buffer[self._led : end], buffer[:end])
+        else:
+            wire.take(buffer[:end])
+
+    def _uncover(self, cover: Cover, wire: PeerWire, new: memoryview, whole: memoryview) -> None:
+        try:
+            payload = cover.receive(new)
+        except RemoteProtocolError as error:
+            wire.close(str(error))
+            return
+        wire.method = cover.method
+        if cover.is_needless:
+            self._cover = None
+        if payload is None:
+            wire.take(whole)
+        elif payload:
+            wire.data_received(payload)
 
     def eof_received(self) -> bool:
         """End with the peer."""
@@ -265,7 +315,11 @@ class StreamChannel(asyncio.BufferedProtocol):
     def write(self, buffers: Sequence[Buffer]) -> None:
         """Send bytes."""
         if self._transport is not None:
-            self._transport.write(buffers[0] if len(buffers) == 1 else b"".join(buffers))
+            data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+            if self._cover is None:
+                self._transport.write(data)
+            else:
+                self._cover.write(data)
 
     def close(self) -> None:
         """End the connection at once: a peer that reads nothing would hold it open."""

@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 from librats.errors import PeerNotConnected, TransferError, UsageError
 from librats.files_config import OfferPolicy
 from librats.runtime.tasks import end_all
+from librats.services.transfer_codes import CodeVerbs
 from librats.services.transfer_filechunk import NodeFiles
 from librats.services.transfer_giving import Giving
-from librats.services.transfer_handle import Transfer
+from librats.services.transfer_handle import Progress, Transfer
+from librats.services.transfer_hashing import HashingReport
 from librats.services.transfer_host import FilesHost, TransferPlace
 from librats.services.transfer_offer import Offer, OfferWire, Shared
 from librats.services.transfer_reading import Source
@@ -38,7 +40,7 @@ KEPT = 256
 """Transfers that have ended and are still listed."""
 
 
-class FilesHandle:
+class FilesHandle(CodeVerbs):
     """Files between peers: each chunk verified, resumed after losses, from several sources at once.
 
     Comes from :attr:`RatsClient.files`. Whoever wants offers sets a handler with :meth:`on_offer`.
@@ -164,12 +166,19 @@ class FilesHandle:
         finally:
             await source.close()
 
-    async def share(self, path: str | Path, *, name: str | None = None) -> Shared:
+    async def share(
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> Shared:
         """Give a file or folder to every peer that asks for its content id, until it is closed.
 
         Args:
-            path: The file or folder. All of it is hashed before this returns.
+            path: The file or folder. All of it is read and hashed before this returns.
             name: What it is called at the other side; the last part of the path where it is None.
+            on_progress: Called with how far the hashing is, twenty times a second at most, and once at the end.
 
         Raises:
             TransferError: It cannot be offered; see :meth:`Transfer.wait`.
@@ -183,7 +192,8 @@ class FilesHandle:
         """
         place = self._running()
         path = Path(path)
-        source = await Source.open(path, name=name, limits=place.limits)
+        report = None if on_progress is None else HashingReport(on_progress, asyncio.get_running_loop().time)
+        source = await Source.open(path, name=name, limits=place.limits, on_hashed=report)
         shared = Shared(path, source, self._unshare)
         self._shared.setdefault(source.content_id, []).append(shared)
         return shared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +34,9 @@ from librats.transfer.tree import HashTree
 __all__ = ["Giving", "SourceFiles"]
 
 A_MOMENT = 0.001
+
+PIECE = 64 * 1024
+"""Bytes that are read as one: for more than 128 KiB, the system is asked for fresh memory each time."""
 
 READ_AHEAD = 2
 """Chunks that are read while the one before is on its way."""
@@ -249,15 +252,8 @@ class Giving(Transfer):
             while True:
                 while len(reading) < READ_AHEAD and (job := machine.next_parts(self._loop.time())):
                     wanted, parts = job
-                    reading.append(
-                        (
-                            wanted,
-                            parts,
-                            asyncio.ensure_future(
-                                source.read_many([(part.file, part.offset, part.size) for part in parts])
-                            ),
-                        )
-                    )
+                    pieces = [piece for part in parts for piece in _pieces(part)]
+                    reading.append((wanted, parts, asyncio.ensure_future(source.read_many(pieces))))
                 if not reading:
                     await self._wait_for_work(machine)
                     continue
@@ -325,3 +321,8 @@ class Giving(Transfer):
             await end_all([self._task])
         if wire is not None:
             await wire.refuse(error, FrameType.CANCEL)
+
+
+def _pieces(part: Part) -> Iterator[tuple[int, int, int]]:
+    end = part.offset + part.size
+    return ((part.file, at, min(PIECE, end - at)) for at in range(part.offset, end, PIECE))

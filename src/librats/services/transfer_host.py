@@ -12,7 +12,9 @@ from librats.transfer.pacing import RateLimit
 if TYPE_CHECKING:
     from librats.files_config import FilesConfig
     from librats.runtime.tasks import TaskSet
+    from librats.services.introduction.code_meetings import CodeMeetings
     from librats.services.stream import Stream
+    from librats.tickets import Ticket
 
 __all__ = ["FilesHost", "TransferPlace"]
 
@@ -52,6 +54,19 @@ class FilesHost(Protocol):
 
     async def open_stream(self, peer_id: str, protocol: str) -> Stream:
         """Open a stream to a peer."""
+
+    def ticket(self) -> Ticket:
+        """Return the client's ticket."""
+
+    def codes(self) -> CodeMeetings:
+        """Return what gives and takes codes."""
+
+    async def connect(self, ticket: Ticket) -> str:
+        """Connect to a peer, and return its id.
+
+        Raises:
+            ConnectError: It cannot be reached.
+        """
 
 
 class TransferPlace:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 from zlib import crc32
 
 from librats.errors import TransferError
@@ -13,10 +15,10 @@ from librats.services.disk_errors import as_transfer_error
 from librats.services.folder_cache import FolderCache
 from librats.services.folders import Folder
 from librats.services.transfer_existing import path_of
-from librats.services.transfer_journal import Journal, Record
+from librats.services.transfer_journal import Journal, Record, Recorded
 from librats.transfer.manifest import Manifest
-from librats.transfer.tree import LEAF_SIZE, leaf_count
-from librats.transfer.verifying import MAX_CHUNK
+from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, Buffer, leaf_count, leaf_hashes
+from librats.transfer.verifying import MAX_CHUNK, marked_ranges
 
 __all__ = ["CONTENT", "Chunk", "PartFiles", "mark"]
 
@@ -24,11 +26,32 @@ CONTENT = "content"
 """Name of the folder that holds what the offer is, below the hidden one."""
 
 MAX_OPEN = 32
+FEW = 64
+"""Up to so many files are brought to the disk one by one, more with all else that waits for it."""
+
 EXECUTABLE, ORDINARY = 0o777, 0o666  # less what the umask takes away
 
-Buffer = bytes | bytearray | memoryview
-Chunk = tuple[int, int, Buffer]
-"""Number of a file, number of the first leaf, and the data."""
+BUFFERS_AT_ONCE = 512
+"""Buffers that one call writes at most: every system takes as many."""
+
+Range = tuple[int, int, int]
+"""Number of a file, of a first leaf, and how many leaves."""
+
+
+class Chunk(NamedTuple):
+    """What is to be written, of one file."""
+
+    file: int
+    """Number of the file."""
+
+    first: int
+    """Number of the first leaf."""
+
+    data: Sequence[Buffer]
+    """Buffers that hold the leaves, one behind the other."""
+
+    leaves: bytes
+    """Hashes of the leaves."""
 
 
 def mark(have: bytearray, first: int, count: int) -> None:
@@ -71,6 +94,7 @@ class PartFiles:
     """
 
     def __init__(self, content: Folder, manifest: Manifest, journal: Journal) -> None:
+        self._content = content
         self._manifest = manifest
         self._journal = journal
         self.folders = FolderCache(content, make=True)
@@ -79,62 +103,107 @@ class PartFiles:
         self._done: set[int] = set()
         self._open: OrderedDict[int, int] = OrderedDict()
 
-    def restore(self, records: Sequence[Record], *, trusted: bool) -> list[Record]:
+    def restore(self, recorded: Recorded) -> None:
         """Take over what an earlier process has written, and remove what is of no use.
 
         Args:
-            records: What its journal says.
-            trusted: Whether that is so for certain; otherwise the data is compared with its CRC.
-
-        Returns:
-            The records that hold.
+            recorded: What its journal says. Where it is not certain, what may not have reached the disk is compared.
 
         Raises:
             OSError: Something cannot be read or removed.
         """
-        by_file: dict[int, list[Record]] = {}
-        for record in records:
-            if record.file < len(self._manifest.files):
-                by_file.setdefault(record.file, []).append(record)
-        held: list[Record] = []
+        there = set()
         for number, file in enumerate(self._manifest.files):
             path = path_of(self._manifest, file)
             folder = self._folder_of(path)
             status = folder.status(path[-1])
             if status is None:
                 continue
-            if stat.S_ISREG(status.st_mode) and status.st_size == file.size and number in by_file:
-                good = self._holding(folder, path[-1], file.size, by_file[number], trusted=trusted)
-                if good:
-                    held += good
-                    continue
-            folder.remove_file(path[-1])
-        for record in held:
-            if record.file not in self._begun:
-                leaves = leaf_count(self._manifest.files[record.file].size)
-                self._begun[record.file] = _Begun(leaves)
-            self._begun[record.file].take(record.first, record.count)
-        self._done = {number for number, begun in self._begun.items() if not begun.left}
-        for number in self._done:
-            del self._begun[number]
-        return held
+            if stat.S_ISREG(status.st_mode) and status.st_size == file.size:
+                there.add(number)
+            else:
+                folder.remove_file(path[-1])
+        have: dict[int, bytearray] = {}
+        for record in recorded.records:
+            if record.file in there and self._holds(record, is_certain=recorded.is_certain):
+                if record.file not in have:
+                    have[record.file] = bytearray(-(-self._leaves(record.file) // 8))
+                mark(have[record.file], record.first, record.count)
+        self._close_files()
+        for number in sorted(there - have.keys()):
+            path = path_of(self._manifest, self._manifest.files[number])
+            self._folder_of(path).remove_file(path[-1])
+        for number, bits in have.items():
+            begun = _Begun(self._leaves(number))
+            begun.have = bits
+            begun.left -= int.from_bytes(bits).bit_count()
+            if begun.left:
+                self._begun[number] = begun
+            else:
+                self._done.add(number)
 
-    @staticmethod
-    def _holding(folder: Folder, name: str, size: int, records: list[Record], *, trusted: bool) -> list[Record]:
-        leaves = leaf_count(size)
-        fitting = [one for one in records if one.count and one.first + one.count <= leaves]
-        if trusted:
-            return fitting
-        descriptor = folder.open_file(name, os.O_RDONLY)
-        with os.fdopen(descriptor, "rb") as file:
-            good = []
-            for record in fitting:
-                if record.count > MAX_CHUNK // LEAF_SIZE:
-                    continue
-                file.seek(record.first * LEAF_SIZE)
-                if crc32(file.read(record.count * LEAF_SIZE)) == record.crc:
-                    good.append(record)
-        return good
+    def _holds(self, record: Record, *, is_certain: bool) -> bool:
+        """Tell whether the disk has what a record says."""
+        if not record.count or record.first + record.count > self._leaves(record.file):
+            return False
+        if is_certain or record.crc is None:
+            return True
+        if record.count > MAX_CHUNK // LEAF_SIZE:
+            return False
+        data = _read_at(self._opened(record.file), record.count * LEAF_SIZE, record.first * LEAF_SIZE)
+        return crc32(leaf_hashes([data])) == record.crc
+
+    def _leaves(self, number: int) -> int:
+        return leaf_count(self._manifest.files[number].size)
+
+    @property
+    def is_empty(self) -> bool:
+        """True where nothing has been written."""
+        return not (self._begun or self._done)
+
+    def have(self, number: int) -> bytearray:
+        """Return which leaves of a file are there; see :attr:`~librats.transfer.verifying.FileVerifier.have`."""
+        leaves = self._leaves(number)
+        if number in self._begun:
+            return bytearray(self._begun[number].have)
+        bits = bytearray(-(-leaves // 8))
+        if number in self._done:
+            mark(bits, 0, leaves)
+        return bits
+
+    def ranges(self) -> Iterator[Range]:
+        """Yield what is there, in as few ranges as it takes."""
+        for number in sorted(self._done):
+            yield number, 0, self._leaves(number)
+        for number, begun in self._begun.items():
+            yield from ((number, first, count) for first, count in marked_ranges(begun.have))
+
+    def sync(self) -> None:
+        """Bring what is there to the disk.
+
+        Raises:
+            OSError: It cannot be.
+        """
+        self.sync_files([*self._done, *self._begun])
+
+    def sync_files(self, numbers: Sequence[int]) -> bool:
+        """Bring some files to the disk: a few one by one, many with all else that waits for it.
+
+        Returns:
+            Whether all else was, folders among it.
+
+        Raises:
+            OSError: They cannot be.
+        """
+        if len(numbers) > FEW and self._content.sync_all():
+            return True
+        for number in numbers:
+            descriptor = self.open(number, os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return False
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Write chunks, and note them.
@@ -147,33 +216,32 @@ class PartFiles:
         with as_transfer_error("a file cannot be written"):
             try:
                 for chunk in chunks:
-                    if chunk[0] not in self._done:
-                        written.append(self._write_one(*chunk))
+                    if chunk.file not in self._done:
+                        written.append(self._write_one(chunk))
             finally:
                 self._journal.add(written)
 
-    def _write_one(self, number: int, first: int, data: Buffer) -> Record:
-        file = self._manifest.files[number]
-        view = memoryview(data).cast("B")
-        count = leaf_count(len(view))
-        if len(view) == file.size:
+    def _write_one(self, chunk: Chunk) -> Record:
+        number, size = chunk.file, self._manifest.files[chunk.file].size
+        count = len(chunk.leaves) // HASH_SIZE
+        if count == self._leaves(number):
             descriptor = self.create(number)
             try:
-                _write_at(descriptor, view, 0)
+                _write_at(descriptor, chunk.data, 0)
                 self.end(number, descriptor)
             finally:
                 os.close(descriptor)
             self._done.add(number)
         else:
-            _write_at(self._descriptor(number), view, first * LEAF_SIZE)
+            _write_at(self._descriptor(number, size), chunk.data, chunk.first * LEAF_SIZE)
             begun = self._begun[number]
-            begun.take(first, count)
+            begun.take(chunk.first, count)
             if not begun.left:
                 self.end(number, self._open[number])
                 os.close(self._open.pop(number))
                 del self._begun[number]
                 self._done.add(number)
-        return Record(number, first, count, crc32(view))
+        return Record(number, chunk.first, count, crc32(chunk.leaves))
 
     def create(self, number: int) -> int:
         """Make a file that is not there, and return its descriptor.
@@ -208,18 +276,25 @@ class PartFiles:
     def _folder_of(self, path: tuple[str, ...]) -> Folder:
         return self.folders.at(path[:-1])
 
-    def _descriptor(self, number: int) -> int:
+    def _descriptor(self, number: int, size: int) -> int:
         """Return that of a file of several chunks, made or opened where it is not open."""
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
         if number in self._begun:
-            descriptor = self.open(number, os.O_RDWR)
-        else:
-            size = self._manifest.files[number].size
-            descriptor = self.create(number)
-            os.ftruncate(descriptor, size)  # the rest is a hole, which takes no room
-            self._begun[number] = _Begun(leaf_count(size))
+            return self._opened(number)
+        descriptor = self._keep(number, self.create(number))
+        os.ftruncate(descriptor, size)  # the rest is a hole, which takes no room
+        self._begun[number] = _Begun(leaf_count(size))
+        return descriptor
+
+    def _opened(self, number: int) -> int:
+        """Return the descriptor of a file that is there."""
+        if number not in self._open:
+            return self._keep(number, self.open(number, os.O_RDWR))
+        return self._open[number]
+
+    def _keep(self, number: int, descriptor: int) -> int:
         self._open[number] = descriptor
         if len(self._open) > MAX_OPEN:
             os.close(self._open.popitem(last=False)[1])
@@ -227,17 +302,41 @@ class PartFiles:
 
     def close(self) -> None:
         """Close every file and folder. Idempotent."""
-        while self._open:
-            os.close(self._open.popitem()[1])
+        self._close_files()
         self.folders.close()
 
+    def _close_files(self) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
 
-def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
-    while data:
-        if hasattr(os, "pwrite"):
-            written = os.pwrite(descriptor, data, offset)
+
+def _write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> None:
+    """Write buffers one behind the other, as many in one call as the system takes."""
+    waiting = deque(buffers)
+    while waiting:
+        if hasattr(os, "pwritev"):
+            written = os.pwritev(descriptor, list(islice(waiting, BUFFERS_AT_ONCE)), offset)
         else:
             os.lseek(descriptor, offset, os.SEEK_SET)
-            written = os.write(descriptor, data)
-        data = data[written:]
+            written = os.write(descriptor, waiting[0])
         offset += written
+        while waiting and written >= len(waiting[0]):
+            written -= len(waiting.popleft())
+        if written:
+            waiting[0] = memoryview(waiting[0])[written:]
+
+
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    pieces = []
+    while size:
+        if hasattr(os, "pread"):
+            piece = os.pread(descriptor, size, offset)
+        else:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            piece = os.read(descriptor, size)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset += len(piece)
+        size -= len(piece)
+    return b"".join(pieces)

@@ -15,9 +15,6 @@ from librats.transfer.manifest import Manifest
 
 __all__ = ["place"]
 
-FEW = 64
-"""Up to so many files are brought to the disk one by one, more with all else that waits for it."""
-
 PIECE = 1 << 20
 
 
@@ -111,14 +108,8 @@ def _copy(source: int, target: int, size: int) -> None:
 
 
 def _sync(content: Folder, files: PartFiles, manifest: Manifest, numbers: list[int]) -> None:
-    if len(numbers) > FEW and content.sync_all():
+    if files.sync_files(numbers):
         return
-    for number in numbers:
-        descriptor = files.open(number, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
     for path in sorted(_folders_of(manifest, numbers)):
         files.folders.at(path).sync()
     content.sync()

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from librats._core.page_cache import read_cached
 from librats.errors import TransferError, UsageError
 from librats.runtime.offload import run_in_thread
 from librats.services.batches import Batches
@@ -59,7 +60,7 @@ class Source:
         """The offer."""
         self.raw = raw
         """The same as it is sent."""
-        self.content_id = content_id(raw)
+        self.content_id = content_id(manifest)
         """Its id, 32 bytes."""
         self.trees: list[HashTree] = [_tree(file) for file in found.files]
         """The trees of the files, in the order of the manifest."""
@@ -114,6 +115,8 @@ class Source:
     async def read_many(self, pieces: Sequence[Piece]) -> list[bytes]:
         """Read pieces, all of them on one thread; what else is asked for meanwhile is read together.
 
+        Pieces of one file that is open are read at once where they are in memory.
+
         Args:
             pieces: Of each the number of the file, the bytes before, and its size in bytes; see :meth:`read`.
 
@@ -125,6 +128,10 @@ class Source:
             whole = self.manifest.files[file].size
             if not 0 <= offset <= offset + size <= whole:
                 raise UsageError(f"a file of {whole} bytes has no {size} bytes from {offset} on")
+        if not getattr(asyncio.get_running_loop(), "librats_inline_calls", False):
+            data = self._reader.read_now(pieces)
+            if data is not None:
+                return data
         outcome = await self._batches.add(pieces, sum(size for _, _, size in pieces))
         if isinstance(outcome, TransferError):
             raise outcome
@@ -215,6 +222,30 @@ class _Reader:
     def read(self, batch: Sequence[Sequence[Piece]]) -> list[list[bytes] | TransferError]:
         with self._lock:
             return [self._outcome(pieces) for pieces in batch]
+
+    def read_now(self, pieces: Sequence[Piece]) -> list[bytes] | None:
+        """Read pieces of one file without waiting for a disk or a thread; None where that is not to be had.
+
+        Whatever is wrong with the file is for :meth:`read` to tell.
+        """
+        if len({number for number, _, _ in pieces}) != 1 or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            descriptor = self._open.get(pieces[0][0])
+            if descriptor is None:
+                return None
+            found = []
+            for _, offset, size in pieces:
+                data = read_cached(descriptor, size, offset)
+                if data is None:
+                    return None
+                found.append(data)
+            # What was changed before it was read has another time by now.
+            status, file = os.fstat(descriptor), self._found.files[pieces[0][0]]
+            same = (status.st_size, max(status.st_mtime_ns, 0), status.st_ctime_ns)
+            return found if same == (file.size, file.modified, file.changed) else None
+        finally:
+            self._lock.release()
 
     def _outcome(self, pieces: Sequence[Piece]) -> list[bytes] | TransferError:
         if self._closed:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from librats.errors import TransferError
-from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet, end_all
 from librats.services.transfer_handle import Transfer, TransferDirection, TransferState
 from librats.services.transfer_host import TransferPlace
+from librats.services.transfer_part import Chunk as PartChunk
 from librats.services.transfer_wire import PROTOCOL, LostError, Wire, opened
 from librats.transfer.frames import (
     Chunk,
@@ -26,7 +27,7 @@ from librats.transfer.frames import (
     read_offer,
     read_piece,
 )
-from librats.transfer.layout import Layout, Part
+from librats.transfer.layout import Layout
 from librats.transfer.manifest import Manifest, ManifestLimits, read_head
 from librats.transfer.manifest_taking import ManifestTaking
 from librats.transfer.receiving import Receiving
@@ -46,6 +47,9 @@ MAY_COME_BACK = frozenset({"not_found", "unsupported", "busy", "ended", "closed"
 
 NO_WAIT = 0.01
 
+STORED_AT_ONCE = 2
+"""Chunks that are on their way to the disk: while one is checked and written, the next waits for its turn."""
+
 MAX_BACKLOG = 2 << 20
 """Bytes that have come and are not stored, from which on no source is read from."""
 
@@ -56,8 +60,8 @@ class DestinationFiles(Protocol):
     manifest: Manifest
     verifiers: list[FileVerifier]
 
-    async def write_many(self, chunks: Sequence[tuple[int, int, bytes | bytearray | memoryview]]) -> None:
-        """Write what was checked: of each the number of the file, that of its first leaf, and the data."""
+    async def take(self, check: Callable[[], Sequence[PartChunk]], size: int) -> TransferError | None:
+        """Have a chunk checked on a thread, and written where it is right; return what the check has raised."""
 
     async def finish(self) -> Path:
         """Give it its name."""
@@ -138,7 +142,7 @@ class Taking(Transfer):
         self._complete = asyncio.Event()
         self._stored = asyncio.Event()
         self._dropped: dict[str, TransferError] = {}
-        self._tasks = TaskSet()
+        self._tasks = TaskSet(expected=TransferError)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -165,11 +169,9 @@ class Taking(Transfer):
     def adopt(self, wire: Wire, offering: Offering) -> None:
         """Go on over a stream with which a giver has come (back)."""
         follow = self._follows[wire.peer_id]
-        if follow.came is not None and not follow.came.done():
-            follow.came.set_result((wire, offering))
-        else:
+        if follow.came is None or follow.came.done():
             follow.came = self._loop.create_future()
-            follow.came.set_result((wire, offering))
+        follow.came.set_result((wire, offering))
 
     async def _take(self) -> None:
         error: TransferError | None = None
@@ -211,7 +213,7 @@ class Taking(Transfer):
             self._place.host.tasks.create(closing, name="librats ends a transfer")
 
     async def _take_all(self) -> Path:
-        work = [self._tasks.create(self._store(), name="librats stores files")]
+        work = [self._tasks.create(self._store(), name="librats stores files") for _ in range(STORED_AT_ONCE)]
         work += [self._tasks.create(self._tick(), name="librats watches a transfer")]
         sources = [
             self._tasks.create(self._follow(follow), name="librats hears a giver") for follow in self._follows.values()
@@ -418,14 +420,12 @@ class Taking(Transfer):
             receiving, layout, destination = self._receiving, self._layout, self._destination
             if receiving is None or layout is None or destination is None:
                 continue
-            try:
-                checked = await run_in_thread(_check, layout, chunk)
-            except TransferError as error:
+            refusal = await destination.take(partial(_checked, layout, chunk), chunk.size)
+            if refusal is not None:
                 receiving.refused(chunk.range)
                 self._stored.set()
-                self._drop(name, error)
+                self._drop(name, refusal)
                 continue
-            await destination.write_many([(part.file, part.leaf, data) for part, data in checked])
             for other, wanted in receiving.stored(chunk.range, self._loop.time()):
                 follow = self._follows[str(other)]
                 if follow.wire is not None:
@@ -493,5 +493,7 @@ class Taking(Transfer):
             await (destination.suspend() if keep else destination.discard())
 
 
-def _check(layout: Layout, chunk: Chunk) -> list[tuple[Part, memoryview]]:
-    return layout.check(chunk.range, b"".join(chunk.pieces))
+def _checked(layout: Layout, chunk: Chunk) -> list[PartChunk]:
+    """Check a chunk; return what is to be written."""
+    checked = layout.check(chunk.range, chunk.pieces)
+    return [PartChunk(part.file, part.leaf, data, leaves) for part, data, leaves in checked]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from librats.errors import ClosedError, PeerLacks, PeerNotConnected, RemoteError, TransferError
+from librats.services.stream import read_pieces
 from librats.session.frames import Reason
 from librats.transfer.frames import Chunk, Frame, FrameReader, FrameType, encode_refusal, read_refusal
 
@@ -79,7 +80,7 @@ class Wire:
         """
         while not self._frames:
             try:
-                data = await self._stream.read(READ_SIZE)
+                pieces = await read_pieces(self._stream, READ_SIZE)
             except ClosedError as error:
                 if self.failure is not None:
                     raise TransferError(self.failure.code, self.failure.reason) from None
@@ -88,11 +89,12 @@ class Wire:
                 if error.code == Reason.NO_HANDLER:
                     raise TransferError("unsupported", "the peer takes part in no transfer of files") from None
                 raise TransferError("ended", "the peer has dropped the transfer") from None
-            if not data:
+            if not pieces:
                 raise TransferError("ended", "the peer has ended the transfer")
             if self.on_bytes is not None:
                 self.on_bytes()
-            self._frames.extend(self._reader.feed(data))
+            for piece in pieces:
+                self._frames.extend(self._reader.feed(piece))
         frame = self._frames.popleft()
         if isinstance(frame, Frame) and frame.type in {FrameType.REFUSE, FrameType.CANCEL}:
             refusal = read_refusal(frame.body)

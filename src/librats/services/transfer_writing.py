@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from librats.errors import TransferError, UsageError
@@ -17,7 +18,7 @@ from librats.services.transfer_journal import Journal, Record
 from librats.services.transfer_part import CONTENT, Chunk, PartFiles, mark
 from librats.services.transfer_placing import place
 from librats.transfer.manifest import Manifest, ManifestLimits, content_id, read_manifest
-from librats.transfer.tree import LEAF_SIZE, Buffer, leaf_count
+from librats.transfer.tree import LEAF_SIZE, Buffer, leaf_count, leaf_hashes
 from librats.transfer.verifying import FileVerifier
 
 __all__ = ["Destination", "part_name"]
@@ -41,6 +42,10 @@ def part_name(content: bytes) -> str:
     return f".librats-{content.hex()[:HEX_OF_ID]}.part"
 
 
+Check = Callable[[], Sequence[Chunk]]
+"""Checks a chunk, and returns what is to be written; raises a TransferError where it is not what it should be."""
+
+
 class _Opened:
     """A transfer on the disk: its folders, files and journal. All of it blocks, one thread at a time."""
 
@@ -54,7 +59,7 @@ class _Opened:
         self._content: Folder | None = None
         self._files: PartFiles | None = None
         self.is_new = False
-        self.records: list[Record] = []
+        self._failure: TransferError | None = None
         self.placed = find_in_place(folder, manifest, overwrite=overwrite)
         self.copies = _copies(manifest, self.placed)
         try:
@@ -80,33 +85,52 @@ class _Opened:
         self._files = PartFiles(self._content, self.manifest, self._journal)
         if not self.is_new:
             most = 4 * sum(leaf_count(file.size) for file in self.manifest.files) + len(self.manifest.files)
-            records, trusted = self._journal.read(most)
-            self.records = self._files.restore(records, trusted=trusted)
+            self._files.restore(self._journal.read(most))
+
+    @property
+    def files(self) -> PartFiles:
+        if self._files is None:
+            raise TransferError("cancelled", "the transfer is closed")
+        return self._files
 
     def begin(self) -> None:
         """Begin the journal, once it is clear that there is room."""
         with as_transfer_error("the folder of the transfer cannot be written"):
-            self._journal.begin(self.records)
+            self.files.sync()
+            self._journal.begin(Record(*found, crc=None) for found in self.files.ranges())
 
     def free(self) -> int:
         with as_transfer_error("the room on the disk cannot be told"):
             return self._folder.free()
 
-    def write(self, batch: Sequence[Sequence[Chunk]]) -> list[None]:
+    def write(self, batch: Sequence[Check]) -> list[TransferError | None]:
         with self._lock:
-            if self._files is None:
-                raise TransferError("cancelled", "the transfer is closed")
-            self._files.write([chunk for chunks in batch for chunk in chunks])
-        return [None] * len(batch)
+            if self._failure is not None:
+                raise self._failure
+            try:
+                return [self._write(check, self.files) for check in batch]
+            except TransferError as error:
+                self._failure = error  # a disk that is full takes the next chunk no better
+                raise
+
+    def _write(self, check: Check, files: PartFiles) -> TransferError | None:
+        try:
+            chunks = check()
+        except TransferError as error:
+            return error
+        wanted = [chunk._replace(file=self.copies.get(chunk.file, chunk.file)) for chunk in chunks]
+        files.write([chunk for chunk in wanted if chunk.file not in self.placed])
+        return None
 
     def finish(self) -> None:
         with self._lock:
-            if self._files is None or self._content is None:
+            files = self.files
+            if self._content is None:
                 raise TransferError("cancelled", "the transfer is closed")
             place(
                 self._folder,
                 self._content,
-                self._files,
+                files,
                 self.manifest,
                 copies=self.copies,
                 placed=self.placed,
@@ -164,9 +188,9 @@ class Destination:
         >>> from librats.transfer.tree import hash_file
         >>> tree = hash_file([b"hello"])
         >>> file = OfferedFile(path=("hello.txt",), size=5, root=tree.root)
-        >>> raw = write_manifest(Manifest(name="hello.txt", is_folder=False, files=(file,)))
+        >>> offer = Manifest(name="hello.txt", is_folder=False, files=(file,))
         >>> async def main(folder):
-        ...     destination = await Destination.open(folder, raw, content_id=content_id(raw))
+        ...     destination = await Destination.open(folder, write_manifest(offer), content_id=content_id(offer))
         ...     destination.verifiers[0].take(0, b"hello", tree.proof(0, 1))
         ...     await destination.write(0, 0, b"hello")
         ...     path = await destination.finish()
@@ -179,7 +203,7 @@ class Destination:
     def __init__(self, path: Path, opened: _Opened, verifiers: list[FileVerifier]) -> None:
         self._path = path
         self._opened = opened
-        self._batches: Batches[Sequence[Chunk], None] = Batches(
+        self._batches: Batches[Check, TransferError | None] = Batches(
             opened.write, max_bytes=MAX_BATCH, name="librats writes files"
         )
         self._failure: TransferError | None = None
@@ -270,31 +294,38 @@ class Destination:
             TransferError: This chunk or an earlier one could not be written: ``"no_space"``, ``"permission"``,
                 ``"gone"`` (the folder was removed), ``"link"``, ``"bad_name"`` or ``"disk"``.
         """
-        await self.write_many([(file, first_leaf, data)])
+        self._raise_failure()
+        view = memoryview(data).cast("B")
+        self._batches.add(partial(_as_it_is, file, first_leaf, view), len(view)).add_done_callback(self._written)
+        while self._batches.bytes > MAX_WAITING:
+            await self._batches.room()
+            self._raise_failure()
 
-    async def write_many(self, chunks: Sequence[Chunk]) -> None:
-        """Write chunks, as :meth:`write` does, all of them on one thread.
+    async def take(self, check: Check, size: int) -> TransferError | None:
+        """Have a chunk checked on the thread that writes, and written at once where it is right.
+
+        What is added while another chunk is being written waits for its turn.
 
         Args:
-            chunks: Of each the number of its file, that of its first leaf, and the data.
+            check: Called on that thread; returns what is to be written, or raises a TransferError.
+            size: Bytes of the chunk.
+
+        Returns:
+            What the check has raised; None where all of it is written.
 
         Raises:
             TransferError: As for :meth:`write`.
         """
         self._raise_failure()
-        placed, copies = self._opened.placed, self._opened.copies
-        wanted = [
-            (copies.get(file, file), first, data)
-            for file, first, data in chunks
-            if copies.get(file, file) not in placed
-        ]
-        size = sum(memoryview(data).nbytes for _, _, data in wanted)
-        self._batches.add(wanted, size).add_done_callback(self._written)
-        while self._batches.bytes > MAX_WAITING:
-            await self._batches.room()
+        writing = self._batches.add(check, size)
+        try:
+            return await writing
+        except Exception:
+            self._written(writing)
             self._raise_failure()
+            raise
 
-    def _written(self, future: asyncio.Future[None]) -> None:
+    def _written(self, future: asyncio.Future[TransferError | None]) -> None:
         if future.cancelled():
             return
         error = future.exception()
@@ -346,6 +377,10 @@ class Destination:
         self._opened.close(keep=keep)
 
 
+def _as_it_is(file: int, first: int, data: memoryview) -> list[Chunk]:
+    return [Chunk(file, first, [data], leaf_hashes([data]))]
+
+
 class _Wanted:
     __slots__ = ("max_disk", "overwrite")
 
@@ -358,9 +393,10 @@ _Outcome = tuple[Path, _Opened, list[FileVerifier]]
 
 
 def _checked(raw: bytes, expected: bytes, limits: ManifestLimits) -> Manifest:
-    if content_id(raw) != expected:
+    manifest = read_manifest(raw, limits=limits)
+    if content_id(manifest) != expected:
         raise TransferError("bad_offer", "a manifest is not what was asked for")
-    return read_manifest(raw, limits=limits)
+    return manifest
 
 
 def _opened(path: Path, manifest: Manifest, identifier: bytes, *, overwrite: bool) -> _Opened:
@@ -401,28 +437,22 @@ def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wan
         _check_room(opened, verifiers, wanted.max_disk)
         opened.begin()
     except BaseException:
-        opened.close(keep=bool(opened.records))
+        opened.close(keep=not opened.files.is_empty)
         raise
     return path, opened, verifiers
 
 
 def _verifiers(opened: _Opened) -> list[FileVerifier]:
     files = opened.manifest.files
-    have = {}
-    for record in opened.records:
-        if record.file not in have:
-            have[record.file] = bytearray(-(-leaf_count(files[record.file].size) // 8))
-        mark(have[record.file], record.first, record.count)
     verifiers: dict[int, FileVerifier] = {}
     for number in (*sorted(opened.placed), *range(len(files))):
         if number in verifiers or number in opened.copies:
             continue
         file = files[number]
-        leaves = leaf_count(file.size)
-        bits = have.get(number, bytearray(-(-leaves // 8)))
+        bits = opened.files.have(number)
         if number in opened.placed:
-            mark(bits, 0, leaves)
-        verifiers[number] = FileVerifier(file.root, file.size, have=bytes(bits))
+            mark(bits, 0, leaf_count(file.size))
+        verifiers[number] = FileVerifier(file.root, file.size, have=bits)
     return [verifiers[opened.copies.get(number, number)] for number in range(len(files))]
 
 

@@ -23,6 +23,7 @@ QUANTUM = 65511  # what a full frame carries; a crumb more would begin another o
 BIG_WINDOW = 8 * 1024 * 1024
 LAST_NUMBER = 0xFFFFFFFE
 MAX_CREDIT = 1 << 40
+END = int(StreamFlag.END)  # an enum makes an object of each result
 
 
 class StreamTable:
@@ -261,7 +262,7 @@ class StreamTable:
         if stream is None:
             self._check_was_open(number)
             return
-        stream.receive(data, end=bool(flags & StreamFlag.END))
+        stream.receive(data, end=bool(flags & END))
         self.changed[number] = stream
 
     def window_received(self, number: int, credit: int) -> None:

@@ -274,6 +274,20 @@ class StreamState:
         self._consume(len(data), now)
         return data
 
+    def read_pieces(self, limit: int, *, now: float) -> list[bytes | bytearray | memoryview]:
+        """Take buffered bytes in the pieces that they came in, at least one and no more once they reach the limit."""
+        pieces: list[bytes | bytearray | memoryview] = []
+        size = 0
+        while self._unread and size < limit:
+            piece: bytes | bytearray | memoryview = self._unread.popleft()
+            if self._unread_offset:
+                piece = memoryview(piece)[self._unread_offset :]
+                self._unread_offset = 0
+            pieces.append(piece)
+            size += len(piece)
+        self._consume(size, now)
+        return pieces
+
     def _consume(self, size: int, now: float) -> None:
         self.buffered -= size
         self._consumed += size

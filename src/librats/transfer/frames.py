@@ -361,7 +361,7 @@ class FrameReader:
         """True where no frame has begun."""
         return not self._in_body and not self._begun
 
-    def feed(self, data: bytes) -> list[Frame | Chunk]:
+    def feed(self, data: Buffer) -> list[Frame | Chunk]:
         """Take what the stream has yielded, and return the frames that are whole now.
 
         Frames of unknown types are left out.
@@ -389,7 +389,7 @@ class FrameReader:
                 self._end_body(frames)
         return frames
 
-    def _keep(self, data: bytes, part: memoryview) -> None:
+    def _keep(self, data: Buffer, part: memoryview) -> None:
         last = self._pieces[-1] if self._pieces else None
         if len(part) == len(data) and len(data) >= CRUMB:
             self._pieces.append(data)  # what came whole is kept whole, and need not be copied later

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from librats.errors import TransferError
 from librats.transfer.manifest import Manifest
-from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, leaf_count, proof_hashes, proven_root
+from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, Buffer, leaf_count, leaf_hashes, proof_hashes, root_above
 from librats.transfer.verifying import MAX_CHUNK
 
-__all__ = ["MAX_LEAVES", "Layout", "Part", "Range"]
+__all__ = ["MAX_LEAVES", "CheckedPart", "Layout", "Part", "Range"]
 
 MAX_LEAVES: Final = 4096
 """Leaves that a chunk has at most."""
@@ -45,6 +45,19 @@ class Part(NamedTuple):
 
     proof_size: int
     """Bytes of the proof that goes with it; none for a whole file."""
+
+
+class CheckedPart(NamedTuple):
+    """A part of a chunk that belongs to its file for certain."""
+
+    part: Part
+    """Which part."""
+
+    data: Sequence[memoryview]
+    """Its bytes: buffers, one behind the other."""
+
+    leaves: bytes
+    """Hashes of its leaves, 32 bytes each."""
 
 
 class Layout:
@@ -203,35 +216,53 @@ class Layout:
             raise TransferError("protocol", f"a chunk of more than {MAX_CHUNK} bytes")
         return size + self._proof_size(wanted)
 
-    def check(self, wanted: Range, body: bytes | memoryview) -> list[tuple[Part, memoryview]]:
+    def check(self, wanted: Range, pieces: Sequence[Buffer]) -> list[CheckedPart]:
         """Check the body of a chunk: each part by its proof.
 
         It may be called in any thread, and takes as long as the hashing.
 
         Args:
             wanted: What the chunk is to hold.
-            body: The proofs of all parts, then the data of all parts.
+            pieces: Buffers that hold the body, one behind the other: the proofs of all parts, then the data of all.
 
         Returns:
-            The parts and their data, which are parts of the body.
+            The parts and their data, which are parts of the body. A large file's data is not copied.
 
         Raises:
             TransferError: A part is not of its file (``"bad_chunk"``), or the body has another size than it must have
                 (``"protocol"``).
         """
         parts = self.parts(wanted)
-        proof_at, data_at = 0, sum(part.proof_size for part in parts)
-        if len(body) != data_at + sum(part.size for part in parts):
+        data_at = sum(part.proof_size for part in parts)
+        size = sum(memoryview(piece).nbytes for piece in pieces)
+        if size != data_at + sum(part.size for part in parts):
             raise TransferError("protocol", "a chunk of another size than its leaves have")
-        view = memoryview(body)
+        if len(parts) == 1:
+            return [self._checked(parts[0], *_divided(pieces, data_at))]
+        proof_at, view = 0, memoryview(b"".join(pieces))
         checked = []
         for part in parts:
-            file = self._files[part.file]
             proof = bytes(view[proof_at : proof_at + part.proof_size])
-            data = view[data_at : data_at + part.size]
-            if proven_root(file.size, part.leaf, data, proof) != file.root:
-                raise TransferError("bad_chunk", "a chunk is not of the file that was offered")
-            checked.append((part, data))
+            checked.append(self._checked(part, proof, [view[data_at : data_at + part.size]]))
             proof_at += part.proof_size
             data_at += part.size
         return checked
+
+    def _checked(self, part: Part, proof: bytes, data: Sequence[memoryview]) -> CheckedPart:
+        file = self._files[part.file]
+        leaves = leaf_hashes(data)
+        if root_above(file.size, part.leaf, part.size, leaves, proof) != file.root:
+            raise TransferError("bad_chunk", "a chunk is not of the file that was offered")
+        return CheckedPart(part, data, leaves)
+
+
+def _divided(pieces: Sequence[Buffer], size: int) -> tuple[bytes, list[memoryview]]:
+    """Return the first bytes of some buffers, and buffers that hold the others."""
+    head, rest = bytearray(), []
+    for piece in pieces:
+        view = memoryview(piece)
+        taken = size - len(head)
+        head += view[:taken]
+        if taken < len(view):
+            rest.append(view[taken:])
+    return bytes(head), rest

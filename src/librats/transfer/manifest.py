@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from librats._core import bencode
 from librats.errors import BencodeError, TransferError
-from librats.transfer.names import NameSet, Parts, read_path, write_path
+from librats.transfer.names import NameSet, Parts, check_parts, read_path
 from librats.transfer.tree import HASH_SIZE, MAX_LENGTH, hash_file
 
 __all__ = [
@@ -151,25 +151,57 @@ def write_manifest(manifest: Manifest, *, limits: ManifestLimits = DEFAULT_LIMIT
     """
     if len(manifest.files) > limits.files:  # before what takes long
         raise TransferError("limit", f"an offer of more than {limits.files} files")
-    files = [(write_path(f.path), f.size, f.root, f.modified, int(f.executable)) for f in manifest.files]
-    folders = [write_path(path) for path in manifest.empty_folders]
-    head = {
-        "bytes": manifest.size,
-        "empty": len(folders),
-        "files": len(files),
-        "folder": int(manifest.is_folder),
-        "name": write_path((manifest.name,)),
-        "v": VERSION,
-    }
-    body = [sorted(files, key=lambda file: _order(file[0])), sorted(folders, key=_order)]
-    raw = bencode.encode(head) + bencode.encode(body)
+    for path in ((manifest.name,), *(file.path for file in manifest.files), *manifest.empty_folders):
+        check_parts(path)
+    files = sorted((_entry(file, modified=file.modified) for file in manifest.files), key=lambda one: _order(one[0]))
+    raw = _head(manifest) + bencode.encode([files, sorted(map(_path, manifest.empty_folders), key=_order)])
     read_manifest(raw, limits=limits)  # one place knows the rules
     return raw
 
 
-def content_id(raw: bytes) -> bytes:
-    """Return the id of an offer: SHA-256 of ``librats offer 1``, a NUL and its manifest; equal for equal offers."""
-    return sha256(CONTENT_PREFIX + raw).digest()
+def _head(manifest: Manifest) -> bytes:
+    fields = {
+        "bytes": manifest.size,
+        "empty": len(manifest.empty_folders),
+        "files": len(manifest.files),
+        "folder": int(manifest.is_folder),
+        "name": manifest.name.encode(),
+        "v": VERSION,
+    }
+    return bencode.encode(fields)
+
+
+def _entry(file: OfferedFile, *, modified: int) -> tuple[bytes, int, bytes, int, int]:
+    return _path(file.path), file.size, file.root, modified, int(file.executable)
+
+
+def _path(parts: Parts) -> bytes:
+    return "/".join(parts).encode()
+
+
+def content_id(manifest: Manifest) -> bytes:
+    """Return the id of an offer: 32 bytes, the same for all offers of equal names, contents and modes.
+
+    It is SHA-256 of ``librats offer 1``, a NUL, and the manifest with 0 for every time. So the copies of a folder have
+    one id, whenever they were made, and all who have one can give it at once.
+
+    Args:
+        manifest: The offer, checked already.
+
+    Example:
+        >>> from librats.transfer.manifest import Manifest, OfferedFile, content_id
+        >>> from librats.transfer.tree import hash_file
+        >>> def copied(when):
+        ...     file = OfferedFile(path=("a",), size=2, root=hash_file([b"hi"]).root, modified=when)
+        ...     return Manifest(name="a", is_folder=False, files=(file,))
+        >>> content_id(copied(when=1)) == content_id(copied(when=2))
+        True
+    """
+    digest = sha256(CONTENT_PREFIX + _head(manifest) + b"ll")
+    for file in sorted(manifest.files, key=lambda one: _order(_path(one.path))):  # one by one, for there may be many
+        digest.update(bencode.encode(_entry(file, modified=0)))
+    digest.update(b"e" + bencode.encode(sorted(map(_path, manifest.empty_folders), key=_order)) + b"e")
+    return digest.digest()
 
 
 def _bad(problem: str) -> TransferError:

@@ -94,6 +94,8 @@ class Receiving:
         self._sources: dict[Hashable, _Source] = {}
         self._holders: dict[Range, list[Hashable]] = {}
         self._arrived: dict[Range, tuple[Hashable, int]] = {}
+        self.backlog = 0
+        """Bytes that have come and are not stored."""
         self._back: deque[Range] = deque()
         self._uses = [1] * len(verifiers)  # how many files have the content
         for first in layout.copies.values():
@@ -194,11 +196,6 @@ class Receiving:
         """Bytes that are asked for, or have come and are not stored."""
         return self.backlog + sum(source.ahead for source in self._sources.values())
 
-    @property
-    def backlog(self) -> int:
-        """Bytes that have come and are not stored."""
-        return sum(size for _, size in self._arrived.values())
-
     def next_wants(self, name: Hashable, now: float) -> list[Range]:
         """Return what to ask a source for now, which counts as asked from here on."""
         source = self._sources.get(name)
@@ -271,6 +268,7 @@ class Receiving:
             self.wasted += size
             return False
         self._arrived[wanted] = (name, size)
+        self.backlog += size
         return True
 
     def _no_more_asked(self, name: Hashable, source: _Source, wanted: Range) -> int:
@@ -287,7 +285,8 @@ class Receiving:
 
         The source is to be removed: nothing else that it sends can be believed.
         """
-        name, _ = self._arrived.pop(wanted)
+        name, size = self._arrived.pop(wanted)
+        self.backlog -= size
         if wanted not in self._holders:
             self._back.appendleft(wanted)
         return name
@@ -299,6 +298,7 @@ class Receiving:
             Which sources need not send it any more.
         """
         _, size = self._arrived.pop(wanted)
+        self.backlog -= size
         for part in self._layout.parts(wanted):
             self._count(part)
         self._meter.add(size, now)

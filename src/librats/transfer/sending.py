@@ -116,11 +116,11 @@ class Sending:
         Args:
             wanted: The range.
             parts: What it consists of.
-            data: What was read for each part.
+            data: What was read for the parts, one behind the other, in pieces of any size.
         """
         proofs = [self._trees[part.file].proof(part.leaf, part.leaves) if part.proof_size else b"" for part in parts]
         size = sum(map(len, data))
         self.sent += size
         proof = b"".join(proofs)
-        body = [*data] if len(data) == 1 else [b"".join(data)]
+        body = data if len(parts) == 1 else [b"".join(data)]
         return [encode_chunk_head(wanted, len(proof) + size) + proof, *body]

@@ -8,11 +8,12 @@ the tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import pairwise
 from typing import Final
 
+from librats._core import leaves as core
 from librats.errors import TransferError, UsageError
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "TreeBuilder",
     "hash_file",
     "leaf_count",
+    "leaf_hashes",
     "proof_hashes",
     "proven_root",
+    "root_above",
 ]
 
 LEAF_SIZE: Final = 65_536
@@ -58,13 +61,40 @@ def _root(length: int, top: bytes) -> bytes:
     return sha256(ROOT + length.to_bytes(LENGTH_BYTES) + top).digest()
 
 
-def _hash_leaves(data: memoryview) -> list[bytes]:
+def leaf_hashes(pieces: Sequence[Buffer]) -> bytes:
+    """Return the hashes of the leaves of some data, 32 bytes each, the last leaf what is left.
+
+    The GIL is let go once for all of it, not for every leaf.
+
+    Args:
+        pieces: Buffers that hold the data, one behind the other, in pieces of any size.
+
+    Example:
+        >>> from librats.transfer.tree import LEAF_SIZE, leaf_hashes
+        >>> whole = leaf_hashes([bytes(LEAF_SIZE + 5)])
+        >>> len(whole), leaf_hashes([bytes(7), bytes(LEAF_SIZE - 2)]) == whole
+        (64, True)
+    """
+    if core.AVAILABLE:
+        return core.leaf_hashes(pieces)
+    return _hashes_of_hashlib(pieces)
+
+
+def _hashes_of_hashlib(pieces: Sequence[Buffer]) -> bytes:
     hashes = []
-    for at in range(0, len(data), LEAF_SIZE):
-        leaf = NEW_LEAF()
-        leaf.update(data[at : at + LEAF_SIZE])
+    leaf, room = NEW_LEAF(), LEAF_SIZE
+    for piece in pieces:
+        view = memoryview(piece).cast("B")
+        while view:
+            leaf.update(view[:room])
+            taken = min(room, len(view))
+            view, room = view[taken:], room - taken
+            if not room:
+                hashes.append(leaf.digest())
+                leaf, room = NEW_LEAF(), LEAF_SIZE
+    if room < LEAF_SIZE:
         hashes.append(leaf.digest())
-    return hashes
+    return b"".join(hashes)
 
 
 def _level_above(level: bytes) -> bytes:
@@ -158,16 +188,15 @@ class TreeBuilder:
                 return
             self._end_leaf()
         whole = len(view) - len(view) % LEAF_SIZE
-        self._leaves += _hash_leaves(view[:whole])
+        self._leaves.append(leaf_hashes([view[:whole]]))
         self._begun += view[whole:]
 
     def finish(self) -> HashTree:
         """Return the tree of what has been taken. It may be called again after more has been taken."""
-        last = _hash_leaves(memoryview(bytes(self._begun)))
-        return HashTree(self._length, b"".join([*self._leaves, *last]))
+        return HashTree(self._length, b"".join([*self._leaves, leaf_hashes([self._begun])]))
 
     def _end_leaf(self) -> None:
-        self._leaves += _hash_leaves(memoryview(bytes(self._begun)))
+        self._leaves.append(leaf_hashes([self._begun]))
         self._begun.clear()
 
 
@@ -219,14 +248,35 @@ def proven_root(length: int, first: int, data: Buffer, proof: bytes) -> bytes:
             ``"bad_chunk"``.
     """
     view = memoryview(data).cast("B")
-    start, end = first * LEAF_SIZE, first * LEAF_SIZE + len(view)
+    return root_above(length, first, len(view), leaf_hashes([view]), proof)
+
+
+def root_above(length: int, first: int, size: int, leaves: bytes, proof: bytes) -> bytes:
+    """Return the root of the file that a part belongs to, as :func:`proven_root` does, from the hashes of its leaves.
+
+    Args:
+        length: Bytes of the whole file; at most :data:`MAX_LENGTH`.
+        first: Number of the first leaf of the part, from 0.
+        size: Bytes of the part.
+        leaves: The hashes of its leaves; see :func:`leaf_hashes`.
+        proof: What :meth:`HashTree.proof` has returned for these leaves.
+
+    Raises:
+        TransferError: As :func:`proven_root` does.
+    """
+    start, end = first * LEAF_SIZE, first * LEAF_SIZE + size
     if not 0 <= start < end <= length <= MAX_LENGTH or (end % LEAF_SIZE and end != length):
         raise TransferError("bad_chunk", "a chunk does not fit the leaves of its file")
     width = leaf_count(length)
     if len(proof) != HASH_SIZE * proof_hashes(first, leaf_count(end), width):
         raise TransferError("bad_chunk", "a proof has not the size that it must have")
-    hashes = iter([proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE)])
-    return _root(length, _climb(_hash_leaves(view), first, width, hashes))
+    if core.AVAILABLE:
+        return _root(length, core.top_above(leaves, first, width, proof))
+    return _root(length, _climb(_apart(leaves), first, width, iter(_apart(proof))))
+
+
+def _apart(hashes: bytes) -> list[bytes]:
+    return [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
 
 
 def proof_hashes(low: int, high: int, width: int) -> int:

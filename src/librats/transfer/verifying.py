@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from librats.errors import TransferError, UsageError
 from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, MAX_LENGTH, Buffer, hash_file, leaf_count, proven_root
 
-__all__ = ["MAX_CHUNK", "FileVerifier"]
+__all__ = ["MAX_CHUNK", "FileVerifier", "marked_ranges"]
 
 MAX_CHUNK: Final = 4 << 20
 """Bytes that a chunk has at most."""
+
+
+MARKED = re.compile(rb"\xff+|[^\x00\xff]", re.DOTALL)
+
+
+def marked_ranges(have: bytes | bytearray) -> Iterator[tuple[int, int]]:
+    """Yield which leaves are marked, as :attr:`FileVerifier.have` marks them: first leaf and count, in order.
+
+    Example:
+        >>> from librats.transfer.verifying import marked_ranges
+        >>> list(marked_ranges(bytes([0b11110001, 0xFF, 0, 0b10])))
+        [(0, 1), (4, 12), (25, 1)]
+    """
+    first = end = 0
+    for found in MARKED.finditer(have):
+        at = 8 * found.start()
+        bits = [(0, 8 * len(found[0]))] if found[0][0] == 0xFF else _runs(found[0][0])  # noqa: PLR2004 - all eight
+        for low, high in bits:
+            if at + low != end:
+                if end > first:
+                    yield first, end - first
+                first = at + low
+            end = at + high
+    if end > first:
+        yield first, end - first
+
+
+def _runs(byte: int) -> Iterator[tuple[int, int]]:
+    """Yield the runs of bits that are set: from which one on, and before which."""
+    low = 0
+    while byte >> low:
+        if byte >> low & 1:
+            high = low
+            while byte >> high & 1:
+                high += 1
+            yield low, high
+            low = high
+        else:
+            low += 1
 
 
 class FileVerifier:
@@ -41,7 +81,9 @@ class FileVerifier:
         ([(0, 2)], False)
     """
 
-    def __init__(self, root: bytes, length: int, *, have: bytes | None = None) -> None:
+    __slots__ = ("_count", "_have", "_leaves", "_length", "_root")
+
+    def __init__(self, root: bytes, length: int, *, have: bytes | bytearray | None = None) -> None:
         if len(root) != HASH_SIZE or length < 0:
             raise UsageError(f"a root has {HASH_SIZE} bytes, and a length is not negative")
         if length > MAX_LENGTH:

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from librats.peers.peer import Peer
     from librats.runtime.network import Network
     from librats.runtime.tasks import TaskSet
+    from librats.services.introduction.code_meetings import CodeMeetings
     from librats.services.stream import Stream
     from librats.services.transfer import FilesHandle
+    from librats.tickets import Ticket
+    from librats.types import Address
 
 __all__ = ["FilingVerbs"]
 
@@ -36,6 +39,15 @@ class FilingVerbs:
             """See the client."""
 
         def _find(self, peer: Peer | str) -> Peer:
+            """See the client."""
+
+        def _code_meetings(self) -> CodeMeetings:
+            """See the client."""
+
+        def ticket(self) -> Ticket:
+            """See the client."""
+
+        async def connect(self, target: str | Address | tuple[str, int] | Ticket) -> Peer:
             """See the client."""
 
     def __init__(self) -> None:
@@ -107,6 +119,15 @@ class _Host:
 
     async def wait_for_room(self, peer_id: str) -> None:
         await self._client._find(peer_id).link.wait_for_room()
+
+    def ticket(self) -> Ticket:
+        return self._client.ticket()
+
+    def codes(self) -> CodeMeetings:
+        return self._client._code_meetings()
+
+    async def connect(self, ticket: Ticket) -> str:
+        return (await self._client.connect(ticket)).id
 
     async def open_stream(self, peer_id: str, protocol: str) -> Stream:
         return await self._client._find(peer_id).open_stream(protocol)

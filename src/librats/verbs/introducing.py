@@ -40,8 +40,8 @@ from librats.runtime.tasks import TaskSet
 from librats.servers import TurnServer, stun_address
 from librats.services.dht_handle import DhtHandle
 from librats.services.introducer import Introductions
-from librats.services.introduction_ends import Offered, Sealing
-from librats.services.introduction_letters import Introducer
+from librats.services.introduction.ends import Offered, Sealing
+from librats.services.introduction.letters import Introducer
 from librats.services.nat import NatHandle
 from librats.services.nat_watch import NatWatch
 from librats.services.session import Link
@@ -58,7 +58,7 @@ from librats.types import (
 from librats.verbs.offering import OfferingVerbs
 
 if TYPE_CHECKING:
-    from librats.discovery.code_meetings import CodeMeetings, MeetingPoint
+    from librats.services.introduction.code_meetings import CodeMeetings, MeetingPoint
 
 __all__ = ["IntroducingVerbs"]
 
@@ -311,12 +311,12 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         Raises:
             UsageError: The client is not running, or encryption is off.
         """
-        from librats.discovery.code_meetings import CodeMeetings  # noqa: PLC0415 - loaded where there are codes
+        from librats.services.introduction.code_meetings import CodeMeetings  # noqa: PLC0415 - loaded where there are codes
 
         self._running()
         if self._circle is None or self._network is None:
             raise UsageError("with encryption off there are no codes")
-        return CodeMeetings(self._circle.meetings, self._meeting_points, self._network.entropy)
+        return CodeMeetings(self._circle.meetings, self._meeting_points, self._network.entropy, self._tasks)
 
     # The race
 

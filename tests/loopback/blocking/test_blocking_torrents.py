@@ -13,10 +13,10 @@ from librats.torrents import create_torrent
 from librats.types import Address
 
 INTERNAL = {
-    torrents.TorrentClient: {"find", "forget"},
+    torrents.TorrentClient: {"find", "find_obfuscated", "forget"},
     torrents.Download: {
         *("start", "close", "remove_resume", "swarm", "candidates", "wants_peers", "connections", "is_closed"),
-        *("is_mine", "own_handshake", "refusal", "enter", "leave", "fail_to_dial", "ban", "settle", "serve"),
+        *("has_room", "enter", "leave", "fail_to_dial", "ban", "settle", "serve"),
     },
 }
 

@@ -38,16 +38,16 @@ class Command:
         self.stdin = process.stdin
         self.stdout = process.stdout
 
-    async def event(self) -> dict[str, Any]:
+    async def event(self, *, within: float = WAIT) -> dict[str, Any]:
         """Return the next JSON line of standard output."""
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(within):
             event: dict[str, Any] = json.loads(await self.stdout.readline())
             return event
 
-    async def event_named(self, name: str) -> dict[str, Any]:
+    async def event_named(self, name: str, *, within: float = WAIT) -> dict[str, Any]:
         """Return the next event of that name, and drop those before it."""
         while True:
-            event = await self.event()
+            event = await self.event(within=within)
             if event["event"] == name:
                 return event
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import socket
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from librats import DhtConfig, Identity, RatsConfig
+from librats import Address, DhtConfig, DhtError, Identity, RatsConfig
 from librats.blocking import RatsClient
 from librats.cli import main
 from librats.dht.topic import topic_hash
@@ -185,6 +187,20 @@ async def test_a_chat_on_a_topic_meets_others_in_the_dht_alone(start: Start, beg
     assert (await bob.event_named("joined"))["nick"] == "ada"
     await bob.type("hello\n")
     assert (await ada.event_named("message"))["message"] == "hello"
+
+
+async def test_a_node_is_in_the_dht_at_each_address_that_is_named(start: Start, first: RatsClient, begin: str) -> None:
+    where = ("--listen", "127.0.0.3:0", "--dht-bootstrap", begin, "--dht-address", "127.0.1.3", "--dht-address")
+    node = await start("node", *where, "127.0.2.3", "--no-mdns", "--topic", "garden", "--json")
+    own_port = Address.parse((await node.event_named("ready"))["addresses"][0]).port
+    assert (await node.event_named("dht"))["reachable"]
+    expected, found = {Address(host, own_port) for host in ("127.0.1.3", "127.0.2.3")}, set[Address]()
+    async with asyncio.timeout(60):
+        while not expected <= found:
+            with contextlib.suppress(DhtError):  # until it has heard of somebody
+                found.update(await run_in_thread(first.find_peers, topic_hash("librats/1.0", "garden")))
+    assert found == expected
+    assert (await node.stop()).status == 0
 
 
 async def test_a_node_whose_port_for_the_dht_is_taken_says_so_and_goes_on(start: Start, tmp_path: Path) -> None:

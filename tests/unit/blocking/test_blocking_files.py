@@ -7,17 +7,26 @@ from tests.unit.test_blocking import missing_or_different
 
 from librats.blocking import files as blocking
 from librats.services import transfer, transfer_handle, transfer_offer
+from librats.services.introduction import code_meetings
 
-INTERNAL = {
+INTERNAL: dict[str, set[str]] = {
     "FilesHandle": {"connected", "nodes", "serve", "stop"},
     "Transfer": {"end"},
     "Offer": {"decided"},
     "Shared": {"source"},
+    "GivenCode": set(),
 }
 
 
 @pytest.mark.parametrize(
-    "async_class", [transfer.FilesHandle, transfer_handle.Transfer, transfer_offer.Offer, transfer_offer.Shared]
+    "async_class",
+    [
+        transfer.FilesHandle,
+        transfer_handle.Transfer,
+        transfer_offer.Offer,
+        transfer_offer.Shared,
+        code_meetings.GivenCode,
+    ],
 )
 def test_every_public_verb_has_its_counterpart_with_the_same_parameters(async_class: type) -> None:
     name = async_class.__name__

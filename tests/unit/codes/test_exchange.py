@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -71,6 +72,34 @@ def test_what_is_given_cannot_be_changed_on_its_way(flip: int) -> None:
     sealed = bytearray(giver.proven(taker.prove(giver.begun(taker.begin()))))
     sealed[flip] ^= 1
     assert refused(taker.end, bytes(sealed)) == "wrong_code"
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [lambda letter: b"\x07" + letter[1:], lambda letter: letter[:-1], lambda letter: letter + b"x"],
+    ids=["of another kind", "too short", "too long"],
+)
+def test_a_letter_of_another_kind_or_size_is_refused_and_burns_the_code(damaged: Callable[[bytes], bytes]) -> None:
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    first = taker.begin()
+    answer = giver.begun(first)
+    proof = taker.prove(answer)
+    fresh = CodeGiver(CODE, b"secret", entropy(3))
+    assert refused(fresh.begun, damaged(first)) == "bad_code"
+    assert fresh.is_burnt
+    assert refused(giver.proven, damaged(proof)) == "bad_code"
+    assert giver.is_burnt
+    late = CodeTaker(CODE, entropy(1))
+    late.begin()
+    assert refused(late.prove, damaged(answer)) == "bad_code"
+
+
+def test_what_is_given_comes_in_a_letter_of_its_kind_that_is_not_too_long() -> None:
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    sealed = giver.proven(taker.prove(giver.begun(taker.begin())))
+    assert refused(taker.end, b"\x02" + sealed[1:]) == "bad_code"
+    assert refused(taker.end, sealed[:1] + bytes(exchange.MAX_LETTER)) == "bad_code"
+    assert taker.end(sealed) == b"secret"
 
 
 @settings(max_examples=60, deadline=None)

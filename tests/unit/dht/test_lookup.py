@@ -208,7 +208,7 @@ def test_addresses_that_a_node_may_not_tell_are_not_asked() -> None:
 
 
 def test_a_host_counts_once_and_so_does_an_id_and_our_own_not_at_all() -> None:
-    lookup = Lookup(TARGET, Wanted.NODES, own_id=node(5)[0])
+    lookup = Lookup(TARGET, Wanted.NODES, is_ours=lambda node_id, address: node_id == node(5)[0])
     lookup.add_known([node(9)])
     (asked,) = lookup.to_ask()
     told = [node(1), node(2, 1), (node(1)[0], node(3)[1]), node(5)]

@@ -268,7 +268,7 @@ def targets_asked_for(node: DhtNode, seconds: range) -> list[bytes]:
 
 def test_buckets_in_which_nobody_answers_are_looked_into() -> None:
     node = DhtNode(SeededEntropy(1), now=0.0)
-    node._next_beginning = 10_000.0
+    node._beginning._due = 10_000.0
     asked = targets_asked_for(node, range(895, 960))
     assert {shared_bits(target, node.node_id) for target in asked} == {0, 1, 2, 3, 4}
 
@@ -382,7 +382,7 @@ def test_a_node_has_an_id_in_each_family() -> None:
         assert krpc.parse(data).id == own_id
     again = DhtNode(SeededEntropy(2), now=0.0, families=(6, 18), saved=node.save())
     assert again.node_ids == node.node_ids
-    assert DhtNode(SeededEntropy(2), now=0.0, families=(18,), node_id=six).node_id == six
+    assert DhtNode(SeededEntropy(2), now=0.0, families=(18,), saved={"id6": six}).node_id == six
 
 
 def test_a_node_that_is_there_answers_a_ping_with_its_id() -> None:

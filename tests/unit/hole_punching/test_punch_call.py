@@ -11,8 +11,8 @@ import pytest
 from librats.errors import HandshakeError
 from librats.hole_punching.punching import PunchCall, Punching
 from librats.punch.offers import PunchOffer
-from librats.services.punch_path import PunchedConnection
-from librats.services.punch_tcp import PeerConnection
+from librats.services.punch.path import PunchedConnection
+from librats.services.punch.tcp import PeerConnection
 from librats.services.session import Link
 from librats.types import Address
 

@@ -15,6 +15,7 @@ from tests.unit.peers.test_killed import POSIX
 from librats.dht.addresses import compact
 from librats.dht.tables import Tables
 from librats.peers.dht_nodes_file import MAX_NODES, DhtNodesFile
+from librats.services.dht_merging import saved_ids
 
 ID = b"i" * 20
 NODES = [b"a" * 20 + compact("192.0.2.7", 6881), b"b" * 20 + compact("2001:db8::7", 25401)]
@@ -115,13 +116,46 @@ JSON = st.recursive(
 )
 
 
-@given(members=st.dictionaries(st.sampled_from(["id", "nodes", "other"]), JSON))
+OWN_IDS = st.dictionaries(
+    st.one_of(st.ip_addresses().map(str), st.text(max_size=40)), st.binary(min_size=20, max_size=20), max_size=20
+)
+
+
+@given(own_ids=OWN_IDS)
+def test_our_id_at_each_address_lasts_over_a_restart(
+    tmp_path_factory: pytest.TempPathFactory, own_ids: dict[str, bytes]
+) -> None:
+    folder = tmp_path_factory.mktemp("nodes")
+    DhtNodesFile(folder)._save({**SAVED, "addresses": own_ids})
+    loaded = DhtNodesFile(folder).load()
+    assert loaded == (SAVED | ({"addresses": own_ids} if own_ids else {}))
+    ids = saved_ids(loaded)
+    assert ids.items() <= own_ids.items()
+    assert sorted(ids.values()) == sorted(set(own_ids.values()))
+
+
+async def test_our_ids_at_addresses_stay_while_there_is_but_one_node(tmp_path: Path) -> None:
+    several = {**SAVED, "addresses": {"192.0.2.7": b"7" * 20}}
+    await write(tmp_path, several)
+    await write(tmp_path, SAVED)
+    assert DhtNodesFile(tmp_path).load() == several
+
+
+async def test_of_damaged_ids_at_addresses_those_are_used_that_are_sound(tmp_path: Path) -> None:
+    ids = {"192.0.2.7": "37" * 20, "192.0.2.8": "37", "192.0.2.9": 7, "192.0.2.10": None}
+    (tmp_path / "dht.nodes").write_text(json.dumps({**HEAD, "id": ID.hex(), "nodes": [], "addresses": ids}))
+    assert DhtNodesFile(tmp_path).load() == {"id": ID, "nodes": [], "addresses": {"192.0.2.7": b"7" * 20}}
+    assert (tmp_path / "dht.nodes.damaged").exists()
+
+
+@given(members=st.dictionaries(st.sampled_from(["id", "nodes", "addresses", "other"]), JSON))
 def test_arbitrary_members_raise_nothing(tmp_path_factory: pytest.TempPathFactory, members: dict[str, Any]) -> None:
     folder = tmp_path_factory.mktemp("nodes")
     (folder / "dht.nodes").write_text(json.dumps({**HEAD, **members}))
     loaded = DhtNodesFile(folder).load()
     assert loaded is not None
     Tables.load(loaded)
+    assert len(set(saved_ids(loaded).values())) == len(saved_ids(loaded))
 
 
 SAVING = """

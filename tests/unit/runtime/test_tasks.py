@@ -95,6 +95,16 @@ async def test_a_failure_is_logged_with_the_name_of_the_task(caplog: pytest.LogC
     assert str(record.exc_info[1]) == "broken"
 
 
+async def test_a_failure_that_the_owner_collects_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    tasks = TaskSet(expected=LookupError)
+    failed = [tasks.create(fail(error), name="work") for error in (KeyError("expected"), ValueError("a mistake"))]
+    await asyncio.wait(failed)
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [failed[1].exception()]
+
+
 async def test_a_cancelled_task_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     tasks = TaskSet()
     tasks.create(forever(), name="cancelled")

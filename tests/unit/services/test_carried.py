@@ -11,7 +11,7 @@ import pytest
 from librats.introduce.notices import Notice, Op
 from librats.introduce.parcels import FIRST_CREDIT, CarryEnd, Parcel, ParcelKind
 from librats.reasons import AttemptReason
-from librats.services.carried import CarriedPaths, CarriedTransport, CarryEnded
+from librats.services.introduction.carried import CarriedPaths, CarriedTransport, CarryEnded
 from librats.types import Address
 
 INTRODUCER = "aa" * 32

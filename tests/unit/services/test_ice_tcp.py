@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from librats.services.ice_tcp import HIGH_WATER, MAX_CONNECTIONS, Framed
+from librats.services.ice.tcp import HIGH_WATER, MAX_CONNECTIONS, Framed
 from librats.types import Address
 
 

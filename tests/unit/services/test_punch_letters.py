@@ -7,7 +7,7 @@ import pytest
 from librats.errors import IntroductionError
 from librats.introduce.letters import Letter
 from librats.punch import PunchReason
-from librats.services.punch_letters import PunchLetters
+from librats.services.punch.letters import PunchLetters
 
 ID = "0f" * 16
 

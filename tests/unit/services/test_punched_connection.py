@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from librats.services.punch_path import PunchedConnection
-from librats.services.punch_tcp import PeerConnection, TcpMeeting
+from librats.services.punch.path import PunchedConnection
+from librats.services.punch.tcp import PeerConnection, TcpMeeting
 
 
 class Transport:

@@ -12,9 +12,10 @@ from tests.reference.file_copying import copy, copy_all, copy_missing, destinati
 from tests.unit.services.test_transfer_reading import DATA, make_tree
 
 from librats.errors import TransferError, UsageError
+from librats.services.transfer_part import Chunk
 from librats.services.transfer_reading import Source
 from librats.services.transfer_writing import Destination, part_name
-from librats.transfer.tree import LEAF_SIZE
+from librats.transfer.tree import LEAF_SIZE, leaf_hashes
 
 BIG = DATA * 20  # five chunks
 
@@ -77,16 +78,29 @@ async def test_the_folder_is_made_where_it_is_missing(big: Source, tmp_path: Pat
     assert (await destination.finish()).read_bytes() == BIG
 
 
-async def test_many_chunks_are_written_at_once(tmp_path: Path, out: Path) -> None:
+async def test_what_a_check_returns_is_written(tmp_path: Path, out: Path) -> None:
     source = await Source.open(make_tree(tmp_path))
     destination = await destination_for(source, out)
     wanted = [number for number, file in enumerate(source.manifest.files) if file.size]
     data = await source.read_many([(number, 0, source.manifest.files[number].size) for number in wanted])
     for number, content in zip(wanted, data, strict=True):
         destination.verifiers[number].take(0, content, b"")
-    await destination.write_many([(number, 0, content) for number, content in zip(wanted, data, strict=True)])
+    chunks = [Chunk(number, 0, [c[:1], c[1:]], leaf_hashes([c])) for number, c in zip(wanted, data, strict=True)]
+    assert await destination.take(lambda: chunks, sum(map(len, data))) is None
     await destination.finish()
     assert content_of(out / "photos") == content_of(tmp_path / "photos")
+
+
+async def test_what_a_check_refuses_is_not_written_and_told(big: Source, out: Path) -> None:
+    def refuse() -> list[Chunk]:
+        raise TransferError("bad_chunk", "no")
+
+    destination = await destination_for(big, out)
+    told = await destination.take(refuse, 1)
+    assert told is not None
+    assert told.code == "bad_chunk"
+    assert await copy_all(big, destination) == out / "big.bin"
+    assert (out / "big.bin").read_bytes() == BIG
 
 
 async def test_chunks_may_come_in_any_order(big: Source, out: Path) -> None:
@@ -388,7 +402,7 @@ async def test_a_failure_of_the_disk_ends_it_with_one_error(
     def fail(*_args: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", fail)
+    monkeypatch.setattr(os, "pwritev" if hasattr(os, "pwritev") else "write", fail)
     with pytest.raises(TransferError) as refused:
         await copy_all(big, destination)
     assert refused.value.code == "no_space"

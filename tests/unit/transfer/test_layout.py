@@ -97,8 +97,8 @@ def test_a_chunk_passes_with_its_proofs_alone() -> None:
     proofs = trees[0].proof(1, 2) + trees[2].proof(0, 1)
     data = contents[0][LEAF_SIZE:] + contents[1] + contents[2][:LEAF_SIZE]
     assert layout.body_size(wanted) == len(proofs + data)
-    parts = layout.check(wanted, proofs + data)
-    assert [(part.file, bytes(content)) for part, content in parts] == [
+    parts = layout.check(wanted, [proofs + data])
+    assert [(checked.part.file, b"".join(checked.data)) for checked in parts] == [
         (0, contents[0][LEAF_SIZE:]),
         (1, contents[1]),
         (2, contents[2][:LEAF_SIZE]),
@@ -107,8 +107,8 @@ def test_a_chunk_passes_with_its_proofs_alone() -> None:
         broken = bytearray(proofs + data)
         broken[at] ^= 1
         with pytest.raises(TransferError) as refused:
-            layout.check(wanted, bytes(broken))
+            layout.check(wanted, [bytes(broken)])
         assert refused.value.code == "bad_chunk"
     with pytest.raises(TransferError) as refused:
-        layout.check(wanted, proofs + data + b"x")
+        layout.check(wanted, [proofs + data + b"x"])
     assert refused.value.code == "protocol"

@@ -66,7 +66,7 @@ def test_the_vectors_hold(vector: dict[str, Any]) -> None:
     assert told == vector["files"]
     assert ["/".join(path) for path in manifest.empty_folders] == vector["empty_folders"]
     assert write_manifest(manifest) == data
-    assert content_id(data).hex() == vector["content_id"]
+    assert content_id(manifest).hex() == vector["content_id"]
 
 
 def test_there_are_vectors_of_a_file_a_folder_and_an_empty_folder() -> None:
@@ -79,7 +79,32 @@ def test_there_are_vectors_of_a_file_a_folder_and_an_empty_folder() -> None:
 
 
 def test_the_content_id_is_the_documented_hash() -> None:
-    assert content_id(b"x") == sha256(b"librats offer 1\0x").digest()
+    timeless = Manifest(name="all", is_folder=True, files=(offered("b"), offered("a")), empty_folders=(("z",), ("y",)))
+    assert content_id(timeless) == sha256(b"librats offer 1\0" + write_manifest(timeless)).digest()
+
+
+def test_copies_of_another_time_have_the_same_content_id() -> None:
+    ids = {
+        content_id(Manifest(name="all", is_folder=True, files=(offered("a", modified=time), offered("b"))))
+        for time in (0, 1, (1 << 63) - 1)
+    }
+    assert len(ids) == 1
+
+
+def test_whatever_else_differs_makes_another_content_id() -> None:
+    offers = [
+        Manifest(name="all", is_folder=True, files=(offered("a"),)),
+        Manifest(name="other", is_folder=True, files=(offered("a"),)),
+        Manifest(name="a", is_folder=True, files=(offered("a"),)),
+        Manifest(name="a", is_folder=False, files=(offered("a"),)),
+        Manifest(name="all", is_folder=True, files=(offered("b"),)),
+        Manifest(name="all", is_folder=True, files=(offered("a", size=6),)),
+        Manifest(name="all", is_folder=True, files=(offered("a", root=bytes(32)),)),
+        Manifest(name="all", is_folder=True, files=(offered("a", executable=True),)),
+        Manifest(name="all", is_folder=True, files=(offered("a"), offered("b"))),
+        Manifest(name="all", is_folder=True, files=(offered("a"),), empty_folders=(("b",),)),
+    ]
+    assert len({content_id(offer) for offer in offers}) == len(offers)
 
 
 def test_an_offer_has_one_form_in_whatever_order_it_was_made() -> None:

@@ -18,7 +18,10 @@ HOSTILE = {
     "backslash": [b"a\\b", b"..\\x", b"a\\..\\..\\x"],
     "stream": [b"a.txt:hidden", b"a.txt::$DATA", b"a:"],
     "wildcard": [b"a*", b"a?", b"a<b", b"a>b", b'a"b', b"a|b"],
-    "control": [b"a\0b", b"a\nb", b"a\rb", b"a\tb", b"\x1b[2Jx", b"a\x7fb", "a\x85b".encode(), "a\u2028b".encode()],
+    "control": [
+        *(f"a{chr(code)}b".encode() for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)),
+        *(b"\x1b[2Jx", b"\n", b"a\0", b"a.txt\0.jpg"),
+    ],
     "direction": [
         f"photo{c}gpj.exe".encode() for c in "\u202e\u202d\u202a\u202b\u202c\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
     ],
@@ -37,6 +40,7 @@ HOSTILE = {
             b"LPT3",
             b"COM0",
         ),
+        *(f"{port}{digit}.x".encode() for port in ("com", "lpt") for digit in range(10)),
         *(b"CONIN$", b"conout$", b"CLOCK$", b"nul .txt", "COM¹".encode(), "lpt².x".encode(), "COM³.a.b".encode()),
         *("ＮＵＬ".encode(), "NU\u200dL".encode(), b"a/..namedfork/rsrc", b"a/..NamedFork"),
     ],

@@ -1,0 +1,1 @@
+"""The ports that one gateway maps, by each protocol."""
