@@ -2,7 +2,7 @@
 
 An input is a torrent file, the info of one, and a magnet link. Whatever it says, only ``DecodeError`` is raised, and a
 torrent that is taken has files within its folder that lie one behind the other, and says the same when it is read
-again. """
+again."""
 
 from __future__ import annotations
 
