@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from librats.services.session import Link
     from librats.session.streams import StreamError, StreamState
 
-__all__ = ["Stream", "read_pieces"]
+__all__ = ["Stream"]
 
 WRITE_HIGH = 1024 * 1024
 WRITE_LOW = 256 * 1024
