@@ -139,9 +139,10 @@ async def next_progress(process: asyncio.subprocess.Process) -> dict[str, Any]:
     while True:
         line = await process.stdout.readline()
         assert line
-        told: dict[str, Any] = json.loads(line)
-        if told["event"] == "progress":
-            return told
+        if line.startswith(b"{"):  # an editable build may say that it waits for its turn
+            told: dict[str, Any] = json.loads(line)
+            if told["event"] == "progress":
+                return told
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")

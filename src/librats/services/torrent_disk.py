@@ -113,7 +113,7 @@ class PieceCache:
                 waiting.append(then)
                 then = None
 
-    def _end(self, key: Window, done: asyncio.Future[bytearray]) -> None:
+    def _end(self, key: Window, done: asyncio.Future[bytes | bytearray]) -> None:
         waiting = self._reading.pop(key, [])
         error = done.exception() if not done.cancelled() else None
         if error is None and not done.cancelled():

@@ -7,11 +7,11 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from librats.bittorrent.layout import Layout, TorrentFile
+from librats.bittorrent.layout import FileSpan, Layout, TorrentFile
 from librats.bittorrent.metainfo import Torrent
 from librats.errors import StoreError
 from librats.transfer.names import Parts, check_parts
@@ -75,15 +75,31 @@ class TorrentFiles:
                 found.append((status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (-1, -1))
         return found
 
-    def read(self, piece: int, begin: int, size: int) -> bytearray:
-        """Read a part of a piece; what only fills it is zeros, as is what a file lacks at its end.
+    def read(self, piece: int, begin: int, size: int) -> bytes | bytearray:
+        """Read a part of a piece; what only fills it is zeros.
 
         Raises:
-            StoreError: A file cannot be read, or is not there.
+            StoreError: A file cannot be read, is too short, or is not there.
         """
+        first, *others = self._layout.spans(piece * self._layout.piece_length + begin, size)
+        if not others and hasattr(os, "pread"):
+            data = self._read_one(first)
+            if len(data) == size:
+                return data
+        return self._read_several((first, *others), size)
+
+    def _read_one(self, span: FileSpan) -> bytes:
+        """Read within one file, into memory that no zeros fill before; fewer bytes where it is short."""
+        file = self._layout.files[span.file]
+        if file.is_pad or file.is_symlink:
+            return b""
+        with self._telling(self._path_of(file)), self._descriptor(span.file, writing=False) as descriptor:
+            return os.pread(descriptor, span.size, span.offset)
+
+    def _read_several(self, spans: Sequence[FileSpan], size: int) -> bytearray:
         data = bytearray(size)
         view = memoryview(data)
-        for span in self._layout.spans(piece * self._layout.piece_length + begin, size):
+        for span in spans:
             file = self._layout.files[span.file]
             if not file.is_pad and not file.is_symlink:
                 with self._telling(self._path_of(file)), self._descriptor(span.file, writing=False) as descriptor:
