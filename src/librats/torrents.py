@@ -5,9 +5,9 @@ from __future__ import annotations
 from librats.bittorrent.magnet import Magnet, parse_magnet
 from librats.bittorrent.metainfo import Torrent, read_torrent
 from librats.services.torrent import TorrentClient
-from librats.services.torrent_creating import create_torrent
-from librats.services.torrent_download import Download
-from librats.services.torrent_progress import TorrentPeer, TorrentProgress
+from librats.services.torrenting.creating import create_torrent
+from librats.services.torrenting.download import Download
+from librats.services.torrenting.progress import TorrentPeer, TorrentProgress
 
 __all__ = [
     "Download",

@@ -18,7 +18,7 @@ from tests.unit.bittorrent.joined_swarms import Dice
 
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.stream_encryption import CryptoMethod, IncomingEncryption, OutgoingEncryption, obfuscated
-from librats.services.torrent_encryption import new_rc4
+from librats.services.torrenting.encryption import new_rc4
 from librats.torrents import Download, Torrent, TorrentClient, create_torrent, read_torrent
 from librats.types import Address
 

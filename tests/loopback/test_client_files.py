@@ -11,8 +11,8 @@ import pytest
 from librats import Identity, RatsClient, TransferError, blocking
 from librats.blocking.files import Offer as BlockingOffer
 from librats.blocking.files import Transfer as BlockingTransfer
-from librats.services.transfer_handle import Progress, Transfer
-from librats.services.transfer_offer import Offer
+from librats.services.transferring.handle import Progress, Transfer
+from librats.services.transferring.offer import Offer
 
 MIB = 1 << 20
 

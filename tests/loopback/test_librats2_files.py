@@ -14,8 +14,8 @@ import pytest
 from tests.reference.librats2_node import Librats2Node, peer_id
 
 from librats import FilesConfig, RatsClient, TransferError
-from librats.services.transfer_handle import Transfer, TransferState
-from librats.services.transfer_offer import Offer
+from librats.services.transferring.handle import Transfer, TransferState
+from librats.services.transferring.offer import Offer
 
 if TYPE_CHECKING:
     from tests.loopback.conftest import MakeClient, Until

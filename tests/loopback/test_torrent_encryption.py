@@ -13,8 +13,8 @@ import pytest
 
 from librats.bittorrent.messages import Handshake
 from librats.errors import UsageError
-from librats.services import torrent_encryption
-from librats.services.torrent_wire import PeerWire
+from librats.services.torrenting import encryption as torrent_encryption
+from librats.services.torrenting.wire import PeerWire
 from librats.torrents import Download, Torrent, TorrentClient, create_torrent, read_torrent
 from librats.types import Address
 

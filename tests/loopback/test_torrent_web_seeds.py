@@ -18,7 +18,7 @@ from aiohttp import web
 from librats.bittorrent.web_seeds import WebPart, WebSeed
 from librats.errors import RemoteProtocolError
 from librats.runtime.network import current_network
-from librats.services.torrent_http import HttpFiles, HttpRefusal, _Resolver
+from librats.services.torrenting.http import HttpFiles, HttpRefusal, _Resolver
 from librats.torrents import Download, Torrent, TorrentClient, create_torrent, read_torrent
 from librats.types import Address
 

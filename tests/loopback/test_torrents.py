@@ -17,7 +17,7 @@ from librats._core import bencode
 from librats.bittorrent.extensions import compact_peer
 from librats.bittorrent.messages import Handshake
 from librats.errors import ClosedError, DecodeError, StoreError, UsageError
-from librats.services.torrent_resume import ResumeFile
+from librats.services.torrenting.resume import ResumeFile
 from librats.torrents import Download, Torrent, TorrentClient, create_torrent, parse_magnet, read_torrent
 from librats.types import Address
 

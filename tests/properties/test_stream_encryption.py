@@ -20,7 +20,7 @@ from librats.bittorrent.stream_encryption import (
     obfuscated,
 )
 from librats.errors import RemoteProtocolError
-from librats.services.torrent_encryption import new_rc4
+from librats.services.torrenting.encryption import new_rc4
 
 TORRENT = b"t" * 20
 METHODS = [(CryptoMethod.PLAINTEXT,), (CryptoMethod.RC4,), (CryptoMethod.RC4, CryptoMethod.PLAINTEXT)]

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from librats.services.folders import open_folder
-from librats.services.transfer_journal import ON_DISK, RECORD_SIZE, Journal, Record
+from librats.services.disk.folders import open_folder
+from librats.services.disk.journal import ON_DISK, RECORD_SIZE, Journal, Record
 
 ID = bytes(range(32))
 NUMBERS = st.integers(0, 0xFFFFFFFF)

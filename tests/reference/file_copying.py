@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from librats.errors import TransferError
-from librats.services.transfer_reading import Source
-from librats.services.transfer_writing import Destination
+from librats.services.disk.reading import Source
+from librats.services.disk.writing import Destination
 from librats.transfer.tree import LEAF_SIZE
 
 __all__ = ["LEAVES", "copy", "copy_all", "copy_missing", "destination_for", "listed"]

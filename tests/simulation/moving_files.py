@@ -9,8 +9,8 @@ from typing import Any
 from tests.simulation.conftest import PORT, start_client
 
 from librats import FilesConfig, RatsClient, ReconnectConfig, TransferError
-from librats.services.transfer_handle import Transfer
-from librats.services.transfer_offer import Offer
+from librats.services.transferring.handle import Transfer
+from librats.services.transferring.offer import Offer
 from librats.testing import SimNetwork
 
 MIB = 1 << 20

@@ -13,9 +13,9 @@ from tests.simulation.test_hostile_files import offer as offer_frame
 from tests.simulation.test_hostile_files import one_file
 
 from librats import FilesConfig, TransferError
-from librats.services.transfer_handle import TransferState
-from librats.services.transfer_offer import Offer
-from librats.services.transfer_wire import PROTOCOL
+from librats.services.transferring.handle import TransferState
+from librats.services.transferring.offer import Offer
+from librats.services.transferring.wire import PROTOCOL
 from librats.testing import SimNetwork
 from librats.transfer.frames import FrameType, encode_plain
 

@@ -10,9 +10,9 @@ from tests.simulation.conftest import PORT, Simulate, start_client, until
 from tests.simulation.moving_files import CONTENT, MIB, accept_all, code_of, no_parts, stop, two
 
 from librats import FilesConfig, RatsClient, RatsConfig, ReconnectConfig, TransferError
-from librats.services.transfer_giving import Giving
-from librats.services.transfer_handle import Transfer, TransferState
-from librats.services.transfer_reading import Source
+from librats.services.disk.reading import Source
+from librats.services.transferring.giving import Giving
+from librats.services.transferring.handle import Transfer, TransferState
 from librats.testing import SimNetwork
 from librats.transfer.tree import LEAF_SIZE
 

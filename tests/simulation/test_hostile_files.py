@@ -12,8 +12,8 @@ from tests.simulation.conftest import PORT, Simulate, start_client, until
 from tests.simulation.moving_files import CONTENT, accept_all, code_of, stop
 
 from librats import FilesConfig, RatsClient, Stream, TransferError
-from librats.services.transfer_handle import TransferState
-from librats.services.transfer_wire import PROTOCOL, Wire
+from librats.services.transferring.handle import TransferState
+from librats.services.transferring.wire import PROTOCOL, Wire
 from librats.testing import SimNetwork
 from librats.transfer import frames
 from librats.transfer.frames import Chunk, FrameType, Offering

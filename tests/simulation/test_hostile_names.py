@@ -11,7 +11,7 @@ from tests.unit.transfer.test_manifest import entry, raw
 from tests.unit.transfer.test_names import HOSTILE, SAME
 
 from librats import Stream, TransferError
-from librats.services.transfer_wire import PROTOCOL, Wire
+from librats.services.transferring.wire import PROTOCOL, Wire
 from librats.testing import SimNetwork
 from librats.transfer import frames
 from librats.transfer.frames import Chunk, FrameType, Offering

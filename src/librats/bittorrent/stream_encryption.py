@@ -243,7 +243,7 @@ class OutgoingEncryption(_Start):
     Example:
         >>> import asyncio
         >>> from librats.runtime.entropy import SystemEntropy
-        >>> from librats.services.torrent_encryption import new_rc4
+        >>> from librats.services.torrenting.encryption import new_rc4
         >>> from librats.bittorrent.stream_encryption import IncomingEncryption, OutgoingEncryption, obfuscated
         >>> torrent = b"t" * 20
         >>> one = OutgoingEncryption(new_rc4, SystemEntropy(), torrent)

@@ -11,17 +11,17 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from librats.blocking.bridge import Bridge
-from librats.services.transfer_codes import CODE_PATIENCE
+from librats.services.transferring.codes import CODE_PATIENCE
 
 if TYPE_CHECKING:
     from librats.blocking.peer import Peers
     from librats.services.introduction.code_meetings import CodeOutcome
     from librats.services.introduction.code_meetings import GivenCode as AsyncCode
     from librats.services.transfer import FilesHandle as AsyncHandle
-    from librats.services.transfer_handle import Progress, TransferDirection, TransferResult, TransferState
-    from librats.services.transfer_handle import Transfer as AsyncTransfer
-    from librats.services.transfer_offer import Offer as AsyncOffer
-    from librats.services.transfer_offer import Shared as AsyncShared
+    from librats.services.transferring.handle import Progress, TransferDirection, TransferResult, TransferState
+    from librats.services.transferring.handle import Transfer as AsyncTransfer
+    from librats.services.transferring.offer import Offer as AsyncOffer
+    from librats.services.transferring.offer import Shared as AsyncShared
     from librats.tickets import Ticket
 
 __all__ = ["FilesHandle", "GivenCode", "Offer", "Shared", "Transfer"]
@@ -142,7 +142,7 @@ def _tell(handler: Callable[[Progress], object], told: SimpleQueue[Progress | No
 
 
 class Transfer:
-    """One transfer, in either direction; see :class:`librats.services.transfer_handle.Transfer`."""
+    """One transfer, in either direction; see :class:`librats.services.transferring.handle.Transfer`."""
 
     def __init__(self, transfer: AsyncTransfer, bridge: Bridge) -> None:
         self._transfer = transfer
@@ -202,7 +202,7 @@ class Transfer:
         return self._bridge.call(self._transfer.snapshot)
 
     def progress(self, interval: float = 0.25) -> Iterator[Progress]:
-        """Iterate over how far it is; see :meth:`librats.services.transfer_handle.Transfer.progress`."""
+        """Iterate over how far it is; see :meth:`librats.services.transferring.handle.Transfer.progress`."""
         steps = self._transfer.progress(interval)
 
         async def step() -> Progress | None:
@@ -212,7 +212,7 @@ class Transfer:
             yield progress
 
     def wait(self) -> TransferResult:
-        """Wait for the end; see :meth:`librats.services.transfer_handle.Transfer.wait`."""
+        """Wait for the end; see :meth:`librats.services.transferring.handle.Transfer.wait`."""
         return self._bridge.wait(self._transfer.wait)
 
     def pause(self) -> None:
@@ -224,12 +224,12 @@ class Transfer:
         self._bridge.call(self._transfer.resume)
 
     def cancel(self, reason: str = "") -> None:
-        """End it for good; see :meth:`librats.services.transfer_handle.Transfer.cancel`."""
+        """End it for good; see :meth:`librats.services.transferring.handle.Transfer.cancel`."""
         self._bridge.wait(self._transfer.cancel, reason)
 
 
 class Offer:
-    """What a peer offers; see :class:`librats.services.transfer_offer.Offer`."""
+    """What a peer offers; see :class:`librats.services.transferring.offer.Offer`."""
 
     def __init__(self, offer: AsyncOffer, bridge: Bridge) -> None:
         self._offer = offer
@@ -280,16 +280,16 @@ class Offer:
         return self._offer.is_decided
 
     def accept(self, folder: str | Path | None = None, *, overwrite: bool = False) -> Transfer:
-        """Take it; see :meth:`librats.services.transfer_offer.Offer.accept`."""
+        """Take it; see :meth:`librats.services.transferring.offer.Offer.accept`."""
         return Transfer(self._bridge.wait(self._offer.accept, folder, overwrite=overwrite), self._bridge)
 
     def refuse(self, reason: str = "") -> None:
-        """Refuse it; see :meth:`librats.services.transfer_offer.Offer.refuse`."""
+        """Refuse it; see :meth:`librats.services.transferring.offer.Offer.refuse`."""
         self._bridge.wait(self._offer.refuse, reason)
 
 
 class Shared:
-    """What is given to every peer that asks for it; see :class:`librats.services.transfer_offer.Shared`."""
+    """What is given to every peer that asks for it; see :class:`librats.services.transferring.offer.Shared`."""
 
     def __init__(self, shared: AsyncShared, bridge: Bridge) -> None:
         self._shared = shared

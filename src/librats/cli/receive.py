@@ -18,8 +18,8 @@ from librats.tickets import Ticket
 if TYPE_CHECKING:
     from librats import RatsClient
     from librats.cli.arguments import Commands
-    from librats.services.transfer_handle import Transfer
-    from librats.services.transfer_offer import Offer
+    from librats.services.transferring.handle import Transfer
+    from librats.services.transferring.offer import Offer
 
 __all__ = ["add_parser"]
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from librats import RatsClient, Ticket
     from librats.cli.arguments import Commands
     from librats.services.introduction.code_meetings import GivenCode
-    from librats.services.transfer_handle import Transfer
-    from librats.services.transfer_offer import Shared
+    from librats.services.transferring.handle import Transfer
+    from librats.services.transferring.offer import Shared
 
 __all__ = ["add_parser"]
 

@@ -13,8 +13,8 @@ from librats.cli.reaching import start_mdns
 
 if TYPE_CHECKING:
     from librats import RatsClient
-    from librats.services.transfer_handle import Progress as Files
-    from librats.services.transfer_handle import Transfer, TransferResult
+    from librats.services.transferring.handle import Progress as Files
+    from librats.services.transferring.handle import Transfer, TransferResult
 
 __all__ = ["MOVING", "HashingShown", "begin_finding", "follow", "tell_done"]
 

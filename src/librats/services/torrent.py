@@ -17,14 +17,14 @@ from librats.errors import ConfigError, RatsError, StoreError, UsageError
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
-from librats.services.torrent_dialling import DhtNode, Dialler
-from librats.services.torrent_disk import DiskWorkers
-from librats.services.torrent_download import Download
-from librats.services.torrent_encryption import EncryptionRules, find_obfuscated
-from librats.services.torrent_resume import ResumeFile
-from librats.services.torrent_trackers import Trackers
-from librats.services.torrent_web_seeds import WebSeeds
-from librats.services.torrent_wire import RECEIVE_BUFFER, PeerWire, StreamChannel
+from librats.services.torrenting.dialling import DhtNode, Dialler
+from librats.services.torrenting.disk import DiskWorkers
+from librats.services.torrenting.download import Download
+from librats.services.torrenting.encryption import EncryptionRules, find_obfuscated
+from librats.services.torrenting.resume import ResumeFile
+from librats.services.torrenting.trackers import Trackers
+from librats.services.torrenting.web_seeds import WebSeeds
+from librats.services.torrenting.wire import RECEIVE_BUFFER, PeerWire, StreamChannel
 from librats.services.utp import UtpSocket
 from librats.types import Address
 

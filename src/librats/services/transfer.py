@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 from librats.errors import PeerNotConnected, TransferError, UsageError
 from librats.files_config import OfferPolicy
 from librats.runtime.tasks import end_all
-from librats.services.transfer_codes import CodeVerbs
-from librats.services.transfer_filechunk import NodeFiles
-from librats.services.transfer_giving import Giving
-from librats.services.transfer_handle import Progress, Transfer
-from librats.services.transfer_hashing import HashingReport
-from librats.services.transfer_host import FilesHost, TransferPlace
-from librats.services.transfer_offer import Offer, OfferWire, Shared
-from librats.services.transfer_reading import Source
-from librats.services.transfer_taking import Taking
-from librats.services.transfer_wire import LostError, Wire
+from librats.services.disk.hashing_progress import HashingReport
+from librats.services.disk.reading import Source
+from librats.services.transferring.codes import CodeVerbs
+from librats.services.transferring.filechunk import NodeFiles
+from librats.services.transferring.giving import Giving
+from librats.services.transferring.handle import Progress, Transfer
+from librats.services.transferring.host import FilesHost, TransferPlace
+from librats.services.transferring.offer import Offer, OfferWire, Shared
+from librats.services.transferring.taking import Taking
+from librats.services.transferring.wire import LostError, Wire
 from librats.transfer.frames import Frame, FrameType, Offering, read_fetch, read_offer
 from librats.transfer.manifest import ManifestHead, read_head
 
@@ -253,7 +253,7 @@ class FilesHandle(CodeVerbs):
     def _taking(
         self, place: TransferPlace, peer_ids: list[str], number: bytes, wanted: bytes, folder: Path, *, overwrite: bool
     ) -> Taking:
-        from librats.services.transfer_writing import Destination  # noqa: PLC0415 - loaded for what is received alone
+        from librats.services.disk.writing import Destination  # noqa: PLC0415 - loaded for what is received alone
 
         taking = Taking(
             place,

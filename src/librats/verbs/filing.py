@@ -63,7 +63,7 @@ class FilingVerbs:
         """
         if self._files is None:
             from librats.services.transfer import FilesHandle  # noqa: PLC0415 - not every client moves files
-            from librats.services.transfer_wire import PROTOCOL  # noqa: PLC0415
+            from librats.services.transferring.wire import PROTOCOL  # noqa: PLC0415
 
             self._files = handle = FilesHandle(_Host(self))
             self._handlers.set_stream(PROTOCOL, handle.serve)

@@ -20,7 +20,7 @@ from librats.transfer.tree import LEAF_SIZE
 if TYPE_CHECKING:
     from tests.loopback.cli.conftest import Command, Start
 
-    from librats.services.transfer_handle import Transfer
+    from librats.services.transferring.handle import Transfer
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 

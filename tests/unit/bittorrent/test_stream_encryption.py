@@ -26,7 +26,7 @@ from librats.bittorrent.stream_encryption import (
     obfuscated,
 )
 from librats.errors import RemoteProtocolError
-from librats.services.torrent_encryption import new_rc4
+from librats.services.torrenting.encryption import new_rc4
 from librats.types import Entropy
 
 TORRENT = b"t" * 20

@@ -6,8 +6,10 @@ import pytest
 from tests.unit.test_blocking import missing_or_different
 
 from librats.blocking import files as blocking
-from librats.services import transfer, transfer_handle, transfer_offer
+from librats.services import transfer
 from librats.services.introduction import code_meetings
+from librats.services.transferring import handle as transfer_handle
+from librats.services.transferring import offer as transfer_offer
 
 INTERNAL: dict[str, set[str]] = {
     "FilesHandle": {"connected", "nodes", "serve", "stop"},

@@ -8,7 +8,7 @@ import pytest
 
 from librats.cli.output import Output
 from librats.cli.transferring import HashingShown
-from librats.services.transfer_handle import Progress, TransferState
+from librats.services.transferring.handle import Progress, TransferState
 
 
 def hashed(done: int) -> Progress:

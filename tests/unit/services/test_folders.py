@@ -13,11 +13,11 @@ import pytest
 from tests.reference.file_copying import listed
 
 from librats.errors import TransferError
-from librats.services.disk_errors import disk_error
-from librats.services.folder_cache import MAX_OPEN, FolderCache
-from librats.services.folder_handles import HandleFolder
-from librats.services.folder_paths import PathFolder
-from librats.services.folders import Folder, open_folder, remove_tree
+from librats.services.disk.errors import disk_error
+from librats.services.disk.folder_cache import MAX_OPEN, FolderCache
+from librats.services.disk.folder_handles import HandleFolder
+from librats.services.disk.folder_paths import PathFolder
+from librats.services.disk.folders import Folder, open_folder, remove_tree
 
 KINDS: dict[str, Callable[[Path], Folder]] = {"paths": PathFolder.open}
 if sys.platform != "win32":

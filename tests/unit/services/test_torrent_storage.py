@@ -13,8 +13,8 @@ from librats._core import bencode
 from librats.bittorrent.creating import TorrentBuilder
 from librats.bittorrent.metainfo import Torrent, read_info, read_torrent
 from librats.errors import StoreError
-from librats.services.torrent_resume import Resume, ResumeFile
-from librats.services.torrent_storage import MAX_OPEN, TorrentFiles
+from librats.services.torrenting.resume import Resume, ResumeFile
+from librats.services.torrenting.storage import MAX_OPEN, TorrentFiles
 
 CONTENT = {("a.txt",): b"a" * 20_000, ("sub", "b.bin"): b"b" * 30_000, ("sub", "empty"): b"", ("z",): b"z" * 5}
 

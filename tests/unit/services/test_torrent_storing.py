@@ -10,9 +10,9 @@ import pytest
 
 from librats.bittorrent.picker import StartedPiece
 from librats.errors import StoreError
-from librats.services.torrent_disk import THREADS, DiskWorkers
-from librats.services.torrent_storage import TorrentFiles
-from librats.services.torrent_storing import MAX_AT_ONCE, PieceStoring, Stored
+from librats.services.torrenting.disk import THREADS, DiskWorkers
+from librats.services.torrenting.storage import TorrentFiles
+from librats.services.torrenting.storing import MAX_AT_ONCE, PieceStoring, Stored
 
 SIZE = 1000
 

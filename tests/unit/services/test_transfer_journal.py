@@ -10,11 +10,11 @@ import pytest
 from tests.reference.file_copying import copy_missing, destination_for
 from tests.unit.services.test_transfer_reading import DATA
 
-from librats.services.folders import Folder, open_folder
-from librats.services.transfer_journal import HEAD, NAME, RECORD_SIZE, Journal, Record
-from librats.services.transfer_part import CONTENT, PartFiles
-from librats.services.transfer_reading import Source
-from librats.services.transfer_writing import part_name
+from librats.services.disk.folders import Folder, open_folder
+from librats.services.disk.journal import HEAD, NAME, RECORD_SIZE, Journal, Record
+from librats.services.disk.part import CONTENT, PartFiles
+from librats.services.disk.reading import Source
+from librats.services.disk.writing import part_name
 from librats.transfer.manifest import Manifest, OfferedFile
 
 BIG = DATA * 20  # five chunks

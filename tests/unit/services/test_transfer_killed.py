@@ -100,7 +100,7 @@ def test_a_disk_that_becomes_full_is_told_and_leaves_nothing_under_the_name(tmp_
         pytest.skip(reason)
     (tmp_path / "big.bin").write_bytes(bytes(range(256)) * 8192)
     fill = f'dd if=/dev/zero of="{tmp_path}/disk/other" bs=1k count=2500 2>/dev/null; exec "$0" "$@"'
-    slow = "import os, librats.services.folder_handles as h; h.HandleFolder.free = lambda self: 1 << 40; "
+    slow = "import os, librats.services.disk.folder_handles as h; h.HandleFolder.free = lambda self: 1 << 40; "
     slow += "import runpy, sys; runpy.run_module('tests.reference.file_copying', run_name='__main__')"
     ran = in_small_disk(
         *(tmp_path, "sh", "-c", fill),

@@ -10,13 +10,13 @@ from tests.unit.services.test_transfer_reading import make_tree
 from tests.unit.services.test_transfer_writing import content_of
 
 from librats.errors import TransferError
-from librats.services.folder_paths import PathFolder
-from librats.services.transfer_reading import Source
+from librats.services.disk.folder_paths import PathFolder
+from librats.services.disk.reading import Source
 
 
 @pytest.fixture(autouse=True)
 def by_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("librats.services.folders._Opened", PathFolder)
+    monkeypatch.setattr("librats.services.disk.folders._Opened", PathFolder)
 
 
 async def test_a_folder_arrives_and_goes_on_where_it_was(tmp_path: Path) -> None:

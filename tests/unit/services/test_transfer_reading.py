@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from librats.errors import TransferError, UsageError
-from librats.services import transfer_reading
-from librats.services.transfer_reading import MAX_OPEN, Source
-from librats.services.transfer_walking import Found, Hashing, find_files
+from librats.services.disk import reading as transfer_reading
+from librats.services.disk.reading import MAX_OPEN, Source
+from librats.services.disk.walking import Found, Hashing, find_files
 from librats.transfer.manifest import ManifestLimits, content_id, read_manifest
 from librats.transfer.tree import LEAF_SIZE, hash_file
 
@@ -190,7 +190,7 @@ AS_NOBODY = """
 import asyncio, os, sys
 from pathlib import Path
 from librats.errors import TransferError
-from librats.services.transfer_reading import Source
+from librats.services.disk.reading import Source
 
 async def say(top):
     try:
@@ -229,7 +229,7 @@ async def test_permission_denied_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         raise PermissionError(13, "Permission denied")
 
     top = make_tree(tmp_path)
-    monkeypatch.setattr("librats.services.folders._Opened.open_file", refuse)
+    monkeypatch.setattr("librats.services.disk.folders._Opened.open_file", refuse)
     assert await code_of(top) == "permission"
 
 

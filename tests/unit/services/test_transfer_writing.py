@@ -12,9 +12,9 @@ from tests.reference.file_copying import copy, copy_all, copy_missing, destinati
 from tests.unit.services.test_transfer_reading import DATA, make_tree
 
 from librats.errors import TransferError, UsageError
-from librats.services.transfer_part import Chunk
-from librats.services.transfer_reading import Source
-from librats.services.transfer_writing import Destination, part_name
+from librats.services.disk.part import Chunk
+from librats.services.disk.reading import Source
+from librats.services.disk.writing import Destination, part_name
 from librats.transfer.tree import LEAF_SIZE, leaf_hashes
 
 BIG = DATA * 20  # five chunks
@@ -352,7 +352,7 @@ async def test_more_than_is_allowed_is_refused_before_it_is_begun(big: Source, o
 async def test_more_than_is_free_is_refused_before_it_is_begun(
     big: Source, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("librats.services.folders._Opened.free", lambda _: len(BIG) - 1)
+    monkeypatch.setattr("librats.services.disk.folders._Opened.free", lambda _: len(BIG) - 1)
     assert await refusal(big, out) == "no_space"
     assert listed(out) == []
 
@@ -363,7 +363,7 @@ async def test_room_is_needed_for_what_is_missing_alone(
     destination = await destination_for(big, out)
     await copy_missing(big, destination, most=4)
     await destination.suspend()
-    monkeypatch.setattr("librats.services.folders._Opened.free", lambda _: 16 * LEAF_SIZE)
+    monkeypatch.setattr("librats.services.disk.folders._Opened.free", lambda _: 16 * LEAF_SIZE)
     again = await destination_for(big, out)
     await copy_missing(big, again)
     assert (await again.finish()).read_bytes() == BIG
@@ -387,7 +387,7 @@ async def test_permission_denied_is_told(big: Source, out: Path, monkeypatch: py
     def refuse(*_args: object, **_options: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("librats.services.folders._Opened.make", refuse)
+    monkeypatch.setattr("librats.services.disk.folders._Opened.make", refuse)
     assert await refusal(big, out) == "permission"
 
 

@@ -1,0 +1,336 @@
+"""What is sent, from the disk: hashed once, read in pieces, and given up where it has changed since."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from librats._core.page_cache import read_cached
+from librats.errors import TransferError, UsageError
+from librats.runtime.offload import run_in_thread
+from librats.services.batches import Batches
+from librats.services.disk.errors import disk_error
+from librats.services.disk.folder_cache import FolderCache
+from librats.services.disk.walking import Found, FoundFile, Hashing, find_files
+from librats.transfer.manifest import Manifest, ManifestLimits, OfferedFile, content_id, write_manifest
+from librats.transfer.tree import LEAF_SIZE, HashTree, proven_root
+
+__all__ = ["Source"]
+
+MAX_BATCH = 4 << 20
+MAX_OPEN = 32
+MAX_THREADS = 4
+TELL_EVERY = 0.05
+DEFAULT_LIMITS = ManifestLimits()
+
+Piece = tuple[int, int, int]
+"""Number of a file, offset and size in bytes."""
+
+
+class Source:
+    """A file or folder that is offered. Made by :meth:`open`.
+
+    Example:
+        >>> import asyncio, tempfile
+        >>> from pathlib import Path
+        >>> from librats.services.disk.reading import Source
+        >>> async def main(folder):
+        ...     Path(folder, "hello.txt").write_text("hello")
+        ...     source = await Source.open(Path(folder, "hello.txt"))
+        ...     print(source.manifest.name, source.manifest.size, await source.read(0, 1, 4))
+        ...     await source.close()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     asyncio.run(main(folder))
+        hello.txt 5 b'ello'
+    """
+
+    def __init__(self, path: Path, found: Found, manifest: Manifest, raw: bytes) -> None:
+        self._reader = _Reader(path if found.is_folder else path.parent, found)
+        self._batches: Batches[Sequence[Piece], list[bytes] | TransferError] = Batches(
+            self._reader.read, max_bytes=MAX_BATCH, name="librats reads files"
+        )
+        self.manifest = manifest
+        """The offer."""
+        self.raw = raw
+        """The same as it is sent."""
+        self.content_id = content_id(manifest)
+        """Its id, 32 bytes."""
+        self.trees: list[HashTree] = [_tree(file) for file in found.files]
+        """The trees of the files, in the order of the manifest."""
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        limits: ManifestLimits = DEFAULT_LIMITS,
+        on_hashed: Callable[[int, int], object] | None = None,
+    ) -> Source:
+        """Look at a file or folder, and hash all of it on threads.
+
+        Args:
+            path: What is offered. A link is followed here, and nowhere below.
+            name: What it is called at the other side; the last part of the path where it is None.
+            limits: How much may be offered.
+            on_hashed: Called now and then with the bytes that are hashed and the bytes in all.
+
+        Raises:
+            TransferError: There is nothing (``"not_found"``), something may not be read (``"permission"``), is neither
+                a file nor a folder, as links are not (``"not_regular"``), has a name that not every system has
+                (``"bad_name"``), changes meanwhile (``"changed"``), or is beyond a limit (``"limit"``).
+        """
+        root = await run_in_thread(_absolute, path)
+        found = await run_in_thread(find_files, root, limits)
+        try:
+            await _hash(root, found, on_hashed)
+            resolved = name if name is not None else await run_in_thread(_name_of, root)
+            manifest, raw = await run_in_thread(_described, found, resolved, limits)
+            return cls(root, found, manifest, raw)
+        except BaseException:
+            found.folder.close()
+            raise
+
+    async def read(self, file: int, offset: int, size: int) -> bytes:
+        """Read a piece of a file.
+
+        Args:
+            file: Its number in the manifest.
+            offset: Bytes before the piece.
+            size: Bytes of the piece.
+
+        Raises:
+            TransferError: The file is not what was hashed any more (``"changed"``), or cannot be read.
+            UsageError: The file has no such piece.
+        """
+        return (await self.read_many([(file, offset, size)]))[0]
+
+    async def read_many(self, pieces: Sequence[Piece]) -> list[bytes]:
+        """Read pieces, all of them on one thread; what else is asked for meanwhile is read together.
+
+        Pieces of one file that is open are read at once where they are in memory.
+
+        Args:
+            pieces: Of each the number of the file, the bytes before, and its size in bytes; see :meth:`read`.
+
+        Raises:
+            TransferError: One of the files is not what was hashed any more (``"changed"``), or cannot be read.
+            UsageError: A file has no such piece.
+        """
+        for file, offset, size in pieces:
+            whole = self.manifest.files[file].size
+            if not 0 <= offset <= offset + size <= whole:
+                raise UsageError(f"a file of {whole} bytes has no {size} bytes from {offset} on")
+        if not getattr(asyncio.get_running_loop(), "librats_inline_calls", False):
+            data = self._reader.read_now(pieces)
+            if data is not None:
+                return data
+        outcome = await self._batches.add(pieces, sum(size for _, _, size in pieces))
+        if isinstance(outcome, TransferError):
+            raise outcome
+        return outcome
+
+    async def close(self) -> None:
+        """Close every file, also where the caller is cancelled meanwhile. Idempotent."""
+        try:
+            await self._batches.drain()
+        finally:
+            closing = asyncio.ensure_future(run_in_thread(self._reader.close))
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                await closing
+                raise
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(path).absolute()
+
+
+def _tree(file: FoundFile) -> HashTree:
+    if file.tree is None:
+        raise UsageError("a file that was not hashed")
+    return file.tree
+
+
+def _name_of(path: Path) -> str:
+    return path.name if path.name not in ("", "..") else path.resolve().name
+
+
+async def _hash(root: Path, found: Found, on_hashed: Callable[[int, int], object] | None) -> None:
+    loop = asyncio.get_running_loop()
+    told = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if on_hashed is not None and (done == total or now - told >= TELL_EVERY):
+            told = now
+            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+                loop.call_soon_threadsafe(on_hashed, done, total)
+
+    hashing = Hashing(found, root if found.is_folder else root.parent, progress)
+    threads = max(1, min(MAX_THREADS, os.cpu_count() or 1, len(found.files)))
+    runs = [asyncio.ensure_future(run_in_thread(hashing.run)) for _ in range(threads)]
+    try:
+        await asyncio.wait(runs)
+    except asyncio.CancelledError:
+        hashing.stop()
+        await asyncio.wait(runs)  # they read in folders that are closed next
+        raise
+    finally:
+        failures = [run.exception() for run in runs if run.done() and not run.cancelled()]
+    # The others only heard of it.
+    failures.sort(key=lambda error: isinstance(error, TransferError) and error.code == "cancelled")
+    for failure in filter(None, failures):
+        raise failure
+
+
+def _described(found: Found, name: str, limits: ManifestLimits) -> tuple[Manifest, bytes]:
+    files = tuple(
+        OfferedFile(
+            path=file.path if found.is_folder else (name,),
+            size=file.size,
+            root=_tree(file).root,
+            modified=file.modified,
+            executable=file.executable,
+        )
+        for file in found.files
+    )
+    manifest = Manifest(name=name, is_folder=found.is_folder, files=files, empty_folders=tuple(found.empty_folders))
+    return manifest, write_manifest(manifest, limits=limits)
+
+
+class _Reader:
+    """Reads pieces of found files. All of it blocks, one thread at a time."""
+
+    def __init__(self, root: Path, found: Found) -> None:
+        self._root = root
+        self._found = found
+        self._folders = FolderCache(found.folder)
+        self._open: OrderedDict[int, int] = OrderedDict()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def read(self, batch: Sequence[Sequence[Piece]]) -> list[list[bytes] | TransferError]:
+        with self._lock:
+            return [self._outcome(pieces) for pieces in batch]
+
+    def read_now(self, pieces: Sequence[Piece]) -> list[bytes] | None:
+        """Read pieces of one file without waiting for a disk or a thread; None where that is not to be had.
+
+        Whatever is wrong with the file is for :meth:`read` to tell.
+        """
+        if len({number for number, _, _ in pieces}) != 1 or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            descriptor = self._open.get(pieces[0][0])
+            if descriptor is None:
+                return None
+            found = []
+            for _, offset, size in pieces:
+                data = read_cached(descriptor, size, offset)
+                if data is None:
+                    return None
+                found.append(data)
+            # What was changed before it was read has another time by now.
+            status, file = os.fstat(descriptor), self._found.files[pieces[0][0]]
+            same = (status.st_size, max(status.st_mtime_ns, 0), status.st_ctime_ns)
+            return found if same == (file.size, file.modified, file.changed) else None
+        finally:
+            self._lock.release()
+
+    def _outcome(self, pieces: Sequence[Piece]) -> list[bytes] | TransferError:
+        if self._closed:
+            return TransferError("cancelled", "what was offered is closed")
+        try:
+            return [self._read_named(*piece) for piece in pieces]
+        except TransferError as error:
+            return error
+
+    def _read_named(self, number: int, offset: int, size: int) -> bytes:
+        try:
+            return self._read(number, offset, size)
+        except TransferError as error:
+            raise TransferError(error.code, f"{self._where(number)} {error.reason}") from None
+        except FileNotFoundError:
+            raise TransferError("changed", f"{self._where(number)} was removed since it was hashed") from None
+        except OSError as error:
+            raise disk_error(error, f"{self._where(number)} cannot be read") from error
+
+    def _where(self, number: int) -> Path:
+        return self._root.joinpath(*self._found.files[number].path)
+
+    def _read(self, number: int, offset: int, size: int) -> bytes:
+        file = self._found.files[number]
+        descriptor = self._descriptor(number)
+        before = os.fstat(descriptor)
+        _check_same(before, file)
+        data = _read_at(descriptor, offset, size)
+        after = os.fstat(descriptor)
+        _check_same(after, file)
+        if len(data) != size or (after.st_ctime_ns != file.changed and not _holds(descriptor, file, offset, size)):
+            raise TransferError("changed", "was changed since it was hashed")
+        return data
+
+    def _descriptor(self, number: int) -> int:
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        path = self._found.files[number].path
+        descriptor = self._folders.at(path[:-1]).open_file(path[-1], os.O_RDONLY)
+        self._open[number] = descriptor
+        if len(self._open) > MAX_OPEN:
+            os.close(self._open.popitem(last=False)[1])
+        return descriptor
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            while self._open:
+                os.close(self._open.popitem()[1])
+            self._folders.close()
+            self._found.folder.close()
+
+
+def _check_same(status: os.stat_result, file: FoundFile) -> None:
+    is_same = (status.st_size, max(status.st_mtime_ns, 0)) == (file.size, file.modified)
+    if not stat.S_ISREG(status.st_mode) or not is_same:
+        raise TransferError("changed", "was changed since it was hashed")
+
+
+def _read_at(descriptor: int, offset: int, size: int) -> bytes:
+    pieces = []
+    while size:
+        if hasattr(os, "pread"):
+            piece = os.pread(descriptor, size, offset)
+        else:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            piece = os.read(descriptor, size)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset += len(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _holds(descriptor: int, file: FoundFile, offset: int, size: int) -> bool:
+    """Tell whether a piece is still what was hashed, where something of the file was changed, if only its mode."""
+    if not size:
+        return True
+    first = offset // LEAF_SIZE
+    end = min(-(-(offset + size) // LEAF_SIZE) * LEAF_SIZE, file.size)
+    data = _read_at(descriptor, first * LEAF_SIZE, end - first * LEAF_SIZE)
+    tree = _tree(file)
+    count = -(-end // LEAF_SIZE) - first
+    return len(data) == end - first * LEAF_SIZE and (
+        proven_root(file.size, first, data, tree.proof(first, count)) == tree.root
+    )

@@ -1,0 +1,1 @@
+"""The parts of a client of BitTorrent: connections, trackers, files, and what is kept between runs."""

@@ -1,0 +1,148 @@
+"""Connections of all torrents of a client: who is dialled, and how many there may be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from librats.errors import RatsError
+from librats.runtime.network import Network
+from librats.runtime.tasks import TaskSet
+from librats.services.torrenting.wire import PeerWire, StreamChannel, WireHost
+from librats.types import Address
+
+if TYPE_CHECKING:
+    from librats.services.torrenting.download import Download
+    from librats.services.utp import UtpSocket
+
+__all__ = ["DhtNode", "Dialler"]
+
+logger = logging.getLogger("librats.torrent")
+
+HALF_OPEN = 16
+DIAL_TIMEOUT = 10.0
+
+
+class DhtNode(Protocol):
+    """A node of the DHT, as ``client.dht`` is one."""
+
+    async def find_peers(self, info_hash: bytes, *, timeout: float | None = None) -> list[Address]:
+        """Return peers of a torrent."""
+
+    async def announce(self, info_hash: bytes, port: int | None = None, *, timeout: float | None = None) -> int:
+        """Tell the nodes nearest to a torrent that we have it."""
+
+
+class Dialler:
+    """Dials peers, a few at a time.
+
+    Args:
+        network: Through what.
+        host: Who knows the torrents.
+        tcp: Whether to dial over TCP.
+        utp: The port to dial over uTP with, where TCP is not wanted or does not get through; None for none.
+        max_peers: Connections of all torrents together.
+        on_completed: Called with a torrent that is whole now.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        host: WireHost,
+        *,
+        tcp: bool = True,
+        utp: UtpSocket | None = None,
+        max_peers: int,
+        on_completed: Callable[[Download], object],
+    ) -> None:
+        self.network = network
+        """The network."""
+        self._host = host
+        self._tcp = tcp
+        self._utp = utp
+        self._max_peers = max_peers
+        self._on_completed = on_completed
+        self._tasks = TaskSet()
+        self._half_open = 0
+        self._downloads: dict[Download, None] = {}
+
+    def add(self, download: Download) -> None:
+        """Take a torrent in."""
+        self._downloads[download] = None
+
+    def remove(self, download: Download) -> None:
+        """Let a torrent go."""
+        self._downloads.pop(download, None)
+
+    def has_room(self, download: Download) -> bool:
+        """Whether one connection more may be taken for a torrent."""
+        del download
+        return sum(other.connections for other in self._downloads) < self._max_peers
+
+    def tell_completed(self, download: Download) -> None:
+        """Take note that a torrent is whole now."""
+        self._on_completed(download)
+
+    def take_dht_node(self, address: Address) -> None:
+        """Take note of a peer's node of the DHT; ours knows enough of them."""
+        logger.debug("%s has a node of the DHT", address)
+
+    def wake(self, download: Download) -> None:
+        """Dial for a torrent, where it wants peers and there is room."""
+        while self._half_open < HALF_OPEN and download.wants_peers and self.has_room(download):
+            address = download.candidates.take(download.now())
+            if address is None:
+                return
+            self.dial_now(download, address)
+
+    def dial_now(self, download: Download, address: Address, *, punches: bool = False) -> None:
+        """Dial one peer.
+
+        Args:
+            download: For which torrent.
+            address: Where it is.
+            punches: Whether it dials us at the same time, so that NATs between us let both through: over uTP alone.
+        """
+        self._half_open += 1
+        self._tasks.create(self._dial(download, address, punches=punches), name=f"torrent dial {address}")
+
+    def turn(self, download: Download, wire: PeerWire) -> bool:
+        """Have a peer that has ended a connection without a word dialled once more, with encryption or without.
+
+        Returns:
+            Whether it will be.
+        """
+        if self._host.encryption.may_turn and not download.is_closed:
+            return download.candidates.turn(wire.address, download.now(), encrypted=not wire.is_covered)
+        return False
+
+    async def _dial(self, download: Download, address: Address, *, punches: bool) -> None:
+        is_covered = self._host.encryption.begins_encrypted(download.candidates.is_encrypted(address))
+
+        def channel() -> StreamChannel:
+            return StreamChannel(self._host, download, address, is_covered=is_covered)
+
+        try:
+            try:
+                (found, *_) = await self.network.resolve(address)
+                if self._tcp and not punches:
+                    try:
+                        await self.network.dial_tcp(channel, found, timeout=DIAL_TIMEOUT)
+                    except OSError:
+                        if self._utp is None:
+                            raise
+                    else:
+                        return
+                if self._utp is not None:
+                    await self._utp.dial(channel, found, timeout=DIAL_TIMEOUT)
+            except (OSError, RatsError, ValueError) as error:
+                logger.debug("%s is not reached: %s", address, error)
+                download.fail_to_dial(address)
+        finally:
+            self._half_open -= 1
+            self.wake(download)
+
+    async def close(self) -> None:
+        """Stop dialling."""
+        await self._tasks.close()

@@ -1,0 +1,71 @@
+"""Who is let in to a torrent, and what is said at its door: the handshakes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from librats.bittorrent.messages import Handshake
+from librats.bittorrent.swarm import SwarmSettings
+
+if TYPE_CHECKING:
+    from librats.bittorrent.peer import PeerLink
+    from librats.services.torrenting.download import Download
+    from librats.services.torrenting.wire import PeerWire
+
+__all__ = ["Door"]
+
+
+class Door:
+    """Where peers enter.
+
+    Args:
+        download: Whose.
+        settings: What we are.
+    """
+
+    def __init__(self, download: Download, settings: SwarmSettings) -> None:
+        self._download = download
+        self.settings = settings
+        """What we are."""
+
+    @property
+    def info_hashes(self) -> tuple[bytes, ...]:
+        """The hashes, of 20 bytes, that peers ask for the torrent with."""
+        magnet = self._download.magnet
+        both = (magnet.info_hash_v1, (magnet.info_hash_v2 or b"")[:20])
+        return tuple(info_hash for info_hash in both if info_hash)
+
+    def knows(self, info_hash: bytes) -> bool:
+        """Whether a hash of 20 bytes is this torrent's."""
+        return info_hash in self.info_hashes
+
+    def own_handshake(self, theirs: Handshake | None) -> Handshake:
+        """Return our handshake, which is about the same hash as theirs."""
+        magnet = self._download.magnet
+        is_hybrid = magnet.info_hash_v1 is not None and magnet.info_hash_v2 is not None
+        info_hash = theirs.info_hash if theirs is not None else magnet.info_hash
+        return Handshake.of(info_hash, self.settings.peer_id, dht=bool(self.settings.dht_port), v2=is_hybrid)
+
+    def refusal(self, wire: PeerWire, theirs: Handshake) -> str:
+        """Say why a peer is not talked to; "" where it is."""
+        download = self._download
+        if theirs.peer_id == self.settings.peer_id:
+            download.candidates.ban(wire.address, whole_host=False)
+            return "it is ourselves"
+        if download.is_closed or download.candidates.is_banned(wire.address.host):
+            return "it is not talked to"
+        for link in download.swarm.links.values():
+            if link.handshake.peer_id == theirs.peer_id and not self._give_way(link, wire, theirs.peer_id):
+                return "it is connected already"
+        return "" if wire.is_outgoing or download.has_room else "there are too many connections"
+
+    def _give_way(self, link: PeerLink, wire: PeerWire, peer_id: bytes) -> bool:
+        """End a connection for another one with the same peer, where both sides have dialled at the same time.
+
+        Both sides have to keep the same one: that which the one with the greater id has dialled.
+        """
+        wanted = self.settings.peer_id > peer_id
+        if link.is_outgoing in {wire.is_outgoing, wanted}:
+            return False
+        self._download.swarm.drop(link, "both sides have dialled")
+        return True

@@ -1,0 +1,492 @@
+"""One torrent of a client: its swarm, files and connections, and the handle that applications have."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from librats.bittorrent.candidates import MAX_CANDIDATES, Candidates
+from librats.bittorrent.events import (
+    DhtNodeTold,
+    HashesAsked,
+    HolepunchAsked,
+    PeerDropped,
+    PeersTold,
+    PieceWhole,
+    SwarmCompleted,
+    SwarmEvent,
+    TorrentKnown,
+    TorrentUnusable,
+)
+from librats.bittorrent.extensions import HolepunchKind, HolepunchMessage
+from librats.bittorrent.magnet import Magnet
+from librats.bittorrent.messages import Handshake
+from librats.bittorrent.metainfo import Torrent
+from librats.bittorrent.swarm import Swarm, SwarmSettings
+from librats.errors import ClosedError, RatsError, StoreError, TransferError
+from librats.runtime.tasks import TaskSet
+from librats.services.torrenting.checking import check_pieces
+from librats.services.torrenting.disk import DiskWorkers, PieceCache
+from librats.services.torrenting.door import Door
+from librats.services.torrenting.hashing import BlockHashing
+from librats.services.torrenting.progress import TorrentPeer, TorrentProgress, TorrentStatus
+from librats.services.torrenting.resume import Resume, ResumeFile
+from librats.services.torrenting.storage import TorrentFiles
+from librats.services.torrenting.storing import PieceStoring, Stored
+from librats.services.torrenting.wire import PeerWire
+from librats.types import Address
+
+if TYPE_CHECKING:
+    from librats.bittorrent.peer import PeerLink
+    from librats.services.torrenting.dialling import Dialler
+
+__all__ = ["Download"]
+
+logger = logging.getLogger("librats.torrent")
+
+CHUNK = 256 * 1024
+READ_AHEAD = 256  # blocks
+SAVE_INTERVAL = 30.0
+
+
+class Download:
+    """A torrent that is downloaded, seeded, or both. Made by :meth:`librats.torrents.TorrentClient.add`."""
+
+    def __init__(
+        self,
+        magnet: Magnet,
+        folder: Path,
+        settings: SwarmSettings,
+        *,
+        workers: DiskWorkers,
+        dialler: Dialler,
+        torrent: Torrent | None,
+        resume: ResumeFile | None,
+        is_trusted: bool,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = loop.time
+        self._magnet = magnet
+        self._folder = folder
+        self.door = Door(self, settings)
+        self._workers = workers
+        self._dialler = dialler
+        self._resume = resume
+        self._resumed: Resume | None = None
+        self._is_trusted = is_trusted
+        self._known = torrent
+        self._swarm: Swarm
+        self._files: TorrentFiles | None = None
+        self._cache: PieceCache | None = None
+        self._hashing: BlockHashing | None = None
+        self._storing: PieceStoring | None = None
+        self._wires: dict[Hashable, PeerWire] = {}
+        self._candidates = Candidates()
+        self._told_by: dict[Address, PeerLink] = {}
+        self._tasks = TaskSet()
+        self._done: asyncio.Future[None] = loop.create_future()
+        self._changed = asyncio.Event()
+        self._status: TorrentStatus = "metadata"
+        self._bytes_done = 0
+        self._failure: RatsError | None = None
+        self._rates = (0.0, 0.0)
+        self._saved = loop.time()
+        self._settling = False
+
+    # What applications call
+
+    @property
+    def name(self) -> str:
+        """Name of the file or folder; of a magnet link what it says, until the torrent is there."""
+        torrent = self.torrent
+        return torrent.name if torrent is not None else self._magnet.name
+
+    @property
+    def torrent(self) -> Torrent | None:
+        """The torrent; None while it is not there."""
+        return self._swarm.torrent
+
+    @property
+    def magnet(self) -> Magnet:
+        """The magnet link for it."""
+        return self.torrent.magnet() if self.torrent is not None else self._magnet
+
+    @property
+    def path(self) -> Path | None:
+        """Where the file or folder is; None while that is not known."""
+        torrent = self.torrent
+        if torrent is None:
+            return None
+        return self._folder.joinpath(torrent.name)
+
+    @property
+    def progress(self) -> TorrentProgress:
+        """How far it is now."""
+        picker, torrent = self._swarm.picker, self.torrent
+        down, up = self._rates
+        return TorrentProgress(
+            status=self._status,
+            bytes_done=self._bytes_done,
+            bytes_total=torrent.layout.total_size if torrent is not None else 0,
+            pieces_done=picker.have.count(1) if picker is not None else 0,
+            pieces_total=torrent.layout.piece_count if torrent is not None else 0,
+            download_rate=down,
+            upload_rate=up,
+            downloaded=self._swarm.downloaded,
+            uploaded=self._swarm.uploaded,
+            wasted=self._swarm.wasted,
+            peers=len(self._wires),
+            encrypted=sum(wire.method is not None for wire in self._wires.values()),
+        )
+
+    @property
+    def peers(self) -> list[TorrentPeer]:
+        """Those that it is connected with now."""
+        return [TorrentPeer.of(wire.link, wire.method) for wire in self._wires.values() if wire.link is not None]
+
+    async def updates(self) -> AsyncIterator[TorrentProgress]:
+        """Yield how far it is, about once a second, until all is there or it is closed; that, too."""
+        while True:
+            progress = self.progress
+            yield progress
+            if progress.status in {"seeding", "failed", "closed"}:
+                return
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def wait(self) -> None:
+        """Wait until all that is wanted is there, checked, and on the disk.
+
+        Raises:
+            StoreError: It cannot be written.
+            TransferError: It is no torrent that is taken.
+            ClosedError: It was removed before.
+        """
+        await asyncio.shield(self._done)
+
+    def add_peers(self, addresses: Iterable[Address]) -> int:
+        """Dial peers; return how many are new."""
+        return self._add_peers(addresses)
+
+    def pause(self) -> None:
+        """Ask for nothing and give nothing, until :meth:`go_on`."""
+        self._swarm.pause()
+        if self._status in {"downloading", "seeding"}:
+            self._set_status("paused")
+        self.settle()
+
+    def go_on(self) -> None:
+        """End a pause, or try again after a failure of the disk."""
+        if self._failure is not None and self._done.done():
+            self._done = asyncio.get_running_loop().create_future()
+        self._failure = None
+        if self._status in {"paused", "failed"} and self._swarm.picker is not None:
+            self._set_status("seeding" if self._swarm.is_complete else "downloading")
+        self._swarm.go_on(self.now())
+        self.settle()
+
+    # Life
+
+    async def start(self) -> None:
+        """Begin."""
+        network = self._dialler.network
+        if self._resume is not None:
+            self._resumed = await self._workers.run(self._resume.load, self._magnet.info_hash)
+        if self._known is None and self._resumed is not None:
+            self._known = self._resumed.torrent
+        self._swarm = Swarm(self._magnet, self.door.settings, network.entropy, now=self.now(), torrent=self._known)
+        if self._resumed is not None:
+            self._swarm.downloaded, self._swarm.uploaded = self._resumed.downloaded, self._resumed.uploaded
+        self._tasks.create(self._tick(), name="torrent ticks")
+        self.settle()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(max(0.0, self._swarm.next_time - self.now()))
+            self._swarm.handle_timer(self.now())
+            links, web_seeds = self._swarm.links.values(), self._swarm.web_seeds.values()
+            down = sum(link.gives for link in links) + sum(seed.gives for seed in web_seeds)
+            self._rates = (down, sum(link.takes for link in links))
+            self.settle()
+            self._dialler.wake(self)
+            self._changed.set()
+            if self.now() - self._saved > SAVE_INTERVAL and self._status == "downloading":
+                await self._save()
+
+    async def close(self) -> None:
+        """End every connection, and keep what is to be known next time."""
+        if self._status == "closed":
+            return
+        self._set_status("closed")
+        for wire in list(self._wires.values()):
+            wire.close("the torrent is closed")
+        await self._tasks.close()
+        await self._save()
+        if self._files is not None:
+            self._files.close()
+        if not self._done.done():
+            self._done.set_exception(ClosedError("the torrent was closed before all of it was there"))
+        if self._done.exception() is not None:
+            logger.debug("%s ends: %s", self.name, self._done.exception())
+
+    async def remove_resume(self) -> None:
+        """Forget what was kept for the next time."""
+        if self._resume is not None:
+            resume, self._resume = self._resume, None
+            await self._workers.run(resume.remove)
+
+    async def _save(self) -> None:
+        torrent, picker, files = self.torrent, self._swarm.picker, self._files
+        self._saved = self.now()
+        if self._resume is None or torrent is None or picker is None or files is None:
+            return
+        have = bytearray(picker.have)
+        try:
+            sizes = await self._workers.run(files.sizes)
+            resume = Resume(
+                torrent=torrent,
+                have=have,
+                sizes=sizes,
+                downloaded=self._swarm.downloaded,
+                uploaded=self._swarm.uploaded,
+            )
+            await self._workers.run(self._resume.save, resume)
+        except StoreError as error:
+            logger.warning("what is there of %s is not kept: %s", self.name, error)
+
+    def _set_status(self, status: TorrentStatus) -> None:
+        if self._status != "closed":
+            self._status = status
+        self._changed.set()
+
+    def _fail(self, error: RatsError) -> None:
+        logger.error("%s: %s", self.name, error)
+        self._failure = error
+        self._swarm.pause()
+        self._set_status("failed")
+        if not self._done.done():
+            self._done.set_exception(error)
+            self._done.exception()  # whoever waits is told; where nobody does, it was logged
+
+    # Connections
+
+    @property
+    def swarm(self) -> Swarm:
+        """The machine."""
+        return self._swarm
+
+    @property
+    def candidates(self) -> Candidates:
+        """Addresses to dial."""
+        return self._candidates
+
+    @property
+    def wants_peers(self) -> bool:
+        """Whether it dials: not while it is paused, and not once it has everything."""
+        return self._status in {"metadata", "downloading"} and not self._swarm.is_paused
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._wires)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one connection more may be taken."""
+        return self._dialler.has_room(self)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        return self._status == "closed"
+
+    def enter(self, wire: PeerWire, handshake: Handshake) -> PeerLink:
+        """Take a peer in."""
+        link = self._swarm.add_peer(
+            handshake, wire.address, is_outgoing=wire.is_outgoing, now=self.now(), is_utp=wire.is_utp
+        )
+        self._wires[link.key] = wire
+        self._told_by.pop(wire.address, None)
+        return link
+
+    def leave(self, wire: PeerWire) -> None:
+        """Take note that a connection is gone."""
+        if wire.is_outgoing:
+            if wire.link is not None:
+                self._candidates.lose(wire.address, self.now())
+            elif not (wire.is_unheard and self._dialler.turn(self, wire)):
+                self._candidates.fail(wire.address, self.now())
+        if wire.link is not None and self._wires.pop(wire.link.key, None) is not None:
+            self._swarm.remove_peer(wire.link, self.now())
+            self.settle()
+        self._dialler.wake(self)
+
+    def _take_told(self, event: PeersTold) -> None:
+        for address in event.addresses:
+            if len(self._told_by) < MAX_CANDIDATES:
+                self._told_by.setdefault(address, event.link)
+        self._add_peers(event.addresses, event.encrypted)
+
+    def _add_peers(self, addresses: Iterable[Address], encrypted: Collection[Address] = ()) -> int:
+        added = self._candidates.add(addresses, self.now(), encrypted=encrypted)
+        self._dialler.wake(self)
+        return added
+
+    def fail_to_dial(self, address: Address) -> None:
+        """Take note that a peer was not reached: whoever told of it is asked, once, to bring us together (BEP 55)."""
+        self._candidates.fail(address, self.now())
+        link = self._told_by.pop(address, None)
+        if link is not None and link.key in self._wires and address.is_literal:
+            message = HolepunchMessage(kind=HolepunchKind.RENDEZVOUS, address=address)
+            link.send_extended("ut_holepunch", message.encode())
+            self.settle()
+
+    def ban(self, address: Address) -> None:
+        """Never talk to a peer again."""
+        self._candidates.ban(address)
+
+    # What the machine says
+
+    def settle(self) -> None:
+        """Do what the machine asks for, and send what it has to say."""
+        if self._settling:
+            return  # what comes of it is seen to by whoever is at it
+        self._settling = True
+        try:
+            swarm = self._swarm
+            while True:
+                for event in swarm.events():
+                    self._take_event(event)
+                unsent, swarm.unsent = swarm.unsent, {}
+                for key in unsent:
+                    if key in self._wires:
+                        self._wires[key].flush()
+                if not swarm.unsent:
+                    return
+        finally:
+            self._settling = False
+
+    def _take_event(self, event: SwarmEvent) -> None:
+        match event:
+            case PieceWhole():
+                if self._storing is not None:
+                    self._storing.add(event.started)
+            case HashesAsked():
+                if self._hashing is not None:
+                    self._hashing.ask(event, self._tasks)
+            case PeersTold():
+                self._take_told(event)
+            case PeerDropped():
+                wire = self._wires.get(event.link.key)
+                if wire is not None:
+                    wire.close(event.reason, is_lying=event.is_lying)
+            case TorrentKnown():
+                self._tasks.create(self._begin(event.torrent), name="torrent check")
+            case TorrentUnusable():
+                self._fail(TransferError("bad_offer", event.reason))
+            case SwarmCompleted():
+                self._tasks.create(self._finish(), name="torrent finish")
+            case HolepunchAsked():
+                self._dialler.dial_now(self, event.address, punches=True)
+            case DhtNodeTold():
+                self._dialler.take_dht_node(event.address)
+
+    async def _begin(self, torrent: Torrent) -> None:
+        """Look at what is there, and begin."""
+        self._set_status("checking")
+        files = self._files = TorrentFiles(torrent, self._folder)
+        self._cache = PieceCache(files, self._workers, torrent.layout.piece_length)
+        self._hashing = BlockHashing(torrent.layout, files, self._workers, self._give_hashes)
+        self._storing = PieceStoring(files, self._workers, self._stored)
+        try:
+            if self._is_trusted:
+                have = bytearray(b"\1" * torrent.layout.piece_count)
+            else:
+                await self._workers.run(files.prepare)
+                have = await check_pieces(torrent, files, self._workers, self._resumed, self._count_checked)
+        except RatsError as error:
+            self._fail(error)
+            return
+        self._bytes_done = sum(torrent.layout.piece_size(piece) for piece, there in enumerate(have) if there)
+        self._set_status("paused" if self._swarm.is_paused else "downloading")
+        self._swarm.begin(have, self.now())
+        self.settle()
+        self._dialler.wake(self)
+
+    def _count_checked(self, size: int) -> None:
+        self._bytes_done += size
+        self._changed.set()
+
+    def _stored(self, some: Sequence[Stored]) -> None:
+        if self.is_closed:
+            return
+        for started, found in some:
+            if isinstance(found, Exception):
+                self._swarm.put_back(started.piece)
+                if self._failure is None:  # one of them tells for all
+                    self._fail(found if isinstance(found, RatsError) else StoreError(self._folder, str(found)))
+                continue
+            if found:
+                self._bytes_done += started.size
+            else:
+                self._swarm.wasted += started.size
+            self._swarm.end_piece(started.piece, self.now(), is_right=found)
+        self.settle()
+
+    async def _finish(self) -> None:
+        files = self._files
+        if files is None:
+            return
+        try:
+            await self._workers.run(files.finish)
+        except StoreError as error:
+            self._fail(error)
+            return
+        if self._status != "paused":
+            self._set_status("seeding")
+        await self._save()
+        self._dialler.tell_completed(self)
+        if not self._done.done():
+            self._done.set_result(None)
+
+    # Giving
+
+    def _give_hashes(self, asked: HashesAsked, leaves: bytes | None) -> None:
+        self._swarm.give_hashes(asked.link, asked.request, leaves)
+        self.settle()
+
+    def serve(self, wire: PeerWire) -> None:
+        """Give a peer what it asks for, as far as it is read and the channel takes it."""
+        link, cache, torrent = wire.link, self._cache, self.torrent
+        if link is None or cache is None or torrent is None or wire.waits:
+            return
+        for ahead in islice(link.queue, 0, READ_AHEAD, 32):  # what is asked for next is read while this is sent
+            cache.fetch(ahead, torrent.layout.piece_size(ahead[0]))
+        size = 0
+        while link.queue and not wire.is_full:
+            block = link.queue[0]
+            data = cache.get(block)
+            if data is None:
+                wire.waits = True
+                cache.fetch(block, torrent.layout.piece_size(block[0]), partial(self._serve_again, wire))
+                break
+            link.queue.popleft()
+            link.send_block(block, data)
+            size += block[2]
+            if size >= CHUNK:
+                wire.flush()
+                size = 0
+        wire.flush()
+
+    def _serve_again(self, wire: PeerWire, error: Exception | None) -> None:
+        wire.waits = False
+        if error is not None:
+            self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
+            wire.close("what it asks for cannot be read")
+        elif not self.is_closed:
+            self.serve(wire)
