@@ -121,13 +121,12 @@ async def test_an_application_is_told_how_it_is_connected(tmp_path: Path) -> Non
         download.add_peers([address])
         download.pause()  # of what it is dialling already it keeps the connection
         async with asyncio.timeout(SECONDS):
-            while not (peers := download.peers) or not peers[0].program:  # noqa: ASYNC110 - nothing tells of it
+            while not (peers := download.peers) or not peers[0].is_seed:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
         assert download.progress.encrypted == download.progress.peers == 1
         (peer,) = peers
         assert (peer.address, peer.transport, peer.encryption, peer.program) == (address, "tcp", "rc4", "librats")
         assert peer.is_outgoing
-        assert peer.is_seed
 
 
 async def exchange(port: int, parts: list[bytes]) -> bytes:
