@@ -16,6 +16,7 @@ from librats.services.disk.existing import path_of
 from librats.services.disk.folder_cache import FolderCache
 from librats.services.disk.folders import Folder
 from librats.services.disk.journal import Journal, Record, Recorded
+from librats.services.disk.read_at import read_at
 from librats.transfer.layout import Layout
 from librats.transfer.manifest import Manifest
 from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, Buffer, leaf_count, leaf_hashes
@@ -160,7 +161,7 @@ class PartFiles:
             return True
         if record.count > MAX_CHUNK // LEAF_SIZE:
             return False
-        data = _read_at(self._opened(record.file), record.count * LEAF_SIZE, record.first * LEAF_SIZE)
+        data = read_at(self._opened(record.file), record.count * LEAF_SIZE, record.first * LEAF_SIZE)
         return crc32(leaf_hashes([data])) == record.crc
 
     def _whole(self) -> Iterator[int]:
@@ -337,19 +338,3 @@ def _write_at(descriptor: int, buffers: Sequence[Buffer], offset: int) -> None:
             written -= len(waiting.popleft())
         if written:
             waiting[0] = memoryview(waiting[0])[written:]
-
-
-def _read_at(descriptor: int, size: int, offset: int) -> bytes:
-    pieces = []
-    while size:
-        if hasattr(os, "pread"):
-            piece = os.pread(descriptor, size, offset)
-        else:
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            piece = os.read(descriptor, size)
-        if not piece:
-            break
-        pieces.append(piece)
-        offset += len(piece)
-        size -= len(piece)
-    return b"".join(pieces)

@@ -18,6 +18,7 @@ from librats.runtime.offload import run_in_thread
 from librats.services.batches import Batches
 from librats.services.disk.errors import disk_error
 from librats.services.disk.folder_cache import FolderCache
+from librats.services.disk.read_at import read_at
 from librats.services.disk.walking import Found, FoundFile, Hashing, find_files
 from librats.transfer.manifest import Manifest, ManifestLimits, OfferedFile, content_id, write_manifest
 from librats.transfer.tree import LEAF_SIZE, HashTree, proven_root
@@ -273,7 +274,7 @@ class _Reader:
         descriptor = self._descriptor(number)
         before = os.fstat(descriptor)
         _check_same(before, file)
-        data = _read_at(descriptor, offset, size)
+        data = read_at(descriptor, size, offset)
         after = os.fstat(descriptor)
         _check_same(after, file)
         if len(data) != size or (after.st_ctime_ns != file.changed and not _holds(descriptor, file, offset, size)):
@@ -306,29 +307,13 @@ def _check_same(status: os.stat_result, file: FoundFile) -> None:
         raise TransferError("changed", "was changed since it was hashed")
 
 
-def _read_at(descriptor: int, offset: int, size: int) -> bytes:
-    pieces = []
-    while size:
-        if hasattr(os, "pread"):
-            piece = os.pread(descriptor, size, offset)
-        else:
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            piece = os.read(descriptor, size)
-        if not piece:
-            break
-        pieces.append(piece)
-        offset += len(piece)
-        size -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
 def _holds(descriptor: int, file: FoundFile, offset: int, size: int) -> bool:
     """Tell whether a piece is still what was hashed, where something of the file was changed, if only its mode."""
     if not size:
         return True
     first = offset // LEAF_SIZE
     end = min(-(-(offset + size) // LEAF_SIZE) * LEAF_SIZE, file.size)
-    data = _read_at(descriptor, first * LEAF_SIZE, end - first * LEAF_SIZE)
+    data = read_at(descriptor, end - first * LEAF_SIZE, first * LEAF_SIZE)
     tree = _tree(file)
     count = -(-end // LEAF_SIZE) - first
     return len(data) == end - first * LEAF_SIZE and (
