@@ -53,7 +53,8 @@ ctypedef int (*update_function)(void*, uint8_t*, int*, const uint8_t*, int) noex
 ctypedef int (*final_function)(void*, uint8_t*, int*) noexcept nogil
 ctypedef int (*ctrl_function)(void*, int, int, void*) noexcept nogil
 
-# Written once, by evp_load, while librats._core.aead is imported; read only ever after.
+# Written once, while librats._core.aead is imported; read only ever after.
+cdef void* _library = NULL
 cdef const void* _cipher = NULL
 cdef new_function _new = NULL
 cdef free_function _free = NULL
@@ -148,15 +149,16 @@ cdef bint _agrees_with_rfc8439():
 
 cdef void* evp_find(const char* name) except? NULL:
     """Return a function of the interpreter's OpenSSL by its name; NULL where it is not there."""
-    cdef void* library
-    try:
-        import _hashlib
+    global _library
+    if _library == NULL:
+        try:
+            import _hashlib
 
-        module = _hashlib.__file__.encode("utf-8", "surrogateescape")
-    except (ImportError, AttributeError):
-        return NULL
-    library = librats_open_libcrypto(module)
-    return librats_find(library, name) if library != NULL else NULL
+            module = _hashlib.__file__.encode("utf-8", "surrogateescape")
+        except (ImportError, AttributeError):
+            return NULL
+        _library = librats_open_libcrypto(module)
+    return librats_find(_library, name) if _library != NULL else NULL
 
 
 cdef bint evp_load() except *:
