@@ -21,6 +21,7 @@ from librats.runtime.datagrams import Origin
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
 from librats.services.dht_bootstrap import Bootstrap
+from librats.services.dht_merging import saved_nodes
 from librats.services.dht_reaching import Unanswered, families_of, resolved_within
 from librats.services.dht_results import DhtNodeInfo
 from librats.services.dht_traffic import DatagramSender, DhtTraffic
@@ -168,8 +169,7 @@ class DhtDriver:
         return [address_of(node[ID_SIZE:]) for node in nodes]
 
     def _known(self) -> list[bytes]:
-        nodes = self._running()[0].save()["nodes"]
-        return nodes if isinstance(nodes, list) else []
+        return saved_nodes(self._running()[0].save())
 
     def _running(self) -> tuple[DhtNode, DhtTraffic]:
         if self._is_closed:

@@ -9,7 +9,7 @@ from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
 from librats.config import DhtConfig
-from librats.dht.addresses import compact, host_of
+from librats.dht.addresses import IPV4_SIZE, compact, host_of
 from librats.dht.events import DhtUnreachable
 from librats.dht.items import Item
 from librats.dht.siblings import Siblings
@@ -196,7 +196,7 @@ class DhtAddresses:
     def _saved_for(self, place: _Place) -> dict[str, object]:
         """Return what a node begins with: its own id of an earlier run, and nodes."""
         ids = self._ids
-        name = "id" if place.family == family_of("0.0.0.0") else "id6"  # noqa: S104 - a name, nothing is bound
+        name = "id" if place.family == IPV4_SIZE else "id6"
         own_id = ids.get(place.host)
         if own_id is None and not any(each.driver for each in self._places if each.family == place.family):
             # The first one goes on as the only one did, before there were several.

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 from librats.errors import PeerNotConnected, TransferError, UsageError
 from librats.files_config import OfferPolicy
 from librats.runtime.tasks import end_all
-from librats.services.disk.hashing_progress import HashingReport
 from librats.services.disk.reading import Source
 from librats.services.transferring.codes import CodeVerbs
 from librats.services.transferring.filechunk import NodeFiles
 from librats.services.transferring.giving import Giving
 from librats.services.transferring.handle import Progress, Transfer
+from librats.services.transferring.hashing_progress import HashingReport
 from librats.services.transferring.host import FilesHost, TransferPlace
 from librats.services.transferring.offer import Offer, OfferWire, Shared
 from librats.services.transferring.taking import Taking

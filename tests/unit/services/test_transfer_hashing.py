@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from librats.services.disk.hashing_progress import HashingReport
 from librats.services.transferring.handle import Progress
+from librats.services.transferring.hashing_progress import HashingReport
 
 
 def test_rate_and_time_left_are_told() -> None:

@@ -21,7 +21,7 @@ class HashingReport:
         clock: Returns the time in seconds.
 
     Example:
-        >>> from librats.services.disk.hashing_progress import HashingReport
+        >>> from librats.services.transferring.hashing_progress import HashingReport
         >>> report = HashingReport(lambda progress: print(progress.bytes, progress.state), clock=lambda: 5.0)
         >>> report(250, 1000)
         250 hashing
