@@ -34,8 +34,10 @@ help: ## Show this list
 demo: $(VENV)/.installed ## Two nodes meet, talk and send a file
 	@$(BIN)/librats demo
 
+# A test that hangs with the GIL held is beyond the timeouts of pytest: the process is ended, with a traceback.
 test: $(VENV)/.test $(VENV)/.interop ## Run the tests, except those that take minutes
-	@$(PY) -m pytest -q -m "not long" --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal $(ARGS)
+	@$(PY) -m pytest -q -m "not long" -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true \
+	  --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-long: $(VENV)/.test $(VENV)/.interop $(VENV)/.fuzz ## Run the tests that take minutes
 	@$(PY) -m pytest -q -m long $(ARGS)

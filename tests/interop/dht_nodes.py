@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 from types import TracebackType
@@ -60,14 +61,16 @@ class TheirNode:
         mask = lt.alert.category_t.dht_notification | lt.alert.category_t.dht_operation_notification
         mask |= lt.alert.category_t.status_notification
         self.session = lt.session({"listen_interfaces": shown, "alert_mask": mask, **QUIET, **settings})
-        self.session.set_alert_notify(self._notify)
-
-    def _notify(self) -> None:
-        # From a thread of libtorrent, perhaps after the loop has gone.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._take)
+        # Its thread would wait for the GIL to call a function: the end of the session holds that, and waits for it.
+        self._told, self._tells = socket.socketpair()
+        for end in (self._told, self._tells):
+            end.setblocking(False)
+        self.session.set_alert_fd(self._tells.fileno())
+        self._loop.add_reader(self._told, self._take)
 
     def _take(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._told.recv(4096)
         for alert in self.session.pop_alerts():
             if isinstance(alert, lt.listen_succeeded_alert):
                 self._ports[str(alert.address)] = alert.port  # the same over TCP, which it tells first
@@ -170,8 +173,11 @@ class TheirNode:
 
     def close(self) -> None:
         """End it."""
+        self._loop.remove_reader(self._told)
         self.session.pause()
         del self.session
+        self._told.close()
+        self._tells.close()
 
 
 class OurNode(asyncio.DatagramProtocol):
