@@ -60,13 +60,14 @@ def add_command(
     return parser
 
 
-def add_data_dir(parser: argparse._ActionsContainer) -> None:
-    """Add ``--data-dir``."""
+def add_data_dir(parser: argparse._ActionsContainer, *, folder: str = "") -> None:
+    """Add ``--data-dir``, whose default is a folder of that name in the user's directory, or this itself."""
+    within = f", {folder} in it" if folder else ""
     parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="where the identity is kept (default: $LIBRATS_DATA_DIR, else this user's data directory)",
+        help=f"where the identity is kept (default: $LIBRATS_DATA_DIR, else this user's data directory{within})",
     )
 
 
