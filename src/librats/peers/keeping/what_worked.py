@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from librats.peers.store import KeptFile, Saver
+from librats.peers.keeping.store import KeptFile, Saver
 from librats.types import ConnectionMethod
 
 __all__ = ["WayThatWorked", "WhatWorked", "WorkedFile", "network_mark"]
