@@ -85,6 +85,11 @@ class Target:
             return cls(target, (), rest)
         if at:
             check_peer_id(named)
+        if not at and ":" not in rest:
+            raise UsageError(
+                f"not a peer: {target!r}; give HOST:PORT, a peer id of 64 lower-case hex digits, PEER_ID@HOST:PORT, "
+                "or a whole ticket"
+            )
         address = Address.parse(rest)
         if address.port == 0:
             raise UsageError(f"not an address: {target!r}; a port is 1 to 65535")

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from librats.peers.known_mappings import MAX_NETWORKS, KnownMappings
+from librats.peers.keeping.known_mappings import MAX_NETWORKS, KnownMappings
 from librats.stun.mapping_habits import LEAST_INTERVAL, LONGEST_KEPT, MappingHabits
 
 NOW = 1_000_000.0

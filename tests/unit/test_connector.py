@@ -11,11 +11,11 @@ import pytest
 
 from librats.config import RatsConfig
 from librats.connector import MAX_ADDRESSES, Connector, Target
-from librats.errors import ConnectError, HandshakeError, PeerLimitReached, UsageError
-from librats.peers.access import Access
-from librats.peers.admission import Admission
-from librats.peers.dispatch import Dispatcher
-from librats.peers.handlers import HandlerTable
+from librats.errors import ConnectError, HandshakeError, OperationTimeout, PeerLimitReached, UsageError
+from librats.peers.entry.access import Access
+from librats.peers.entry.admission import Admission
+from librats.peers.handling.dispatch import Dispatcher
+from librats.peers.handling.handlers import HandlerTable
 from librats.runtime.tasks import TaskSet
 from librats.session.shared_limits import SharedLimits
 from librats.types import Address, ConnectionMethod
@@ -203,6 +203,23 @@ async def test_time_runs_out_for_all_attempts_together() -> None:
         await world.connect(Address("host", 1), timeout=0.05)
     assert len(raised.value.attempts) == 2
     assert all(link.aborted for link in world.links)
+
+
+async def test_a_server_on_the_way_that_is_silent_is_told_and_not_taken_for_the_peer() -> None:
+    def silent_server(link: FakeLink) -> None:
+        raise OperationTimeout("no allocation on 192.0.2.1:3478 over udp within 5 seconds")
+
+    def silent_peer(link: FakeLink) -> None:
+        raise TimeoutError
+
+    world = World(dial_timeout=0.3)
+    world.answer = {V4[0]: silent_server, V4[1]: silent_peer}
+    with pytest.raises(ConnectError) as raised:
+        await world.connect(*V4[:2])
+    assert [attempt.error for attempt in raised.value.attempts] == [
+        "no allocation on 192.0.2.1:3478 over udp within 5 seconds",
+        "no connection within 0.3 s",
+    ]
 
 
 async def test_why_a_handshake_failed_is_told() -> None:

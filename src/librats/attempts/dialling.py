@@ -9,7 +9,7 @@ from typing import Protocol
 
 from librats.attempts.accounts import OVERTAKEN, describe, reason_of
 from librats.config import RatsConfig
-from librats.errors import HandshakeError, RatsError
+from librats.errors import HandshakeError, OperationTimeout, RatsError
 from librats.peers.manager import PeerManager
 from librats.runtime.tasks import end_all
 from librats.services.session import Link
@@ -259,8 +259,10 @@ class DialRace:
         seconds = self._patience(one)
         try:
             await self._dial(new_link, one.address, one.method, timeout=seconds)
+        except OperationTimeout:
+            raise  # a server on the way, and not the peer
         except TimeoutError:
-            raise HandshakeError(f"no connection within {seconds:g} s", AttemptReason.NO_ANSWER) from None
+            raise HandshakeError(f"no connection within {round(seconds, 2):g} s", AttemptReason.NO_ANSWER) from None
         except ConnectionRefusedError:
             self._refused[one.address.host] = self._loop.time() - self._begun[one]
             raise

@@ -14,7 +14,7 @@ from librats.cli.checked import checked
 from librats.cli.dht_options import add_dht_options, dht_config
 from librats.connector import Target
 from librats.errors import StoreError, UsageError
-from librats.peers.config_file import StoredConfig, read_config
+from librats.peers.keeping.config_file import StoredConfig, read_config
 from librats.servers import introducer_place, stun_address
 from librats.types import Address, ConnectionStrategy, Encryption, PathPolicy
 from librats.web_uris import OFF, SYSTEM, ProxyUri
@@ -60,13 +60,14 @@ def add_command(
     return parser
 
 
-def add_data_dir(parser: argparse._ActionsContainer) -> None:
-    """Add ``--data-dir``."""
+def add_data_dir(parser: argparse._ActionsContainer, *, folder: str = "") -> None:
+    """Add ``--data-dir``, whose default is a folder of that name in the user's directory, or this itself."""
+    within = f", {folder} in it" if folder else ""
     parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="where the identity is kept (default: $LIBRATS_DATA_DIR, else this user's data directory)",
+        help=f"where the identity is kept (default: $LIBRATS_DATA_DIR, else this user's data directory{within})",
     )
 
 

@@ -17,7 +17,9 @@ def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     def check(text: str) -> Any:
         try:
             return parse(text)
-        except (ConfigError, UsageError) as error:
+        except ConfigError as error:  # argparse names the option: the field of the configuration says no more
+            raise argparse.ArgumentTypeError(str(error).removeprefix(f"{error.field}: ")) from None
+        except UsageError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return check

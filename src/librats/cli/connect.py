@@ -68,7 +68,10 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--ping", type=whole_positive, default=0, metavar="N", help="measure N round trips")
     parser.add_argument("--expect-id", type=checked(peer_id), metavar="ID", help="accept only the peer with this id")
     parser.add_argument(
-        "--timeout", type=positive, metavar="S", help="seconds to try to connect, and to wait for each reply"
+        "--timeout",
+        type=positive,
+        metavar="S",
+        help="seconds to try to connect, and to wait for each reply (default: 30; for a ping 10)",
     )
     add_node_options(parser)
 

@@ -111,11 +111,17 @@ def add_parser(commands: Commands) -> None:
 
 def _add(commands: Commands, name: str, work: Work, help: str, *, example: str) -> argparse.ArgumentParser:
     def start(args: argparse.Namespace, output: Output) -> int:
+        if work is _put:
+            _check_put(args)
         return run(_with_client(work, args, output), output)
 
     parser = add_command(commands, name, start, help=help, epilog=f"example:\n  {example}\n")
     parser.add_argument(
-        "--listen", type=checked(listen_address), default=ANYWHERE, metavar="HOST:PORT", help="where to ask from"
+        "--listen",
+        type=checked(listen_address),
+        default=ANYWHERE,
+        metavar="HOST:PORT",
+        help="where to ask from (default: every network, any free port)",
     )
     parser.add_argument("--timeout", type=positive, metavar="S", help="seconds that it may take (default: 30)")
     add_bootstrap_option(parser)
@@ -225,9 +231,8 @@ async def _get(client: RatsClient, args: argparse.Namespace, output: Output) -> 
 
 
 async def _put(client: RatsClient, args: argparse.Namespace, output: Output) -> int:
-    value = value_of(_parsed(args.value)) if args.parse else args.value
     stored = await client.dht.put(
-        value, salt=args.salt, mutable=args.mutable, sequence=args.seq, compare=args.cas, timeout=args.timeout
+        args.value, salt=args.salt, mutable=args.mutable, sequence=args.seq, compare=args.cas, timeout=args.timeout
     )
     output.tell(
         stored.target.hex(),
@@ -240,6 +245,18 @@ async def _put(client: RatsClient, args: argparse.Namespace, output: Output) -> 
         number = f", as number {stored.sequence}" if args.mutable else ""
         output.hint(f"{stored.nodes} nodes keep it{number}")
     return 0
+
+
+def _check_put(args: argparse.Namespace) -> None:
+    """Read the value, before anybody is asked.
+
+    Raises:
+        UsageError: It is not what --parse takes, or options do not go together.
+    """
+    if not args.mutable and (args.salt or args.seq is not None or args.cas is not None):
+        raise UsageError("--salt, --seq and --cas go with --mutable")
+    if args.parse:
+        args.value = value_of(_parsed(args.value))
 
 
 def _parsed(text: str) -> Any:

@@ -75,7 +75,12 @@ def add_parser(commands: Commands) -> None:
         help="the proxy to try, http://USER:PASSWORD@HOST:PORT, or the same with https, socks5 or socks5h, or off "
         "(default: that of the system's settings)",
     )
-    parser.add_argument("--time-server", default=TIME_SERVER, metavar="HOST[:PORT]", help="default: %(default)s")
+    parser.add_argument(
+        "--time-server",
+        default=TIME_SERVER,
+        metavar="HOST[:PORT]",
+        help="whom to ask for the time (default: %(default)s)",
+    )
     parser.add_argument("--no-time", action="store_true", help="ask nobody for the time")
     parser.add_argument("--no-port-mapping", action="store_true", help="do not ask the routers to map a port")
     parser.add_argument(

@@ -296,7 +296,7 @@ def _add_watching(group: argparse._ArgumentGroup) -> None:
         metavar="SECONDS",
         help="how often to tell statistics with --json (default: 60)",
     )
-    add_data_dir(group)
+    add_data_dir(group, folder="relay")
 
 
 def _add_repeated(

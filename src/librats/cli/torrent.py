@@ -221,6 +221,8 @@ def _read(text: str) -> Torrent | Magnet:
             return parse_magnet(text)
         except DecodeError as error:
             raise UsageError(error.what) from None
+    if text[:8].lower().startswith(("http://", "https://")):
+        raise UsageError(f"a torrent file or a magnet link is taken, and no URL: download {text} first")
     path = Path(text)
     try:
         with path.open("rb") as file:

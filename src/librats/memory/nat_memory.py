@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from librats.peers.known_mappings import KnownMappings
-from librats.peers.what_worked import network_mark
+from librats.peers.keeping.known_mappings import KnownMappings
+from librats.peers.keeping.what_worked import network_mark
 from librats.runtime.network import Network
 from librats.stun.mapping_habits import MappingHabits
 from librats.types import NatTypeInfo

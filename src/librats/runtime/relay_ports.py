@@ -17,6 +17,7 @@ from librats._core.bound_socket import OPENS_BOUND, open_bound
 from librats._core.relay import unpack_address
 from librats.errors import ConfigError
 from librats.runtime.relay_tcp import share_port
+from librats.runtime.tcp import cannot_listen
 from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP, Relay
 from librats.types import Address, Entropy
 
@@ -270,7 +271,7 @@ def open_listeners(addresses: Sequence[Address], *, threads: int, tcp: bool = Fa
                         sock.close()
                         sock = _listening_socket(address, shared=threads > 1)
                 except OSError as error:
-                    raise ConfigError("listen", f"cannot listen on {address}: {error.strerror}") from error
+                    raise cannot_listen("listen", address, error) from error
                 address = Address(wanted.host, sock.getsockname()[1])
                 fd = sock.detach()
                 undo.callback(os.close, fd)

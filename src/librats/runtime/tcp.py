@@ -20,7 +20,7 @@ from librats.runtime.tls import ClientTls
 from librats.runtime.tunnels import Asks, dig, dig_in_tls
 from librats.types import Address
 
-__all__ = ["TcpListener", "address_of", "dial_tcp", "listen_tcp", "receive_buffer", "sockaddr_of"]
+__all__ = ["TcpListener", "address_of", "cannot_listen", "dial_tcp", "listen_tcp", "receive_buffer", "sockaddr_of"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 SocketFactory = Callable[[int], socket.socket]
@@ -139,6 +139,28 @@ def _both_families(port: int, listening: Callable[[Address], socket.socket]) -> 
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
+def cannot_listen(field: str, where: Address, error: Exception, *, what: str = "cannot listen on") -> ConfigError:
+    """Return the error of an address that cannot be listened on, with what to do where it is in use.
+
+    Args:
+        field: The field of the configuration that names it.
+        where: The address.
+        error: What the system says.
+        what: What does not work there.
+
+    Example:
+        >>> import errno
+        >>> from librats.runtime.tcp import cannot_listen
+        >>> from librats.types import Address
+        >>> str(cannot_listen("listen_port", Address("::1", 80), OSError(errno.EACCES, "Permission denied")))
+        'listen_port: cannot listen on [::1]:80: Permission denied'
+    """
+    why = getattr(error, "strerror", None) or str(error)
+    in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    hint = "; take another port, or 0 for any that is free" if in_use else ""
+    return ConfigError(field, f"{what} {where}: {why}{hint}")
+
+
 async def listen_tcp(
     factory: ProtocolFactory,
     host: str,
@@ -169,7 +191,7 @@ async def listen_tcp(
     except ValueError:
         raise ConfigError("listen_host", f"{host!r} is not an IP address") from None
     except (OSError, OverflowError) as error:
-        raise ConfigError("listen_port", f"cannot listen on {where}: {error}") from error
+        raise cannot_listen("listen_port", where, error) from error
     with contextlib.ExitStack() as undo:
         for sock in sockets:
             undo.callback(sock.close)

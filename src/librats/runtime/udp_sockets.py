@@ -13,7 +13,7 @@ if sys.platform == "win32":
     import ctypes
 
 from librats.errors import ConfigError
-from librats.runtime.tcp import sockaddr_of
+from librats.runtime.tcp import cannot_listen, sockaddr_of
 from librats.types import Address
 
 __all__ = [
@@ -254,7 +254,7 @@ def open_udp_sockets(
     except ValueError:
         raise ConfigError("host", f"{host!r} is not an IP address") from None
     except (OSError, OverflowError) as error:
-        raise ConfigError("port", f"no datagrams on {Address(host or '*', port)}: {error}") from error
+        raise cannot_listen("port", Address(host or "*", port), error, what="no datagrams on") from error
 
 
 def _both_families(port: int, bound: Callable[[str, int], socket.socket]) -> list[socket.socket]:

@@ -9,14 +9,13 @@ import socket
 from collections.abc import Sequence
 from typing import Self
 
-from librats.errors import ConfigError
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
 from librats.relay.connections import ClientConnection
 from librats.relay.introducing import Grants, RelayIntroducer
 from librats.relay.statistics import RelayStatistics, sum_statistics
 from librats.relay.web import WebDoor
-from librats.runtime.tcp import TcpListener
+from librats.runtime.tcp import TcpListener, cannot_listen
 from librats.testing.datagrams import SimDatagramSocket
 from librats.testing.here import current_host
 from librats.testing.hosts import SimHost
@@ -214,7 +213,7 @@ class SimRelay:
                 sock.bind(tuple(address))
             except OSError as error:
                 sock.close()
-                raise ConfigError("listen", f"cannot listen on {address}: {error}") from error
+                raise cannot_listen("listen", address, error) from error
             numbers.append(self._plane.listen(sock))
             assert sock.local is not None  # noqa: S101 - it is bound
             self.addresses.append(sock.local)

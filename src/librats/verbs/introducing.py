@@ -29,11 +29,11 @@ from librats.introductions.returning import Returning
 from librats.memory.nat_memory import NatMemory
 from librats.peers.book import PeerBook
 from librats.peers.events import TraversalStep
+from librats.peers.keeping.what_worked import WhatWorked
+from librats.peers.links.path_handle import PathsHandle
+from librats.peers.links.paths import INDIRECT
 from librats.peers.manager import PeerManager
-from librats.peers.path_handle import PathsHandle
-from librats.peers.paths import INDIRECT
 from librats.peers.peer import Peer
-from librats.peers.what_worked import WhatWorked
 from librats.runtime.datagrams import Origin
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort

@@ -43,6 +43,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["relay"],
         ["doctor"],
         ["dht"],
+        ["torrent"],
         ["bench"],
     ],
 )
@@ -118,3 +119,36 @@ def test_an_identity_that_is_damaged_is_a_failure_in_one_line(
 def test_an_import_from_nowhere_is_a_failure_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["id", "--import", str(tmp_path / "nowhere")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["connect", ID[:63]], "a peer id of 64 lower-case hex digits"),
+        (["connect", "127.0.0.1"], "give HOST:PORT"),
+        (["connect", "127.0.0.1:port"], "write HOST:PORT"),
+        (["node", "--introducer", "relay.example.org"], "--introducer: not an introducer: 'relay.example.org'; write"),
+        (["node", "--turn", "turn:ann@turn.example.org"], "has a user without a password"),
+        (["receive", ID], "--from takes it"),
+        (["receive", "7-acorn"], "neither a ticket nor a code"),
+        (["dht", "put", "--parse", "{"], "not JSON"),
+        (["dht", "put", "--parse", "1.5"], "a value of the DHT has whole numbers"),
+        (["dht", "put", "--salt", "news", "hello"], "go with --mutable"),
+        (["torrent", "info", "https://example.org/a.torrent"], "download https://example.org/a.torrent first"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line_before_anything_is_done(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], own_data_dir: Path
+) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert words in shown.err.splitlines()[-1]
+    assert shown.err.splitlines()[-1].startswith("librats")
+    assert "asking" not in shown.err
+    assert not own_data_dir.exists()
+
+
+def test_help_of_the_relay_names_its_own_data_directory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["relay", "--help"]) == 0
+    assert "relay in it)" in " ".join(capsys.readouterr().out.split())

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from librats.peers.known_mappings import GOOD_FOR, MAX_NETWORKS, KnownMappings
-from librats.peers.what_worked import WhatWorked, WorkedFile
+from librats.peers.keeping.known_mappings import GOOD_FOR, MAX_NETWORKS, KnownMappings
+from librats.peers.keeping.what_worked import WhatWorked, WorkedFile
 from librats.stun.mapping_habits import MappingTimes
 
 HOME, OFFICE = "0" * 32, "1" * 32

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from librats.peers.known_mappings import KnownMappings
-from librats.peers.what_worked import MAX_NETWORKS, MAX_PEERS, WhatWorked, WorkedFile, network_mark
+from librats.peers.keeping.known_mappings import KnownMappings
+from librats.peers.keeping.what_worked import MAX_NETWORKS, MAX_PEERS, WhatWorked, WorkedFile, network_mark
 from librats.types import ConnectionMethod
 
 HOME, OFFICE = network_mark(["192.168.1.7"], ["192.168.1.1"]), network_mark(["10.1.2.3"], ["10.1.2.1"])

@@ -130,7 +130,7 @@ async def test_every_interface_has_one_port_for_both_families() -> None:
 
 async def test_a_taken_port_is_a_configuration_error() -> None:
     async with listening() as (listener, _):
-        with pytest.raises(ConfigError, match="listen_port"):
+        with pytest.raises(ConfigError, match=r"listen_port: .* in use; take another port, or 0 for any that is free"):
             await listen_tcp(Accepted(), LOCAL, listener.port)
 
 

@@ -33,7 +33,7 @@ async def check_pieces(
         files: Its files.
         workers: Who reads.
         resume: What was kept of the last run.
-        on_right: Called with the bytes of each piece that is right.
+        on_right: Called with the bytes of each piece that is right, without those that only fill it.
     """
     layout = torrent.layout
     have = bytearray(layout.piece_count)
@@ -46,7 +46,7 @@ async def check_pieces(
         if resume is not None and not any(number in changed for number in numbers):
             have[piece] = resume.have[piece]
             if have[piece]:
-                on_right(layout.piece_size(piece))
+                on_right(layout.content_size(piece))
         elif all(sizes[number][0] > 0 for number in numbers):
             to_read.append(piece)
 
@@ -54,7 +54,7 @@ async def check_pieces(
         for piece in pieces:
             if await workers.run(_is_right, files, piece):
                 have[piece] = 1
-                on_right(layout.piece_size(piece))
+                on_right(layout.content_size(piece))
 
     # In their order, by as many as there is memory for.
     lanes = max(MIN_AT_ONCE, min(16, MAX_AT_ONCE // layout.piece_length))

@@ -132,7 +132,7 @@ class Download:
         return TorrentProgress(
             status=self._status,
             bytes_done=self._bytes_done,
-            bytes_total=torrent.layout.total_size if torrent is not None else 0,
+            bytes_total=torrent.size if torrent is not None else 0,
             pieces_done=picker.have.count(1) if picker is not None else 0,
             pieces_total=torrent.layout.piece_count if torrent is not None else 0,
             download_rate=down,
@@ -412,7 +412,7 @@ class Download:
         except RatsError as error:
             self._fail(error)
             return
-        self._bytes_done = sum(torrent.layout.piece_size(piece) for piece, there in enumerate(have) if there)
+        self._bytes_done = sum(torrent.layout.content_size(piece) for piece, there in enumerate(have) if there)
         self._set_status("paused" if self._swarm.is_paused else "downloading")
         self._swarm.begin(have, self.now())
         self.settle()
@@ -423,7 +423,8 @@ class Download:
         self._changed.set()
 
     def _stored(self, some: Sequence[Stored]) -> None:
-        if self.is_closed:
+        torrent = self.torrent
+        if self.is_closed or torrent is None:
             return
         for started, found in some:
             if isinstance(found, Exception):
@@ -432,9 +433,9 @@ class Download:
                     self._fail(found if isinstance(found, RatsError) else StoreError(self._folder, str(found)))
                 continue
             if found:
-                self._bytes_done += started.size
+                self._bytes_done += torrent.layout.content_size(started.piece)
             else:
-                self._swarm.wasted += started.size
+                self._swarm.wasted += started.asked_size
             self._swarm.end_piece(started.piece, self.now(), is_right=found)
         self.settle()
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from librats.peers.known_mappings import KnownMappings
-from librats.peers.store import KeptFile, Saver
+from librats.peers.keeping.known_mappings import KnownMappings
+from librats.peers.keeping.store import KeptFile, Saver
 from librats.types import ConnectionMethod
 
 __all__ = ["WayThatWorked", "WhatWorked", "WorkedFile", "network_mark"]
