@@ -18,7 +18,7 @@ from librats.bittorrent.extensions import (
     read_pex,
 )
 from librats.bittorrent.file_lists import told_in_list
-from librats.bittorrent.hash_exchange import is_answerable
+from librats.bittorrent.hash_exchange import LayerFetch, is_answerable
 from librats.bittorrent.magnet import Magnet, parse_magnet
 from librats.bittorrent.messages import HashRequest, read_message
 from librats.bittorrent.metadata import MetadataFetch
@@ -169,6 +169,13 @@ def test_hashes_are_asked_for_by_the_two_to_8192() -> None:
         return is_answerable(HashRequest(bytes(32), 0, 0, length, 0), 20)
 
     assert [asked(length) for length in (1, 2, 3, 8192, 16_384)] == [False, True, False, True, False]
+
+
+def test_a_layer_is_asked_for_in_parts_of_512_hashes() -> None:
+    leaf = {b"length": 16_384 * 1025, b"pieces root": bytes([1]) * 32}
+    info = {b"file tree": {b"n": {b"": leaf}}, b"meta version": 2, b"name": b"n", b"piece length": 16_384}
+    asked = LayerFetch(read_info(bencode.encode(info))).next_requests("peer", 0.0)
+    assert [(request.first, request.length) for request in asked] == [(0, 512), (512, 512), (1024, 512)]
 
 
 # Magnet links
