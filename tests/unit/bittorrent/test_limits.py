@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.unit.bittorrent.joined_swarms import torrent_of
 
 from librats._core import bencode
 from librats.bittorrent import file_lists, metainfo
+from librats.bittorrent.block_hashes import BlockServer
 from librats.bittorrent.extensions import (
     MetadataKind,
     MetadataMessage,
@@ -18,12 +20,14 @@ from librats.bittorrent.extensions import (
     read_pex,
 )
 from librats.bittorrent.file_lists import told_in_list
-from librats.bittorrent.hash_exchange import is_answerable
+from librats.bittorrent.hash_exchange import LayerFetch, LayerServer, is_answerable
 from librats.bittorrent.magnet import Magnet, parse_magnet
-from librats.bittorrent.messages import HashRequest, read_message
+from librats.bittorrent.messages import Handshake, HashRequest, Piece, read_message
 from librats.bittorrent.metadata import MetadataFetch
 from librats.bittorrent.metainfo import read_info, read_torrent
+from librats.bittorrent.names import SafePaths, clean_name
 from librats.bittorrent.outer import is_tracker, is_web, read_nodes, read_trackers, read_web_seeds
+from librats.bittorrent.reader import MessageReader
 from librats.bittorrent.tracker_http import read_announce_reply
 from librats.errors import DecodeError, RemoteProtocolError
 
@@ -169,6 +173,53 @@ def test_hashes_are_asked_for_by_the_two_to_8192() -> None:
         return is_answerable(HashRequest(bytes(32), 0, 0, length, 0), 20)
 
     assert [asked(length) for length in (1, 2, 3, 8192, 16_384)] == [False, True, False, True, False]
+
+
+def test_a_layer_is_asked_for_in_parts_of_512_hashes() -> None:
+    leaf = {b"length": 16_384 * 1025, b"pieces root": bytes([1]) * 32}
+    info = {b"file tree": {b"n": {b"": leaf}}, b"meta version": 2, b"name": b"n", b"piece length": 16_384}
+    asked = LayerFetch(read_info(bencode.encode(info))).next_requests("peer", 0.0)
+    assert [(request.first, request.length) for request in asked] == [(0, 512), (512, 512), (1024, 512)]
+
+
+def test_a_message_has_131081_bytes_at_most_where_no_other_number_is_told() -> None:
+    hello = Handshake(b"h" * 20, b"p" * 20).encode()
+    whole = hello + (131_081).to_bytes(4) + b"\7" + bytes(131_080)
+    (piece,) = MessageReader().feed(whole)
+    assert isinstance(piece, Piece)
+    assert len(piece.block) == 131_072
+    assert MessageReader().feed(whole[:-1]) == []
+    assert [is_taken(MessageReader().feed, hello + size.to_bytes(4)) for size in (131_081, 131_082)] == [True, False]
+    longer = MessageReader(max_message=1 << 20)
+    assert not is_taken(longer.feed, hello + (131_082).to_bytes(4) + b"\7" + bytes(131_081))
+
+
+def test_so_many_requests_for_hashes_of_blocks_wait() -> None:
+    torrent = torrent_of(40_000, version="v2")
+    server = BlockServer(torrent, LayerServer(torrent))
+    assert [server.admit("peer") for _ in range(5)] == [True, True, True, True, False]
+    waiting = 4
+    while server.admit(waiting):
+        waiting += 1
+    assert waiting == 32
+    server.release("peer")
+    assert server.admit("last")
+
+
+# Names
+
+
+def test_a_name_has_240_bytes_and_is_cut_before_its_ending() -> None:
+    assert [len(clean_name(b"n" * size)) for size in (240, 241)] == [240, 240]
+    short, long = b"e" * 16, b"e" * 17
+    assert clean_name(b"n" * 300 + b"." + short) == "n" * 223 + "." + "e" * 16
+    assert clean_name(b"n" * 300 + b"." + long) == "n" * 240
+
+
+def test_a_path_that_is_too_long_keeps_16_letters_of_its_ending() -> None:
+    deep = (*[b"d" * 200] * 40, b"f." + b"e" * 20)
+    folder, name = SafePaths().place(deep)
+    assert (folder, len(name), name[32:]) == ("d" * 200, 49, "." + "e" * 16)
 
 
 # Magnet links

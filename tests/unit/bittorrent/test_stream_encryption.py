@@ -46,6 +46,13 @@ def pair(
     return one, other
 
 
+class Highest(Dice):
+    """Draws the highest number that there is."""
+
+    def randbelow(self, limit: int) -> int:
+        return limit - 1
+
+
 class Sevens(Dice):
     """Has every private key be 7."""
 
@@ -188,6 +195,19 @@ def test_the_request_is_looked_for_behind_512_bytes_at_most(pad: int, is_found: 
     else:
         with pytest.raises(RemoteProtocolError):
             other.receive(b"\xaa" * pad + marker)
+
+
+def test_pads_of_512_bytes_are_sent_and_taken_wherever_there_are_pads() -> None:
+    one = OutgoingEncryption(SlowRc4, Highest(1), TORRENT)
+    other = IncomingEncryption(SlowRc4, Highest(2), {obfuscated(TORRENT): TORRENT}.get)
+    sizes: list[int] = []
+    for side, peer in ((one, other), (other, one), (one, other), (other, one)):
+        sent = side.data_to_send()
+        sizes.append(len(sent))
+        peer.receive(sent)
+    assert sizes == [96 + 512, 96 + 512, 40 + 14 + 512 + 2, 14 + 512]
+    assert one.is_done
+    assert other.is_done
 
 
 def test_what_cannot_be_the_request_any_more_is_refused_at_once() -> None:

@@ -193,9 +193,9 @@ def test_nodes_of_the_other_family_are_told_to_who_knows_too_few() -> None:
     assert asking[0].want == []
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_their_store_has_room_for_what_so_many_nodes_are_given(count: int) -> None:
-    siblings = Siblings(SeededEntropy(1), count=count)
+@pytest.mark.parametrize(("settings", "count"), [({}, 1), ({"count": 3}, 3)])
+def test_their_store_has_room_for_what_so_many_nodes_are_given(settings: dict[str, int], count: int) -> None:
+    siblings = Siblings(SeededEntropy(1), **settings)
     for number in range(2000 * count + 5):
         siblings.peers.announce(number.to_bytes(20), SOURCE, now=0.0)
     for number in range(1000 * count + 5):

@@ -225,3 +225,19 @@ def test_a_message_has_256_kib_at_most_all_its_fragments_together(over: int, is_
     server.receive_data(frame(BINARY, bytes(128 * 1024), fin=False) + frame(CONTINUED, bytes(128 * 1024 + over)))
     assert server.is_over is is_over
     assert sum(map(len, server.take_data())) >= 128 * 1024
+
+
+@pytest.mark.parametrize(("over", "is_over"), [(0, False), (1, True)])
+def test_a_server_may_send_as_long_a_message_as_a_client(over: int, is_over: bool) -> None:
+    client, server = ClientSocket(URI), ServerSocket()
+    carry(client, server)
+    client.receive_data(frame(BINARY, bytes(256 * 1024 + over), masked=False))
+    assert client.is_over is is_over
+
+
+def test_what_comes_right_behind_the_answer_is_no_part_of_it() -> None:
+    client, server = ClientSocket(URI), ServerSocket()
+    server.receive_data(client.data_to_send())
+    client.receive_data(server.data_to_send() + frame(BINARY, bytes(20_000), masked=False))
+    assert (client.is_open, client.is_over) == (True, False)
+    assert sum(map(len, client.take_data())) == 20_000

@@ -93,6 +93,7 @@ class Download:
         self._changed = asyncio.Event()
         self._status: TorrentStatus = "metadata"
         self._bytes_done = 0
+        self._bytes_checked = 0
         self._failure: RatsError | None = None
         self._rates = (0.0, 0.0)
         self._saved = loop.time()
@@ -132,6 +133,7 @@ class Download:
         return TorrentProgress(
             status=self._status,
             bytes_done=self._bytes_done,
+            bytes_checked=self._bytes_checked,
             bytes_total=torrent.size if torrent is not None else 0,
             pieces_done=picker.have.count(1) if picker is not None else 0,
             pieces_total=torrent.layout.piece_count if torrent is not None else 0,
@@ -418,8 +420,9 @@ class Download:
         self.settle()
         self._dialler.wake(self)
 
-    def _count_checked(self, size: int) -> None:
-        self._bytes_done += size
+    def _count_checked(self, size: int, is_right: bool) -> None:
+        self._bytes_checked += size
+        self._bytes_done += size if is_right else 0
         self._changed.set()
 
     def _stored(self, some: Sequence[Stored]) -> None:

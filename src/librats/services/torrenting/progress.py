@@ -54,6 +54,9 @@ class TorrentProgress:
     peers: int
     """Connections."""
 
+    bytes_checked: int = 0
+    """Bytes of files that have been looked at, right or not, as what is there already is checked."""
+
     encrypted: int = 0
     """Those of them that began encrypted (message stream encryption)."""
 
