@@ -70,7 +70,7 @@ def test_many_hosts_have_their_bytes_back_over_links_that_lose(seed: int) -> Non
         assert served(net, work) == [FILLER[:100_000]] * 6
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1"])
+@pytest.mark.parametrize("address", ["10.0.0.1", "fd00:0:0:1::1"])
 def test_both_families_are_spoken(address: str) -> None:
     async def work(_server: SimHost) -> bytes:
         return await net.host("client").spawn(echoed(10_000, Address(address, PORT)))

@@ -34,7 +34,8 @@ class AddressPlan:
         """
         router = segment.router
         if router is None:
-            return self._next(segment, "both", lambda n: (f"10.0.{n // 256}.{n % 256}", f"fd00::{n:x}"))
+            # An IPv6 network of its own for each, as each home has one: limits count whole networks of that kind.
+            return self._next(segment, "both", lambda n: (f"10.0.{n // 256}.{n % 256}", f"fd00:0:0:{n:x}::1"))
         behavior = router.behavior
         found: list[str] = []
         if behavior.ipv4 and behavior.translates:

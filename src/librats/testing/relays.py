@@ -37,7 +37,7 @@ __all__ = ["SimRelay"]
 
 TICK = 1.0
 TRIES = 64
-SIMULATED_INTERNET = (ipaddress.ip_network("10.0.0.0/16"), ipaddress.ip_network("fd00::/112"))
+SIMULATED_INTERNET = (ipaddress.ip_network("10.0.0.0/16"), ipaddress.ip_network("fd00::/48"))
 """Where hosts are that name no address: they stand for public ones."""
 
 

@@ -176,7 +176,7 @@ def test_what_the_network_refuses_is_counted(net: SimNetwork) -> None:
         assert (a.endpoint.counters.sent, a.endpoint.counters.refused) == (2, 4)
         a.endpoint.close()
         only4 = await ear_on(net.host("only4", addresses=["192.0.2.4"]))
-        only4.endpoint.send(b"x", Address("fd00::1", PORT))
+        only4.endpoint.send(b"x", Address("fd00:0:0:1::1", PORT))
         assert only4.endpoint.counters.refused == 1
         only4.endpoint.close()
 
@@ -326,8 +326,8 @@ def test_asyncio_has_datagrams_too(net: SimNetwork) -> None:
         await asyncio.sleep(1)
         [(data, source)] = at_server.heard
         assert (data, source[:2], client.get_extra_info("peername")[:2]) == (
-            *(b"hello", ("fd00::2", client.get_extra_info("sockname")[1])),
-            ("fd00::1", PORT),
+            *(b"hello", ("fd00:0:0:2::1", client.get_extra_info("sockname")[1])),
+            ("fd00:0:0:1::1", PORT),
         )
         server.sendto(b"hi", source)
         plain.sendto(b"unasked", source)
@@ -336,7 +336,7 @@ def test_asyncio_has_datagrams_too(net: SimNetwork) -> None:
         server.close()
         await asyncio.sleep(1)
         for transport in (client, plain):
-            transport.sendto(b"still there?", None if transport is client else ("fd00::1", PORT))
+            transport.sendto(b"still there?", None if transport is client else ("fd00:0:0:1::1", PORT))
         await asyncio.sleep(1)
         assert [type(error) for error in at_client.errors] == [ConnectionRefusedError]
         assert at_plain.errors == []

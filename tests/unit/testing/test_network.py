@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import threading
 import time
@@ -103,9 +104,20 @@ def test_a_loop_that_spins_is_ended(net: SimNetwork, monkeypatch: pytest.MonkeyP
 def test_hosts_have_addresses_of_both_families(net: SimNetwork) -> None:
     a, b = net.host("a"), net.host("b")
     c = net.host("c", addresses=["192.0.2.1", "2001:DB8::0:1"])
-    assert (a.addresses, b.addresses) == (("10.0.0.1", "fd00::1"), ("10.0.0.2", "fd00::2"))
+    assert (a.addresses, b.addresses) == (("10.0.0.1", "fd00:0:0:1::1"), ("10.0.0.2", "fd00:0:0:2::1"))
     assert c.addresses == ("192.0.2.1", "2001:db8::1")
     assert net.hosts == [a, b, c]
+
+
+def test_hosts_and_homes_have_ipv6_networks_of_their_own(net: SimNetwork) -> None:
+    hosts = [net.host(f"host {number}") for number in range(300)]
+    homes = [net.router(f"router {number}", "port_restricted") for number in range(3)]
+    guests = [net.host(f"guest {number}", behind=home) for number, home in enumerate(homes)]
+    networks = {ipaddress.ip_network((one.addresses[1], 64), strict=False) for one in (*hosts, *guests)}
+    assert len(networks) == len(hosts) + len(guests)
+    assert {str(ipaddress.ip_address(one.addresses[1])) for one in hosts} == {one.addresses[1] for one in hosts}
+    together = net.host("another guest", behind=homes[0])
+    assert ipaddress.ip_network((together.addresses[1], 64), strict=False) in networks
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from librats.types import Address
 
 LISTENING, PORT = Address("10.0.0.1", 3478), 9000
 CLIENT, PEER = Address("10.0.0.2", PORT), Address("10.0.0.3", PORT)
-SIX = Address("fd00::3", PORT)
+SIX = Address("fd00:0:0:3::1", PORT)
 NUMBER, CHANNEL = 1, 0x4000
 
 
@@ -310,7 +310,7 @@ def test_ports_are_opened_one_by_one_and_in_pairs() -> None:
         for relay in (even, *pair, *many):
             if relay is not None:
                 rig.ports.close(relay)
-        only_six = RelayPorts(rig.net.hosts[0], ["fd00::1"], (20_000, 20_001))
+        only_six = RelayPorts(rig.net.hosts[0], ["fd00:0:0:1::1"], (20_000, 20_001))
         assert (only_six.has(IPV4), only_six.has(IPV6)) == (False, True)
         assert only_six.open(IPV4, near=b"") is None
 
