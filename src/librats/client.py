@@ -19,6 +19,7 @@ from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageErr
 from librats.hole_punching.node_punching import NodePunching
 from librats.introducers.keeping import check_introducers
 from librats.memory.keeping import KeepingVerbs
+from librats.memory.nat_memory import NatMemory
 from librats.memory.remembering import Remembering
 from librats.peers.arguments import check_timeout
 from librats.peers.entry.access import Access, AccessList
@@ -107,6 +108,8 @@ class RatsClient(
         FilingVerbs.__init__(self)
         self._nat = NatHandle(lambda: self._config.nat, self._running_network, self._tasks, self._access.learn_own)
         self._paths = PathsHandle(lambda: self._config.nat, self._find, self._tasks)
+        self._nat_memory = NatMemory(self._mappings, self._paths.relays.habits)
+        self._nat.measured = self._nat_memory.measured
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None
         self._listener: Listening | None = None

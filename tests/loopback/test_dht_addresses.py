@@ -153,6 +153,33 @@ async def test_lookups_go_through_one_address_of_each_family_and_are_merged(
         await client.dht.put(b"two", mutable=True, compare=changing.sequence - 1)
 
 
+async def test_lookups_go_through_the_addresses_in_turn(make_client: MakeClient, others: Others, until: Until) -> None:
+    client = await make_client(dht=configured(await others(), *BOTH))
+    await client.start_dht_discovery(connect=False)
+    await all_in(client, 4, until)
+    driver = client.dht.driver
+    assert isinstance(driver, DhtAddresses)
+    turns = [await driver._in_turn() for _ in range(6)]
+    first = [family[0][0] for family in turns]
+    assert len(set(first[:3])) == 3
+    assert first[3:] == first[:3]
+    assert all([set(map(len, families)) == {1, 3} for families in turns])
+
+
+async def test_a_lookup_ends_when_the_dht_is_stopped(make_client: MakeClient, until: Until) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        client = await make_client(dht=configured([f"127.0.0.1:{silent.getsockname()[1]}"], *FOUR[:2]))
+        starting = asyncio.ensure_future(client.start_dht_discovery(connect=False))
+        await until(lambda: client.dht.is_running)
+        finding = asyncio.ensure_future(client.dht.find_nodes(HASH))
+        await asyncio.sleep(0)
+        await client.stop_dht_discovery()
+        for task in (starting, finding):
+            with pytest.raises(ClosedError):
+                await task
+
+
 async def test_none_of_its_nodes_has_a_place_with_another_one(
     make_client: MakeClient, others: Others, until: Until
 ) -> None:

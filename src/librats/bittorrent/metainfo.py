@@ -35,6 +35,7 @@ MAX_PIECE_LENGTH: Final = 536_854_528
 
 MAX_DEPTH = 100
 MAX_TOKENS = 5_000_000
+MAX_FIELDS = 100
 SHA1_SIZE = 20
 VERSION_2 = 2
 
@@ -215,16 +216,16 @@ def _split(raw: bytes) -> tuple[dict[bytes, Any], bytes | None]:
         raise DecodeError("a torrent is a dictionary")
     outer: dict[bytes, Any] = {}
     info = None
-    at, tokens = 1, 0
+    at, fields = 1, 0
     while raw[at : at + 1] != b"e":
         key, used = bencode.decode_prefix(view[at:], strict=False, max_depth=0, max_tokens=1)
         if type(key) is not bytes:
             raise DecodeError("a key of a torrent is no string", at)
         at += used
         value, used = bencode.decode_prefix(view[at:], strict=False, max_depth=MAX_DEPTH, max_tokens=MAX_TOKENS)
-        tokens += 1
-        if tokens > MAX_DEPTH:
-            raise DecodeError(f"a torrent of more than {MAX_DEPTH} fields", at)
+        fields += 1
+        if fields > MAX_FIELDS:
+            raise DecodeError(f"a torrent of more than {MAX_FIELDS} fields", at)
         if key != b"info":
             outer.setdefault(key, value)
         elif info is None:

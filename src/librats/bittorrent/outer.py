@@ -42,7 +42,7 @@ def text_of(value: Any) -> str:
 
 
 def _url_of(value: Any) -> str:
-    text = text_of(value).strip() if type(value) is bytes and len(value) <= MAX_URL else ""
+    text = text_of(value).strip()
     return text if text.isprintable() and " " not in text else ""
 
 

@@ -139,7 +139,7 @@ class WebSeed:
         parts, at = [], 0
         for span in self._layout.spans(self._begin(blocks[0]), size):
             url = self._urls[span.file]
-            if url is not None and not self._layout.files[span.file].is_pad:
+            if url is not None:
                 parts.append(WebPart(url, span.file, span.offset, span.size, at))
             at += span.size
         return WebRun(tuple(blocks), size, tuple(parts))

@@ -90,11 +90,6 @@ class Remembering:
         if self._files is not None:
             await self._files.close()
 
-    async def flush(self) -> None:
-        """Write what has changed."""
-        if self._files is not None:
-            await self._files.flush()
-
     @property
     def reconnecting(self) -> list[str]:
         """Ids of the peers that are being dialled again."""

@@ -46,6 +46,20 @@ def pair(
     return one, other
 
 
+class Highest(Dice):
+    """Draws the highest number that there is."""
+
+    def randbelow(self, limit: int) -> int:
+        return limit - 1
+
+
+class Sevens(Dice):
+    """Has every private key be 7."""
+
+    def token_bytes(self, size: int) -> bytes:
+        return (7).to_bytes(size)
+
+
 def join(one: OutgoingEncryption, other: IncomingEncryption) -> tuple[bytes, bytes]:
     """Pass bytes on until neither has any left; return what each has got for the peer wire."""
     first = second = b""
@@ -138,6 +152,12 @@ def test_public_keys_that_make_no_secret_are_refused(key: int) -> None:
             side.receive(key.to_bytes(KEY_SIZE))
 
 
+@pytest.mark.parametrize("key", [2, DH_PRIME - 2])
+def test_the_first_and_the_last_key_that_make_a_secret_are_taken(key: int) -> None:
+    own = SlowKey(private=7)
+    assert DhKey(Sevens()).shared(key.to_bytes(KEY_SIZE)) == own.shared(key.to_bytes(KEY_SIZE))
+
+
 def test_nothing_is_computed_before_a_whole_key_has_come_and_one_secret_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -175,6 +195,37 @@ def test_the_request_is_looked_for_behind_512_bytes_at_most(pad: int, is_found: 
     else:
         with pytest.raises(RemoteProtocolError):
             other.receive(b"\xaa" * pad + marker)
+
+
+def test_pads_of_512_bytes_are_sent_and_taken_wherever_there_are_pads() -> None:
+    one = OutgoingEncryption(SlowRc4, Highest(1), TORRENT)
+    other = IncomingEncryption(SlowRc4, Highest(2), {obfuscated(TORRENT): TORRENT}.get)
+    sizes: list[int] = []
+    for side, peer in ((one, other), (other, one), (one, other), (other, one)):
+        sent = side.data_to_send()
+        sizes.append(len(sent))
+        peer.receive(sent)
+    assert sizes == [96 + 512, 96 + 512, 40 + 14 + 512 + 2, 14 + 512]
+    assert one.is_done
+    assert other.is_done
+
+
+def test_what_cannot_be_the_request_any_more_is_refused_at_once() -> None:
+    key, other = SlowKey(2**159 + 7), pair()[1]
+    other.receive(key.public)
+    assert other.receive(b"\xaa" * (MAX_PAD + 19)) == b""
+    with pytest.raises(RemoteProtocolError, match="not found"):
+        other.receive(b"\xaa")
+
+
+def test_a_torrent_that_is_not_here_is_refused_with_the_last_byte_of_its_hash() -> None:
+    key, other = SlowKey(2**159 + 7), pair()[1]
+    other.receive(key.public)
+    secret = key.shared(other.data_to_send()[:KEY_SIZE])
+    marker = hashlib.sha1(b"req1" + secret, usedforsecurity=False).digest()
+    assert other.receive(marker + b"\xaa" * 19) == b""
+    with pytest.raises(RemoteProtocolError, match="not here"):
+        other.receive(b"\xaa")
 
 
 @pytest.mark.parametrize(("pad", "is_found"), [(0, True), (MAX_PAD, True), (MAX_PAD + 1, False)])

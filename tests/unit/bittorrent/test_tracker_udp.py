@@ -64,6 +64,18 @@ def test_a_connection_is_asked_for_and_then_announced_to() -> None:
     assert tracker.next_time == math.inf
 
 
+@pytest.mark.parametrize(("told", "taken"), [(0, 1), (1, 1), (86_400, 86_400), (86_401, 86_400)])
+def test_a_tracker_is_asked_again_after_a_second_at_the_least_and_a_day_at_the_most(told: int, taken: int) -> None:
+    tracker = UdpTracker(Counting())
+    tracker.announce(REQUEST, now=0.0)
+    connected(tracker, 0.0)
+    (number,) = unpack(">I", asked(tracker)[12:16])
+    tracker.receive_datagram(pack(">IIIII", 1, number, told, 2**31, 2**32 - 1), 0.0)
+    assert tracker.reply is not None
+    assert tracker.reply.interval == taken
+    assert (tracker.reply.leechers, tracker.reply.seeds) == (2**31 - 1, 2**31 - 1)
+
+
 def test_a_connection_is_used_for_a_minute() -> None:
     tracker = UdpTracker(Counting(), ipv6=True)
     tracker.announce(REQUEST, now=0.0)

@@ -15,11 +15,11 @@ from librats.bittorrent.web_seeds import WebSeed
 
 
 def folder_torrent(
-    version: str = "hybrid", sizes: tuple[int, ...] = (20_000, 0, 50_000)
+    version: str = "hybrid", sizes: tuple[int, ...] = (20_000, 0, 50_000), *, piece_length: int = 16_384
 ) -> tuple[Torrent, dict[str, bytes]]:
     """Return a torrent of a folder, and its files by their URLs."""
     files = [((f"d{number}", "a b.bin"), size) for number, size in enumerate(sizes)]
-    builder = TorrentBuilder("my set", files, version=version, piece_length=16_384)
+    builder = TorrentBuilder("my set", files, version=version, piece_length=piece_length)
     contents: dict[str, bytes] = {}
     for path, size in builder.files:
         data = content_of(size + len(contents))[:size]
@@ -62,17 +62,25 @@ def test_names_are_those_of_the_torrent_not_those_that_are_safe_here() -> None:
     assert not seed.has_piece(0)  # of a path that leads upwards nothing is asked for
 
 
+def test_a_torrent_whose_keys_are_in_no_order_has_web_seeds_too() -> None:
+    info = b"d4:name4:file6:lengthi5e12:piece lengthi16384e6:pieces20:" + bytes(20) + b"e"
+    torrent = read_torrent(b"d4:info" + info + b"e")
+    (run,) = WebSeed("http://h/w/", torrent, now=0.0).runs([(0, 0, 5)])
+    assert [part.url for part in run.parts] == ["http://h/w/file"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["v1", "v2", "hybrid"]),
+    st.sampled_from([16_384, 65_536]),
     st.lists(st.integers(0, 60_000), min_size=1, max_size=5).map(tuple).filter(any),
     st.integers(0, 1000),
     st.integers(1, 12),
 )
 def test_what_is_asked_for_is_what_the_blocks_are_made_of(
-    version: str, sizes: tuple[int, ...], seed_number: int, count: int
+    version: str, piece_length: int, sizes: tuple[int, ...], seed_number: int, count: int
 ) -> None:
-    torrent, contents = folder_torrent(version, sizes)
+    torrent, contents = folder_torrent(version, sizes, piece_length=piece_length)
     layout = torrent.layout
     whole = bytearray(layout.total_size)
     for file in layout.files:
@@ -104,8 +112,13 @@ def test_what_is_asked_for_is_what_the_blocks_are_made_of(
     assert len(set(got)) == len(got)
 
 
-def test_a_server_without_a_file_is_asked_for_the_others_and_one_without_any_no_more() -> None:
-    torrent, _ = folder_torrent("v1", (16_384, 16_384, 32_768))
+def test_for_no_blocks_nothing_is_asked() -> None:
+    assert list(WebSeed("http://h/w", folder_torrent()[0], now=0.0).runs([])) == []
+
+
+@pytest.mark.parametrize("empty", [(), (0,)])
+def test_a_server_without_a_file_is_asked_for_the_others_and_one_without_any_no_more(empty: tuple[int, ...]) -> None:
+    torrent, _ = folder_torrent("v1", (16_384, 16_384, 32_768, *empty))
     seed = WebSeed("http://h/w", torrent, now=0.0)
     seed.lose_file(1)
     assert [seed.has_piece(piece) for piece in range(4)] == [True, False, True, True]

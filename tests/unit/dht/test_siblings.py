@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.unit.dht.joined_nodes import Joined
 
 from librats._core import krpc, krpc_writer
 from librats._core.routing import shared_bits
 from librats.dht.addresses import compact
 from librats.dht.answering import ANNOUNCE_PEER, FIND_NODE, GET_PEERS, Answerer
+from librats.dht.items import Item
 from librats.dht.lookup import Lookup, Wanted
 from librats.dht.node import DhtNode
 from librats.dht.node_ids import bound_node_id
@@ -35,6 +37,17 @@ class Between:
     def _take(self, data: bytes, source: bytes, target: bytes) -> bytes:
         self.count += source in self._ours and target in self._ours
         return data
+
+
+class Recorded(Tables):
+    """Knows nobody, and counts of whom it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(b"1" * 20)
+        self.sizes: list[int] = []
+
+    def told(self, nodes: bytes, address_size: int, by: bytes, *, now: float) -> None:
+        self.sizes.append(address_size)
 
 
 def a_host(network: Joined, **settings: Any) -> Siblings:
@@ -178,3 +191,34 @@ def test_nodes_of_the_other_family_are_told_to_who_knows_too_few() -> None:
     asking = [krpc.parse(data) for data, _ in network.nodes[four_of_ours].datagrams_to_send()]
     assert [message.method for message in asking] == [FIND_NODE]
     assert asking[0].want == []
+
+
+@pytest.mark.parametrize(("settings", "count"), [({}, 1), ({"count": 3}, 3)])
+def test_their_store_has_room_for_what_so_many_nodes_are_given(settings: dict[str, int], count: int) -> None:
+    siblings = Siblings(SeededEntropy(1), **settings)
+    for number in range(2000 * count + 5):
+        siblings.peers.announce(number.to_bytes(20), SOURCE, now=0.0)
+    for number in range(1000 * count + 5):
+        siblings.items.put(Item(value=b"i%de" % number), now=0.0)
+    assert (len(siblings.peers), len(siblings.items)) == (2000 * count, 1000 * count)
+
+
+def test_eight_nodes_of_a_family_are_enough_for_one_of_them() -> None:
+    siblings, tables = Siblings(SeededEntropy(1)), Recorded()
+    siblings.join(tables, (6,))
+    for number in range(8):
+        assert siblings.lack((18,))
+        assert not siblings.lack((6,))
+        siblings.told(b"", 6, SOURCE, now=0.0)
+        tables.heard(bytes([number]) * 20, compact(f"203.{number}.113.7", 6881), now=0.0)
+    siblings.told(b"", 6, SOURCE, now=0.0)
+    assert (len(tables), tables.sizes) == (8, [6] * 8)
+    assert not siblings.lack((18,))
+
+
+@pytest.mark.parametrize("families", [(6,), (18,)])
+def test_a_node_is_told_of_those_of_its_own_family_alone(families: tuple[int, ...]) -> None:
+    siblings, tables = Siblings(SeededEntropy(1)), Recorded()
+    siblings.join(tables, families)
+    siblings.told(b"s" * 20 + compact("198.51.100.1", 6881), 6, SOURCE, now=0.0)
+    assert tables.sizes == [6] * (families == (6,))

@@ -34,7 +34,7 @@ async def main():
             for number in itertools.count(len(client.book)):
                 address = Address("192.0.2.1", 1 + number % 60000)
                 client.book.connected(f"{number:064x}", address, outgoing=True, listen=[str(address)])
-                await client._remembering.flush()
+                await client._book_files.flush()
         async def settings():
             for number in itertools.count(1):
                 client._config = dataclasses.replace(config, max_peers=number)

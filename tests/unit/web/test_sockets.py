@@ -186,3 +186,58 @@ def test_a_server_that_opens_no_websocket_is_told_of(answer: bytes, words: str) 
     assert client.is_over
     assert not client.is_open
     assert words in str(client.problem)
+
+
+@pytest.mark.parametrize(("over", "is_open"), [(0, True), (1, False)])
+def test_a_request_has_16_kib_at_most(over: int, is_open: bool) -> None:
+    bare = REQUEST.removesuffix(b"\r\n\r\n") + b"\r\nX: "
+    server = ServerSocket()
+    for part in (1, 2):  # websockets itself takes no line of more than 8 KiB
+        bare += b"x" * (16 * 512 * part - 40 - len(bare)) + b"\r\nY: "
+    server.receive_data(bare + b"y" * (16 * 1024 + over - len(bare)) + b"\r\n\r\n")
+    assert server.is_open is is_open
+    assert server.data_to_send()[9:12] == (b"101" if is_open else b"431")
+
+
+@pytest.mark.parametrize(("over", "is_over"), [(0, False), (1, True)])
+def test_an_answer_is_waited_for_up_to_16_kib(over: int, is_over: bool) -> None:
+    client = ClientSocket(URI)
+    answer = b"HTTP/1.1 101 Switching Protocols\r\n"
+    for _ in range(2):
+        answer += b"X: " + b"x" * 8000 + b"\r\n"
+    client.receive_data(answer + b"Y: ")
+    client.receive_data(b"y" * (16 * 1024 + over - len(answer) - 3))
+    assert client.is_over is is_over
+
+
+@pytest.mark.parametrize(("size", "frames"), [(64 * 1024, 1), (64 * 1024 + 1, 2)])
+def test_64_kib_leave_in_one_message(size: int, frames: int) -> None:
+    server = opened()
+    server.send(bytes(size))
+    sent = server.data_to_send()
+    head = 10 if size >= 64 * 1024 else 4
+    assert len(sent) == size + head + (frames - 1) * 2
+
+
+@pytest.mark.parametrize(("over", "is_over"), [(0, False), (1, True)])
+def test_a_message_has_256_kib_at_most_all_its_fragments_together(over: int, is_over: bool) -> None:
+    server = opened()
+    server.receive_data(frame(BINARY, bytes(128 * 1024), fin=False) + frame(CONTINUED, bytes(128 * 1024 + over)))
+    assert server.is_over is is_over
+    assert sum(map(len, server.take_data())) >= 128 * 1024
+
+
+@pytest.mark.parametrize(("over", "is_over"), [(0, False), (1, True)])
+def test_a_server_may_send_as_long_a_message_as_a_client(over: int, is_over: bool) -> None:
+    client, server = ClientSocket(URI), ServerSocket()
+    carry(client, server)
+    client.receive_data(frame(BINARY, bytes(256 * 1024 + over), masked=False))
+    assert client.is_over is is_over
+
+
+def test_what_comes_right_behind_the_answer_is_no_part_of_it() -> None:
+    client, server = ClientSocket(URI), ServerSocket()
+    server.receive_data(client.data_to_send())
+    client.receive_data(server.data_to_send() + frame(BINARY, bytes(20_000), masked=False))
+    assert (client.is_open, client.is_over) == (True, False)
+    assert sum(map(len, client.take_data())) == 20_000

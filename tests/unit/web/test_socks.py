@@ -114,3 +114,17 @@ def test_what_is_too_long_to_be_told_is_refused(uri: str, target: Address) -> No
     with pytest.raises(ProxyError) as caught:
         tunnel(uri, target)
     assert caught.value.code is AttemptReason.PROXY_UNREACHABLE
+
+
+def test_the_longest_user_password_and_name_are_told_whole() -> None:
+    asked = tunnel(f"socks5h://{'u' * 255}:{'p' * 255}@p", Address("n" * 255, 443))
+    asked.data_to_send()
+    asked.receive_data(b"\x05\x02")
+    assert asked.data_to_send() == b"\x01\xff" + b"u" * 255 + b"\xff" + b"p" * 255
+    asked.receive_data(b"\x01\x00")
+    assert asked.data_to_send() == b"\x05\x01\x00\x03\xff" + b"n" * 255 + b"\x01\xbb"
+
+
+def test_a_host_without_a_name_is_refused() -> None:
+    with pytest.raises(ProxyError):
+        tunnel(target=Address("", 443))

@@ -87,3 +87,30 @@ def test_no_error_shows_the_password() -> None:
     with pytest.raises(ProxyError) as caught:
         asked.receive_data(b"HTTP/1.1 407 No\r\n\r\n")
     assert "hunter2" not in f"{caught.value} {caught.value!r} {asked.proxy!r}"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_answer_has_16_kib_at_most(whole: bool) -> None:
+    head = b"HTTP/1.1 200 OK\r\nX: "
+    longest = head + b"x" * (16 * 1024 - len(head))
+    end = b"\r\n\r\n" if whole else b""
+    assert tunnel().receive_data(longest + end) is whole
+    with pytest.raises(ProxyError, match="too long"):
+        tunnel().receive_data(longest + b"x" + end)
+
+
+@pytest.mark.parametrize(("status", "is_there"), [(199, False), (200, True), (299, True)])
+def test_a_success_is_any_status_of_the_second_hundred(status: int, is_there: bool) -> None:
+    assert tunnel().receive_data(b"HTTP/1.1 %d x\r\n\r\n" % status) is is_there
+
+
+def test_a_status_of_the_third_hundred_is_a_refusal() -> None:
+    with pytest.raises(ProxyError) as caught:
+        tunnel().receive_data(b"HTTP/1.1 300 x\r\n\r\n")
+    assert caught.value.status == 300
+
+
+def test_of_a_proxys_own_words_a_hundred_letters_are_told() -> None:
+    with pytest.raises(ProxyError) as caught:
+        tunnel().receive_data(b"HTTP/1.1 500 " + b"z" * 101 + b"\r\n\r\n")
+    assert str(caught.value).count("z") == 100
