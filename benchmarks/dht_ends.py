@@ -17,7 +17,7 @@ from librats.runtime.datagrams import Origin
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.tasks import TaskSet
 from librats.runtime.udp import open_datagram
-from librats.services.dht_traffic import DhtTraffic
+from librats.services.dht_driving.traffic import DhtTraffic
 
 HOST = "127.0.0.1"
 NEIGHBOURS = 60

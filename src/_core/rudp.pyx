@@ -28,9 +28,9 @@ from librats._core.rudp_state cimport (
 )
 from librats._core.rudp_stream cimport RudpStream
 from librats._core.rudp_table cimport (
-    SECRET_LIFE, Mux, dialled, free_conn, heap_sift, next_told, next_touched, sweep, touch
+    SECRET_LIFE, Mux, dialled, free_conn, next_told, next_touched, sweep, touch
 )
-from librats._core.rudp_timers cimport after_round, give_up, rearm, time_come
+from librats._core.rudp_timers cimport after_round, give_up, quiet_at_most, rearm, times_come
 from librats._core.rudp_wire cimport is_ours
 from librats._core.utp_wire cimport is_utp
 
@@ -105,7 +105,7 @@ cdef class RudpTable:
         self._mux.settings.extended = extended
         self._mux.settings.accepts = accepts
         self._mux.settings.idle_timeout = idle_timeout
-        self._mux.settings.keep_alive = keep_alive
+        self._mux.settings.keep_alive = self._mux.settings.quiet_most = keep_alive
         self._mux.settings.linger = linger
         self._mux.replies_since = -1
         self._mux.secret_at = -NEVER
@@ -147,6 +147,12 @@ cdef class RudpTable:
     def counters(self):
         """What the table has seen, by name, in packets unless it says otherwise."""
         return dict(self._mux.counts)
+
+    def speak_within(self, double seconds):
+        """Send a packet after that much silence from now on; to peers with librats 2 not later than ``keep_alive``."""
+        if not seconds > 0:
+            raise UsageError("times are positive")
+        quiet_at_most(&self._mux, seconds)
 
     cdef int _begin(self, double now) except -1:
         cdef bytes secret
@@ -415,19 +421,9 @@ cdef class RudpTable:
     def handle_timer(self, now: float):
         """Do what is due; what is to be sent goes out with the next round."""
         cdef double time = now
-        cdef Mux* m = &self._mux
-        cdef Conn* c
-        cdef int left = m.heap_count
         self._begin(time)
         with nogil:
-            while left > 0 and m.heap_count and m.heap[0].due <= time:
-                left -= 1
-                c = m.heap[0]
-                time_come(m, c, time)
-                if not c.removed:
-                    touch(m, c)
-                    c.due = NEVER  # it is armed again when it has had its turn
-                    heap_sift(m, c.heap_at, c)
+            times_come(&self._mux, time)
 
     def events(self):
         """Return what has happened since the last call, as pairs of stream and bits; one for each stream."""

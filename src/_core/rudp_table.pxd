@@ -48,7 +48,7 @@ cdef struct Settings:
     uint8_t utp
     uint32_t half_open_most
     double idle_timeout
-    double keep_alive
+    double keep_alive, quiet_most
     double linger
     int syn_tries
     double syn_wait

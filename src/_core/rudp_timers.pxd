@@ -41,12 +41,19 @@ cdef inline double gone_at(const Mux* m, const Conn* c) noexcept nogil:
     return c.heard_at + (min(wait, GAP_SILENCE) if c.utp and c.held_count else wait)
 
 
+cdef inline double speaks_at(const Mux* m, const Conn* c) noexcept nogil:
+    """When something is to be sent for the sake of NATs. Peers with librats 2 hear from us as often as they
+    are used to: nothing but that shows them that we are there."""
+    cdef double quiet = m.settings.quiet_most
+    return c.spoke_at + (quiet if c.extended else min(quiet, m.settings.keep_alive))
+
+
 cdef inline double due_of(const Mux* m, const Conn* c) noexcept nogil:
     """When a connection is to be looked at next."""
     cdef double due = gone_at(m, c)
     if c.state == OPENING:
         return min(due, c.syn_due)
-    due = min(due, c.spoke_at + m.settings.keep_alive)
+    due = min(due, speaks_at(m, c))
     due = min(min(due, c.ack_due if c.proven else NEVER), min(c.announce_due, c.timer_at))
     due = min(min(due, c.loss_at), min(c.pace_due, c.challenge_due))
     return min(min(due, c.linger_due), min(c.suspect_due, c.tidy_due))
@@ -86,12 +93,36 @@ cdef inline void time_come(Mux* m, Conn* c, double now) noexcept nogil:
         c.challenge_due = NEVER
         c.challenge_wanted = c.challenges_left > 0
         c.asked = c.challenge_wanted
-    if now >= c.spoke_at + m.settings.keep_alive:
+    if now >= speaks_at(m, c):
         if not c.extended or c.proven:
             c.pings = 1
         c.spoke_at = now
     if c.tidy_due <= now:
         tidy(c, now)
+
+
+cdef inline void times_come(Mux* m, double now) noexcept nogil:
+    """Do what is due of every connection."""
+    cdef Conn* c
+    cdef int left = m.heap_count
+    while left > 0 and m.heap_count and m.heap[0].due <= now:
+        left -= 1
+        c = m.heap[0]
+        time_come(m, c, now)
+        if not c.removed:
+            touch(m, c)
+            c.due = NEVER  # it is armed again when it has had its turn
+            heap_sift(m, c.heap_at, c)
+
+
+cdef inline void quiet_at_most(Mux* m, double seconds) noexcept nogil:
+    """Have no connection be silent for longer than that, from now on."""
+    cdef int at = 0
+    m.settings.quiet_most = seconds
+    while m.slots != NULL and at <= <int>m.mask:
+        if m.slots[at] != NULL:
+            rearm(m, m.slots[at])
+        at += 1
 
 
 cdef inline void tidy(Conn* c, double now) noexcept nogil:

@@ -78,9 +78,8 @@ from librats.ice import (
     PairStatistics,
     TcpType,
 )
-from librats.peers.access import AccessList
 from librats.peers.book import KnownAddress, KnownPeer, PeerBook, PeerEver
-from librats.peers.config_file import load_config, save_config
+from librats.peers.entry.access import AccessList
 from librats.peers.events import (
     DhtUnreachable,
     HandlerFailed,
@@ -97,12 +96,13 @@ from librats.peers.events import (
     Reconnecting,
     TraversalStep,
 )
+from librats.peers.handling.message_iterator import MessageIterator
+from librats.peers.identities.succession import Succession
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
-from librats.peers.message_iterator import MessageIterator
-from librats.peers.path_handle import PathsHandle
+from librats.peers.keeping.config_file import load_config, save_config
+from librats.peers.links.path_handle import PathsHandle
 from librats.peers.peer import Peer
 from librats.peers.report import ConnectionReport
-from librats.peers.succession import Succession
 from librats.portmap.events import PortMapped, PortMappingFailed
 from librats.punch import PunchPart, PunchReason, PunchSettings, PunchTechnique
 from librats.servers import TurnCredentials, TurnServer

@@ -19,16 +19,17 @@ from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageErr
 from librats.hole_punching.node_punching import NodePunching
 from librats.introducers.keeping import check_introducers
 from librats.memory.keeping import KeepingVerbs
+from librats.memory.nat_memory import NatMemory
 from librats.memory.remembering import Remembering
-from librats.peers.access import Access, AccessList
 from librats.peers.arguments import check_timeout
+from librats.peers.entry.access import Access, AccessList
+from librats.peers.identities.succession import encode_chain
 from librats.peers.identity import Identity
+from librats.peers.links.path_handle import PathsHandle
 from librats.peers.manager import PeerManager
-from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
 from librats.peers.self_description import TRANSPORT_TCP, TRANSPORT_UDP
 from librats.peers.statistics import client_statistics
-from librats.peers.succession import encode_chain
 from librats.runtime.listening import Listening, listen
 from librats.runtime.network import Network, current_network
 from librats.runtime.offload import run_in_thread
@@ -107,6 +108,8 @@ class RatsClient(
         FilingVerbs.__init__(self)
         self._nat = NatHandle(lambda: self._config.nat, self._running_network, self._tasks, self._access.learn_own)
         self._paths = PathsHandle(lambda: self._config.nat, self._find, self._tasks)
+        self._nat_memory = NatMemory(self._mappings, self._paths.relays.habits)
+        self._nat.measured = self._nat_memory.measured
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None
         self._listener: Listening | None = None

@@ -6,8 +6,8 @@ import pytest
 from tests.docs.test_protocol_vectors import Case
 
 from librats.errors import DecodeError
+from librats.peers.identities.succession import Succession, decode_chain, encode_chain
 from librats.peers.identity import Identity
-from librats.peers.succession import Succession, decode_chain, encode_chain
 from librats.session.frames import FrameType
 
 

@@ -23,7 +23,7 @@ from librats import (
     RatsClient,
     SessionConfig,
 )
-from librats.peers.paths import PathKeeper
+from librats.peers.links.paths import PathKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

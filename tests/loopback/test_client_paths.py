@@ -13,8 +13,8 @@ from tests.loopback.conftest import LOOPBACK, Connect, MakeClient, Pair, until_t
 
 from librats import Address, PathChanged, PeerDisconnected, RatsClient, Stream
 from librats.errors import HandshakeError
-from librats.peers import paths
-from librats.peers.paths import PathKeeper
+from librats.peers.links import paths
+from librats.peers.links.paths import PathKeeper
 
 SHORT = 0.1
 

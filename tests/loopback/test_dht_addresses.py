@@ -26,7 +26,7 @@ from librats._core import krpc, krpc_writer
 from librats.dht.node import TICK
 from librats.runtime.offload import run_in_thread
 from librats.services.dht import DhtDriver
-from librats.services.dht_addresses import DhtAddresses
+from librats.services.dht_driving.addresses import DhtAddresses
 
 HASH = b"a hash has 20 bytes."
 FOUR = ("127.0.1.1", "127.0.2.1", "127.0.3.1")

@@ -24,8 +24,8 @@ from librats import (
     UsageError,
 )
 from librats.memory import keeping
-from librats.peers.succession import encode_chain
-from librats.peers.succession_file import put_in_place
+from librats.peers.identities.succession import encode_chain
+from librats.peers.identities.succession_file import put_in_place
 
 QUICK = ReconnectConfig(initial_delay=0.01, max_delay=0.05, max_attempts=1000)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from librats.errors import TransferError
+from librats.transfer.file_table import FileTable
+from librats.transfer.file_verifiers import FileVerifiers
 from librats.transfer.frames import Chunk, Frame, FrameReader, FrameType, encode_ranges, read_ranges
 from librats.transfer.layout import Layout, Range
 from librats.transfer.manifest import Manifest, OfferedFile
@@ -15,7 +17,6 @@ from librats.transfer.pacing import RateLimit
 from librats.transfer.receiving import Receiving
 from librats.transfer.sending import Sending
 from librats.transfer.tree import LEAF_SIZE, hash_file
-from librats.transfer.verifying import FileVerifier
 
 DAY = 86_400.0
 
@@ -85,7 +86,8 @@ class Exchange:
         self.layout = Layout(self.manifest)
         trees = [hash_file([content]) for content in self.contents]
         self.written = [bytearray(len(content)) for content in self.contents]
-        verifiers = [FileVerifier(tree.root, tree.length) for tree in trees]
+        table = FileTable.of(self.manifest.files)
+        verifiers = FileVerifiers(table, copies={}, whole=bytearray(len(table)))
         for number, leaf in have:
             verifiers[number].count(leaf, 1)
             at = leaf * LEAF_SIZE
@@ -93,7 +95,7 @@ class Exchange:
         self.taker = Receiving(self.layout, verifiers, RateLimit(limit), 0.0, chunk=chunk, window=window, stall=stall)
         self.verifiers = verifiers
         self.givers = {
-            number: Giver(line, Sending(self.layout, b"raw", trees, RateLimit(None)))
+            number: Giver(line, Sending(self.layout, b"raw", dict(enumerate(trees)), RateLimit(None)))
             for number, line in enumerate(lines)
         }
         self.blamed: list[tuple[int, str]] = []

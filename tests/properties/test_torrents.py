@@ -51,6 +51,8 @@ def test_a_damaged_torrent_is_refused_or_its_files_are_safe(case: tuple[bytes, l
                 names.add_file(file.path)
         covered = sum(span.size for span in torrent.layout.spans(0, torrent.layout.total_size))
         assert covered == torrent.layout.total_size
+        layout = torrent.layout
+        assert sum(map(layout.content_size, range(layout.piece_count))) == torrent.size == layout.content_total
 
 
 @given(st.binary(max_size=300))

@@ -32,7 +32,7 @@ def fitting(files: list[OfferedFile], folders: list[tuple[str, ...]]) -> Manifes
         try:
             for one in [*kept, *([item] if isinstance(item, OfferedFile) else [])]:
                 names.add_file(one.path)
-            for path in [*empty, *([item] if isinstance(item, tuple) else [])]:
+            for path in [*empty, *([] if isinstance(item, OfferedFile) else [item])]:
                 names.add_empty_folder(path)
         except TransferError:
             continue

@@ -39,7 +39,7 @@ async def copy_missing(source: Source, destination: Destination, *, most: int = 
             most -= 1
             size = min(count * LEAF_SIZE, source.manifest.files[number].size - first * LEAF_SIZE)
             data = await source.read(number, first * LEAF_SIZE, size)
-            if verifier.take(first, data, source.trees[number].proof(first, count)):
+            if verifier.take(first, data, source.trees[number].proof(first, count) if number in source.trees else b""):
                 await destination.write(number, first, data)
                 copied += size
     return copied

@@ -201,6 +201,26 @@ def test_a_source_that_falls_silent_is_given_up(simulate: Simulate, sent: Path, 
     simulate(scenario, delay=0.01, bandwidth=1e6)
 
 
+def test_a_taker_with_a_limit_asks_on_when_that_lets_it(simulate: Simulate, sent: Path, folder: Path) -> None:
+    rate = 2_500_000.0
+
+    async def scenario(net: SimNetwork) -> None:
+        giver = await start_client(net.host("giver"))
+        taker = await start_client(net.host("taker"), files=FilesConfig(max_rate=rate))
+        taken = accept_all(taker, folder)
+        await giver.connect(f"taker:{PORT}")
+        sending = await giver.files.send(taker.peer_id, sent)
+        await until(lambda: len(taken) > 0)
+        began = net.time
+        await taken[0].wait()
+        await sending.wait()
+        # What it was let ask for has come long before that: looking once a second would take three seconds.
+        assert len(CONTENT) / rate - 0.3 < net.time - began < 2.0
+        await stop(giver, taker)
+
+    simulate(scenario, delay=0.01, bandwidth=100e6)
+
+
 # Sessions that end
 
 

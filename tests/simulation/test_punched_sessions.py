@@ -18,7 +18,7 @@ from librats.errors import HandshakeError
 from librats.hole_punching.punching import Punching
 from librats.ice.events import IceRole
 from librats.introduce.guard import PUNCH_BURST
-from librats.peers.paths import Connect
+from librats.peers.links.paths import Connect
 from librats.services.introduction.letters import is_relayed
 from librats.services.link.joining import Joining
 from librats.services.session import Link

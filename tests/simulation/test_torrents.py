@@ -12,6 +12,7 @@ from librats.bittorrent.peer import PeerLink
 from librats.bittorrent.swarm import Swarm
 from librats.testing import SimNetwork
 from librats.torrents import Download, TorrentClient, create_torrent, read_torrent
+from librats.types import Address
 
 PORT = 6881
 CONTENT = bytes(range(256)) * 1000
@@ -91,6 +92,47 @@ def test_a_torrent_comes_over_a_path_that_loses_two_in_a_hundred(tmp_path: Path,
         download = await client.add(read_torrent(raw), tmp_path / "b", peers=["203.0.113.10:6881"])
         async with asyncio.timeout(300):
             await download.wait()
+        await client.close()
+        await seed.close()
+
+    with net:
+        net.run(other.run(on_other()))
+    assert (tmp_path / "b" / "file.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_what_is_fetched_is_what_was_missing_though_the_last_piece_is_short_and_there(
+    tmp_path: Path, version: str
+) -> None:
+    length = 65_536
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file.bin").write_bytes(CONTENT)
+    raw = create_torrent(tmp_path / "a" / "file.bin", version=version, piece_length=length)
+    (tmp_path / "b").mkdir()
+    last = len(CONTENT) // length * length
+    (tmp_path / "b" / "file.bin").write_bytes(bytes(last) + CONTENT[last:])
+    net = SimNetwork(seed=3, delay=0.02)
+    one, other = net.host("one", addresses=["203.0.113.10"]), net.host("other", addresses=["203.0.113.11"])
+
+    async def on_one() -> TorrentClient:
+        client = await begun(["tcp"])
+        await client.add(raw, tmp_path / "a", trusted=True)
+        return client
+
+    async def on_other() -> None:
+        seed = await one.spawn(on_one())
+        client = await begun(["tcp"])
+        download = await client.add(raw, tmp_path / "b")
+        async for progress in download.updates():
+            if progress.status == "downloading":
+                break
+        assert progress.bytes_done == len(CONTENT) - last  # without the zeros that fill the piece in version 2
+        assert progress.bytes_checked == progress.bytes_total == len(CONTENT)
+        download.add_peers([Address("203.0.113.10", PORT)])
+        async with asyncio.timeout(300):
+            await download.wait()
+        assert download.progress.downloaded == last
+        assert download.progress.bytes_done == len(CONTENT)
         await client.close()
         await seed.close()
 

@@ -12,10 +12,10 @@ import pytest
 from librats.config import RatsConfig
 from librats.connector import MAX_ADDRESSES, Connector, Target
 from librats.errors import ConnectError, HandshakeError, OperationTimeout, PeerLimitReached, UsageError
-from librats.peers.access import Access
-from librats.peers.admission import Admission
-from librats.peers.dispatch import Dispatcher
-from librats.peers.handlers import HandlerTable
+from librats.peers.entry.access import Access
+from librats.peers.entry.admission import Admission
+from librats.peers.handling.dispatch import Dispatcher
+from librats.peers.handling.handlers import HandlerTable
 from librats.runtime.tasks import TaskSet
 from librats.session.shared_limits import SharedLimits
 from librats.types import Address, ConnectionMethod

@@ -79,6 +79,8 @@ class Layout:
         """Bytes of a piece."""
         self.total_size = self.files[-1].offset + self.files[-1].size if self.files else 0
         """Bytes of all files together, those that only fill pieces among them."""
+        self.content_total = sum(file.size for file in self.files if not file.is_pad)
+        """Bytes of all files together, without those that only fill pieces."""
         self.piece_count = -(-self.total_size // piece_length)
         """How many pieces."""
         # Those that are empty hold no byte; they would only be in the way.
@@ -110,6 +112,14 @@ class Layout:
     def file_at(self, offset: int) -> int:
         """Return the number of the file that has the byte at an offset."""
         return self._numbers[bisect_right(self._begins, offset) - 1]
+
+    def content_size(self, piece: int) -> int:
+        """Return how many bytes of a piece belong to files: those that only fill it are not counted."""
+        size = self.piece_size(piece)
+        if self.content_total == self.total_size:
+            return size
+        spans = self.spans(piece * self.piece_length, size)
+        return sum(span.size for span in spans if not self.files[span.file].is_pad)
 
     def data_size(self, piece: int) -> int:
         """Return how many bytes of a piece there are before nothing but zeros that fill it follow."""

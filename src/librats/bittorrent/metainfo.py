@@ -112,7 +112,7 @@ class Torrent:
     @property
     def size(self) -> int:
         """Bytes of all files, without what only fills pieces."""
-        return sum(file.size for file in self.layout.files if not file.is_pad)
+        return self.layout.content_total
 
     @cached_property
     def missing_layers(self) -> tuple[int, ...]:

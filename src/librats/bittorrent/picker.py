@@ -77,6 +77,11 @@ class StartedPiece:
         """Who alone may give it, after it has come wrong from several; None for everybody."""
         self._end = size if even else needed
 
+    @property
+    def asked_size(self) -> int:
+        """Bytes of all its blocks: without those at its end that are filled in and not asked for."""
+        return min(-(-self.needed // BLOCK_SIZE) * BLOCK_SIZE, self._end)
+
     def length_of(self, begin: int) -> int:
         """Return how many bytes a block has."""
         return min(BLOCK_SIZE, self._end - begin)

@@ -21,10 +21,10 @@ from librats.blocking.stream import Stream
 from librats.client import RatsClient as AsyncClient
 from librats.config import NatTraversalConfig, RatsConfig
 from librats.errors import UsageError
-from librats.peers.access import AccessList
 from librats.peers.arguments import DEFAULT, Default
+from librats.peers.entry.access import AccessList
+from librats.peers.identities.succession import Succession
 from librats.peers.identity import Identity
-from librats.peers.succession import Succession
 from librats.tickets import Ticket
 from librats.types import Address, ConnectionStrategy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from librats.blocking.peer import Peer
 from librats.ice.candidates import IceCandidate
-from librats.peers.config_file import read_config, write_config
+from librats.peers.keeping.config_file import read_config, write_config
 from librats.types import ConnectionAttemptResult, ConnectionStrategy, NatType, NatTypeInfo
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from librats.blocking.message_iterator import MessageIterator
 from librats.blocking.peer import Peers
 from librats.blocking.stream import Stream
 from librats.client import RatsClient as AsyncClient
-from librats.peers.annotations import check_parameters
+from librats.peers.handling.annotations import check_parameters
 
 __all__ = ["HearingVerbs"]
 

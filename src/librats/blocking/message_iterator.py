@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from librats.blocking.bridge import Bridge
-from librats.peers.message_iterator import MessageIterator as AsyncMessageIterator
+from librats.peers.handling.message_iterator import MessageIterator as AsyncMessageIterator
 
 if TYPE_CHECKING:
     from librats.blocking.peer import Peer, Peers

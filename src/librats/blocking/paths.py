@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from librats.blocking.bridge import Bridge
 from librats.blocking.peer import Peer, Peers
-from librats.peers.path_handle import PathsHandle as AsyncHandle
+from librats.peers.links.path_handle import PathsHandle as AsyncHandle
 from librats.types import Address, ConnectionMethod, PathPolicy
 
 __all__ = ["PathsHandle"]

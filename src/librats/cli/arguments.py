@@ -14,7 +14,7 @@ from librats.cli.checked import checked
 from librats.cli.dht_options import add_dht_options, dht_config
 from librats.connector import Target
 from librats.errors import StoreError, UsageError
-from librats.peers.config_file import StoredConfig, read_config
+from librats.peers.keeping.config_file import StoredConfig, read_config
 from librats.servers import introducer_place, stun_address
 from librats.types import Address, ConnectionStrategy, Encryption, PathPolicy
 from librats.web_uris import OFF, SYSTEM, ProxyUri

@@ -12,7 +12,7 @@ from librats.cli.arguments import add_command, add_data_dir, checked, introducer
 from librats.cli.output import Output
 from librats.cli.tickets import add_ticket_options, require_qr, show_qr
 from librats.errors import UsageError
-from librats.peers.succession_file import rotate
+from librats.peers.identities.succession_file import rotate
 from librats.tickets import Ticket
 from librats.types import Address
 

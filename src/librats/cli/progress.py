@@ -7,7 +7,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Progress", "progress_bar", "readable_size"]
+__all__ = ["Bar", "Progress", "progress_bar", "readable_size"]
 
 WIDTH = 30
 SHARES = 4
@@ -105,3 +105,29 @@ def progress_bar(total: int) -> Progress:
     if watched and importlib.util.find_spec("rich") is not None:
         return _RichProgress(total)
     return Progress(total, redraw=watched)
+
+
+class Bar:
+    """A bar that is begun once it is known how much there is."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+
+    def update(self, done: int, total: int) -> None:
+        """Show how much is done.
+
+        Args:
+            done: Bytes that are done.
+            total: Bytes in all; 0 while that is not known.
+        """
+        if self._bar is None and total:
+            self._bar = progress_bar(total)
+            self._bar.__enter__()
+        if self._bar is not None:
+            self._bar.update(done)
+
+    def end(self) -> None:
+        """Leave it as it is; the next update begins another one."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 KEPT = "what has come is kept: the same command goes on from there"
+NO_WAY = "without an introducer, and without mDNS, there is no way to meet whoever gives the code"
 AGAIN = frozenset({"peer_lost", "closed", "stalled", "no_space", "busy", "gone"})
 """Codes after which it may be worth to try it again."""
 
@@ -76,6 +77,8 @@ def _run(args: argparse.Namespace, output: Output) -> int:
     is_code = _is_code(text)
     if not is_code:
         _content_ticket(text)
+    elif not _can_meet(args):
+        raise UsageError(f"{NO_WAY}: --no-mdns takes an --introducer, or the ticket instead of the code")
     return run(_receive(args, text, output, is_code=is_code), output)
 
 
@@ -106,9 +109,16 @@ def _content_ticket(text: str) -> Ticket:
     return ticket
 
 
+def _can_meet(args: argparse.Namespace) -> bool:
+    """Tell whether whoever gives a code can be met: through an introducer, or on the local network."""
+    return bool(args.introducer) or args.mdns is not False
+
+
 async def _receive(args: argparse.Namespace, text: str, output: Output, *, is_code: bool) -> int:
     async with make_client(args, saved_peers=False) as client:
         await begin_finding(client, args, connect=is_code)
+        if is_code and not _can_meet(args):  # mDNS was to be used, and does not work here
+            raise TransferError("unknown_code", NO_WAY)
         ticket = await _ticket_for(client, text, output) if is_code else _content_ticket(text)
         peer = await reach(client, str(ticket), args)
         transfer = await client.files.fetch(peer, ticket.content, args.folder, overwrite=args.overwrite)

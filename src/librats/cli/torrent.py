@@ -17,6 +17,7 @@ from librats.cli.dht_options import add_bootstrap_option, dht_config
 from librats.cli.output import Output, plain
 from librats.cli.progress import progress_bar, readable_size
 from librats.cli.running import run
+from librats.cli.torrent_following import follow, follow_check, stay
 from librats.errors import DecodeError, OperationTimeout, RatsError, StoreError, UsageError
 from librats.runtime.tasks import end_all
 
@@ -28,7 +29,6 @@ __all__ = ["add_parser"]
 
 ANYWHERE = Address("", 0)
 SHOWN_FILES = 200
-TELL_INTERVAL = 1.0
 MIN_PIECE = 16_384
 
 EPILOG = """\
@@ -342,7 +342,7 @@ async def _get(args: argparse.Namespace, output: Output) -> int:
         download = await _add(client, args, output)
         try:
             async with asyncio.timeout(args.timeout):
-                await _follow(download, output)
+                await follow(download, output)
         except TimeoutError:
             raise OperationTimeout(_late(download, args.timeout)) from None
         progress = download.progress
@@ -357,7 +357,7 @@ async def _get(args: argparse.Namespace, output: Output) -> int:
             info_hash=download.magnet.info_hash.hex(),
         )
         if args.seed:
-            await _stay(download, output)
+            await stay(download, output)
     return 0
 
 
@@ -372,7 +372,7 @@ async def _give(args: argparse.Namespace, output: Output) -> int:
         download = await _add(client, args, output)
         if download.torrent is None:
             raise UsageError("to seed, the torrent itself must be there; a magnet link is not enough")
-        await _checked(download)
+        await follow_check(download, output)
         missing = download.progress
         if missing.status != "seeding":
             output.hint(
@@ -382,56 +382,5 @@ async def _give(args: argparse.Namespace, output: Output) -> int:
         if not output.as_json:
             output.say(str(download.magnet))
             output.hint(f"peers reach it at port {client.listen_port}")
-        await _stay(download, output)
+        await stay(download, output)
     return 0
-
-
-async def _checked(download: Download) -> None:
-    """Wait until it is known what is there."""
-    async for progress in download.updates():
-        if progress.status not in {"metadata", "checking"}:
-            return
-
-
-async def _follow(download: Download, output: Output) -> None:
-    """Show how far it is until all is there.
-
-    Raises:
-        RatsError: It has failed.
-    """
-    with contextlib.ExitStack() as shown:
-        bar: Any = None
-        told = -TELL_INTERVAL
-        async for progress in download.updates():
-            now = time.monotonic()
-            if now - told >= TELL_INTERVAL:
-                told = now
-                _emit_progress(download, output)
-            if not output.as_json and progress.bytes_total:
-                if bar is None:
-                    bar = shown.enter_context(progress_bar(progress.bytes_total))
-                bar.update(progress.bytes_done)
-    await download.wait()
-
-
-def _emit_progress(download: Download, output: Output) -> None:
-    progress = download.progress
-    output.emit(
-        event="progress",
-        status=progress.status,
-        bytes=progress.bytes_done,
-        total=progress.bytes_total,
-        download_rate=round(progress.download_rate),
-        upload_rate=round(progress.upload_rate),
-        uploaded=progress.uploaded,
-        peers=progress.peers,
-        encrypted=progress.encrypted,
-        eta=None if progress.eta is None else round(progress.eta, 1),
-    )
-
-
-async def _stay(download: Download, output: Output) -> None:
-    """Tell of what is given until the command is stopped."""
-    while True:
-        _emit_progress(download, output)
-        await asyncio.sleep(TELL_INTERVAL)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from librats.cli.output import Output, plain
-from librats.cli.progress import Progress, progress_bar, readable_size
+from librats.cli.progress import Bar, readable_size
 from librats.cli.reaching import start_mdns
 
 if TYPE_CHECKING:
@@ -49,25 +49,6 @@ async def begin_finding(client: RatsClient, args: argparse.Namespace, *, connect
         await client.start_dht_discovery(meet=False)
 
 
-class _Shown:
-    """The bar of one transfer, once it is known how much that is."""
-
-    def __init__(self) -> None:
-        self._bar: Progress | None = None
-
-    def update(self, done: int, total: int) -> None:
-        if self._bar is None and total:
-            self._bar = progress_bar(total)
-            self._bar.__enter__()
-        if self._bar is not None:
-            self._bar.update(done)
-
-    def end(self) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
-
-
 class HashingShown:
     """Shows how far the hashing is, where it takes longer than a moment.
 
@@ -79,7 +60,7 @@ class HashingShown:
     def __init__(self, output: Output, clock: Callable[[], float]) -> None:
         self._output = output
         self._clock = clock
-        self._bar = _Shown()
+        self._bar = Bar()
         self._due = clock() + TELL_EVERY
         self._is_slow = False
 
@@ -122,7 +103,7 @@ async def follow(transfer: Transfer, output: Output) -> TransferResult:
     Raises:
         TransferError: It did not end well.
     """
-    shown, told, state = _Shown(), float("-inf"), ""
+    shown, told, state = Bar(), float("-inf"), ""
     loop = asyncio.get_running_loop()
     hashing = HashingShown(output, loop.time)
     try:

@@ -59,9 +59,18 @@ def _content(letter: bytes, kind: int, size: int | None = None) -> bytes:
 
 
 def _key_of(side: Any, message: bytes) -> bytes:
+    """Return the key that both sides have come to.
+
+    ``finish`` raises one of four for a message: that it is of our own side, that it is our own one, that it is no point
+    of the curve, or that it is one outside of the group or zero. Anything else is a mistake of ours, which is not to
+    look like one of the peer's.
+    """
+    from spake2.ed25519_basic import NotOnCurve  # noqa: PLC0415 - of an extra, as the side is
+    from spake2.spake2 import OffSides, ReflectionThwarted  # noqa: PLC0415
+
     try:
         return bytes(side.finish(message))
-    except Exception:
+    except (OffSides, ReflectionThwarted, NotOnCurve, ValueError):
         raise TransferError("bad_code", "what came for a code is not what has to come") from None
 
 
@@ -93,6 +102,7 @@ class CodeTaker:
     def __init__(self, code: Code, entropy: Entropy) -> None:
         self._side = require_spake2().SPAKE2_A(str(code).encode(), idA=TAKER, idB=GIVER, entropy_f=entropy)
         self._key = b""
+        self._is_answered = False
 
     def begin(self) -> bytes:
         """Return the first letter."""
@@ -102,8 +112,11 @@ class CodeTaker:
         """Return the second letter, from the answer to the first.
 
         Raises:
-            TransferError: The answer is none (``"bad_code"``).
+            TransferError: The answer is none, or a second one (``"bad_code"``).
         """
+        if self._is_answered:
+            raise TransferError("bad_code", "what came for a code is out of turn")
+        self._is_answered = True
         self._key = _key_of(self._side, _content(answer, KEY, SPAKE_SIZE))
         return bytes([PROOF]) + _derived(self._key, PROOF_LABEL)
 

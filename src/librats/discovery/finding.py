@@ -18,8 +18,8 @@ from librats.introducers.found import FoundIntroducers
 from librats.introducers.keeping import IntroducerKeeper
 from librats.introductions.introduced import IntroducedPeers
 from librats.peers.book import PeerBook
+from librats.peers.links.path_handle import PathsHandle
 from librats.peers.manager import PeerManager
-from librats.peers.path_handle import PathsHandle
 from librats.peers.peer import Peer
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet

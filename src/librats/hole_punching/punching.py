@@ -139,9 +139,8 @@ class Punching:
         named, is_one = self._listen_host, self._listen_host not in ("", *EVERY_HOST)
         if is_one:
             return [named]
-        return [
-            host for host in await self._network.interface_addresses() if not named or (":" in host) == (":" in named)
-        ]
+        found = await self._network.interface_addresses()
+        return [host for host in found if not named or (":" in host) == (":" in named)]
 
     @contextlib.asynccontextmanager
     async def puncher(
@@ -221,6 +220,7 @@ class Punching:
             left=lambda _: left.set(),
             **self._options,
         )
+        self.watch.habits.keep(port)
         self.tasks.create(self._hold(port, way, left), name=f"librats punched {way.remote_address}")
         port.receive(way.hand_over())
         return port

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from librats.ice.candidates import comparable
 from librats.ice.mapping_keeper import MappingKeeper
 from librats.stun.client import Answered, Returned, StunClient, StunEvent
+from librats.stun.mapping_habits import MappingHabits
 from librats.stun.transaction import Retransmission
 from librats.types import Address, Entropy
 
@@ -49,16 +50,17 @@ class ReflexiveGatherer:
     Args:
         entropy: For transaction ids.
         pace: When requests are sent again, and when a server is given up.
+        habits: What is known of how long mappings live.
     """
 
-    def __init__(self, entropy: Entropy, *, pace: Retransmission) -> None:
+    def __init__(self, entropy: Entropy, *, pace: Retransmission, habits: MappingHabits | None = None) -> None:
         self._client = StunClient(entropy, pace=pace)
         self._bases: dict[int, int] = {}
         self._servers: list[Address] = []
         self._asked: dict[bytes, int] = {}
         self._kept: dict[int, _Kept] = {}
         self._events: deque[Mapped] = deque()
-        self.keeper = MappingKeeper()
+        self.keeper = MappingKeeper(habits)
         """How often mappings are kept."""
         self.keeps = True
         """Whether they are."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from librats.stun.mapping_habits import MappingHabits
+
 __all__ = ["MappingKeeper"]
 
 FIRST = 15.0
@@ -18,6 +20,9 @@ MARGIN = 0.6
 class MappingKeeper:
     """Finds the time from one keep-alive to the next: longer while mappings outlive it, shorter once one has not.
 
+    Args:
+        habits: What is known of the NAT to begin with; it is told of mappings that are gone.
+
     Example:
         >>> keeper = MappingKeeper()
         >>> keeper.outlived(15.0); keeper.interval
@@ -26,12 +31,13 @@ class MappingKeeper:
         11.25
     """
 
-    def __init__(self) -> None:
-        self.interval = FIRST
+    def __init__(self, habits: MappingHabits | None = None) -> None:
+        self._habits = habits or MappingHabits()
+        self.interval = self._habits.interval(FIRST, most=MOST)
         """Seconds of silence after which something is to be sent."""
         self.longest_outlived = 0.0
         """The longest silence, in seconds, that a mapping has outlived."""
-        self.shortest_lost = math.inf
+        self.shortest_lost = self._habits.times.lost or math.inf
         """The shortest silence, in seconds, after which one was gone."""
 
     def outlived(self, silence: float) -> None:
@@ -45,3 +51,4 @@ class MappingKeeper:
         """Take that one was gone after so many seconds without traffic."""
         self.shortest_lost = min(self.shortest_lost, silence)
         self.interval = max(LEAST, min(self.interval, silence) * MARGIN)
+        self._habits.silence_ended(silence)

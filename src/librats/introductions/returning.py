@@ -13,8 +13,8 @@ from librats.attempts.accounts import describe
 from librats.attempts.strategies import Ways
 from librats.errors import RatsError
 from librats.introduce.parcels import LIMITS
+from librats.peers.links.paths import INDIRECT
 from librats.peers.manager import PeerManager
-from librats.peers.paths import INDIRECT
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
 from librats.types import ConnectionAttempt, ConnectionMethod, Entropy, PathPolicy

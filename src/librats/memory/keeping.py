@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from librats.config import RatsConfig
 from librats.errors import IdentityError, UsageError
 from librats.peers.book import PeerBook
-from librats.peers.book_files import BookFiles
-from librats.peers.config_file import CONFIG_FILE
+from librats.peers.identities.succession import MAX_CHAIN, Succession, encode_chain
+from librats.peers.identities.succession_file import put_in_place, read_successions
 from librats.peers.identity import Identity, IdentityLock, default_data_dir
-from librats.peers.private_files import remove_leftovers
-from librats.peers.succession import MAX_CHAIN, Succession, encode_chain
-from librats.peers.succession_file import put_in_place, read_successions
-from librats.peers.what_worked import WhatWorked, WorkedFile
+from librats.peers.keeping.book_files import BookFiles
+from librats.peers.keeping.config_file import CONFIG_FILE
+from librats.peers.keeping.known_mappings import KnownMappings
+from librats.peers.keeping.private_files import remove_leftovers
+from librats.peers.keeping.what_worked import WhatWorked, WorkedFile
 from librats.runtime.network import current_network
 from librats.runtime.offload import run_in_thread
 
@@ -62,6 +63,7 @@ class KeepingVerbs:
         self._book = PeerBook()
         self._book_files: BookFiles | None = None
         self._worked = WhatWorked()
+        self._mappings = KnownMappings(clock=lambda: current_network().wall_time())
         self._worked_file: WorkedFile | None = None
 
     def _load_kept(self) -> Identity:
@@ -76,7 +78,7 @@ class KeepingVerbs:
             files = BookFiles(self._book, self.data_dir)
             files.load()
             self._book_files = files
-            self._worked_file = WorkedFile(self._worked, self.data_dir)
+            self._worked_file = WorkedFile(self._worked, self._mappings, self.data_dir)
             self._worked_file.load()
         return identity
 

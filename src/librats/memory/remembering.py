@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from librats.config import ReconnectConfig
 from librats.errors import ConnectError
 from librats.peers.book import PeerBook
-from librats.peers.book_files import BookFiles
+from librats.peers.identities.rotation import Rotations
+from librats.peers.keeping.book_files import BookFiles
 from librats.peers.reconnect import Reconnector
-from librats.peers.rotation import Rotations
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Reason
 from librats.types import Address, Entropy

@@ -11,8 +11,8 @@ from librats.dht.events import DhtUnreachable
 if TYPE_CHECKING:
     from librats.errors import DecodeError
     from librats.ice.candidates import IceCandidate
+    from librats.peers.identities.succession import Succession
     from librats.peers.peer import Peer
-    from librats.peers.succession import Succession
     from librats.types import Address, ConnectionMethod
 
 __all__ = [

@@ -19,7 +19,7 @@ from librats.session.exchange import MAX_ENTRIES, KnownPeer, encode_answer, enco
 from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
-    from librats.peers.dispatch import Dispatcher
+    from librats.peers.handling.dispatch import Dispatcher
     from librats.peers.peer import Peer
 
 __all__ = ["Dial", "PeerExchange"]

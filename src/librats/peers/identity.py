@@ -19,7 +19,7 @@ from nacl.signing import SigningKey
 
 from librats.errors import IdentityError, UsageError
 from librats.noise import KEY_SIZE, public_key
-from librats.peers.private_files import FOLLOWING, SAFELY, make_missing, read_regular, replace, write_new
+from librats.peers.keeping.private_files import FOLLOWING, SAFELY, make_missing, read_regular, replace, write_new
 
 if sys.platform == "win32":
     import msvcrt

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from librats.config import RatsConfig, SessionConfig
 from librats.errors import DecodeError, HandshakeError, PeerLimitReached
 from librats.introduce.notices import INTRODUCER_PROTOCOL
+from librats.peers.entry.networks import source_of
 from librats.peers.hello import Hello
-from librats.peers.networks import source_of
 from librats.services.introduction.letters import Introducer
 from librats.services.link.joining import Leaving
 from librats.services.session import Link

@@ -12,24 +12,24 @@ from typing import Any
 from librats._core.messages import MessageRun
 from librats.config import RatsConfig
 from librats.errors import ClosedError, DecodeError, HandshakeError, PeerLimitReached
-from librats.peers.access import Access
-from librats.peers.admission import Admission
-from librats.peers.arrivals import Arrivals
-from librats.peers.choosing import LinkChoice
-from librats.peers.dispatch import Dispatcher
+from librats.peers.entry.access import Access
+from librats.peers.entry.admission import Admission
+from librats.peers.entry.arrivals import Arrivals
+from librats.peers.entry.openings import Openings
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
 from librats.peers.exchange import Dial, PeerExchange
 from librats.peers.gone import Gone
-from librats.peers.handlers import HandlerTable
+from librats.peers.handling.dispatch import Dispatcher
+from librats.peers.handling.handlers import HandlerTable
+from librats.peers.handling.passing_on import PassingOn
+from librats.peers.handling.stream_serving import StreamServing
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
-from librats.peers.openings import Openings
-from librats.peers.passing_on import PassingOn
-from librats.peers.paths import PathKeeper
+from librats.peers.links.choosing import LinkChoice
+from librats.peers.links.paths import PathKeeper
+from librats.peers.links.session_numbers import SessionNumbers
 from librats.peers.peer import Peer
 from librats.peers.self_description import SelfDescription, hello_of
-from librats.peers.session_numbers import SessionNumbers
-from librats.peers.stream_serving import StreamServing
 from librats.reasons import AttemptReason
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import receive_buffer

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from librats.config import RatsConfig
 from librats.errors import ClosedError, PeerNotConnected, RemoteError, RequestTimeout, UsageError
 from librats.peers.arguments import DEFAULT, Default, check_timeout, encode_text
-from librats.peers.dispatch import Inbox
+from librats.peers.handling.dispatch import Inbox
 from librats.peers.report import ConnectionReport
 from librats.session.frames import Kind, Reason
 from librats.session.models import model_of
@@ -19,7 +19,7 @@ from librats.session.payloads import as_buffer, decode_payload, encode_json, enc
 from librats.types import Address, ConnectionAttempt, ConnectionMethod, NatType, PeerStats
 
 if TYPE_CHECKING:
-    from librats.peers.dispatch import Dispatcher
+    from librats.peers.handling.dispatch import Dispatcher
     from librats.peers.hello import Hello
     from librats.services.session import Link
     from librats.services.stream import Stream

@@ -9,8 +9,8 @@ from librats.config import DhtConfig
 from librats.dht.events import DhtUnreachable
 from librats.errors import IdentityError
 from librats.introducers.announcing import IntroducerAnnouncer
-from librats.peers.dht_nodes_file import DhtNodesFile
 from librats.peers.identity import Identity, IdentityLock
+from librats.peers.keeping.dht_nodes_file import DhtNodesFile
 from librats.runtime.network import current_network
 from librats.runtime.tasks import TaskSet
 from librats.services.dht_handle import DhtHandle, DhtPlace

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from librats.errors import ConfigError
-from librats.peers.networks import ip_of
+from librats.peers.entry.networks import ip_of
 from librats.services.server_dialling import web_modules
 from librats.turn.serving.peer_policy import IPNetwork
 

@@ -13,6 +13,7 @@ from librats._core.rudp import RudpTable
 from librats.runtime.datagrams import Origin, Receive
 from librats.runtime.rudp_transport import Happened, RudpTransport, error_of
 from librats.runtime.udp import DatagramEndpoint, clock_of
+from librats.stun.mapping_habits import MappingHabits
 from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ FIRST_BYTE_TIMEOUT = 5.0
 
 BUFFER_SIZE = 4 << 20
 """Bytes that are asked of the kernel for each direction: as much as the window of a stream grows to."""
+
+SILENCE, LONGEST_SILENCE = 10.0, 20.0
+"""Seconds after which something is sent for the sake of NATs: while nothing is known of them, and at the most. A peer
+takes 45 seconds of silence for the end of a stream: it has two chances to hear of it even so."""
 
 BIG_BATCH = 4
 """From so many packets on they are acknowledged before they are worked on."""
@@ -194,6 +199,12 @@ class RudpPort:
     def counters(self) -> dict[str, int]:
         """What the streams have seen, in packets."""
         return self._table.counters
+
+    def adjust(self, habits: MappingHabits) -> None:
+        """Have streams be silent no longer than NATs on the way let them."""
+        if not self.endpoint.is_closed:
+            self._table.speak_within(habits.interval(SILENCE, most=LONGEST_SILENCE))
+            self._arm_timer()
 
     def __len__(self) -> int:
         """Streams, those included that are finished and hand over their last bytes."""

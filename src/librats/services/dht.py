@@ -20,11 +20,11 @@ from librats.errors import ClosedError, DhtError, OperationTimeout, UsageError
 from librats.runtime.datagrams import Origin
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
-from librats.services.dht_bootstrap import Bootstrap
-from librats.services.dht_merging import saved_nodes
-from librats.services.dht_reaching import Unanswered, families_of, resolved_within
+from librats.services.dht_driving.bootstrap import Bootstrap
+from librats.services.dht_driving.merging import saved_nodes
+from librats.services.dht_driving.reaching import Unanswered, families_of, resolved_within
+from librats.services.dht_driving.traffic import DatagramSender, DhtTraffic
 from librats.services.dht_results import DhtNodeInfo
-from librats.services.dht_traffic import DatagramSender, DhtTraffic
 from librats.types import Address
 
 __all__ = ["DhtDriver"]

@@ -20,7 +20,7 @@ from librats.types import Address
 if TYPE_CHECKING:
     from librats.dht.events import DhtUnreachable
     from librats.services.dht import DhtDriver
-    from librats.services.dht_addresses import DhtAddresses
+    from librats.services.dht_driving.addresses import DhtAddresses
 
     Driver = DhtDriver | DhtAddresses
 
@@ -170,7 +170,7 @@ class DhtHandle:
         network, tasks, on_event = place.network, self._tasks, place.on_event
         self._single = None
         if settings.addresses:
-            from librats.services.dht_addresses import DhtAddresses  # noqa: PLC0415 - not every client needs it
+            from librats.services.dht_driving.addresses import DhtAddresses  # noqa: PLC0415 - not every client needs it
 
             return DhtAddresses(network=network, tasks=tasks, settings=settings, saved=saved, on_event=on_event)
         from librats.services.dht import DhtDriver  # noqa: PLC0415 - not every client needs it

@@ -54,6 +54,8 @@ class NatHandle:
         self._last: NatTypeInfo | None = None
         self.watched: Callable[[], NatTypeInfo | None] = lambda: None
         """Returns what the client has found out by itself."""
+        self.measured: Callable[[NatTypeInfo], object] = lambda _: None
+        """Called with what :meth:`detect` has found."""
         self._hosts: dict[str, None] = {}
         self._mappings: PortMappings | None = None
 
@@ -248,6 +250,7 @@ class NatHandle:
             return NatTypeInfo(problem="no STUN server is configured")
         waits = lifetime_waits if lifetime else ()
         info = self._last = await self._owned(self._measure(settings, network, waits, progress))
+        self.measured(info)
         return info
 
     async def _measure(

@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from librats.config import NatTraversalConfig
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
+from librats.services.mapping_watch import MappingWatch
 from librats.services.stun import measure_behaviour
+from librats.stun.mapping_habits import MappingHabits
 from librats.types import Address, NatType, NatTypeInfo
 
 __all__ = ["NatWatch"]
@@ -32,6 +34,7 @@ class NatWatch:
         settings: For how long they are asked.
         seen_at: Returns at which IP addresses others see this host, as far as that is known: two networks may give it
             the same private one.
+        habits: What is known of how long mappings live; where nothing is, that is measured, too.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class NatWatch:
         settings: NatTraversalConfig,
         *,
         seen_at: Callable[[], Collection[str]] = tuple,
+        habits: MappingHabits | None = None,
     ) -> None:
         self._servers = servers
         self._network = network
@@ -53,6 +57,10 @@ class NatWatch:
         self._learnt = asyncio.Event()
         self.info: NatTypeInfo | None = None
         """What is known of it in the network that the host was in when this was looked at last; None before that."""
+        self.habits = MappingHabits() if habits is None else habits
+        """How long it keeps mappings, as far as it is known."""
+        self.mappings = MappingWatch(self.habits, lambda: self.info, network, tasks)
+        """Measures that."""
 
     def look(self) -> None:
         """Find out in the background what is not known yet: of another network where the host's addresses are others.
@@ -66,6 +74,7 @@ class NatWatch:
         here = (*sorted(await self._network.interface_addresses()), *sorted(set(self._seen_at())))
         self.info = self._known.get(here)
         if self.info is not None:
+            self.mappings.look()
             return
         settings = self._settings
         timer = asyncio.get_running_loop().call_later(SILENCE, self._note_silence)
@@ -82,6 +91,7 @@ class NatWatch:
         self._learn(info)
         if info.type is not NatType.BLOCKED:  # that may be an outage
             self._known[here] = info
+            self.mappings.look()
             if len(self._known) > MAX_NETWORKS:
                 del self._known[next(iter(self._known))]
 

@@ -19,7 +19,9 @@ from librats.servers import TurnServer
 from librats.services.ice.ports import LentRelayPort
 from librats.services.turn.allocation import TurnAllocation
 from librats.services.turn.keeping import TurnEvent
+from librats.stun.mapping_habits import MappingHabits
 from librats.turn.allocation_events import TurnAllocated
+from librats.turn.client_settings import ClientSettings
 from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
@@ -133,6 +135,8 @@ class Relays:
         self._accept: Accept | None = None
         self._entropy: Entropy
         self._changed: Callable[[], object] = lambda: None
+        self.habits = MappingHabits()
+        """What is known of NATs on the way to the servers."""
 
     def start(self, accept: Accept, entropy: Entropy, changed: Callable[[], object]) -> None:
         """Make allocations from now on where they are needed.
@@ -269,12 +273,11 @@ class Relays:
             async def open_datagram(host: str = "", port: int = 0, *, receive: Receive, **options: Any) -> Any:
                 carrier = RelayedCarrier(options["streams"], self._take_others)
                 carriers.append(carrier)
-                carrier.allocation = await TurnAllocation.open(
+                carrier.allocation = await TurnAllocation.open_as(
                     self.servers[number].through(self._settings().proxy),
+                    ClientSettings(family=family, mobility=True, habits=self.habits),
                     receive=carrier.receive,
                     on_event=self._on_event,
-                    family=family,
-                    mobility=True,
                     timeout=self._settings().turn_allocation_timeout,
                 )
                 return carrier
@@ -304,6 +307,7 @@ class Relays:
         except BaseException:
             await allocation.close()
             raise
+        self.habits.keep(port)
         self._open[way] = (port, allocation)
         self._failed.pop(number, None)
         self._changed()

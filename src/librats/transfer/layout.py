@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from librats.errors import TransferError
+from librats.transfer.file_table import FileTable
 from librats.transfer.manifest import Manifest
 from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, Buffer, leaf_count, leaf_hashes, proof_hashes, root_above
 from librats.transfer.verifying import MAX_CHUNK
@@ -78,12 +79,12 @@ class Layout:
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        self._files = manifest.files
+        files = self._files = FileTable.of(manifest.files)
         self._starts = array("Q", [0])
         self._offsets = array("Q", [0])
-        for file in self._files:
-            self._starts.append(self._starts[-1] + leaf_count(file.size))
-            self._offsets.append(self._offsets[-1] + file.size)
+        for size in map(files.size, range(len(files))):
+            self._starts.append(self._starts[-1] + leaf_count(size))
+            self._offsets.append(self._offsets[-1] + size)
         self.leaves = self._starts[-1]
         """Leaves of all files together."""
         self.total = manifest.size
@@ -91,10 +92,10 @@ class Layout:
         first: dict[bytes, int] = {}
         self.copies = {
             number: one
-            for number, file in enumerate(self._files)
-            if file.size
-            and (one := first.setdefault(file.root, number)) != number
-            and self._files[one].size == file.size  # a manifest may tell of one root and two sizes
+            for number in range(len(files))
+            if files.size(number)
+            and (one := first.setdefault(files.root(number), number)) != number
+            and files.size(one) == files.size(number)  # a manifest may tell of one root and two sizes
         }
         """Files that have the content of an earlier one, by their numbers: number to that of the first."""
 
@@ -117,7 +118,7 @@ class Layout:
             start, stop = self._starts[file], self._starts[file + 1]
             if start == first and stop <= end:
                 if stop > start:  # a whole file, as small ones are; an empty one has no leaf
-                    parts.append(Part(file, 0, stop - start, 0, self._files[file].size, 0))
+                    parts.append(Part(file, 0, stop - start, 0, self._files.size(file), 0))
             else:
                 parts.append(self._part(file, first - start, min(stop, end) - first, stop - start))
             first, file = min(stop, end), file + 1
@@ -127,7 +128,7 @@ class Layout:
         return bisect_right(self._starts, leaf) - 1  # the last one that begins there: those before it are empty
 
     def _part(self, file: int, leaf: int, leaves: int, width: int) -> Part:
-        length = self._files[file].size
+        length = self._files.size(file)
         offset = leaf * LEAF_SIZE
         size = min(length, (leaf + leaves) * LEAF_SIZE) - offset
         proof = 0 if leaves == width else HASH_SIZE * proof_hashes(leaf, leaf + leaves, width)
@@ -198,7 +199,7 @@ class Layout:
         """Return how far one gets from a leaf in its file with so many bytes, and the bytes that this takes."""
         file = self._file_of(at)
         start = self._starts[file]
-        length = self._files[file].size
+        length = self._files.size(file)
         size = min(length, (stop - start) * LEAF_SIZE) - (at - start) * LEAF_SIZE
         if size <= room:
             return stop, size
@@ -244,9 +245,9 @@ class Layout:
         return [self._checked(part, proof, body.take(part.size)) for part, proof in zip(parts, proofs, strict=True)]
 
     def _checked(self, part: Part, proof: bytes, data: Sequence[memoryview]) -> CheckedPart:
-        file = self._files[part.file]
         leaves = leaf_hashes(data)
-        if root_above(file.size, part.leaf, part.size, leaves, proof) != file.root:
+        length, root = self._files.size(part.file), self._files.root(part.file)
+        if root_above(length, part.leaf, part.size, leaves, proof) != root:
             raise TransferError("bad_chunk", "a chunk is not of the file that was offered")
         return CheckedPart(part, data, leaves)
 

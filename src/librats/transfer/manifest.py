@@ -8,13 +8,15 @@ values there are, and how deep.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any, Final
 
 from librats._core import bencode
 from librats.errors import BencodeError, TransferError
+from librats.transfer.file_table import FileTable, OfferedFile
 from librats.transfer.names import NameSet, Parts, check_parts, read_path
 from librats.transfer.tree import HASH_SIZE, MAX_LENGTH, hash_file
 
@@ -62,26 +64,6 @@ DEFAULT_LIMITS = ManifestLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfferedFile:
-    """A file of an offer."""
-
-    path: Parts
-    """Its path below the folder that is offered; its name, where it is offered alone."""
-
-    size: int
-    """Bytes."""
-
-    root: bytes
-    """Root of its tree of hashes, 32 bytes."""
-
-    modified: int = 0
-    """When it was changed last: nanoseconds since 1970, UTC; below 2**63."""
-
-    executable: bool = False
-    """Whether it may be run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestHead:
     """The beginning of a manifest: enough to ask somebody whether it is wanted. What it claims is not checked yet."""
 
@@ -121,8 +103,8 @@ class Manifest:
     is_folder: bool
     """Whether it is a folder."""
 
-    files: tuple[OfferedFile, ...]
-    """The files, in the order of their paths as bytes, part by part."""
+    files: Sequence[OfferedFile]
+    """The files, in the order of their paths as bytes, part by part; a table where it was read."""
 
     empty_folders: tuple[Parts, ...] = ()
     """Paths of the folders that nothing is in, in the same order."""
@@ -130,12 +112,22 @@ class Manifest:
     @property
     def size(self) -> int:
         """Bytes of all files together."""
-        return sum(file.size for file in self.files)
+        files = self.files
+        return files.total if isinstance(files, FileTable) else sum(file.size for file in files)
 
 
 def _order(path: bytes) -> bytes:
     """Return what paths are sorted by: their parts as bytes, from the outermost one. No part has a NUL in it."""
     return path.replace(b"/", b"\0")
+
+
+def _in_order(files: FileTable) -> Sequence[int]:
+    """Return the numbers of files in the order of a manifest."""
+    numbers = range(len(files))
+    orders = pairwise(_order(files.raw_path(number)) for number in numbers)
+    if all(before < after for before, after in orders):
+        return numbers
+    return sorted(numbers, key=lambda number: _order(files.raw_path(number)))
 
 
 def write_manifest(manifest: Manifest, *, limits: ManifestLimits = DEFAULT_LIMITS) -> bytes:
@@ -153,10 +145,15 @@ def write_manifest(manifest: Manifest, *, limits: ManifestLimits = DEFAULT_LIMIT
         raise TransferError("limit", f"an offer of more than {limits.files} files")
     for path in ((manifest.name,), *(file.path for file in manifest.files), *manifest.empty_folders):
         check_parts(path)
-    files = sorted((_entry(file, modified=file.modified) for file in manifest.files), key=lambda one: _order(one[0]))
-    raw = _head(manifest) + bencode.encode([files, sorted(map(_path, manifest.empty_folders), key=_order)])
-    read_manifest(raw, limits=limits)  # one place knows the rules
-    return raw
+    files = FileTable.of(manifest.files)
+    raw = bytearray(_head(manifest) + b"ll")
+    for number in _in_order(files):  # one by one, for there may be many
+        raw += bencode.encode(_entry(files, number, files.modified(number)))
+    raw += b"e" + bencode.encode(sorted(map(_path, manifest.empty_folders), key=_order)) + b"e"
+    written = bytes(raw)
+    del raw
+    read_manifest(written, limits=limits)  # one place knows the rules
+    return written
 
 
 def _head(manifest: Manifest) -> bytes:
@@ -171,8 +168,9 @@ def _head(manifest: Manifest) -> bytes:
     return bencode.encode(fields)
 
 
-def _entry(file: OfferedFile, *, modified: int) -> tuple[bytes, int, bytes, int, int]:
-    return _path(file.path), file.size, file.root, modified, int(file.executable)
+def _entry(files: FileTable, number: int, modified: int) -> tuple[bytes, int, bytes, int, int]:
+    is_executable = int(files.is_executable(number))
+    return files.raw_path(number), files.size(number), files.root(number), modified, is_executable
 
 
 def _path(parts: Parts) -> bytes:
@@ -198,8 +196,9 @@ def content_id(manifest: Manifest) -> bytes:
         True
     """
     digest = sha256(CONTENT_PREFIX + _head(manifest) + b"ll")
-    for file in sorted(manifest.files, key=lambda one: _order(_path(one.path))):  # one by one, for there may be many
-        digest.update(bencode.encode(_entry(file, modified=0)))
+    files = FileTable.of(manifest.files)
+    for number in _in_order(files):  # one by one, for there may be many
+        digest.update(bencode.encode(_entry(files, number, 0)))
     digest.update(b"e" + bencode.encode(sorted(map(_path, manifest.empty_folders), key=_order)) + b"e")
     return digest.digest()
 
@@ -278,9 +277,9 @@ def read_manifest(raw: bytes, *, limits: ManifestLimits = DEFAULT_LIMITS) -> Man
     if len(raw) > limits.manifest:
         raise TransferError("limit", f"a manifest of more than {limits.manifest} bytes")
     head, at = _read_head(raw, limits)
-    files, folders = _read_body(_Body(raw, at), head)
+    files, folders = _read_body(_Body(raw, at), head, NameSet(max_folders=limits.folders))
     manifest = Manifest(name=head.name, is_folder=head.is_folder, files=files, empty_folders=folders)
-    _check_whole(manifest, head, limits)
+    _check_whole(manifest, head)
     return manifest
 
 
@@ -314,28 +313,29 @@ class _Body:
         return value
 
 
-def _read_body(body: _Body, head: ManifestHead) -> tuple[tuple[OfferedFile, ...], tuple[Parts, ...]]:
+def _read_body(body: _Body, head: ManifestHead, names: NameSet) -> tuple[FileTable, tuple[Parts, ...]]:
     """Read the files, and the paths of the empty folders: a list of two lists that have as many as the head says."""
     body.take(b"ll")
-    files = tuple(_read_files(body, head.files))
+    files = FileTable(_read_files(body, head.files, names))
     body.take(b"el")
-    folders = tuple(_read_folders(body, head.empty_folders))
+    folders = tuple(_read_folders(body, head.empty_folders, names))
     body.take(b"ee")
     body.end()
     return files, folders
 
 
-def _read_files(body: _Body, count: int) -> Iterator[OfferedFile]:
+def _read_files(body: _Body, count: int, names: NameSet) -> Iterator[OfferedFile]:
     before: bytes | None = None
     for _ in range(count):
         entry = body.value(max_depth=1, max_tokens=FILE_TOKENS)
         file = _read_file(entry)
         _check_order(before, entry[0])
         before = entry[0]
+        names.add_file(file.path)
         yield file
 
 
-def _read_folders(body: _Body, count: int) -> Iterator[Parts]:
+def _read_folders(body: _Body, count: int, names: NameSet) -> Iterator[Parts]:
     before: bytes | None = None
     for _ in range(count):
         path = body.value(max_depth=1, max_tokens=1)
@@ -343,7 +343,9 @@ def _read_folders(body: _Body, count: int) -> Iterator[Parts]:
             raise _bad("a folder of a manifest is not told as it must be")
         _check_order(before, path)
         before = path
-        yield read_path(path)
+        parts = read_path(path)
+        names.add_empty_folder(parts)
+        yield parts
 
 
 def _check_order(before: bytes | None, path: bytes) -> None:
@@ -364,13 +366,8 @@ def _read_file(entry: Any) -> OfferedFile:
     return OfferedFile(path=read_path(path), size=size, root=root, modified=modified, executable=bool(executable))
 
 
-def _check_whole(manifest: Manifest, head: ManifestHead, limits: ManifestLimits) -> None:
+def _check_whole(manifest: Manifest, head: ManifestHead) -> None:
     if manifest.size != head.size:
         raise _bad("a manifest has another size than it says")
     if not manifest.is_folder and manifest.files[0].path != (manifest.name,):
         raise _bad("an offer of one file has two names")
-    names = NameSet(max_folders=limits.folders)
-    for file in manifest.files:
-        names.add_file(file.path)
-    for path in manifest.empty_folders:
-        names.add_empty_folder(path)

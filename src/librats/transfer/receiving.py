@@ -7,13 +7,13 @@ still under way is asked for a second time at sources that have nothing else to 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from typing import Final
 
 from librats.errors import TransferError
+from librats.transfer.file_verifiers import FileVerifiers
 from librats.transfer.layout import Layout, Part, Range
 from librats.transfer.pacing import RateLimit, RateMeter, Window
-from librats.transfer.verifying import FileVerifier
 
 __all__ = ["Receiving"]
 
@@ -57,16 +57,18 @@ class Receiving:
         stall: Seconds without a byte after which a source that was asked counts as stalled.
 
     Example:
+        >>> from librats.transfer.file_table import FileTable
+        >>> from librats.transfer.file_verifiers import FileVerifiers
         >>> from librats.transfer.layout import Layout
         >>> from librats.transfer.manifest import Manifest, OfferedFile
         >>> from librats.transfer.pacing import RateLimit
         >>> from librats.transfer.receiving import Receiving
         >>> from librats.transfer.tree import hash_file
-        >>> from librats.transfer.verifying import FileVerifier
         >>> tree = hash_file([bytes(3_000_000)])
         >>> file = OfferedFile(path=("zeros",), size=tree.length, root=tree.root)
         >>> layout = Layout(Manifest(name="zeros", is_folder=False, files=(file,)))
-        >>> receiving = Receiving(layout, [FileVerifier(tree.root, tree.length)], RateLimit(None), 0.0)
+        >>> verifiers = FileVerifiers(FileTable([file]), copies={}, whole=bytearray(1))
+        >>> receiving = Receiving(layout, verifiers, RateLimit(None), 0.0)
         >>> receiving.add_source("ann", 0.0)
         >>> receiving.next_wants("ann", 0.0)
         [(0, 16), (16, 16), (32, 14)]
@@ -77,7 +79,7 @@ class Receiving:
     def __init__(
         self,
         layout: Layout,
-        verifiers: Sequence[FileVerifier],
+        verifiers: FileVerifiers,
         limit: RateLimit,
         now: float,
         *,
@@ -114,19 +116,21 @@ class Receiving:
         self._count_what_is_there()
 
     def _count_what_is_there(self) -> None:
-        for number, verifier in enumerate(self._verifiers):
-            if number in self._layout.copies:
+        layout, verifiers = self._layout, self._verifiers
+        for number in range(len(verifiers)):
+            if number in layout.copies:
                 continue
-            missing = verifier.missing_leaves
-            self._left += missing
-            self.done += self._uses[number] * verifier.size_there
-            self.files_done += 0 if missing else self._uses[number]
+            there, leaves = verifiers.leaves(number), layout.start(number + 1) - layout.start(number)
+            self._left += leaves - there
+            if there:
+                self.done += self._uses[number] * verifiers[number].size_there
+            self.files_done += self._uses[number] if there == leaves else 0
 
     def _missing_runs(self) -> Iterator[Range]:
-        for number, verifier in enumerate(self._verifiers):
+        for number in range(len(self._verifiers)):
             if number not in self._layout.copies:
                 start = self._layout.start(number)
-                yield from ((start + first, count) for first, count in verifier.missing())
+                yield from ((start + first, count) for first, count in self._verifiers.missing(number))
 
     # Sources
 
@@ -311,11 +315,11 @@ class Receiving:
         return unwanted
 
     def _count(self, part: Part) -> None:
-        verifier = self._verifiers[part.file]
-        self._left -= verifier.count(part.leaf, part.leaves)
-        self.done += part.size * self._uses[part.file]
-        if verifier.is_complete:
-            self.files_done += self._uses[part.file]
+        file, layout = part.file, self._layout
+        self._left -= self._verifiers.count_leaves(file, part.leaf, part.leaves)
+        self.done += part.size * self._uses[file]
+        if self._verifiers.leaves(file) == layout.start(file + 1) - layout.start(file):
+            self.files_done += self._uses[file]
 
     @property
     def is_complete(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from librats.errors import TransferError
@@ -27,14 +27,14 @@ class Sending:
     Args:
         layout: Of the manifest.
         raw: The manifest as it is sent.
-        trees: The trees of its files, in its order.
+        trees: The trees of its files of more than one leaf, by their numbers.
         limit: Bytes per second, which other transfers may share.
 
     Raises:
         TransferError: From all that takes what the peer says, with the code ``"protocol"``.
     """
 
-    def __init__(self, layout: Layout, raw: bytes, trees: Sequence[HashTree], limit: RateLimit) -> None:
+    def __init__(self, layout: Layout, raw: bytes, trees: Mapping[int, HashTree], limit: RateLimit) -> None:
         self._layout = layout
         self._raw = raw
         self._trees = trees

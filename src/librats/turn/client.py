@@ -464,7 +464,7 @@ class TurnClient:
         taken, message = self._relaying.send(data, peer, now)
         if message is not None:
             self._out.append(message)
-            self._keeping.vigil.sent = now
+            self._keeping.vigil.said(now)
         return taken
 
     def data_to_send(self) -> list[bytes]:

@@ -70,7 +70,7 @@ class Incoming:
         try:
             if data and FIRST_CHANNEL_BYTE <= data[0] <= LAST_CHANNEL_BYTE:
                 self._relaying.receive_channel_data(data, now)
-                self._vigil.heard = now
+                self._vigil.received(now)
                 return
             message = parse(data)
             if message.message_class == MessageClass.INDICATION:
@@ -84,7 +84,7 @@ class Incoming:
         except StunError:
             self._counters.malformed += 1
             return
-        self._vigil.heard = now
+        self._vigil.received(now)
 
     def _receive_indication(self, message: StunMessage, now: float) -> None:
         if message.unknown_required():

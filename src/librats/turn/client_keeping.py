@@ -10,6 +10,7 @@ from typing import Any
 from librats._core.stun import StunMessage
 from librats.errors import RatsError, StunError
 from librats.stun.constants import Attribute, Method
+from librats.stun.mapping_habits import MappingHabits
 from librats.turn.allocation_events import TurnMoved
 from librats.turn.client_answers import DEFAULT_LIFETIME, Answer
 from librats.turn.client_events import Event, RequestDone, RequestFailed
@@ -44,7 +45,10 @@ class Keeping:
         another_path: Callable[[str], None],
     ) -> None:
         self._patience = settings.patience
-        self._mappings = None if settings.reliable else MappingLife()
+        # Connections are no matter of NATs that forget datagrams.
+        habits = MappingHabits() if settings.reliable or settings.habits is None else settings.habits
+        self._habits = habits
+        self._mappings = None if settings.reliable else MappingLife(habits)
         self._lifetime = settings.lifetime
         self._events = events
         self._lost = lost
@@ -55,7 +59,7 @@ class Keeping:
         self._resuming = False
         self._refreshes: list[int] = []
         self._moves: list[int] = []
-        self.vigil = Vigil(settings.keep_alive)
+        self.vigil = Vigil(settings.keep_alive, habits)
         """The times."""
         self.ticket = b""
         """What proves to the server that the allocation is ours, over whatever path; empty where it gave none."""
@@ -143,8 +147,8 @@ class Keeping:
             if resuming:
                 self._lost(f"the server does not let the allocation move: {error}", now)
             elif is_lost(error):
-                if self._mappings is not None and isinstance(error, StunError):
-                    self._mappings.ended(began=self.vigil.began, heard=self.vigil.heard)
+                if isinstance(error, StunError):
+                    self._note_end()
                 self._cut_off(str(error), now)
             else:
                 self.vigil.failed(now)
@@ -157,9 +161,19 @@ class Keeping:
         attributes: list[tuple[int, Any]] = [] if lifetime is None else [(Attribute.LIFETIME, lifetime)]
         if resuming:
             attributes.append((Attribute.MOBILITY_TICKET, self.ticket))
-        self.vigil.refreshing = True
+        self.vigil.asked(now)
         patience = self._patience if self.ticket else None  # with which a silent server may be reached otherwise
         self._requester.send(Request(Method.REFRESH, attributes, done, failed, patience), now)
+
+    def _note_end(self) -> None:
+        """Learn from a mapping that is gone what the NAT has dropped it for: silence, or its age."""
+        if self._mappings is None:
+            return
+        silence = self.vigil.deadly_silence
+        if silence is not None:
+            self._habits.silence_ended(silence)
+        else:
+            self._mappings.ended(began=self.vigil.began, heard=self.vigil.heard)
 
     def _has_moved(self, now: float) -> None:
         self.moving = self._resuming = False
@@ -199,4 +213,4 @@ class Keeping:
             self._refresh(self._lifetime, None, now)
         elif self.vigil.needs_indication(now):
             self._requester.indicate(Method.BINDING, ())
-            self.vigil.sent = now
+            self.vigil.said(now)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from librats.stun.mapping_habits import MappingHabits
+
 __all__ = ["ClientSettings"]
 
 
@@ -31,6 +33,9 @@ class ClientSettings:
 
     keep_alive: float = 15.0
     """Seconds without a sign of the server after which it is asked for one."""
+
+    habits: MappingHabits | None = None
+    """What is known of the NAT on the way, and learnt from this allocation; None to begin with nothing."""
 
     patience: float = 8.0
     """Seconds that the server has for each answer while there is no allocation."""

@@ -11,8 +11,8 @@ from librats.config import RatsConfig
 from librats.discovery.meeting import LocalMeeting
 from librats.discovery.topics import Topics, checked_name
 from librats.errors import ClosedError, ConfigError, UsageError
-from librats.peers.dht_nodes_file import DhtNodesFile
 from librats.peers.events import DhtUnreachable
+from librats.peers.keeping.dht_nodes_file import DhtNodesFile
 from librats.services.dht_handle import DhtHandle, DhtPlace
 from librats.types import Address, ConnectionStrategy, Encryption
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from librats.peers.book import PeerBook
     from librats.peers.identity import Identity, IdentityLock
+    from librats.peers.links.path_handle import PathsHandle
     from librats.peers.manager import PeerManager
-    from librats.peers.path_handle import PathsHandle
     from librats.peers.peer import Peer
     from librats.runtime.listening import Listening
     from librats.runtime.network import Network

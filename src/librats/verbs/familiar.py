@@ -14,9 +14,9 @@ from librats.config import RatsConfig
 from librats.dht.topic import topic_hash
 from librats.errors import RatsError, UsageError
 from librats.ice.candidates import IceCandidate
-from librats.peers.access import Access
-from librats.peers.config_file import CONFIG_FILE, StoredConfig, read_config, write_config
+from librats.peers.entry.access import Access
 from librats.peers.events import IceCandidateFound, NatTraversalProgress
+from librats.peers.keeping.config_file import CONFIG_FILE, StoredConfig, read_config, write_config
 from librats.peers.peer import Peer
 from librats.runtime.offload import run_in_thread
 from librats.services.nat import NatHandle
@@ -30,7 +30,7 @@ from librats.types import (
 )
 
 if TYPE_CHECKING:
-    from librats.peers.handlers import HandlerTable
+    from librats.peers.handling.handlers import HandlerTable
 
 __all__ = ["FamiliarNames"]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from librats.config import RatsConfig
     from librats.files_config import FilesConfig
     from librats.memory.remembering import Remembering
-    from librats.peers.handlers import HandlerTable
+    from librats.peers.handling.handlers import HandlerTable
     from librats.peers.manager import PeerManager
     from librats.peers.peer import Peer
     from librats.runtime.network import Network

@@ -9,8 +9,8 @@ from typing import Any, TypeVar, overload
 
 from librats.errors import UsageError
 from librats.peers.events import MessageRefused
-from librats.peers.handlers import HandlerTable, StreamHandler
-from librats.peers.message_iterator import MessageIterator
+from librats.peers.handling.handlers import HandlerTable, StreamHandler
+from librats.peers.handling.message_iterator import MessageIterator
 from librats.session.frames import Kind
 from librats.session.models import model_of
 from librats.session.payloads import encode_name

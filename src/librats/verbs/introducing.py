@@ -26,13 +26,14 @@ from librats.introduce.services import Services
 from librats.introducers.keeping import IntroducerKeeper
 from librats.introductions.introduced import IntroducedPeers
 from librats.introductions.returning import Returning
+from librats.memory.nat_memory import NatMemory
 from librats.peers.book import PeerBook
 from librats.peers.events import TraversalStep
+from librats.peers.keeping.what_worked import WhatWorked
+from librats.peers.links.path_handle import PathsHandle
+from librats.peers.links.paths import INDIRECT
 from librats.peers.manager import PeerManager
-from librats.peers.path_handle import PathsHandle
-from librats.peers.paths import INDIRECT
 from librats.peers.peer import Peer
-from librats.peers.what_worked import WhatWorked, network_mark
 from librats.runtime.datagrams import Origin
 from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
@@ -89,6 +90,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         _network: Network | None
         _nat: NatHandle
         _worked: WhatWorked
+        _nat_memory: NatMemory
         _dht: DhtHandle
 
         @property
@@ -103,7 +105,6 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         self._introduced: IntroducedPeers | None = None
         self._circle: Introductions | None = None
         self._keeper: IntroducerKeeper | None = None
-        self._here = ""
 
     @property
     def introducers(self) -> list[str]:
@@ -134,7 +135,9 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
     def _start_introducing(self, manager: PeerManager, network: Network, udp: RudpPort | None) -> None:
         """Take part in introductions from now on, as far as the configuration has it."""
         nat = self._config.nat
-        self._tasks.create(self._look_where_we_are(network), name="librats looks at its networks")
+        self._tasks.create(self._nat_memory.look(network), name="librats looks at its networks")
+        if udp is not None:
+            self._paths.relays.habits.keep(udp)
         if self._config.encryption is Encryption.OFF:
             return
         sealing = Sealing(
@@ -188,6 +191,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
             return introduced.move(link, introducers, attempts, ways=ways)
 
         def verify() -> None:
+            self._paths.relays.habits.doubt()
             if self._keeper is not None:
                 self._keeper.verify()
 
@@ -209,6 +213,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
             self._tasks,
             config.nat,
             seen_at=lambda: [one.observed.host for one in self._introducers() if one.observed is not None],
+            habits=self._paths.relays.habits,
         )
         self._nat.watched = lambda: watch.info
         introduced.punching = Punching(
@@ -243,6 +248,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
 
         def served(introducer: str, services: Services) -> None:
             keeper.served(introducer, services)
+            self._tasks.create(self._nat_memory.look(network), name="librats looks at its networks")
             if introduced.punching is not None:
                 introduced.punching.watch.look()
 
@@ -255,11 +261,6 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
                 served=served,
             )
         )
-
-    async def _look_where_we_are(self, network: Network) -> None:
-        """Find out in which network this host is, without anybody waiting for it."""
-        gateways = [gateway.host for gateway in await network.gateways()]
-        self._here = network_mark(await network.interface_addresses(), gateways)
 
     def _stop_introducing(self) -> None:
         if self._circle is not None:
@@ -346,7 +347,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         lacking = lacks(strategy, replace(situation, is_found=is_found))
         if lacking is not None:
             raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
-        worked = self._worked.get(self._here, target) if is_auto and target is not None else None
+        worked = self._worked.get(self._nat_memory.here, target) if is_auto and target is not None else None
         attempts: list[ConnectionAttempt] = []
         seconds = self._config.connect_timeout if timeout is None else timeout
         began = asyncio.get_running_loop().time()
@@ -465,10 +466,11 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         """Have a session stay where the strategy says, and remember which way has worked."""
         if strategy is ConnectionStrategy.TURN_RELAY:
             self._running().paths.stay(peer.link)
-        if strategy is ConnectionStrategy.AUTO_ADAPTIVE and self._here and peer.is_encrypted:
+        here = self._nat_memory.here
+        if strategy is ConnectionStrategy.AUTO_ADAPTIVE and here and peer.is_encrypted:
             by_ice = any(attempt.pair is not None and not attempt.error for attempt in peer.attempts)
             is_carried = peer.method is ConnectionMethod.CARRIED
-            self._worked.note(self._here, peer.id, peer.method, introduced=by_ice or is_carried)
+            self._worked.note(here, peer.id, peer.method, introduced=by_ice or is_carried)
         return peer
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from librats.config import RatsConfig
 from librats.errors import UsageError
 from librats.peers.arguments import DEFAULT, Default, encode_text
-from librats.peers.handlers import HandlerTable
+from librats.peers.handling.handlers import HandlerTable
 from librats.peers.peer import Peer
 from librats.services.stream import Stream
 from librats.session.frames import Kind

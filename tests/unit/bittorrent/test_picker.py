@@ -127,6 +127,7 @@ def test_the_last_block_ends_with_the_file_or_with_the_piece() -> None:
     for even, wanted in ((False, 20_000 - 16_384), (True, 16_384)):
         picker = PiecePicker(layout, Dice(), even=even)
         assert picker.pick(Peer("a"), 100) == [(0, 0, 16_384), (0, 16_384, wanted)]
+        assert [started.asked_size for started in picker.started()] == [16_384 + wanted]
 
 
 def test_one_piece_can_be_asked_for_out_of_its_turn() -> None:

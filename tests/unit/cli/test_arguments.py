@@ -12,7 +12,7 @@ from librats.cli.arguments import JsonPair, add_node_options, make_client
 from librats.cli.reaching import needs_mdns
 from librats.config import CarryLimits, DhtConfig, NatTraversalConfig, RatsConfig
 from librats.errors import StoreError, UsageError
-from librats.peers.config_file import StoredConfig, write_config
+from librats.peers.keeping.config_file import StoredConfig, write_config
 from librats.servers import TurnServer
 from librats.types import Address
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spake2.spake2 import OnlyCallFinishOnce
 
 from librats.codes import exchange
 from librats.codes.code import Code
@@ -32,6 +33,21 @@ def test_whoever_has_the_code_gets_what_is_given() -> None:
     taker, giver = CodeTaker(CODE, os.urandom), CodeGiver(CODE, b"secret" * 1000, os.urandom)
     assert taker.end(giver.proven(taker.prove(giver.begun(taker.begin())))) == b"secret" * 1000
     assert (giver.is_used, giver.is_burnt) == (True, False)
+
+
+def test_a_secret_that_just_fits_into_a_letter_arrives_and_a_longer_one_is_refused() -> None:
+    secret = bytes(12_288 - 1 - 16)
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, secret, entropy(2))
+    assert taker.end(giver.proven(taker.prove(giver.begun(taker.begin())))) == secret
+    with pytest.raises(UsageError, match="too many"):
+        CodeGiver(CODE, secret + b"x", entropy(2))
+
+
+def test_the_number_of_a_code_has_six_digits_at_most() -> None:
+    assert Code(999_999, CODE.words).place == 999_999
+    for place in (0, 1_000_000):
+        with pytest.raises(UsageError, match="from 1 to 999999"):
+            Code(place, CODE.words)
 
 
 def test_another_code_is_told_to_both_and_burnt() -> None:
@@ -100,6 +116,55 @@ def test_what_is_given_comes_in_a_letter_of_its_kind_that_is_not_too_long() -> N
     assert refused(taker.end, b"\x02" + sealed[1:]) == "bad_code"
     assert refused(taker.end, sealed[:1] + bytes(exchange.MAX_LETTER)) == "bad_code"
     assert taker.end(sealed) == b"secret"
+
+
+SMALL_ORDER = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")
+NO_POINT = (2).to_bytes(32, "little")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"A" + bytes(31) + b"\x01", b"?" + bytes(32), b"B" + NO_POINT, b"B\x01" + bytes(31), b"B" + SMALL_ORDER],
+    ids=["of our own side", "of no side", "no point of the curve", "zero", "outside of the group"],
+)
+def test_a_message_that_spake2_does_not_take_is_the_peers_mistake(message: bytes) -> None:
+    taker = CodeTaker(CODE, entropy(1))
+    taker.begin()
+    assert refused(taker.prove, b"\x01" + message) == "bad_code"
+
+
+def test_our_own_message_sent_back_as_the_other_sides_is_refused() -> None:
+    taker = CodeTaker(CODE, entropy(1))
+    own = taker.begin()
+    assert refused(taker.prove, b"\x01B" + own[2:]) == "bad_code"
+
+
+def test_a_second_answer_is_out_of_turn() -> None:
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    answer = giver.begun(taker.begin())
+    taker.prove(answer)
+    assert refused(taker.prove, answer) == "bad_code"
+
+
+@pytest.mark.parametrize("mistake", [TypeError("not bytes"), AssertionError(), MemoryError(), AttributeError("start")])
+def test_a_mistake_of_ours_is_not_told_as_the_peers(monkeypatch: pytest.MonkeyPatch, mistake: Exception) -> None:
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    answer = giver.begun(taker.begin())
+
+    def finish(_: bytes) -> bytes:
+        raise mistake
+
+    monkeypatch.setattr(taker._side, "finish", finish)
+    with pytest.raises(type(mistake)):
+        taker.prove(answer)
+
+
+def test_what_runs_twice_by_our_mistake_is_told_as_that() -> None:
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
+    answer = giver.begun(taker.begin())
+    taker._side.finish(answer[1:])
+    with pytest.raises(OnlyCallFinishOnce):
+        taker.prove(answer)
 
 
 @settings(max_examples=60, deadline=None)

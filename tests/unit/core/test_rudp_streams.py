@@ -255,6 +255,27 @@ def test_an_idle_stream_keeps_little_memory() -> None:
     assert pair.far.statistics()["memory"] < 6_000
 
 
+@BOTH
+def test_how_long_an_end_is_silent_can_be_said_at_any_time_but_librats2_hears_as_often_as_ever(extended: bool) -> None:
+    def sent_in(seconds: float) -> int:
+        before = pair.a.table.counters["sent"]
+        pair.run(seconds)
+        return pair.a.table.counters["sent"] - before
+
+    pair = Pair(extended=extended)
+    if extended:
+        pair.agree()
+    pair.run(5)
+    usual = sent_in(300)
+    pair.a.table.speak_within(20.0)
+    assert (sent_in(300) < usual) is extended
+    pair.run(1)
+    pair.a.table.speak_within(4.0)
+    assert sent_in(4.5) >= 1
+    assert sent_in(300) > 1.5 * usual
+    assert pair.near.is_open
+
+
 def test_settings_that_make_no_sense_are_refused() -> None:
     for settings in ({"control": "none"}, {"max_datagram": 100}, {"max_streams": 0}, {"idle_timeout": 0}):
         with pytest.raises(UsageError):
@@ -266,6 +287,8 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     table = RudpConfig(control=CongestionControl.CUBIC, max_streams=1).new_table(Seeded(1))
     with pytest.raises(UsageError):
         table.dial(Address("not an address", 1), 0.0)
+    with pytest.raises(UsageError):
+        table.speak_within(0.0)
     stream = table.dial(Address("192.0.2.1", 1), 0.0, **vars_of(DialTries.punch()))
     assert stream.control == "cubic"
     stream.control = "yielding"

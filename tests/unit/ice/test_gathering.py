@@ -8,6 +8,7 @@ from librats._core.stun import parse, serialise
 from librats.ice.gathering import Mapped, ReflexiveGatherer
 from librats.ice.mapping_keeper import LEAST, MOST, MappingKeeper
 from librats.stun.constants import Attribute, MessageClass, Method
+from librats.stun.mapping_habits import MappingHabits, MappingTimes
 from librats.stun.transaction import Retransmission
 from librats.testing.entropy import SeededEntropy
 from librats.types import Address
@@ -200,6 +201,17 @@ def test_the_interval_stays_within_bounds() -> None:
     for _ in range(50):
         keeper.lost(keeper.interval)
     assert keeper.interval == LEAST
+
+
+def test_a_keeper_begins_with_what_is_known_and_tells_of_mappings_that_are_gone() -> None:
+    habits = MappingHabits(MappingTimes(outlived=20.0, lost=30.0))
+    keeper = MappingKeeper(habits)
+    assert keeper.interval == 18.0
+    for _ in range(9):
+        keeper.outlived(keeper.interval)
+    assert keeper.interval == 18.0
+    keeper.lost(keeper.interval)
+    assert habits.times.lost == 18.0
 
 
 def test_short_silences_prove_nothing() -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from librats.config import SessionConfig
-from librats.peers.dispatch import Dispatcher, Inbox
-from librats.peers.handlers import HandlerTable
+from librats.peers.handling.dispatch import Dispatcher, Inbox
+from librats.peers.handling.handlers import HandlerTable
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Kind
 

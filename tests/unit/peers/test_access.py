@@ -9,7 +9,7 @@ import pytest
 
 from librats.config import RatsConfig
 from librats.errors import ConfigError, UsageError
-from librats.peers.access import Access, AccessList
+from librats.peers.entry.access import Access, AccessList
 
 ID, OTHER = "0a" * 32, "0b" * 32
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from librats.errors import UsageError
-from librats.peers.annotations import annotated_model, check_parameters
+from librats.peers.handling.annotations import annotated_model, check_parameters
 
 if TYPE_CHECKING:
     from librats import Peer

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.peers.stopping import leftovers
 
 from librats import Address, KnownPeer, PeerBook
-from librats.peers.book_files import BookFiles
+from librats.peers.keeping.book_files import BookFiles
 
 A, B = "a" * 64, "b" * 64
 HERE = Address("192.0.2.1", 8081)

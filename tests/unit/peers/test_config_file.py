@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import librats
 from librats import ConfigError, Identity, RatsClient, RatsConfig, SessionConfig, StoreError, UsageError, blocking
-from librats.peers.config_file import read_config
+from librats.peers.keeping.config_file import read_config
 
 HEAD = {"format": "librats-config", "version": 1}
 

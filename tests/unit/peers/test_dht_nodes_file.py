@@ -14,8 +14,8 @@ from tests.unit.peers.test_killed import POSIX
 
 from librats.dht.addresses import compact
 from librats.dht.tables import Tables
-from librats.peers.dht_nodes_file import MAX_NODES, DhtNodesFile
-from librats.services.dht_merging import saved_ids
+from librats.peers.keeping.dht_nodes_file import MAX_NODES, DhtNodesFile
+from librats.services.dht_driving.merging import saved_ids
 
 ID = b"i" * 20
 NODES = [b"a" * 20 + compact("192.0.2.7", 6881), b"b" * 20 + compact("2001:db8::7", 25401)]
@@ -160,7 +160,7 @@ def test_arbitrary_members_raise_nothing(tmp_path_factory: pytest.TempPathFactor
 
 SAVING = """
 from pathlib import Path
-from librats.peers.dht_nodes_file import DhtNodesFile
+from librats.peers.keeping.dht_nodes_file import DhtNodesFile
 
 folder = Path(sys.argv[1])
 old = {"id": b"i" * 20, "nodes": [b"a" * 20 + bytes([192, 0, 2, 7, 26, 225])]}

@@ -11,7 +11,6 @@ from tests.unit.session.joined import CountingEntropy
 
 from librats.config import RatsConfig
 from librats.errors import ConfigError, ConnectError
-from librats.peers.dispatch import Dispatcher
 from librats.peers.events import PeerDiscovered
 from librats.peers.exchange import (
     ASK_INTERVAL,
@@ -22,7 +21,8 @@ from librats.peers.exchange import (
     REFILL,
     PeerExchange,
 )
-from librats.peers.handlers import HandlerTable
+from librats.peers.handling.dispatch import Dispatcher
+from librats.peers.handling.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet

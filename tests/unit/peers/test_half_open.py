@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from librats.peers.half_open import HalfOpenTable
+from librats.peers.entry.half_open import HalfOpenTable
 
 
 @dataclass(eq=False)

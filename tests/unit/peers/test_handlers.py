@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from librats.errors import UsageError
-from librats.peers.handlers import NOBODY, HandlerTable
+from librats.peers.handling.handlers import NOBODY, HandlerTable
 from librats.session.frames import Kind
 from librats.session.librats2_wire import channel_id
 

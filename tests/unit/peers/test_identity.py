@@ -18,7 +18,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-import platformdirs
 import pytest
 from nacl.encoding import RawEncoder
 from nacl.exceptions import BadSignatureError
@@ -26,8 +25,9 @@ from nacl.hash import generichash
 from nacl.signing import VerifyKey
 
 from librats.errors import IdentityError, UsageError
-from librats.peers import Identity, IdentityLock, default_data_dir, private_files
+from librats.peers import Identity, IdentityLock
 from librats.peers import identity as module
+from librats.peers.keeping import private_files
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes")
 KEY = bytes(range(32))
@@ -386,20 +386,6 @@ class TestImport:
         with pytest.raises(IdentityError, match="no identity" if size is None else "damaged"):
             Identity.import_from(tmp_path / "cpp", tmp_path / "ours")
         assert not (tmp_path / "ours").exists()
-
-
-class TestDefaultDirectory:
-    def test_the_environment_names_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        for value, expected in ((str(tmp_path), tmp_path), ("~/mine", Path.home() / "mine")):
-            monkeypatch.setenv("LIBRATS_DATA_DIR", value)
-            assert default_data_dir() == expected
-
-    def test_else_it_is_the_platforms_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        expected = platformdirs.user_data_path("librats", appauthor=False)
-        monkeypatch.setenv("LIBRATS_DATA_DIR", "")
-        assert default_data_dir() == expected
-        monkeypatch.delenv("LIBRATS_DATA_DIR")
-        assert default_data_dir() == expected
 
 
 class TestLock:

@@ -12,8 +12,8 @@ import pytest
 from tests.unit.peers.stopping import kill, leftovers
 
 from librats import Identity, PeerBook, load_config
-from librats.peers.book_files import BookFiles
-from librats.peers.succession_file import read_successions
+from librats.peers.identities.succession_file import read_successions
+from librats.peers.keeping.book_files import BookFiles
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows kills in other ways")
 

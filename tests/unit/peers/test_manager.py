@@ -14,7 +14,7 @@ import pytest
 
 from librats.config import RatsConfig
 from librats.peers.events import PathChanged, PeerConnected, PeerDisconnected
-from librats.peers.handlers import HandlerTable
+from librats.peers.handling.handlers import HandlerTable
 from librats.peers.hello import Hello
 from librats.peers.identity import Identity
 from librats.peers.manager import PeerManager

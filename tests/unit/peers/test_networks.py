@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from librats.peers.networks import ip_of, network_of, source_of
+from librats.peers.entry.networks import ip_of, network_of, source_of
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import os
 import pytest
 
 from librats.errors import HandshakeError
-from librats.peers import openings as module
+from librats.peers.entry import openings as module
+from librats.peers.entry.openings import Openings
 from librats.peers.identity import Identity
-from librats.peers.openings import Openings
 from librats.session.greeting import Greeting
 from librats.session.opening import BlockOpening, Opened
 from librats.session.plaintext import PlaintextOpening

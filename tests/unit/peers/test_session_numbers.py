@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from librats.peers.session_numbers import SessionNumbers
+from librats.peers.links.session_numbers import SessionNumbers
 
 PEER = "ab" * 32
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from tests.unit.peers.stopping import STEPS, leftovers, stops
 
 from librats.errors import StoreError
-from librats.peers.private_files import remove_leftovers
-from librats.peers.store import JsonFile, Saver, merged
+from librats.peers.keeping.private_files import remove_leftovers
+from librats.peers.keeping.store import JsonFile, Saver, merged
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes, forks and signals")
 HEAD = {"format": "test", "version": 3}
@@ -149,7 +149,7 @@ class TestStops:
     PROGRAM = """
 from pathlib import Path
 from librats.errors import StoreError
-from librats.peers.store import JsonFile
+from librats.peers.keeping.store import JsonFile
 file = JsonFile(Path(sys.argv[1]) / "in" / "a.json", format="test", version=1, max_size=100_000)
 found = set()
 def before():

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.unit.peers.stopping import leftovers, stops
 
 from librats import DecodeError, Identity, IdentityError, StoreError, Succession, UsageError
-from librats.peers.succession import CONTEXT, RECORD_SIZE, chain_to, decode_chain, encode_chain
-from librats.peers.succession_file import put_in_place, read_successions, rotate
+from librats.peers.identities.succession import CONTEXT, RECORD_SIZE, chain_to, decode_chain, encode_chain
+from librats.peers.identities.succession_file import put_in_place, read_successions, rotate
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no forks and signals")
 IDENTITIES = [Identity.from_private_key(bytes([number]) * 32) for number in range(1, 12)]
@@ -192,7 +192,7 @@ class TestFile:
         program = """
 from pathlib import Path
 from librats import Identity, Succession
-from librats.peers.succession_file import put_in_place, read_successions
+from librats.peers.identities.succession_file import put_in_place, read_successions
 folder = Path(sys.argv[1])
 a, b, c = (Identity.from_private_key(bytes([n]) * 32) for n in (1, 2, 3))
 first, second = (Succession.make(old, new, created=1) for old, new in ((a, b), (b, c)))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from librats.peers.what_worked import MAX_NETWORKS, MAX_PEERS, WhatWorked, WorkedFile, network_mark
+from librats.peers.keeping.known_mappings import KnownMappings
+from librats.peers.keeping.what_worked import MAX_NETWORKS, MAX_PEERS, WhatWorked, WorkedFile, network_mark
 from librats.types import ConnectionMethod
 
 HOME, OFFICE = network_mark(["192.168.1.7"], ["192.168.1.1"]), network_mark(["10.1.2.3"], ["10.1.2.1"])
@@ -46,13 +47,13 @@ def test_what_was_used_longest_ago_is_forgotten() -> None:
 
 async def test_it_lasts_over_a_restart(tmp_path: Path) -> None:
     worked = WhatWorked()
-    file = WorkedFile(worked, tmp_path)
+    file = WorkedFile(worked, KnownMappings(), tmp_path)
     file.load()
     file.start()
     worked.note(HOME, PEER, RELAY, introduced=True)
     await file.close()
     again = WhatWorked()
-    WorkedFile(again, tmp_path).load()
+    WorkedFile(again, KnownMappings(), tmp_path).load()
     assert again.snapshot() == worked.snapshot() != {}
 
 
@@ -75,7 +76,7 @@ async def test_a_file_that_is_damaged_or_newer_does_no_harm(
     path = tmp_path / "worked.json"
     path.write_text(text)
     worked = WhatWorked()
-    file = WorkedFile(worked, tmp_path)
+    file = WorkedFile(worked, KnownMappings(), tmp_path)
     file.load()
     assert worked.snapshot() in ({}, {HOME: {}})
     file.start()

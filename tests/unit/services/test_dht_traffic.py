@@ -12,7 +12,7 @@ from librats.dht.addresses import compact
 from librats.dht.node import DhtNode
 from librats.runtime.datagrams import Origin
 from librats.runtime.tasks import TaskSet
-from librats.services.dht_traffic import AT_ONCE, MOST_UNSENT, MOST_WAITING, DhtTraffic
+from librats.services.dht_driving.traffic import AT_ONCE, MOST_UNSENT, MOST_WAITING, DhtTraffic
 from librats.testing.entropy import SeededEntropy
 from librats.types import Address
 

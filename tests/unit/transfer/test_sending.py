@@ -22,7 +22,7 @@ LAYOUT = Layout(MANIFEST)
 
 
 def sending(rate: float | None = None) -> Sending:
-    return Sending(LAYOUT, RAW, [TREE], RateLimit(rate))
+    return Sending(LAYOUT, RAW, {0: TREE}, RateLimit(rate))
 
 
 def give(machine: Sending, now: float = 0.0) -> Chunk | None:
@@ -87,7 +87,7 @@ def test_a_limit_says_when_the_next_may_go() -> None:
 
 def test_two_givers_share_a_limit() -> None:
     limit = RateLimit(LEAF_SIZE)
-    machines = [Sending(LAYOUT, RAW, [TREE], limit) for _ in range(2)]
+    machines = [Sending(LAYOUT, RAW, {0: TREE}, limit) for _ in range(2)]
     for machine in machines:
         machine.want([(0, 1)])
     assert give(machines[0], 10.0) is not None
@@ -121,7 +121,7 @@ def test_a_taker_cannot_have_more_than_there_is() -> None:
 def test_a_manifest_is_taken_piece_by_piece() -> None:
     files = [OfferedFile(path=(f"{n:05}",), size=TREE.length, root=TREE.root) for n in range(3000)]
     raw = write_manifest(Manifest(name="x", is_folder=True, files=tuple(files)))
-    machine = Sending(LAYOUT, raw, [TREE], RateLimit(None))
+    machine = Sending(LAYOUT, raw, {0: TREE}, RateLimit(None))
     taking = ManifestTaking(len(raw))
     rounds = 0
     while not taking.is_whole:

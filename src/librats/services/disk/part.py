@@ -17,6 +17,7 @@ from librats.services.disk.folder_cache import FolderCache
 from librats.services.disk.folders import Folder
 from librats.services.disk.journal import Journal, Record, Recorded
 from librats.services.disk.read_at import read_at
+from librats.transfer.file_table import FileTable, OfferedFile
 from librats.transfer.layout import Layout
 from librats.transfer.manifest import Manifest
 from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, Buffer, leaf_count, leaf_hashes
@@ -107,6 +108,7 @@ class PartFiles:
     def __init__(self, content: Folder, manifest: Manifest, journal: Journal) -> None:
         self._content = content
         self._manifest = manifest
+        self._table = FileTable.of(manifest.files)
         self._journal = journal
         self.folders = FolderCache(content, make=True)
         """The folders of the content."""
@@ -168,22 +170,21 @@ class PartFiles:
         return (number for number, is_whole in enumerate(self._done) if is_whole)
 
     def _leaves(self, number: int) -> int:
-        return leaf_count(self._manifest.files[number].size)
+        return leaf_count(self._table.size(number))
 
     @property
     def is_empty(self) -> bool:
         """True where nothing has been written."""
         return not self._begun and True not in self._done
 
-    def have(self, number: int) -> bytearray:
-        """Return which leaves of a file are there; see :attr:`~librats.transfer.verifying.FileVerifier.have`."""
-        leaves = self._leaves(number)
-        if number in self._begun:
-            return bytearray(self._begun[number].have)
-        bits = bytearray(-(-leaves // 8))
-        if self._done[number]:
-            mark(bits, 0, leaves)
-        return bits
+    @property
+    def whole(self) -> bytearray:
+        """A byte for each file, 1 where all of it is there; a copy."""
+        return bytearray(self._done)
+
+    def begun(self) -> dict[int, bytearray]:
+        """Return which leaves of other files are there; see :attr:`~librats.transfer.verifying.FileVerifier.have`."""
+        return {number: bytearray(begun.have) for number, begun in self._begun.items()}
 
     def ranges(self) -> Iterator[Range]:
         """Yield what is there, in as few ranges as it takes."""
@@ -236,35 +237,34 @@ class PartFiles:
                 self._journal.add(written)
 
     def _write_one(self, chunk: Chunk) -> Record:
-        number, size = chunk.file, self._manifest.files[chunk.file].size
-        count = len(chunk.leaves) // HASH_SIZE
+        number, count = chunk.file, len(chunk.leaves) // HASH_SIZE
         if count == self._leaves(number):
-            descriptor = self.create(number)
+            file = self._table[number]
+            descriptor = self.create(file)
             try:
                 _write_at(descriptor, chunk.data, 0)
-                self.end(number, descriptor)
+                self.end(file, descriptor)
             finally:
                 os.close(descriptor)
             self._done[number] = True
         else:
-            _write_at(self._descriptor(number, size), chunk.data, chunk.first * LEAF_SIZE)
+            _write_at(self._descriptor(number), chunk.data, chunk.first * LEAF_SIZE)
             begun = self._begun[number]
             begun.take(chunk.first, count)
             if not begun.left:
-                self.end(number, self._open[number])
+                self.end(self._table[number], self._open[number])
                 os.close(self._open.pop(number))
                 del self._begun[number]
                 self._done[number] = True
         return Record(number, chunk.first, count, crc32(chunk.leaves))
 
-    def create(self, number: int) -> int:
+    def create(self, file: OfferedFile) -> int:
         """Make a file that is not there, and return its descriptor.
 
         Raises:
             TransferError: It is there: this file system takes two names for one (``"bad_name"``).
             OSError: It cannot be made.
         """
-        file = self._manifest.files[number]
         path = path_of(self._manifest, file)
         mode = EXECUTABLE if file.executable else ORDINARY
         try:
@@ -281,25 +281,25 @@ class PartFiles:
         path = path_of(self._manifest, self._manifest.files[number])
         return self._folder_of(path).open_file(path[-1], flags)
 
-    def end(self, number: int, descriptor: int) -> None:
+    def end(self, file: OfferedFile, descriptor: int) -> None:
         """Give a file that is whole its time."""
-        file = self._manifest.files[number]
         path = path_of(self._manifest, file)
         self._folder_of(path).set_time(descriptor, path[-1], file.modified)
 
     def _folder_of(self, path: tuple[str, ...]) -> Folder:
         return self.folders.at(path[:-1])
 
-    def _descriptor(self, number: int, size: int) -> int:
+    def _descriptor(self, number: int) -> int:
         """Return that of a file of several chunks, made or opened where it is not open."""
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
         if number in self._begun:
             return self._opened(number)
-        descriptor = self._keep(number, self.create(number))
-        os.ftruncate(descriptor, size)  # the rest is a hole, which takes no room
-        self._begun[number] = _Begun(leaf_count(size))
+        file = self._table[number]
+        descriptor = self._keep(number, self.create(file))
+        os.ftruncate(descriptor, file.size)  # the rest is a hole, which takes no room
+        self._begun[number] = _Begun(leaf_count(file.size))
         return descriptor
 
     def _opened(self, number: int) -> int:

@@ -11,6 +11,7 @@ from librats.services.disk.existing import path_of
 from librats.services.disk.folder_cache import FolderCache
 from librats.services.disk.folders import Folder
 from librats.services.disk.part import PartFiles
+from librats.transfer.file_table import FileTable
 from librats.transfer.manifest import Manifest
 
 __all__ = ["place"]
@@ -66,18 +67,20 @@ def _complete(
     """Make the files that never came: the empty ones, and those whose content another one has."""
     there = FolderCache(folder)
     try:
-        for number, file in enumerate(manifest.files):
-            if number in placed or (file.size and number not in copies):
+        table = FileTable.of(manifest.files)
+        for number in range(len(table)):
+            if number in placed or (table.size(number) and number not in copies):
                 continue
+            file = table[number]
             path = path_of(manifest, file)
             above = files.folders.at(path[:-1])
             if above.status(path[-1]) is not None:
                 above.remove_file(path[-1])  # of an earlier end that did not come
-            target = files.create(number)
+            target = files.create(file)
             try:
                 if file.size:
                     _copy(_opened(there, files, manifest, copies[number], placed), target, file.size)
-                files.end(number, target)
+                files.end(file, target)
             finally:
                 os.close(target)
     finally:

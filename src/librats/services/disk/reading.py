@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from librats._core.page_cache import read_cached
@@ -19,8 +19,10 @@ from librats.services.batches import Batches
 from librats.services.disk.errors import disk_error
 from librats.services.disk.folder_cache import FolderCache
 from librats.services.disk.read_at import read_at
-from librats.services.disk.walking import Found, FoundFile, Hashing, find_files
-from librats.transfer.manifest import Manifest, ManifestLimits, OfferedFile, content_id, write_manifest
+from librats.services.disk.walking import Found, Hashing, find_files
+from librats.transfer.file_table import FileTable, OfferedFile
+from librats.transfer.manifest import Manifest, ManifestLimits, content_id, write_manifest
+from librats.transfer.names import Parts
 from librats.transfer.tree import LEAF_SIZE, HashTree, proven_root
 
 __all__ = ["Source"]
@@ -57,14 +59,15 @@ class Source:
         self._batches: Batches[Sequence[Piece], list[bytes] | TransferError] = Batches(
             self._reader.read, max_bytes=MAX_BATCH, name="librats reads files"
         )
+        self._size_of = found.files.size
         self.manifest = manifest
         """The offer."""
         self.raw = raw
         """The same as it is sent."""
         self.content_id = content_id(manifest)
         """Its id, 32 bytes."""
-        self.trees: list[HashTree] = [_tree(file) for file in found.files]
-        """The trees of the files, in the order of the manifest."""
+        self.trees: Mapping[int, HashTree] = found.trees
+        """The trees of the files of more than one leaf, by their numbers in the manifest."""
 
     @classmethod
     async def open(
@@ -126,7 +129,7 @@ class Source:
             UsageError: A file has no such piece.
         """
         for file, offset, size in pieces:
-            whole = self.manifest.files[file].size
+            whole = self._size_of(file)
             if not 0 <= offset <= offset + size <= whole:
                 raise UsageError(f"a file of {whole} bytes has no {size} bytes from {offset} on")
         if not getattr(asyncio.get_running_loop(), "librats_inline_calls", False):
@@ -153,12 +156,6 @@ class Source:
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).absolute()
-
-
-def _tree(file: FoundFile) -> HashTree:
-    if file.tree is None:
-        raise UsageError("a file that was not hashed")
-    return file.tree
 
 
 def _name_of(path: Path) -> str:
@@ -195,16 +192,7 @@ async def _hash(root: Path, found: Found, on_hashed: Callable[[int, int], object
 
 
 def _described(found: Found, name: str, limits: ManifestLimits) -> tuple[Manifest, bytes]:
-    files = tuple(
-        OfferedFile(
-            path=file.path if found.is_folder else (name,),
-            size=file.size,
-            root=_tree(file).root,
-            modified=file.modified,
-            executable=file.executable,
-        )
-        for file in found.files
-    )
+    files = found.files if found.is_folder else FileTable(file._replace(path=(name,)) for file in found.files)
     manifest = Manifest(name=name, is_folder=found.is_folder, files=files, empty_folders=tuple(found.empty_folders))
     return manifest, write_manifest(manifest, limits=limits)
 
@@ -232,7 +220,8 @@ class _Reader:
         if len({number for number, _, _ in pieces}) != 1 or not self._lock.acquire(blocking=False):
             return None
         try:
-            descriptor = self._open.get(pieces[0][0])
+            number = pieces[0][0]
+            descriptor = self._open.get(number)
             if descriptor is None:
                 return None
             found = []
@@ -242,9 +231,8 @@ class _Reader:
                     return None
                 found.append(data)
             # What was changed before it was read has another time by now.
-            status, file = os.fstat(descriptor), self._found.files[pieces[0][0]]
-            same = (status.st_size, max(status.st_mtime_ns, 0), status.st_ctime_ns)
-            return found if same == (file.size, file.modified, file.changed) else None
+            status, file = os.fstat(descriptor), self._found.files[number]
+            return found if _is_same(status, file) and self._found.is_unchanged(number, status) else None
         finally:
             self._lock.release()
 
@@ -271,21 +259,32 @@ class _Reader:
 
     def _read(self, number: int, offset: int, size: int) -> bytes:
         file = self._found.files[number]
-        descriptor = self._descriptor(number)
+        descriptor = self._descriptor(number, file.path)
         before = os.fstat(descriptor)
         _check_same(before, file)
         data = read_at(descriptor, size, offset)
         after = os.fstat(descriptor)
         _check_same(after, file)
-        if len(data) != size or (after.st_ctime_ns != file.changed and not _holds(descriptor, file, offset, size)):
+        is_sure = self._found.is_unchanged(number, after)
+        if len(data) != size or not (is_sure or self._holds(descriptor, number, offset, size)):
             raise TransferError("changed", "was changed since it was hashed")
         return data
 
-    def _descriptor(self, number: int) -> int:
+    def _holds(self, descriptor: int, number: int, offset: int, size: int) -> bool:
+        """Tell whether a piece is still what was hashed, where something of the file was changed, if only its mode."""
+        if not size:
+            return True
+        file, tree = self._found.files[number], self._found.trees.get(number)
+        first = offset // LEAF_SIZE
+        end = min(-(-(offset + size) // LEAF_SIZE) * LEAF_SIZE, file.size)
+        data = read_at(descriptor, end - first * LEAF_SIZE, first * LEAF_SIZE)
+        proof = b"" if tree is None else tree.proof(first, -(-end // LEAF_SIZE) - first)
+        return len(data) == end - first * LEAF_SIZE and proven_root(file.size, first, data, proof) == file.root
+
+    def _descriptor(self, number: int, path: Parts) -> int:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        path = self._found.files[number].path
         descriptor = self._folders.at(path[:-1]).open_file(path[-1], os.O_RDONLY)
         self._open[number] = descriptor
         if len(self._open) > MAX_OPEN:
@@ -301,21 +300,10 @@ class _Reader:
             self._found.folder.close()
 
 
-def _check_same(status: os.stat_result, file: FoundFile) -> None:
-    is_same = (status.st_size, max(status.st_mtime_ns, 0)) == (file.size, file.modified)
-    if not stat.S_ISREG(status.st_mode) or not is_same:
+def _is_same(status: os.stat_result, file: OfferedFile) -> bool:
+    return (status.st_size, max(status.st_mtime_ns, 0)) == (file.size, file.modified)
+
+
+def _check_same(status: os.stat_result, file: OfferedFile) -> None:
+    if not stat.S_ISREG(status.st_mode) or not _is_same(status, file):
         raise TransferError("changed", "was changed since it was hashed")
-
-
-def _holds(descriptor: int, file: FoundFile, offset: int, size: int) -> bool:
-    """Tell whether a piece is still what was hashed, where something of the file was changed, if only its mode."""
-    if not size:
-        return True
-    first = offset // LEAF_SIZE
-    end = min(-(-(offset + size) // LEAF_SIZE) * LEAF_SIZE, file.size)
-    data = read_at(descriptor, end - first * LEAF_SIZE, first * LEAF_SIZE)
-    tree = _tree(file)
-    count = -(-end // LEAF_SIZE) - first
-    return len(data) == end - first * LEAF_SIZE and (
-        proven_root(file.size, first, data, tree.proof(first, count)) == tree.root
-    )

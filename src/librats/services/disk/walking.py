@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from librats.errors import TransferError
@@ -14,31 +15,18 @@ from librats.services.disk.errors import disk_error
 from librats.services.disk.folder_cache import FolderCache
 from librats.services.disk.folders import Folder, open_folder
 from librats.services.disk.hashing import hash_descriptor
+from librats.transfer.file_table import FileTable, OfferedFile
 from librats.transfer.manifest import ManifestLimits
 from librats.transfer.names import MAX_DEPTH
-from librats.transfer.tree import HashTree
+from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, HashTree
 
-__all__ = ["Found", "FoundFile", "Hashing", "find_files"]
+__all__ = ["Found", "Hashing", "find_files"]
 
 PART_PREFIX, PART_SUFFIX = ".librats-", ".part"
 NOBODY_EXECUTES = 0o111
+NOT_HASHED = bytes(HASH_SIZE)
+ANY_TIME = (1 << 64) - 1
 Parts = tuple[str, ...]
-
-
-@dataclass(slots=True)
-class FoundFile:
-    """A file that is offered."""
-
-    path: Parts
-    """Below the folder that is held open."""
-
-    size: int
-    modified: int
-    changed: int
-    """When anything of it was changed last, its times among them, as the system keeps it."""
-
-    executable: bool
-    tree: HashTree | None = None
 
 
 @dataclass(slots=True)
@@ -49,10 +37,20 @@ class Found:
     """The folder that is offered, or that the file is in; open."""
 
     is_folder: bool
-    files: list[FoundFile]
-    """In the order that a manifest has."""
+    files: FileTable = field(default_factory=FileTable)
+    """In the order that a manifest has, below the folder; their roots once they are hashed."""
 
-    empty_folders: list[Parts]
+    changed: array[int] = field(default_factory=lambda: array("Q"))
+    """When anything of each file was changed last, its times among them, as the system keeps it."""
+
+    trees: dict[int, HashTree] = field(default_factory=dict)
+    """The trees of files of more than one leaf, by their numbers, once they are hashed."""
+
+    empty_folders: list[Parts] = field(default_factory=list)
+
+    def is_unchanged(self, number: int, status: os.stat_result) -> bool:
+        """Tell whether a file has the time of its last change of any kind that it had when it was hashed."""
+        return self.changed[number] == status.st_ctime_ns & ANY_TIME
 
 
 def find_files(path: Path, limits: ManifestLimits) -> Found:
@@ -76,7 +74,7 @@ def find_files(path: Path, limits: ManifestLimits) -> Found:
         raise TransferError("not_found", f"{path} does not exist") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a ring
         raise disk_error(error if isinstance(error, OSError) else OSError(), f"{path} cannot be read") from error
-    found = Found(folder, is_folder, [], [])
+    found = Found(folder, is_folder)
     walk = _Walk(found, path if is_folder else path.parent, limits)
     try:
         if is_folder:
@@ -86,13 +84,7 @@ def find_files(path: Path, limits: ManifestLimits) -> Found:
     except BaseException:
         folder.close()
         raise
-    found.files.sort(key=lambda file: _order(file.path))
-    found.empty_folders.sort(key=_order)
     return found
-
-
-def _order(path: Parts) -> tuple[bytes, ...]:
-    return tuple(os.fsencode(part) for part in path)
 
 
 class _Walk:
@@ -115,6 +107,7 @@ class _Walk:
         except OSError as error:
             raise disk_error(error, f"{self._root.joinpath(*path)} cannot be read") from error
         names = [name for name in names if not (name.startswith(PART_PREFIX) and name.endswith(PART_SUFFIX))]
+        names.sort(key=os.fsencode)  # which makes the order of a manifest, as folders are entered one by one
         if path and not names:
             self._found.empty_folders.append(path)
         for name in names:
@@ -148,8 +141,15 @@ class _Walk:
             raise TransferError("limit", f"an offer of more than {self._limits.size} bytes")
         executable = os.name == "posix" and bool(status.st_mode & NOBODY_EXECUTES)
         self._found.files.append(
-            FoundFile(path, status.st_size, max(status.st_mtime_ns, 0), status.st_ctime_ns, executable)
+            OfferedFile(
+                path=path,
+                size=status.st_size,
+                root=NOT_HASHED,
+                modified=max(status.st_mtime_ns, 0),
+                executable=executable,
+            )
         )
+        self._found.changed.append(status.st_ctime_ns & ANY_TIME)
 
 
 class Hashing:
@@ -168,7 +168,7 @@ class Hashing:
         self._lock = threading.Lock()
         self._next = 0
         self._done = 0
-        self._total = sum(file.size for file in found.files)
+        self._total = found.files.total
         self._stopped = False
 
     def stop(self) -> None:
@@ -184,7 +184,7 @@ class Hashing:
         folders = FolderCache(self._found.folder)
         try:
             while (number := self._take()) is not None:
-                self._hash(folders, self._found.files[number])
+                self._hash(folders, number)
         except BaseException:
             self.stop()
             raise
@@ -197,7 +197,8 @@ class Hashing:
             self._next += 1
         return number if number < len(self._found.files) and not self._stopped else None
 
-    def _hash(self, folders: FolderCache, file: FoundFile) -> None:
+    def _hash(self, folders: FolderCache, number: int) -> None:
+        file = self._found.files[number]
         where = self._root.joinpath(*file.path)
         try:
             descriptor = folders.at(file.path[:-1]).open_file(file.path[-1], os.O_RDONLY)
@@ -213,8 +214,10 @@ class Hashing:
         is_same = (status.st_size, max(status.st_mtime_ns, 0)) == (file.size, file.modified)
         if not stat.S_ISREG(status.st_mode) or tree.length != file.size or not is_same:
             raise TransferError("changed", f"{where} was changed while it was read")
-        file.changed = status.st_ctime_ns
-        file.tree = tree
+        self._found.changed[number] = status.st_ctime_ns & ANY_TIME
+        self._found.files.set_root(number, tree.root)
+        if file.size > LEAF_SIZE:
+            self._found.trees[number] = tree
 
     def _count(self, read: int) -> None:
         if self._stopped:

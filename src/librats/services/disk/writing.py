@@ -15,11 +15,12 @@ from librats.services.disk.errors import as_transfer_error, disk_error
 from librats.services.disk.existing import find_in_place
 from librats.services.disk.folders import Folder, open_folder, remove_tree
 from librats.services.disk.journal import Journal, Record
-from librats.services.disk.part import CONTENT, Chunk, PartFiles, mark
+from librats.services.disk.part import CONTENT, Chunk, PartFiles
 from librats.services.disk.placing import place
+from librats.transfer.file_table import FileTable
+from librats.transfer.file_verifiers import FileVerifiers
 from librats.transfer.manifest import Manifest, ManifestLimits, content_id, read_manifest
 from librats.transfer.tree import LEAF_SIZE, Buffer, leaf_count, leaf_hashes
-from librats.transfer.verifying import FileVerifier
 
 __all__ = ["Destination", "part_name"]
 
@@ -162,15 +163,15 @@ class _Opened:
 
 def _copies(manifest: Manifest, placed: set[int]) -> dict[int, int]:
     """Return which files need not come, for another one has the same content: their numbers, and that of the other."""
-    files = manifest.files
-    first = {files[number].root: number for number in sorted(placed, reverse=True)}
+    files = FileTable.of(manifest.files)
+    first = {files.root(number): number for number in sorted(placed, reverse=True)}
     return {
         number: one
-        for number, file in enumerate(files)
-        if file.size
+        for number in range(len(files))
+        if files.size(number)
         and number not in placed
-        and (one := first.setdefault(file.root, number)) != number
-        and files[one].size == file.size
+        and (one := first.setdefault(files.root(number), number)) != number
+        and files.size(one) == files.size(number)
     }
 
 
@@ -201,7 +202,7 @@ class Destination:
         hello.txt b'hello'
     """
 
-    def __init__(self, path: Path, opened: _Opened, verifiers: list[FileVerifier]) -> None:
+    def __init__(self, path: Path, opened: _Opened, verifiers: FileVerifiers) -> None:
         self._path = path
         self._opened = opened
         self._batches: Batches[Check, TransferError | None] = Batches(
@@ -355,7 +356,7 @@ class Destination:
         """
         await self._batches.drain()
         self._raise_failure()
-        if not all(verifier.is_complete for verifier in self.verifiers):
+        if not self.verifiers.is_complete:
             raise UsageError("a transfer is finished before all of it is there")
         await run_in_thread(self._opened.finish)
         return self._path / self.manifest.name
@@ -390,7 +391,7 @@ class _Wanted:
         self.max_disk = max_disk
 
 
-_Outcome = tuple[Path, _Opened, list[FileVerifier]]
+_Outcome = tuple[Path, _Opened, FileVerifiers]
 
 
 def _checked(raw: bytes, expected: bytes, limits: ManifestLimits) -> Manifest:
@@ -427,7 +428,7 @@ def _begin(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wa
     except BaseException:
         opened.close(keep=False)
         raise
-    return path, opened, []
+    return path, opened, FileVerifiers(FileTable(), copies={}, whole=bytearray())
 
 
 def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Outcome:
@@ -443,26 +444,22 @@ def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wan
     return path, opened, verifiers
 
 
-def _verifiers(opened: _Opened) -> list[FileVerifier]:
-    files = opened.manifest.files
-    verifiers: list[FileVerifier] = []
-    for number, file in enumerate(files):
-        bits = opened.files.have(number)
-        if number in opened.placed:
-            mark(bits, 0, leaf_count(file.size))
-        verifiers.append(FileVerifier(file.root, file.size, have=bits))
-    for number, first in opened.copies.items():
-        verifiers[number] = verifiers[first]
-    return verifiers
+def _verifiers(opened: _Opened) -> FileVerifiers:
+    whole, begun = opened.files.whole, opened.files.begun()
+    for number in opened.placed:
+        whole[number] = 1
+        begun.pop(number, None)
+    return FileVerifiers(FileTable.of(opened.manifest.files), copies=opened.copies, whole=whole, begun=begun)
 
 
-def _check_room(opened: _Opened, verifiers: list[FileVerifier], max_disk: int | None) -> None:
-    files = opened.manifest.files
-    whole = sum(file.size for number, file in enumerate(files) if number not in opened.placed)
+def _check_room(opened: _Opened, verifiers: FileVerifiers, max_disk: int | None) -> None:
+    files = FileTable.of(opened.manifest.files)
+    to_write = [number for number in range(len(files)) if number not in opened.placed]
+    whole = sum(map(files.size, to_write))
     there = sum(
-        min(verifiers[number].leaves * LEAF_SIZE, file.size)
-        for number, file in enumerate(files)
-        if number not in opened.placed and number not in opened.copies
+        min(verifiers.leaves(number) * LEAF_SIZE, files.size(number))
+        for number in to_write
+        if number not in opened.copies
     )
     _check_free(opened, whole, whole - there, max_disk)
 

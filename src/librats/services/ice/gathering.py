@@ -67,7 +67,7 @@ class IceSupply:
         network: Where.
         local_hosts: Interface addresses to use; None for all that :func:`hosts_to_use` chooses.
         shared: A socket to use instead of sockets of its own.
-        lender: Whose relayed addresses to use instead of allocations of its own.
+        lender: Whose relayed addresses to use instead of allocations of its own, and who knows this side's NATs.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class IceSupply:
         self._resolving = self._allocating = 0
         self._has_asked = False
         self._something = asyncio.Event()
-        self.reflexive = ReflexiveGatherer(network.entropy, pace=_pace(settings.stun_timeout))
+        habits = None if lender is None else lender.habits
+        self.reflexive = ReflexiveGatherer(network.entropy, pace=_pace(settings.stun_timeout), habits=habits)
         """Who asks STUN servers."""
         self.problems: list[str] = []
         """What went wrong, in words."""

@@ -9,6 +9,7 @@ from librats.runtime.network import Network
 from librats.runtime.udp import DatagramEndpoint
 from librats.runtime.udp_sockets import EVERY_HOST
 from librats.services.turn.allocation import TurnAllocation
+from librats.stun.mapping_habits import MappingHabits
 from librats.types import Address
 
 if TYPE_CHECKING:
@@ -140,6 +141,10 @@ class LentRelayPort(RelayPort):
 
 class LendsRelays(Protocol):
     """Who has relayed addresses that agents may use."""
+
+    @property
+    def habits(self) -> MappingHabits:
+        """What is known of how long this side's NATs keep mappings."""
 
     async def lend(self) -> LentRelayPort:
         """Return a port on one of them.

@@ -22,7 +22,7 @@ async def check_pieces(
     files: TorrentFiles,
     workers: DiskWorkers,
     resume: Resume | None,
-    on_right: Callable[[int], None],
+    on_checked: Callable[[int, bool], None],
 ) -> bytearray:
     """Return a byte for each piece: 1 where it is there and right.
 
@@ -33,7 +33,7 @@ async def check_pieces(
         files: Its files.
         workers: Who reads.
         resume: What was kept of the last run.
-        on_right: Called with the bytes of each piece that is right.
+        on_checked: Called with the bytes of each piece, without those that only fill it, and whether it is right.
     """
     layout = torrent.layout
     have = bytearray(layout.piece_count)
@@ -45,16 +45,16 @@ async def check_pieces(
         numbers = [span.file for span in spans if not layout.files[span.file].is_pad]
         if resume is not None and not any(number in changed for number in numbers):
             have[piece] = resume.have[piece]
-            if have[piece]:
-                on_right(layout.piece_size(piece))
+            on_checked(layout.content_size(piece), bool(have[piece]))
         elif all(sizes[number][0] > 0 for number in numbers):
             to_read.append(piece)
+        else:
+            on_checked(layout.content_size(piece), False)
 
     async def read(pieces: Sequence[int]) -> None:
         for piece in pieces:
-            if await workers.run(_is_right, files, piece):
-                have[piece] = 1
-                on_right(layout.piece_size(piece))
+            have[piece] = is_right = await workers.run(_is_right, files, piece)
+            on_checked(layout.content_size(piece), is_right)
 
     # In their order, by as many as there is memory for.
     lanes = max(MIN_AT_ONCE, min(16, MAX_AT_ONCE // layout.piece_length))

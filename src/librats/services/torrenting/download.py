@@ -93,6 +93,7 @@ class Download:
         self._changed = asyncio.Event()
         self._status: TorrentStatus = "metadata"
         self._bytes_done = 0
+        self._bytes_checked = 0
         self._failure: RatsError | None = None
         self._rates = (0.0, 0.0)
         self._saved = loop.time()
@@ -132,7 +133,8 @@ class Download:
         return TorrentProgress(
             status=self._status,
             bytes_done=self._bytes_done,
-            bytes_total=torrent.layout.total_size if torrent is not None else 0,
+            bytes_checked=self._bytes_checked,
+            bytes_total=torrent.size if torrent is not None else 0,
             pieces_done=picker.have.count(1) if picker is not None else 0,
             pieces_total=torrent.layout.piece_count if torrent is not None else 0,
             download_rate=down,
@@ -412,18 +414,20 @@ class Download:
         except RatsError as error:
             self._fail(error)
             return
-        self._bytes_done = sum(torrent.layout.piece_size(piece) for piece, there in enumerate(have) if there)
+        self._bytes_done = sum(torrent.layout.content_size(piece) for piece, there in enumerate(have) if there)
         self._set_status("paused" if self._swarm.is_paused else "downloading")
         self._swarm.begin(have, self.now())
         self.settle()
         self._dialler.wake(self)
 
-    def _count_checked(self, size: int) -> None:
-        self._bytes_done += size
+    def _count_checked(self, size: int, is_right: bool) -> None:
+        self._bytes_checked += size
+        self._bytes_done += size if is_right else 0
         self._changed.set()
 
     def _stored(self, some: Sequence[Stored]) -> None:
-        if self.is_closed:
+        torrent = self.torrent
+        if self.is_closed or torrent is None:
             return
         for started, found in some:
             if isinstance(found, Exception):
@@ -432,9 +436,9 @@ class Download:
                     self._fail(found if isinstance(found, RatsError) else StoreError(self._folder, str(found)))
                 continue
             if found:
-                self._bytes_done += started.size
+                self._bytes_done += torrent.layout.content_size(started.piece)
             else:
-                self._swarm.wasted += started.size
+                self._swarm.wasted += started.asked_size
             self._swarm.end_piece(started.piece, self.now(), is_right=found)
         self.settle()
 

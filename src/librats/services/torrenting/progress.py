@@ -25,10 +25,10 @@ class TorrentProgress:
     """``"metadata"``, ``"checking"``, ``"downloading"``, ``"seeding"``, ``"paused"``, ``"failed"`` or ``"closed"``."""
 
     bytes_done: int
-    """Bytes of pieces that are there and right."""
+    """Bytes of pieces that are there and right, without those that only fill pieces (BEP 47, 52)."""
 
     bytes_total: int
-    """Bytes of all pieces; 0 while that is not known."""
+    """Bytes of all files, counted in the same way; 0 while that is not known."""
 
     pieces_done: int
     """Pieces that are there and right."""
@@ -53,6 +53,9 @@ class TorrentProgress:
 
     peers: int
     """Connections."""
+
+    bytes_checked: int = 0
+    """Bytes of files that have been looked at, right or not, as what is there already is checked."""
 
     encrypted: int = 0
     """Those of them that began encrypted (message stream encryption)."""

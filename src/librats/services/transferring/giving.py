@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,7 +48,7 @@ class SourceFiles(Protocol):
     manifest: Manifest
     raw: bytes
     content_id: bytes
-    trees: list[HashTree]
+    trees: Mapping[int, HashTree]
 
     async def read_many(self, pieces: Sequence[tuple[int, int, int]]) -> list[bytes]:
         """Read pieces: of each the number of the file, where it begins, and its bytes."""

@@ -16,6 +16,7 @@ from librats.services.disk.part import check_chunk
 from librats.services.transferring.handle import Transfer, TransferDirection, TransferState
 from librats.services.transferring.host import TransferPlace
 from librats.services.transferring.wire import PROTOCOL, LostError, Wire, opened
+from librats.transfer.file_verifiers import FileVerifiers
 from librats.transfer.frames import (
     Chunk,
     FrameType,
@@ -32,7 +33,6 @@ from librats.transfer.layout import Layout
 from librats.transfer.manifest import Manifest, ManifestLimits, read_head
 from librats.transfer.manifest_taking import ManifestTaking
 from librats.transfer.receiving import Receiving
-from librats.transfer.verifying import FileVerifier
 
 __all__ = ["DestinationFiles", "OpenDestination", "Taking"]
 
@@ -59,7 +59,7 @@ class DestinationFiles(Protocol):
     """What is written to: :class:`~librats.services.disk.writing.Destination`."""
 
     manifest: Manifest
-    verifiers: list[FileVerifier]
+    verifiers: FileVerifiers
 
     async def take(self, check: Callable[[], Sequence[PartChunk]], size: int) -> TransferError | None:
         """Have a chunk checked on a thread, and written where it is right; return what the check has raised."""

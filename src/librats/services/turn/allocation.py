@@ -24,7 +24,13 @@ Receive = Callable[[list[tuple[bytes, Address]]], object]
 
 
 def settings_for(
-    *, family: str, lifetime: float | None, keep_alive: float, mobility: bool, channels: bool, relays_tcp: bool
+    *,
+    family: str,
+    lifetime: float | None,
+    keep_alive: float,
+    mobility: bool,
+    channels: bool,
+    relays_tcp: bool,
 ) -> ClientSettings:
     """Check the arguments of ``open``.
 
@@ -112,7 +118,32 @@ class TurnAllocation(TurnKeeper):
             relays_tcp=False,
         )
         wanted = TurnServer.from_uri(server) if isinstance(server, str) else server
-        allocation = cls(wanted, settings, on_event, local_host)
+        return await cls.open_as(
+            wanted, settings, receive=receive, on_event=on_event, timeout=timeout, local_host=local_host
+        )
+
+    @classmethod
+    async def open_as(
+        cls,
+        server: TurnServer,
+        settings: ClientSettings,
+        *,
+        receive: Receive | None,
+        on_event: Callable[[TurnEvent], object] | None,
+        timeout: float,
+        local_host: str = "",
+    ) -> Self:
+        """Ask for a relayed address as settings say, for those that know more than :meth:`open` takes.
+
+        Args:
+            server: The server.
+            settings: What is wanted, and what is known of NATs on the way.
+            receive: As for :meth:`open`, as all that follows, errors included.
+            on_event: Called with events.
+            timeout: Seconds that the server has for all of it.
+            local_host: IP address of ours to use; empty for any.
+        """
+        allocation = cls(server, settings, on_event, local_host)
         allocation._receive = receive
         return await allocation._open(timeout)
 

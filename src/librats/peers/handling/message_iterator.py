@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from librats.peers.handlers import HandlerTable
+from librats.peers.handling.handlers import HandlerTable
 from librats.session.frames import Kind
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from librats.config import NatTraversalConfig
 from librats.errors import ClosedError, ConfigError, RatsError, UsageError
+from librats.peers.links.paths import Dial
 from librats.peers.manager import PeerManager
-from librats.peers.paths import Dial
 from librats.peers.peer import Peer
 from librats.peers.self_description import TRANSPORT_UDP
 from librats.runtime.network import current_network

@@ -9,7 +9,7 @@ from librats.services.session import Link
 from librats.types import ConnectionMethod
 
 if TYPE_CHECKING:
-    from librats.peers.dispatch import Dispatcher
+    from librats.peers.handling.dispatch import Dispatcher
     from librats.peers.peer import Peer
 
 __all__ = ["LinkChoice"]

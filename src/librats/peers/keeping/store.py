@@ -14,7 +14,7 @@ import msgspec
 
 from librats._core.messages import json_nests_deeper
 from librats.errors import StoreError
-from librats.peers.private_files import make_missing, read_regular, remove_leftovers, rename, replace
+from librats.peers.keeping.private_files import make_missing, read_regular, remove_leftovers, rename, replace
 from librats.runtime.offload import run_in_thread
 
 __all__ = ["JsonFile", "KeptFile", "Saver", "merged"]

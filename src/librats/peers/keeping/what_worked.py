@@ -9,10 +9,12 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from librats.peers.store import KeptFile, Saver
+from librats.peers.keeping.known_mappings import KnownMappings
+from librats.peers.keeping.store import KeptFile, Saver
 from librats.types import ConnectionMethod
 
 __all__ = ["WayThatWorked", "WhatWorked", "WorkedFile", "network_mark"]
@@ -122,38 +124,48 @@ class WhatWorked:
 
 
 class WorkedFile:
-    """Keeps what has worked in a directory, which is this process's alone.
+    """Keeps what was learnt of networks in a directory, which is this process's alone.
 
     Args:
-        worked: What has worked.
+        worked: What has worked there.
+        mappings: How long their NATs keep mappings.
         directory: The data directory.
     """
 
-    def __init__(self, worked: WhatWorked, directory: Path) -> None:
+    def __init__(self, worked: WhatWorked, mappings: KnownMappings, directory: Path) -> None:
         self._worked = worked
+        self._mappings = mappings
+        self._others: dict[str, Any] = {}
         self._file = KeptFile(directory / "worked.json", format="librats-worked", version=VERSION, max_size=MAX_SIZE)
         self._saver: Saver | None = None
 
     def load(self) -> None:
         """Read the file. It blocks. One that is damaged is set aside, one that is newer left alone."""
         document = self._file.load()
+        self._others = {}
         if document is not None:
             self._worked.restore(_networks(document.get("networks")))
+            self._mappings.restore(document.get("mappings"), MARK.fullmatch)
+            self._others = {name: value for name, value in document.items() if name not in ("networks", "mappings")}
 
     def start(self) -> None:
         """Write what changes from now on, soon after."""
-        self._saver = Saver(self._save, self._worked.snapshot)
-        self._worked.changed = self._saver.changed
+        self._saver = Saver(self._file.save, self._snapshot)
+        self._worked.changed = self._mappings.changed = self._saver.changed
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {**self._others, "networks": self._worked.snapshot(), "mappings": self._mappings.to_json()}
 
     async def close(self) -> None:
         """Write what has changed, and nothing more. Idempotent."""
-        self._worked.changed = lambda: None
+        self._worked.changed = self._mappings.changed = _nothing
         saver, self._saver = self._saver, None
         if saver is not None:
             await saver.close()
 
-    def _save(self, networks: dict[str, dict[str, WayThatWorked]]) -> None:
-        self._file.save({"networks": networks})
+
+def _nothing() -> None:
+    pass
 
 
 def _networks(members: object) -> dict[str, dict[str, WayThatWorked]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from librats._core.handing import Changes
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
-from librats.peers.annotations import annotated_model, check_parameters
+from librats.peers.handling.annotations import annotated_model, check_parameters
 from librats.session.frames import Kind
 from librats.session.librats2_wire import channel_id
 from librats.session.models import Model, model_of

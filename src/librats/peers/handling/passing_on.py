@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from librats.peers.networks import source_of
+from librats.peers.entry.networks import source_of
 
 if TYPE_CHECKING:
     from librats.peers.exchange import PeerExchange
-    from librats.peers.observer import HearsFileChunks, HearsIntroductions, HearsPunches, PeerObserver
+    from librats.peers.handling.observer import HearsFileChunks, HearsIntroductions, HearsPunches, PeerObserver
     from librats.peers.peer import Peer
     from librats.services.session import Link
     from librats.session.events import FileChunkReceived, PeersOffered, PeersWanted

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from librats.errors import DecodeError
 from librats.peers.book import PeerBook
-from librats.peers.dispatch import Dispatcher
 from librats.peers.events import IdentityRotated
-from librats.peers.succession import Succession, decode_chain
+from librats.peers.handling.dispatch import Dispatcher
+from librats.peers.identities.succession import Succession, decode_chain
 from librats.runtime.tasks import TaskSet
 from librats.session.opening import Opened
 

@@ -14,7 +14,7 @@ from librats._core.messages import Message, MessageRun
 from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.peers.events import HandlerFailed, MessageRefused
-from librats.peers.handlers import NOBODY, HandlerGroup, HandlerTable, Registration
+from librats.peers.handling.handlers import NOBODY, HandlerGroup, HandlerTable, Registration
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Kind, Reason
 from librats.session.payloads import PLAIN_TYPES, decode_payload, encode_value

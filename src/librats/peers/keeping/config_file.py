@@ -11,7 +11,7 @@ import msgspec
 
 from librats.config import RatsConfig
 from librats.errors import ConfigError, StoreError
-from librats.peers.store import JsonFile, merged
+from librats.peers.keeping.store import JsonFile, merged
 from librats.types import PathPolicy
 
 __all__ = ["load_config", "save_config"]

@@ -19,8 +19,8 @@ from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet, end_all
 from librats.runtime.udp import DatagramEndpoint
 from librats.services.dht import STOPPED, DhtDriver
-from librats.services.dht_merging import merged, saved_ids, saved_nodes, together
-from librats.services.dht_reaching import Unanswered, family_of, resolved_within
+from librats.services.dht_driving.merging import merged, saved_ids, saved_nodes, together
+from librats.services.dht_driving.reaching import Unanswered, family_of, resolved_within
 from librats.services.dht_results import DhtNodeInfo
 from librats.types import Address
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from librats.config import RatsConfig
 from librats.errors import PeerLimitReached, RatsError
-from librats.peers.access import Access
-from librats.peers.dispatch import Dispatcher
+from librats.peers.entry.access import Access
+from librats.peers.entry.half_open import HalfOpenTable
+from librats.peers.entry.networks import source_of
 from librats.peers.events import IncomingRefused
-from librats.peers.half_open import HalfOpenTable
-from librats.peers.handlers import HandlerTable
-from librats.peers.networks import source_of
+from librats.peers.handling.dispatch import Dispatcher
+from librats.peers.handling.handlers import HandlerTable
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link

@@ -9,7 +9,7 @@ from typing import Any
 from librats.dht.addresses import address_of, compact
 from librats.dht.node_ids import ID_SIZE
 from librats.errors import UsageError
-from librats.peers.store import KeptFile, Saver
+from librats.peers.keeping.store import KeptFile, Saver
 from librats.types import Address
 
 __all__ = ["DhtNodesFile"]

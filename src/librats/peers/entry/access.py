@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from librats.config import RatsConfig
 from librats.errors import ConfigError, PeerDenied, UsageError
-from librats.peers.networks import IPAddress, IPNetwork, ip_of, network_of
+from librats.peers.entry.networks import IPAddress, IPNetwork, ip_of, network_of
 
 __all__ = ["AccessList"]
 

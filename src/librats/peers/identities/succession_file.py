@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from librats.errors import DecodeError, StoreError
+from librats.peers.identities.succession import MAX_CHAIN, Succession, chain_to
 from librats.peers.identity import Identity
-from librats.peers.private_files import remove_leftovers
-from librats.peers.store import JsonFile
-from librats.peers.succession import MAX_CHAIN, Succession, chain_to
+from librats.peers.keeping.private_files import remove_leftovers
+from librats.peers.keeping.store import JsonFile
 
 __all__ = ["put_in_place", "read_successions", "rotate"]
 

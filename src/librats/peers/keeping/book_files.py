@@ -10,7 +10,7 @@ import msgspec
 
 from librats.errors import UsageError
 from librats.peers.book import MAX_ADDRESSES, MAX_TEXT, PEER_ID, KnownPeer, PeerBook, PeerEver
-from librats.peers.store import KeptFile, Saver
+from librats.peers.keeping.store import KeptFile, Saver
 from librats.types import Address
 
 __all__ = ["BookFiles"]

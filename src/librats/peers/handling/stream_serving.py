@@ -12,8 +12,8 @@ from librats.services.stream import Stream
 from librats.session.frames import Reason
 
 if TYPE_CHECKING:
-    from librats.peers.dispatch import Dispatcher
-    from librats.peers.handlers import HandlerTable
+    from librats.peers.handling.dispatch import Dispatcher
+    from librats.peers.handling.handlers import HandlerTable
     from librats.peers.peer import Peer
 
 __all__ = ["StreamServing"]

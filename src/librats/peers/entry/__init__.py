@@ -1,0 +1,1 @@
+"""Who may come in: lists, limits, handshakes under way, and who is waited for."""

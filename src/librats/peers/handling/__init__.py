@@ -1,0 +1,1 @@
+"""The application's handlers, and the way of what arrives to them."""

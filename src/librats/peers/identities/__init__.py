@@ -1,0 +1,1 @@
+"""How one identity follows another."""

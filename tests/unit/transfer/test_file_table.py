@@ -1,0 +1,97 @@
+"""Files of an offer as columns: what goes in comes out, and they take little memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from librats.errors import TransferError
+from librats.transfer.file_table import FileTable, OfferedFile
+from librats.transfer.manifest import Manifest, content_id, read_manifest, write_manifest
+
+FILES = (
+    OfferedFile(path=("a", "b", "c"), size=0, root=bytes(32)),
+    OfferedFile(path=("é", "\udcff"), size=1 << 40, root=b"r" * 32, modified=(1 << 63) - 1, executable=True),
+    OfferedFile(path=("z",), size=7, root=b"s" * 32, modified=5),
+)
+MANY = 1000
+
+
+def offered(number: int) -> OfferedFile:
+    return OfferedFile(path=("folder", f"{number:06}"), size=1000, root=number.to_bytes(32), modified=number << 40)
+
+
+def test_files_come_out_as_they_went_in() -> None:
+    table = FileTable(FILES)
+    assert tuple(table) == FILES
+    assert table == FILES
+    assert table == FileTable(FILES)
+    assert table != FileTable(FILES[:2])
+    assert table != FileTable([*FILES[:2], FILES[2]._replace(size=8)])
+    assert table[-1] == FILES[-1]
+    assert table[1:] == FILES[1:]
+    with pytest.raises(IndexError):
+        table[3]
+
+
+def test_a_column_tells_what_the_file_does() -> None:
+    table = FileTable(FILES)
+    assert table.total == sum(file.size for file in FILES)
+    for number, file in enumerate(FILES):
+        told = (table.size(number), table.root(number), table.modified(number), table.is_executable(number))
+        assert told == (file.size, file.root, file.modified, file.executable)
+        assert table.raw_path(number).decode(errors="surrogatepass") == "/".join(file.path)
+
+
+def test_a_root_is_put_in_later() -> None:
+    table = FileTable(FILES)
+    table.set_root(1, b"x" * 32)
+    assert [file.root for file in table] == [FILES[0].root, b"x" * 32, FILES[2].root]
+
+
+def test_a_table_is_not_copied_to_be_one() -> None:
+    table = FileTable(FILES)
+    assert FileTable.of(table) is table
+    assert FileTable.of(FILES) == table
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        FILES[2]._replace(size=-1),
+        FILES[2]._replace(size=1 << 64),
+        FILES[2]._replace(modified=-1),
+        FILES[2]._replace(modified=1 << 64),
+        FILES[2]._replace(root=bytes(31)),
+    ],
+)
+def test_a_file_that_cannot_be_is_refused_and_leaves_the_table_as_it_was(wrong: OfferedFile) -> None:
+    table = FileTable(FILES)
+    with pytest.raises(TransferError, match="bad_offer"):
+        table.append(wrong)
+    assert table == FILES
+
+
+def test_a_file_of_a_table_takes_less_than_a_hundred_bytes() -> None:
+    tracemalloc.start()
+    try:
+        table = FileTable(map(offered, range(MANY)))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(table) == MANY
+    assert held / MANY < 100
+
+
+def test_a_manifest_takes_little_beside_itself_while_it_is_written_read_and_named() -> None:
+    manifest = Manifest(name="many", is_folder=True, files=FileTable(map(offered, range(MANY))))
+    tracemalloc.start()
+    try:
+        raw = write_manifest(manifest)
+        content_id(manifest)
+        content_id(read_manifest(raw))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak / MANY < 400  # with an object for each file it was 650
