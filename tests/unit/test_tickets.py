@@ -136,6 +136,14 @@ def test_fields_that_cannot_be_are_refused(fields: tuple[tuple[int, bytes], ...]
     assert problem in refusal(with_fields(*fields))
 
 
+def test_a_ticket_has_64_fields_and_a_host_as_long_as_a_field_at_most() -> None:
+    assert Ticket.parse(with_fields(*KEYS, *[(99, b"")] * 62)).peer_id == ALICE.peer_id
+    host = "a" * 253
+    assert Ticket.parse(str(replace(TICKET, addresses=(Address(host, 1),)))).addresses == (Address(host, 1),)
+    with pytest.raises(UsageError, match="no host name"):
+        replace(TICKET, addresses=(Address(f"a{host}", 1),))
+
+
 def test_a_field_that_breaks_off_is_refused() -> None:
     for end in (b"\x03", b"\x03\x06\x01"):
         assert "breaks off" in refusal(of_bytes(b"".join(bytes([tag, 32]) + key for tag, key in KEYS) + end))

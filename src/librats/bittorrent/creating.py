@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha1
+from itertools import chain
 from typing import Any, Final
 
 from librats._core import bencode
 from librats.bittorrent.merkle import BLOCK_SIZE, HASH_SIZE, block_hashes, next_power, root_above
+from librats.bittorrent.outer import is_tracker, is_web
 from librats.errors import UsageError
 from librats.transfer.names import NameSet, Parts, check_parts
 
@@ -42,7 +44,7 @@ class TorrentBuilder:
             names; see :attr:`files`.
         version: ``"v1"``, ``"v2"`` or ``"hybrid"``, for both.
         piece_length: Bytes of a piece, a power of two from 16 KiB on; chosen by size where it is None.
-        trackers: URLs of trackers, by tier.
+        trackers: URLs of trackers, by tier: ``[["udp://a.example:80"], ["https://b.example/announce"]]``.
         web_seeds: URLs that serve the files.
         private: Whether peers may be had of the trackers alone.
         comment: What to say to people.
@@ -50,7 +52,7 @@ class TorrentBuilder:
         created: Now: seconds since 1970; None to say nothing.
 
     Raises:
-        UsageError: The length or the version cannot be, there is no byte, or paths are not as they must be.
+        UsageError: The length or the version cannot be, there is no byte, or paths or URLs are not as they must be.
         TransferError: A name is one that not every system takes, or two collide (``"bad_name"``).
 
     Example:
@@ -192,6 +194,14 @@ def _check_names(name: str, paths: Sequence[Parts], *, is_single: bool) -> None:
 def _outer_fields(
     trackers: Sequence[Sequence[str]], web_seeds: Sequence[str], comment: str, created_by: str, created: int | None
 ) -> dict[bytes, Any]:
+    for url in chain.from_iterable(trackers):
+        if not is_tracker(url):
+            raise UsageError(
+                f"not a tracker: {url!r}; trackers are lists of URLs, http://, https:// or udp://, by tier"
+            )
+    for url in web_seeds:
+        if not is_web(url):
+            raise UsageError(f"not a web seed: {url!r}; write http:// or https://")
     outer: dict[bytes, Any] = {}
     tiers = [[url.encode() for url in tier] for tier in trackers if tier]
     if tiers:

@@ -68,7 +68,7 @@ def _run(args: argparse.Namespace, output: Output) -> int:
     if unknown:
         raise UsageError(f"no section is called {unknown[0]!r}; there are {', '.join(SECTIONS)}")
     if args.loop != "asyncio" and importlib.util.find_spec(args.loop) is None:
-        raise UsageError(f"{args.loop} is not installed")
+        raise UsageError(f"{args.loop} is not installed: pip install 'librats[loop]'")
     chosen = list(dict.fromkeys(args.sections)) or list(SECTIONS)
     job = Job(rounds=args.rounds, scale=args.scale, loop=args.loop)
     machine = {

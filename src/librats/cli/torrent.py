@@ -18,7 +18,7 @@ from librats.cli.output import Output, plain
 from librats.cli.progress import progress_bar, readable_size
 from librats.cli.running import run
 from librats.cli.torrent_following import follow, follow_check, stay
-from librats.errors import DecodeError, RatsError, StoreError, UsageError
+from librats.errors import DecodeError, OperationTimeout, RatsError, StoreError, UsageError
 from librats.runtime.tasks import end_all
 
 if TYPE_CHECKING:
@@ -340,8 +340,11 @@ async def _get(args: argparse.Namespace, output: Output) -> int:
     begun = time.monotonic()
     async with _client(args, output) as client:
         download = await _add(client, args, output)
-        async with asyncio.timeout(args.timeout):
-            await follow(download, output)
+        try:
+            async with asyncio.timeout(args.timeout):
+                await follow(download, output)
+        except TimeoutError:
+            raise OperationTimeout(_late(download, args.timeout)) from None
         progress = download.progress
         seconds = time.monotonic() - begun
         output.tell(
@@ -356,6 +359,12 @@ async def _get(args: argparse.Namespace, output: Output) -> int:
         if args.seed:
             await stay(download, output)
     return 0
+
+
+def _late(download: Download, seconds: float) -> str:
+    if download.torrent is None:
+        return f"no peer has given the torrent of that link within {seconds:g} s; --peer and --dht find some"
+    return f"not all of it is there after {seconds:g} s; the same command goes on from there"
 
 
 async def _give(args: argparse.Namespace, output: Output) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ def test_people_are_told_the_link_and_what_is_in_it(album: Path, capsys: pytest.
         (("create", "nothing"), 1, "No such file"),
         (("create", "album", "--output", "no/where.torrent"), 1, "No such file"),
         (("create", "album", "--piece-length", "20000"), 2, "power of two"),
+        (("create", "album", "--output", "x", "--tracker", "tracker.example:80"), 2, "http://, https:// or udp://"),
         (("info", "nothing.torrent"), 1, "No such file"),
         (("info", "album/one.bin"), 1, "no torrent"),
         (("info", "magnet:?dn=x"), 2, "info-hash"),
@@ -86,6 +88,26 @@ def test_what_is_wrong_is_told_in_one_line(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert reason in printed.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("by_link", "words"), [(True, "no peer has given the torrent"), (False, "goes on from there")])
+def test_a_download_that_nobody_gives_ends_with_its_time_and_why_a_tracker_is_not_asked_is_told(
+    album: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    by_link: bool,
+    words: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    raw = create_torrent(album, trackers=[["http://127.0.0.1:1/a"], ["http://127.0.0.1:1/b"]])
+    (album.parent / "album.torrent").write_bytes(raw)
+    source = str(read_torrent(raw).magnet()) if by_link else "album.torrent"
+    assert main(["torrent", "download", source, "--folder", "other", "--timeout", "0.5", *HERE]) == 1
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "pip install 'librats[torrent]'" in warnings[0]
 
 
 @pytest.mark.parametrize("by_link", [False, True])

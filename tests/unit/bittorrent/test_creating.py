@@ -111,6 +111,20 @@ def test_arguments_that_cannot_be_are_refused() -> None:
         TorrentBuilder("n", [(("a",), 1), (("A",), 1)])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trackers": ["http://t.example/"]},
+        {"trackers": [["t.example:80"]]},
+        {"web_seeds": ["ftp://w.example/"]},
+        {"web_seeds": "http://w.example/"},
+    ],
+)
+def test_what_is_no_tracker_and_no_web_seed_is_refused_and_not_left_out(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"not a (tracker|web seed): "):
+        TorrentBuilder("n", [((), 1)], **options)
+
+
 def test_too_few_and_too_many_bytes_are_refused() -> None:
     builder = TorrentBuilder("n", [((), 2)])
     builder.update(b"a")

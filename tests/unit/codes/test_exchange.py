@@ -35,6 +35,21 @@ def test_whoever_has_the_code_gets_what_is_given() -> None:
     assert (giver.is_used, giver.is_burnt) == (True, False)
 
 
+def test_a_secret_that_just_fits_into_a_letter_arrives_and_a_longer_one_is_refused() -> None:
+    secret = bytes(12_288 - 1 - 16)
+    taker, giver = CodeTaker(CODE, entropy(1)), CodeGiver(CODE, secret, entropy(2))
+    assert taker.end(giver.proven(taker.prove(giver.begun(taker.begin())))) == secret
+    with pytest.raises(UsageError, match="too many"):
+        CodeGiver(CODE, secret + b"x", entropy(2))
+
+
+def test_the_number_of_a_code_has_six_digits_at_most() -> None:
+    assert Code(999_999, CODE.words).place == 999_999
+    for place in (0, 1_000_000):
+        with pytest.raises(UsageError, match="from 1 to 999999"):
+            Code(place, CODE.words)
+
+
 def test_another_code_is_told_to_both_and_burnt() -> None:
     taker, giver = CodeTaker(OTHER, entropy(1)), CodeGiver(CODE, b"secret", entropy(2))
     answer = giver.proven(taker.prove(giver.begun(taker.begin())))

@@ -37,7 +37,7 @@ def create_torrent(
         path: The file or folder.
         version: ``"v1"``, ``"v2"`` or ``"hybrid"``.
         piece_length: Bytes of a piece, a power of two from 16 KiB on; chosen by size where it is None.
-        trackers: URLs of trackers, by tier.
+        trackers: URLs of trackers, by tier: ``[["udp://a.example:80"], ["https://b.example/announce"]]``.
         web_seeds: URLs that serve the files.
         private: Whether peers may be had of the trackers alone.
         comment: What to say to people.

@@ -62,6 +62,7 @@ class Trackers:
         self._udp: dict[str, tuple[Address, UdpTracker]] = {}
         self._hurry = [asyncio.Event() for _ in self._tiers]
         self._completed: set[int] = set()
+        self._has_warned = False
 
     def start(self) -> None:
         """Begin to ask."""
@@ -121,7 +122,10 @@ class Trackers:
             try:
                 reply = await self._announce(url, event)
             except (RatsError, OSError, ValueError) as error:
-                logger.info("the tracker %s does not help: %s", urlsplit(url).netloc, error)
+                is_news = isinstance(error, _NoHttpError) and not self._has_warned
+                self._has_warned |= is_news
+                level = logging.WARNING if is_news else logging.INFO
+                logger.log(level, "the tracker %s does not help: %s", urlsplit(url).netloc, error)
                 continue
             if event == "started":
                 self._completed.discard(number)
@@ -181,12 +185,16 @@ async def _run_udp(network: Network, address: Address, tracker: UdpTracker, requ
         endpoint.close()
 
 
+class _NoHttpError(RatsError):
+    """There is nothing here with which to ask trackers over HTTP."""
+
+
 async def _announce_http(url: str) -> AnnounceReply:
     try:
         import aiohttp  # noqa: PLC0415 - an extra, and slow to import
         from yarl import URL  # noqa: PLC0415 - comes with it
     except ImportError:
-        raise RatsError("trackers over HTTP need aiohttp: pip install 'librats[torrent]'") from None
+        raise _NoHttpError("trackers over HTTP need aiohttp: pip install 'librats[torrent]'") from None
     timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT)
     try:
         async with aiohttp.ClientSession(timeout=timeout, auto_decompress=True) as session:
