@@ -221,6 +221,23 @@ def test_a_taker_with_a_limit_asks_on_when_that_lets_it(simulate: Simulate, sent
     simulate(scenario, delay=0.01, bandwidth=100e6)
 
 
+def test_what_is_there_already_is_checked_and_that_is_told(simulate: Simulate, sent: Path, folder: Path) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        giver, taker = await two(net)
+        shared = await giver.files.share(sent)
+        await (await taker.files.fetch(giver.peer_id, shared.content_id, folder)).wait()
+        checking = await taker.files.fetch(giver.peer_id, shared.content_id, folder)
+        seen = {progress.state: progress async for progress in checking.progress()}
+        states = list(seen)
+        assert states.index(TransferState.STARTING) + 1 == states.index(TransferState.CHECKING)
+        checked = seen[TransferState.CHECKING]
+        assert 0 < checked.bytes <= checked.total == len(CONTENT)
+        assert giver.statistics()["files"]["bytes_sent"] == len(CONTENT)
+        await stop(giver, taker)
+
+    simulate(scenario, delay=0.01)
+
+
 # Sessions that end
 
 

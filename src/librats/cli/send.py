@@ -12,7 +12,7 @@ from librats.cli.progress import readable_size
 from librats.cli.reaching import reach
 from librats.cli.running import run
 from librats.cli.tickets import require_qr, show_qr
-from librats.cli.transferring import HashingShown, begin_finding, follow, tell_done
+from librats.cli.transferring import ReadingShown, begin_finding, follow, tell_done
 from librats.errors import IntroductionError, TransferError, UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def _send_to(args: argparse.Namespace, output: Output) -> int:
 
 async def _share(args: argparse.Namespace, output: Output) -> int:
     async with make_client(args, saved_peers=False) as client:
-        hashing = HashingShown(output, asyncio.get_running_loop().time)
+        hashing = ReadingShown(output, asyncio.get_running_loop().time)
         try:
             shared = await client.files.share(args.path, name=args.other_name, on_progress=hashing.update)
         finally:

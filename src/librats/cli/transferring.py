@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from librats.services.transferring.handle import Progress as Files
     from librats.services.transferring.handle import Transfer, TransferResult
 
-__all__ = ["MOVING", "HashingShown", "begin_finding", "follow", "tell_done"]
+__all__ = ["MOVING", "ReadingShown", "begin_finding", "follow", "tell_done"]
 
 TELL_EVERY = 1.0
 """Seconds between two events of how far a transfer is."""
 
 LOOK_EVERY = 0.25
 MOVING = frozenset({"running", "paused", "finishing"})
-HASHING = "hashing"
+READING = {"hashing": "reading {} for their hashes", "checking": "checking what is there of {}"}
+"""States in which files are read before anything moves, and what people are told of it."""
+
 WORDS = {
     "offered": "waiting for the other side to accept",
     "paused": "paused",
@@ -49,16 +51,18 @@ async def begin_finding(client: RatsClient, args: argparse.Namespace, *, connect
         await client.start_dht_discovery(meet=False)
 
 
-class HashingShown:
-    """Shows how far the hashing is, where it takes longer than a moment.
+class ReadingShown:
+    """Shows how far files are read, for their hashes or for what is there, where it takes longer than a moment.
 
     Args:
         output: Where that is told.
         clock: Returns the time in seconds.
+        state: What it is: ``"hashing"`` or ``"checking"``.
     """
 
-    def __init__(self, output: Output, clock: Callable[[], float]) -> None:
+    def __init__(self, output: Output, clock: Callable[[], float], state: str = "hashing") -> None:
         self._output = output
+        self._state = state
         self._clock = clock
         self._bar = Bar()
         self._due = clock() + TELL_EVERY
@@ -73,13 +77,13 @@ class HashingShown:
         now = self._clock()
         if not self._is_slow and now >= self._due:
             self._is_slow = True
-            self._output.hint(f"    reading {readable_size(progress.total)} for their hashes")
+            self._output.hint("    " + READING[self._state].format(readable_size(progress.total)))
         if not self._is_slow:
             return
         self._bar.update(progress.bytes, progress.total)
         if now >= self._due:
             self._due = now + TELL_EVERY
-            _emit_progress(self._output, "hashing", progress)
+            _emit_progress(self._output, self._state, progress)
 
 
 def _emit_progress(output: Output, event: str, progress: Files) -> None:
@@ -105,18 +109,19 @@ async def follow(transfer: Transfer, output: Output) -> TransferResult:
     """
     shown, told, state = Bar(), float("-inf"), ""
     loop = asyncio.get_running_loop()
-    hashing = HashingShown(output, loop.time)
+    reading: ReadingShown | None = None
     try:
         async for progress in transfer.progress(LOOK_EVERY):
-            if progress.state == HASHING:
-                hashing.update(progress)
-            else:
-                hashing.end()
             if progress.state != state:
                 state = progress.state
+                if reading is not None:
+                    reading.end()
+                reading = ReadingShown(output, loop.time, state) if state in READING else None
                 if state in WORDS:
                     shown.end()
                     output.hint(f"    {WORDS[state]}")
+            if reading is not None:
+                reading.update(progress)
             if state in MOVING:
                 shown.update(progress.bytes, progress.total)
             if state in MOVING and loop.time() - told >= TELL_EVERY:
@@ -124,7 +129,8 @@ async def follow(transfer: Transfer, output: Output) -> TransferResult:
                 _emit_progress(output, "progress", progress)
         return await transfer.wait()
     finally:
-        hashing.end()
+        if reading is not None:
+            reading.end()
         shown.end()
 
 

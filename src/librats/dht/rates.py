@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from librats.errors import UsageError
+from librats.session.pace import Budget
 
 __all__ = ["Limits", "Rates"]
 
@@ -76,6 +77,9 @@ class Rates:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._queries = Budget(limits.queries, limits.most_queries)
+        self._bytes = Budget(limits.byte_rate, limits.most_bytes)
+        self._all_bytes = Budget(limits.all_bytes, limits.all_bytes)
         self._hosts: dict[bytes, _Host] = {}
         self._proven: dict[bytes, float] = {}
         self._bytes_until = 0.0
@@ -100,16 +104,14 @@ class Rates:
             now: Seconds.
         """
         host = self._host(network, now)
-        limits = self._limits
-        until = max(host.queries_until, now) + 1 / limits.queries
-        # What is a rounding error of a long time is less than that.
-        if until - now > limits.most_queries / limits.queries + 1e-6:
+        until = self._queries.taken(host.queries_until, 1, now)
+        if until is None:
             return False
         host.queries_until = until
         return True
 
     def may_be_sent(self, network: bytes, size: int, *, now: float) -> bool:
-        """Count bytes to a host that has not proven itself, and tell whether they may be sent.
+        """Count bytes to a host that has not proven itself, and tell whether they may be sent: both to it and to all.
 
         Args:
             network: What counts as one host.
@@ -117,10 +119,9 @@ class Rates:
             now: Seconds.
         """
         host = self._host(network, now)
-        limits = self._limits
-        until = max(host.bytes_until, now) + size / limits.byte_rate
-        of_all = max(self._bytes_until, now) + size / limits.all_bytes
-        if until - now > limits.most_bytes / limits.byte_rate + 1e-6 or of_all - now > 1 + 1e-6:
+        until = self._bytes.taken(host.bytes_until, size, now)
+        of_all = self._all_bytes.taken(self._bytes_until, size, now)
+        if until is None or of_all is None:
             return False
         host.bytes_until = until
         self._bytes_until = of_all

@@ -136,8 +136,9 @@ class DialById:
         if denied is not None:
             return str(denied), reason_of(denied)
         now = self._loop.time()
-        if self._hosts.wait(address.host, now=now) is None or self._all.wait(now=now) is None:
+        if self._all.delay(now=now) > 0 or self._hosts.wait(address.host, now=now) is None:
             return "too many dials to what others have named", AttemptReason.ADDRESS_REFUSED
+        self._all.wait(now=now)
         return None
 
     async def reach(

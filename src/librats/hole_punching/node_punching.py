@@ -11,7 +11,7 @@ from librats.attempts.accounts import describe
 from librats.attempts.dialling import settled
 from librats.config import NatTraversalConfig
 from librats.errors import ConnectError, RatsError, UsageError
-from librats.ice.addresses import AddressPolicy, Reach, reach_of
+from librats.ice.addresses import ORDER, AddressPolicy, reach_of
 from librats.introduce.guard import OfferGuard
 from librats.peers.exchange import Dial as DialKnown
 from librats.peers.manager import PeerManager
@@ -35,8 +35,6 @@ HEAD_START = 1.0
 
 AFTER_DIAL = 30.0
 """Seconds within which a dial of somebody of whom a peer told has to fail, for a hole to be punched instead."""
-
-REACHES = (Reach.NEVER, Reach.LOOPBACK, Reach.LINK, Reach.PRIVATE, Reach.GLOBAL)
 
 
 class _Call:
@@ -394,7 +392,7 @@ class NodePunching:
 
 
 def _rank(host: str) -> int:
-    return REACHES.index(reach_of(host))
+    return ORDER.index(reach_of(host))
 
 
 def _observed(peer: Peer) -> Address | None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from librats.turn.serving.peer_policy import embedded_addresses
 from librats.types import Address
 
-__all__ = ["AddressPolicy", "Reach", "reach_of"]
+__all__ = ["AddressPolicy", "Reach", "carried_by", "reach_of"]
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -25,6 +25,9 @@ METADATA = frozenset(
 """Where clouds tell their hosts secrets: never a peer."""
 
 NOWHERE = tuple(ipaddress.ip_network(text) for text in ("0.0.0.0/8", "240.0.0.0/4", "192.0.0.0/24"))
+LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
+"""What a network's own translator is reached at (RFC 8215): to a relay it is closed as a whole, whatever is inside."""
+
 PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
 INSIDE = tuple(
     ipaddress.ip_network(text)
@@ -74,11 +77,19 @@ def reach_of(host: str) -> str:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return Reach.NEVER
-    found = [_own_reach(address), *(_own_reach(inner) for inner in embedded_addresses(address))]
+    found = [_own_reach(address), *(_own_reach(inner) for inner in carried_by(address))]
     carried = found[1:]
     if carried and found[0] == Reach.NEVER and address not in METADATA and not address.is_multicast:
         found = carried  # the forms of IPv4 in IPv6 are themselves reserved
     return min(found, key=ORDER.index)
+
+
+def carried_by(address: IPAddress) -> list[ipaddress.IPv4Address]:
+    """Return the IPv4 addresses that an address carries inside, in whatever form."""
+    carried = embedded_addresses(address)
+    if _is_in(address, (LOCAL_NAT64,)):
+        carried.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return carried
 
 
 def _own_reach(address: IPAddress) -> str:

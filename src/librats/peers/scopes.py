@@ -1,19 +1,33 @@
-"""How far an address reaches, and so from whom it may be learnt and to whom it may be told."""
+"""From whom an address may be learnt and to whom it may be told, by how far it reaches.
+
+How far it reaches is found by :func:`~librats.ice.addresses.reach_of`, the one place for that. Here is another
+question, with an order, and two answers that differ:
+
+- link-local addresses are told to nobody: without their link they mean another host to everybody;
+- networks for documentation and benchmarks reach nobody: whoever dials what strangers have told finds no peer there. An
+  ICE agent or a hole puncher takes them as what they look like, for a session is never begun there without an answer
+  of the peer's, and laboratories are built of them.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 from enum import IntEnum
+from functools import lru_cache
 
+from librats.ice.addresses import Reach, carried_by, reach_of
 from librats.types import Address
 
 __all__ = ["Scope", "plain_address", "scope_of"]
 
-PRIVATE = [
+UNTOLD = tuple(
     ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
-]
-TRANSLATED = [ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48")]
+    for text in (
+        *("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15"),
+        *("2001:db8::/32", "2001:2::/48", "3fff::/20"),
+    )
+)
+"""Networks for documentation and benchmarks (RFC 6890, RFC 9637)."""
 
 
 class Scope(IntEnum):
@@ -26,7 +40,7 @@ class Scope(IntEnum):
     """This machine: loopback."""
 
     SITE = 2
-    """A private network: RFC 1918, carrier-grade NAT, unique local."""
+    """A private network: RFC 1918, carrier-grade NAT, unique local, site-local."""
 
     GLOBAL = 3
     """Everybody."""
@@ -41,21 +55,31 @@ def plain_address(address: Address) -> Address:
     return address if mapped is None else Address(str(mapped), address.port)
 
 
+SCOPES = {
+    Reach.NEVER: Scope.NOWHERE,
+    Reach.LOOPBACK: Scope.HOST,
+    Reach.LINK: Scope.NOWHERE,
+    Reach.PRIVATE: Scope.SITE,
+    Reach.GLOBAL: Scope.GLOBAL,
+}
+
+
+@lru_cache(maxsize=1024)
 def scope_of(host: str) -> Scope:
-    """Tell how far an IP address reaches; a host name reaches nobody."""
-    try:
-        ip = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return Scope.NOWHERE
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if any(ip in network for network in TRANSLATED):
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            # What leads to an IPv4 address by way of a tunnel or translator reaches no further than that one.
-            return scope_of(str(inner))
-    if ip.is_loopback:
-        return Scope.HOST
-    if any(ip.version == network.version and ip in network for network in PRIVATE):
-        return Scope.SITE
-    return Scope.GLOBAL if ip.is_global and not ip.is_multicast else Scope.NOWHERE
+    """Tell how far an IP address reaches; a host name reaches nobody.
+
+    Example:
+        >>> [scope_of(host).name for host in ("10.0.0.1", "203.0.113.9", "fe80::1%eth0", "64:ff9b::808:808")]
+        ['SITE', 'NOWHERE', 'NOWHERE', 'GLOBAL']
+    """
+    scope = SCOPES[reach_of(host)]
+    return Scope.NOWHERE if scope >= Scope.SITE and _is_untold(host) else scope
+
+
+def _is_untold(host: str) -> bool:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return any(
+        one.version == network.version and one in network
+        for one in (address, *carried_by(address))
+        for network in UNTOLD
+    )

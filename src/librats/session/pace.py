@@ -4,9 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-__all__ = ["Pace", "PaceTable"]
+__all__ = ["Budget", "Pace", "PaceTable"]
 
 SWEEP_EVERY = 1024
+ROUNDING = 1e-6
+"""Seconds: what is less is a rounding error of a long time."""
+
+
+class Budget:
+    """What may be used up: a rate, and how much at once after a quiet time.
+
+    It holds nothing of who has used how much: that is one number, the time at which all will be made good again. So
+    thousands can share a budget's terms, and two budgets can be asked before either is booked.
+
+    Args:
+        rate: How much, per second.
+        burst: How much at once after a quiet time.
+
+    Example:
+        >>> budget = Budget(rate=10, burst=2)
+        >>> until = budget.taken(0.0, 2, 5.0); until
+        5.2
+        >>> budget.taken(until, 1, 5.0) is None
+        True
+        >>> budget.delay(until, 1, 5.0)
+        0.1
+    """
+
+    __slots__ = ("_advance", "_interval")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._interval = 1.0 / rate
+        self._advance = burst / rate
+
+    def taken(self, until: float, amount: float, now: float, at_most: float = 0.0) -> float | None:
+        """Return when all will be made good once that much more is used; None where it may not be: nothing is booked.
+
+        Args:
+            until: When all that was used will be made good; any time that is over where nothing was.
+            amount: How much.
+            now: Monotonic seconds.
+            at_most: Seconds that the caller would wait.
+        """
+        booked = (until if until > now else now) + amount * self._interval
+        return booked if booked - now - self._advance <= at_most + ROUNDING else None
+
+    def delay(self, until: float, amount: float, now: float) -> float:
+        """Return in how many seconds that much may be used; as for :meth:`taken`."""
+        wait = round(max(until, now) + amount * self._interval - self._advance - now, 9)
+        return wait if wait > ROUNDING else 0.0
 
 
 class Pace:
@@ -20,14 +66,24 @@ class Pace:
         >>> pace = Pace(rate=10, burst=2)
         >>> [pace.wait(now=5.0, at_most=0.15) for _ in range(4)]
         [0.0, 0.0, 0.1, None]
+        >>> pace.delay(now=5.0)
+        0.2
     """
 
-    __slots__ = ("_advance", "_interval", "_next")
+    __slots__ = ("_budget", "_next")
 
     def __init__(self, rate: float, burst: float) -> None:
-        self._interval = 1.0 / rate
-        self._advance = (burst - 1) / rate
+        self._budget = Budget(rate, burst)
         self._next = float("-inf")
+
+    def delay(self, count: int = 1, *, now: float) -> float:
+        """Return in how many seconds one or more may happen at once, without booking them.
+
+        Args:
+            count: How many.
+            now: Monotonic seconds.
+        """
+        return self._budget.delay(self._next, count, now)
 
     def wait(self, count: int = 1, *, now: float, at_most: float = 0.0) -> float | None:
         """Ask for one or more at once, and book them.
@@ -40,11 +96,10 @@ class Pace:
         Returns:
             Seconds until it may happen; None where that is longer than the caller would wait, and nothing is booked.
         """
-        due = max(self._next, now)
-        delay = round(max(0.0, due + (count - 1) * self._interval - self._advance - now), 9)
-        if delay > at_most:
+        booked = self._budget.taken(self._next, count, now, at_most)
+        if booked is None:
             return None
-        self._next = due + count * self._interval
+        delay, self._next = self._budget.delay(self._next, count, now), booked
         return delay
 
     def is_quiet(self, now: float) -> bool:

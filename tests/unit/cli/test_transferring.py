@@ -1,13 +1,14 @@
-"""How far the hashing is, for those who watch and for those who read JSON."""
+"""How far files are read, for those who watch and for those who read JSON."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
 from librats.cli.output import Output
-from librats.cli.transferring import HashingShown
+from librats.cli.transferring import ReadingShown
 from librats.services.transferring.handle import Progress, TransferState
 
 
@@ -24,7 +25,7 @@ class Clock:
 
 def test_a_hashing_of_a_moment_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    shown = HashingShown(Output(as_json=True), clock)
+    shown = ReadingShown(Output(as_json=True), clock)
     for done in range(0, 4_000_000_001, 500_000_000):
         clock.now += 0.1
         shown.update(hashed(done))
@@ -34,7 +35,7 @@ def test_a_hashing_of_a_moment_is_not_told(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_longer_hashing_is_told_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    shown = HashingShown(Output(as_json=True), clock)
+    shown = ReadingShown(Output(as_json=True), clock)
     for _ in range(28):
         clock.now += 0.125
         shown.update(hashed(round((clock.now - 100) * 1e9)))
@@ -52,10 +53,22 @@ def test_a_longer_hashing_is_told_once_a_second(capsys: pytest.CaptureFixture[st
 
 def test_the_same_is_text_alone_without_json(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    shown = HashingShown(Output(as_json=False), clock)
+    shown = ReadingShown(Output(as_json=False), clock)
     clock.now += 2
     shown.update(hashed(3_000_000_000))
     shown.end()
     told = capsys.readouterr()
     assert told.out == ""
     assert len(told.err.splitlines()) == 2
+
+
+def test_a_check_of_what_is_there_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    shown = ReadingShown(Output(as_json=True), clock, "checking")
+    clock.now += 2
+    shown.update(dataclasses.replace(hashed(3_000_000_000), state=TransferState.CHECKING))
+    shown.end()
+    told = capsys.readouterr()
+    event = json.loads(told.out)
+    assert (event["event"], event["state"], event["bytes"]) == ("checking", "checking", 3_000_000_000)
+    assert "checking what is there of 4.00 GB" in told.err

@@ -12,6 +12,7 @@ from tests.reference.file_copying import copy, copy_all, copy_missing, destinati
 from tests.unit.services.test_transfer_reading import DATA, make_tree
 
 from librats.errors import TransferError, UsageError
+from librats.services.disk.folder_handles import HandleFolder
 from librats.services.disk.part import Chunk
 from librats.services.disk.reading import Source
 from librats.services.disk.writing import Destination, part_name
@@ -219,6 +220,17 @@ async def test_files_that_are_there_already_are_not_fetched(tmp_path: Path, out:
     await copy_missing(source, destination)
     await destination.finish()
     assert content_of(out / "photos") == content_of(top) | {"mine.txt": b"stays"}
+
+
+async def test_how_much_of_what_is_there_was_read_is_told(big: Source, out: Path) -> None:
+    told: list[tuple[int, int]] = []
+    destination = await destination_for(big, out, on_checked=lambda done, total: told.append((done, total)))
+    assert told == []  # there is nothing to be read
+    await copy_all(big, destination)
+    again = await destination_for(big, out, on_checked=lambda done, total: told.append((done, total)))
+    await again.finish()
+    assert told == sorted(told)
+    assert told[-1] == (len(BIG), len(BIG))
 
 
 async def test_all_that_is_there_already_is_nothing_to_do(tmp_path: Path, out: Path) -> None:
@@ -445,3 +457,25 @@ async def test_a_caller_that_is_cancelled_leaves_the_folder_to_others(big: Sourc
         await opening
     destination = await destination_when_free(big, out)
     await destination.discard()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are paths there")
+async def test_a_folder_that_another_one_makes_at_the_same_time_is_taken(
+    big: Source, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = part_name(big.content_id)
+    enter = HandleFolder.enter
+    looked: list[str] = []
+
+    def enter_too_early(self: HandleFolder, wanted: str) -> HandleFolder:
+        if wanted == name and not looked:
+            looked.append(wanted)
+            (out / name).mkdir(parents=True)
+            raise FileNotFoundError(wanted)
+        return enter(self, wanted)
+
+    monkeypatch.setattr(HandleFolder, "enter", enter_too_early)
+    destination = await destination_for(big, out)
+    await copy_missing(big, destination)
+    assert (await destination.finish()).read_bytes() == BIG
+    assert looked

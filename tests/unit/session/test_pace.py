@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from librats.session.pace import Pace, PaceTable
+from librats.session.pace import Budget, Pace, PaceTable
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -53,3 +53,27 @@ def test_each_key_has_a_pace_of_its_own_and_idle_ones_are_forgotten() -> None:
     assert len(table) < 2100
     assert table.wait("busy", now=50.0) == 0.0
     assert [table.wait("new", now=50.0) for _ in range(3)] == [0.0, 0.0, None]
+
+
+def test_to_ask_books_nothing() -> None:
+    pace = Pace(rate=10, burst=2)
+    assert [pace.delay(now=0.0), pace.delay(2, now=0.0), pace.delay(3, now=0.0)] == [0.0, 0.0, pytest.approx(0.1)]
+    assert [pace.wait(now=0.0) for _ in range(3)] == [0.0, 0.0, None]
+    assert pace.delay(now=0.0) == pytest.approx(0.1)
+    assert pace.delay(now=0.1) == 0.0
+
+
+def test_two_budgets_are_asked_before_either_is_booked() -> None:
+    few, many = Budget(rate=1, burst=1), Budget(rate=1, burst=10)
+    of_few = few.taken(0.0, 1, 0.0)
+    assert of_few == 1.0
+    assert few.taken(of_few, 1, 0.0) is None
+    assert few.taken(of_few, 1, 0.0, 1.0) == 2.0
+    assert many.taken(0.0, 10, 0.0) == 10.0
+
+
+@pytest.mark.parametrize("now", [0.0, 1e6, 1e8])
+def test_a_long_time_makes_no_difference(now: float) -> None:
+    pace = Pace(rate=3, burst=3)
+    for step in range(300):
+        assert pace.wait(3, now=now + step, at_most=1e-6) is not None

@@ -55,7 +55,8 @@ async def files_giver(end: End) -> None:
     gone = asyncio.Event()
     async with client_of(**end.way) as client:
         shared = await client.files.share(tree)
-        names = [entry.path[-1] for entry in shared.source.manifest.files]
+        by_request = end.options["way"] == "requests"
+        names = [entry.path[-1] for entry in shared.source.manifest.files] if by_request else []
 
         @client.on("what")
         def what(peer: Peer, data: object) -> object:

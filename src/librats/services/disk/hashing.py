@@ -12,7 +12,7 @@ __all__ = ["hash_descriptor"]
 BUFFER = 1 << 20
 
 
-def hash_descriptor(descriptor: int, size: int, progress: Callable[[int], None] | None = None) -> HashTree:
+def hash_descriptor(descriptor: int, size: int, progress: Callable[[int], object] | None = None) -> HashTree:
     """Read a file from where it stands to its end, and return its tree.
 
     Args:

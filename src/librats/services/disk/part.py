@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 from zlib import crc32
@@ -116,11 +116,12 @@ class PartFiles:
         self._done = bytearray(len(manifest.files))  # 1 for each that is whole: a set would take fifty times as much
         self._open: OrderedDict[int, int] = OrderedDict()
 
-    def restore(self, recorded: Recorded) -> None:
+    def restore(self, recorded: Recorded, on_read: Callable[[int], object]) -> None:
         """Take over what an earlier process has written, and remove what is of no use.
 
         Args:
             recorded: What its journal says. Where it is not certain, what may not have reached the disk is compared.
+            on_read: Called with how many bytes were read for that.
 
         Raises:
             OSError: Something cannot be read or removed.
@@ -138,7 +139,7 @@ class PartFiles:
                 folder.remove_file(path[-1])
         have: dict[int, bytearray] = {}
         for record in recorded.records:
-            if record.file in there and self._holds(record, is_certain=recorded.is_certain):
+            if record.file in there and self._holds(record, on_read, is_certain=recorded.is_certain):
                 if record.file not in have:
                     have[record.file] = bytearray(-(-self._leaves(record.file) // 8))
                 mark(have[record.file], record.first, record.count)
@@ -155,7 +156,7 @@ class PartFiles:
             else:
                 self._done[number] = True
 
-    def _holds(self, record: Record, *, is_certain: bool) -> bool:
+    def _holds(self, record: Record, on_read: Callable[[int], object], *, is_certain: bool) -> bool:
         """Tell whether the disk has what a record says."""
         if not record.count or record.first + record.count > self._leaves(record.file):
             return False
@@ -164,6 +165,7 @@ class PartFiles:
         if record.count > MAX_CHUNK // LEAF_SIZE:
             return False
         data = read_at(self._opened(record.file), record.count * LEAF_SIZE, record.first * LEAF_SIZE)
+        on_read(len(data))
         return crc32(leaf_hashes([data])) == record.crc
 
     def _whole(self) -> Iterator[int]:

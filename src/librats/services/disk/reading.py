@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import stat
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from librats.services.batches import Batches
 from librats.services.disk.errors import disk_error
 from librats.services.disk.folder_cache import FolderCache
 from librats.services.disk.read_at import read_at
+from librats.services.disk.telling import teller
 from librats.services.disk.walking import Found, Hashing, find_files
 from librats.transfer.file_table import FileTable, OfferedFile
 from librats.transfer.manifest import Manifest, ManifestLimits, content_id, write_manifest
@@ -30,7 +29,6 @@ __all__ = ["Source"]
 MAX_BATCH = 4 << 20
 MAX_OPEN = 32
 MAX_THREADS = 4
-TELL_EVERY = 0.05
 DEFAULT_LIMITS = ManifestLimits()
 
 Piece = tuple[int, int, int]
@@ -163,18 +161,7 @@ def _name_of(path: Path) -> str:
 
 
 async def _hash(root: Path, found: Found, on_hashed: Callable[[int, int], object] | None) -> None:
-    loop = asyncio.get_running_loop()
-    told = 0.0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal told
-        now = time.monotonic()
-        if on_hashed is not None and (done == total or now - told >= TELL_EVERY):
-            told = now
-            with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-                loop.call_soon_threadsafe(on_hashed, done, total)
-
-    hashing = Hashing(found, root if found.is_folder else root.parent, progress)
+    hashing = Hashing(found, root if found.is_folder else root.parent, teller(on_hashed))
     threads = max(1, min(MAX_THREADS, os.cpu_count() or 1, len(found.files)))
     runs = [asyncio.ensure_future(run_in_thread(hashing.run)) for _ in range(threads)]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from librats.services.disk.folders import Folder, open_folder, remove_tree
 from librats.services.disk.journal import Journal, Record
 from librats.services.disk.part import CONTENT, Chunk, PartFiles
 from librats.services.disk.placing import place
+from librats.services.disk.telling import teller
 from librats.transfer.file_table import FileTable
 from librats.transfer.file_verifiers import FileVerifiers
 from librats.transfer.manifest import Manifest, ManifestLimits, content_id, read_manifest
@@ -50,18 +52,20 @@ Check = Callable[[], Sequence[Chunk]]
 class _Opened:
     """A transfer on the disk: its folders, files and journal. All of it blocks, one thread at a time."""
 
-    def __init__(self, folder: Folder, manifest: Manifest, identifier: bytes, *, overwrite: bool) -> None:
+    def __init__(self, folder: Folder, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> None:
         self.manifest = manifest
         self._folder = folder
         self._name = part_name(identifier)
-        self._overwrite = overwrite
+        self._overwrite = wanted.overwrite
+        self._tell = wanted.tell
+        self._read = 0
         self._lock = threading.Lock()  # a thread whose caller was cancelled goes on
         self._part: Folder | None = None
         self._content: Folder | None = None
         self._files: PartFiles | None = None
         self.is_new = False
         self._failure: TransferError | None = None
-        self.placed = find_in_place(folder, manifest, overwrite=overwrite)
+        self.placed = find_in_place(folder, manifest, overwrite=wanted.overwrite, on_read=self._count)
         self.copies = _copies(manifest, self.placed)
         try:
             with as_transfer_error("the folder of the transfer cannot be opened"):
@@ -74,8 +78,9 @@ class _Opened:
         try:
             self._part = self._folder.enter(self._name)
         except FileNotFoundError:
-            self._folder.make(self._name, 0o700)
-            self.is_new = True
+            with contextlib.suppress(FileExistsError):  # who opens it at the same time has made it since
+                self._folder.make(self._name, 0o700)
+                self.is_new = True
             self._part = self._folder.enter(self._name)
         if not self._part.lock():
             raise TransferError("busy", "another transfer of the same content into this folder is under way")
@@ -86,7 +91,12 @@ class _Opened:
         self._files = PartFiles(self._content, self.manifest, self._journal)
         if not self.is_new:
             most = 4 * sum(leaf_count(file.size) for file in self.manifest.files) + len(self.manifest.files)
-            self._files.restore(self._journal.read(most))
+            self._files.restore(self._journal.read(most), self._count)
+
+    def _count(self, size: int) -> None:
+        """Tell that more of what is there already was read."""
+        self._read += size
+        self._tell(min(self._read, self.manifest.size), self.manifest.size)
 
     @property
     def files(self) -> PartFiles:
@@ -224,6 +234,7 @@ class Destination:
         max_disk: int | None = None,
         overwrite: bool = False,
         limits: ManifestLimits = DEFAULT_LIMITS,
+        on_checked: Callable[[int, int], object] | None = None,
     ) -> Destination:
         """Begin to receive an offer, or go on with it. Files that are in their place already are found.
 
@@ -234,6 +245,8 @@ class Destination:
             max_disk: Bytes that it may take on the disk at most; None for what is free.
             overwrite: Whether files of the same names with other content are replaced, at the end.
             limits: What is taken.
+            on_checked: Called now and then with how many bytes of what is there already were read, and how many the
+                whole offer has; never where nothing has to be read.
 
         Raises:
             TransferError: The manifest is none (``"bad_offer"``, ``"bad_name"``, ``"limit"``), it takes more than
@@ -242,9 +255,8 @@ class Destination:
                 (``"permission"``), another transfer of it into the folder is under way (``"busy"``), or the disk fails.
         """
         manifest = await run_in_thread(_checked, raw_manifest, content_id, limits)
-        opening = asyncio.ensure_future(
-            run_in_thread(_open, folder, manifest, content_id, _Wanted(overwrite, max_disk))
-        )
+        wanted = _Wanted(overwrite, max_disk, teller(on_checked))
+        opening = asyncio.ensure_future(run_in_thread(_open, folder, manifest, content_id, wanted))
         try:
             path, opened, verifiers = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -276,7 +288,7 @@ class Destination:
         Raises:
             TransferError: As for :meth:`open`.
         """
-        wanted = _Wanted(overwrite, max_disk)
+        wanted = _Wanted(overwrite, max_disk, teller(None))
         opening = asyncio.ensure_future(run_in_thread(_begin, folder, manifest, identifier, wanted))
         try:
             return cls(*await asyncio.shield(opening))
@@ -384,11 +396,12 @@ def _as_it_is(file: int, first: int, data: memoryview) -> list[Chunk]:
 
 
 class _Wanted:
-    __slots__ = ("max_disk", "overwrite")
+    __slots__ = ("max_disk", "overwrite", "tell")
 
-    def __init__(self, overwrite: bool, max_disk: int | None) -> None:
+    def __init__(self, overwrite: bool, max_disk: int | None, tell: Callable[[int, int], None]) -> None:
         self.overwrite = overwrite
         self.max_disk = max_disk
+        self.tell = tell
 
 
 _Outcome = tuple[Path, _Opened, FileVerifiers]
@@ -401,7 +414,7 @@ def _checked(raw: bytes, expected: bytes, limits: ManifestLimits) -> Manifest:
     return manifest
 
 
-def _opened(path: Path, manifest: Manifest, identifier: bytes, *, overwrite: bool) -> _Opened:
+def _opened(path: Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Opened:
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder = open_folder(path)
@@ -410,7 +423,7 @@ def _opened(path: Path, manifest: Manifest, identifier: bytes, *, overwrite: boo
     except OSError as error:
         raise disk_error(error, f"{path} cannot be opened") from error
     try:
-        return _Opened(folder, manifest, identifier, overwrite=overwrite)
+        return _Opened(folder, manifest, identifier, wanted)
     except BaseException:
         folder.close()
         raise
@@ -418,10 +431,10 @@ def _opened(path: Path, manifest: Manifest, identifier: bytes, *, overwrite: boo
 
 def _begin(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Outcome:
     path = Path(given).absolute()
-    opened = _opened(path, manifest, identifier, overwrite=wanted.overwrite)
+    opened = _opened(path, manifest, identifier, wanted)
     if not opened.is_new:
         opened.close(keep=False)
-        opened = _opened(path, manifest, identifier, overwrite=wanted.overwrite)
+        opened = _opened(path, manifest, identifier, wanted)
     try:
         _check_free(opened, manifest.size, manifest.size, wanted.max_disk)
         opened.begin()
@@ -433,7 +446,7 @@ def _begin(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wa
 
 def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Outcome:
     path = Path(given).absolute()
-    opened = _opened(path, manifest, identifier, overwrite=wanted.overwrite)
+    opened = _opened(path, manifest, identifier, wanted)
     try:
         verifiers = _verifiers(opened)
         _check_room(opened, verifiers, wanted.max_disk)

@@ -35,6 +35,8 @@ class TransferState(StrEnum):
     """Others come first."""
     STARTING = "starting"
     """It is found out what there is, and what is there already."""
+    CHECKING = "checking"
+    """What is there already is read, to find out what is missing."""
     RUNNING = "running"
     """Bytes flow."""
     PAUSED = "paused"
@@ -54,7 +56,7 @@ class Progress:
     """How far a transfer is."""
 
     bytes: int
-    """Bytes that are there, what was there before included; those that are hashed while the state is that."""
+    """Bytes that are there, what was there before included; those that were read while it is hashing or checking."""
     total: int
     """Bytes in all; 0 while that is not known."""
     files: int

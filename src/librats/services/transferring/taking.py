@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from librats.errors import TransferError
 from librats.runtime.tasks import TaskSet, end_all
-from librats.services.disk.part import Chunk as PartChunk
 from librats.services.disk.part import check_chunk
+from librats.services.transferring.destination import DestinationFiles, OpenDestination
 from librats.services.transferring.handle import Transfer, TransferDirection, TransferState
 from librats.services.transferring.host import TransferPlace
 from librats.services.transferring.wire import PROTOCOL, LostError, Wire, opened
-from librats.transfer.file_verifiers import FileVerifiers
 from librats.transfer.frames import (
     Chunk,
     FrameType,
@@ -30,11 +29,12 @@ from librats.transfer.frames import (
     read_piece,
 )
 from librats.transfer.layout import Layout
-from librats.transfer.manifest import Manifest, ManifestLimits, read_head
+from librats.transfer.manifest import read_head
 from librats.transfer.manifest_taking import ManifestTaking
+from librats.transfer.pacing import RateMeter
 from librats.transfer.receiving import Receiving
 
-__all__ = ["DestinationFiles", "OpenDestination", "Taking"]
+__all__ = ["Taking"]
 
 logger = logging.getLogger("librats.files")
 
@@ -53,41 +53,6 @@ STORED_AT_ONCE = 2
 
 MAX_BACKLOG = 2 << 20
 """Bytes that have come and are not stored, from which on no source is read from."""
-
-
-class DestinationFiles(Protocol):
-    """What is written to: :class:`~librats.services.disk.writing.Destination`."""
-
-    manifest: Manifest
-    verifiers: FileVerifiers
-
-    async def take(self, check: Callable[[], Sequence[PartChunk]], size: int) -> TransferError | None:
-        """Have a chunk checked on a thread, and written where it is right; return what the check has raised."""
-
-    async def finish(self) -> Path:
-        """Give it its name."""
-
-    async def suspend(self) -> None:
-        """Close it, and keep what has come."""
-
-    async def discard(self) -> None:
-        """Close it, and remove what has come."""
-
-
-class OpenDestination(Protocol):
-    """Opens where a transfer is written to."""
-
-    async def __call__(
-        self,
-        folder: str | Path,
-        raw_manifest: bytes,
-        *,
-        content_id: bytes,
-        max_disk: int | None,
-        overwrite: bool,
-        limits: ManifestLimits,
-    ) -> DestinationFiles:
-        """See :meth:`librats.services.disk.writing.Destination.open`."""
 
 
 class _Follow:
@@ -387,8 +352,11 @@ class Taking(Transfer):
             max_disk=self._place.config.max_disk,
             overwrite=self._overwrite,
             limits=limits,
+            on_checked=self._checked,
         )
         del raw
+        if self._state == TransferState.CHECKING:
+            self._done_bytes, self._meter = 0, RateMeter(self._loop.time())
         config, manifest = self._place.config, destination.manifest
         self._layout = Layout(manifest)
         self._describe(manifest.name, self._id, manifest.size, len(manifest.files))
@@ -403,6 +371,13 @@ class Taking(Transfer):
         )
         self._receiving.pause(self._loop.time(), is_paused=self._own_pause)
         self._note_progress()
+
+    def _checked(self, done: int, total: int) -> None:
+        """Take note of how much of what is there already has been read."""
+        if self._receiving is None and not self.is_over:
+            self._become(TransferState.CHECKING)
+            self._meter.add(max(done - self._done_bytes, 0), self._loop.time())
+            self._done_bytes, self._total = done, total
 
     # What all sources share
 
