@@ -139,7 +139,7 @@ def test_on_the_loopback_no_public_nodes_are_asked(capsys: pytest.CaptureFixture
         (("peers", "garden"), "a hash"),
         (("ping", "127.0.0.1"), "not an address"),
         (("put", "x", "--seq", "-1"), "--seq"),
-        (("put", "x", "--salt", "s"), "only a mutable item"),
+        (("put", "x", "--salt", "s"), "go with --mutable"),
         (("put", "--parse", "1.5"), "no 1.5"),
         (("put", "--parse", "{"), "not JSON"),
         (("put", "y" * 1000), "at most 1000 bytes"),

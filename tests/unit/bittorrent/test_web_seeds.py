@@ -178,3 +178,25 @@ def test_nothing_is_asked_of_a_server_in_a_pause_and_what_is_released_is_asked_f
     for piece, begin, _ in blocks:
         leecher.swarm.release(seed, piece, begin)
     assert sorted(leecher.swarm.pick(seed, 100)) == sorted(blocks)
+
+
+@pytest.mark.parametrize(("kib", "blocks"), [(16, 16), (512, 32), (4096, 256), (8192, 256)])
+def test_a_server_is_asked_for_a_piece_at_once_within_bounds(kib: int, blocks: int) -> None:
+    builder = TorrentBuilder("n", [((), 5)], version="v1", piece_length=kib << 10)
+    builder.update(b"bytes")
+    assert WebSeed("http://h/w", read_torrent(builder.finish()), now=0.0).ahead == blocks
+
+
+def test_one_that_lies_has_no_piece_whatever_files_it_has() -> None:
+    seed = WebSeed("http://h/w", folder_torrent("v1", (16_384, 16_384))[0], now=0.0)
+    seed.lose_file(1)
+    assert seed.has_piece(0)
+    seed.is_lying = True
+    assert not seed.has_piece(0)
+
+
+def test_what_a_server_gives_is_counted() -> None:
+    seed = WebSeed("http://h/w", torrent_of(40_000), now=0.0)
+    seed.succeed(16_384)
+    seed.succeed(7232)
+    assert seed.down.total == 23_616

@@ -40,6 +40,7 @@ def test_without_a_setting_there_is_none() -> None:
         ({"all_proxy": "socks5://all:3"}, True, "socks5://all:3"),
         ({"all_proxy": "https://all"}, True, "https://all:443"),
         ({"socks_proxy": "one"}, True, "socks5h://one:1080"),
+        ({"socks_proxy": "socks5://one"}, True, "socks5://one:1080"),
         ({"socks_proxy": "http://one:3"}, False, "socks5h://one:3"),
         ({"socks_proxy": "socks5://one:3", "no_proxy": "example.org"}, True, None),
         ({"socks_proxy": "socks5://one:3", "https_proxy": "http://two:2"}, True, "http://two:2"),
