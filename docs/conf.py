@@ -60,16 +60,16 @@ def _hide_constructor(
     return ("", None) if name in MADE_BY_LIBRATS else None
 
 
-def _leave_the_builtin_type(_app: Sphinx, doctree: nodes.document) -> None:
-    # In a signature it is Python's own, not one of our attributes of that name.
+def _leave_builtin_types(_app: Sphinx, doctree: nodes.document) -> None:
+    # In a signature they are Python's own, not our attributes of these names.
     for reference in list(doctree.findall(pending_xref)):
-        if reference.get("reftarget") == "type":
+        if reference.get("reftarget") in {"bytes", "type"}:
             reference.replace_self(reference.children)
 
 
 def setup(app: Sphinx) -> None:
     """Connect the hooks above; that of napoleon has the priority 500."""
-    app.connect("doctree-read", _leave_the_builtin_type)
+    app.connect("doctree-read", _leave_builtin_types)
     app.connect("autodoc-process-docstring", _keep_attribute, priority=400)
     app.connect("autodoc-process-docstring", _put_attribute_back, priority=600)
     app.connect("autodoc-process-signature", _hide_constructor)
