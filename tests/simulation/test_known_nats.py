@@ -27,7 +27,7 @@ LEARNT = SETTLE + WAITS[-1] + 20.0
 IDLE = 600.0
 
 
-SILENT = {"session": SessionConfig(ping_interval=5000.0, idle_timeout=9000.0)}
+SILENT: dict[str, Any] = {"session": SessionConfig(ping_interval=5000.0, idle_timeout=9000.0)}
 """Sessions that ask nothing of each other, so that what is sent is sent for the sake of NATs."""
 
 
