@@ -132,7 +132,7 @@ class LayerFetch:
 
 
 class LayerServer:
-    """Gives peers hashes of piece layers. Those of blocks are not kept: see :mod:`.block_hashes`.
+    """Gives peers hashes of piece layers. Those of blocks are not kept: see :mod:`librats.bittorrent.block_hashes`.
 
     Args:
         torrent: The torrent; one of version 1 has none.

@@ -18,7 +18,7 @@ class TorrentFile:
     """A file of a torrent."""
 
     path: Parts
-    """Where it goes, below the folder that the torrent is saved in: safe on every system (:mod:`.names`)."""
+    """Where it goes, below the folder of the torrent: safe on every system (:mod:`librats.bittorrent.names`)."""
 
     size: int
     """Bytes."""

@@ -45,6 +45,8 @@ def _make(home: Path, mebibytes: int, files: int) -> Path:
                 file.write(number.to_bytes(8) + block[8:])
     for number in range(files):
         (tree / f"{number:06}").write_bytes(number.to_bytes(8) + bytes(SMALL - 8))
+    if hasattr(os, "sync"):
+        os.sync()  # it has been there for long: nobody who saves his own waits until that is on the disk, too
     return tree
 
 
