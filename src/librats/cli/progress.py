@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Bar", "Progress", "progress_bar", "readable_size"]
+if TYPE_CHECKING:
+    from librats.cli.output import Output
+
+__all__ = ["CHECKING", "Bar", "LateBar", "Progress", "progress_bar", "readable_size"]
+
+CHECKING = "checking what is there of {}"
+SHOWN_AFTER = 1.0
+"""Seconds that something takes before a :class:`LateBar` shows it."""
 
 WIDTH = 30
 SHARES = 4
@@ -131,3 +139,36 @@ class Bar:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
             self._bar = None
+
+
+class LateBar:
+    """A bar for what is mostly over in a moment: where it is not, it is begun below a line that says what is done.
+
+    Args:
+        output: Where the line is told.
+        clock: Returns the time in seconds.
+        words: What is done, with ``{}`` in the place of how much there is.
+        draws: Whether there is a bar below the line.
+    """
+
+    def __init__(self, output: Output, clock: Callable[[], float], words: str, *, draws: bool = True) -> None:
+        self._output = output
+        self._clock = clock
+        self._words = words
+        self._draws = draws
+        self._bar = Bar()
+        self._due = clock() + SHOWN_AFTER
+        self.is_shown = False
+        """Whether it has taken that long."""
+
+    def update(self, done: int, total: int) -> None:
+        """Take how much is done; as for :meth:`Bar.update`."""
+        if not self.is_shown and self._clock() >= self._due:
+            self.is_shown = True
+            self._output.hint("    " + self._words.format(readable_size(total)))
+        if self.is_shown and self._draws:
+            self._bar.update(done, total)
+
+    def end(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.end()

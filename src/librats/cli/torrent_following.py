@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from librats.cli.progress import Bar, readable_size
+from librats.cli.progress import CHECKING, Bar, LateBar
 
 if TYPE_CHECKING:
     from librats.cli.output import Output
@@ -32,9 +32,7 @@ class CheckShown:
     def __init__(self, output: Output, clock: Callable[[], float] = time.monotonic) -> None:
         self._output = output
         self._clock = clock
-        self._bar = Bar()
-        self._due: float | None = None
-        self._is_slow = False
+        self._bar: LateBar | None = None
 
     def __enter__(self) -> CheckShown:
         """Begin."""
@@ -42,22 +40,17 @@ class CheckShown:
 
     def __exit__(self, *_: object) -> None:
         """Leave the bar as it is."""
-        self._bar.end()
+        if self._bar is not None:
+            self._bar.end()
 
     def update(self, progress: TorrentProgress) -> None:
         """Take how far it is; once the check is over, the bar is left as it is."""
         if progress.status != "checking":
-            self._bar.end()
+            self.__exit__()
             return
-        now = self._clock()
-        self._due = now + TELL_INTERVAL if self._due is None else self._due
-        if not self._is_slow and now < self._due:
-            return
-        if not self._is_slow:
-            self._is_slow = True
-            self._output.hint(f"    checking what is there of {readable_size(progress.bytes_total)}")
-        if not self._output.as_json:
-            self._bar.update(progress.bytes_checked, progress.bytes_total)
+        if self._bar is None:
+            self._bar = LateBar(self._output, self._clock, CHECKING, draws=not self._output.as_json)
+        self._bar.update(progress.bytes_checked, progress.bytes_total)
 
 
 async def follow_check(download: Download, output: Output) -> None:

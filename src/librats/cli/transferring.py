@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from librats.cli.output import Output, plain
-from librats.cli.progress import Bar, readable_size
+from librats.cli.progress import CHECKING, Bar, LateBar, readable_size
 from librats.cli.reaching import start_mdns
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ TELL_EVERY = 1.0
 
 LOOK_EVERY = 0.25
 MOVING = frozenset({"running", "paused", "finishing"})
-READING = {"hashing": "reading {} for their hashes", "checking": "checking what is there of {}"}
+READING = {"hashing": "reading {} for their hashes", "checking": CHECKING}
 """States in which files are read before anything moves, and what people are told of it."""
 
 WORDS = {
@@ -64,9 +64,8 @@ class ReadingShown:
         self._output = output
         self._state = state
         self._clock = clock
-        self._bar = Bar()
+        self._bar = LateBar(output, clock, READING[state])
         self._due = clock() + TELL_EVERY
-        self._is_slow = False
 
     def end(self) -> None:
         """Leave the bar as it is."""
@@ -74,14 +73,9 @@ class ReadingShown:
 
     def update(self, progress: Files) -> None:
         """Take how far it is."""
-        now = self._clock()
-        if not self._is_slow and now >= self._due:
-            self._is_slow = True
-            self._output.hint("    " + READING[self._state].format(readable_size(progress.total)))
-        if not self._is_slow:
-            return
         self._bar.update(progress.bytes, progress.total)
-        if now >= self._due:
+        now = self._clock()
+        if self._bar.is_shown and now >= self._due:
             self._due = now + TELL_EVERY
             _emit_progress(self._output, self._state, progress)
 

@@ -135,10 +135,8 @@ class DialById:
         denied = self.around.manager.admission.access.check_dial(address.host)
         if denied is not None:
             return str(denied), reason_of(denied)
-        now = self._loop.time()
-        if self._all.delay(now=now) > 0 or self._hosts.wait(address.host, now=now) is None:
+        if not self._hosts.takes(address.host, self._all, now=self._loop.time()):
             return "too many dials to what others have named", AttemptReason.ADDRESS_REFUSED
-        self._all.wait(now=now)
         return None
 
     async def reach(

@@ -132,9 +132,8 @@ class Places:
             LookupError: Nobody waits there. That counts as well.
         """
         self._expire(now)
-        if self._all.delay(now=now) > 0 or self._visits.wait(source or visitor, now=now) is None:
+        if not self._visits.takes(source or visitor, self._all, now=now):
             return None
-        self._all.wait(now=now)
         found = self._places.get(place)
         if found is None or found.owner == visitor:
             raise LookupError("nobody waits there")

@@ -133,6 +133,19 @@ class PaceTable:
             pace = self._paces[key] = Pace(self._rate, self._burst)
         return pace.wait(now=now, at_most=at_most)
 
+    def takes(self, key: Hashable, common: Pace, *, now: float) -> bool:
+        """Tell whether one may happen at once, by its own rate and by that of all: both are booked, or neither is.
+
+        Args:
+            key: Whose.
+            common: The rate of all together.
+            now: Monotonic seconds.
+        """
+        if common.delay(now=now) > 0 or self.wait(key, now=now) is None:
+            return False
+        common.wait(now=now)
+        return True
+
     def _sweep(self, now: float) -> None:
         self._until_sweep -= 1
         if self._until_sweep <= 0:

@@ -72,6 +72,16 @@ def test_two_budgets_are_asked_before_either_is_booked() -> None:
     assert many.taken(0.0, 10, 0.0) == 10.0
 
 
+def test_of_ones_own_rate_and_that_of_all_both_are_booked_or_neither() -> None:
+    table, common = PaceTable(rate=1, burst=1), Pace(rate=1, burst=2)
+    assert table.takes("a", common, now=0.0)
+    assert not table.takes("a", common, now=0.0)
+    assert table.takes("b", common, now=0.0)  # the refusal has taken nothing of what all have
+    assert not table.takes("c", common, now=0.0)
+    assert table.wait("c", now=0.0) == 0.0  # nor has that taken anything of its own
+    assert common.delay(now=0.0) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("now", [0.0, 1e6, 1e8])
 def test_a_long_time_makes_no_difference(now: float) -> None:
     pace = Pace(rate=3, burst=3)

@@ -24,13 +24,7 @@ Receive = Callable[[list[tuple[bytes, Address]]], object]
 
 
 def settings_for(
-    *,
-    family: str,
-    lifetime: float | None,
-    keep_alive: float,
-    mobility: bool,
-    channels: bool,
-    relays_tcp: bool,
+    *, family: str, lifetime: float | None, keep_alive: float, mobility: bool, channels: bool, relays_tcp: bool
 ) -> ClientSettings:
     """Check the arguments of ``open``.
 
