@@ -109,8 +109,9 @@ class KnownMappings:
 
 
 def _form(times: MappingTimes, silence_at: float, use_at: float) -> dict[str, float]:
-    form = {"outlived": times.outlived, "lost": times.lost, "life": times.life, SILENCE: silence_at, USE: use_at}
-    return {name: value for name, value in form.items() if value}
+    form = {"outlived": times.outlived, "lost": times.lost, "life": times.life}
+    form |= {SILENCE: silence_at or None, USE: use_at or None}
+    return {name: value for name, value in form.items() if value is not None}
 
 
 def _entry(form: Mapping[str, object]) -> tuple[MappingTimes, float, float]:
