@@ -18,6 +18,8 @@ cdef enum:
     MOST_TIMEOUTS = 12
     MOST_FIRST_TIMEOUTS = 40
     MOST_NUDGES = 6
+    FEW = 2400  # bytes
+    EVEN_TIMEOUTS = 8  # that do not double where few bytes are on their way
     BEGINNING = 256  # bytes of the peer's, which belong to its handshake
     TAIL_PROBES = 2
     PACKET_COST = 24  # what a packet weighs beside its payload
@@ -32,6 +34,8 @@ cdef extern from *:
     #define RUDP_LEAST_PROBE 0.03
     #define RUDP_PEER_ACK_DELAY 0.02
     #define RUDP_PACE_QUANTUM 0.002
+    #define RUDP_LEAST_FIRST_RTT 0.001
+    #define RUDP_UNKNOWN_PATH 0.25
     """
     double FIRST_TIMEOUT "RUDP_FIRST_TIMEOUT"
     double LEAST_FIRST_TIMEOUT "RUDP_LEAST_FIRST_TIMEOUT"
@@ -41,6 +45,8 @@ cdef extern from *:
     double LEAST_PROBE "RUDP_LEAST_PROBE"
     double PEER_ACK_DELAY "RUDP_PEER_ACK_DELAY"
     double PACE_QUANTUM "RUDP_PACE_QUANTUM"
+    double LEAST_FIRST_RTT "RUDP_LEAST_FIRST_RTT"
+    double UNKNOWN_PATH "RUDP_UNKNOWN_PATH"
 
 
 cdef inline Sent* sent_at(const Conn* c, uint64_t number) noexcept nogil:
@@ -147,11 +153,22 @@ cdef inline void launched(Conn* c, uint64_t number, double now) noexcept nogil:
         c.timer_at = now + timeout_of(c)
 
 
+cdef inline double patient_timeout(const Conn* c) noexcept nogil:
+    """The timeout of a peer that knows little of the path, RFC 6298, 2."""
+    return min(c.srtt + max(4 * c.rttvar, 0.00375) + PEER_ACK_DELAY, MOST_TIMEOUT) if c.has_rtt else c.first_timeout
+
+
 cdef inline double timeout_of(const Conn* c) noexcept nogil:
     """Seconds of silence until the next probe of the tail (RFC 8985, 7.2), or the timeout (RFC 6298, 2)."""
     cdef double whole = c.first_timeout
     cdef double probe
     cdef int _
+    cdef int doublings = c.timeouts - TAIL_PROBES
+    if is_thin(c) and c.timeouts <= even_timeouts(c):
+        if not c.has_rtt:
+            return c.first_timeout
+        probe = c.srtt + min(4 * c.rttvar, c.srtt) + PEER_ACK_DELAY
+        return min(max(probe / 2 if c.timeouts else probe, LEAST_PROBE), MOST_TIMEOUT)
     if c.has_rtt:
         whole = min(max(c.srtt + 4 * c.rttvar, LEAST_TIMEOUT), MOST_TIMEOUT)
     if c.timeouts < TAIL_PROBES:
@@ -159,11 +176,31 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
         if c.has_rtt:
             probe = c.srtt + max(4 * c.rttvar, 0.00375) + PEER_ACK_DELAY
         return min(max(probe * (1 << c.timeouts), LEAST_PROBE), whole)
-    for _ in range(c.timeouts - TAIL_PROBES):
+    if is_thin(c):
+        doublings = c.timeouts - even_timeouts(c)
+    for _ in range(doublings):
         whole = min(whole * 2, MOST_TIMEOUT)
-    if begins(c):  # a packet or two at a time congest nothing
+    if begins(c):
         whole = min(whole, max(MOST_BEGINNING, 2 * c.srtt))
     return whole
+
+
+cdef inline int even_timeouts(const Conn* c) noexcept nogil:
+    """How many timeouts of few bytes do not double: but few where it is not known how long a round trip takes."""
+    return EVEN_TIMEOUTS if c.has_rtt else <int>(UNKNOWN_PATH / c.first_timeout)
+
+
+cdef inline int most_timeouts(const Conn* c) noexcept nogil:
+    if begins(c):
+        return MOST_FIRST_TIMEOUTS
+    return MOST_TIMEOUTS + (even_timeouts(c) - TAIL_PROBES if is_thin(c) else 0)
+
+
+cdef inline bint is_thin(const Conn* c) noexcept nogil:
+    """Whether so little is on its way, as is of a conversation, that nothing but silence tells what is lost. It
+    congests nothing: timeouts of such connections do not double at first, as those of TCP do not in Linux where it is
+    asked to (tcp_thin_linear_timeouts)."""
+    return c.extended and c.out_next - c.out_start <= FEW
 
 
 cdef inline bint waits_for_answer(const Conn* c) noexcept nogil:
@@ -291,8 +328,9 @@ cdef inline void ack_done(Conn* c, Sample* sample, uint64_t newest, double delay
     drop_done(c, now)
     if sample.acked > 0:
         if sample.rtt > 0:
-            # Keep the delay of the peer out of it, unless that would give less than the least seen.
-            if c.has_rtt and sample.rtt - delay >= c.least_rtt:
+            # Keep the delay of the peer out of it, unless that would give less than the least seen; of the first one it
+            # is much where earlier acknowledgements were lost.
+            if sample.rtt - delay >= (c.least_rtt if c.has_rtt else LEAST_FIRST_RTT):
                 sample.rtt -= delay
             note_rtt(c, sample.rtt)
         if c.timeouts > TAIL_PROBES:
@@ -367,12 +405,15 @@ cdef inline void loss_time_come(Conn* c, double now) noexcept nogil:
 
 
 cdef inline void timeout_come(Conn* c, double now) noexcept nogil:
-    """Nothing was heard for too long: ask by the last packet first, and take all for lost when that did not help."""
+    """Nothing was heard for too long: ask by the last packet first, or by all where they are few, and take all for lost
+    when that did not help."""
     cdef Sample sample
     cdef uint64_t number = c.flying.last
+    cdef uint64_t before
+    cdef bint found = False, few = is_thin(c)
     cdef Sent* s
     c.timeouts += 1
-    if c.timeouts > (MOST_FIRST_TIMEOUTS if begins(c) else MOST_TIMEOUTS):
+    if c.timeouts > most_timeouts(c):
         c.cause = CAUSE_LOST
         return
     c.timer_at = now + timeout_of(c)
@@ -383,17 +424,19 @@ cdef inline void timeout_come(Conn* c, double now) noexcept nogil:
         c.pad_wanted = True
     if c.timeouts <= TAIL_PROBES:
         if c.lost.first == 0:
-            while number and sent_at(c, number).body != BODY_DATA and sent_at(c, number).body != BODY_FIN:
-                number = sent_at(c, number).before
-            if number == 0:
+            while number and (few or not found):
+                s = sent_at(c, number)
+                before = s.before
+                if s.body == BODY_DATA or s.body == BODY_FIN:
+                    found = True
+                    chain_remove(c, &c.flying, number)
+                    c.flight -= weight(s)
+                    s.place = LOST
+                    s.probing = True
+                    chain_sort_in(c, &c.lost, number)
+                number = before
+            if not found:
                 c.pings = 1
-                return
-            s = sent_at(c, number)
-            chain_remove(c, &c.flying, number)
-            c.flight -= weight(s)
-            s.place = LOST
-            s.probing = True
-            chain_sort_in(c, &c.lost, number)
         return
     ack_begun(c, &sample, now)
     while c.flying.first:

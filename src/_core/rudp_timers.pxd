@@ -2,7 +2,7 @@
 
 from libc.stdlib cimport free
 
-from librats._core.rudp_send cimport drop_done, loss_time_come, timeout_come, timeout_of
+from librats._core.rudp_send cimport drop_done, loss_time_come, patient_timeout, timeout_come, timeout_of
 from librats._core.rudp_state cimport (
     CAUSE_FINISHED, CAUSE_IDLE, CAUSE_LOCAL, CAUSE_LOST, CAUSE_NO_ANSWER, CAUSE_RESET, NEVER, OPENING, TOLD_CLOSED,
     Conn, ring_drop
@@ -12,7 +12,7 @@ from librats._core.rudp_tag cimport drop_contexts
 
 cdef extern from *:
     """
-    #define RUDP_FINISHED_LINGER 1.0
+    #define RUDP_FINISHED_LINGER 2.0
     #define RUDP_TIDY_AFTER 2.0
     #define RUDP_BLOCKED_WAIT 0.5
     #define RUDP_GAP_SILENCE 60.0
@@ -157,7 +157,7 @@ cdef inline void after_round(Mux* m, Conn* c, double now) noexcept nogil:
         c.was_told = True
         c.cause = CAUSE_FINISHED
         c.events |= TOLD_CLOSED
-        c.linger_due = min(c.linger_due, now + max(FINISHED_LINGER, 3 * timeout_of(c)))
+        c.linger_due = min(c.linger_due, now + max(FINISHED_LINGER, 3 * patient_timeout(c)))
     if c.tidy_due >= NEVER and (c.out.size or c.in_.size or c.sent_room):
         c.tidy_due = now + TIDY_AFTER
     tell(m, c)

@@ -64,6 +64,33 @@ def test_where_half_is_lost_first_words_take_no_seconds() -> None:
     assert times[-1] < 6
 
 
+def conversation(seed: int) -> list[float]:
+    """Return how long each of thirty questions waits for its answer, at a loss of 30 % each way."""
+    world = World(f"conversation {seed}")
+    one, other = world.end("192.0.2.1"), world.end("192.0.2.2")
+    world.join(one, other, delay=DELAY, loss=0.3)
+    assert first_words(world, one, other) < 30
+    stream, heard = one.streams[0], bytearray()
+    one.on_event = lambda stream, bits: heard.extend(stream.take())
+    other.on_event = lambda stream, bits: stream.write(stream.take())
+    waits = []
+    for number in range(1, 31):
+        begun = world.now
+        stream.write(QUESTION)
+        one.wake()
+        world.run(30, lambda number=number: len(heard) == number * len(QUESTION))  # type: ignore[misc]
+        waits.append(world.now - begun)
+        world.run(1)
+    return waits
+
+
+def test_lost_words_of_a_conversation_are_repeated_at_once_again_and_again() -> None:
+    waits = sorted(wait for seed in range(10) for wait in conversation(seed))
+    assert statistics.median(waits) < 0.07
+    assert waits[int(0.9 * len(waits))] < 0.2
+    assert waits[int(0.99 * len(waits))] < 0.5
+
+
 def test_what_lets_the_peer_answer_an_unproven_address_is_sent_again() -> None:
     world = World("padding")
     one, other = world.end("192.0.2.1"), world.end("192.0.2.2")
