@@ -94,7 +94,10 @@ cdef class Plane(Allocations):
         seed: Secret random bytes for the hash tables. None: drawn from the secret of Python's own string hash.
         gate: Answers strangers. None: all their requests come out of :meth:`run`.
         sieve: Have the kernel drop, before it is queued, what comes to a listener and cannot be a client's: no
-            request, Send indication or ChannelData of its length. Where the system cannot, it is dropped later.
+            request, Send indication or ChannelData of its length, nor a packet of a session. Where the system cannot,
+            it is dropped later.
+        sessions: Bytes a second of packets of sessions over UDP that come out of :meth:`run`, each counted 256 bytes
+            longer than it is. 0: none do.
     """
 
     cdef Path _path
@@ -110,7 +113,7 @@ cdef class Plane(Allocations):
 
     def __cinit__(
         self, *, int batch=64, bint gso=True, bint gro=True, int nap_us=0, max_allocations=100_000, portable=None,
-        bytes seed=None, Gate gate=None, bint sieve=False,
+        bytes seed=None, Gate gate=None, bint sieve=False, double sessions=0.0,
     ):
         cdef const char* switch = getenv("LIBRATS_PORTABLE")
         cdef Path* s = &self._path
@@ -125,6 +128,7 @@ cdef class Plane(Allocations):
         self._gate = gate
         if gate is not None:
             s.gate = &gate.state
+        set_bucket(&s.sessions, sessions)
         s.tables = &self.tables
         memcpy(&s.transaction, PyBytes_AS_STRING(table_keys(seed)) + sizeof(s.tables.keys), 8)
         s.packets = <Packet*>calloc(PACKETS, sizeof(Packet))
@@ -194,7 +198,7 @@ cdef class Plane(Allocations):
         if net_watch(&s.poller, fd, tag_of(LISTENER_TAG, 0, s.listener_count), False) != 0:
             raise UsageError("the socket cannot be watched, or is watched already")
         if self._sieve:
-            sieve_attach(fd, MOST_REQUEST)
+            sieve_attach(fd, MOST_REQUEST, self._path.sessions.rate > 0)
         s.listener_count += 1
         return s.listener_count - 1
 
@@ -246,6 +250,7 @@ cdef class Plane(Allocations):
         Returns:
             Events, oldest first: ``("control", listener, client, local, data, user)``, a request that came to a
             listener, with the packed addresses it came from and to, and who sent it where the gate knows that;
+            ``("session", listener, client, local, data)``, a packet of a session over UDP;
             ``("stream", allocation, data)``, bytes to write to the stream of an allocation's client.
         """
         cdef bint more = True

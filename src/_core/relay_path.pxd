@@ -3,24 +3,30 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
-from librats._core.octets cimport load_be16
+from librats._core.octets cimport load_be16, load_be32
 from librats._core.relay_net cimport (
     NET_CAN_KEEP_WHOLE, net_address, net_datagram, net_is_unspecified, net_same, net_socket,
 )
 from librats._core.relay_queue cimport (
     DROP_DONT_FRAGMENT, DROP_IGNORED, DROP_MALFORMED, DROP_NO_ALLOCATION, DROP_NO_CHANNEL, DROP_NO_PERMISSION,
-    DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_STREAM, HEAD_ROOM, MOST_PAYLOAD, EventHead, Packet, Path,
-    add_event, make_room, open_group, queue_packet, take_request,
+    DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_SESSION, EVENT_STREAM, HEAD_ROOM, MOST_PAYLOAD,
+    EventHead, Packet, Path, add_event, make_room, open_group, queue_packet, take_request, tell_python,
 )
 from librats._core.relay_items cimport (
     SHARED_OWNER, Allocation, Bucket, Channel, Permission, address_of, allocation_at, channel_at, is_peer,
     permission_at,
 )
 from librats._core.relay_tables cimport find_channel, find_client, find_peer, find_permission, owner_of
+from librats._core.rudp_wire cimport is_ours
+from librats._core.stun_layout cimport COOKIE
 from librats._core.turn_layout cimport (
     CHANNEL_HEAD, CLASS_BITS, DATA_HEAD6, SEND_DONT_FRAGMENT, SEND_SOUND, TYPE_SEND,
     SendReading, is_stun_sized, padded, read_send, write_channel_head, write_data_head,
 )
+
+
+cdef enum:
+    SESSION_PACKET = 256  # bytes that a packet of a session counts for beyond its own
 
 
 cdef inline bint bucket_allows(Bucket* b, double now, uint32_t size) noexcept nogil:
@@ -177,6 +183,21 @@ cdef inline uint32_t allocation_of(Path* s, int listener, const net_datagram* d)
     return 0
 
 
+cdef inline bint is_session(const Path* s, const uint8_t* p, uint32_t size) noexcept nogil:
+    """Whether a datagram of eight bytes or more is a packet of a session over UDP, where such are taken."""
+    return s.sessions.rate > 0 and is_ours(p, size) and load_be32(p + 4) != COOKIE
+
+
+cdef inline void take_session(
+    Path* s, int listener, const net_datagram* d, const uint8_t* p, uint32_t size
+) noexcept nogil:
+    """Hand a packet to Python, as many as it bears: a small one costs it nearly as much as a big one."""
+    if bucket_allows(&s.sessions, s.now, size + SESSION_PACKET):
+        tell_python(s, EVENT_SESSION, listener, d, p, size, 0)
+    else:
+        s.dropped[<int>DROP_OVER_LIMIT] += 1
+
+
 cdef inline void from_client(Path* s, int listener, const net_datagram* d) noexcept nogil:
     cdef uint32_t index = allocation_of(s, listener, d)
     cdef Allocation* a = allocation_at(s.tables, index) if index else NULL
@@ -193,6 +214,8 @@ cdef inline void from_client(Path* s, int listener, const net_datagram* d) noexc
                 take_channel_data(s, index, a, p, size, 3)
             else:
                 s.dropped[<int>DROP_NO_ALLOCATION] += 1
+        elif size >= 8 and is_session(s, p, size):
+            take_session(s, listener, d, p, size)
         elif not is_stun_sized(p, size):
             s.dropped[<int>DROP_MALFORMED] += 1
         else:

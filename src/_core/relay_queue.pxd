@@ -49,6 +49,7 @@ cdef enum Drop:
 cdef enum EventKind:
     EVENT_CONTROL
     EVENT_STREAM
+    EVENT_SESSION
 
 
 cdef struct Packet:
@@ -92,6 +93,8 @@ cdef struct Path:
     int shared_count
     double now
     Bucket bucket
+    # Packets of sessions, which Python takes; a rate of 0: none are taken.
+    Bucket sessions
     # Queued packets. Number 0 of each is unused.
     Packet* packets
     uint32_t packet_count
@@ -219,8 +222,8 @@ cdef inline uint8_t* add_event(Path* s, const EventHead* head) noexcept nogil:
     return events
 
 
-cdef inline void tell_control(
-    Path* s, int listener, const net_datagram* d, const uint8_t* p, uint32_t size, uint32_t user
+cdef inline void tell_python(
+    Path* s, EventKind kind, int listener, const net_datagram* d, const uint8_t* p, uint32_t size, uint32_t user
 ) noexcept nogil:
     cdef EventHead head
     cdef uint8_t* room
@@ -228,7 +231,7 @@ cdef inline void tell_control(
         s.dropped[<int>DROP_EVENTS] += 1
         return
     memset(&head, 0, sizeof(head))
-    head.kind = EVENT_CONTROL
+    head.kind = kind
     head.listener = listener
     head.user = user
     head.client = d.source
@@ -319,4 +322,4 @@ cdef inline void take_request(
     if a != NULL:
         a.asked = 1
         memcpy(a.transaction, p + 8, 12)
-    tell_control(s, listener, d, p, size, user)
+    tell_python(s, EVENT_CONTROL, listener, d, p, size, user)

@@ -13,8 +13,8 @@ from librats._core.relay_net cimport (
 from librats._core.relay_path cimport from_client, from_peer
 from librats._core.relay_queue cimport (
     DROP_DONT_FRAGMENT, DROP_EVENTS, DROP_IGNORED, DROP_MALFORMED, DROP_NO_ALLOCATION, DROP_NO_CHANNEL,
-    DROP_NO_PERMISSION, DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_CONTROL, GROUPS, EventHead, Packet,
-    Path, open_group, queue_packet, send_queued,
+    DROP_NO_PERMISSION, DROP_OVER_LIMIT, DROP_OVERSIZED, DROP_UNREACHABLE, EVENT_CONTROL, EVENT_SESSION, GROUPS,
+    EventHead, Packet, Path, open_group, queue_packet, send_queued,
 )
 from librats._core.relay_sieve cimport sieve_dropped
 from librats._core.relay_items cimport Allocation, allocation_at
@@ -179,6 +179,11 @@ cdef inline list take_events(Path* s, list users):
             events.append((
                 "control", head.listener, PyBytes_FromStringAndSize(<char*>&head.client, ADDRESS_SIZE),
                 PyBytes_FromStringAndSize(<char*>&head.local, ADDRESS_SIZE), data, users[head.user],
+            ))
+        elif head.kind == EVENT_SESSION:
+            events.append((
+                "session", head.listener, PyBytes_FromStringAndSize(<char*>&head.client, ADDRESS_SIZE),
+                PyBytes_FromStringAndSize(<char*>&head.local, ADDRESS_SIZE), data,
             ))
         else:
             events.append(("stream", head.allocation, data))

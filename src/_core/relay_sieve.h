@@ -1,7 +1,7 @@
 /* What the listener of a TURN server need not see: a program that the kernel runs on each datagram before it queues it.
  *
- * What cannot be a request, a Send indication or ChannelData of its length takes no room in the queue then, wakes
- * nobody and is not copied. Only Linux has this; elsewhere, and where it is forbidden, all of it is looked at later.
+ * What cannot be a request, a Send indication, ChannelData of its length or, where they are wanted, a packet of a
+ * session takes no room in the queue then, wakes nobody and is not copied. Only Linux has this; elsewhere, and where it is forbidden, all of it is looked at later.
  */
 #ifndef LIBRATS_RELAY_SIEVE_H
 #define LIBRATS_RELAY_SIEVE_H
@@ -21,6 +21,8 @@
 enum {
     SIEVE_UDP = 8, /* the program sees the UDP header, too */
     SIEVE_COOKIE = 0x2112A442,
+    SIEVE_SESSION = 0x10, /* a session's packets begin with that */
+    SIEVE_AFTER_SESSION = 0x17,
     SIEVE_SEND = 0x0016,
     SIEVE_CLASS = 0x0110,
     SIEVE_DROPS = 8 /* the place of that number among what SO_MEMINFO tells */
@@ -29,14 +31,16 @@ enum {
 #ifdef SIEVE_WORKS
 /* Datagrams that the kernel has joined (UDP_GRO) are judged by the first, which is no longer than all together. 0, or -1
  * where the kernel does not take the program. */
-static int sieve_attach(int fd, uint32_t longest_request) {
+static int sieve_attach(int fd, uint32_t longest_request, int sessions) {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
-        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, SIEVE_UDP + 4, 0, 19),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, SIEVE_UDP + 4, 0, 21),
         BPF_STMT(BPF_MISC | BPF_TAX, 0),
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, SIEVE_UDP),
-        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x80, 16, 0),
-        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40, 11, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x80, 18, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40, 13, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, sessions ? SIEVE_AFTER_SESSION : 0, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, SIEVE_SESSION, 14, 0),
         /* STUN: its length, its cookie, and requests or Send indications only */
         BPF_STMT(BPF_LD | BPF_H | BPF_ABS, SIEVE_UDP + 2),
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 3, 13, 0),
@@ -60,8 +64,8 @@ static int sieve_attach(int fd, uint32_t longest_request) {
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
 #else
-static int sieve_attach(int fd, uint32_t longest_request) {
-    (void)fd, (void)longest_request;
+static int sieve_attach(int fd, uint32_t longest_request, int sessions) {
+    (void)fd, (void)longest_request, (void)sessions;
     return -1;
 }
 #endif

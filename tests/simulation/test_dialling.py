@@ -43,7 +43,7 @@ async def dialled(host: SimHost, *addresses: Address, timeout: float = 5.0) -> t
 
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await dial_first(host.dial_tcp, factory, addresses, timeout=timeout)
+    await dial_first(host.dial_tcp, factory, addresses, timeout=timeout, again=addresses)
     spent = loop.time() - began
     [protocol] = made
     await asyncio.sleep(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 from tests.netns.matrix.cells import FURTHER, KINDS, Cell, pairs, why_not
 from tests.netns.matrix.results import Summary
@@ -36,6 +38,14 @@ def test_with_a_relay_every_cell_of_the_matrix_connects_every_time(loss: float) 
 def test_a_way_that_loses_packets_is_not_given_up_soon(cell: str, seed: int) -> None:
     outcome = try_once(Cell.named(cell), seed, loss=0.05)
     assert outcome.ok, outcome.error
+
+
+@pytest.mark.parametrize(("mode", "within"), [("carried", 1.5), ("direct", 4.0)])
+def test_where_each_link_loses_nearly_a_third_a_session_begins_in_a_few_round_trips(mode: str, within: float) -> None:
+    tries = [try_once(Cell.named("port_restricted:port_restricted"), seed, mode=mode, loss=0.3) for seed in range(30)]
+    seconds = sorted(each.seconds for each in tries if each.ok)
+    assert len(seconds) > 26, [each.error for each in tries]
+    assert statistics.median(seconds) < within
 
 
 @pytest.mark.parametrize("cell", ["port_restricted:port_restricted", "none:none@port_restricted", "v6_only:dual_stack"])

@@ -22,6 +22,7 @@ from librats.peers.links.path_handle import PathsHandle
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.runtime.network import Network
+from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.servers import introducer_place
 from librats.services.introduction.ends import Sealing
@@ -155,7 +156,9 @@ class FindingVerbs:
 
     # Finding
 
-    def _start_finding(self, manager: PeerManager, network: Network, sealing: Sealing, agent: str) -> None:
+    def _start_finding(
+        self, manager: PeerManager, network: Network, sealing: Sealing, agent: str, udp: RudpPort | None
+    ) -> None:
         """Be ready to dial by id; what that takes is made when it is needed."""
         connector = self._connector
 
@@ -173,6 +176,7 @@ class FindingVerbs:
                 agent=agent,
                 sealing=sealing,
                 is_kept=is_kept,
+                udp=udp,
             )
             if self._introduced is not None and not self._config.nat.stun_servers:
                 kept = self._introduced.nearer_stun

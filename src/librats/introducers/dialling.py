@@ -1,4 +1,4 @@
-"""A session with an introducer, on whichever of its ways gets through: its own port, or its WebSocket."""
+"""A session with an introducer, on whichever of its ways gets through: its port, by UDP or TCP, or its WebSocket."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from librats.config import NatTraversalConfig
 from librats.errors import ConnectError, HandshakeError, RatsError
 from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.network import Network
+from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import end_all
 from librats.runtime.tls import ClientTls, client_tls
 from librats.services.dialling import dial_first
 from librats.services.server_dialling import ServerPlace, dial_server, proxy_to, resolve_server
 from librats.services.session import Link
 from librats.services.turn.paths import problem_of
-from librats.types import Address
+from librats.types import Address, ConnectionMethod
 from librats.web_uris import WebUri
 
 __all__ = ["IntroducerDialler"]
@@ -25,6 +26,9 @@ DIAL_TIMEOUT = 10.0
 
 NEXT_WAY = 1.0
 """Seconds without a session after which the next way is tried, too."""
+
+HEAD_START = 0.2
+"""Seconds that UDP has before TCP, which loses far more time to a lost packet."""
 
 WEB_PROTOCOL = ["http/1.1"]
 
@@ -36,10 +40,14 @@ class IntroducerDialler:
         network: Where.
         sessions: Where links become sessions.
         nat: Proxy and certificates.
+        udp: The port from which to dial over UDP; None where that is not done.
     """
 
-    def __init__(self, network: Network, sessions: IntroducerSessions, nat: NatTraversalConfig) -> None:
+    def __init__(
+        self, network: Network, sessions: IntroducerSessions, nat: NatTraversalConfig, udp: RudpPort | None
+    ) -> None:
         self._network = network
+        self._udp = udp
         self._sessions = sessions
         self._nat = nat
         self._loop = asyncio.get_running_loop()
@@ -48,6 +56,11 @@ class IntroducerDialler:
         """Where links lead that are not closed."""
         self.began: dict[str | None, float] = {}
         """When the connection of the latest session with each was begun, by its id."""
+
+    @property
+    def tries_udp(self) -> bool:
+        """Whether an introducer's own port is dialled over UDP, too, and before it is over TCP."""
+        return self._udp is not None
 
     async def dial(self, peer_id: str | None, places: Sequence[Address | WebUri]) -> tuple[Link, Address | WebUri]:
         """Begin a session.
@@ -84,7 +97,16 @@ class IntroducerDialler:
             await end_all(running)
         raise problem or HandshakeError("the session has ended at once")
 
-    async def _try(self, peer_id: str | None, place: Address | WebUri) -> Link:
+    async def dial_by_tcp(self, peer_id: str, place: Address) -> Link:
+        """Begin a session at an introducer's own port, over TCP.
+
+        Raises:
+            RatsError: It does not come about.
+            OSError: Likewise.
+        """
+        return await self._try(peer_id, place, by_tcp=True)
+
+    async def _try(self, peer_id: str | None, place: Address | WebUri, *, by_tcp: bool = False) -> Link:
         made: list[Link] = []
 
         def new_link() -> Link:
@@ -96,7 +118,7 @@ class IntroducerDialler:
 
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
-                await self._connect(peer_id, new_link, place)
+                await self._connect(peer_id, new_link, place, by_tcp=by_tcp)
                 await asyncio.shield(made[-1].settled)
         except TimeoutError:
             problem: RatsError | OSError = HandshakeError(f"no session within {DIAL_TIMEOUT:g} s")
@@ -117,11 +139,13 @@ class IntroducerDialler:
             link.abort()
         raise problem
 
-    async def _connect(self, peer_id: str | None, factory: Callable[[], Link], place: Address | WebUri) -> None:
+    async def _connect(
+        self, peer_id: str | None, factory: Callable[[], Link], place: Address | WebUri, *, by_tcp: bool
+    ) -> None:
         if isinstance(place, Address):
             addresses = await self._network.resolve(place)
             self.began[peer_id] = self._loop.time()
-            await dial_first(self._network.dial_tcp, factory, addresses, timeout=DIAL_TIMEOUT)
+            await self._connect_directly(factory, addresses, by_tcp=by_tcp)
             return
         server = ServerPlace(place.address, await self._tls_with(place), place, self._nat.proxy, self._nat.ca_file)
         addresses = await resolve_server(self._network, server)
@@ -133,7 +157,24 @@ class IntroducerDialler:
         async def dial(make: Callable[[], asyncio.BaseProtocol], address: Address) -> None:
             await dial_server(self._network, make, address, server)
 
-        await dial_first(dial, factory, addresses, timeout=DIAL_TIMEOUT, stagger=NEXT_WAY, tries=1)
+        await dial_first(dial, factory, addresses, timeout=DIAL_TIMEOUT, stagger=NEXT_WAY)
+
+    async def _connect_directly(
+        self, factory: Callable[[], Link], addresses: Sequence[Address], *, by_tcp: bool
+    ) -> None:
+        tcp = [(ConnectionMethod.TCP, address) for address in addresses]
+        if by_tcp or not self.tries_udp:
+            await dial_first(self._dial, factory, tcp, timeout=DIAL_TIMEOUT, again=tcp)
+            return
+        ways = [(method, address) for address in addresses for method in (ConnectionMethod.UDP, ConnectionMethod.TCP)]
+        await dial_first(self._dial, factory, ways, timeout=DIAL_TIMEOUT, stagger=HEAD_START, again=tcp)
+
+    async def _dial(self, factory: Callable[[], asyncio.BaseProtocol], way: tuple[ConnectionMethod, Address]) -> None:
+        method, address = way
+        if method is ConnectionMethod.UDP and self._udp is not None:
+            await self._udp.dial(factory, address, urgent=True)
+        else:
+            await self._network.dial_tcp(factory, address)
 
     async def _tls_with(self, place: WebUri) -> ClientTls | None:
         if not place.secure:

@@ -15,6 +15,7 @@ from librats.introducers.dialling import IntroducerDialler
 from librats.peers.identity import Identity
 from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.network import Network
+from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.services.introducer import Introductions
 from librats.services.introduction.ends import Sealing
@@ -85,6 +86,7 @@ class FoundIntroducers:
         agent: What we call our software.
         sealing: What letters are sealed with.
         is_kept: Tells whether the client has a session with an introducer besides.
+        udp: The port from which to dial over UDP; None where that is not done.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class FoundIntroducers:
         agent: str,
         sealing: Sealing,
         is_kept: Callable[[str], bool],
+        udp: RudpPort | None,
     ) -> None:
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
@@ -115,7 +118,7 @@ class FoundIntroducers:
         self._claims: dict[str, Link] = {}
         self._stun_ports: dict[str, int] = {}
         self._sessions.circle = self._circle = Introductions(self._sessions.send, sealing=sealing, served=self._served)
-        self._dialler = IntroducerDialler(network, self._sessions, config.nat)
+        self._dialler = IntroducerDialler(network, self._sessions, config.nat, udp)
         self._places: dict[Address | WebUri, _Place] = {}
         self._closed = False
 

@@ -14,6 +14,7 @@ from librats.introducers.dialling import IntroducerDialler
 from librats.peers.identity import Identity
 from librats.peers.introducer_sessions import IntroducerSessions
 from librats.runtime.network import Network
+from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import TaskSet
 from librats.servers import TurnCredentials, TurnServer, introducer_place
 from librats.services.introducer import Introductions
@@ -36,6 +37,12 @@ SIGN_OF_LIFE = 3.0
 
 STABLE = 60.0
 """Seconds after which a session that ends is dialled again as if for the first time."""
+
+SETTLING = (5.0, 60.0, 600.0)
+"""Seconds after which a session that has begun over UDP goes on over TCP, and after which that is tried again."""
+
+BUSY = 1.0
+"""Seconds between two looks whether introductions are under way."""
 
 MOST_PATIENCE = 0.8
 """Seconds that a granted relay may take over UDP, before it is asked over TCP, too."""
@@ -61,6 +68,7 @@ class IntroducerKeeper:
         identity: Who we are.
         agent: What we call our software.
         granted: Called when an introducer relays for us, with the seconds that it may take to make an allocation.
+        udp: The port from which to dial over UDP; None where that is not done.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class IntroducerKeeper:
         identity: Callable[[], Identity],
         agent: str,
         granted: Callable[[TurnServer, float], object],
+        udp: RudpPort | None,
     ) -> None:
         self._wanted: dict[str, list[Address | WebUri]] = {}
         for text in config.nat.introducers:
@@ -95,7 +104,8 @@ class IntroducerKeeper:
         self._services: dict[str, tuple[Services, float]] = {}
         self._relays: set[str] = set()
         self._told: set[str] = set()
-        self._dialler = IntroducerDialler(network, self.sessions, config.nat)
+        self._settling: set[str] = set()
+        self._dialler = IntroducerDialler(network, self.sessions, config.nat, udp)
         self._worked: dict[str, Address | WebUri] = {}
         self._failed: dict[str, RatsError | OSError] = {}
         self._changed = asyncio.Event()
@@ -103,7 +113,7 @@ class IntroducerKeeper:
     def start(self, circle: Introductions) -> None:
         """Dial, from now on."""
         self.sessions.circle = circle
-        self.sessions.ready = lambda link: self._told.discard(link.peer_id)
+        self.sessions.ready = self._begun
         for peer_id, places in self._wanted.items():
             self._tasks.create(self._keep(peer_id, places), name=f"librats introducer {peer_id[:8]}")
 
@@ -125,10 +135,39 @@ class IntroducerKeeper:
                 self._changed.set()
             else:
                 self._failed.pop(peer_id, None)
+                link = await self._settle(peer_id, link, self._worked[peer_id])
                 await link.closed
                 logger.debug("the session with introducer %s has ended: %s", peer_id[:8], link.reason[1])
             tries = 0 if self._loop.time() - began > STABLE else tries + 1
             await asyncio.sleep(RETRY_DELAYS[min(max(0, tries - 1), len(RETRY_DELAYS) - 1)])
+
+    async def _settle(self, peer_id: str, link: Link, place: Address | WebUri) -> Link:
+        """Go over to TCP where a session has begun over UDP: NATs forget that far later, and it needs no signs of life.
+
+        Returns:
+            The session that lasts.
+        """
+        circle = self.sessions.circle
+        for seconds in SETTLING:
+            if link.method is not ConnectionMethod.UDP or not isinstance(place, Address) or circle is None:
+                break
+            _, still = await asyncio.wait([link.closed], timeout=seconds)
+            while still and not circle.is_idle:  # what is under way has its order in one session
+                _, still = await asyncio.wait([link.closed], timeout=BUSY)
+            if not still:
+                break
+            self._settling.add(peer_id)
+            try:
+                link = await self._dialler.dial_by_tcp(peer_id, place)
+            except (RatsError, OSError) as error:
+                logger.debug("introducer %s goes on over UDP: %s", peer_id[:8], describe(error))
+            finally:
+                self._settling.discard(peer_id)
+        return link
+
+    def _begun(self, link: Link) -> None:
+        if link.peer_id not in self._settling:  # what it does for us is known there
+            self._told.discard(link.peer_id)
 
     # What they are good for
 
@@ -181,10 +220,16 @@ class IntroducerKeeper:
         self._changed.set()
         if services.relays and introducer not in self._relays:
             self._relays.add(introducer)
-            # An allocation takes fewer round trips than the session has taken, where UDP gets through.
-            patience = min(MOST_PATIENCE, self._loop.time() - self._dialler.began[introducer])
+            patience = self._patience(introducer, link)
             for server in self._granted_servers(introducer, link, services):
                 self._granted(server, patience)
+
+    def _patience(self, introducer: str, link: Link) -> float:
+        """Return how long a relay may take over UDP before it is asked over TCP, too."""
+        if link.method is ConnectionMethod.TCP and self._dialler.tries_udp:
+            return 0.0  # it has been outrun already
+        # An allocation takes fewer round trips than the session has taken, where UDP gets through.
+        return min(MOST_PATIENCE, self._loop.time() - self._dialler.began[introducer])
 
     def _granted_servers(self, introducer: str, link: Link, services: Services) -> Iterator[TurnServer]:
         """The relay over UDP, and as this session reaches it, which is one way that the network lets through."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,6 +45,10 @@ LARGEST_MESSAGE = 65536
 HANDSHAKES_PER_SECOND = 500.0
 HANDSHAKES_PER_SOURCE = 20.0
 """Handshakes a second that others may begin, and of these how many one IPv4 address or one IPv6 network of /64."""
+
+
+OVERLAP = 2.0
+"""Seconds for which a session is listened to that another one with the same node has replaced."""
 
 
 def _quiet(config: RatsConfig) -> RatsConfig:
@@ -229,11 +234,11 @@ class IntroducerSessions:
             link.admit(Hello(observed=str(link.address)).encode())
 
     def link_ready(self, link: Link, hello: bytes) -> None:
-        """Take a session into use; an older one with the same node ends."""
+        """Take a session into use; an older one with the same node ends when what was on its way has come."""
         before = self.links.get(link.peer_id)
         self.links[link.peer_id] = link
         if before is not None:
-            before.abort()
+            asyncio.get_running_loop().call_later(OVERLAP, before.abort)
         try:
             told = Hello.decode(hello)
             self.observed[link.peer_id] = Address.parse(told.observed)
@@ -242,8 +247,8 @@ class IntroducerSessions:
         self.ready(link)
 
     def introduction_received(self, link: Link, body: bytes) -> None:
-        """Hand on what is said of introductions."""
-        if self.circle is not None and self.links.get(link.peer_id) is link:
+        """Hand on what is said of introductions, also where another session with the same node has just begun."""
+        if self.circle is not None and link.peer_id in self.links:
             self.circle.received(link.peer_id, body, source=source_of(link.address.host))
 
     def link_going(self, link: Link, code: str, message: str) -> None:

@@ -97,7 +97,7 @@ class RelayConfig:
     """Secrets that vouch for time-limited user names, the newest first."""
 
     introduce: bool = True
-    """Whether nodes that are connected are introduced to each other, over TCP on the same ports."""
+    """Whether nodes that are connected are introduced to each other, over UDP and TCP on the same ports."""
 
     relay_for_introduced: bool = False
     """Whether such nodes may relay without a password: they are granted time-limited user names. Everybody can be such

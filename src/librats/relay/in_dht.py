@@ -27,7 +27,7 @@ class RelayInDht:
         settings: How it takes part.
         identity: Who the relay is.
         host: The address to listen on; empty for every interface.
-        port: The TCP port at which the relay introduces.
+        port: The port at which the relay introduces.
         directory: Where the nodes that are known are kept for the next run, if no other process keeps them there;
             None to keep them nowhere.
     """

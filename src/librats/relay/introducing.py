@@ -1,4 +1,4 @@
-"""The introducer of a relay: sessions on its TCP port, and TURN credentials for these, where it grants any."""
+"""The introducer of a relay: sessions on its UDP and TCP ports, and TURN credentials for these, where it grants any."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from librats._core.relay import Plane
 from librats.errors import ConfigError
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
+from librats.relay.datagram_sessions import MOST_A_SECOND, DatagramSessions
 from librats.relay.fleet import Fleet
 from librats.relay.in_dht import RelayInDht
 from librats.relay.introducing import Grants, RelayIntroducer
@@ -98,6 +99,7 @@ class RelayServer:
         self.metrics_address: Address | None = None
         """Where it serves metrics; None where it does not."""
         self._observer = observer
+        self._sessions: DatagramSessions | None = None
         self._workers: list[Worker] = []
         self._streams: StreamServer | None = None
         self._metrics: MetricsServer | None = None
@@ -177,6 +179,8 @@ class RelayServer:
             )
             self._workers.append(Worker(plane, gate, machine, self._fail))
         await self._start_streams(Mobility(key, len(opened)), entropy)
+        if self.introducer is not None:
+            self._take_sessions(self.introducer, entropy)
         if config.fleet is not None:
             self._fleet = Fleet(config.fleet, config.realm, self._quotas, entropy=entropy)
             self._tasks.create(self._fleet.run(), name="keep count with the fleet")
@@ -219,6 +223,14 @@ class RelayServer:
             self.introducer = streams.introducer = self._new_introducer(self._identity, entropy)
         self.tls_addresses = await streams.start(plain, list(config.tls_listen), self._tls)
 
+    def _take_sessions(self, introducer: RelayIntroducer, entropy: Entropy) -> None:
+        """Take sessions over UDP, too."""
+        sessions = self._sessions = DatagramSessions(
+            self.addresses, introducer.sessions.new_link, most=self.config.max_connections, entropy=entropy
+        )
+        for worker in self._workers:
+            worker.hand_in = sessions.hand_in
+
     async def _enter_dht(self, introducer: RelayIntroducer, identity: Identity) -> None:
         first = self.addresses[0]
         host = "" if first.host in _UNSPECIFIED else first.host
@@ -232,7 +244,12 @@ class RelayServer:
         config = self.config
         seed = SystemEntropy().token_bytes(32)
         plane = Plane(
-            nap_us=config.coalescing, max_allocations=config.max_allocations, seed=seed, gate=gate, sieve=True
+            nap_us=config.coalescing,
+            max_allocations=config.max_allocations,
+            seed=seed,
+            gate=gate,
+            sieve=True,
+            sessions=MOST_A_SECOND if self._identity is not None and config.introduce else 0.0,
         )
         if config.quotas.total_bandwidth:
             plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
@@ -262,6 +279,9 @@ class RelayServer:
         if self.introducer is not None:
             await self.introducer.close()
             self.introducer = None
+        if self._sessions is not None:
+            self._sessions.close()
+            self._sessions = None
         if self._streams is not None:
             await self._streams.close()
             self._streams.plane.close()

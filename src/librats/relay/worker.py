@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from librats._core.gate import Gate
 from librats._core.relay import Plane
+from librats.relay.datagram_sessions import Answers, Heard
 from librats.relay.failures import Failures
 from librats.turn.serving.allocation import Client
 from librats.turn.serving.machine import Machine
@@ -42,6 +44,8 @@ class Worker:
         """What the data plane counted, as of the last second."""
         self.failures = Failures()
         """What was dropped because of errors that nobody foresaw."""
+        self.hand_in: Callable[[Sequence[Heard], Answers], object] | None = None
+        """Takes what comes of sessions over UDP."""
         self._failed = failed
         self._mailbox: deque[Callable[[float], None]] = deque()
         self._stopping = False
@@ -63,6 +67,14 @@ class Worker:
     def deliver(self, answer: Answer) -> None:
         """Send an answer that comes late. Only from this thread."""
         self.plane.send(*answer)
+
+    def answer(self, packets: Sequence[Heard]) -> None:
+        """Send packets of sessions, soon. Safe in every thread."""
+        self.post(partial(self._send_all, packets))
+
+    def _send_all(self, packets: Sequence[Heard], _: float) -> None:
+        for packet in packets:
+            self.plane.send(*packet)
 
     def forget_users(self, _: float, *, knows_names: bool) -> None:
         """Let everybody prove anew who they are. To be posted (:meth:`post`) where passwords have changed.
@@ -95,8 +107,11 @@ class Worker:
         while not self._stopping:
             events = plane.run(max(tick - monotonic(), 0.0))
             now = monotonic()
+            packets: list[Heard] = []
             for event in events:
-                if event[0] == "control":
+                if event[0] == "session":
+                    packets.append(event[1:])
+                elif event[0] == "control":
                     try:
                         answer = receive(new_tuple(Client, event[1:4]), event[4], now=now, login=event[5])
                     except Exception:  # one request is not worth the other clients
@@ -104,6 +119,8 @@ class Worker:
                         continue
                     if answer is not None:
                         send(*answer)
+            if packets and self.hand_in is not None:
+                self.hand_in(packets, self.answer)
             while mailbox:
                 task = mailbox.popleft()
                 try:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from librats._core.datagram import BatchSocket
 from librats._core.rudp import RudpTable
-from librats.runtime.datagrams import Origin, Receive
+from librats.runtime.datagrams import Origin, Receive, Streams
 from librats.runtime.rudp_transport import Happened, RudpTransport, error_of
-from librats.runtime.udp import DatagramEndpoint, clock_of
+from librats.runtime.udp import clock_of
 from librats.stun.mapping_habits import MappingHabits
 from librats.types import Address, ConnectionMethod, Entropy
 
 if TYPE_CHECKING:
     from librats._core.rudp_stream import RudpStream
 
-__all__ = ["Carrier", "RudpPort"]
+__all__ = ["Carrier", "RudpPort", "SharedCarrier"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
@@ -27,9 +27,12 @@ PUNCH_TIME = 5.0
 """Seconds for which a stream is asked for on a way that is known: on one that loses half of what is sent, eight tries
 are not enough for one in nine."""
 
-PUNCH_WAIT, PUNCH_LEAST_WAIT = 0.1, 0.06
+PUNCH_WAIT, PUNCH_LEAST_WAIT = 0.06, 0.06
 WELL_OVER = 1.25
 """Times the round trip after which an answer is late."""
+
+URGENT_TIME = 2.0
+"""Seconds for which a stream is asked for where there is another way, which it is to outrun."""
 
 DIAL_TRIES = 3
 DIAL_WAIT = 0.5
@@ -74,6 +77,13 @@ class Carrier(Protocol):
 
     def close(self) -> None:
         """Carry nothing any more."""
+
+
+class SharedCarrier(Carrier, Protocol):
+    """One that is open already, whose packets others take, too."""
+
+    def share(self, streams: Streams, buffer_size: int) -> None:
+        """Let streams take what is theirs of all that comes from now on."""
 
 
 class OpensDatagrams(Protocol):
@@ -162,7 +172,7 @@ class RudpPort:
 
     @classmethod
     def adopt(
-        cls, endpoint: DatagramEndpoint, *, accept: ProtocolFactory | None, entropy: Entropy, **options: Any
+        cls, endpoint: SharedCarrier, *, accept: ProtocolFactory | None, entropy: Entropy, **options: Any
     ) -> RudpPort:
         """Put streams on a UDP port that is open, one that a NAT knows for example.
 
@@ -229,7 +239,13 @@ class RudpPort:
     # Dialling
 
     async def dial(
-        self, factory: ProtocolFactory, address: Address, *, punch: bool = False, rtt: float | None = None
+        self,
+        factory: ProtocolFactory,
+        address: Address,
+        *,
+        punch: bool = False,
+        urgent: bool = False,
+        rtt: float | None = None,
     ) -> RudpTransport:
         """Open a stream and give it to a protocol.
 
@@ -237,15 +253,16 @@ class RudpPort:
             factory: Makes the protocol, once the stream is there.
             address: An IP address and a port.
             punch: Whether both sides dial each other at once, through NATs: more Syns, closer together.
+            urgent: Whether Syns are as close together as in a punch, but not for as long.
             rtt: Seconds there and back, where the way is known: the Syns of a punch are that close together.
 
         Raises:
             OSError: The peer refused, or did not answer.
             UsageError: That is no address, or there are too many streams.
         """
-        if punch:
+        if punch or urgent:
             wait = PUNCH_WAIT if rtt is None else min(PUNCH_WAIT, max(PUNCH_LEAST_WAIT, WELL_OVER * rtt))
-            tries = math.ceil(PUNCH_TIME / wait)
+            tries = int((PUNCH_TIME if punch else URGENT_TIME) / wait)
             stream = self._table.dial(address, self._loop.time(), tries=tries, wait=wait, doubling=False)
         else:
             stream = self._table.dial(address, self._loop.time(), tries=DIAL_TRIES, wait=DIAL_WAIT)

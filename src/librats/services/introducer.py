@@ -95,6 +95,12 @@ class Introductions:
         )
         """What has happened so far to this side as a caller, and what nobody here understands."""
 
+    @property
+    def is_idle(self) -> bool:
+        """True while no introduction is under way, nothing is carried, and nobody is met."""
+        under_way = (self._asked, self._calls, self._offers, self.carried, self.meetings)
+        return not any(len(each) for each in under_way)
+
     # Bodies in and out
 
     def tell(self, peer_id: str, notice: Notice) -> bool:

@@ -18,6 +18,7 @@ from librats.types import Address
 __all__ = ["SimPlane"]
 
 FIRST_CHANNEL, FIRST_NEITHER = 0x40, 0x80
+SESSION, COOKIE = 1, b"\x21\x12\xa4\x42"
 HEADER = 20
 LEAST_BURST = 65_536.0
 MAX_DATAGRAM = 65_507
@@ -86,6 +87,9 @@ class SimPlane(Allocations):
         to_stream: Callable[[int, bytes], object],
         sockets: dict[int, SimDatagramSocket],
     ) -> None:
+        self.sessions: Callable[[int, bytes, bytes, bytes], object] | None = None
+        """Called with each packet of a session over UDP: the listener's number, where it came from and to, and itself;
+        None drops them."""
         self._loop = asyncio.get_running_loop()
         self._control = control
         self._to_stream = to_stream
@@ -144,6 +148,8 @@ class SimPlane(Allocations):
                 self._drop("no_allocation")
             else:
                 self.forward(relaying.number, data)
+        elif self.sessions is not None and data[0] >> 4 == SESSION and data[4:8] != COOKIE:
+            self.sessions(listener, source, pack_address(arrived.local, port), data)
         elif len(data) != HEADER + int.from_bytes(data[2:4], "big"):
             self._drop("malformed")
         elif data[0] & 1 or data[1] & 0x10:

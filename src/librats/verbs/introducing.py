@@ -66,8 +66,8 @@ __all__ = ["IntroducingVerbs"]
 AGENT = "librats-python/0.1"
 """What we call our software."""
 
-INTRODUCER_PATIENCE = 5.0
-"""Seconds that a dial waits for the first introducer of a client that has just started."""
+INTRODUCER_PATIENCE = 12.0
+"""Seconds that a dial waits for the first introducer of a client that has just started, while it is being dialled."""
 
 SERVICES_PATIENCE = 0.5
 """The same, where there is another one already."""
@@ -152,7 +152,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
                 self._start_punching(manager, network, introduced)
             introduced.nat_type = lambda: self._nat.type
             self._start_returning(manager, network, introduced)
-        self._start_finding(manager, network, sealing, AGENT)
+        self._start_finding(manager, network, sealing, AGENT, udp)
         first = 1 + network.entropy.randbelow(1 << 31)
 
         def send(peer_id: str, body: bytes) -> bool:
@@ -181,7 +181,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
             offered=offered,
         )
         if introduced is not None and nat.introducers:
-            self._keep_introducers(manager, network, introduced, sealing)
+            self._keep_introducers(manager, network, introduced, sealing, udp)
 
     def _start_returning(self, manager: PeerManager, network: Network, introduced: IntroducedPeers) -> None:
         def move(link: Link, attempts: list[ConnectionAttempt], ways: Ways) -> Awaitable[None]:
@@ -230,7 +230,12 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         )
 
     def _keep_introducers(
-        self, manager: PeerManager, network: Network, introduced: IntroducedPeers, sealing: Sealing
+        self,
+        manager: PeerManager,
+        network: Network,
+        introduced: IntroducedPeers,
+        sealing: Sealing,
+        udp: RudpPort | None,
     ) -> None:
         def granted(server: TurnServer, patience: float) -> None:
             self._paths.relays.grant(server, patience=patience)
@@ -243,6 +248,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
             identity=lambda: manager.identity,
             agent=AGENT,
             granted=granted,
+            udp=udp,
         )
         introduced.nearer_stun = lambda: keeper.stun_servers
 

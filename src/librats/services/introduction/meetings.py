@@ -136,6 +136,10 @@ class Meetings:
         self._visits: dict[tuple[str, int], Meeting] = {}
         self._visitors: dict[tuple[str, int], Meeting] = {}
 
+    def __len__(self) -> int:
+        """Places that are open, and meetings that go on."""
+        return len(self._places) + len(self._visits) + len(self._visitors)
+
     async def open(self, introducer: str, *, wanted: int = 0) -> Place:
         """Open a place at an introducer, and return it once it has a number.
 
