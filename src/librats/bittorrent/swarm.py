@@ -268,7 +268,8 @@ class Swarm:
     def take_holepunch(self, link: PeerLink, message: HolepunchMessage) -> None:
         """Pass a rendezvous on, or tell that somebody wants to meet us."""
         if message.kind is HolepunchKind.CONNECT:
-            self._events.append(HolepunchAsked(message.address))
+            if self._telling.may_meet(link, message.address, self.links.values()):
+                self._events.append(HolepunchAsked(message.address))
         elif message.kind is HolepunchKind.RENDEZVOUS:
             self._telling.introduce(link, message.address, self.links.values())
 

@@ -394,7 +394,7 @@ class Download:
             case SwarmCompleted():
                 self._tasks.create(self._finish(), name="torrent finish")
             case HolepunchAsked():
-                self._dialler.dial_now(self, event.address, punches=True)
+                self._dialler.punch(self, event.address)
             case DhtNodeTold():
                 self._dialler.take_dht_node(event.address)
 
