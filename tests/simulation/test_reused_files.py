@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from tests.simulation.conftest import PORT, Simulate, start_client
 from tests.simulation.moving_files import MIB, code_of, no_parts, stop, two
 
-from librats import RatsClient
+from librats import RatsClient, TransferError
 from librats.services.disk.folders import open_folder
 from librats.services.disk.old_files import OldFiles
-from librats.services.disk.part import CONTENT
+from librats.services.disk.part import CONTENT, Chunk, PartFiles
 from librats.services.transferring.handle import Progress, Transfer
 from librats.testing import SimNetwork
 from librats.transfer import reusing
@@ -21,7 +21,7 @@ from librats.transfer.frames import Features
 from librats.transfer.layout import Range
 from librats.transfer.manifest import Manifest, OfferedFile
 from librats.transfer.sending import Sending
-from librats.transfer.tree import LEAF_SIZE
+from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, leaf_count
 
 OLD = random.Random(7).randbytes(8 * MIB + 1234)  # noqa: S311 - nothing here is a secret
 FRESH = random.Random(8).randbytes(MIB)  # noqa: S311 - likewise
@@ -262,3 +262,62 @@ def test_no_more_is_read_where_nothing_is_found(
     monkeypatch.setattr(OldFiles, "read", count)
     moves(simulate, sent, folder)
     assert read == [16 * LEAF_SIZE] * 2
+
+
+def test_it_goes_on_where_the_session_ends_before_the_hashes_have_come(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch, sent: Path, folder: Path
+) -> None:
+    sent.write_bytes(CHANGED)
+    (folder / "disk.img").write_bytes(OLD)
+    monkeypatch.setattr(reusing, "MAX_HASHES", 8)
+    hashes, asked = Sending.hashes, []
+
+    async def scenario(net: SimNetwork) -> None:
+        giver, taker = await two(net)
+
+        def lose_at_the_third(machine: Sending, wanted: Range) -> bytes:
+            asked.append(wanted)
+            if len(asked) == 3:
+                giver.peers[taker.peer_id].link.abort()
+            return hashes(machine, wanted)
+
+        monkeypatch.setattr(Sending, "hashes", lose_at_the_third)
+        transfer, _ = await fetch(giver, taker, sent, folder)
+        await transfer.wait()
+        assert transfer.snapshot().reused == len(CHANGED) - MIB
+        assert len(asked) > len(set(asked))  # those that were lost are asked for again
+        await stop(giver, taker)
+
+    simulate(scenario, delay=0.01)
+    assert (folder / "disk.img").read_bytes() == CHANGED
+
+
+def test_a_disk_that_takes_no_more_is_told_and_what_it_has_taken_is_not_looked_for_again(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch, sent: Path, folder: Path
+) -> None:
+    sent.write_bytes(CHANGED)
+    (folder / "disk.img").write_bytes(OLD)
+    write, written = PartFiles.write, []
+
+    def fail_at_the_third(files: PartFiles, chunks: Sequence[Chunk]) -> None:
+        written.append(sum(len(chunk.leaves) // HASH_SIZE for chunk in chunks))
+        if len(written) == 3:
+            raise TransferError("no_space", "the disk is full")
+        write(files, chunks)
+
+    monkeypatch.setattr(PartFiles, "write", fail_at_the_third)
+
+    async def scenario(net: SimNetwork) -> None:
+        giver, taker = await two(net)
+        transfer, came = await fetch(giver, taker, sent, folder)
+        assert (await code_of(transfer), came) == ("no_space", 0)
+        assert (folder / "disk.img").read_bytes() == OLD
+        transfer, _ = await fetch(giver, taker, sent, folder)
+        await transfer.wait()
+        assert transfer.snapshot().reused == len(CHANGED) - MIB
+        await stop(giver, taker)
+
+    simulate(scenario)
+    assert (folder / "disk.img").read_bytes() == CHANGED
+    assert sum(written) == leaf_count(len(CHANGED)) + written[2]  # what failed is the only thing that is written twice
+    assert no_parts(folder)
