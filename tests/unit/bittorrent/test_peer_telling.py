@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from tests.unit.bittorrent.joined_swarms import Dice, torrent_of
 
-from librats.bittorrent.events import HolepunchAsked
+from librats.bittorrent.events import HolepunchAsked, PeersTold
 from librats.bittorrent.extensions import (
     ExtendedHandshake,
     HolepunchError,
     HolepunchKind,
     HolepunchMessage,
+    PeerFlags,
+    PexMessage,
     read_holepunch,
 )
 from librats.bittorrent.messages import Extended, Handshake
@@ -126,3 +128,18 @@ def test_whom_we_are_connected_with_is_not_dialled_again(middle: Middle) -> None
     middle.join(OTHER, is_utp=True)
     middle.say(one, HolepunchKind.CONNECT, OTHER)
     assert middle.dials() == []
+
+
+def test_those_that_can_be_met_and_whom_the_teller_has_not_dialled_are_told_apart(middle: Middle) -> None:
+    flags = {
+        Address("203.0.113.20", 1): PeerFlags(0),
+        Address("203.0.113.21", 1): PeerFlags.HOLEPUNCH,
+        Address("203.0.113.22", 1): PeerFlags.HOLEPUNCH | PeerFlags.UTP | PeerFlags.ENCRYPTION,
+        Address("203.0.113.23", 1): PeerFlags.HOLEPUNCH | PeerFlags.REACHABLE,
+        Address("203.0.113.24", 1): PeerFlags.REACHABLE,
+    }
+    one = middle.join(ONE, is_utp=True)
+    one.receive([Extended(EXTENSIONS["ut_pex"], PexMessage(added=tuple(flags.items())).encode())], 0.0)
+    (told,) = [event for event in middle.swarm.events() if isinstance(event, PeersTold)]
+    assert set(told.addresses) == set(flags)
+    assert told.unreached == {Address("203.0.113.21", 1), Address("203.0.113.22", 1)}

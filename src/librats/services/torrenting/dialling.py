@@ -127,6 +127,8 @@ class Dialler:
 
         try:
             try:
+                if self._utp is not None and not punches and await download.meet(address):
+                    return
                 (found, *_) = await self.network.resolve(address)
                 if self._tcp and not punches:
                     try:
