@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from librats.errors import TransferError
 from librats.transfer import reusing as module
 from librats.transfer.file_table import FileTable
 from librats.transfer.file_verifiers import FileVerifiers
 from librats.transfer.layout import Layout
 from librats.transfer.manifest import Manifest, OfferedFile
 from librats.transfer.reusing import LeafIndex, Reusing
-from librats.transfer.tree import LEAF_SIZE
+from librats.transfer.tree import LEAF_SIZE, hash_file
 from librats.transfer.twins import MAX_TWINS, Twins
 
 
@@ -32,8 +33,9 @@ def test_no_more_leaves_are_found_at_once_than_one_has_twins() -> None:
     assert [leaf for leaves in found for leaf in leaves] == list(range(2 * MAX_TWINS))
 
 
-def machine(sizes: list[int], old: list[int]) -> Reusing:
-    files = [OfferedFile(path=(f"{n:03}",), size=size, root=n.to_bytes(32)) for n, size in enumerate(sizes)]
+def machine(sizes: list[int], old: list[int], *, alike: bool = False) -> Reusing:
+    roots = [bytes(32) if alike else n.to_bytes(32) for n in range(len(sizes))]
+    files = [OfferedFile(path=(f"{n:03}",), size=size, root=roots[n]) for n, size in enumerate(sizes)]
     layout = Layout(Manifest(name="x", is_folder=True, files=tuple(files)))
     verifiers = FileVerifiers(FileTable(files), copies={}, whole=bytearray(len(files)))
     return Reusing(layout, verifiers, old)
@@ -84,3 +86,43 @@ def test_nothing_more_is_asked_for_where_a_gibibyte_was_read_in_vain() -> None:
     assert not list(reusing.to_read())
     reusing.end_window()
     assert not reusing.next_window()
+
+
+def test_what_is_found_makes_up_for_what_is_read() -> None:
+    reusing = machine([200_000 * LEAF_SIZE], [0])
+    first = 0
+    while reusing.next_window():
+        for at, count in list(reusing.to_read()):
+            assert at == first
+            reusing.found([(at, count)], count)
+            first += count
+        reusing.end_window()
+    assert first == 200_000
+
+
+def test_hashes_of_files_with_one_content_are_asked_for_once() -> None:
+    assert asked(machine([20 * LEAF_SIZE] * 3, [0, 1, 2], alike=True)) == 20
+    assert asked(machine([20 * LEAF_SIZE] * 3, [], alike=True)) == 0  # the second one is a copy of the first
+
+
+def test_some_are_asked_for_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HASHES", 1)
+    reusing = machine([100 * LEAF_SIZE], [0])
+    assert reusing.next_window()
+    assert (len(reusing.wants()), len(reusing.wants())) == (module.AHEAD, 0)
+
+
+def test_hashes_that_are_right_and_not_due_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HASHES", 2)
+    tree = hash_file([bytes(4 * LEAF_SIZE)])
+    file = OfferedFile(path=("x",), size=tree.length, root=tree.root)
+    layout = Layout(Manifest(name="x", is_folder=False, files=(file,)))
+    reusing = Reusing(layout, FileVerifiers(FileTable([file]), copies={}, whole=bytearray(1)), [0])
+    assert reusing.next_window()
+    assert reusing.wants() == [(0, 2), (2, 2)]
+    later = tree.proof(2, 2) + tree.leaves(2, 2)
+    with pytest.raises(TransferError, match="protocol"):
+        reusing.take((2, 2), later)
+    reusing.take((0, 2), tree.proof(0, 2) + tree.leaves(0, 2))
+    reusing.take((2, 2), later)
+    assert reusing.is_window_whole
