@@ -127,3 +127,24 @@ async def test_a_copy_of_another_time_is_the_same_content(tree: Path, tmp_path: 
             await cat.connect(f"127.0.0.1:{one.listen_port}")
         taking = await cat.files.fetch([ann.peer_id, ben.peer_id], shared.content_id, tmp_path / "in")
         assert contents((await taking.wait()).path) == contents(tree)
+
+
+async def test_of_a_hundred_megabytes_the_one_that_has_changed_goes(tmp_path: Path) -> None:
+    size, changed = 100_000_000, 1_000_000
+    old = os.urandom(size)
+    new = b"".join([old[: size // 2], os.urandom(changed), old[size // 2 + changed :]])
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "disk.img").write_bytes(old)
+    (tmp_path / "disk.img").write_bytes(new)
+    async with RatsClient(identity=Identity.generate()) as ann, RatsClient(identity=Identity.generate()) as ben:
+        await ann.connect(f"127.0.0.1:{ben.listen_port}")
+        shared = await ann.files.share(tmp_path / "disk.img")
+        transfer = await ben.files.fetch(ann.peer_id, shared.content_id, tmp_path / "in", overwrite=True)
+        await transfer.wait()
+        progress = transfer.snapshot()
+        came = ben.peers[ann.peer_id].stats.bytes_received
+        shares = [transfer.snapshot() for transfer in ann.files.transfers.values()]
+    assert (tmp_path / "in" / "disk.img").read_bytes() == new
+    assert 0 <= progress.bytes - progress.reused - changed <= 2 * 65_536  # whole leaves
+    assert came < changed + 250_000  # hashes of 100 MB are 49 KB
+    assert [share.reused for share in shares] == [progress.reused]

@@ -78,6 +78,9 @@ class PeersTold:
     encrypted: frozenset[Address] = frozenset()
     """Those of them that want encryption."""
 
+    unreached: frozenset[Address] = frozenset()
+    """Those of them that the peer has not dialled itself, and that can be met through it (BEP 55)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PeerDropped:

@@ -325,7 +325,7 @@ class HolepunchMessage:
 
 
 def read_holepunch(payload: Buffer) -> HolepunchMessage:
-    """Read a message of ``ut_holepunch``.
+    """Read a message of ``ut_holepunch``. What tells of no error may end before its code, as libtorrent's does.
 
     Raises:
         RemoteProtocolError: It is none.
@@ -333,6 +333,8 @@ def read_holepunch(payload: Buffer) -> HolepunchMessage:
     raw = bytes(payload)
     sizes = {0: IPV4, 1: IPV6}
     size = sizes.get(raw[1], -1) if len(raw) > 1 else -1
+    if size >= 0 and len(raw) == 2 + size + PORT and raw[0] != HolepunchKind.ERROR:
+        raw += bytes(4)
     if size < 0 or raw[0] not in set(HolepunchKind) or len(raw) != 2 + size + PORT + 4:
         raise RemoteProtocolError("no message of hole punching")
     port = int.from_bytes(raw[2 + size : 4 + size])

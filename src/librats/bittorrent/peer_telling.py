@@ -69,6 +69,13 @@ class PeerTelling:
                 pairs = tuple((address, reachable[address]) for address in added)
                 link.send_extended("ut_pex", PexMessage(added=pairs, dropped=tuple(dropped)).encode())
 
+    @staticmethod
+    def may_meet(link: PeerLink, target: Address, links: Iterable[PeerLink]) -> bool:
+        """Whether to dial whom a peer wants us to meet: nobody of our own network for a stranger, nobody twice."""
+        if not link.address.is_literal or not may_be_told(compact_peer(target), compact_peer(link.address)):
+            return False
+        return all(target != other.address for other in links)
+
     def introduce(self, link: PeerLink, target: Address, links: Iterable[PeerLink]) -> None:
         """Tell two peers to connect to each other, or the one that asks why not."""
         error = HolepunchError.NOT_CONNECTED
@@ -80,7 +87,7 @@ class PeerTelling:
             elif not other.remote.extensions.get("ut_holepunch"):
                 error = HolepunchError.NO_SUPPORT
             else:
-                for one, there in ((other, link.address), (link, target)):
+                for one, there in ((other, _listens(link) or link.address), (link, target)):
                     message = HolepunchMessage(kind=HolepunchKind.CONNECT, address=there)
                     one.send_extended("ut_holepunch", message.encode())
                 return

@@ -46,6 +46,7 @@ __all__ = ["TICK", "Swarm", "SwarmSettings"]
 TICK: Final = 1.0
 """Seconds between two calls of :meth:`Swarm.handle_timer`."""
 
+MEETS = PeerFlags.HOLEPUNCH | PeerFlags.REACHABLE
 MAX_CHECKING = 64 << 20
 SNUB_TIME = 30.0
 KEEP_ALIVE = 100.0
@@ -263,12 +264,16 @@ class Swarm:
             told = self._telling.receive(link, message, now)
             if told:
                 encrypted = frozenset(address for address, flags in told.items() if flags & PeerFlags.ENCRYPTION)
-                self._events.append(PeersTold(link, tuple(told), encrypted))
+                unreached = frozenset(
+                    address for address, flags in told.items() if flags & MEETS == PeerFlags.HOLEPUNCH
+                )
+                self._events.append(PeersTold(link, tuple(told), encrypted, unreached))
 
     def take_holepunch(self, link: PeerLink, message: HolepunchMessage) -> None:
         """Pass a rendezvous on, or tell that somebody wants to meet us."""
         if message.kind is HolepunchKind.CONNECT:
-            self._events.append(HolepunchAsked(message.address))
+            if self._telling.may_meet(link, message.address, self.links.values()):
+                self._events.append(HolepunchAsked(message.address))
         elif message.kind is HolepunchKind.RENDEZVOUS:
             self._telling.introduce(link, message.address, self.links.values())
 

@@ -147,7 +147,7 @@ async def _finish(transfer: Transfer, output: Output) -> None:
         output.emit(event="stopped", bytes=transfer.snapshot().bytes, total=transfer.size)
         output.hint(f"    stopped; {KEPT}")
         raise
-    tell_done(result, output, words=f"received {result.path}")
+    tell_done(result, output, words=f"received {result.path}", reused=transfer.snapshot().reused)
 
 
 async def _wait_for_offer(args: argparse.Namespace, output: Output) -> int:

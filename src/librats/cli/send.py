@@ -80,7 +80,8 @@ async def _send_to(args: argparse.Namespace, output: Output) -> int:
         await begin_finding(client, args, connect=False)
         peer = await reach(client, args.to, args)
         transfer = await client.files.send(peer, args.path, name=args.other_name, message=args.message)
-        tell_done(await follow(transfer, output), output, words=f"sent to {peer.id[:8]}")
+        result = await follow(transfer, output)
+        tell_done(result, output, words=f"sent to {peer.id[:8]}", reused=transfer.snapshot().reused)
     return 0
 
 
@@ -193,5 +194,5 @@ async def _give(transfer: Transfer, output: Output) -> bool:
             raise
         output.hint(f"    {transfer.peer_id[:8]} has not got it: {plain(str(error))}")
         return False
-    tell_done(result, output, words=f"sent to {transfer.peer_id[:8]}")
+    tell_done(result, output, words=f"sent to {transfer.peer_id[:8]}", reused=transfer.snapshot().reused)
     return True

@@ -128,19 +128,22 @@ async def follow(transfer: Transfer, output: Output) -> TransferResult:
         shown.end()
 
 
-def tell_done(result: TransferResult, output: Output, *, words: str) -> None:
+def tell_done(result: TransferResult, output: Output, *, words: str, reused: int) -> None:
     """Tell that a transfer has ended well.
 
     Args:
         result: What became of it.
         output: Where that is told.
         words: What was done, for people.
+        reused: Bytes that did not have to go.
     """
+    saved = f", {readable_size(reused)} of it were there already" if reused else ""
     rate = readable_size(result.bytes / result.seconds) if result.seconds > 0 else "0 bytes"
     output.tell(
-        plain(f"{words}: {readable_size(result.bytes)} in {result.seconds:.1f} s ({rate}/s)"),
+        plain(f"{words}: {readable_size(result.bytes)} in {result.seconds:.1f} s ({rate}/s){saved}"),
         event="done",
         bytes=result.bytes,
+        reused=reused,
         seconds=round(result.seconds, 3),
         hash=result.content_id,
         path=str(result.path),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final
 
@@ -19,10 +19,12 @@ from librats.transfer.tree import HASH_SIZE
 from librats.transfer.verifying import MAX_CHUNK
 
 __all__ = [
+    "MAX_HASHES",
     "MAX_PIECE",
     "MAX_RANGES",
     "MAX_WORDS",
     "Chunk",
+    "Features",
     "Frame",
     "FrameReader",
     "FrameType",
@@ -31,7 +33,9 @@ __all__ = [
     "Refusal",
     "encode_accept",
     "encode_chunk_head",
+    "encode_features",
     "encode_fetch",
+    "encode_hashes",
     "encode_manifest_want",
     "encode_offer",
     "encode_piece",
@@ -39,7 +43,9 @@ __all__ = [
     "encode_ranges",
     "encode_refusal",
     "read_accept",
+    "read_features",
     "read_fetch",
+    "read_hashes",
     "read_manifest_want",
     "read_offer",
     "read_piece",
@@ -59,6 +65,9 @@ MAX_PIECE: Final = 64 * 1024
 MAX_RANGES: Final = 1024
 """Ranges that one frame names at most."""
 
+MAX_HASHES: Final = 2048
+"""Hashes of leaves that one frame carries at most."""
+
 MAX_PROOFS = 2 * 2 * 24 * HASH_SIZE  # of the first and the last part: those between are whole files
 
 HEAD = Struct(">BI")
@@ -69,6 +78,8 @@ OFFER = Struct(">16s32sIHH")
 ACCEPT = Struct(">Q")
 FETCH = Struct(">16s32s")
 REFUSAL = Struct(">BH")
+FEATURES = Struct(">I")
+MAX_FEATURES = 64
 
 Buffer = bytes | bytearray | memoryview
 
@@ -102,6 +113,19 @@ class FrameType(IntEnum):
     """Either: this transfer ends, and is not taken up again."""
     DONE = 13
     """Taker: I have all of it."""
+    FEATURES = 14
+    """Giver, before its offer: what else I can do."""
+    HASHES_WANT = 15
+    """Taker: give me the hashes of these leaves, each range of one file."""
+    HASHES = 16
+    """Giver: the hashes of a range of leaves, with their proof."""
+
+
+class Features(IntFlag):
+    """What a giver can do that not every one could; the rest of its 32 bits is for later."""
+
+    HASHES = 1
+    """It gives hashes of leaves."""
 
 
 PLAIN = frozenset({FrameType.PAUSE, FrameType.RESUME, FrameType.DONE})
@@ -114,6 +138,9 @@ MAX_BODY: Final = {
     FrameType.CANCEL: REFUSAL.size + MAX_CODE + MAX_WORDS,
     FrameType.MANIFEST_WANT: MANIFEST_WANT.size,
     FrameType.MANIFEST: PIECE.size + MAX_PIECE,
+    FrameType.FEATURES: MAX_FEATURES,
+    FrameType.HASHES_WANT: MAX_RANGES * RANGE.size,
+    FrameType.HASHES: RANGE.size + MAX_PROOFS // 2 + MAX_HASHES * HASH_SIZE,
     FrameType.WANT: MAX_RANGES * RANGE.size,
     FrameType.UNWANT: MAX_RANGES * RANGE.size,
     FrameType.CHUNK: RANGE.size + MAX_PROOFS + MAX_CHUNK,
@@ -250,7 +277,7 @@ def encode_piece(offset: int, data: bytes) -> bytes:
 
 
 def encode_ranges(kind: FrameType, ranges: Sequence[Range]) -> bytes:
-    """Ask for ranges, or no more for them."""
+    """Ask for ranges or their hashes, or no more for them."""
     return _frame(kind, b"".join(RANGE.pack(*wanted) for wanted in ranges))
 
 
@@ -262,6 +289,16 @@ def encode_plain(kind: FrameType) -> bytes:
 def encode_chunk_head(wanted: Range, size: int) -> bytes:
     """Write how a chunk begins; so many bytes of proofs and data follow it."""
     return HEAD.pack(FrameType.CHUNK, RANGE.size + size) + RANGE.pack(*wanted)
+
+
+def encode_features(features: Features) -> bytes:
+    """Write what a giver can do."""
+    return _frame(FrameType.FEATURES, FEATURES.pack(features))
+
+
+def encode_hashes(wanted: Range, hashes: bytes) -> bytes:
+    """Write the hashes of a range of leaves: its proof, and theirs behind it."""
+    return _frame(FrameType.HASHES, RANGE.pack(*wanted) + hashes)
 
 
 # Reading: everything raises TransferError("protocol") alone
@@ -335,6 +372,20 @@ def read_ranges(body: bytes) -> list[Range]:
     if len(body) % RANGE.size:
         raise _bad("ranges are not told as they must be")
     return list(RANGE.iter_unpack(body))
+
+
+def read_features(body: bytes) -> Features:
+    """Read what a giver can do. What is not known is left out, and so is what may follow in later versions."""
+    if len(body) < FEATURES.size:
+        raise _bad("features that are too short")
+    return Features(FEATURES.unpack_from(body)[0] & sum(Features))
+
+
+def read_hashes(body: bytes) -> tuple[Range, bytes]:
+    """Read the hashes of leaves: of which range, and proof and hashes. Nothing of it is checked yet."""
+    if len(body) <= RANGE.size:
+        raise _bad("no hashes where there should be")
+    return RANGE.unpack_from(body), body[RANGE.size :]
 
 
 class FrameReader:

@@ -99,6 +99,11 @@ class Layout:
         }
         """Files that have the content of an earlier one, by their numbers: number to that of the first."""
 
+    def place_of(self, leaf: int) -> tuple[int, int]:
+        """Return where a leaf is: the number of its file, and its own within that."""
+        file = self._file_of(leaf)
+        return file, leaf - self._starts[file]
+
     def start(self, file: int) -> int:
         """Return the number of a file's first leaf."""
         return self._starts[file]
@@ -243,6 +248,39 @@ class Layout:
         body = _Body(pieces)
         proofs = [b"".join(body.take(part.proof_size)) for part in parts]
         return [self._checked(part, proof, body.take(part.size)) for part, proof in zip(parts, proofs, strict=True)]
+
+    def hashes_part(self, wanted: Range) -> Part:
+        """Return which part of a file a range is whose hashes are asked for.
+
+        Raises:
+            TransferError: There is no such range, or it is of several files (``"protocol"``).
+        """
+        if not self.has(wanted) or len(parts := self.parts(wanted)) != 1:
+            raise TransferError("protocol", "hashes of leaves that no file has")
+        return parts[0]
+
+    def check_hashes(self, wanted: Range, body: bytes) -> bytes:
+        """Check the hashes of a range of leaves by their proof.
+
+        Args:
+            wanted: The range, which is of one file.
+            body: The proof, and the hashes.
+
+        Returns:
+            The hashes, 32 bytes for each leaf.
+
+        Raises:
+            TransferError: They are not of that file (``"bad_chunk"``), or of another size than they must have
+                (``"protocol"``).
+        """
+        part = self.hashes_part(wanted)
+        if len(body) != part.proof_size + part.leaves * HASH_SIZE:
+            raise TransferError("protocol", "hashes of another size than their leaves have")
+        proof, leaves = body[: part.proof_size], body[part.proof_size :]
+        length, root = self._files.size(part.file), self._files.root(part.file)
+        if root_above(length, part.leaf, part.size, leaves, proof) != root:
+            raise TransferError("bad_chunk", "hashes are not of the file that was offered")
+        return leaves
 
     def _checked(self, part: Part, proof: bytes, data: Sequence[memoryview]) -> CheckedPart:
         leaves = leaf_hashes(data)

@@ -7,13 +7,14 @@ still under way is asked for a second time at sources that have nothing else to 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Final
 
 from librats.errors import TransferError
 from librats.transfer.file_verifiers import FileVerifiers
 from librats.transfer.layout import Layout, Part, Range
 from librats.transfer.pacing import RateLimit, RateMeter, Window
+from librats.transfer.twins import Twins
 
 __all__ = ["Receiving"]
 
@@ -55,6 +56,7 @@ class Receiving:
         chunk: Bytes of a range at most.
         window: Bytes that all sources together are asked for ahead at most, what waits to be written among them.
         stall: Seconds without a byte after which a source that was asked counts as stalled.
+        twins: Leaves that are stored along with others, and not asked for.
 
     Example:
         >>> from librats.transfer.file_table import FileTable
@@ -86,6 +88,7 @@ class Receiving:
         chunk: int = 1 << 20,
         window: int = 16 << 20,
         stall: float = 30.0,
+        twins: Twins | None = None,
     ) -> None:
         self._layout = layout
         self._verifiers = verifiers
@@ -98,6 +101,8 @@ class Receiving:
         self._arrived: dict[Range, tuple[Hashable, int]] = {}
         self.backlog = 0
         """Bytes that have come and are not stored."""
+        self._twins = Twins() if twins is None else twins
+        self._came = 0
         self._back: deque[Range] = deque()
         self._uses = [1] * len(verifiers)  # how many files have the content
         for first in layout.copies.values():
@@ -130,7 +135,8 @@ class Receiving:
         for number in range(len(self._verifiers)):
             if number not in self._layout.copies:
                 start = self._layout.start(number)
-                yield from ((start + first, count) for first, count in self._verifiers.missing(number))
+                runs = ((start + first, count) for first, count in self._verifiers.missing(number))
+                yield from self._twins.without(runs) if self._twins else runs
 
     # Sources
 
@@ -303,8 +309,11 @@ class Receiving:
         """
         _, size = self._arrived.pop(wanted)
         self.backlog -= size
-        for part in self._layout.parts(wanted):
-            self._count(part)
+        self._came += size
+        self._count(self._layout.parts(wanted))
+        if self._twins:
+            for twin in self._twins.of_range(wanted):
+                self._count(self._layout.parts((twin, 1)))
         self._meter.add(size, now)
         unwanted = []
         for name in list(self._holders.get(wanted, ())):
@@ -314,12 +323,19 @@ class Receiving:
             unwanted.append((name, wanted))
         return unwanted
 
-    def _count(self, part: Part) -> None:
-        file, layout = part.file, self._layout
-        self._left -= self._verifiers.count_leaves(file, part.leaf, part.leaves)
-        self.done += part.size * self._uses[file]
-        if self._verifiers.leaves(file) == layout.start(file + 1) - layout.start(file):
-            self.files_done += self._uses[file]
+    def _count(self, parts: Iterable[Part]) -> None:
+        layout = self._layout
+        for part in parts:
+            file = part.file
+            self._left -= self._verifiers.count_leaves(file, part.leaf, part.leaves)
+            self.done += part.size * self._uses[file]
+            if self._verifiers.leaves(file) == layout.start(file + 1) - layout.start(file):
+                self.files_done += self._uses[file]
+
+    @property
+    def reused(self) -> int:
+        """Bytes that are there and did not come: they were there before, or are in the offer more than once."""
+        return self.done - self._came
 
     @property
     def is_complete(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from librats.errors import TransferError
-from librats.transfer.frames import MAX_PIECE, encode_chunk_head, encode_piece
+from librats.transfer.frames import MAX_HASHES, MAX_PIECE, encode_chunk_head, encode_hashes, encode_piece
 from librats.transfer.layout import Layout, Part, Range
 from librats.transfer.pacing import RateLimit
 from librats.transfer.tree import HashTree
@@ -17,7 +17,7 @@ __all__ = ["MAX_WANTED", "Sending"]
 MAX_WANTED: Final = 4096
 """Ranges that a taker may have asked for and not got."""
 
-MANIFEST_TWICE = 2
+MANIFEST_TWICE = HASHES_TWICE = 2
 NEVER = float("inf")
 
 
@@ -42,6 +42,7 @@ class Sending:
         self._wanted: dict[Range, int] = {}
         self._order: deque[Range] = deque()
         self._manifest_left = MANIFEST_TWICE * len(raw) + MAX_PIECE
+        self._hashes_left = HASHES_TWICE * layout.leaves + MAX_HASHES
         self.is_paused = False
         """True where nothing is to be given: this side has paused, or the taker."""
         self.sent = 0
@@ -73,6 +74,16 @@ class Sending:
         if not piece or self._manifest_left < 0:
             raise TransferError("protocol", "a manifest is asked for beyond its end, or over and over")
         return encode_piece(offset, piece)
+
+    def hashes(self, wanted: Range) -> bytes:
+        """Return the frame with the hashes of a range of leaves. All can be asked for twice, not more often."""
+        part = self._layout.hashes_part(wanted)
+        self._hashes_left -= part.leaves
+        tree = self._trees.get(part.file)
+        if tree is None or part.leaves > MAX_HASHES or self._hashes_left < 0:
+            raise TransferError("protocol", "hashes are asked for that nobody needs, too many, or over and over")
+        proof = tree.proof(part.leaf, part.leaves) if part.proof_size else b""
+        return encode_hashes(wanted, proof + tree.leaves(part.leaf, part.leaves))
 
     def want(self, ranges: Sequence[Range]) -> None:
         """Take note of what the taker wants. What it wants already stays where it is."""

@@ -127,6 +127,10 @@ class HashTree:
         """The root: 32 bytes that stand for the file and its length."""
         return _root(self._length, self._levels[-1])
 
+    def leaves(self, first: int, count: int) -> bytes:
+        """Return the hashes of so many leaves from one on, 32 bytes each."""
+        return self._levels[0][first * HASH_SIZE : (first + count) * HASH_SIZE]
+
     def proof(self, first: int, count: int) -> bytes:
         """Return what shows that leaves belong to the file.
 

@@ -46,6 +46,18 @@ async def test_a_file_goes_by_ticket_and_both_sides_end(start: Start, run: Run, 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.jpg"]
 
 
+async def test_both_sides_tell_how_much_of_a_newer_version_did_not_have_to_go(
+    start: Start, run: Run, photo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "photo.jpg").write_bytes(bytes(65_536) + DATA[65_536:])  # the first leaf has changed since
+    command, ticket = await sender(start, photo)
+    received = await run("receive", ticket, "--folder", "out", "--overwrite", *QUIET, home="receiver")
+    sent = await command.finish()
+    assert [done.events[-1]["reused"] for done in (received, sent)] == [len(DATA) - 65_536] * 2
+    assert (tmp_path / "out" / "photo.jpg").read_bytes() == DATA
+
+
 async def test_a_folder_goes_to_several_where_the_sender_keeps_on(start: Start, run: Run, tmp_path: Path) -> None:
     (tmp_path / "holiday" / "drafts").mkdir(parents=True)
     for number in range(30):

@@ -50,6 +50,21 @@ def test_a_message_of_hole_punching_is_read_and_written_or_refused(case: dict[st
     assert message.encode() == raw
 
 
+@pytest.mark.parametrize("kind", HolepunchKind)
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7"])
+def test_only_an_error_has_to_have_a_code(kind: HolepunchKind, host: str) -> None:
+    message = HolepunchMessage(kind=kind, address=Address(host, 6881))
+    short = message.encode()[:-4]
+    if kind is HolepunchKind.ERROR:
+        with pytest.raises(RemoteProtocolError):
+            read_holepunch(short)
+    else:
+        assert read_holepunch(short) == message
+    for size in {0, 1, 2, 3, len(short) - 1, len(short) + 1, len(short) + 3, len(short) + 5}:
+        with pytest.raises(RemoteProtocolError):
+            read_holepunch((message.encode() + b"\0")[:size])
+
+
 @pytest.mark.vectors("wire/peer_messages")
 def test_a_payload_of_another_program_is_understood(case: dict[str, Any]) -> None:
     if case["type"] != "extended":

@@ -12,9 +12,9 @@ from tests.unit.services.test_transfer_reading import DATA
 
 from librats.services.disk.folders import Folder, open_folder
 from librats.services.disk.journal import HEAD, NAME, RECORD_SIZE, Journal, Record
+from librats.services.disk.opened import part_name
 from librats.services.disk.part import CONTENT, PartFiles
 from librats.services.disk.reading import Source
-from librats.services.disk.writing import part_name
 from librats.transfer.manifest import Manifest, OfferedFile
 
 BIG = DATA * 20  # five chunks

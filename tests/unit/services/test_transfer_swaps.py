@@ -10,8 +10,8 @@ import pytest
 from tests.reference.file_copying import copy_all, destination_for, listed
 
 from librats.errors import TransferError
+from librats.services.disk.opened import part_name
 from librats.services.disk.reading import Source
-from librats.services.disk.writing import part_name
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links, signals and limits")
 

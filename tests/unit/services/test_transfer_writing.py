@@ -13,9 +13,10 @@ from tests.unit.services.test_transfer_reading import DATA, make_tree
 
 from librats.errors import TransferError, UsageError
 from librats.services.disk.folder_handles import HandleFolder
+from librats.services.disk.opened import part_name
 from librats.services.disk.part import Chunk
 from librats.services.disk.reading import Source
-from librats.services.disk.writing import Destination, part_name
+from librats.services.disk.writing import Destination
 from librats.transfer.tree import LEAF_SIZE, leaf_hashes
 
 BIG = DATA * 20  # five chunks

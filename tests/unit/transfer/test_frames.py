@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from librats.errors import TransferError
 from librats.transfer import frames
-from librats.transfer.frames import Chunk, Frame, FrameReader, FrameType, Offering, Piece, Refusal
+from librats.transfer.frames import Chunk, Features, Frame, FrameReader, FrameType, Offering, Piece, Refusal
 
 OFFER = Offering(transfer=bytes(16), content_id=b"i" * 32, manifest_size=70, head=b"d1:ai1ee", message="für dich")
 WRITTEN = {
@@ -26,6 +26,9 @@ WRITTEN = {
     FrameType.RESUME: frames.encode_plain(FrameType.RESUME),
     FrameType.CANCEL: frames.encode_refusal(FrameType.CANCEL, "cancelled", ""),
     FrameType.DONE: frames.encode_plain(FrameType.DONE),
+    FrameType.FEATURES: frames.encode_features(Features.HASHES),
+    FrameType.HASHES_WANT: frames.encode_ranges(FrameType.HASHES_WANT, [(3, 2048)]),
+    FrameType.HASHES: frames.encode_hashes((3, 2), b"proof and hashes"),
 }
 
 
@@ -45,6 +48,9 @@ def test_every_frame_is_read_as_it_was_written() -> None:
     assert frames.read_manifest_want(bodies[FrameType.MANIFEST_WANT]) == (65_536, 100)
     assert frames.read_piece(bodies[FrameType.MANIFEST]) == Piece(65_536, b"piece")
     assert frames.read_ranges(bodies[FrameType.WANT]) == [(0, 16), (1 << 31, 1)]
+    assert frames.read_features(bodies[FrameType.FEATURES]) == Features.HASHES
+    assert frames.read_ranges(bodies[FrameType.HASHES_WANT]) == [(3, 2048)]
+    assert frames.read_hashes(bodies[FrameType.HASHES]) == ((3, 2), b"proof and hashes")
     assert set(bodies) == set(FrameType) - {FrameType.CHUNK}
 
 
@@ -114,6 +120,8 @@ BROKEN = [
     (frames.read_manifest_want, bytes(4) + (65_537).to_bytes(4)),
     (frames.read_piece, bytes(4)),
     (frames.read_ranges, bytes(9)),
+    (frames.read_features, bytes(3)),
+    (frames.read_hashes, bytes(8)),
 ]
 
 
@@ -139,6 +147,11 @@ def test_only_the_documented_error_escapes(body: bytes) -> None:
         reader.feed(body)
     except TransferError as error:
         assert error.code == "protocol"  # noqa: PT017
+
+
+def test_features_of_later_versions_are_left_out() -> None:
+    assert frames.read_features(b"\xff\xff\xff\xfe") == Features(0)
+    assert frames.read_features(b"\xff\xff\xff\xff" + bytes(60)) == Features.HASHES
 
 
 def test_words_are_cut_between_two_characters() -> None:

@@ -22,6 +22,9 @@ LONGEST = {
     FrameType.PAUSE: 0,
     FrameType.RESUME: 0,
     FrameType.DONE: 0,
+    FrameType.FEATURES: 64,
+    FrameType.HASHES_WANT: 1024 * 8,
+    FrameType.HASHES: 8 + 2 * 24 * 32 + 2048 * 32,
 }
 """Bytes of a body, by what PROTOCOL says of each type."""
 

@@ -6,13 +6,13 @@ import pytest
 
 from librats.errors import TransferError
 from librats.transfer import sending as giving
-from librats.transfer.frames import Chunk, FrameReader, Piece, read_piece
+from librats.transfer.frames import Chunk, Frame, FrameReader, Piece, read_hashes, read_piece
 from librats.transfer.layout import Layout
 from librats.transfer.manifest import Manifest, OfferedFile, read_manifest, write_manifest
 from librats.transfer.manifest_taking import ManifestTaking
 from librats.transfer.pacing import RateLimit
 from librats.transfer.sending import Sending
-from librats.transfer.tree import LEAF_SIZE, hash_file
+from librats.transfer.tree import LEAF_SIZE, hash_file, leaf_hashes
 
 CONTENT = b"".join(bytes([number]) * LEAF_SIZE for number in range(8))
 TREE = hash_file([CONTENT])
@@ -157,3 +157,63 @@ def test_a_manifest_beyond_the_limit_is_not_asked_for() -> None:
     with pytest.raises(TransferError, match="67108864 bytes") as refused:
         ManifestTaking((64 << 20) + 1)
     assert refused.value.code == "limit"
+
+
+def hashes(machine: Sending, wanted: tuple[int, int]) -> bytes:
+    [frame] = FrameReader().feed(machine.hashes(wanted))
+    assert isinstance(frame, Frame)
+    told, body = read_hashes(frame.body)
+    assert told == wanted
+    return body
+
+
+@pytest.mark.parametrize("wanted", [(0, 8), (0, 1), (3, 2), (7, 1)])
+def test_hashes_are_given_with_their_proof(wanted: tuple[int, int]) -> None:
+    first, count = wanted
+    leaves = LAYOUT.check_hashes(wanted, hashes(sending(), wanted))
+    assert leaves == leaf_hashes([CONTENT[first * LEAF_SIZE : (first + count) * LEAF_SIZE]])
+
+
+def test_hashes_that_are_not_of_their_leaves_are_refused() -> None:
+    body = hashes(sending(), (3, 2))
+    for at in range(len(body)):
+        with pytest.raises(TransferError, match="bad_chunk"):
+            LAYOUT.check_hashes((3, 2), body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :])
+    with pytest.raises(TransferError, match="bad_chunk"):
+        LAYOUT.check_hashes((2, 2), hashes(sending(), (0, 2)))
+    for wrong in (body[:-1], body + b"x", b""):
+        with pytest.raises(TransferError, match="protocol"):
+            LAYOUT.check_hashes((3, 2), wrong)
+
+
+@pytest.mark.parametrize("wanted", [(0, 0), (0, 9), (8, 1), (1 << 31, 1)])
+def test_hashes_of_leaves_that_are_not_there_are_not_given(wanted: tuple[int, int]) -> None:
+    with pytest.raises(TransferError, match="protocol"):
+        sending().hashes(wanted)
+
+
+def test_hashes_are_given_of_one_file_of_several_leaves_at_a_time() -> None:
+    trees = [hash_file([CONTENT]), hash_file([b"x"]), hash_file([CONTENT + b"y"])]
+    files = [OfferedFile(path=(name,), size=t.length, root=t.root) for name, t in zip("abc", trees, strict=True)]
+    layout = Layout(Manifest(name="x", is_folder=True, files=tuple(files)))
+    machine = Sending(layout, RAW, {0: trees[0], 2: trees[2]}, RateLimit(None))
+    assert layout.check_hashes((9, 9), hashes(machine, (9, 9))) == leaf_hashes([CONTENT + b"y"])
+    for wanted in ((7, 2), (8, 1), (8, 2), (0, 18)):
+        with pytest.raises(TransferError, match="protocol"):
+            machine.hashes(wanted)
+
+
+def test_all_hashes_are_given_twice_and_not_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(giving, "MAX_HASHES", 8)
+    machine = sending()
+    for _ in range(3):  # twice, and the room of one question
+        hashes(machine, (0, 8))
+    with pytest.raises(TransferError, match="protocol"):
+        machine.hashes((0, 1))
+
+
+def test_more_hashes_than_one_frame_takes_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(giving, "MAX_HASHES", 7)
+    hashes(sending(), (0, 7))
+    with pytest.raises(TransferError, match="protocol"):
+        sending().hashes((0, 8))

@@ -21,6 +21,7 @@ from librats.transfer.file_table import FileTable, OfferedFile
 from librats.transfer.layout import Layout
 from librats.transfer.manifest import Manifest
 from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, Buffer, leaf_count, leaf_hashes
+from librats.transfer.twins import Twins
 from librats.transfer.verifying import MAX_CHUNK, marked_ranges
 
 __all__ = ["CONTENT", "Chunk", "PartFiles", "check_chunk", "mark"]
@@ -57,13 +58,29 @@ class Chunk(NamedTuple):
     """Hashes of the leaves."""
 
 
-def check_chunk(layout: Layout, wanted: tuple[int, int], pieces: Sequence[Buffer]) -> list[Chunk]:
-    """Check the body of a chunk, and return what is to be written.
+def check_chunk(
+    layout: Layout, wanted: tuple[int, int], pieces: Sequence[Buffer], twins: Twins | None = None
+) -> list[Chunk]:
+    """Check the body of a chunk, and return what is to be written, also for other leaves of the same content.
 
     Raises:
         TransferError: It is not what was offered; see :meth:`~librats.transfer.layout.Layout.check`.
     """
-    return [Chunk(part.file, part.leaf, data, leaves) for part, data, leaves in layout.check(wanted, pieces)]
+    chunks = [Chunk(part.file, part.leaf, data, leaves) for part, data, leaves in layout.check(wanted, pieces)]
+    if twins:
+        chunks += [twin for chunk in chunks for twin in _twins(layout, chunk, twins)]
+    return chunks
+
+
+def _twins(layout: Layout, chunk: Chunk, twins: Twins) -> Iterator[Chunk]:
+    start, count = layout.start(chunk.file) + chunk.first, len(chunk.leaves) // HASH_SIZE
+    if not any(twins.of(leaf) for leaf in range(start, start + count)):
+        return
+    data = memoryview(b"".join(chunk.data))
+    for number in range(count):
+        for twin in twins.of(start + number):
+            leaf = chunk.leaves[number * HASH_SIZE : (number + 1) * HASH_SIZE]
+            yield Chunk(*layout.place_of(twin), [data[number * LEAF_SIZE : (number + 1) * LEAF_SIZE]], leaf)
 
 
 def mark(have: bytearray, first: int, count: int) -> None:

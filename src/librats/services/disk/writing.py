@@ -3,186 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from librats.errors import TransferError, UsageError
 from librats.runtime.offload import run_in_thread
 from librats.services.batches import Batches
-from librats.services.disk.errors import as_transfer_error, disk_error
-from librats.services.disk.existing import find_in_place
-from librats.services.disk.folders import Folder, open_folder, remove_tree
-from librats.services.disk.journal import Journal, Record
-from librats.services.disk.part import CONTENT, Chunk, PartFiles
-from librats.services.disk.placing import place
+from librats.services.disk.errors import disk_error
+from librats.services.disk.folders import open_folder
+from librats.services.disk.opened import Check, Opened, Wanted
+from librats.services.disk.part import Chunk
 from librats.services.disk.telling import teller
 from librats.transfer.file_table import FileTable
 from librats.transfer.file_verifiers import FileVerifiers
+from librats.transfer.layout import Layout, Range
 from librats.transfer.manifest import Manifest, ManifestLimits, content_id, read_manifest
-from librats.transfer.tree import LEAF_SIZE, Buffer, leaf_count, leaf_hashes
+from librats.transfer.reusing import LeafIndex
+from librats.transfer.tree import LEAF_SIZE, Buffer, leaf_hashes
 
-__all__ = ["Destination", "part_name"]
+__all__ = ["Destination"]
 
 MAX_BATCH = 1 << 20
 MAX_WAITING = 1 << 20
 """Bytes that wait for the disk before a writer waits too: what a process that is killed has to have sent again."""
 
 DEFAULT_LIMITS = ManifestLimits()
-HEX_OF_ID = 16
-
-
-def part_name(content: bytes) -> str:
-    """Return the name of the hidden folder that a transfer has until it is done.
-
-    Example:
-        >>> from librats.services.disk.writing import part_name
-        >>> part_name(bytes(32))
-        '.librats-0000000000000000.part'
-    """
-    return f".librats-{content.hex()[:HEX_OF_ID]}.part"
-
-
-Check = Callable[[], Sequence[Chunk]]
-"""Checks a chunk, and returns what is to be written; raises a TransferError where it is not what it should be."""
-
-
-class _Opened:
-    """A transfer on the disk: its folders, files and journal. All of it blocks, one thread at a time."""
-
-    def __init__(self, folder: Folder, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> None:
-        self.manifest = manifest
-        self._folder = folder
-        self._name = part_name(identifier)
-        self._overwrite = wanted.overwrite
-        self._tell = wanted.tell
-        self._read = 0
-        self._lock = threading.Lock()  # a thread whose caller was cancelled goes on
-        self._part: Folder | None = None
-        self._content: Folder | None = None
-        self._files: PartFiles | None = None
-        self.is_new = False
-        self._failure: TransferError | None = None
-        self.placed = find_in_place(folder, manifest, overwrite=wanted.overwrite, on_read=self._count)
-        self.copies = _copies(manifest, self.placed)
-        try:
-            with as_transfer_error("the folder of the transfer cannot be opened"):
-                self._open(identifier)
-        except BaseException:
-            self.close(keep=not self.is_new)
-            raise
-
-    def _open(self, identifier: bytes) -> None:
-        try:
-            self._part = self._folder.enter(self._name)
-        except FileNotFoundError:
-            with contextlib.suppress(FileExistsError):  # who opens it at the same time has made it since
-                self._folder.make(self._name, 0o700)
-                self.is_new = True
-            self._part = self._folder.enter(self._name)
-        if not self._part.lock():
-            raise TransferError("busy", "another transfer of the same content into this folder is under way")
-        if self._part.status(CONTENT) is None:
-            self._part.make(CONTENT)
-        self._content = self._part.enter(CONTENT)
-        self._journal = Journal(self._part, identifier)
-        self._files = PartFiles(self._content, self.manifest, self._journal)
-        if not self.is_new:
-            most = 4 * sum(leaf_count(file.size) for file in self.manifest.files) + len(self.manifest.files)
-            self._files.restore(self._journal.read(most), self._count)
-
-    def _count(self, size: int) -> None:
-        """Tell that more of what is there already was read."""
-        self._read += size
-        self._tell(min(self._read, self.manifest.size), self.manifest.size)
-
-    @property
-    def files(self) -> PartFiles:
-        if self._files is None:
-            raise TransferError("cancelled", "the transfer is closed")
-        return self._files
-
-    def begin(self) -> None:
-        """Begin the journal, once it is clear that there is room."""
-        with as_transfer_error("the folder of the transfer cannot be written"):
-            self.files.sync()
-            self._journal.begin(Record(*found, crc=None) for found in self.files.ranges())
-
-    def free(self) -> int:
-        with as_transfer_error("the room on the disk cannot be told"):
-            return self._folder.free()
-
-    def write(self, batch: Sequence[Check]) -> list[TransferError | None]:
-        with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            try:
-                return [self._write(check, self.files) for check in batch]
-            except TransferError as error:
-                self._failure = error  # a disk that is full takes the next chunk no better
-                raise
-
-    def _write(self, check: Check, files: PartFiles) -> TransferError | None:
-        try:
-            chunks = check()
-        except TransferError as error:
-            return error
-        wanted = [chunk._replace(file=self.copies.get(chunk.file, chunk.file)) for chunk in chunks]
-        files.write([chunk for chunk in wanted if chunk.file not in self.placed])
-        return None
-
-    def finish(self) -> None:
-        with self._lock:
-            files = self.files
-            if self._content is None:
-                raise TransferError("cancelled", "the transfer is closed")
-            place(
-                self._folder,
-                self._content,
-                files,
-                self.manifest,
-                copies=self.copies,
-                placed=self.placed,
-                overwrite=self._overwrite,
-            )
-            self._close(keep=False)
-
-    def close(self, *, keep: bool) -> None:
-        with self._lock:
-            self._close(keep=keep)
-
-    def _close(self, *, keep: bool) -> None:
-        if self._files is not None:
-            self._files.close()
-            self._journal.close()
-            self._files = None
-        is_ours = self._part is not None
-        for folder in (self._content, self._part):
-            if folder is not None:
-                folder.close()
-        self._content = self._part = None
-        try:
-            if is_ours and not keep:
-                with as_transfer_error("the folder of the transfer cannot be removed"):
-                    remove_tree(self._folder, self._name)
-        finally:
-            self._folder.close()
-
-
-def _copies(manifest: Manifest, placed: set[int]) -> dict[int, int]:
-    """Return which files need not come, for another one has the same content: their numbers, and that of the other."""
-    files = FileTable.of(manifest.files)
-    first = {files.root(number): number for number in sorted(placed, reverse=True)}
-    return {
-        number: one
-        for number in range(len(files))
-        if files.size(number)
-        and number not in placed
-        and (one := first.setdefault(files.root(number), number)) != number
-        and files.size(one) == files.size(number)
-    }
 
 
 class Destination:
@@ -212,7 +58,7 @@ class Destination:
         hello.txt b'hello'
     """
 
-    def __init__(self, path: Path, opened: _Opened, verifiers: FileVerifiers) -> None:
+    def __init__(self, path: Path, opened: Opened, verifiers: FileVerifiers) -> None:
         self._path = path
         self._opened = opened
         self._batches: Batches[Check, TransferError | None] = Batches(
@@ -255,7 +101,7 @@ class Destination:
                 (``"permission"``), another transfer of it into the folder is under way (``"busy"``), or the disk fails.
         """
         manifest = await run_in_thread(_checked, raw_manifest, content_id, limits)
-        wanted = _Wanted(overwrite, max_disk, teller(on_checked))
+        wanted = Wanted(overwrite, max_disk, teller(on_checked))
         opening = asyncio.ensure_future(run_in_thread(_open, folder, manifest, content_id, wanted))
         try:
             path, opened, verifiers = await asyncio.shield(opening)
@@ -288,7 +134,7 @@ class Destination:
         Raises:
             TransferError: As for :meth:`open`.
         """
-        wanted = _Wanted(overwrite, max_disk, teller(None))
+        wanted = Wanted(overwrite, max_disk, teller(None))
         opening = asyncio.ensure_future(run_in_thread(_begin, folder, manifest, identifier, wanted))
         try:
             return cls(*await asyncio.shield(opening))
@@ -338,6 +184,30 @@ class Destination:
             self._written(writing)
             self._raise_failure()
             raise
+
+    @property
+    def old_files(self) -> list[int]:
+        """Numbers of the files of which the folder has something older: what gives way, or the rest of other tries."""
+        return self._opened.old.numbers
+
+    async def reuse(self, layout: Layout, wanted: Range, index: LeafIndex) -> list[Range]:
+        """Read what is older in the place of some leaves, and write what of it is looked for.
+
+        What is written has been hashed, so that it is what the offer says, whatever changes the older file meanwhile.
+
+        Args:
+            layout: Of the manifest.
+            wanted: In whose place; of one file.
+            index: What is looked for. It is changed, and must not be used before this returns.
+
+        Returns:
+            The leaves that were written, each range of one file.
+
+        Raises:
+            TransferError: As for :meth:`write`.
+        """
+        self._raise_failure()
+        return await run_in_thread(self._opened.reuse, layout, wanted, index)
 
     def _written(self, future: asyncio.Future[TransferError | None]) -> None:
         if future.cancelled():
@@ -395,16 +265,7 @@ def _as_it_is(file: int, first: int, data: memoryview) -> list[Chunk]:
     return [Chunk(file, first, [data], leaf_hashes([data]))]
 
 
-class _Wanted:
-    __slots__ = ("max_disk", "overwrite", "tell")
-
-    def __init__(self, overwrite: bool, max_disk: int | None, tell: Callable[[int, int], None]) -> None:
-        self.overwrite = overwrite
-        self.max_disk = max_disk
-        self.tell = tell
-
-
-_Outcome = tuple[Path, _Opened, FileVerifiers]
+_Outcome = tuple[Path, Opened, FileVerifiers]
 
 
 def _checked(raw: bytes, expected: bytes, limits: ManifestLimits) -> Manifest:
@@ -414,7 +275,7 @@ def _checked(raw: bytes, expected: bytes, limits: ManifestLimits) -> Manifest:
     return manifest
 
 
-def _opened(path: Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Opened:
+def _opened(path: Path, manifest: Manifest, identifier: bytes, wanted: Wanted) -> Opened:
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder = open_folder(path)
@@ -423,13 +284,13 @@ def _opened(path: Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) 
     except OSError as error:
         raise disk_error(error, f"{path} cannot be opened") from error
     try:
-        return _Opened(folder, manifest, identifier, wanted)
+        return Opened(folder, manifest, identifier, wanted)
     except BaseException:
         folder.close()
         raise
 
 
-def _begin(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Outcome:
+def _begin(given: str | Path, manifest: Manifest, identifier: bytes, wanted: Wanted) -> _Outcome:
     path = Path(given).absolute()
     opened = _opened(path, manifest, identifier, wanted)
     if not opened.is_new:
@@ -444,7 +305,7 @@ def _begin(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wa
     return path, opened, FileVerifiers(FileTable(), copies={}, whole=bytearray())
 
 
-def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wanted) -> _Outcome:
+def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: Wanted) -> _Outcome:
     path = Path(given).absolute()
     opened = _opened(path, manifest, identifier, wanted)
     try:
@@ -457,7 +318,7 @@ def _open(given: str | Path, manifest: Manifest, identifier: bytes, wanted: _Wan
     return path, opened, verifiers
 
 
-def _verifiers(opened: _Opened) -> FileVerifiers:
+def _verifiers(opened: Opened) -> FileVerifiers:
     whole, begun = opened.files.whole, opened.files.begun()
     for number in opened.placed:
         whole[number] = 1
@@ -465,7 +326,7 @@ def _verifiers(opened: _Opened) -> FileVerifiers:
     return FileVerifiers(FileTable.of(opened.manifest.files), copies=opened.copies, whole=whole, begun=begun)
 
 
-def _check_room(opened: _Opened, verifiers: FileVerifiers, max_disk: int | None) -> None:
+def _check_room(opened: Opened, verifiers: FileVerifiers, max_disk: int | None) -> None:
     files = FileTable.of(opened.manifest.files)
     to_write = [number for number in range(len(files)) if number not in opened.placed]
     whole = sum(map(files.size, to_write))
@@ -477,7 +338,7 @@ def _check_room(opened: _Opened, verifiers: FileVerifiers, max_disk: int | None)
     _check_free(opened, whole, whole - there, max_disk)
 
 
-def _check_free(opened: _Opened, whole: int, missing: int, max_disk: int | None) -> None:
+def _check_free(opened: Opened, whole: int, missing: int, max_disk: int | None) -> None:
     if max_disk is not None and whole > max_disk:
         raise TransferError("limit", f"it takes {whole} bytes on the disk, and {max_disk} are allowed")
     free = opened.free()

@@ -94,16 +94,18 @@ class Dialler:
             address = download.candidates.take(download.now())
             if address is None:
                 return
-            self.dial_now(download, address)
+            self._dial_now(download, address)
 
-    def dial_now(self, download: Download, address: Address, *, punches: bool = False) -> None:
-        """Dial one peer.
+    def punch(self, download: Download, address: Address) -> None:
+        """Dial a peer that dials us at the same time, so that NATs between us let both through: over uTP alone.
 
-        Args:
-            download: For which torrent.
-            address: Where it is.
-            punches: Whether it dials us at the same time, so that NATs between us let both through: over uTP alone.
+        A third one has told us to, who may lie: it is dialled once, and not where all that may be under way is.
         """
+        is_banned = download.candidates.is_banned(address.host)
+        if self._utp is not None and self._half_open < HALF_OPEN and self.has_room(download) and not is_banned:
+            self._dial_now(download, address, punches=True)
+
+    def _dial_now(self, download: Download, address: Address, *, punches: bool = False) -> None:
         self._half_open += 1
         self._tasks.create(self._dial(download, address, punches=punches), name=f"torrent dial {address}")
 
@@ -125,6 +127,8 @@ class Dialler:
 
         try:
             try:
+                if self._utp is not None and not punches and await download.meet(address):
+                    return
                 (found, *_) = await self.network.resolve(address)
                 if self._tcp and not punches:
                     try:
@@ -135,7 +139,7 @@ class Dialler:
                     else:
                         return
                 if self._utp is not None:
-                    await self._utp.dial(channel, found, timeout=DIAL_TIMEOUT)
+                    await self._utp.dial(channel, found, punch=punches, timeout=DIAL_TIMEOUT)
             except (OSError, RatsError, ValueError) as error:
                 logger.debug("%s is not reached: %s", address, error)
                 download.fail_to_dial(address)

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from librats.bittorrent.candidates import MAX_CANDIDATES, Candidates
+from librats.bittorrent.candidates import Candidates
 from librats.bittorrent.events import (
     DhtNodeTold,
     HashesAsked,
@@ -23,7 +23,6 @@ from librats.bittorrent.events import (
     TorrentKnown,
     TorrentUnusable,
 )
-from librats.bittorrent.extensions import HolepunchKind, HolepunchMessage
 from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.metainfo import Torrent
@@ -34,6 +33,7 @@ from librats.services.torrenting.checking import check_pieces
 from librats.services.torrenting.disk import DiskWorkers, PieceCache
 from librats.services.torrenting.door import Door
 from librats.services.torrenting.hashing import BlockHashing
+from librats.services.torrenting.meeting import Meetings
 from librats.services.torrenting.progress import TorrentPeer, TorrentProgress, TorrentStatus
 from librats.services.torrenting.resume import Resume, ResumeFile
 from librats.services.torrenting.storage import TorrentFiles
@@ -87,7 +87,7 @@ class Download:
         self._storing: PieceStoring | None = None
         self._wires: dict[Hashable, PeerWire] = {}
         self._candidates = Candidates()
-        self._told_by: dict[Address, PeerLink] = {}
+        self._meetings = Meetings()
         self._tasks = TaskSet()
         self._done: asyncio.Future[None] = loop.create_future()
         self._changed = asyncio.Event()
@@ -313,25 +313,25 @@ class Download:
             handshake, wire.address, is_outgoing=wire.is_outgoing, now=self.now(), is_utp=wire.is_utp
         )
         self._wires[link.key] = wire
-        self._told_by.pop(wire.address, None)
+        self._meetings.met(wire.address)
         return link
 
     def leave(self, wire: PeerWire) -> None:
         """Take note that a connection is gone."""
-        if wire.is_outgoing:
-            if wire.link is not None:
-                self._candidates.lose(wire.address, self.now())
-            elif not (wire.is_unheard and self._dialler.turn(self, wire)):
-                self._candidates.fail(wire.address, self.now())
+        others = any(other is not wire and other.address == wire.address for other in self._wires.values())
+        if wire.link is not None:
+            self._candidates.lose(wire.address, self.now())
+        elif others:
+            pass  # both have dialled, and one connection was too many
+        elif wire.is_outgoing and not (wire.is_unheard and self._dialler.turn(self, wire)):
+            self._candidates.fail(wire.address, self.now())
         if wire.link is not None and self._wires.pop(wire.link.key, None) is not None:
             self._swarm.remove_peer(wire.link, self.now())
             self.settle()
         self._dialler.wake(self)
 
     def _take_told(self, event: PeersTold) -> None:
-        for address in event.addresses:
-            if len(self._told_by) < MAX_CANDIDATES:
-                self._told_by.setdefault(address, event.link)
+        self._meetings.told(event)
         self._add_peers(event.addresses, event.encrypted)
 
     def _add_peers(self, addresses: Iterable[Address], encrypted: Collection[Address] = ()) -> int:
@@ -342,11 +342,15 @@ class Download:
     def fail_to_dial(self, address: Address) -> None:
         """Take note that a peer was not reached: whoever told of it is asked, once, to bring us together (BEP 55)."""
         self._candidates.fail(address, self.now())
-        link = self._told_by.pop(address, None)
-        if link is not None and link.key in self._wires and address.is_literal:
-            message = HolepunchMessage(kind=HolepunchKind.RENDEZVOUS, address=address)
-            link.send_extended("ut_holepunch", message.encode())
+        if self._meetings.ask(address, self._wires):
             self.settle()
+
+    async def meet(self, address: Address) -> bool:
+        """Meet a peer that nobody is known to have reached before it is dialled in vain; return whether we have."""
+        if not self._meetings.is_unreached(address) or not self._meetings.ask(address, self._wires):
+            return False
+        self.settle()
+        return await self._meetings.wait(address)
 
     def ban(self, address: Address) -> None:
         """Never talk to a peer again."""
@@ -394,7 +398,7 @@ class Download:
             case SwarmCompleted():
                 self._tasks.create(self._finish(), name="torrent finish")
             case HolepunchAsked():
-                self._dialler.dial_now(self, event.address, punches=True)
+                self._dialler.punch(self, event.address)
             case DhtNodeTold():
                 self._dialler.take_dht_node(event.address)
 

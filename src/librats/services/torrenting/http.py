@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Collection
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -66,7 +67,7 @@ class _Resolver(AbstractResolver):
             if family in {0, kind} and (host in self._trusted or _is_public(found.host)):
                 results.append(ResolveResult(hostname=host, host=found.host, port=port, family=kind, proto=0, flags=0))
         if not results:
-            raise OSError("the server is in a network that the torrent has no business in")
+            raise OSError(errno.EACCES, "the server is in a network that the torrent has no business in")
         return results
 
     async def close(self) -> None:

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from librats.errors import TransferError
     from librats.services.disk.part import Chunk
     from librats.transfer.file_verifiers import FileVerifiers
+    from librats.transfer.layout import Layout, Range
     from librats.transfer.manifest import Manifest, ManifestLimits
+    from librats.transfer.reusing import LeafIndex
 
 __all__ = ["DestinationFiles", "OpenDestination"]
 
@@ -20,6 +22,13 @@ class DestinationFiles(Protocol):
 
     manifest: Manifest
     verifiers: FileVerifiers
+
+    @property
+    def old_files(self) -> Sequence[int]:
+        """Numbers of the files of which something older is there."""
+
+    async def reuse(self, layout: Layout, wanted: Range, index: LeafIndex) -> Sequence[Range]:
+        """Read what is older in the place of some leaves, write what of it is looked for, and return which that is."""
 
     async def take(self, check: Callable[[], Sequence[Chunk]], size: int) -> TransferError | None:
         """Have a chunk checked on a thread, and written where it is right; return what the check has raised."""

@@ -15,9 +15,11 @@ from librats.services.transferring.host import TransferPlace
 from librats.services.transferring.wire import PROTOCOL, LostError, Wire, opened
 from librats.transfer.frames import (
     Chunk,
+    Features,
     Frame,
     FrameType,
     Offering,
+    encode_features,
     encode_offer,
     encode_plain,
     encode_refusal,
@@ -187,6 +189,7 @@ class Giving(Transfer):
         self._hold(machine)
         self._become(TransferState.OFFERED)
         wire.send(
+            encode_features(Features.HASHES),  # before the offer: who has read that knows
             encode_offer(
                 Offering(
                     transfer=self._number,
@@ -195,7 +198,7 @@ class Giving(Transfer):
                     head=source.raw[:MAX_HEAD],
                     message=self._message,
                 )
-            )
+            ),
         )
         pump = asyncio.ensure_future(self._pump(wire, machine, source))
         hearing = asyncio.ensure_future(self._hear(wire, machine))
@@ -221,11 +224,17 @@ class Giving(Transfer):
                 if not self._was_accepted:
                     raise TransferError("protocol", "a taker that is done before it begins")
                 return
+            if frame.type == FrameType.HASHES_WANT:
+                for wanted in read_ranges(frame.body):
+                    wire.send(machine.hashes(wanted))
+                    await wire.drain()  # who does not read what it asks for is not heard
+                continue
             self._take(wire, machine, frame)
 
     def _take(self, wire: Wire, machine: Sending, frame: Frame) -> None:
         if frame.type == FrameType.ACCEPT:
             machine.accepted(read_accept(frame.body))
+            self._reused_bytes = machine.have
             self._was_accepted = self._taker_returns = True
             if self._own_pause:
                 wire.send(encode_plain(FrameType.PAUSE))

@@ -69,6 +69,9 @@ class Progress:
     """Seconds until the end at that rate; None where nothing moves."""
     state: TransferState
     """What the transfer does."""
+    reused: int = 0
+    """Bytes of those that are there that did not have to come: they were there before, also in older versions of the
+    files, or are in the offer more than once. When sending, those that the peer has said to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Transfer:
         self._total = 0
         self._total_files = 0
         self._done_bytes = 0
+        self._reused_bytes = 0
         self._done_files = 0
 
     def __repr__(self) -> str:
@@ -171,7 +175,16 @@ class Transfer:
         rate = 0.0 if self.is_over else self._meter.rate(now)
         left = self._total - self._done_bytes
         eta = left / rate if rate > 0 and self._total and self._state == TransferState.RUNNING else None
-        return Progress(self._done_bytes, self._total, self._done_files, self._total_files, rate, eta, self._state)
+        return Progress(
+            self._done_bytes,
+            self._total,
+            self._done_files,
+            self._total_files,
+            rate,
+            eta,
+            self._state,
+            self._reused_bytes,
+        )
 
     async def progress(self, interval: float = 0.25) -> AsyncIterator[Progress]:
         """Iterate over how far it is: at once, whenever the state changes, and so often while it goes on.

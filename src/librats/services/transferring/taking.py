@@ -15,6 +15,7 @@ from librats.services.disk.part import check_chunk
 from librats.services.transferring.destination import DestinationFiles, OpenDestination
 from librats.services.transferring.handle import Transfer, TransferDirection, TransferState
 from librats.services.transferring.host import TransferPlace
+from librats.services.transferring.reusing import reuse
 from librats.services.transferring.wire import PROTOCOL, LostError, Wire, opened
 from librats.transfer.frames import (
     Chunk,
@@ -33,6 +34,8 @@ from librats.transfer.manifest import read_head
 from librats.transfer.manifest_taking import ManifestTaking
 from librats.transfer.pacing import RateMeter
 from librats.transfer.receiving import Receiving
+from librats.transfer.reusing import Reusing
+from librats.transfer.twins import Twins
 
 __all__ = ["Taking"]
 
@@ -102,6 +105,8 @@ class Taking(Transfer):
         self._offered = NO_NUMBER
         self._learning = asyncio.Lock()
         self._layout: Layout | None = None
+        self._reusing: Reusing | None = None
+        self._twins = Twins()
         self._receiving: Receiving | None = None
         self._destination: DestinationFiles | None = None
         self._chunks: asyncio.Queue[tuple[str, Chunk]] = asyncio.Queue()
@@ -288,8 +293,10 @@ class Taking(Transfer):
     async def _hear(self, follow: _Follow, wire: Wire, offering: Offering) -> None:
         """Take from one source over one stream."""
         async with self._learning:
-            if self._receiving is None:
+            if self._destination is None:
                 await self._learn(wire, offering)
+            if self._receiving is None:
+                await self._begin(wire)
         receiving, layout = self._receiving, self._layout
         if receiving is None or layout is None:
             raise TransferError("closed", "the transfer is over")
@@ -355,19 +362,29 @@ class Taking(Transfer):
             on_checked=self._checked,
         )
         del raw
-        if self._state == TransferState.CHECKING:
-            self._done_bytes, self._meter = 0, RateMeter(self._loop.time())
-        config, manifest = self._place.config, destination.manifest
+        manifest = destination.manifest
         self._layout = Layout(manifest)
         self._describe(manifest.name, self._id, manifest.size, len(manifest.files))
+        self._reusing = Reusing(self._layout, destination.verifiers, destination.old_files)
+
+    async def _begin(self, wire: Wire) -> None:
+        """Find what need not come, and begin to ask for the rest."""
+        config, destination, layout, reusing = self._place.config, self._destination, self._layout, self._reusing
+        if destination is None or layout is None or reusing is None:
+            raise TransferError("closed", "the transfer is over")
+        await reuse(wire, reusing, layout, destination, stall_timeout=config.stall_timeout)
+        self._twins, self._reusing = reusing.twins, None
+        if self._state == TransferState.CHECKING:
+            self._done_bytes, self._meter = 0, RateMeter(self._loop.time())
         self._receiving = Receiving(
-            self._layout,
+            layout,
             destination.verifiers,
             self._place.receiving,
             self._loop.time(),
             chunk=config.chunk,
             window=config.window,
             stall=config.stall_timeout,
+            twins=self._twins,
         )
         self._receiving.pause(self._loop.time(), is_paused=self._own_pause)
         self._note_progress()
@@ -399,7 +416,8 @@ class Taking(Transfer):
             receiving, layout, destination = self._receiving, self._layout, self._destination
             if receiving is None or layout is None or destination is None:
                 continue
-            refusal = await destination.take(partial(check_chunk, layout, chunk.range, chunk.pieces), chunk.size)
+            check = partial(check_chunk, layout, chunk.range, chunk.pieces, self._twins)
+            refusal = await destination.take(check, chunk.size)
             if refusal is not None:
                 receiving.refused(chunk.range)
                 self._stored.set()
@@ -421,6 +439,7 @@ class Taking(Transfer):
             if self._receiving.done > self._done_bytes:
                 self._meter.add(self._receiving.done - self._done_bytes, self._loop.time())
             self._done_bytes, self._done_files = self._receiving.done, self._receiving.files_done
+            self._reused_bytes = self._receiving.reused
 
     def _drop(self, name: str, error: TransferError) -> None:
         """Give up a source that cannot be believed, or does not send."""

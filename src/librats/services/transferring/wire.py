@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 from librats.errors import ClosedError, PeerLacks, PeerNotConnected, RemoteError, TransferError
 from librats.services.stream import read_pieces
 from librats.session.frames import Reason
-from librats.transfer.frames import Chunk, Frame, FrameReader, FrameType, encode_refusal, read_refusal
+from librats.transfer.frames import (
+    Chunk,
+    Features,
+    Frame,
+    FrameReader,
+    FrameType,
+    encode_refusal,
+    read_features,
+    read_refusal,
+)
 
 if TYPE_CHECKING:
     from librats.services.stream import Stream
@@ -62,6 +71,8 @@ class Wire:
         self._frames: deque[Frame | Chunk] = deque()
         self.failure: TransferError | None = None
         """What :meth:`next` raises where this side has ended the stream."""
+        self.features = Features(0)
+        """What the giver can do, as far as it has said: it does so before its offer."""
         self.on_bytes: Callable[[], None] | None = None
         """Called whenever something has come."""
 
@@ -78,6 +89,14 @@ class Wire:
             TransferError: The peer has ended the stream, or sends no frames (``"protocol"``); or it refuses or cancels,
                 with its own code.
         """
+        while True:
+            frame = await self._next()
+            if isinstance(frame, Frame) and frame.type == FrameType.FEATURES:
+                self.features = read_features(frame.body)
+                continue
+            return frame
+
+    async def _next(self) -> Frame | Chunk:
         while not self._frames:
             try:
                 pieces = await read_pieces(self._stream, READ_SIZE)
