@@ -204,8 +204,9 @@ cdef inline bint is_thin(const Conn* c) noexcept nogil:
 
 
 cdef inline bint waits_for_answer(const Conn* c) noexcept nogil:
-    """Whether the peer may have used up what it may send to an address that is not proven (RFC 9002, 6.2.2.1)."""
-    return c.dialer and c.extended and c.in_next == 0
+    """Whether the peer may have used up what it may send to an address that is not proven (RFC 9002, 6.2.2.1): it can
+    have heard of all that it has sent only where it goes on."""
+    return c.dialer and c.extended and c.in_next < BEGINNING
 
 
 cdef inline bint begins(const Conn* c) noexcept nogil:
