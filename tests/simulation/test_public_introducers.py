@@ -93,6 +93,36 @@ def test_a_client_that_has_just_started_waits_for_its_introducer(simulate: Simul
     simulate(scenario)
 
 
+def test_a_session_goes_over_to_tcp_and_the_relay_knows_the_client_all_the_time(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        assert relay.introducer is not None
+        links = relay.introducer.sessions.links
+        router = net.router("home", "port_restricted")
+        client = await start_client(net.host("bob", behind=router), nat=config(), listen_host=IPV4)
+        await until(lambda: links, within=3)
+        methods: list[ConnectionMethod] = []
+        for _ in range(400):
+            assert client.peer_id in links
+            methods += [link.method for link in links.values() if [link.method] != methods[-1:]]
+            await asyncio.sleep(0.1)
+        assert methods in (
+            [ConnectionMethod.TCP],
+            [ConnectionMethod.UDP],
+            [ConnectionMethod.UDP, ConnectionMethod.TCP],
+        )
+        found.extend(methods)
+        await client.stop()
+        await relay.close()
+
+    found: list[ConnectionMethod] = []
+    simulate(scenario)
+    assert found == [ConnectionMethod.UDP, ConnectionMethod.TCP]
+    for seed in range(100):
+        simulate(scenario, seed, delay=0.02, loss=0.3)
+    assert found.count(ConnectionMethod.TCP) > 90
+
+
 def test_a_client_of_another_application_is_not_answered(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
         async with meeting(net, *hosts(net, "full_cone", "full_cone")) as (_, met):

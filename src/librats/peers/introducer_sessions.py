@@ -47,8 +47,9 @@ HANDSHAKES_PER_SOURCE = 20.0
 """Handshakes a second that others may begin, and of these how many one IPv4 address or one IPv6 network of /64."""
 
 
-OVERLAP = 2.0
-"""Seconds for which a session is listened to that another one with the same node has replaced."""
+OVERLAP = 10.0
+"""Seconds for which a session is listened to that another one with the same node has replaced, and takes its place
+again where that one ends."""
 
 
 def _quiet(config: RatsConfig) -> RatsConfig:
@@ -109,6 +110,7 @@ class IntroducerSessions:
         self._all = Pace(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND)
         self._sources = PaceTable(HANDSHAKES_PER_SOURCE, 2 * HANDSHAKES_PER_SOURCE)
         self._open: dict[Link, None] = {}
+        self._before: dict[Link, Link] = {}
         self.links: dict[str, Link] = {}
         """The sessions by the id of the other side."""
         self.circle: Introductions | None = None
@@ -238,13 +240,19 @@ class IntroducerSessions:
         before = self.links.get(link.peer_id)
         self.links[link.peer_id] = link
         if before is not None:
-            asyncio.get_running_loop().call_later(OVERLAP, before.abort)
+            self._before[link] = before
+            asyncio.get_running_loop().call_later(OVERLAP, self._part_with_what_was_before, link)
         try:
             told = Hello.decode(hello)
             self.observed[link.peer_id] = Address.parse(told.observed)
         except (DecodeError, ValueError):
             self.observed.pop(link.peer_id, None)
         self.ready(link)
+
+    def _part_with_what_was_before(self, link: Link) -> None:
+        before = self._before.pop(link, None)
+        if before is not None:
+            before.abort()
 
     def introduction_received(self, link: Link, body: bytes) -> None:
         """Hand on what is said of introductions, also where another session with the same node has just begun."""
@@ -258,7 +266,12 @@ class IntroducerSessions:
     def link_closed(self, link: Link) -> None:
         """Take note that a session has ended."""
         self._open.pop(link, None)
-        if self.links.get(link.peer_id) is link:
+        before = self._before.pop(link, None)
+        if self.links.get(link.peer_id) is not link:
+            return
+        if before is not None and before.is_open:
+            self.links[link.peer_id] = before
+        else:
             del self.links[link.peer_id]
             self.observed.pop(link.peer_id, None)
             if self.circle is not None:
