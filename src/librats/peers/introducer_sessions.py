@@ -51,6 +51,10 @@ OVERLAP = 10.0
 """Seconds for which a session is listened to that another one with the same node has replaced, and takes its place
 again where that one ends."""
 
+QUIET = 2.0
+"""Seconds of silence of introductions after which what is said goes over the newer one: what is under way has its order
+in one session."""
+
 
 def _quiet(config: RatsConfig) -> RatsConfig:
     """Return a configuration for introductions alone: of the session's settings, only those of signs of life count."""
@@ -111,6 +115,7 @@ class IntroducerSessions:
         self._sources = PaceTable(HANDSHAKES_PER_SOURCE, 2 * HANDSHAKES_PER_SOURCE)
         self._open: dict[Link, None] = {}
         self._before: dict[Link, Link] = {}
+        self._spoken: dict[Link, float] = {}
         self.links: dict[str, Link] = {}
         """The sessions by the id of the other side."""
         self.circle: Introductions | None = None
@@ -157,7 +162,16 @@ class IntroducerSessions:
     def send(self, peer_id: str, body: bytes) -> bool:
         """Send what belongs to an introduction; False where that cannot be done."""
         link = self.links.get(peer_id)
-        return link is not None and link.send_introduction(body)
+        before = None if link is None else self._before.get(link)
+        if before is not None and self._is_spoken_on(before):
+            link = before
+        if link is None:
+            return False
+        self._spoken[link] = link.now()
+        return link.send_introduction(body)
+
+    def _is_spoken_on(self, link: Link) -> bool:
+        return link.is_open and link.now() - self._spoken.get(link, -QUIET) < QUIET
 
     def key_of(self, peer_id: str) -> bytes | None:
         """Return the X25519 key of a node that is connected and takes introductions."""
@@ -250,12 +264,16 @@ class IntroducerSessions:
         self.ready(link)
 
     def _part_with_what_was_before(self, link: Link) -> None:
-        before = self._before.pop(link, None)
-        if before is not None:
+        before = self._before.get(link)
+        if before is not None and self._is_spoken_on(before):
+            asyncio.get_running_loop().call_later(QUIET, self._part_with_what_was_before, link)
+        elif before is not None:
+            del self._before[link]
             before.abort()
 
     def introduction_received(self, link: Link, body: bytes) -> None:
         """Hand on what is said of introductions, also where another session with the same node has just begun."""
+        self._spoken[link] = link.now()
         if self.circle is not None and link.peer_id in self.links:
             self.circle.received(link.peer_id, body, source=source_of(link.address.host))
 
@@ -266,6 +284,7 @@ class IntroducerSessions:
     def link_closed(self, link: Link) -> None:
         """Take note that a session has ended."""
         self._open.pop(link, None)
+        self._spoken.pop(link, None)
         before = self._before.pop(link, None)
         if self.links.get(link.peer_id) is not link:
             return
