@@ -93,6 +93,20 @@ def test_a_client_that_has_just_started_waits_for_its_introducer(simulate: Simul
     simulate(scenario)
 
 
+def test_an_introducer_is_found_at_the_last_of_its_four_addresses(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        addresses = [f"203.0.113.{number}" for number in range(21, 25)]
+        net.host("relay", addresses=addresses)
+        relay = await serve(net, listen=(Address(addresses[-1], 3478),))
+        nat = config(introducers=(f"{IDENTITY.peer_id}@relay:3478",))
+        client = await start_client(net.host("bob"), nat=nat, listen_host=IPV4)
+        await until(lambda: client.introducers, within=3)
+        await client.stop()
+        await relay.close()
+
+    simulate(scenario)
+
+
 def test_a_session_goes_over_to_tcp_and_the_relay_knows_the_client_all_the_time(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
         relay = await serve(net)

@@ -12,7 +12,7 @@ from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import end_all
 from librats.runtime.tls import ClientTls, client_tls
-from librats.services.dialling import dial_first
+from librats.services.dialling import MAX_WAYS, dial_first
 from librats.services.server_dialling import ServerPlace, dial_server, proxy_to, resolve_server
 from librats.services.session import Link
 from librats.services.turn.paths import problem_of
@@ -167,7 +167,9 @@ class IntroducerDialler:
             await dial_first(self._dial, factory, tcp, timeout=DIAL_TIMEOUT, again=tcp)
             return
         ways = [(method, address) for address in addresses for method in (ConnectionMethod.UDP, ConnectionMethod.TCP)]
-        await dial_first(self._dial, factory, ways, timeout=DIAL_TIMEOUT, stagger=HEAD_START, again=tcp)
+        await dial_first(
+            *(self._dial, factory, ways), timeout=DIAL_TIMEOUT, stagger=HEAD_START, again=tcp, most=2 * MAX_WAYS
+        )
 
     async def _dial(self, factory: Callable[[], asyncio.BaseProtocol], way: tuple[ConnectionMethod, Address]) -> None:
         method, address = way
