@@ -200,7 +200,7 @@ class Punching:
         port = self._port(way)
 
         async def dial(factory: ProtocolFactory) -> None:
-            await port.dial(factory, way.remote_address, punch=True, rtt=way.rtt)
+            await port.dial(factory, way.remote_address, punch=True)
 
         return dial
 

@@ -196,14 +196,12 @@ class IceAgents:
         if address is None:
             raise HandshakeError("the way to the peer is gone")
         udp = None if agent.uses_relay else self._udp
-        pair = agent.statistics().selected
-        rtt = None if pair is None else pair.rtt
 
         async def dial(factory: Callable[[], asyncio.BaseProtocol]) -> None:
             if udp is None:
-                await self._relays.dial(factory, address, rtt=rtt)
+                await self._relays.dial(factory, address)
             else:
-                await udp.dial(factory, address, punch=True, rtt=rtt)
+                await udp.dial(factory, address, punch=True)
 
         return dial, address
 

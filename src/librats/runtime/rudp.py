@@ -27,9 +27,8 @@ PUNCH_TIME = 5.0
 """Seconds for which a stream is asked for on a way that is known: on one that loses half of what is sent, eight tries
 are not enough for one in nine."""
 
-PUNCH_WAIT, PUNCH_LEAST_WAIT = 0.06, 0.06
-WELL_OVER = 1.25
-"""Times the round trip after which an answer is late."""
+PUNCH_WAIT = 0.06
+"""Seconds between the Syns of a punch: they are short, and mostly the other NAT has dropped the one before."""
 
 URGENT_TIME = 2.0
 """Seconds for which a stream is asked for where there is another way, which it is to outrun."""
@@ -245,7 +244,6 @@ class RudpPort:
         *,
         punch: bool = False,
         urgent: bool = False,
-        rtt: float | None = None,
     ) -> RudpTransport:
         """Open a stream and give it to a protocol.
 
@@ -254,16 +252,14 @@ class RudpPort:
             address: An IP address and a port.
             punch: Whether both sides dial each other at once, through NATs: more Syns, closer together.
             urgent: Whether Syns are as close together as in a punch, but not for as long.
-            rtt: Seconds there and back, where the way is known: the Syns of a punch are that close together.
 
         Raises:
             OSError: The peer refused, or did not answer.
             UsageError: That is no address, or there are too many streams.
         """
         if punch or urgent:
-            wait = PUNCH_WAIT if rtt is None else min(PUNCH_WAIT, max(PUNCH_LEAST_WAIT, WELL_OVER * rtt))
-            tries = int((PUNCH_TIME if punch else URGENT_TIME) / wait)
-            stream = self._table.dial(address, self._loop.time(), tries=tries, wait=wait, doubling=False)
+            tries = int((PUNCH_TIME if punch else URGENT_TIME) / PUNCH_WAIT)
+            stream = self._table.dial(address, self._loop.time(), tries=tries, wait=PUNCH_WAIT, doubling=False)
         else:
             stream = self._table.dial(address, self._loop.time(), tries=DIAL_TRIES, wait=DIAL_WAIT)
         done: asyncio.Future[RudpStream] = self._loop.create_future()

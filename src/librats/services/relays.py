@@ -395,15 +395,12 @@ class Relays:
             else:
                 await allocation.create_permission(address.host)
 
-    async def dial(
-        self, factory: Callable[[], asyncio.BaseProtocol], address: Address, *, rtt: float | None = None
-    ) -> RudpTransport:
+    async def dial(self, factory: Callable[[], asyncio.BaseProtocol], address: Address) -> RudpTransport:
         """Open a stream from a relayed address, and give it to a protocol.
 
         Args:
             factory: Makes the protocol, once the stream is there.
             address: IP address and UDP port of the peer.
-            rtt: Seconds there and back, where they are known.
 
         Raises:
             OSError: The peer refused, or did not answer.
@@ -414,7 +411,7 @@ class Relays:
         begun = loop.time()
         try:
             await self._allocation(port).bind_channel(address)
-            return await port.dial(factory, address, punch=True, rtt=rtt)
+            return await port.dial(factory, address, punch=True)
         except BaseException:
             if loop.time() - begun > SUSPECT_AFTER:
                 self._note_failure(number)
