@@ -144,12 +144,8 @@ class DatagramSessions:
             for listener in self._listeners
         ]
         self._waiting: deque[tuple[Sequence[Heard], Answers]] = deque()
-        self.dropped = 0
-        """Packets for which the loop had no time."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return sum(map(len, self._ports))
+        self.counters = {"dropped_events": 0}
+        """Packets for which the loop had no time, by the name that data planes have for it."""
 
     def hand_in(self, packets: Sequence[Heard], answers: Answers) -> None:
         """Take packets from another thread.
@@ -159,7 +155,7 @@ class DatagramSessions:
             answers: What sends in the same thread.
         """
         if len(self._waiting) >= MOST_WAITING:
-            self.dropped += len(packets)
+            self.counters["dropped_events"] += len(packets)
             return
         self._waiting.append((packets, answers))
         with contextlib.suppress(RuntimeError):  # the loop is closed

@@ -317,7 +317,7 @@ class RelayServer:
         places: list[Worker | StreamServer] = [*self._workers, *([] if self._streams is None else [self._streams])]
         return sum_statistics(
             [*(place.machine for place in places), *(worker.gate for worker in self._workers)],
-            [place.statistics for place in places],
+            [*(place.statistics for place in places), {} if self._sessions is None else self._sessions.counters],
             users=self._quotas.by_owner(),
             connections=0 if self._streams is None else len(self._streams.connections),
             failures=sum(place.failures.count for place in places),
