@@ -172,10 +172,7 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
     if c.has_rtt:
         whole = min(max(c.srtt + 4 * c.rttvar, LEAST_TIMEOUT), MOST_TIMEOUT)
     if c.timeouts < TAIL_PROBES:
-        probe = c.first_timeout
-        if c.has_rtt:
-            probe = c.srtt + max(4 * c.rttvar, 0.00375) + PEER_ACK_DELAY
-        return min(max(probe * (1 << c.timeouts), LEAST_PROBE), whole)
+        return min(max(patient_timeout(c) * (1 << c.timeouts), LEAST_PROBE), whole)
     if is_thin(c):
         doublings = c.timeouts - even_timeouts(c)
     for _ in range(doublings):

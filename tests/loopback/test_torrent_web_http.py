@@ -41,11 +41,15 @@ class Names:
         return [Address(host, address.port) for host in self.addresses]
 
 
+UNTIL_CANCELLED = {"handler_cancellation": True, "shutdown_timeout": 0.1}
+"""Lets requests that hang go at the end."""
+
+
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[str]:
+async def serving(answer: Answer, **options: Any) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, **options)
     await runner.setup()
     await web.TCPSite(runner, HERE, 0).start()
     try:
@@ -225,23 +229,9 @@ async def test_a_server_that_keeps_us_waiting_is_let_go(monkeypatch: pytest.Monk
         await asyncio.Event().wait()
         return part()
 
-    async with serving_until_cancelled(answer) as url, asking() as http, asyncio.timeout(60):
+    async with serving(answer, **UNTIL_CANCELLED) as url, asking() as http, asyncio.timeout(60):
         with pytest.raises(RemoteProtocolError, match="not reached"):
             await http.fetch(WebPart(f"{url}/file", 0, 3, 10, 0), memoryview(bytearray(10)))
-
-
-@asynccontextmanager
-async def serving_until_cancelled(answer: Answer) -> AsyncIterator[str]:
-    """Serve as :func:`serving` does, and let requests that hang go at the end."""
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, HERE, 0).start()
-    try:
-        yield f"http://{HERE}:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 async def test_a_port_that_nobody_listens_at_is_not_reached() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from librats._core.allocations import Allocations
 from librats._core.relay import pack_address, unpack_address
-from librats._core.stun import channel_data, parse, parse_channel_data, serialise
+from librats._core.stun import MAGIC_COOKIE, channel_data, parse, parse_channel_data, serialise
 from librats.errors import StunError
 from librats.stun.constants import Attribute, MessageClass, Method
 from librats.testing.datagrams import Arrived, SimDatagramSocket
@@ -18,7 +18,7 @@ from librats.types import Address
 __all__ = ["SimPlane"]
 
 FIRST_CHANNEL, FIRST_NEITHER = 0x40, 0x80
-SESSION, COOKIE = 1, b"\x21\x12\xa4\x42"
+SESSION, COOKIE = 1, MAGIC_COOKIE.to_bytes(4)
 HEADER = 20
 LEAST_BURST = 65_536.0
 MAX_DATAGRAM = 65_507
