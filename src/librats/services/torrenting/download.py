@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Sequence
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +30,7 @@ from librats.runtime.tasks import TaskSet
 from librats.services.torrenting.checking import check_pieces
 from librats.services.torrenting.disk import DiskWorkers, PieceCache
 from librats.services.torrenting.door import Door
+from librats.services.torrenting.giving import Giving
 from librats.services.torrenting.hashing import BlockHashing
 from librats.services.torrenting.meeting import Meetings
 from librats.services.torrenting.progress import TorrentPeer, TorrentProgress, TorrentStatus
@@ -49,8 +48,6 @@ __all__ = ["Download"]
 
 logger = logging.getLogger("librats.torrent")
 
-CHUNK = 256 * 1024
-READ_AHEAD = 256  # blocks
 SAVE_INTERVAL = 30.0
 
 
@@ -82,7 +79,7 @@ class Download:
         self._known = torrent
         self._swarm: Swarm
         self._files: TorrentFiles | None = None
-        self._cache: PieceCache | None = None
+        self._giving: Giving | None = None
         self._hashing: BlockHashing | None = None
         self._storing: PieceStoring | None = None
         self._wires: dict[Hashable, PeerWire] = {}
@@ -275,6 +272,9 @@ class Download:
             self._done.set_exception(error)
             self._done.exception()  # whoever waits is told; where nobody does, it was logged
 
+    def _fail_of(self, error: Exception) -> None:
+        self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
+
     # Connections
 
     @property
@@ -406,7 +406,8 @@ class Download:
         """Look at what is there, and begin."""
         self._set_status("checking")
         files = self._files = TorrentFiles(torrent, self._folder)
-        self._cache = PieceCache(files, self._workers, torrent.layout.piece_length)
+        cache = PieceCache(files, self._workers, torrent.layout.piece_length)
+        self._giving = Giving(torrent.layout, cache, self._fail_of)
         self._hashing = BlockHashing(torrent.layout, files, self._workers, self._give_hashes)
         self._storing = PieceStoring(files, self._workers, self._stored)
         try:
@@ -437,7 +438,7 @@ class Download:
             if isinstance(found, Exception):
                 self._swarm.put_back(started.piece)
                 if self._failure is None:  # one of them tells for all
-                    self._fail(found if isinstance(found, RatsError) else StoreError(self._folder, str(found)))
+                    self._fail_of(found)
                 continue
             if found:
                 self._bytes_done += torrent.layout.content_size(started.piece)
@@ -470,31 +471,5 @@ class Download:
 
     def serve(self, wire: PeerWire) -> None:
         """Give a peer what it asks for, as far as it is read and the channel takes it."""
-        link, cache, torrent = wire.link, self._cache, self.torrent
-        if link is None or cache is None or torrent is None or wire.waits:
-            return
-        for ahead in islice(link.queue, 0, READ_AHEAD, 32):  # what is asked for next is read while this is sent
-            cache.fetch(ahead, torrent.layout.piece_size(ahead[0]))
-        size = 0
-        while link.queue and not wire.is_full:
-            block = link.queue[0]
-            data = cache.get(block)
-            if data is None:
-                wire.waits = True
-                cache.fetch(block, torrent.layout.piece_size(block[0]), partial(self._serve_again, wire))
-                break
-            link.queue.popleft()
-            link.send_block(block, data)
-            size += block[2]
-            if size >= CHUNK:
-                wire.flush()
-                size = 0
-        wire.flush()
-
-    def _serve_again(self, wire: PeerWire, error: Exception | None) -> None:
-        wire.waits = False
-        if error is not None:
-            self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
-            wire.close("what it asks for cannot be read")
-        elif not self.is_closed:
-            self.serve(wire)
+        if self._giving is not None:
+            self._giving.serve(wire)
