@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from librats.bittorrent.block_hashes import BlockServer
@@ -31,7 +31,7 @@ from librats.bittorrent.extensions import (
 )
 from librats.bittorrent.hash_exchange import LayerFetch, LayerServer
 from librats.bittorrent.magnet import Magnet
-from librats.bittorrent.messages import MAX_BLOCK, Handshake, Hashes, HashReject, HashRequest, Have, KeepAlive
+from librats.bittorrent.messages import MAX_BLOCK, Extended, Handshake, Hashes, HashReject, HashRequest, Have, KeepAlive
 from librats.bittorrent.metadata import MetadataFetch, serve_metadata
 from librats.bittorrent.metainfo import Torrent, read_info
 from librats.bittorrent.peer import EXTENSIONS, MAX_QUEUED, PeerLink
@@ -61,7 +61,10 @@ class SwarmSettings:
     """20 bytes that tell us from other peers."""
 
     port: int = 0
-    """TCP port that peers reach us at; 0 for none."""
+    """Port that peers reach us at; 0 for none."""
+
+    port_ipv6: int = 0
+    """The same for those of IPv6, where that is another one; 0 where it is not."""
 
     dht_port: int = 0
     """UDP port of our node of the DHT; 0 for none."""
@@ -243,7 +246,7 @@ class Swarm:
         names = {name: number for name, number in EXTENSIONS.items() if not (self.is_private and name == "ut_pex")}
         return ExtendedHandshake(
             extensions=names,
-            port=self.settings.port,
+            port=(":" in link.address.host and self.settings.port_ipv6) or self.settings.port,
             version=self.settings.version,
             your_ip=_packed(link.address),
             requests=MAX_QUEUED,
@@ -251,6 +254,19 @@ class Swarm:
             upload_only=self.is_complete,
             wants_encryption=self.settings.wants_encryption,
         )
+
+    def listen_at(self, port: int, port_ipv6: int) -> None:
+        """Tell peers that we are reached at another port from now on, as a NAT may have changed it (BEP 10).
+
+        Args:
+            port: The one for those of IPv4.
+            port_ipv6: The one for those of IPv6.
+        """
+        if (port, port_ipv6) != (self.settings.port, self.settings.port_ipv6):
+            self.settings = replace(self.settings, port=port, port_ipv6=port_ipv6)
+            for link in self.links.values():
+                if link.handshake.has_extensions:
+                    link.send(Extended(0, self.own_handshake(link).encode()))
 
     def learn_extensions(self, link: PeerLink, told: ExtendedHandshake, now: float) -> None:
         """Take what a peer tells of itself."""

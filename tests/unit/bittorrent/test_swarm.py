@@ -189,6 +189,41 @@ def test_peers_are_told_of_each_other_but_not_in_a_private_torrent() -> None:
         assert told == ([] if private else [other.address])
 
 
+def test_peers_are_told_where_they_reach_us_and_again_when_that_has_changed() -> None:
+    room = Room(torrent_of(SIZE))
+    seed, leecher = room.seed(), room.leecher()
+    end = room.connect(leecher, seed)[1]
+    leecher.swarm.pause()
+    room.carry()
+    assert end.link is not None
+    assert end.link.remote.port == 6881
+    leecher.swarm.listen_at(40_000, 6881)
+    room.carry()
+    assert end.link.remote.port == 40_000
+    assert end.link.remote.extensions["ut_pex"] == 2
+
+
+def test_peers_of_each_address_family_are_told_their_own_port() -> None:
+    room = Room(torrent_of(SIZE))
+    seed = room.seed()
+    seed.swarm.listen_at(40_000, 50_000)
+    handshake = Handshake.of(room.torrent.info_hash, bytes(20))
+    for host, port in (("192.0.2.1", 40_000), ("2001:db8::1", 50_000)):
+        link = seed.swarm.add_peer(handshake, Address(host, 6881), is_outgoing=False, now=room.now)
+        assert seed.swarm.own_handshake(link).port == port
+
+
+def test_a_port_that_has_not_changed_is_not_told_again() -> None:
+    room = Room(torrent_of(SIZE))
+    seed, leecher = room.seed(), room.leecher()
+    room.connect(leecher, seed)
+    room.carry()
+    seed.swarm.listen_at(40_000, 40_000)
+    room.carry()
+    seed.swarm.listen_at(40_000, 40_000)
+    assert not seed.swarm.unsent
+
+
 def test_peers_that_a_peer_tells_of_too_often_or_may_not_tell_of_are_passed_over() -> None:
     room = Room(torrent_of(SIZE))
     seed, leecher = room.seed(), room.leecher()

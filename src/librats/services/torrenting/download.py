@@ -352,6 +352,11 @@ class Download:
         self.settle()
         return await self._meetings.wait(address)
 
+    def listen_at(self, port: int, port_ipv6: int) -> None:
+        """Have peers told that we are reached at another port from now on; see :meth:`.Swarm.listen_at`."""
+        self._swarm.listen_at(port, port_ipv6)
+        self.settle()
+
     def ban(self, address: Address) -> None:
         """Never talk to a peer again."""
         self._candidates.ban(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -77,6 +78,11 @@ class Trackers:
         for hurry in self._hurry:
             hurry.set()
 
+    def announce_again(self) -> None:
+        """Announce now, as peers reach us at another port than was told."""
+        for hurry in self._hurry:
+            hurry.set()
+
     async def close(self) -> None:
         """Tell that we go, and ask no more."""
         for task in self._tasks:
@@ -96,29 +102,24 @@ class Trackers:
 
     async def _keep_asking(self, number: int) -> None:
         retry = FIRST_RETRY
+        hurry = self._hurry[number]
         while True:
+            hurry.clear()
             reply = await self._ask_tier(number)
             if reply is None:
                 pause, retry = retry, min(2 * retry, MAX_RETRY)
             else:
                 pause, retry = max(reply.interval, reply.min_interval, MIN_INTERVAL), FIRST_RETRY
                 self._on_peers(reply.peers)
-            hurry = self._hurry[number]
-            hurry.clear()
-            if number not in self._completed or reply is None:
-                try:
-                    async with asyncio.timeout(pause):
-                        await hurry.wait()
-                except TimeoutError:
-                    continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await hurry.wait()
 
     async def _ask_tier(self, number: int) -> AnnounceReply | None:
         tier = self._tiers[number]
         for url in list(tier):
-            event = "" if url in self._told else "started"
-            if number in self._completed and url in self._told:
-                event = "completed"
-                self._completed.discard(number)
+            is_completed = number in self._completed
+            event = "started" if url not in self._told else "completed" if is_completed else ""
             try:
                 reply = await self._announce(url, event)
             except (RatsError, OSError, ValueError) as error:
@@ -127,7 +128,7 @@ class Trackers:
                 level = logging.WARNING if is_news else logging.INFO
                 logger.log(level, "the tracker %s does not help: %s", urlsplit(url).netloc, error)
                 continue
-            if event == "started":
+            if is_completed:
                 self._completed.discard(number)
             self._told[url] = reply.tracker_id
             tier.remove(url)
