@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -267,9 +268,8 @@ class TorrentClient:
         dialler.add(download)
         tiers = torrent.trackers if torrent is not None else tuple((url,) for url in magnet.trackers)
         if tiers:
-            trackers = Trackers(
-                dialler.network, tiers, lambda event: self._describe(download, event), download.add_peers
-            )
+            families = {":" in address.host for address in self._listening[0]}
+            trackers = Trackers(dialler.network, tiers, partial(self._describe, download), download.add_peers, families)
             self._trackers[magnet.info_hash] = trackers
             trackers.start()
         told = torrent.web_seeds if torrent is not None else magnet.web_seeds
@@ -331,19 +331,22 @@ class TorrentClient:
             wants_encryption=self.encryption.is_asked_for,
         )
 
-    def _describe(self, download: Download, event: str) -> AnnounceRequest:
-        progress = download.progress
-        return AnnounceRequest(
-            info_hash=download.magnet.info_hash,
-            peer_id=self._peer_id,
-            port=self._ports.ipv4,
-            uploaded=progress.uploaded,
-            downloaded=progress.downloaded,
-            left=max(progress.bytes_total - progress.bytes_done, 0) if progress.bytes_total else 1 << 40,
-            event=event,
-            key=int.from_bytes(self._peer_id[-4:]),
-            wanted=0 if event == "stopped" else 50,
-        )
+    def _describe(self, download: Download, event: str, is_ipv6: bool) -> list[AnnounceRequest]:
+        progress, (downloaded, uploaded) = download.progress, download.traffic
+        return [
+            AnnounceRequest(
+                info_hash=info_hash,
+                peer_id=self._peer_id,
+                port=self._ports.ipv6 if is_ipv6 else self._ports.ipv4,
+                uploaded=uploaded,
+                downloaded=downloaded,
+                left=max(progress.bytes_total - progress.bytes_done, 0) if progress.bytes_total else 1 << 40,
+                event=event,
+                key=int.from_bytes(self._peer_id[-4:]),
+                wanted=0 if event == "stopped" else 50,
+            )
+            for info_hash in download.door.info_hashes
+        ]
 
     async def _end(self, download: Download) -> None:
         info_hash = next((key for key, value in self._downloads.items() if value is download), None)
@@ -365,7 +368,7 @@ class TorrentClient:
 
     def _tell_completed(self, download: Download) -> None:
         for info_hash, other in self._downloads.items():
-            if other is download and info_hash in self._trackers and download.progress.downloaded:
+            if other is download and info_hash in self._trackers and download.traffic[0]:
                 self._trackers[info_hash].tell_completed()
 
     def _accept(self) -> StreamChannel:

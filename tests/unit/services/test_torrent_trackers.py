@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from librats.bittorrent.tracker_http import AnnounceReply, AnnounceRequest
+from librats.bittorrent.tracker_http import AnnounceReply
 from librats.errors import RemoteProtocolError
 from librats.services.torrenting import trackers as module
 from librats.services.torrenting.trackers import Trackers
+from librats.testing.entropy import SeededEntropy
 
 SECONDS = 30.0
 
@@ -51,10 +53,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 @asynccontextmanager
 async def running(*tiers: list[str]) -> AsyncIterator[Trackers]:
-    network: Any = None
-    describe: Callable[[str], AnnounceRequest] = lambda event: AnnounceRequest(  # noqa: E731 - never called
-        info_hash=bytes(20), peer_id=bytes(20), port=1, event=event
-    )
+    network: Any = SimpleNamespace(entropy=SeededEntropy(1))
+    describe: Any = None  # nobody is told
     trackers = Trackers(network, tiers, describe, list)
     trackers.start()
     try:
@@ -114,3 +114,22 @@ async def test_each_tracker_that_was_told_of_the_begin_is_told_of_the_end(asked:
     async with running(["a"], ["b"], ["c"]):
         await asked.heard(3)
     assert {url for url, event in asked.events if event == "stopped"} == {"a", "c"}
+
+
+async def test_of_a_tier_any_tracker_may_be_the_first_and_the_one_that_works_stays_it(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
+    urls = [str(number) for number in range(10)]
+    firsts = set()
+    for seed in range(20):
+        monkeypatch.setattr(SeededEntropy, "randbelow", lambda _self, limit, seed=seed: seed % limit)
+        async with running(urls) as trackers:
+            count = len(asked.events)
+            await asked.heard(count + 1)
+            first = asked.events[count][0]
+            firsts.add(first)
+            trackers.announce_again()
+            await asked.heard(count + 2)
+            assert asked.events[count + 1] == (first, "")
+    assert len(firsts) == len(urls)

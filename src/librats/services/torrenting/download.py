@@ -275,6 +275,13 @@ class Download:
     def _fail_of(self, error: Exception) -> None:
         self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
 
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes that were had and given since it was begun: what was before a restart, trackers were told then."""
+        before = self._resumed
+        had, given = (before.downloaded, before.uploaded) if before is not None else (0, 0)
+        return self._swarm.downloaded - had, self._swarm.uploaded - given
+
     # Connections
 
     @property

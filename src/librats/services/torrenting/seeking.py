@@ -68,15 +68,15 @@ class DhtSeeking:
 
     async def _seek(self) -> None:
         download, dht = self._download, self._dht
-        info_hash = download.magnet.info_hash
         alone = FIRST_PAUSE_ALONE / 2
         while not (download.torrent is not None and download.torrent.is_private):
             found: list[Address] = []
             self._hurry.clear()
             try:
-                found = await dht.find_peers(info_hash, timeout=TIMEOUT)
-                download.add_peers(found)
-                await dht.announce(info_hash, self._port(), timeout=TIMEOUT)
+                for info_hash in download.door.info_hashes:
+                    found += (new := await dht.find_peers(info_hash, timeout=TIMEOUT))
+                    download.add_peers(new)
+                    await dht.announce(info_hash, self._port(), timeout=TIMEOUT)
             except RatsError as error:
                 logger.debug("the DHT does not help: %s", error)
             alone = min(2 * alone, MAX_PAUSE_ALONE)
