@@ -466,6 +466,7 @@ class PeerLink:
             port=told.port or self.remote.port,
             requests=told.requests or self.remote.requests,
             version=told.version or self.remote.version,
+            upload_only=told.upload_only,
             wants_encryption=told.wants_encryption or self.remote.wants_encryption,
         )
         self._swarm.learn_extensions(self, told, now)

@@ -13,7 +13,6 @@ from librats.bittorrent.events import (
     HashesAsked,
     HolepunchAsked,
     PeerDropped,
-    PeersTold,
     PieceWhole,
     SwarmCompleted,
     SwarmEvent,
@@ -25,7 +24,6 @@ from librats.bittorrent.extensions import (
     HolepunchKind,
     HolepunchMessage,
     MetadataMessage,
-    PeerFlags,
     PexMessage,
     compact_peer,
 )
@@ -35,7 +33,7 @@ from librats.bittorrent.messages import MAX_BLOCK, Extended, Handshake, Hashes, 
 from librats.bittorrent.metadata import MetadataFetch, serve_metadata
 from librats.bittorrent.metainfo import Torrent, read_info
 from librats.bittorrent.peer import EXTENSIONS, MAX_QUEUED, PeerLink
-from librats.bittorrent.peer_telling import PeerTelling
+from librats.bittorrent.peer_telling import PeerTelling, wants_nothing
 from librats.bittorrent.picker import Block, PiecePicker, Source
 from librats.bittorrent.web_seeds import WebSeed
 from librats.errors import DecodeError
@@ -46,7 +44,7 @@ __all__ = ["TICK", "Swarm", "SwarmSettings"]
 TICK: Final = 1.0
 """Seconds between two calls of :meth:`Swarm.handle_timer`."""
 
-MEETS = PeerFlags.HOLEPUNCH | PeerFlags.REACHABLE
+MAX_HAVES = 2000
 MAX_CHECKING = 64 << 20
 SNUB_TIME = 30.0
 KEEP_ALIVE = 100.0
@@ -177,8 +175,13 @@ class Swarm:
             return
         even = self.torrent.info_hash_v1 is not None
         self.picker = PiecePicker(self.torrent.layout, self._entropy, have=have, wanted=wanted, even=even)
+        there = [Have(piece) for piece, is_there in enumerate(have) if is_there]
         for link in self.links.values():
-            link.tell_pieces()
+            if len(there) > MAX_HAVES:  # so many that a peer might not take them all, which does take them summed up
+                link.tell_pieces()
+            else:  # what sums it up should be a connection's first message (BEP 3, 6)
+                for message in there:
+                    link.send(message)
         for link in list(self.links.values()):
             link.learn_torrent(now)
         if self.picker.is_complete:
@@ -203,7 +206,7 @@ class Swarm:
             self._drop_idle(link)
 
     def _drop_idle(self, link: PeerLink) -> None:
-        if self.is_complete and link.is_seed:
+        if self.is_complete and wants_nothing(link):
             self.drop(link, "neither side wants anything")
 
     def drop(self, link: PeerLink, reason: str, *, is_lying: bool = False) -> None:
@@ -278,12 +281,8 @@ class Swarm:
         """Take peers that a peer tells of."""
         if not self.is_private:
             told = self._telling.receive(link, message, now)
-            if told:
-                encrypted = frozenset(address for address, flags in told.items() if flags & PeerFlags.ENCRYPTION)
-                unreached = frozenset(
-                    address for address, flags in told.items() if flags & MEETS == PeerFlags.HOLEPUNCH
-                )
-                self._events.append(PeersTold(link, tuple(told), encrypted, unreached))
+            if told is not None:
+                self._events.append(told)
 
     def take_holepunch(self, link: PeerLink, message: HolepunchMessage) -> None:
         """Pass a rendezvous on, or tell that somebody wants to meet us."""

@@ -90,3 +90,20 @@ def test_banned_hosts_and_ports_of_0_are_not_dialled_and_no_more_kept_than_a_lim
     assert candidates.is_banned("192.0.2.1")
     many = [Address(f"10.0.{n >> 8}.{n & 255}", 1) for n in range(MAX_CANDIDATES + 5)]
     assert candidates.add(many, now=0.0) == MAX_CANDIDATES
+
+
+def test_seeds_are_passed_over_where_they_are_of_no_use() -> None:
+    candidates, seed, other = Candidates(), Address("192.0.2.1", 5), Address("192.0.2.2", 5)
+    candidates.add([seed, other], now=0.0, seeds=[seed])
+    assert candidates.take(0.0, seeds=False) == other
+    assert candidates.take(0.0, seeds=False) is None
+    assert candidates.take(0.0) == seed
+
+
+def test_one_that_was_a_seed_when_it_went_counts_as_one_until_it_was_none() -> None:
+    candidates, address = Candidates(), Address("192.0.2.1", 5)
+    candidates.add([address], now=0.0)
+    candidates.lose(address, 0.0, is_seed=True)
+    assert candidates.take(100.0, seeds=False) is None
+    candidates.lose(address, 100.0)
+    assert candidates.take(200.0, seeds=False) == address

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.bittorrent.joined_swarms import Room, completions, content_of, torrent_of
+from tests.unit.bittorrent.joined_swarms import Dice, Room, completions, content_of, torrent_of
 
 from librats.bittorrent.events import PeerDropped, PeersTold, TorrentUnusable
-from librats.bittorrent.extensions import PexMessage
+from librats.bittorrent.extensions import ExtendedHandshake, PexMessage
 from librats.bittorrent.magnet import Magnet
-from librats.bittorrent.messages import Bitfield, Extended, Handshake, Have, Piece, Request, Unchoke
+from librats.bittorrent.messages import Bitfield, Extended, Handshake, Have, HaveAll, HaveNone, Piece, Request, Unchoke
 from librats.bittorrent.metainfo import read_info
+from librats.bittorrent.reader import MessageReader
+from librats.bittorrent.swarm import Swarm, SwarmSettings
 from librats.errors import RemoteProtocolError
 from librats.types import Address
 
@@ -201,6 +203,50 @@ def test_peers_are_told_where_they_reach_us_and_again_when_that_has_changed() ->
     room.carry()
     assert end.link.remote.port == 40_000
     assert end.link.remote.extensions["ut_pex"] == 2
+
+
+def test_a_seed_parts_from_one_that_wants_nothing_though_it_has_not_everything() -> None:
+    room = Room(torrent_of(SIZE))
+    seed, partial = room.seed(), room.leecher()
+    end = room.connect(partial, seed)[1]
+    partial.swarm.pause()
+    room.carry()
+    room.wait(1)
+    assert seed.swarm.links
+    assert end.link is not None
+    end.link.receive([Extended(0, ExtendedHandshake(upload_only=True).encode())], room.now)
+    room.wait(1)
+    assert not seed.swarm.links
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_is_found_to_be_there_after_a_connection_has_begun_is_told_piece_by_piece(fast: bool) -> None:
+    torrent = torrent_of(SIZE)
+    swarm = Swarm(torrent.magnet(), SwarmSettings(peer_id=b"1" * 20), Dice(), now=0.0, torrent=torrent)
+    handshake = Handshake.of(torrent.info_hash, b"2" * 20)
+    if not fast:
+        handshake = handshake._replace(reserved=bytes(8))
+    link = swarm.add_peer(handshake, Address("192.0.2.1", 1), is_outgoing=False, now=0.0)
+    reader = MessageReader()
+    reader.feed(handshake.encode())
+    first = reader.feed(b"".join(link.data_to_send(0.0)))
+    assert [message for message in first if not isinstance(message, Extended)] == ([HaveNone()] if fast else [])
+    have = bytearray(torrent.layout.piece_count)
+    have[1] = have[3] = 1
+    swarm.begin(have, 0.0)
+    assert reader.feed(b"".join(link.data_to_send(0.0))) == [Have(1), Have(3)]
+
+
+def test_very_many_pieces_are_told_at_once_whenever_they_are_found() -> None:
+    torrent = torrent_of(16_384 * 2001, piece_length=16_384)
+    swarm = Swarm(torrent.magnet(), SwarmSettings(peer_id=b"1" * 20), Dice(), now=0.0, torrent=torrent)
+    handshake = Handshake.of(torrent.info_hash, b"2" * 20)
+    link = swarm.add_peer(handshake, Address("192.0.2.1", 1), is_outgoing=False, now=0.0)
+    link.data_to_send(0.0)
+    swarm.begin(bytearray(b"\1" * 2001), 0.0)
+    reader = MessageReader()
+    reader.feed(handshake.encode())
+    assert reader.feed(b"".join(link.data_to_send(0.0))) == [HaveAll()]
 
 
 def test_peers_of_each_address_family_are_told_their_own_port() -> None:

@@ -81,7 +81,7 @@ class Dialler:
     def wake(self, download: Download) -> None:
         """Dial for a torrent, where it wants peers and there is room."""
         while self._half_open < HALF_OPEN and download.wants_peers and self.has_room(download):
-            address = download.candidates.take(download.now())
+            address = download.next_address()
             if address is None:
                 return
             self._dial_now(download, address)

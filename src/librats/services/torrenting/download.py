@@ -24,6 +24,7 @@ from librats.bittorrent.events import (
 from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.metainfo import Torrent
+from librats.bittorrent.peer_telling import listens_at, wants_nothing
 from librats.bittorrent.swarm import Swarm, SwarmSettings
 from librats.errors import ClosedError, RatsError, StoreError, TransferError
 from librats.runtime.tasks import TaskSet
@@ -296,8 +297,17 @@ class Download:
 
     @property
     def wants_peers(self) -> bool:
-        """Whether it dials: not while it is paused, and not once it has everything."""
-        return self._status in {"metadata", "downloading"} and not self._swarm.is_paused
+        """Whether it dials: not while it is paused. What has everything dials those that lack something."""
+        return self._status in {"metadata", "downloading", "seeding"} and not self._swarm.is_paused
+
+    def next_address(self) -> Address | None:
+        """Return whom to dial now; None for nobody. Who has dialled us is connected already."""
+        while (address := self._candidates.take(self.now(), seeds=not self._swarm.is_complete)) is not None:
+            link = next((link for link in self._swarm.links.values() if listens_at(link) == address), None)
+            if link is None:
+                return address
+            self._candidates.lose(address, self.now(), is_seed=wants_nothing(link))
+        return None
 
     @property
     def connections(self) -> int:
@@ -327,7 +337,8 @@ class Download:
         """Take note that a connection is gone."""
         others = any(other is not wire and other.address == wire.address for other in self._wires.values())
         if wire.link is not None:
-            self._candidates.lose(wire.address, self.now())
+            where = listens_at(wire.link) or wire.address
+            self._candidates.lose(where, self.now(), is_seed=wants_nothing(wire.link))
         elif others:
             pass  # both have dialled, and one connection was too many
         elif wire.is_outgoing and not (wire.is_unheard and self._dialler.turn(self, wire)):
@@ -339,10 +350,12 @@ class Download:
 
     def _take_told(self, event: PeersTold) -> None:
         self._meetings.told(event)
-        self._add_peers(event.addresses, event.encrypted)
+        self._add_peers(event.addresses, event.encrypted, event.seeds)
 
-    def _add_peers(self, addresses: Iterable[Address], encrypted: Collection[Address] = ()) -> int:
-        added = self._candidates.add(addresses, self.now(), encrypted=encrypted)
+    def _add_peers(
+        self, addresses: Iterable[Address], encrypted: Collection[Address] = (), seeds: Collection[Address] = ()
+    ) -> int:
+        added = self._candidates.add(addresses, self.now(), encrypted=encrypted, seeds=seeds)
         self._dialler.wake(self)
         return added
 
