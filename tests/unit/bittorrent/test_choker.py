@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from tests.unit.bittorrent.joined_swarms import Dice
 
 from librats.bittorrent.candidates import MAX_CANDIDATES, Candidates
-from librats.bittorrent.choker import Choker
+from librats.bittorrent.choker import NEW_ROUNDS, Choker
 from librats.bittorrent.rates import Rate
 from librats.types import Address
 
@@ -30,6 +31,20 @@ def test_those_who_give_most_are_served_and_one_more_by_turns() -> None:
         assert len(served) == 5
         turns.add(served[4].gives)
     assert turns == {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
+
+
+def test_new_peers_have_their_turn_three_times_as_often_for_a_minute() -> None:
+    old = [Peer(gives=float(number)) for number in range(10)]
+    choker, turns = Choker(Dice(), slots=4), Counter[bool]()
+    for _ in range(NEW_ROUNDS):
+        choker.decide(old, is_seed=False)
+    for _ in range(1000):
+        new = Peer()
+        served = choker.decide([*old, new], is_seed=False)
+        turns[served[4] is new] += 1
+        choker.decide(old, is_seed=False)
+        choker.decide(old, is_seed=False)
+    assert 280 < turns[True] < 390  # 3 lots of 9: 333
 
 
 def test_whose_turn_it_is_stays_for_three_decisions() -> None:
