@@ -246,7 +246,7 @@ class Swarm:
 
     def own_handshake(self, link: PeerLink) -> ExtendedHandshake:
         """Return what a peer is told of us."""
-        names = {name: number for name, number in EXTENSIONS.items() if not (self.is_private and name == "ut_pex")}
+        names = EXTENSIONS | ({"ut_pex": 0} if self.is_private else {})
         return ExtendedHandshake(
             extensions=names,
             port=(":" in link.address.host and self.settings.port_ipv6) or self.settings.port,
@@ -267,15 +267,21 @@ class Swarm:
         """
         if (port, port_ipv6) != (self.settings.port, self.settings.port_ipv6):
             self.settings = replace(self.settings, port=port, port_ipv6=port_ipv6)
-            for link in self.links.values():
-                if link.handshake.has_extensions:
-                    link.send(Extended(0, self.own_handshake(link).encode()))
+            self._introduce_again()
+
+    def _introduce_again(self) -> None:
+        """Tell peers what we are, which is something else than at the begin (BEP 10)."""
+        for link in self.links.values():
+            if link.handshake.has_extensions:
+                link.send(Extended(0, self.own_handshake(link).encode()))
 
     def learn_extensions(self, link: PeerLink, told: ExtendedHandshake, now: float) -> None:
         """Take what a peer tells of itself."""
         if self._metadata is not None and told.metadata_size and told.extensions.get("ut_metadata"):
             self._metadata.add_peer(link.key, told.metadata_size)
-            self._fetch(now)
+        if self._layers is not None:
+            self._layers.forgive(link.key)
+        self._fetch(now)
 
     def take_pex(self, link: PeerLink, message: PexMessage, now: float) -> None:
         """Take peers that a peer tells of."""
@@ -314,6 +320,7 @@ class Swarm:
             info, self._metadata = self._metadata.info, None
             try:
                 self._learn(read_info(info))
+                self._introduce_again()  # now we can be asked for it
             except DecodeError as error:
                 self._events.append(TorrentUnusable(str(error)))
         self._fetch(now)
@@ -350,6 +357,7 @@ class Swarm:
         if self._layers.is_complete:
             layers, self._layers = self._layers.layers, None
             self._learn(self.torrent.with_layers(layers))
+            self._introduce_again()
         self._fetch(now)
 
     def take_hash_reject(self, link: PeerLink, message: HashReject, now: float) -> None:
@@ -434,9 +442,8 @@ class Swarm:
 
     # Time
 
-    def consider(self, link: PeerLink, now: float) -> None:
+    def consider(self, link: PeerLink) -> None:
         """Serve a peer at once where there is room, rather than at the next decision."""
-        del now
         if self.is_paused:
             return
         served = sum(not other.am_choking for other in self.links.values() if other.is_interested)
@@ -486,7 +493,7 @@ class Swarm:
         for link in self.links.values():
             link.ask(now)
             if link.is_interested:
-                self.consider(link, now)
+                self.consider(link)
 
 
 def _packed(address: Address) -> bytes:

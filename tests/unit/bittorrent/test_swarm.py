@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.bittorrent.joined_swarms import Dice, Room, completions, content_of, torrent_of
 
-from librats.bittorrent.events import PeerDropped, PeersTold, TorrentUnusable
+from librats.bittorrent.events import PeerDropped, PeersTold, TorrentKnown, TorrentUnusable
 from librats.bittorrent.extensions import ExtendedHandshake, PexMessage
 from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.messages import Bitfield, Extended, Handshake, Have, HaveAll, HaveNone, Piece, Request, Unchoke
@@ -141,6 +141,31 @@ def test_a_magnet_link_becomes_the_torrent_and_its_layers(version: str) -> None:
     assert newcomer.swarm.torrent.piece_layers == room.torrent.piece_layers
     assert newcomer.is_complete
     assert bytes(newcomer.content[:SIZE]) == content_of(SIZE)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_what_is_learnt_from_a_magnet_link_can_be_asked_of_us_by_those_who_came_before(version: str) -> None:
+    room = Room(torrent_of(SIZE, version=version))
+    middle, last = room.newcomer(room.torrent.magnet()), room.newcomer(room.torrent.magnet())
+    room.connect(middle, last)
+    room.carry()
+    assert not last.of(TorrentKnown)
+    room.connect(middle, room.seed())
+    room.carry()
+    room.wait(20)
+    assert last.of(TorrentKnown)
+    assert last.is_complete
+
+
+def test_peer_exchange_is_switched_off_once_a_torrent_is_known_to_be_private() -> None:
+    room = Room(torrent_of(SIZE, private=True))
+    newcomer = room.newcomer(room.torrent.magnet())
+    end = room.connect(newcomer, room.seed())[1]
+    assert end.link is not None
+    newcomer.swarm.pause()
+    assert newcomer.swarm.own_handshake(end.link).extensions["ut_pex"] == 2
+    room.carry()
+    assert end.link.remote.extensions["ut_pex"] == 0
 
 
 def test_layers_of_more_hashes_than_are_asked_for_at_once_are_put_together() -> None:
