@@ -149,8 +149,8 @@ cdef inline void launched(Conn* c, uint64_t number, double now) noexcept nogil:
     c.force = False
     if s.sends > 1 or s.probing:
         c.retransmitted += 1
-    if c.timer_at >= NEVER:
-        c.timer_at = now + timeout_of(c)
+    if c.flying.first == number:  # until now the timer was for something less urgent, or for nothing
+        c.timer_at = min(c.timer_at, now + timeout_of(c))
 
 
 cdef inline double patient_timeout(const Conn* c) noexcept nogil:

@@ -180,6 +180,14 @@ def test_where_the_peer_has_said_much_its_silence_is_not_asked_about() -> None:
     assert met.one.sent == []
 
 
+def test_what_is_said_while_an_answer_is_waited_for_is_repeated_no_later_than_anything_else() -> None:
+    met = Conversation(delay=0.01)
+    met.say(met.one, met.near, QUESTION)
+    met.world.run(0.9)  # the next question whether there is an answer comes in more than half a second
+    met.repeated(seconds=1)
+    assert met.gaps[0] < 0.1
+
+
 @pytest.mark.parametrize(("delay", "least", "most"), [(0.01, 2.0, 2.2), (0.5, 3.0, 3.3)])
 def test_a_finished_stream_is_kept_for_as_long_as_its_last_word_may_have_to_be_repeated(
     delay: float, least: float, most: float
