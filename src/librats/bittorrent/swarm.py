@@ -33,7 +33,7 @@ from librats.bittorrent.messages import MAX_BLOCK, Extended, Handshake, Hashes, 
 from librats.bittorrent.metadata import MetadataFetch, serve_metadata
 from librats.bittorrent.metainfo import Torrent, read_info
 from librats.bittorrent.peer import EXTENSIONS, MAX_QUEUED, PeerLink
-from librats.bittorrent.peer_telling import PeerTelling, wants_nothing
+from librats.bittorrent.peer_telling import PeerTelling
 from librats.bittorrent.picker import Block, PiecePicker, Source
 from librats.bittorrent.web_seeds import WebSeed
 from librats.errors import DecodeError
@@ -206,7 +206,7 @@ class Swarm:
             self._drop_idle(link)
 
     def _drop_idle(self, link: PeerLink) -> None:
-        if self.is_complete and wants_nothing(link):
+        if self.is_complete and link.is_seed:
             self.drop(link, "neither side wants anything")
 
     def drop(self, link: PeerLink, reason: str, *, is_lying: bool = False) -> None:

@@ -10,6 +10,7 @@ from librats.bittorrent.extensions import ExtendedHandshake, PexMessage
 from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.messages import Bitfield, Extended, Handshake, Have, HaveAll, HaveNone, Piece, Request, Unchoke
 from librats.bittorrent.metainfo import read_info
+from librats.bittorrent.peer_telling import wants_nothing
 from librats.bittorrent.reader import MessageReader
 from librats.bittorrent.swarm import Swarm, SwarmSettings
 from librats.errors import RemoteProtocolError
@@ -230,18 +231,18 @@ def test_peers_are_told_where_they_reach_us_and_again_when_that_has_changed() ->
     assert end.link.remote.extensions["ut_pex"] == 2
 
 
-def test_a_seed_parts_from_one_that_wants_nothing_though_it_has_not_everything() -> None:
+def test_a_seed_stays_with_one_that_wants_nothing_though_it_has_not_everything_and_tells_others_so() -> None:
     room = Room(torrent_of(SIZE))
     seed, partial = room.seed(), room.leecher()
     end = room.connect(partial, seed)[1]
     partial.swarm.pause()
     room.carry()
-    room.wait(1)
-    assert seed.swarm.links
     assert end.link is not None
+    assert not wants_nothing(end.link)
     end.link.receive([Extended(0, ExtendedHandshake(upload_only=True).encode())], room.now)
     room.wait(1)
-    assert not seed.swarm.links
+    assert wants_nothing(end.link)
+    assert seed.swarm.links
 
 
 @pytest.mark.parametrize("fast", [True, False])
