@@ -133,8 +133,26 @@ def test_a_session_goes_over_to_tcp_and_the_relay_knows_the_client_all_the_time(
     simulate(scenario)
     assert found == [ConnectionMethod.UDP, ConnectionMethod.TCP]
     for seed in range(100):
-        simulate(scenario, seed, delay=0.02, loss=0.3)
+        simulate(scenario, seed, delay=0.02, loss=0.02)
     assert found.count(ConnectionMethod.TCP) > 90
+
+
+def test_where_much_is_lost_a_session_with_a_relay_stays_with_udp(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        assert relay.introducer is not None
+        links = relay.introducer.sessions.links
+        client = await start_client(net.host("bob"), nat=config(), listen_host=IPV4)
+        await until(lambda: links, within=10)
+        await asyncio.sleep(15)
+        found.extend(link.method for link in links.values())
+        await client.stop()
+        await relay.close()
+
+    found: list[ConnectionMethod] = []
+    for seed in range(50):
+        simulate(scenario, seed, delay=0.02, loss=0.3)
+    assert found.count(ConnectionMethod.UDP) > 30
 
 
 def test_a_client_of_another_application_is_not_answered(simulate: Simulate) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple, overload
 
 from librats.errors import TransferError
@@ -117,6 +117,32 @@ class FileTable(Sequence[OfferedFile]):
     def root(self, number: int) -> bytes:
         """Return the root of a file's tree."""
         return bytes(self._roots[number * HASH_SIZE : (number + 1) * HASH_SIZE])
+
+    def copies(self, kept: Container[int] = ()) -> dict[int, int]:
+        """Return which files have the content of another one: their numbers, and that of the first that has it.
+
+        Args:
+            kept: Numbers of files that are nobody's copies, and that others are copies of before all else.
+        """
+        found = {}
+        for numbers in self._by_first_byte():  # a part at a time: roots as objects take three times their bytes
+            first = {self.root(number): number for number in reversed(numbers) if number in kept}
+            for number in numbers:
+                if number not in kept and self._sizes[number]:
+                    one = first.setdefault(self.root(number), number)
+                    if one != number and self._sizes[one] == self._sizes[number]:  # one root may be told with two sizes
+                        found[number] = one
+        return found
+
+    def _by_first_byte(self) -> Iterator[list[int]]:
+        """Yield the numbers of the files whose roots begin with one byte, for each that some do."""
+        firsts = bytes(self._roots[::HASH_SIZE])
+        for byte in set(firsts):
+            numbers, at = [], firsts.find(byte)
+            while at >= 0:
+                numbers.append(at)
+                at = firsts.find(byte, at + 1)
+            yield numbers
 
     def __len__(self) -> int:
         """Return how many files there are."""

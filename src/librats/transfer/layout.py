@@ -89,14 +89,7 @@ class Layout:
         """Leaves of all files together."""
         self.total = manifest.size
         """Bytes of all files together."""
-        first: dict[bytes, int] = {}
-        self.copies = {
-            number: one
-            for number in range(len(files))
-            if files.size(number)
-            and (one := first.setdefault(files.root(number), number)) != number
-            and files.size(one) == files.size(number)  # a manifest may tell of one root and two sizes
-        }
+        self.copies = files.copies()
         """Files that have the content of an earlier one, by their numbers: number to that of the first."""
 
     def place_of(self, leaf: int) -> tuple[int, int]:

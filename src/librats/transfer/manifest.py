@@ -8,10 +8,11 @@ values there are, and how deep.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import pairwise
+from io import BytesIO
+from itertools import chain, pairwise
 from typing import Any, Final
 
 from librats._core import bencode
@@ -143,16 +144,16 @@ def write_manifest(manifest: Manifest, *, limits: ManifestLimits = DEFAULT_LIMIT
     """
     if len(manifest.files) > limits.files:  # before what takes long
         raise TransferError("limit", f"an offer of more than {limits.files} files")
-    for path in ((manifest.name,), *(file.path for file in manifest.files), *manifest.empty_folders):
+    for path in chain([(manifest.name,)], (file.path for file in manifest.files), manifest.empty_folders):
         check_parts(path)
     files = FileTable.of(manifest.files)
-    raw = bytearray(_head(manifest) + b"ll")
+    raw = BytesIO()  # what it returns at the end is no copy
+    raw.write(_head(manifest) + b"ll")
     for number in _in_order(files):  # one by one, for there may be many
-        raw += bencode.encode(_entry(files, number, files.modified(number)))
-    raw += b"e" + bencode.encode(sorted(map(_path, manifest.empty_folders), key=_order)) + b"e"
-    written = bytes(raw)
-    del raw
-    read_manifest(written, limits=limits)  # one place knows the rules
+        raw.write(bencode.encode(_entry(files, number, files.modified(number))))
+    raw.write(b"e" + bencode.encode(sorted(map(_path, manifest.empty_folders), key=_order)) + b"e")
+    written = raw.getvalue()
+    _check_manifest(written, limits)  # one place knows the rules
     return written
 
 
@@ -274,13 +275,14 @@ def read_manifest(raw: bytes, *, limits: ManifestLimits = DEFAULT_LIMITS) -> Man
         TransferError: It is none, or not in its one form (``"bad_offer"``), a name is unsafe or collides
             (``"bad_name"``), or it is beyond a limit, which is named (``"limit"``).
     """
-    if len(raw) > limits.manifest:
-        raise TransferError("limit", f"a manifest of more than {limits.manifest} bytes")
-    head, at = _read_head(raw, limits)
-    files, folders = _read_body(_Body(raw, at), head, NameSet(max_folders=limits.folders))
-    manifest = Manifest(name=head.name, is_folder=head.is_folder, files=files, empty_folders=folders)
-    _check_whole(manifest, head)
-    return manifest
+    files = FileTable()
+    head, folders = _read_all(raw, limits, files.append)
+    return Manifest(name=head.name, is_folder=head.is_folder, files=files, empty_folders=folders)
+
+
+def _check_manifest(raw: bytes, limits: ManifestLimits) -> None:
+    """Read a manifest, and keep nothing of it."""
+    _read_all(raw, limits, lambda file: None)
 
 
 class _Body:
@@ -313,15 +315,28 @@ class _Body:
         return value
 
 
-def _read_body(body: _Body, head: ManifestHead, names: NameSet) -> tuple[FileTable, tuple[Parts, ...]]:
-    """Read the files, and the paths of the empty folders: a list of two lists that have as many as the head says."""
+def _read_all(
+    raw: bytes, limits: ManifestLimits, found: Callable[[OfferedFile], object]
+) -> tuple[ManifestHead, tuple[Parts, ...]]:
+    """Read a manifest, hand on each of its files, and return its head and the paths of the empty folders."""
+    if len(raw) > limits.manifest:
+        raise TransferError("limit", f"a manifest of more than {limits.manifest} bytes")
+    head, at = _read_head(raw, limits)
+    body, names = _Body(raw, at), NameSet(max_folders=limits.folders)
+    size = 0
     body.take(b"ll")
-    files = FileTable(_read_files(body, head.files, names))
+    for file in _read_files(body, head.files, names):
+        size += file.size
+        if not head.is_folder and file.path != (head.name,):
+            raise _bad("an offer of one file has two names")
+        found(file)
     body.take(b"el")
     folders = tuple(_read_folders(body, head.empty_folders, names))
     body.take(b"ee")
     body.end()
-    return files, folders
+    if size != head.size:
+        raise _bad("a manifest has another size than it says")
+    return head, folders
 
 
 def _read_files(body: _Body, count: int, names: NameSet) -> Iterator[OfferedFile]:
@@ -364,10 +379,3 @@ def _read_file(entry: Any) -> OfferedFile:
     if not size and root != EMPTY_ROOT:
         raise _bad("an empty file with the root of another one")
     return OfferedFile(path=read_path(path), size=size, root=root, modified=modified, executable=bool(executable))
-
-
-def _check_whole(manifest: Manifest, head: ManifestHead) -> None:
-    if manifest.size != head.size:
-        raise _bad("a manifest has another size than it says")
-    if not manifest.is_folder and manifest.files[0].path != (manifest.name,):
-        raise _bad("an offer of one file has two names")

@@ -19,7 +19,7 @@ from librats.transfer.twins import Twins
 __all__ = ["Receiving"]
 
 FIRST_WINDOW: Final = 4 << 20
-"""Bytes that a source is asked for ahead at first."""
+"""Bytes that a source is asked for ahead at first, what waits to be stored among them."""
 
 MAX_ASKED: Final = 1024
 """Ranges that one source is asked for ahead at most."""
@@ -212,7 +212,8 @@ class Receiving:
         wants: list[Range] = []
         if source is None or self.is_paused or source.is_paused:
             return wants
-        room = min(source.window.size - source.ahead, self._window - self.ahead)
+        # What waits to be stored counts: where the disk is the slower one, more would only lie in memory.
+        room = min(source.window.size - source.ahead - self.backlog, self._window - self.ahead)
         while len(source.asked) < MAX_ASKED and self._limit.ready_at(now) <= now:
             wanted = self._next_range(source, room)
             if wanted is None:
@@ -269,7 +270,7 @@ class Receiving:
                 return False
             raise TransferError("protocol", "a chunk that was not asked for")
         # Where chunks wait for us, asking for more would not make the source faster.
-        was_full = source.ahead >= source.window.size and self.backlog <= self._chunk
+        was_full = source.ahead + self.backlog >= source.window.size and self.backlog <= self._chunk
         size = self._no_more_asked(name, source, wanted)
         source.heard = now
         source.received += size

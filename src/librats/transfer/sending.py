@@ -133,5 +133,4 @@ class Sending:
         size = sum(map(len, data))
         self.sent += size
         proof = b"".join(proofs)
-        body = data if len(parts) == 1 else [b"".join(data)]
-        return [encode_chunk_head(wanted, len(proof) + size) + proof, *body]
+        return [encode_chunk_head(wanted, len(proof) + size) + proof, *data]

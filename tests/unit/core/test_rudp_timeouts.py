@@ -23,18 +23,22 @@ MOST = 6.0
 
 PADDED = 1220
 
+SYN_WAIT = 0.25
+
 
 class Conversation:
     """A stream between two ends, on a path that loses nothing until it is cut."""
 
-    def __init__(self, *, delay: float = 0.05, extended: bool = True) -> None:
+    def __init__(self, *, delay: float = 0.05, extended: bool = True, syns_lost: int = 0, settled: bool = True) -> None:
         self.world = World("conversation")
         self.one = self.world.end("192.0.2.1", extended=extended)
         self.other = self.world.end("192.0.2.2")
-        self.world.join(self.one, self.other, delay=delay)
         self.one.keeps_sent = True
-        self.near = self.one.dial(self.other)
-        self.world.run(4 * delay + 0.05)
+        self.near = self.one.dial(self.other, wait=SYN_WAIT if syns_lost else 0.5, doubling=False)
+        if syns_lost:
+            self.world.run(syns_lost * SYN_WAIT - 0.001)
+        self.world.join(self.one, self.other, delay=delay)
+        self.world.run(4 * delay + 0.05, until=lambda: self.near.is_open and not settled)
         [self.far] = self.other.streams
 
     def talk(self, questions: int = 30) -> None:
@@ -188,6 +192,30 @@ def test_much_is_256_bytes(heard: int, begins: bool) -> None:
     assert (sent[-1] == [PADDED, 64]) is begins
 
 
+@pytest.mark.parametrize(("delay", "most"), [(0.01, 0.2), (0.04, 0.2)])
+def test_what_begins_is_repeated_soon_and_half_a_round_trip_apart_once_that_had_to_be(
+    delay: float, most: float
+) -> None:
+    met = Conversation(delay=delay)
+    met.repeated(by="acceptor", seconds=5)
+    first, again = 2.5 * delay + ACK_DELAY, max(delay, LEAST)
+    assert met.gaps[:11] == near(first, *[again] * 8, most, most)
+
+
+def test_where_syns_were_lost_already_the_first_repetition_is_as_soon_as_the_others() -> None:
+    met = Conversation(delay=0.04, syns_lost=2)
+    met.world.run(100)  # until nothing is asked any more
+    met.repeated(seconds=1)
+    assert met.gaps[:8] == near(*[0.04] * 8)
+
+
+def test_who_knows_no_round_trip_waits_no_longer_than_the_opening_took() -> None:
+    met = Conversation(delay=0.04, syns_lost=2, settled=False)
+    assert met.near.rtt is None
+    met.repeated(seconds=10)
+    assert max(met.gaps) == pytest.approx(2 * SYN_WAIT + 2 * 0.04, rel=0.02)
+
+
 def test_who_has_dialled_lets_the_peer_answer_with_every_repetition_and_who_was_dialled_does_not() -> None:
     met = Conversation(delay=0.01)
     sent = met.repeated()
@@ -196,8 +224,11 @@ def test_who_has_dialled_lets_the_peer_answer_with_every_repetition_and_who_was_
     assert met.repeated(by="acceptor") == [[64]] * 41
 
 
-def test_who_has_dialled_asks_six_times_at_the_most_for_an_answer_to_what_has_come_and_ever_more_seldom() -> None:
-    met = Conversation(delay=0.01)
+@pytest.mark.parametrize("syns_lost", [0, 2])
+def test_who_has_dialled_asks_six_times_at_the_most_for_an_answer_to_what_has_come_and_ever_more_seldom(
+    syns_lost: int,
+) -> None:
+    met = Conversation(delay=0.01, syns_lost=syns_lost)
     met.say(met.one, met.near, QUESTION)
     met.world.run(100)
     times = [when for when, data in met.one.sent if len(data) == PADDED]

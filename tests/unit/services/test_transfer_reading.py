@@ -68,13 +68,24 @@ async def test_a_folder_is_offered_with_times_modes_and_empty_folders(tmp_path: 
 
 async def test_many_pieces_are_read_at_once(tmp_path: Path) -> None:
     source = await Source.open(make_tree(tmp_path))
-    assert await source.read_many([(1, 0, 3), (0, 5, 7), (2, 0, 0), (1, 1, 1)]) == [b"two", DATA[5:12], b"", b"w"]
+    assert await source.read_many([(1, 0, 3), (0, 5, 7), (2, 0, 0), (1, 1, 1)]) == [b"two" + DATA[5:12] + b"w"]
     with pytest.raises(UsageError):
         await source.read_many([(1, 0, 3), (1, 0, 4)])
     (tmp_path / "photos" / "run.sh").write_bytes(b"other")
     with pytest.raises(TransferError) as refused:
         await source.read_many([(1, 0, 3), (3, 0, 2)])
     assert refused.value.code == "changed"
+    await source.close()
+
+
+async def test_small_pieces_come_together_and_large_ones_as_they_are(tmp_path: Path) -> None:
+    source = await Source.open(make_tree(tmp_path))
+    small, large = [(0, at, 1000) for at in range(100)], [(0, 0, 65_536), (0, 65_536, 65_536)]
+    read = await source.read_many([*small, *large, *small[:3]])
+    assert b"".join(read) == b"".join(
+        [*(DATA[at : at + 1000] for at in range(100)), DATA[:131_072], DATA[:1000], DATA[1:1001], DATA[2:1002]]
+    )
+    assert [len(data) for data in read] == [65_000, 35_000, 65_536, 65_536, 3000]
     await source.close()
 
 

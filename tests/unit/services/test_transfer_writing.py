@@ -85,7 +85,7 @@ async def test_what_a_check_returns_is_written(tmp_path: Path, out: Path) -> Non
     source = await Source.open(make_tree(tmp_path))
     destination = await destination_for(source, out)
     wanted = [number for number, file in enumerate(source.manifest.files) if file.size]
-    data = await source.read_many([(number, 0, source.manifest.files[number].size) for number in wanted])
+    data = [await source.read(number, 0, source.manifest.files[number].size) for number in wanted]
     for number, content in zip(wanted, data, strict=True):
         destination.verifiers[number].take(0, content, b"")
     chunks = [Chunk(number, 0, [c[:1], c[1:]], leaf_hashes([c])) for number, c in zip(wanted, data, strict=True)]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import tracemalloc
+from hashlib import sha256
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from librats.errors import TransferError
 from librats.transfer.file_table import FileTable, OfferedFile
@@ -71,6 +74,39 @@ def test_a_file_that_cannot_be_is_refused_and_leaves_the_table_as_it_was(wrong: 
     with pytest.raises(TransferError, match="bad_offer"):
         table.append(wrong)
     assert table == FILES
+
+
+ROOTS = [bytes([first]) + bytes([second]) * 31 for first in (0, 1, 255) for second in (0, 7)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(ROOTS), st.sampled_from([0, 1, 70_000]))),
+    st.sets(st.integers(0, 20)),
+)
+def test_copies_are_what_an_earlier_or_a_kept_file_of_the_same_size_has(
+    contents: list[tuple[bytes, int]], kept: set[int]
+) -> None:
+    table = FileTable(OfferedFile(path=("x",), size=size, root=root) for root, size in contents)
+    first: dict[bytes, int] = {}
+    for number in [*sorted(kept), *range(len(contents))]:
+        if number < len(contents) and (contents[number][1] or number in kept):
+            first.setdefault(contents[number][0], number)
+    assert table.copies(kept) == {
+        number: first[root]
+        for number, (root, size) in enumerate(contents)
+        if size and number not in kept and first[root] != number and contents[first[root]][1] == size
+    }
+
+
+def test_finding_copies_takes_little_memory() -> None:
+    table = FileTable(offered(number)._replace(root=sha256(number.to_bytes(4)).digest()) for number in range(MANY))
+    tracemalloc.start()
+    try:
+        assert table.copies() == {}
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak / MANY < 20  # 130 where all roots are kept as objects at once
 
 
 def test_a_file_of_a_table_takes_less_than_a_hundred_bytes() -> None:

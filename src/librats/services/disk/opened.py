@@ -77,7 +77,7 @@ class Opened:
         self._failure: TransferError | None = None
         self.placed = find_in_place(folder, manifest, overwrite=wanted.overwrite, on_read=self._count)
         """Numbers of the files that are in their place."""
-        self.copies = _copies(manifest, self.placed)
+        self.copies = FileTable.of(manifest.files).copies(self.placed)
         """Files whose content another one has: their numbers, and that of the other one."""
         try:
             with as_transfer_error("the folder of the transfer cannot be opened"):
@@ -210,17 +210,3 @@ class Opened:
                     remove_tree(self._folder, self._name)
         finally:
             self._folder.close()
-
-
-def _copies(manifest: Manifest, placed: set[int]) -> dict[int, int]:
-    """Return which files need not come, for another one has the same content: their numbers, and that of the other."""
-    files = FileTable.of(manifest.files)
-    first = {files.root(number): number for number in sorted(placed, reverse=True)}
-    return {
-        number: one
-        for number in range(len(files))
-        if files.size(number)
-        and number not in placed
-        and (one := first.setdefault(files.root(number), number)) != number
-        and files.size(one) == files.size(number)
-    }

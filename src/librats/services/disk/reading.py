@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from librats._core.page_cache import read_cached
@@ -27,6 +27,9 @@ from librats.transfer.tree import LEAF_SIZE, HashTree, proven_root
 __all__ = ["Source"]
 
 MAX_BATCH = 4 << 20
+TOGETHER = 64 << 10
+"""Bytes up to which small pieces are put together."""
+
 MAX_OPEN = 32
 MAX_THREADS = 4
 DEFAULT_LIMITS = ManifestLimits()
@@ -121,6 +124,9 @@ class Source:
 
         Args:
             pieces: Of each the number of the file, the bytes before, and its size in bytes; see :meth:`read`.
+
+        Returns:
+            What they hold, one behind the other; small ones are put together, up to 64 KiB.
 
         Raises:
             TransferError: One of the files is not what was hashed any more (``"changed"``), or cannot be read.
@@ -227,7 +233,7 @@ class _Reader:
         if self._closed:
             return TransferError("cancelled", "what was offered is closed")
         try:
-            return [self._read_named(*piece) for piece in pieces]
+            return list(_together(self._read_named(*piece) for piece in pieces))
         except TransferError as error:
             return error
 
@@ -285,6 +291,21 @@ class _Reader:
                 os.close(self._open.popitem()[1])
             self._folders.close()
             self._found.folder.close()
+
+
+def _together(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Put small buffers together as they come, so that of many small files there are never many."""
+    small: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if small and size + len(piece) > TOGETHER:
+            yield b"".join(small)
+            small.clear()
+            size = 0
+        small.append(piece)
+        size += len(piece)
+    if small:
+        yield b"".join(small)
 
 
 def _is_same(status: os.stat_result, file: OfferedFile) -> bool:

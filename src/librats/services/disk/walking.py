@@ -95,17 +95,21 @@ class _Walk:
         self._folders = 0
         self._size = 0
 
+    def _where(self, path: Parts) -> Path:
+        """Return where something is, for people. Each name that a path is made of is kept for as long as we run."""
+        return self._root.joinpath(*path)
+
     def enter(self, folder: Folder, path: Parts) -> None:
         """Look at all that is in a folder."""
         if len(path) >= MAX_DEPTH:
-            raise TransferError("limit", f"{self._root.joinpath(*path)} is more than {MAX_DEPTH} folders deep")
+            raise TransferError("limit", f"{self._where(path)} is more than {MAX_DEPTH} folders deep")
         self._folders += 1
         if self._folders > self._limits.folders:
             raise TransferError("limit", f"an offer of more than {self._limits.folders} folders")
         try:
             names = folder.names()
         except OSError as error:
-            raise disk_error(error, f"{self._root.joinpath(*path)} cannot be read") from error
+            raise disk_error(error, f"{self._where(path)} cannot be read") from error
         names = [name for name in names if not (name.startswith(PART_PREFIX) and name.endswith(PART_SUFFIX))]
         names.sort(key=os.fsencode)  # which makes the order of a manifest, as folders are entered one by one
         if path and not names:
@@ -115,25 +119,24 @@ class _Walk:
 
     def note(self, folder: Folder, path: Parts) -> None:
         """Take down a file, or enter a folder."""
-        where = self._root.joinpath(*path)
         try:
             status = folder.status(path[-1])
         except OSError as error:
-            raise disk_error(error, f"{where} cannot be read") from error
+            raise disk_error(error, f"{self._where(path)} cannot be read") from error
         if status is None:
-            raise TransferError("changed", f"{where} was removed meanwhile")
+            raise TransferError("changed", f"{self._where(path)} was removed meanwhile")
         if stat.S_ISDIR(status.st_mode):
             try:
                 below = folder.enter(path[-1])
             except OSError as error:
-                raise disk_error(error, f"{where} cannot be read") from error
+                raise disk_error(error, f"{self._where(path)} cannot be read") from error
             try:
                 self.enter(below, path)
             finally:
                 below.close()
             return
         if not stat.S_ISREG(status.st_mode):
-            raise TransferError("not_regular", f"{where} is neither a file nor a folder")
+            raise TransferError("not_regular", f"{self._where(path)} is neither a file nor a folder")
         self._size += status.st_size
         if len(self._found.files) >= self._limits.files:
             raise TransferError("limit", f"an offer of more than {self._limits.files} files")
@@ -199,7 +202,6 @@ class Hashing:
 
     def _hash(self, folders: FolderCache, number: int) -> None:
         file = self._found.files[number]
-        where = self._root.joinpath(*file.path)
         try:
             descriptor = folders.at(file.path[:-1]).open_file(file.path[-1], os.O_RDONLY)
             try:
@@ -208,16 +210,19 @@ class Hashing:
             finally:
                 os.close(descriptor)
         except FileNotFoundError:
-            raise TransferError("changed", f"{where} was removed meanwhile") from None
+            raise TransferError("changed", f"{self._where(file)} was removed meanwhile") from None
         except OSError as error:
-            raise disk_error(error, f"{where} cannot be read") from error
+            raise disk_error(error, f"{self._where(file)} cannot be read") from error
         is_same = (status.st_size, max(status.st_mtime_ns, 0)) == (file.size, file.modified)
         if not stat.S_ISREG(status.st_mode) or tree.length != file.size or not is_same:
-            raise TransferError("changed", f"{where} was changed while it was read")
+            raise TransferError("changed", f"{self._where(file)} was changed while it was read")
         self._found.changed[number] = status.st_ctime_ns & ANY_TIME
         self._found.files.set_root(number, tree.root)
         if file.size > LEAF_SIZE:
             self._found.trees[number] = tree
+
+    def _where(self, file: OfferedFile) -> Path:
+        return self._root.joinpath(*file.path)
 
     def _count(self, read: int) -> None:
         if self._stopped:

@@ -53,7 +53,7 @@ class SourceFiles(Protocol):
     trees: Mapping[int, HashTree]
 
     async def read_many(self, pieces: Sequence[tuple[int, int, int]]) -> list[bytes]:
-        """Read pieces: of each the number of the file, where it begins, and its bytes."""
+        """Read pieces: of each the number of the file, where it begins, and its bytes; what they hold in order."""
 
     async def close(self) -> None:
         """Close every file."""
