@@ -5,11 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from tests.simulation.joined_tables import END, READABLE, End, Link, World
+from tests.simulation.joined_tables import END, READABLE, End, World
 
 from librats._core.rudp_stream import RudpStream
 from librats.rudp.constants import CloseCause
-from librats.types import Address
 
 QUESTION, ANSWER = bytes(48), bytes(352)
 ACK_DELAY = 0.02
@@ -78,28 +77,6 @@ class Conversation:
         return [after - before for before, after in pairwise(self.times)]
 
 
-class LosesFirst(Link):
-    """Loses one packet, and no more."""
-
-    def send(self, data: bytes, source: Address, target: Address) -> None:
-        if self.dropped:
-            super().send(data, source, target)
-        self.dropped = 1
-
-
-class Unmeasured(Conversation):
-    """A stream that has just been opened, where nobody knows which of two Syns was answered."""
-
-    def __init__(self) -> None:
-        self.world = World("unmeasured")
-        self.one, self.other = self.world.end("192.0.2.1"), self.world.end("192.0.2.2")
-        there = LosesFirst(self.world, delay=0.01)
-        self.world.join(self.one, self.other, there=there, delay=0.01)
-        self.near = self.one.dial(self.other, tries=5, wait=0.1, doubling=False)
-        self.world.run(5, lambda: self.near.is_open)
-        assert self.near.rtt is None
-
-
 def near(*seconds: float) -> object:
     return pytest.approx(list(seconds), rel=0.02, abs=0.001)
 
@@ -154,14 +131,16 @@ def test_of_more_the_last_packet_goes_again_twice_and_then_all_with_timeouts_tha
 
 
 def test_where_no_round_trip_was_measured_few_bytes_are_repeated_evenly_for_a_quarter_of_a_second() -> None:
-    met = Unmeasured()
+    met = Conversation(delay=0.01, syns_lost=1, settled=False)
+    assert met.near.rtt is None
     met.repeated(seconds=1)
     first = 3 * 0.02 + ACK_DELAY
     assert met.gaps[:5] == near(*[first] * 4, 2 * first)
 
 
 def test_where_no_round_trip_was_measured_more_bytes_wait_as_long_at_first() -> None:
-    met = Unmeasured()
+    met = Conversation(delay=0.01, syns_lost=1, settled=False)
+    assert met.near.rtt is None
     met.repeated(3000, seconds=0.1)
     assert met.gaps == near(3 * 0.02 + ACK_DELAY)
 
