@@ -147,6 +147,29 @@ async def test_what_is_there_is_not_had_again_after_a_restart(tmp_path: Path) ->
     assert contents(tmp_path / "b" / "album") == contents(top)
 
 
+@pytest.mark.parametrize("private", [False, True])
+async def test_whom_it_was_connected_with_is_dialled_after_a_restart_but_not_for_a_private_torrent(
+    tmp_path: Path, private: bool
+) -> None:
+    top = make_files(tmp_path / "a")
+    torrent = read_torrent(create_torrent(top, private=private))
+    async with client() as one:
+        seed = await one.add(torrent, tmp_path / "a", trusted=True)
+        seed.pause()
+        async with client() as other:
+            download = await other.add(torrent, tmp_path / "b", peers=[Address(HERE, one.listen_port)])
+            await until(lambda: download.progress.status == "downloading" and download.progress.peers == 1)
+        await until(lambda: seed.progress.peers == 0)
+        seed.go_on()
+        async with client() as again:
+            download = await again.add(torrent, tmp_path / "b")
+            if private:
+                await until(lambda: download.progress.status == "downloading")
+                assert len(download.candidates) == 0
+            else:
+                await done(download)
+
+
 async def test_files_that_are_there_are_read_and_only_the_rest_had(tmp_path: Path) -> None:
     top = make_files(tmp_path / "a")
     torrent = read_torrent(create_torrent(top, piece_length=16_384))

@@ -128,6 +128,28 @@ def test_peers_that_are_connected_already_are_told_of_the_port_outside(tmp_path:
         net.run(peer.run(on_peer()))
 
 
+def test_a_port_that_changes_all_the_time_is_announced_once_a_minute(tmp_path: Path) -> None:
+    raw = make_torrent(tmp_path)
+    net = SimNetwork(seed=15, delay=0.02)
+    host, dht = net.host("host"), Announced()
+
+    async def on_host() -> None:
+        client = await at_home(["tcp"], dht=dht)
+        await client.add(raw, tmp_path / "a", trusted=True)
+        await asyncio.sleep(600)
+        dht.ports.clear()
+        for _ in range(60):
+            client._tell_port()
+            await asyncio.sleep(1)
+            client._tell_port()
+            await asyncio.sleep(9)
+        assert 9 <= len(dht.ports) // 2 <= 12  # for each of its two hashes
+        await client.close()
+
+    with net:
+        net.run(host.run(on_host()))
+
+
 def test_no_gateway_is_asked_where_that_is_switched_off() -> None:
     net = SimNetwork(seed=13, delay=0.02)
     home = shared_home(net)

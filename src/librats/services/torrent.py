@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,9 @@ MAX_UNKNOWN = 100
 PORT_TRIES = 16
 ANNOUNCE_AFTER = 2.0
 """Seconds from another port to telling trackers and the DHT: gateways map one port after the other."""
+
+ANNOUNCE_INTERVAL = 60.0
+"""Seconds from one such time to the next, for a gateway that cannot make up its mind."""
 
 
 class TorrentClient:
@@ -113,6 +117,7 @@ class TorrentClient:
         self._maps = port_mapping
         self._outer: OuterPorts | None = None
         self._announcing: asyncio.TimerHandle | None = None
+        self._announced = -math.inf
         self._strangers: set[PeerWire] = set()
 
     async def __aenter__(self) -> TorrentClient:
@@ -312,9 +317,12 @@ class TorrentClient:
             download.listen_at(*self._ports)
         if self._announcing is not None:
             self._announcing.cancel()
-        self._announcing = asyncio.get_running_loop().call_later(ANNOUNCE_AFTER, self._announce_again)
+        loop = asyncio.get_running_loop()
+        due = max(loop.time() + ANNOUNCE_AFTER, self._announced + ANNOUNCE_INTERVAL)
+        self._announcing = loop.call_at(due, self._announce_again)
 
     def _announce_again(self) -> None:
+        self._announced = asyncio.get_running_loop().time()
         for trackers in self._trackers.values():
             trackers.announce_again()
         for seeker in self._seekers.values():

@@ -132,11 +132,10 @@ async def test_a_family_that_is_not_listened_on_is_left_out_where_the_tracker_ha
 async def test_one_family_that_is_silent_does_not_keep_the_answer_of_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(announcing, "GRACE", 0.05)
     told: list[tuple[bool, int]] = []
     async with udp_trackers(told) as (url, trackers):
         monkeypatch.setattr(trackers[1], "datagram_received", lambda *_: None)
-        reply = await Announcer(Named(HERE), url, {False, True}).announce(describe)
+        reply = await Announcer(Named(HERE), url, {False, True}).announce(describe, grace=0.05)
     assert reply.peers == (PEERS[False],)
 
 

@@ -39,7 +39,7 @@ UNSETTLED = 10.0
 JOIN_TIMEOUT = 5.0
 """Seconds that the opening of a path may take."""
 
-ENOUGH_PACKETS = 20
+ENOUGH_PACKETS = 8
 """Packets of which it can be said how many are lost."""
 
 

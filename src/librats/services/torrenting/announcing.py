@@ -21,12 +21,13 @@ from librats.runtime.network import Network
 from librats.runtime.tasks import end_all
 from librats.types import Address
 
-__all__ = ["Announcer", "NoHttpError"]
+__all__ = ["GRACE", "Announcer", "NoHttpError"]
 
 HTTP_TIMEOUT: Final = 20.0
 UDP_TIMEOUT: Final = 60.0
-GRACE = 5.0
-"""Seconds that the others have once one has answered."""
+GRACE: Final = 5.0
+"""Seconds that the other addresses of a tracker have once one has answered."""
+
 
 REDIRECTS = 3
 MOVED = frozenset({301, 302, 303, 307, 308})
@@ -59,11 +60,14 @@ class Announcer:
         self._udp: dict[_Key, tuple[Address, UdpTracker]] = {}
         self._tracker_ids: dict[_Key, bytes] = {}
 
-    async def announce(self, describe: Callable[[bool], Sequence[AnnounceRequest]]) -> AnnounceReply:
+    async def announce(
+        self, describe: Callable[[bool], Sequence[AnnounceRequest]], *, grace: float = GRACE
+    ) -> AnnounceReply:
         """Tell the tracker, and return what it answers over all families, about all hashes.
 
         Args:
             describe: Returns what to tell, given whether it is told over IPv6: for each info-hash of the torrent.
+            grace: Seconds that the others have once one has answered.
 
         Raises:
             RatsError: It refuses, or what it answers is none.
@@ -77,7 +81,7 @@ class Announcer:
             for request in describe(is_ipv6)
         ]
         try:
-            return _merged(await _answers(tasks))
+            return _merged(await _answers(tasks, grace))
         finally:
             await end_all(tasks)
 
@@ -110,7 +114,7 @@ class Announcer:
         return reply
 
 
-async def _answers(tasks: Sequence[asyncio.Future[AnnounceReply]]) -> list[AnnounceReply]:
+async def _answers(tasks: Sequence[asyncio.Future[AnnounceReply]], grace: float) -> list[AnnounceReply]:
     """Return what has come of announcements; those that come much later than the others are not waited for.
 
     Raises:
@@ -121,7 +125,7 @@ async def _answers(tasks: Sequence[asyncio.Future[AnnounceReply]]) -> list[Annou
     pending = set(tasks)
     while pending:
         done, pending = await asyncio.wait(
-            pending, timeout=GRACE if replies else None, return_when=asyncio.FIRST_COMPLETED
+            pending, timeout=grace if replies else None, return_when=asyncio.FIRST_COMPLETED
         )
         for task in done:
             error = task.exception()

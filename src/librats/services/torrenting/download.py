@@ -33,9 +33,10 @@ from librats.services.torrenting.disk import DiskWorkers, PieceCache
 from librats.services.torrenting.door import Door
 from librats.services.torrenting.giving import Giving
 from librats.services.torrenting.hashing import BlockHashing
+from librats.services.torrenting.keeping import Keeping, peers_to_keep
 from librats.services.torrenting.meeting import Meetings
 from librats.services.torrenting.progress import TorrentPeer, TorrentProgress, TorrentStatus
-from librats.services.torrenting.resume import Resume, ResumeFile
+from librats.services.torrenting.resume import ResumeFile
 from librats.services.torrenting.storage import TorrentFiles
 from librats.services.torrenting.storing import PieceStoring, Stored
 from librats.services.torrenting.wire import PeerWire
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["Download"]
 
 logger = logging.getLogger("librats.torrent")
-
-SAVE_INTERVAL = 30.0
 
 
 class Download:
@@ -74,8 +73,7 @@ class Download:
         self.door = Door(self, settings)
         self._workers = workers
         self._dialler = dialler
-        self._resume = resume
-        self._resumed: Resume | None = None
+        self._keeping = Keeping(resume, workers, loop.time())
         self._is_trusted = is_trusted
         self._known = torrent
         self._swarm: Swarm
@@ -94,7 +92,6 @@ class Download:
         self._bytes_checked = 0
         self._failure: RatsError | None = None
         self._rates = (0.0, 0.0)
-        self._saved = loop.time()
         self._settling = False
 
     # What applications call
@@ -195,13 +192,13 @@ class Download:
     async def start(self) -> None:
         """Begin."""
         network = self._dialler.network
-        if self._resume is not None:
-            self._resumed = await self._workers.run(self._resume.load, self._magnet.info_hash)
-        if self._known is None and self._resumed is not None:
-            self._known = self._resumed.torrent
+        before = await self._keeping.load(self._magnet.info_hash)
+        if self._known is None and before is not None:
+            self._known = before.torrent
         self._swarm = Swarm(self._magnet, self.door.settings, network.entropy, now=self.now(), torrent=self._known)
-        if self._resumed is not None:
-            self._swarm.downloaded, self._swarm.uploaded = self._resumed.downloaded, self._resumed.uploaded
+        if before is not None:
+            self._swarm.downloaded, self._swarm.uploaded = before.downloaded, before.uploaded
+            self._candidates.add(before.peers, self.now())
         self._tasks.create(self._tick(), name="torrent ticks")
         self.settle()
 
@@ -215,18 +212,19 @@ class Download:
             self.settle()
             self._dialler.wake(self)
             self._changed.set()
-            if self.now() - self._saved > SAVE_INTERVAL and self._status == "downloading":
-                await self._save()
+            if self._keeping.is_due(self.now()) and self._status == "downloading":
+                await self._save(peers_to_keep(self._swarm))
 
     async def close(self) -> None:
         """End every connection, and keep what is to be known next time."""
         if self._status == "closed":
             return
         self._set_status("closed")
+        peers = peers_to_keep(self._swarm)
         for wire in list(self._wires.values()):
             wire.close("the torrent is closed")
         await self._tasks.close()
-        await self._save()
+        await self._save(peers)
         if self._files is not None:
             self._files.close()
         if not self._done.done():
@@ -236,28 +234,10 @@ class Download:
 
     async def remove_resume(self) -> None:
         """Forget what was kept for the next time."""
-        if self._resume is not None:
-            resume, self._resume = self._resume, None
-            await self._workers.run(resume.remove)
+        await self._keeping.remove()
 
-    async def _save(self) -> None:
-        torrent, picker, files = self.torrent, self._swarm.picker, self._files
-        self._saved = self.now()
-        if self._resume is None or torrent is None or picker is None or files is None:
-            return
-        have = bytearray(picker.have)
-        try:
-            sizes = await self._workers.run(files.sizes)
-            resume = Resume(
-                torrent=torrent,
-                have=have,
-                sizes=sizes,
-                downloaded=self._swarm.downloaded,
-                uploaded=self._swarm.uploaded,
-            )
-            await self._workers.run(self._resume.save, resume)
-        except StoreError as error:
-            logger.warning("what is there of %s is not kept: %s", self.name, error)
+    async def _save(self, peers: Iterable[Address]) -> None:
+        await self._keeping.save(self._swarm, self._files, peers, self.now())
 
     def _set_status(self, status: TorrentStatus) -> None:
         if self._status != "closed":
@@ -279,9 +259,7 @@ class Download:
     @property
     def traffic(self) -> tuple[int, int]:
         """Bytes that were had and given since it was begun: what was before a restart, trackers were told then."""
-        before = self._resumed
-        had, given = (before.downloaded, before.uploaded) if before is not None else (0, 0)
-        return self._swarm.downloaded - had, self._swarm.uploaded - given
+        return self._keeping.traffic(self._swarm)
 
     # Connections
 
@@ -440,7 +418,7 @@ class Download:
                 have = bytearray(b"\1" * torrent.layout.piece_count)
             else:
                 await self._workers.run(files.prepare)
-                have = await check_pieces(torrent, files, self._workers, self._resumed, self._count_checked)
+                have = await check_pieces(torrent, files, self._workers, self._keeping.before, self._count_checked)
         except RatsError as error:
             self._fail(error)
             return
@@ -483,7 +461,7 @@ class Download:
             return
         if self._status != "paused":
             self._set_status("seeding")
-        await self._save()
+        await self._save(peers_to_keep(self._swarm))
         self._dialler.tell_completed(self)
         if not self._done.done():
             self._done.set_result(None)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from librats.bittorrent.tracker_http import AnnounceReply, AnnounceRequest
 from librats.errors import RatsError
 from librats.runtime.network import Network
-from librats.services.torrenting.announcing import Announcer, NoHttpError
+from librats.services.torrenting.announcing import GRACE, Announcer, NoHttpError
 from librats.types import Address, Entropy
 
 __all__ = ["Trackers"]
@@ -19,6 +19,7 @@ __all__ = ["Trackers"]
 logger = logging.getLogger("librats.torrent")
 
 STOP_TIMEOUT = 3.0
+LAST_GRACE = 0.5  # nobody wants to wait for the end
 FIRST_RETRY = 30.0
 MAX_RETRY = 1800.0
 MIN_INTERVAL = 60.0
@@ -133,7 +134,8 @@ class Trackers:
         announcer = self._announcers.get(url)
         if announcer is None:
             announcer = self._announcers[url] = Announcer(self._network, url, self._families)
-        return await announcer.announce(lambda is_ipv6: self._describe(event, is_ipv6))
+        grace = LAST_GRACE if event == "stopped" else GRACE
+        return await announcer.announce(lambda is_ipv6: self._describe(event, is_ipv6), grace=grace)
 
 
 def _shuffled(tier: Sequence[str], entropy: Entropy) -> list[str]:
