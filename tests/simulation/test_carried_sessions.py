@@ -291,6 +291,7 @@ def test_who_reads_slowly_does_not_grow_the_carrier(simulate: Simulate) -> None:
             introducer = relay.introducer
             assert introducer is not None
             sessions = [link.session for link in introducer.sessions.links.values()]
+            assert len(sessions) == 2
             assert all(isinstance(session, Session) and session.control_queued < 100_000 for session in sessions)
             assert carried(relay)["carried_bytes"] < 200_000
             back.link.resume()

@@ -330,7 +330,7 @@ def test_a_peer_that_names_an_address_where_nobody_has_seen_it_has_no_ports_gues
 
         endpoints = [await victim.open_datagram("192.0.2.66", port, receive=hear) for port in range(2000, 2800)]
         async with meeting(net, *hosts(net, "symmetric", "port_restricted")) as (_, met):
-            made = punching(met.alice).puncher
+            made, lies = punching(met.alice).puncher, 0
 
             @asynccontextmanager
             async def lying(*args: Any, **options: Any) -> AsyncIterator[Any]:
@@ -338,6 +338,8 @@ def test_a_peer_that_names_an_address_where_nobody_has_seen_it_has_no_ports_gues
                     send = puncher._signalling.send
 
                     async def tell(message: dict[str, Any]) -> None:
+                        nonlocal lies
+                        lies += "public" in message
                         await send({**message, "public": ["192.0.2.66:2001"]} if "public" in message else message)
 
                     monkeypatch.setattr(puncher._signalling, "send", tell)
@@ -346,6 +348,7 @@ def test_a_peer_that_names_an_address_where_nobody_has_seen_it_has_no_ports_gues
             monkeypatch.setattr(punching(met.alice), "puncher", lying)
             with suppress(ConnectError):
                 await met.connect(timeout=10)
+            assert lies > 0
             assert heard == []
         for endpoint in endpoints:
             endpoint.close()

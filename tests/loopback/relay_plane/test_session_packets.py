@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from socket import IPPROTO_UDP
 
 import pytest
 from tests.reference.relay_rig import BATCHED, PORTABLE, Rig, address_of, channel_data, message
 
 SYN = bytes.fromhex("10020400 0da93327 00000001 00000000")
 OURS = bytes.fromhex("16000001 0da93327 082555be 00000000") + b"what a session says"
+
+
+UDP_SEGMENT = 103
 
 
 @pytest.fixture(params=[(BATCHED, 4, False), (BATCHED, 6, True), (PORTABLE, 4, False), (PORTABLE, 6, False)])
@@ -28,6 +32,26 @@ def test_they_are_told_with_where_they_came_from(taking: Rig) -> None:
     assert [event[0] for event in taking.events] == ["session", "session"]
     assert [event[1:3] for event in taking.events] == [(taking.listener, address_of(client))] * 2
     assert [event[4] for event in taking.events] == [SYN, OURS]
+
+
+def test_they_are_told_with_the_listener_that_they_came_to(taking: Rig) -> None:
+    other = taking.socket()
+    number = taking.plane.add_listener(other.fileno())
+    client = taking.socket()
+    client.sendto(SYN, other.getsockname())
+    taking.settle()
+    assert [event[:3] for event in taking.events] == [("session", number, address_of(client))]
+    assert number != taking.listener
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="UDP_SEGMENT is Linux's")
+def test_of_several_that_the_kernel_hands_over_as_one_each_is_told(taking: Rig) -> None:
+    client = taking.allocate()
+    client.setsockopt(IPPROTO_UDP, UDP_SEGMENT, len(OURS))
+    packets = [OURS[:4] + bytes([number]) + OURS[5:] for number in range(5)]
+    taking.client_sends(b"".join(packets)[:-3])
+    taking.settle()
+    assert [event[4] for event in taking.events] == [*packets[:-1], packets[-1][:-3]]
 
 
 def test_what_is_stun_is_not_taken_for_one(taking: Rig) -> None:
@@ -66,6 +90,18 @@ def test_where_nobody_takes_them_they_are_dropped(sieve: bool) -> None:
     rig.settle()
     assert rig.events == []
     assert rig.dropped("by_kernel" if sieve and sys.platform == "linux" else "malformed") == 2
+    rig.close()
+
+
+def test_what_python_bears_in_a_second_may_come_at_once() -> None:
+    rig = Rig(BATCHED, 4, sessions=100_000.0)
+    rig.allocate()
+    at_once = 100_000 // (256 + len(SYN))
+    for _ in range(0, at_once, 20):
+        for _ in range(20):
+            rig.client_sends(SYN)
+        rig.settle()
+    assert len(rig.events) >= at_once
     rig.close()
 
 

@@ -130,6 +130,21 @@ def test_of_more_the_last_packet_goes_again_twice_and_then_all_with_timeouts_tha
     assert not met.near.is_open
 
 
+def test_where_no_round_trip_was_measured_few_bytes_are_repeated_evenly_for_a_quarter_of_a_second() -> None:
+    met = Conversation(delay=0.01, syns_lost=1, settled=False)
+    assert met.near.rtt is None
+    met.repeated(seconds=1)
+    first = 3 * 0.02 + ACK_DELAY
+    assert met.gaps[:5] == near(*[first] * 4, 2 * first)
+
+
+def test_where_no_round_trip_was_measured_more_bytes_wait_as_long_at_first() -> None:
+    met = Conversation(delay=0.01, syns_lost=1, settled=False)
+    assert met.near.rtt is None
+    met.repeated(3000, seconds=0.1)
+    assert met.gaps == near(3 * 0.02 + ACK_DELAY)
+
+
 def test_in_librats_2s_packets_few_bytes_are_as_many() -> None:
     met = Conversation(delay=0.01, extended=False)
     met.talk()
