@@ -37,8 +37,8 @@ class Joined:
             self.round()
         if keyed:
             first, second = bytes(32), bytes(range(32))
-            self.near.set_key(first, second, self.now)
-            self.streams[0].set_key(second, first, self.now)
+            self.near.set_key(first, second)
+            self.streams[0].set_key(second, first)
         for _ in range(200):
             self.round()
 

@@ -214,6 +214,7 @@ cdef inline void take_retry(Mux* m, Conn* c, const Packet* p, double now) noexce
     memcpy(c.cookie, p.payload, COOKIE)
     c.syn_due = now
     c.syns_left += 1
+    c.begun_at = now
     c.heard_at = now
     touch(m, c)
 
@@ -237,7 +238,7 @@ cdef inline void take_extended(
     if tagged:
         if not c.has_key:
             if here:
-                keep_early(c, p, flow)
+                keep_early(c, p, flow, now)
                 heard(m, c, p.whole, now)
             return
         if not check_tag(c, p.data, p.whole, number):
@@ -294,7 +295,7 @@ cdef inline void take_body(Mux* m, Conn* c, const Packet* p, const librats_flow*
         close_conn(m, c, CAUSE_RESET)
 
 
-cdef inline void keep_early(Conn* c, const Packet* p, const librats_flow* flow) noexcept nogil:
+cdef inline void keep_early(Conn* c, const Packet* p, const librats_flow* flow, double now) noexcept nogil:
     """Keep a packet that came before the key did: the peer's handshake ends earlier than ours."""
     cdef Early* early
     cdef Early** last = &c.early
@@ -304,6 +305,7 @@ cdef inline void keep_early(Conn* c, const Packet* p, const librats_flow* flow) 
     if early == NULL:
         return
     early.after = NULL
+    early.at = now
     early.size = p.whole
     early.flow = flow[0]
     memcpy(early + 1, p.data, p.whole)
@@ -313,8 +315,8 @@ cdef inline void keep_early(Conn* c, const Packet* p, const librats_flow* flow) 
     c.early_count += 1
 
 
-cdef inline void take_early(Mux* m, Conn* c, double now) noexcept nogil:
-    """Take what waited for the key."""
+cdef inline void take_early(Mux* m, Conn* c) noexcept nogil:
+    """Take what waited for the key, as of when it came: how long a round trip takes is learnt from it."""
     cdef Early* early = c.early
     cdef Early* after
     cdef Packet p
@@ -323,7 +325,7 @@ cdef inline void take_early(Mux* m, Conn* c, double now) noexcept nogil:
     while early != NULL:
         after = early.after
         if not c.removed and read_packet(<uint8_t*>(early + 1), early.size, &p):
-            take_extended(m, c, &p, &early.flow, now)
+            take_extended(m, c, &p, &early.flow, early.at)
         free(early)
         early = after
 

@@ -149,8 +149,8 @@ cdef inline void launched(Conn* c, uint64_t number, double now) noexcept nogil:
     c.force = False
     if s.sends > 1 or s.probing:
         c.retransmitted += 1
-    if c.timer_at >= NEVER:
-        c.timer_at = now + timeout_of(c)
+    if c.flying.first == number:  # until now the timer was for something less urgent, or for nothing
+        c.timer_at = min(c.timer_at, now + timeout_of(c))
 
 
 cdef inline double patient_timeout(const Conn* c) noexcept nogil:
@@ -167,6 +167,8 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
     if is_thin(c) and c.timeouts <= even_timeouts(c):
         if not c.has_rtt:
             return c.first_timeout
+        if begins(c):
+            return max(LEAST_PROBE, c.srtt / 2 if loses(c) else 1.25 * c.srtt + PEER_ACK_DELAY)
         probe = c.srtt + min(4 * c.rttvar, c.srtt) + PEER_ACK_DELAY
         return min(max(probe / 2 if c.timeouts else probe, LEAST_PROBE), MOST_TIMEOUT)
     if c.has_rtt:
@@ -178,7 +180,7 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
     for _ in range(doublings):
         whole = min(whole * 2, MOST_TIMEOUT)
     if begins(c):
-        whole = min(whole, max(MOST_BEGINNING, 2 * c.srtt))
+        whole = min(whole, max(MOST_BEGINNING, 2 * c.srtt if c.has_rtt else c.opening))
     return whole
 
 
@@ -207,13 +209,20 @@ cdef inline bint waits_for_answer(const Conn* c) noexcept nogil:
 
 
 cdef inline bint begins(const Conn* c) noexcept nogil:
-    """Whether the peer has sent hardly anything yet, on a path of which it is known how long that takes."""
-    return c.has_rtt and c.extended and c.in_next < BEGINNING
+    """Whether the peer has sent hardly anything yet, on a path of which it is known how long that takes at most."""
+    return c.extended and c.in_next < BEGINNING and (c.has_rtt or c.opening > 0)
+
+
+cdef inline bint loses(const Conn* c) noexcept nogil:
+    """Whether packets were lost already: few bytes may go again then before their acknowledgement can have come. Not
+    what is but a question whether the peer is there: it would never end."""
+    return c.out_next != c.out_start and (c.retransmitted > 0 or c.opening > 1.5 * c.srtt)
 
 
 cdef inline void note_answer(Conn* c, double now) noexcept nogil:
-    """Take how long the last of several Syns may have been answered for: too little for a measurement of the round trip
-    (RFC 6298, 3), and enough for when to repeat what comes first."""
+    """The peer has answered one of several Syns, nobody knows which. From the first on it is more than a round trip;
+    from the last on too little for a measurement (RFC 6298, 3), and enough for when to repeat what comes first."""
+    c.opening = now - c.begun_at
     if not c.has_rtt:
         c.first_timeout = min(FIRST_TIMEOUT, max(LEAST_FIRST_TIMEOUT, 3 * (now - c.syn_at) + PEER_ACK_DELAY))
 

@@ -111,6 +111,7 @@ cdef struct Held:
 cdef struct Early:
     # A packet whose tag cannot be checked yet.
     Early* after
+    double at
     uint32_t size
     librats_flow flow
 
@@ -217,7 +218,9 @@ cdef struct Conn:
     double latest_rtt
     double least_rtt
     uint8_t has_rtt
-    double syn_at  # when the last Syn went out or came
+    double begun_at  # when the first Syn went out or came
+    double syn_at  # when the last one did
+    double opening  # from the first Syn to what answers it; 0 before
     double first_timeout  # until there is a measured round trip
     int timeouts
     uint8_t nudges

@@ -282,7 +282,7 @@ cdef class RudpStream:
 
     # Keys and ways
 
-    def set_key(self, sending: bytes, receiving: bytes, now: float):
+    def set_key(self, sending: bytes, receiving: bytes):
         """Let packets carry a tag under these keys from now on; only where the peer is one of ours.
 
         Both sides call it when the handshake above is done, with the keys exchanged: the one that ends it right after
@@ -291,7 +291,6 @@ cdef class RudpStream:
         Args:
             sending: 32 bytes.
             receiving: 32 bytes.
-            now: Seconds.
 
         Raises:
             UsageError: A key has another length, there is one already, or the peer is not one of ours.
@@ -307,7 +306,7 @@ cdef class RudpStream:
         memcpy(c.key_in, PyBytes_AS_STRING(receiving), KEY_SIZE)
         c.mark = c.out_end
         c.has_key = True
-        take_early(self._mux, c, now)
+        take_early(self._mux, c)
         if not c.removed:
             # The first packet with a tag tells the peer that we have the key.
             c.pings = 1

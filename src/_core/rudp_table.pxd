@@ -311,6 +311,7 @@ cdef inline Conn* new_conn(
     c.tuned_at = now
     c.reorder = REORDER
     c.patience = 1.125
+    c.begun_at = now
     c.syn_at = now
     c.first_timeout = FIRST_TIMEOUT
     c.datagram = BASE_DATAGRAM

@@ -41,7 +41,8 @@ from librats.verbs.discovering import DiscoveringVerbs
 from librats.verbs.familiar import FamiliarNames
 from librats.verbs.filing import FilingVerbs
 from librats.verbs.hearing import HearingVerbs
-from librats.verbs.introducing import AGENT, IntroducingVerbs
+from librats.verbs.introducing import AGENT
+from librats.verbs.reaching import ReachingVerbs
 from librats.verbs.sending import SendingVerbs
 
 __all__ = ["RatsClient"]
@@ -51,9 +52,7 @@ logger = logging.getLogger("librats.client")
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
-class RatsClient(
-    HearingVerbs, SendingVerbs, KeepingVerbs, IntroducingVerbs, DiscoveringVerbs, FilingVerbs, FamiliarNames
-):
+class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, ReachingVerbs, DiscoveringVerbs, FilingVerbs, FamiliarNames):
     """A node: it listens, dials, and exchanges messages, requests, bytes and streams with its peers.
 
     Args:
@@ -95,7 +94,7 @@ class RatsClient(
         if not isinstance(listen_port, int) or not 0 <= listen_port < 1 << 16:
             raise ConfigError("listen_port", f"must be a whole number from 0 to 65535, not {listen_port!r}")
         KeepingVerbs.__init__(self, data_dir, identity)
-        IntroducingVerbs.__init__(self)
+        ReachingVerbs.__init__(self)
         self._config = config or RatsConfig()
         if max_peers is not None:
             self._config = dataclasses.replace(self._config, max_peers=max_peers)

@@ -35,8 +35,8 @@ def sessions() -> tuple[World, list[bytes]]:
         stream.write(FILLER[:5000])
         if index == 1:
             far = server.streams[-1]
-            stream.set_key(*KEYS, world.now)
-            far.set_key(KEYS[1], KEYS[0], world.now)
+            stream.set_key(*KEYS)
+            far.set_key(KEYS[1], KEYS[0])
         client.wake()
         world.run(0.2)
     return world, [data for end in world.ends.values() for _, data in end.sent]

@@ -54,7 +54,7 @@ async def test_libtorrent_takes_what_newcomers_are_allowed_of_a_seed_that_serves
     torrent = read_torrent(raw)
     async with TorrentClient(listen_host=HERE) as seed:
         ours = await seed.add(torrent, tmp_path / "a", trusted=True)
-        ours.swarm.consider = lambda link, now: None  # type: ignore[method-assign]
+        ours.swarm.consider = lambda link: None  # type: ignore[method-assign]
         ours.swarm._next_choke = 1e18
         theirs = Theirs(torrent, raw, tmp_path / "b")
         theirs.connect(seed.listen_port)

@@ -147,6 +147,29 @@ async def test_what_is_there_is_not_had_again_after_a_restart(tmp_path: Path) ->
     assert contents(tmp_path / "b" / "album") == contents(top)
 
 
+@pytest.mark.parametrize("private", [False, True])
+async def test_whom_it_was_connected_with_is_dialled_after_a_restart_but_not_for_a_private_torrent(
+    tmp_path: Path, private: bool
+) -> None:
+    top = make_files(tmp_path / "a")
+    torrent = read_torrent(create_torrent(top, private=private))
+    async with client() as one:
+        seed = await one.add(torrent, tmp_path / "a", trusted=True)
+        seed.pause()
+        async with client() as other:
+            download = await other.add(torrent, tmp_path / "b", peers=[Address(HERE, one.listen_port)])
+            await until(lambda: download.progress.status == "downloading" and download.progress.peers == 1)
+        await until(lambda: seed.progress.peers == 0)
+        seed.go_on()
+        async with client() as again:
+            download = await again.add(torrent, tmp_path / "b")
+            if private:
+                await until(lambda: download.progress.status == "downloading")
+                assert len(download.candidates) == 0
+            else:
+                await done(download)
+
+
 async def test_files_that_are_there_are_read_and_only_the_rest_had(tmp_path: Path) -> None:
     top = make_files(tmp_path / "a")
     torrent = read_torrent(create_torrent(top, piece_length=16_384))
@@ -257,7 +280,7 @@ async def test_peers_meet_at_a_tracker_over_http_that_hears_of_the_begin_and_the
     async with server, client() as one:
         await one.add(torrent, tmp_path / "a", trusted=True)
         first = await tracker.told("started")
-        assert first["info_hash"].encode("latin-1") == torrent.info_hash
+        assert first["info_hash"].encode("latin-1") in {torrent.info_hash_v1, (torrent.info_hash_v2 or b"")[:20]}
         assert (first["left"], first["port"]) == ("0", str(one.listen_port))
         async with client() as other:
             download = await other.add(torrent, tmp_path / "b")
@@ -265,6 +288,46 @@ async def test_peers_meet_at_a_tracker_over_http_that_hears_of_the_begin_and_the
             completed = await tracker.told("completed")
             assert completed["downloaded"] == str(download.progress.downloaded)
         await tracker.told("stopped")
+    assert contents(tmp_path / "b" / "album") == contents(top)
+
+
+async def test_after_a_restart_a_tracker_is_told_of_what_was_had_since_alone(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    tracker = HttpTracker()
+    server = await asyncio.start_server(tracker.serve, HERE, 0)
+    url = f"http://{HERE}:{server.sockets[0].getsockname()[1]}/announce"
+    torrent = read_torrent(create_torrent(make_files(tmp_path / "a"), trackers=[[url]]))
+    size = sum(len(data) for data in contents(tmp_path / "a").values())
+    async with server, client() as one:
+        await one.add(torrent, tmp_path / "a", trusted=True)
+        await tracker.told("started")
+        async with client() as other:
+            await done(await other.add(torrent, tmp_path / "b"))
+            completed = await tracker.told("completed")
+        assert int(completed["downloaded"]) >= size
+        await tracker.told("stopped")
+        tracker.requests.clear()
+        async with client() as again:
+            download = await again.add(torrent, tmp_path / "b")
+            await done(download)
+            assert download.progress.downloaded >= size
+            started = await tracker.told("started")
+        stopped = await tracker.told("stopped")
+    assert (started["downloaded"], stopped["downloaded"]) == ("0", "0")
+    assert not any(fields.get("event") == "completed" for fields in tracker.requests)
+
+
+async def test_one_who_knows_the_hash_of_version_2_alone_meets_one_who_has_a_hybrid(tmp_path: Path) -> None:
+    top = make_files(tmp_path / "a")
+    dht = Dht()
+    torrent = read_torrent(create_torrent(top))
+    async with client(dht=dht) as one, client(dht=dht) as other:
+        await one.add(torrent, tmp_path / "a", trusted=True)
+        link = f"magnet:?xt=urn:btmh:1220{cast('bytes', torrent.info_hash_v2).hex()}"
+        download = await other.add(link, tmp_path / "b")
+        await done(download)
+        assert download.torrent is not None
+        assert download.torrent.info_hash_v1 == torrent.info_hash_v1
     assert contents(tmp_path / "b" / "album") == contents(top)
 
 
@@ -339,7 +402,7 @@ async def test_peers_meet_in_the_dht_but_not_those_of_a_private_torrent(tmp_path
             await dht.announced.wait()
         download = await other.add(str(public.magnet()), tmp_path / "b")
         await done(download)
-        assert set(dht.peers) == {public.info_hash}
+        assert set(dht.peers) == {public.info_hash_v1, (public.info_hash_v2 or b"")[:20]}
 
 
 def test_a_torrent_is_made_of_what_is_there_and_what_is_not_is_told(tmp_path: Path) -> None:

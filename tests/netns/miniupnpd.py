@@ -44,7 +44,7 @@ upnp_forward_chain=forward_upnp
 upnp_nat_chain=dnat_upnp
 upnp_nat_postrouting_chain=snat_upnp
 uuid=00000000-0000-0000-0000-000000000001
-{permission} 1024-65535 192.168.1.0/24 1024-65535
+{permission} {first_port}-65535 192.168.1.0/24 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 """
 
@@ -60,7 +60,13 @@ def missing_miniupnpd() -> str:
 
 @contextlib.contextmanager
 def miniupnpd(
-    lab: Lab, folder: Path, *, packets: bool = True, upnp: bool = False, permits: bool = True
+    lab: Lab,
+    folder: Path,
+    *,
+    packets: bool = True,
+    upnp: bool = False,
+    permits: bool = True,
+    first_port: int = 1024,
 ) -> Iterator[None]:
     """Run the daemon on the router next to the host.
 
@@ -70,12 +76,17 @@ def miniupnpd(
         packets: Whether it speaks PCP and NAT-PMP.
         upnp: Whether it speaks UPnP.
         permits: Whether it grants anything.
+        first_port: The lowest port outside that it grants.
     """
     words = {True: "yes", False: "no"}
     settings = folder / "miniupnpd.conf"
     settings.write_text(
         SETTINGS.format(
-            outside=OUTSIDE, packets=words[packets], upnp=words[upnp], permission="allow" if permits else "deny"
+            outside=OUTSIDE,
+            packets=words[packets],
+            upnp=words[upnp],
+            permission="allow" if permits else "deny",
+            first_port=first_port,
         )
     )
     with lab.enter("r1"):

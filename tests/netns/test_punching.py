@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from tests.netns.lab import SERVER, Lab, missing
 from tests.netns.nat_rules import TYPES
-from tests.reference.punching import Open, punch, tell_where_from
+from tests.reference.punching import Open, Pace, punch, tell_where_from
 
 from librats.runtime.datagrams import Receive
 from librats.runtime.udp import DatagramEndpoint, open_datagram
@@ -43,13 +43,15 @@ def kernel_matrix(kinds: Sequence[str]) -> Matrix:
         def opener(number: int) -> Open:
             return partial(open_in, lab, lab.host(number), "0.0.0.0", 0)  # noqa: S104 - there is nothing else
 
-        server = await tell_where_from(partial(open_in, lab, "server", *WHERE))
+        server, pace = await tell_where_from(partial(open_in, lab, "server", *WHERE)), Pace()
+        await pace.start(opener(2 * len(kinds)), WHERE)
         pairs = [(left, len(kinds) + right) for left in range(len(kinds)) for right in range(len(kinds))]
-        through = await asyncio.gather(*(punch(opener(left), opener(right), WHERE) for left, right in pairs))
+        through = await asyncio.gather(*(punch(opener(left), opener(right), WHERE, pace) for left, right in pairs))
+        pace.close()
         server.close()
         return through
 
-    with Lab(*kinds, *kinds) as lab:
+    with Lab(*kinds, *kinds, "open") as lab:
         through = asyncio.run(main(lab))
     return dict(zip(((a, b) for a in kinds for b in kinds), through, strict=True))
 
@@ -57,7 +59,7 @@ def kernel_matrix(kinds: Sequence[str]) -> Matrix:
 def simulated_matrix(kinds: Sequence[str]) -> Matrix:
     """Do the same in one simulation."""
     with SimNetwork(seed=1, delay=0.001) as net:
-        server = net.host("server", addresses=[SERVER[0]])
+        server, witness = net.host("server", addresses=[SERVER[0]]), net.host("witness")
         sides = [
             {kind: net.host(f"{side} {kind}", behind=net.router(f"{side} {kind} router", kind)) for kind in kinds}
             for side in ("left", "right")
@@ -68,11 +70,13 @@ def simulated_matrix(kinds: Sequence[str]) -> Matrix:
             return await here.open_datagram(here.addresses[0], port, receive=receive)
 
         async def main() -> list[bool]:
-            endpoint = await tell_where_from(partial(open_on, server.name, PORT))
+            endpoint, pace = await tell_where_from(partial(open_on, server.name, PORT)), Pace()
+            await pace.start(partial(open_on, witness.name, 0), WHERE)
             pairs = [(sides[0][a], sides[1][b]) for a in kinds for b in kinds]
             through = await asyncio.gather(
-                *(punch(partial(open_on, a.name, 0), partial(open_on, b.name, 0), WHERE) for a, b in pairs)
+                *(punch(partial(open_on, a.name, 0), partial(open_on, b.name, 0), WHERE, pace) for a, b in pairs)
             )
+            pace.close()
             endpoint.close()
             return through
 

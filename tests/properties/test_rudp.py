@@ -81,8 +81,8 @@ class Run:
         near, far = self.near.stream, self.far.stream
         if near is not None and far is not None and near.is_open and not far.is_closed:
             self.keyed = False
-            near.set_key(*KEYS, self.world.now)
-            far.set_key(KEYS[1], KEYS[0], self.world.now)
+            near.set_key(*KEYS)
+            far.set_key(KEYS[1], KEYS[0])
 
     def finish(self, seconds: float = 600) -> None:
         stop = self.world.now + seconds

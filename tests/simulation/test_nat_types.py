@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.netns.nat_rules import TYPES
 from tests.reference.nat_types import WORDS, promised
-from tests.reference.punching import Open, punch, tell_where_from
+from tests.reference.punching import Open, Pace, punch, tell_where_from
 from tests.simulation.conftest import Simulate
 
 from librats import NatTraversalConfig, NatType, NatTypeInfo, RatsClient, RatsConfig
@@ -114,11 +114,12 @@ async def usual_matrix(net: SimNetwork) -> dict[tuple[str, str], bool]:
 
         return partial(open_there, port)
 
-    endpoint = await tell_where_from(opener(server, PORT))
+    where = Address(SERVER[0], PORT)
+    endpoint, pace = await tell_where_from(opener(server, PORT)), Pace()
+    await pace.start(opener(net.host("witness")), where)
     pairs = [(a, b) for a in range(len(USUAL)) for b in range(len(USUAL))]
-    through = await asyncio.gather(
-        *(punch(opener(hosts[0][a]), opener(hosts[1][b]), Address(SERVER[0], PORT)) for a, b in pairs)
-    )
+    through = await asyncio.gather(*(punch(opener(hosts[0][a]), opener(hosts[1][b]), where, pace) for a, b in pairs))
+    pace.close()
     endpoint.close()
     return {(USUAL[a], USUAL[b]): done for (a, b), done in zip(pairs, through, strict=True)}
 

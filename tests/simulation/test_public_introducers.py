@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from tests.simulation.test_introducers import IPV4, RELAY, Meeting, hosts
 
 from librats import Address, ConnectError, NatTraversalConfig, RatsClient
 from librats.introduce.letters import Letter
+from librats.introducers.dialling import HEAD_START, IntroducerDialler
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
 from librats.services.introduction.ends import Offered
@@ -23,6 +24,7 @@ from librats.turn.serving.quotas import QuotaLimits
 from librats.types import ConnectionMethod
 
 IDENTITY = Identity(bytes(range(32)))
+SILENT = 4000
 INTRODUCER = f"{IDENTITY.peer_id}@{RELAY}:3478"
 
 
@@ -133,8 +135,61 @@ def test_a_session_goes_over_to_tcp_and_the_relay_knows_the_client_all_the_time(
     simulate(scenario)
     assert found == [ConnectionMethod.UDP, ConnectionMethod.TCP]
     for seed in range(100):
-        simulate(scenario, seed, delay=0.02, loss=0.3)
+        simulate(scenario, seed, delay=0.02, loss=0.02)
     assert found.count(ConnectionMethod.TCP) > 90
+
+
+def test_a_connection_over_tcp_that_brings_no_session_does_not_keep_udp_from_it(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dial = IntroducerDialler._dial
+
+    async def dial_slowly(
+        self: IntroducerDialler, factory: Callable[[], asyncio.BaseProtocol], way: tuple[ConnectionMethod, Address]
+    ) -> None:
+        method, address = way
+        dialled.append(method)
+        if method is ConnectionMethod.UDP:
+            await asyncio.sleep(2 * HEAD_START)
+        else:
+            address = address._replace(port=SILENT)
+        await dial(self, factory, (method, address))
+
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        assert relay.introducer is not None
+        silent = await next(host for host in net.hosts if host.name == "relay").listen_tcp(
+            asyncio.Protocol, RELAY, SILENT
+        )
+        client = await start_client(net.host("bob"), nat=config(), listen_host=IPV4)
+        await until(lambda: client.introducers, within=1)
+        assert [link.method for link in relay.introducer.sessions.links.values()] == [ConnectionMethod.UDP]
+        await client.stop()
+        silent.close()
+        await relay.close()
+
+    dialled: list[ConnectionMethod] = []
+    monkeypatch.setattr(IntroducerDialler, "_dial", dial_slowly)
+    simulate(scenario)
+    assert dialled == [ConnectionMethod.UDP, ConnectionMethod.TCP]
+
+
+def test_where_much_is_lost_a_session_with_a_relay_stays_with_udp(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        assert relay.introducer is not None
+        links = relay.introducer.sessions.links
+        client = await start_client(net.host("bob"), nat=config(), listen_host=IPV4)
+        await until(lambda: links, within=10)
+        await asyncio.sleep(15)
+        found.extend(link.method for link in links.values())
+        await client.stop()
+        await relay.close()
+
+    found: list[ConnectionMethod] = []
+    for seed in range(50):
+        simulate(scenario, seed, delay=0.02, loss=0.3)
+    assert found.count(ConnectionMethod.UDP) > 30
 
 
 def test_a_client_of_another_application_is_not_answered(simulate: Simulate) -> None:

@@ -24,6 +24,7 @@ class _Candidate:
     due: float = 0.0
     is_busy: bool = False  # being dialled, or connected
     is_encrypted: bool | None = None  # whether to dial it with encryption; None where nothing is known
+    is_seed: bool = False  # whether it is known to want nothing
     has_turned: bool = False  # whether it was dialled in the other way since it was last heard
 
 
@@ -50,26 +51,41 @@ class Candidates:
         """Addresses that are known."""
         return len(self._known)
 
-    def add(self, addresses: Iterable[Address], now: float, *, encrypted: Collection[Address] = ()) -> int:
+    def add(
+        self,
+        addresses: Iterable[Address],
+        now: float,
+        *,
+        encrypted: Collection[Address] = (),
+        seeds: Collection[Address] = (),
+    ) -> int:
         """Take note of addresses; return how many are new.
 
         Args:
             addresses: Where peers are.
             now: The time.
             encrypted: Those of them that are said to want encryption.
+            seeds: Those of them that are said to have everything.
         """
         before = len(self._known)
         for address in addresses:
             if len(self._known) >= MAX_CANDIDATES:
                 break
             if address.port and address.host not in self._banned and address not in self._known:
-                self._known[address] = _Candidate(due=now, is_encrypted=True if address in encrypted else None)
+                self._known[address] = _Candidate(
+                    due=now, is_encrypted=True if address in encrypted else None, is_seed=address in seeds
+                )
         return len(self._known) - before
 
-    def take(self, now: float) -> Address | None:
-        """Return an address to dial now; None for none. It counts as busy until :meth:`fail` or :meth:`lose`."""
+    def take(self, now: float, *, seeds: bool = True) -> Address | None:
+        """Return an address to dial now; None for none. It counts as busy until :meth:`fail` or :meth:`lose`.
+
+        Args:
+            now: The time.
+            seeds: Whether those are of use that want nothing.
+        """
         for address, candidate in self._known.items():
-            if not candidate.is_busy and candidate.due <= now:
+            if not candidate.is_busy and candidate.due <= now and (seeds or not candidate.is_seed):
                 candidate.is_busy = True
                 return address
         return None
@@ -85,13 +101,20 @@ class Candidates:
         if candidate.failures >= MAX_FAILURES:
             del self._known[address]
 
-    def lose(self, address: Address, now: float) -> None:
-        """Take note that a connection has ended."""
+    def lose(self, address: Address, now: float, *, is_seed: bool = False) -> None:
+        """Take note that a connection has ended.
+
+        Args:
+            address: Where the peer listens.
+            now: The time.
+            is_seed: Whether it wanted nothing.
+        """
         candidate = self._known.get(address)
         if candidate is not None:
             candidate.is_busy = candidate.has_turned = False
             candidate.failures = 0
             candidate.due = now + PAUSE_AFTER_LOSS
+            candidate.is_seed = is_seed
 
     def is_encrypted(self, address: Address) -> bool | None:
         """Say whether to dial an address with encryption; None where nothing is known."""

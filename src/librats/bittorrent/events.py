@@ -81,6 +81,9 @@ class PeersTold:
     unreached: frozenset[Address] = frozenset()
     """Those of them that the peer has not dialled itself, and that can be met through it (BEP 55)."""
 
+    seeds: frozenset[Address] = frozenset()
+    """Those of them that want nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class PeerDropped:

@@ -103,6 +103,10 @@ class LayerFetch:
         if self._asked.get(request, (None, 0.0))[0] == key:
             self._give_back(request, key)
 
+    def forgive(self, key: Hashable) -> None:
+        """Ask a peer again that may have more to give than before, as it has introduced itself anew."""
+        self._refusals.pop(key, None)
+
     def receive(self, key: Hashable, message: Hashes) -> bool:
         """Take hashes.
 

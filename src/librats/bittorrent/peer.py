@@ -395,10 +395,10 @@ class PeerLink:
 
     # Being asked
 
-    def _take_interested(self, _message: Interested, now: float) -> None:
+    def _take_interested(self, _message: Interested, _now: float) -> None:
         if not self.is_interested:
             self.is_interested = True
-            self._swarm.consider(self, now)
+            self._swarm.consider(self)
 
     def _take_not_interested(self, _message: NotInterested, _now: float) -> None:
         self.is_interested = False
@@ -466,6 +466,7 @@ class PeerLink:
             port=told.port or self.remote.port,
             requests=told.requests or self.remote.requests,
             version=told.version or self.remote.version,
+            upload_only=told.upload_only,
             wants_encryption=told.wants_encryption or self.remote.wants_encryption,
         )
         self._swarm.learn_extensions(self, told, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from librats.bittorrent.events import PeersTold
 from librats.bittorrent.extensions import (
     HolepunchError,
     HolepunchKind,
@@ -19,13 +20,28 @@ from librats.types import Address
 if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
 
-__all__ = ["PEX_INTERVAL", "PeerTelling"]
+__all__ = ["PEX_INTERVAL", "PeerTelling", "listens_at", "wants_nothing"]
 
 PEX_INTERVAL: Final = 60.0
 """Seconds between two messages to one peer."""
 
+MEETS = PeerFlags.HOLEPUNCH | PeerFlags.REACHABLE
 MAX_TOLD = 50
 PATIENCE = 0.75  # of the interval: clocks and ways differ
+
+
+def listens_at(link: PeerLink) -> Address | None:
+    """Return where others reach a peer; None where that is not known."""
+    if not link.address.is_literal:
+        return None
+    if link.is_outgoing or link.is_utp:  # what it dials from is what it listens on, in uTP
+        return link.address
+    return Address(link.address.host, link.remote.port) if link.remote.port else None
+
+
+def wants_nothing(link: PeerLink) -> bool:
+    """Whether a peer has everything, or all that it wants (BEP 21)."""
+    return link.is_seed or link.remote.upload_only
 
 
 class PeerTelling:
@@ -35,16 +51,23 @@ class PeerTelling:
         self._sent: dict[Hashable, float] = {}
         self._received: dict[Hashable, float] = {}
 
-    def receive(self, link: PeerLink, message: PexMessage, now: float) -> dict[Address, PeerFlags]:
-        """Return the peers that may be dialled of those that a peer tells of; none where it tells too often."""
+    def receive(self, link: PeerLink, message: PexMessage, now: float) -> PeersTold | None:
+        """Return the peers that may be dialled of those that a peer tells of; None where it tells too often."""
         if now - self._received.get(link.key, -PEX_INTERVAL) < PEX_INTERVAL * PATIENCE:
-            return {}
+            return None
         self._received[link.key] = now
         if not link.address.is_literal:
-            return {}
+            return None
         by = compact_peer(link.address)
         told = message.added[: 2 * MAX_TOLD]
-        return {address: flags for address, flags in told if may_be_told(compact_peer(address), by)}
+        found = {address: flags for address, flags in told if may_be_told(compact_peer(address), by)}
+        return PeersTold(
+            link,
+            tuple(found),
+            encrypted=frozenset(address for address, flags in found.items() if flags & PeerFlags.ENCRYPTION),
+            unreached=frozenset(address for address, flags in found.items() if flags & MEETS == PeerFlags.HOLEPUNCH),
+            seeds=frozenset(address for address, flags in found.items() if flags & PeerFlags.SEED),
+        )
 
     def tell(self, links: Collection[PeerLink], now: float) -> None:
         """Tell each peer of those that have come and gone since the last time."""
@@ -53,14 +76,14 @@ class PeerTelling:
             del self._sent[gone]
         for gone in self._received.keys() - known:
             del self._received[gone]
-        reachable = {address: _flags(link) for link in links if (address := _listens(link)) is not None}
+        reachable = {address: _flags(link) for link in links if (address := listens_at(link)) is not None}
         for link in links:
             if not link.remote.extensions.get("ut_pex") or now - self._sent.get(link.key, 0.0) < PEX_INTERVAL:
                 if link.key not in self._sent:
                     self._sent[link.key] = now - PEX_INTERVAL + 1.0  # soon after the beginning
                 continue
             self._sent[link.key] = now
-            own = _listens(link)
+            own = listens_at(link)
             added = [address for address in reachable if address not in link.pex_told and address != own][:MAX_TOLD]
             dropped = [address for address in link.pex_told if address not in reachable][:MAX_TOLD]
             if added or dropped:
@@ -80,14 +103,14 @@ class PeerTelling:
         """Tell two peers to connect to each other, or the one that asks why not."""
         error = HolepunchError.NOT_CONNECTED
         for other in links:
-            if target not in {other.address, _listens(other)}:
+            if target not in {other.address, listens_at(other)}:
                 continue
             if other is link:
                 error = HolepunchError.NO_SELF
             elif not other.remote.extensions.get("ut_holepunch"):
                 error = HolepunchError.NO_SUPPORT
             else:
-                for one, there in ((other, _listens(link) or link.address), (link, target)):
+                for one, there in ((other, listens_at(link) or link.address), (link, target)):
                     message = HolepunchMessage(kind=HolepunchKind.CONNECT, address=there)
                     one.send_extended("ut_holepunch", message.encode())
                 return
@@ -95,17 +118,8 @@ class PeerTelling:
         link.send_extended("ut_holepunch", message.encode())
 
 
-def _listens(link: PeerLink) -> Address | None:
-    """Return where others reach a peer; None where that is not known."""
-    if not link.address.is_literal:
-        return None
-    if link.is_outgoing or link.is_utp:  # what it dials from is what it listens on, in uTP
-        return link.address
-    return Address(link.address.host, link.remote.port) if link.remote.port else None
-
-
 def _flags(link: PeerLink) -> PeerFlags:
-    flags = PeerFlags.SEED if link.is_seed else PeerFlags(0)
+    flags = PeerFlags.SEED if wants_nothing(link) else PeerFlags(0)
     if link.is_outgoing:
         flags |= PeerFlags.REACHABLE
     if link.is_utp:

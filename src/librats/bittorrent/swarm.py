@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from librats.bittorrent.block_hashes import BlockServer
@@ -13,7 +13,6 @@ from librats.bittorrent.events import (
     HashesAsked,
     HolepunchAsked,
     PeerDropped,
-    PeersTold,
     PieceWhole,
     SwarmCompleted,
     SwarmEvent,
@@ -25,17 +24,16 @@ from librats.bittorrent.extensions import (
     HolepunchKind,
     HolepunchMessage,
     MetadataMessage,
-    PeerFlags,
     PexMessage,
     compact_peer,
 )
 from librats.bittorrent.hash_exchange import LayerFetch, LayerServer
 from librats.bittorrent.magnet import Magnet
-from librats.bittorrent.messages import MAX_BLOCK, Handshake, Hashes, HashReject, HashRequest, Have, KeepAlive
+from librats.bittorrent.messages import MAX_BLOCK, Extended, Handshake, Hashes, HashReject, HashRequest, Have, KeepAlive
 from librats.bittorrent.metadata import MetadataFetch, serve_metadata
 from librats.bittorrent.metainfo import Torrent, read_info
 from librats.bittorrent.peer import EXTENSIONS, MAX_QUEUED, PeerLink
-from librats.bittorrent.peer_telling import PeerTelling
+from librats.bittorrent.peer_telling import PeerTelling, wants_nothing
 from librats.bittorrent.picker import Block, PiecePicker, Source
 from librats.bittorrent.web_seeds import WebSeed
 from librats.errors import DecodeError
@@ -46,7 +44,7 @@ __all__ = ["TICK", "Swarm", "SwarmSettings"]
 TICK: Final = 1.0
 """Seconds between two calls of :meth:`Swarm.handle_timer`."""
 
-MEETS = PeerFlags.HOLEPUNCH | PeerFlags.REACHABLE
+MAX_HAVES = 2000
 MAX_CHECKING = 64 << 20
 SNUB_TIME = 30.0
 KEEP_ALIVE = 100.0
@@ -61,7 +59,10 @@ class SwarmSettings:
     """20 bytes that tell us from other peers."""
 
     port: int = 0
-    """TCP port that peers reach us at; 0 for none."""
+    """Port that peers reach us at; 0 for none."""
+
+    port_ipv6: int = 0
+    """The same for those of IPv6, where that is another one; 0 where it is not."""
 
     dht_port: int = 0
     """UDP port of our node of the DHT; 0 for none."""
@@ -174,8 +175,13 @@ class Swarm:
             return
         even = self.torrent.info_hash_v1 is not None
         self.picker = PiecePicker(self.torrent.layout, self._entropy, have=have, wanted=wanted, even=even)
+        there = [Have(piece) for piece, is_there in enumerate(have) if is_there]
         for link in self.links.values():
-            link.tell_pieces()
+            if len(there) > MAX_HAVES:  # so many that a peer might not take them all, which does take them summed up
+                link.tell_pieces()
+            else:  # what sums it up should be a connection's first message (BEP 3, 6)
+                for message in there:
+                    link.send(message)
         for link in list(self.links.values()):
             link.learn_torrent(now)
         if self.picker.is_complete:
@@ -200,7 +206,7 @@ class Swarm:
             self._drop_idle(link)
 
     def _drop_idle(self, link: PeerLink) -> None:
-        if self.is_complete and link.is_seed:
+        if self.is_complete and wants_nothing(link):
             self.drop(link, "neither side wants anything")
 
     def drop(self, link: PeerLink, reason: str, *, is_lying: bool = False) -> None:
@@ -240,10 +246,10 @@ class Swarm:
 
     def own_handshake(self, link: PeerLink) -> ExtendedHandshake:
         """Return what a peer is told of us."""
-        names = {name: number for name, number in EXTENSIONS.items() if not (self.is_private and name == "ut_pex")}
+        names = EXTENSIONS | ({"ut_pex": 0} if self.is_private else {})
         return ExtendedHandshake(
             extensions=names,
-            port=self.settings.port,
+            port=(":" in link.address.host and self.settings.port_ipv6) or self.settings.port,
             version=self.settings.version,
             your_ip=_packed(link.address),
             requests=MAX_QUEUED,
@@ -252,22 +258,37 @@ class Swarm:
             wants_encryption=self.settings.wants_encryption,
         )
 
+    def listen_at(self, port: int, port_ipv6: int) -> None:
+        """Tell peers that we are reached at another port from now on, as a NAT may have changed it (BEP 10).
+
+        Args:
+            port: The one for those of IPv4.
+            port_ipv6: The one for those of IPv6.
+        """
+        if (port, port_ipv6) != (self.settings.port, self.settings.port_ipv6):
+            self.settings = replace(self.settings, port=port, port_ipv6=port_ipv6)
+            self._introduce_again()
+
+    def _introduce_again(self) -> None:
+        """Tell peers what we are, which is something else than at the begin (BEP 10)."""
+        for link in self.links.values():
+            if link.handshake.has_extensions:
+                link.send(Extended(0, self.own_handshake(link).encode()))
+
     def learn_extensions(self, link: PeerLink, told: ExtendedHandshake, now: float) -> None:
         """Take what a peer tells of itself."""
         if self._metadata is not None and told.metadata_size and told.extensions.get("ut_metadata"):
             self._metadata.add_peer(link.key, told.metadata_size)
-            self._fetch(now)
+        if self._layers is not None:
+            self._layers.forgive(link.key)
+        self._fetch(now)
 
     def take_pex(self, link: PeerLink, message: PexMessage, now: float) -> None:
         """Take peers that a peer tells of."""
         if not self.is_private:
             told = self._telling.receive(link, message, now)
-            if told:
-                encrypted = frozenset(address for address, flags in told.items() if flags & PeerFlags.ENCRYPTION)
-                unreached = frozenset(
-                    address for address, flags in told.items() if flags & MEETS == PeerFlags.HOLEPUNCH
-                )
-                self._events.append(PeersTold(link, tuple(told), encrypted, unreached))
+            if told is not None:
+                self._events.append(told)
 
     def take_holepunch(self, link: PeerLink, message: HolepunchMessage) -> None:
         """Pass a rendezvous on, or tell that somebody wants to meet us."""
@@ -299,6 +320,7 @@ class Swarm:
             info, self._metadata = self._metadata.info, None
             try:
                 self._learn(read_info(info))
+                self._introduce_again()  # now we can be asked for it
             except DecodeError as error:
                 self._events.append(TorrentUnusable(str(error)))
         self._fetch(now)
@@ -335,6 +357,7 @@ class Swarm:
         if self._layers.is_complete:
             layers, self._layers = self._layers.layers, None
             self._learn(self.torrent.with_layers(layers))
+            self._introduce_again()
         self._fetch(now)
 
     def take_hash_reject(self, link: PeerLink, message: HashReject, now: float) -> None:
@@ -419,9 +442,8 @@ class Swarm:
 
     # Time
 
-    def consider(self, link: PeerLink, now: float) -> None:
+    def consider(self, link: PeerLink) -> None:
         """Serve a peer at once where there is room, rather than at the next decision."""
-        del now
         if self.is_paused:
             return
         served = sum(not other.am_choking for other in self.links.values() if other.is_interested)
@@ -471,7 +493,7 @@ class Swarm:
         for link in self.links.values():
             link.ask(now)
             if link.is_interested:
-                self.consider(link, now)
+                self.consider(link)
 
 
 def _packed(address: Address) -> bytes:

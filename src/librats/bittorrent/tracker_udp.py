@@ -64,6 +64,7 @@ class UdpTracker:
         self._connection: int | None = None
         self._connected_until = -math.inf
         self._request: AnnounceRequest | None = None
+        self._is_fresh = True
         self._action = CONNECT
         self._transaction = b""
         self._tries = 0
@@ -81,6 +82,7 @@ class UdpTracker:
         """
         _announcement(0, 0, request)
         self._request, self.reply = request, None
+        self._is_fresh = False
         self._tries = 0
         self._send(now)
 
@@ -114,6 +116,10 @@ class UdpTracker:
         if data[4:8] != self._transaction:
             return
         action = int.from_bytes(data[:4])
+        if action == ERROR and self._action == ANNOUNCE and not self._is_fresh:
+            self._connection = None  # it may have forgotten it, or hold it to be another socket's
+            self._send(now)
+            return
         if action == ERROR:
             self._stop()
             raise RemoteProtocolError(f"the tracker refuses: {data[8 : 8 + MAX_WORDS].decode('utf-8', 'replace')}")
@@ -122,6 +128,7 @@ class UdpTracker:
         if action == CONNECT and len(data) >= _CONNECTED.size:
             self._connection = _CONNECTED.unpack_from(data)[2]
             self._connected_until = now + CONNECTION_LIFETIME
+            self._is_fresh = True
             self._tries = 0
             self._send(now)
         elif action == ANNOUNCE and len(data) >= _ANNOUNCED.size:

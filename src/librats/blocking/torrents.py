@@ -12,7 +12,7 @@ from librats.runtime.offload import run_in_thread
 from librats.torrents import Download as AsyncDownload
 from librats.torrents import Magnet, Torrent, TorrentPeer, TorrentProgress
 from librats.torrents import TorrentClient as AsyncClient
-from librats.types import Address
+from librats.types import Address, PortMapping
 
 __all__ = ["Download", "TorrentClient"]
 
@@ -105,6 +105,7 @@ class TorrentClient:
         upload_slots: Peers of each torrent that are served at once.
         transports: ``"tcp"`` and ``"utp"``, or one of them.
         encryption: ``"off"``, ``"allow"``, ``"prefer"`` or ``"require"``.
+        port_mapping: Whether to have gateways let others in at the port.
 
     Example:
         >>> from librats.blocking.torrents import TorrentClient
@@ -123,6 +124,7 @@ class TorrentClient:
         upload_slots: int = 8,
         transports: Sequence[str] = ("tcp", "utp"),
         encryption: str = "allow",
+        port_mapping: bool = True,
     ) -> None:
         self._client = AsyncClient(
             listen_port,
@@ -132,6 +134,7 @@ class TorrentClient:
             upload_slots=upload_slots,
             transports=transports,
             encryption=encryption,
+            port_mapping=port_mapping,
         )
         self._bridge = Bridge()
 
@@ -154,8 +157,12 @@ class TorrentClient:
 
     @property
     def listen_port(self) -> int:
-        """The port that peers reach it at."""
+        """The port that it listens on; see :meth:`port_mappings` for what a gateway makes of it."""
         return self._client.listen_port
+
+    def port_mappings(self) -> list[PortMapping]:
+        """Return the ports that gateways let peers in at; see :meth:`librats.torrents.TorrentClient.port_mappings`."""
+        return self._bridge.call(self._client.port_mappings)
 
     @property
     def downloads(self) -> dict[bytes, Download]:

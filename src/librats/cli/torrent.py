@@ -134,6 +134,12 @@ def _add_peer_options(parser: argparse.ArgumentParser) -> None:
     )
     add_bootstrap_option(parser)
     parser.add_argument(
+        "--port-mapping",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="have the router let peers in at the port that is listened on (default: yes)",
+    )
+    parser.add_argument(
         "--encryption",
         choices=("off", "allow", "prefer", "require"),
         help="message stream encryption: none, where peers want it, where they take it, nothing else (default: allow)",
@@ -312,6 +318,7 @@ async def _client(args: argparse.Namespace, output: Output) -> AsyncIterator[Tor
             listen_host=listen.host,
             dht=None if node is None else node.dht,
             encryption=args.encryption or "allow",
+            port_mapping=args.port_mapping,
         )
         yield await stack.enter_async_context(client)
 
@@ -381,6 +388,6 @@ async def _give(args: argparse.Namespace, output: Output) -> int:
             )
         if not output.as_json:
             output.say(str(download.magnet))
-            output.hint(f"peers reach it at port {client.listen_port}")
+            output.hint(f"it listens on port {client.listen_port}")
         await stay(download, output)
     return 0

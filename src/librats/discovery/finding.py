@@ -91,7 +91,7 @@ class FindingVerbs:
             """See IntroducingVerbs."""
 
         async def _wait_for_relay(self, wanted: Target) -> None:
-            """See IntroducingVerbs."""
+            """See ReachingVerbs."""
 
     def __init__(self) -> None:
         self._found: FoundIntroducers | None = None

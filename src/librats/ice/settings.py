@@ -24,11 +24,14 @@ class IceSettings:
     """How many checks a pace may be sent again, of all pairs together; where that is exceeded ``rto`` is longer
     (RFC 8445, 14.3)."""
 
-    longest_rto: float = 0.4
+    longest_rto: float = 0.15
     """The longest time between two, which double up to that, unless many pairs are checked."""
 
+    persistence: float = 6.0
+    """Seconds that a check is sent again for before its pair has failed."""
+
     tries: int = 18
-    """How often a check is sent before its pair has failed."""
+    """How often it is sent at least, where many pairs are checked."""
 
     last_wait: float = 1.0
     """How long an answer to the last of them is waited for."""
@@ -81,6 +84,6 @@ class IceSettings:
             checks: How many pairs are being checked or wait for that.
         """
         rto = max(self.rto, self.pace * checks / self.share)
-        return Retransmission(
-            rto=rto, rc=self.tries, rm=max(1.0, self.last_wait / rto), longest=max(self.longest_rto, rto)
-        )
+        longest = max(self.longest_rto, rto)
+        tries = max(self.tries, int(self.persistence / longest))
+        return Retransmission(rto=rto, rc=tries, rm=max(1.0, self.last_wait / rto), longest=longest)

@@ -12,7 +12,7 @@ from librats.runtime.network import Network
 from librats.runtime.rudp import RudpPort
 from librats.runtime.tasks import end_all
 from librats.runtime.tls import ClientTls, client_tls
-from librats.services.dialling import MAX_WAYS, dial_first
+from librats.services.dialling import dial_first
 from librats.services.server_dialling import ServerPlace, dial_server, proxy_to, resolve_server
 from librats.services.session import Link
 from librats.services.turn.paths import problem_of
@@ -31,6 +31,32 @@ HEAD_START = 0.2
 """Seconds that UDP has before TCP, which loses far more time to a lost packet."""
 
 WEB_PROTOCOL = ["http/1.1"]
+
+_Way = tuple[ConnectionMethod, Address]
+
+
+def _check_settled(link: Link) -> None:
+    """Raise why a link whose beginning is over has not become a session, where it has not.
+
+    Raises:
+        RatsError: What went wrong.
+    """
+    if not link.ready or link.error is not None:
+        raise link.error or HandshakeError(link.reason[1])
+
+
+async def _first_success(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait until one of several has come to a good end.
+
+    Raises:
+        Exception: None has; what the last in line has ended by.
+    """
+    running = set(tasks)
+    while running:
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        if any(task.exception() is None for task in done):
+            return
+    tasks[-1].result()
 
 
 class IntroducerDialler:
@@ -131,10 +157,12 @@ class IntroducerDialler:
         except RatsError as error:
             problem = error
         else:
-            link = made[-1]
-            if link.ready and link.error is None:
-                return link
-            problem = link.error or HandshakeError(link.reason[1])
+            try:
+                _check_settled(made[-1])
+            except RatsError as error:
+                problem = error
+            else:
+                return made[-1]
         for link in made:
             link.abort()
         raise problem
@@ -166,12 +194,36 @@ class IntroducerDialler:
         if by_tcp or not self.tries_udp:
             await dial_first(self._dial, factory, tcp, timeout=DIAL_TIMEOUT, again=tcp)
             return
-        ways = [(method, address) for address in addresses for method in (ConnectionMethod.UDP, ConnectionMethod.TCP)]
-        await dial_first(
-            *(self._dial, factory, ways), timeout=DIAL_TIMEOUT, stagger=HEAD_START, again=tcp, most=2 * MAX_WAYS
-        )
+        await self._race(factory, [(ConnectionMethod.UDP, address) for address in addresses], tcp)
 
-    async def _dial(self, factory: Callable[[], asyncio.BaseProtocol], way: tuple[ConnectionMethod, Address]) -> None:
+    async def _race(self, factory: Callable[[], Link], udp: Sequence[_Way], tcp: Sequence[_Way]) -> None:
+        """Connect over UDP, or over TCP where that has brought a session before UDP has connected: where packets get
+        lost the one is quicker from there on, by seconds."""
+        made: list[Link] = []
+
+        def make() -> Link:
+            made.append(factory())
+            return made[-1]
+
+        async def settle_over_tcp() -> None:
+            await dial_first(self._dial, make, tcp, timeout=DIAL_TIMEOUT, stagger=2 * HEAD_START, again=tcp)
+            await asyncio.shield(made[-1].settled)
+            _check_settled(made[-1])
+
+        first = dial_first(self._dial, factory, udp, timeout=DIAL_TIMEOUT, stagger=2 * HEAD_START)
+        over_udp = self._loop.create_task(first, name="librats dials an introducer over UDP")
+        tasks = [over_udp]
+        try:
+            await asyncio.wait(tasks, timeout=HEAD_START)
+            if not over_udp.done() or over_udp.exception() is not None:
+                tasks.append(self._loop.create_task(settle_over_tcp(), name="librats dials an introducer over TCP"))
+                await _first_success(tasks)
+        finally:
+            await end_all(tasks)
+            if made and not over_udp.cancelled() and over_udp.exception() is None:
+                made[-1].abort()
+
+    async def _dial(self, factory: Callable[[], asyncio.BaseProtocol], way: _Way) -> None:
         method, address = way
         if method is ConnectionMethod.UDP and self._udp is not None:
             await self._udp.dial(factory, address, urgent=True)

@@ -41,6 +41,9 @@ STABLE = 60.0
 SETTLING = (5.0, 60.0, 600.0)
 """Seconds after which a session that has begun over UDP goes on over TCP, and after which that is tried again."""
 
+LOSSY = 0.1
+"""The share of packets that had to be sent again from which on a session stays with UDP."""
+
 BUSY = 1.0
 """Seconds between two looks whether introductions are under way."""
 
@@ -143,6 +146,7 @@ class IntroducerKeeper:
 
     async def _settle(self, peer_id: str, link: Link, place: Address | WebUri) -> Link:
         """Go over to TCP where a session has begun over UDP: NATs forget that far later, and it needs no signs of life.
+        Not where much is lost, for then TCP waits for seconds.
 
         Returns:
             The session that lasts.
@@ -156,6 +160,8 @@ class IntroducerKeeper:
                 _, still = await asyncio.wait([link.closed], timeout=BUSY)
             if not still:
                 break
+            if link.loss > LOSSY:
+                continue
             self._settling.add(peer_id)
             try:
                 link = await self._dialler.dial_by_tcp(peer_id, place)

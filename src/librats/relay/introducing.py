@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from librats.config import CarryLimits, RatsConfig
@@ -16,6 +16,7 @@ from librats.introduce.services import Services
 from librats.introducers.announcing import IntroducerAnnouncer
 from librats.peers.identity import Identity
 from librats.peers.introducer_sessions import IntroducerSessions
+from librats.relay.datagram_sessions import DatagramSessions
 from librats.runtime.handover import give
 from librats.runtime.tasks import TaskSet
 from librats.services.introducer import Introductions
@@ -24,7 +25,7 @@ from librats.session.greeting import Feature
 from librats.stun.credentials import time_limited_password
 from librats.turn.serving.credentials import GrantedNames
 from librats.turn.serving.quotas import INTRODUCED
-from librats.types import Entropy
+from librats.types import Address, Entropy
 
 __all__ = ["Grants", "RelayIntroducer"]
 
@@ -99,7 +100,9 @@ class RelayIntroducer:
     ) -> None:
         self.identity = identity
         """Who the relay is."""
+        self._entropy = entropy
         self._port = port
+        self._most = most
         self._grants = grants
         self._loop = asyncio.get_running_loop()
         self._tasks = TaskSet()
@@ -128,6 +131,20 @@ class RelayIntroducer:
         self.sessions.ready = self._ready
         self.announcer: IntroducerAnnouncer | None = None
         """Who tells the DHT of them; None where nobody does."""
+        self.over_udp: DatagramSessions | None = None
+        """Where packets of sessions over UDP go; None where there are no such sessions."""
+
+    def take_datagrams(self, listeners: Sequence[Address]) -> DatagramSessions:
+        """Have sessions over UDP, too, from now on.
+
+        Args:
+            listeners: Where the relay listens, by the numbers of its listeners.
+
+        Returns:
+            Where the packets of sessions go that come there.
+        """
+        self.over_udp = DatagramSessions(listeners, self.sessions.new_link, most=self._most, entropy=self._entropy)
+        return self.over_udp
 
     def take(self, transport: asyncio.Transport, data: bytes) -> None:
         """Take over a connection that begins as a session does.
@@ -188,3 +205,5 @@ class RelayIntroducer:
         await self._tasks.close()
         self.circle.close()
         self.sessions.close()
+        if self.over_udp is not None:
+            self.over_udp.close()

@@ -19,7 +19,7 @@ from librats._core.relay import Plane
 from librats.errors import ConfigError
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
-from librats.relay.datagram_sessions import MOST_A_SECOND, DatagramSessions
+from librats.relay.datagram_sessions import MOST_A_SECOND
 from librats.relay.fleet import Fleet
 from librats.relay.in_dht import RelayInDht
 from librats.relay.introducing import Grants, RelayIntroducer
@@ -99,7 +99,6 @@ class RelayServer:
         self.metrics_address: Address | None = None
         """Where it serves metrics; None where it does not."""
         self._observer = observer
-        self._sessions: DatagramSessions | None = None
         self._workers: list[Worker] = []
         self._streams: StreamServer | None = None
         self._metrics: MetricsServer | None = None
@@ -180,7 +179,9 @@ class RelayServer:
             self._workers.append(Worker(plane, gate, machine, self._fail))
         await self._start_streams(Mobility(key, len(opened)), entropy)
         if self.introducer is not None:
-            self._take_sessions(self.introducer, entropy)
+            hand_in = self.introducer.take_datagrams(self.addresses).hand_in
+            for worker in self._workers:
+                worker.hand_in = hand_in
         if config.fleet is not None:
             self._fleet = Fleet(config.fleet, config.realm, self._quotas, entropy=entropy)
             self._tasks.create(self._fleet.run(), name="keep count with the fleet")
@@ -222,14 +223,6 @@ class RelayServer:
         if self._identity is not None and config.introduce:
             self.introducer = streams.introducer = self._new_introducer(self._identity, entropy)
         self.tls_addresses = await streams.start(plain, list(config.tls_listen), self._tls)
-
-    def _take_sessions(self, introducer: RelayIntroducer, entropy: Entropy) -> None:
-        """Take sessions over UDP, too."""
-        sessions = self._sessions = DatagramSessions(
-            self.addresses, introducer.sessions.new_link, most=self.config.max_connections, entropy=entropy
-        )
-        for worker in self._workers:
-            worker.hand_in = sessions.hand_in
 
     async def _enter_dht(self, introducer: RelayIntroducer, identity: Identity) -> None:
         first = self.addresses[0]
@@ -279,9 +272,6 @@ class RelayServer:
         if self.introducer is not None:
             await self.introducer.close()
             self.introducer = None
-        if self._sessions is not None:
-            self._sessions.close()
-            self._sessions = None
         if self._streams is not None:
             await self._streams.close()
             self._streams.plane.close()
@@ -314,10 +304,11 @@ class RelayServer:
 
     def statistics(self) -> RelayStatistics:
         """Return what it did; traffic as of the last second."""
+        over_udp = None if self.introducer is None else self.introducer.over_udp
         places: list[Worker | StreamServer] = [*self._workers, *([] if self._streams is None else [self._streams])]
         return sum_statistics(
             [*(place.machine for place in places), *(worker.gate for worker in self._workers)],
-            [*(place.statistics for place in places), {} if self._sessions is None else self._sessions.counters],
+            [*(place.statistics for place in places), {} if over_udp is None else over_udp.counters],
             users=self._quotas.by_owner(),
             connections=0 if self._streams is None else len(self._streams.connections),
             failures=sum(place.failures.count for place in places),

@@ -131,7 +131,7 @@ class RudpTransport(asyncio.Transport):
         """Have packets carry a tag from here on, where the peer is one of ours; see :class:`RudpStream`."""
         stream = self._stream
         if stream is not None and stream.is_extended and not stream.is_closed:
-            stream.set_key(sending, receiving, self._loop.time())
+            stream.set_key(sending, receiving)
             self._port.send_soon()
 
     # Datagrams

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -13,20 +15,22 @@ from librats.bittorrent.magnet import Magnet, parse_magnet
 from librats.bittorrent.metainfo import MAX_TORRENT, Torrent, read_torrent
 from librats.bittorrent.swarm import SwarmSettings
 from librats.bittorrent.tracker_http import AnnounceRequest
-from librats.errors import ConfigError, RatsError, StoreError, UsageError
+from librats.errors import ConfigError, StoreError, UsageError
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
-from librats.services.torrenting.dialling import DhtNode, Dialler
+from librats.services.torrenting.dialling import Dialler
 from librats.services.torrenting.disk import DiskWorkers
 from librats.services.torrenting.download import Download
 from librats.services.torrenting.encryption import EncryptionRules, find_obfuscated
+from librats.services.torrenting.outside import OuterPorts, ReachedAt
 from librats.services.torrenting.resume import ResumeFile
+from librats.services.torrenting.seeking import DhtNode, DhtSeeking
 from librats.services.torrenting.trackers import Trackers
 from librats.services.torrenting.web_seeds import WebSeeds
 from librats.services.torrenting.wire import RECEIVE_BUFFER, PeerWire, StreamChannel
 from librats.services.utp import UtpSocket
-from librats.types import Address
+from librats.types import Address, MappedTransport, PortMapping
 
 __all__ = ["PEER_ID_PREFIX", "TorrentClient"]
 
@@ -38,12 +42,12 @@ PEER_ID_PREFIX: Final = b"-RB0100-"
 PEER_ID_SIZE = 20
 RESUME_FOLDER = ".librats"
 MAX_UNKNOWN = 100
-DHT_PAUSE = 300.0
-FIRST_PAUSE_ALONE = 2.0
-MAX_PAUSE_ALONE = 60.0
-DHT_TIMEOUT = 60.0
-FEW_PEERS = 5
 PORT_TRIES = 16
+ANNOUNCE_AFTER = 2.0
+"""Seconds from another port to telling trackers and the DHT: gateways map one port after the other."""
+
+ANNOUNCE_INTERVAL = 60.0
+"""Seconds from one such time to the next, for a gateway that cannot make up its mind."""
 
 
 class TorrentClient:
@@ -60,6 +64,8 @@ class TorrentClient:
             look at bytes: ``"allow"`` takes what comes, and dials with it where a peer asks for it or says nothing
             without it; ``"prefer"`` begins with it; ``"require"`` has no other connections; ``"off"`` has none. It
             needs the package ``cryptography``.
+        port_mapping: Whether to have gateways let others in at the port (PCP, NAT-PMP, UPnP), as a
+            :class:`librats.RatsClient` does. Peers, trackers and the DHT are told what port it is outside.
 
     Raises:
         UsageError: An argument cannot be, or encryption is wanted without that package.
@@ -84,6 +90,7 @@ class TorrentClient:
         upload_slots: int = 8,
         transports: Sequence[str] = ("tcp", "utp"),
         encryption: str = "allow",
+        port_mapping: bool = True,
     ) -> None:
         if not transports or not set(transports) <= {"tcp", "utp"}:
             raise UsageError('transports are "tcp" and "utp", or one of them')
@@ -106,7 +113,11 @@ class TorrentClient:
         self._beginning: set[bytes] = set()
         self._trackers: dict[bytes, Trackers] = {}
         self._web_seeds: dict[bytes, WebSeeds] = {}
-        self._seekers: dict[bytes, asyncio.Task[None]] = {}
+        self._seekers: dict[bytes, DhtSeeking] = {}
+        self._maps = port_mapping
+        self._outer: OuterPorts | None = None
+        self._announcing: asyncio.TimerHandle | None = None
+        self._announced = -math.inf
         self._strangers: set[PeerWire] = set()
 
     async def __aenter__(self) -> TorrentClient:
@@ -136,6 +147,16 @@ class TorrentClient:
             max_peers=self._max_peers,
             on_completed=self._tell_completed,
         )
+        self._outer = OuterPorts(network, self._tell_port)
+        self._outer.start(*self._listening, maps=self._maps)
+
+    @property
+    def _listening(self) -> tuple[list[Address], list[MappedTransport]]:
+        """Where it listens, and for what."""
+        tcp, utp = self._listener, self._utp
+        addresses = tcp.addresses if tcp is not None else utp.local_addresses if utp is not None else []
+        open_ = {MappedTransport.TCP: tcp, MappedTransport.UDP: utp}
+        return addresses, [transport for transport, socket in open_.items() if socket is not None]
 
     async def _listen(self, network: Network) -> None:
         """Listen on the same port of TCP and UDP; on TCP alone where a port was asked for whose UDP half is taken."""
@@ -165,21 +186,28 @@ class TorrentClient:
             self._listener.close()
         for wire in list(self._strangers):
             wire.close("the client is closed")
-        await asyncio.gather(*(self._end(download) for download in list(self._downloads.values())))
+        if self._announcing is not None:
+            self._announcing.cancel()
+        ending = [self._end(download) for download in list(self._downloads.values())]
+        await asyncio.gather(*ending, *([self._outer.close()] if self._outer is not None else []))
         await self._tasks.close()
         if self._dialler is not None:
             await self._dialler.close()
         await self._workers.close()
         if self._utp is not None:
             self._utp.close()
-        self._listener = self._dialler = self._utp = None
+        self._listener = self._dialler = self._utp = self._outer = None
 
     @property
     def listen_port(self) -> int:
-        """The port that peers reach it at."""
+        """The port that it listens on; see :meth:`port_mappings` for what a gateway makes of it."""
         if self._listener is not None:
             return self._listener.port
         return self._utp.local_address.port if self._utp is not None else 0
+
+    def port_mappings(self) -> list[PortMapping]:
+        """Return the ports that gateways let peers in at. They are asked for by :meth:`start`, which waits for none."""
+        return self._outer.mappings if self._outer is not None else []
 
     @property
     def downloads(self) -> Mapping[bytes, Download]:
@@ -241,12 +269,12 @@ class TorrentClient:
             await download.close()
             raise UsageError("the client was closed meanwhile")
         self._downloads[magnet.info_hash] = download
+        download.listen_at(*self._ports)  # it may have changed meanwhile
         dialler.add(download)
         tiers = torrent.trackers if torrent is not None else tuple((url,) for url in magnet.trackers)
         if tiers:
-            trackers = Trackers(
-                dialler.network, tiers, lambda event: self._describe(download, event), download.add_peers
-            )
+            families = {":" in address.host for address in self._listening[0]}
+            trackers = Trackers(dialler.network, tiers, partial(self._describe, download), download.add_peers, families)
             self._trackers[magnet.info_hash] = trackers
             trackers.start()
         told = torrent.web_seeds if torrent is not None else magnet.web_seeds
@@ -255,9 +283,8 @@ class TorrentClient:
             seeds = self._web_seeds[magnet.info_hash] = WebSeeds(download, told, given)
             seeds.start()
         if self._dht is not None:
-            self._seekers[magnet.info_hash] = self._tasks.create(
-                self._seek(download, self._dht), name="torrent peers of the DHT"
-            )
+            seeker = self._seekers[magnet.info_hash] = DhtSeeking(download, self._dht, lambda: self._ports.ipv4)
+            seeker.start(self._tasks)
         download.add_peers(known)
         return download
 
@@ -278,29 +305,56 @@ class TorrentClient:
         torrent = source if isinstance(source, Torrent) else read_torrent(source)
         return torrent, torrent.magnet()
 
+    @property
+    def _ports(self) -> ReachedAt:
+        """The ports that peers are told."""
+        return self._outer.told if self._outer is not None else ReachedAt(self.listen_port, self.listen_port)
+
+    def _tell_port(self) -> None:
+        """Tell peers that they reach us at another port than before, and soon trackers and the DHT."""
+        logger.info("peers reach us at port %s", self._ports.ipv4)
+        for download in self._downloads.values():
+            download.listen_at(*self._ports)
+        if self._announcing is not None:
+            self._announcing.cancel()
+        loop = asyncio.get_running_loop()
+        due = max(loop.time() + ANNOUNCE_AFTER, self._announced + ANNOUNCE_INTERVAL)
+        self._announcing = loop.call_at(due, self._announce_again)
+
+    def _announce_again(self) -> None:
+        self._announced = asyncio.get_running_loop().time()
+        for trackers in self._trackers.values():
+            trackers.announce_again()
+        for seeker in self._seekers.values():
+            seeker.announce_again()
+
     def _settings(self, magnet: Magnet) -> SwarmSettings:
         del magnet
         return SwarmSettings(
             peer_id=self._peer_id,
-            port=self.listen_port,
+            port=self._ports.ipv4,
+            port_ipv6=self._ports.ipv6,
             version="librats",
             upload_slots=self._slots,
             wants_encryption=self.encryption.is_asked_for,
         )
 
-    def _describe(self, download: Download, event: str) -> AnnounceRequest:
-        progress = download.progress
-        return AnnounceRequest(
-            info_hash=download.magnet.info_hash,
-            peer_id=self._peer_id,
-            port=self.listen_port,
-            uploaded=progress.uploaded,
-            downloaded=progress.downloaded,
-            left=max(progress.bytes_total - progress.bytes_done, 0) if progress.bytes_total else 1 << 40,
-            event=event,
-            key=int.from_bytes(self._peer_id[-4:]),
-            wanted=0 if event == "stopped" else 50,
-        )
+    def _describe(self, download: Download, event: str, is_ipv6: bool) -> list[AnnounceRequest]:
+        progress, (downloaded, uploaded) = download.progress, download.traffic
+        return [
+            AnnounceRequest(
+                info_hash=info_hash,
+                peer_id=self._peer_id,
+                port=self._ports.ipv6 if is_ipv6 else self._ports.ipv4,
+                uploaded=uploaded,
+                downloaded=downloaded,
+                left=max(progress.bytes_total - progress.bytes_done, 0) if progress.bytes_total else 1 << 40,
+                event=event,
+                key=int.from_bytes(self._peer_id[-4:]),
+                wanted=0 if event == "stopped" else 50,
+            )
+            for info_hash in download.door.info_hashes
+        ]
 
     async def _end(self, download: Download) -> None:
         info_hash = next((key for key, value in self._downloads.items() if value is download), None)
@@ -309,7 +363,7 @@ class TorrentClient:
         del self._downloads[info_hash]
         seeker = self._seekers.pop(info_hash, None)
         if seeker is not None:
-            seeker.cancel()
+            seeker.close()
         web_seeds = self._web_seeds.pop(info_hash, None)
         if web_seeds is not None:
             await web_seeds.close()
@@ -322,23 +376,8 @@ class TorrentClient:
 
     def _tell_completed(self, download: Download) -> None:
         for info_hash, other in self._downloads.items():
-            if other is download and info_hash in self._trackers and download.progress.downloaded:
+            if other is download and info_hash in self._trackers and download.traffic[0]:
                 self._trackers[info_hash].tell_completed()
-
-    async def _seek(self, download: Download, dht: DhtNode) -> None:
-        """Find peers in the DHT, and be found there."""
-        info_hash = download.magnet.info_hash
-        alone = FIRST_PAUSE_ALONE / 2
-        while not (download.torrent is not None and download.torrent.is_private):
-            found: list[Address] = []
-            try:
-                found = await dht.find_peers(info_hash, timeout=DHT_TIMEOUT)
-                download.add_peers(found)
-                await dht.announce(info_hash, self.listen_port, timeout=DHT_TIMEOUT)
-            except RatsError as error:
-                logger.debug("the DHT does not help: %s", error)
-            alone = min(2 * alone, MAX_PAUSE_ALONE)
-            await asyncio.sleep(DHT_PAUSE if len(found) >= FEW_PEERS else alone)
 
     def _accept(self) -> StreamChannel:
         return StreamChannel(self)

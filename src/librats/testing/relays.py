@@ -12,7 +12,7 @@ from typing import Self
 from librats.peers.identity import Identity
 from librats.relay.config import RelayConfig
 from librats.relay.connections import ClientConnection
-from librats.relay.datagram_sessions import DatagramSessions, Heard
+from librats.relay.datagram_sessions import Heard
 from librats.relay.introducing import Grants, RelayIntroducer
 from librats.relay.statistics import RelayStatistics, sum_statistics
 from librats.relay.web import WebDoor
@@ -135,7 +135,6 @@ class SimRelay:
         self.addresses: list[Address] = []
         """Where it listens."""
         self._timer: asyncio.TimerHandle | None = None
-        self._sessions: DatagramSessions | None = None
         self._listeners: list[TcpListener] = []
         self._connections: dict[int, ClientConnection] = {}
         self._serial = 0
@@ -194,7 +193,8 @@ class SimRelay:
                     grants=grants if config.relay_for_introduced else None,
                     carry=config.carry_limits if config.carry else None,
                 )
-                self._take_sessions(self.introducer, host)
+                over_udp = self.introducer.take_datagrams(self.addresses)
+                self._plane.sessions = lambda *packet: over_udp.came([packet], self._answer)
             for address in self.addresses if config.tcp else ():
                 self._listeners.append(await host.listen_tcp(self._new_connection, address.host, address.port))
         except BaseException:
@@ -203,12 +203,6 @@ class SimRelay:
                 listener.close()
             raise
         self._tick()
-
-    def _take_sessions(self, introducer: RelayIntroducer, host: SimHost) -> None:
-        sessions = self._sessions = DatagramSessions(
-            self.addresses, introducer.sessions.new_link, most=self.config.max_connections, entropy=host.entropy
-        )
-        self._plane.sessions = lambda *packet: sessions.came([packet], self._answer)
 
     def _answer(self, packets: Sequence[Heard]) -> None:
         for packet in packets:
@@ -254,8 +248,6 @@ class SimRelay:
             listener.close()
         if self.introducer is not None:
             await self.introducer.close()
-        if self._sessions is not None:
-            self._sessions.close()
         self._machine.tables.close()
         self._shared.close()
         self._web.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from tests.unit.bittorrent.joined_swarms import Dice
 
 from librats.bittorrent.candidates import MAX_CANDIDATES, Candidates
-from librats.bittorrent.choker import Choker
+from librats.bittorrent.choker import NEW_ROUNDS, Choker
 from librats.bittorrent.rates import Rate
 from librats.types import Address
 
@@ -30,6 +31,20 @@ def test_those_who_give_most_are_served_and_one_more_by_turns() -> None:
         assert len(served) == 5
         turns.add(served[4].gives)
     assert turns == {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
+
+
+def test_new_peers_have_their_turn_three_times_as_often_for_a_minute() -> None:
+    old = [Peer(gives=float(number)) for number in range(10)]
+    choker, turns = Choker(Dice(), slots=4), Counter[bool]()
+    for _ in range(NEW_ROUNDS):
+        choker.decide(old, is_seed=False)
+    for _ in range(1000):
+        new = Peer()
+        served = choker.decide([*old, new], is_seed=False)
+        turns[served[4] is new] += 1
+        choker.decide(old, is_seed=False)
+        choker.decide(old, is_seed=False)
+    assert 280 < turns[True] < 390  # 3 lots of 9: 333
 
 
 def test_whose_turn_it_is_stays_for_three_decisions() -> None:
@@ -90,3 +105,20 @@ def test_banned_hosts_and_ports_of_0_are_not_dialled_and_no_more_kept_than_a_lim
     assert candidates.is_banned("192.0.2.1")
     many = [Address(f"10.0.{n >> 8}.{n & 255}", 1) for n in range(MAX_CANDIDATES + 5)]
     assert candidates.add(many, now=0.0) == MAX_CANDIDATES
+
+
+def test_seeds_are_passed_over_where_they_are_of_no_use() -> None:
+    candidates, seed, other = Candidates(), Address("192.0.2.1", 5), Address("192.0.2.2", 5)
+    candidates.add([seed, other], now=0.0, seeds=[seed])
+    assert candidates.take(0.0, seeds=False) == other
+    assert candidates.take(0.0, seeds=False) is None
+    assert candidates.take(0.0) == seed
+
+
+def test_one_that_was_a_seed_when_it_went_counts_as_one_until_it_was_none() -> None:
+    candidates, address = Candidates(), Address("192.0.2.1", 5)
+    candidates.add([address], now=0.0)
+    candidates.lose(address, 0.0, is_seed=True)
+    assert candidates.take(100.0, seeds=False) is None
+    candidates.lose(address, 100.0)
+    assert candidates.take(200.0, seeds=False) == address

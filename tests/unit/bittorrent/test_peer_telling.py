@@ -143,3 +143,11 @@ def test_those_that_can_be_met_and_whom_the_teller_has_not_dialled_are_told_apar
     (told,) = [event for event in middle.swarm.events() if isinstance(event, PeersTold)]
     assert set(told.addresses) == set(flags)
     assert told.unreached == {Address("203.0.113.21", 1), Address("203.0.113.22", 1)}
+
+
+def test_those_that_want_nothing_are_told_apart(middle: Middle) -> None:
+    flags = {Address("203.0.113.20", 1): PeerFlags.UTP, Address("203.0.113.21", 1): PeerFlags.SEED | PeerFlags.UTP}
+    one = middle.join(ONE, is_utp=True)
+    one.receive([Extended(EXTENSIONS["ut_pex"], PexMessage(added=tuple(flags.items())).encode())], 0.0)
+    (told,) = [event for event in middle.swarm.events() if isinstance(event, PeersTold)]
+    assert told.seeds == {Address("203.0.113.21", 1)}

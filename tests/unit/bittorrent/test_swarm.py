@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.bittorrent.joined_swarms import Room, completions, content_of, torrent_of
+from tests.unit.bittorrent.joined_swarms import Dice, Room, completions, content_of, torrent_of
 
-from librats.bittorrent.events import PeerDropped, PeersTold, TorrentUnusable
-from librats.bittorrent.extensions import PexMessage
+from librats.bittorrent.events import PeerDropped, PeersTold, TorrentKnown, TorrentUnusable
+from librats.bittorrent.extensions import ExtendedHandshake, PexMessage
 from librats.bittorrent.magnet import Magnet
-from librats.bittorrent.messages import Bitfield, Extended, Handshake, Have, Piece, Request, Unchoke
+from librats.bittorrent.messages import Bitfield, Extended, Handshake, Have, HaveAll, HaveNone, Piece, Request, Unchoke
 from librats.bittorrent.metainfo import read_info
+from librats.bittorrent.reader import MessageReader
+from librats.bittorrent.swarm import Swarm, SwarmSettings
 from librats.errors import RemoteProtocolError
 from librats.types import Address
 
@@ -141,6 +143,31 @@ def test_a_magnet_link_becomes_the_torrent_and_its_layers(version: str) -> None:
     assert bytes(newcomer.content[:SIZE]) == content_of(SIZE)
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_what_is_learnt_from_a_magnet_link_can_be_asked_of_us_by_those_who_came_before(version: str) -> None:
+    room = Room(torrent_of(SIZE, version=version))
+    middle, last = room.newcomer(room.torrent.magnet()), room.newcomer(room.torrent.magnet())
+    room.connect(middle, last)
+    room.carry()
+    assert not last.of(TorrentKnown)
+    room.connect(middle, room.seed())
+    room.carry()
+    room.wait(20)
+    assert last.of(TorrentKnown)
+    assert last.is_complete
+
+
+def test_peer_exchange_is_switched_off_once_a_torrent_is_known_to_be_private() -> None:
+    room = Room(torrent_of(SIZE, private=True))
+    newcomer = room.newcomer(room.torrent.magnet())
+    end = room.connect(newcomer, room.seed())[1]
+    assert end.link is not None
+    newcomer.swarm.pause()
+    assert newcomer.swarm.own_handshake(end.link).extensions["ut_pex"] == 2
+    room.carry()
+    assert end.link.remote.extensions["ut_pex"] == 0
+
+
 def test_layers_of_more_hashes_than_are_asked_for_at_once_are_put_together() -> None:
     size = 600 * 16_384 + 5
     room = Room(torrent_of(size, version="v2", piece_length=16_384))
@@ -187,6 +214,85 @@ def test_peers_are_told_of_each_other_but_not_in_a_private_torrent() -> None:
         room.wait(130)
         told = [address for event in one.of(PeersTold) if isinstance(event, PeersTold) for address in event.addresses]
         assert told == ([] if private else [other.address])
+
+
+def test_peers_are_told_where_they_reach_us_and_again_when_that_has_changed() -> None:
+    room = Room(torrent_of(SIZE))
+    seed, leecher = room.seed(), room.leecher()
+    end = room.connect(leecher, seed)[1]
+    leecher.swarm.pause()
+    room.carry()
+    assert end.link is not None
+    assert end.link.remote.port == 6881
+    leecher.swarm.listen_at(40_000, 6881)
+    room.carry()
+    assert end.link.remote.port == 40_000
+    assert end.link.remote.extensions["ut_pex"] == 2
+
+
+def test_a_seed_parts_from_one_that_wants_nothing_though_it_has_not_everything() -> None:
+    room = Room(torrent_of(SIZE))
+    seed, partial = room.seed(), room.leecher()
+    end = room.connect(partial, seed)[1]
+    partial.swarm.pause()
+    room.carry()
+    room.wait(1)
+    assert seed.swarm.links
+    assert end.link is not None
+    end.link.receive([Extended(0, ExtendedHandshake(upload_only=True).encode())], room.now)
+    room.wait(1)
+    assert not seed.swarm.links
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_what_is_found_to_be_there_after_a_connection_has_begun_is_told_piece_by_piece(fast: bool) -> None:
+    torrent = torrent_of(SIZE)
+    swarm = Swarm(torrent.magnet(), SwarmSettings(peer_id=b"1" * 20), Dice(), now=0.0, torrent=torrent)
+    handshake = Handshake.of(torrent.info_hash, b"2" * 20)
+    if not fast:
+        handshake = handshake._replace(reserved=bytes(8))
+    link = swarm.add_peer(handshake, Address("192.0.2.1", 1), is_outgoing=False, now=0.0)
+    reader = MessageReader()
+    reader.feed(handshake.encode())
+    first = reader.feed(b"".join(link.data_to_send(0.0)))
+    assert [message for message in first if not isinstance(message, Extended)] == ([HaveNone()] if fast else [])
+    have = bytearray(torrent.layout.piece_count)
+    have[1] = have[3] = 1
+    swarm.begin(have, 0.0)
+    assert reader.feed(b"".join(link.data_to_send(0.0))) == [Have(1), Have(3)]
+
+
+def test_very_many_pieces_are_told_at_once_whenever_they_are_found() -> None:
+    torrent = torrent_of(16_384 * 2001, piece_length=16_384)
+    swarm = Swarm(torrent.magnet(), SwarmSettings(peer_id=b"1" * 20), Dice(), now=0.0, torrent=torrent)
+    handshake = Handshake.of(torrent.info_hash, b"2" * 20)
+    link = swarm.add_peer(handshake, Address("192.0.2.1", 1), is_outgoing=False, now=0.0)
+    link.data_to_send(0.0)
+    swarm.begin(bytearray(b"\1" * 2001), 0.0)
+    reader = MessageReader()
+    reader.feed(handshake.encode())
+    assert reader.feed(b"".join(link.data_to_send(0.0))) == [HaveAll()]
+
+
+def test_peers_of_each_address_family_are_told_their_own_port() -> None:
+    room = Room(torrent_of(SIZE))
+    seed = room.seed()
+    seed.swarm.listen_at(40_000, 50_000)
+    handshake = Handshake.of(room.torrent.info_hash, bytes(20))
+    for host, port in (("192.0.2.1", 40_000), ("2001:db8::1", 50_000)):
+        link = seed.swarm.add_peer(handshake, Address(host, 6881), is_outgoing=False, now=room.now)
+        assert seed.swarm.own_handshake(link).port == port
+
+
+def test_a_port_that_has_not_changed_is_not_told_again() -> None:
+    room = Room(torrent_of(SIZE))
+    seed, leecher = room.seed(), room.leecher()
+    room.connect(leecher, seed)
+    room.carry()
+    seed.swarm.listen_at(40_000, 40_000)
+    room.carry()
+    seed.swarm.listen_at(40_000, 40_000)
+    assert not seed.swarm.unsent
 
 
 def test_peers_that_a_peer_tells_of_too_often_or_may_not_tell_of_are_passed_over() -> None:

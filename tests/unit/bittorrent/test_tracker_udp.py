@@ -127,6 +127,24 @@ def test_a_refusal_is_told_in_the_words_of_the_tracker() -> None:
     assert tracker.next_time == math.inf
 
 
+def test_a_connection_of_an_earlier_announcement_that_is_refused_is_made_anew_once() -> None:
+    tracker = UdpTracker(Counting())
+    tracker.announce(REQUEST, now=0.0)
+    connected(tracker, 0.0)
+    tracker.receive_datagram(pack(">IIIII", 1, 0, 60, 0, 0)[:4] + asked(tracker)[12:16] + bytes(12), 1.0)
+    assert tracker.reply is not None
+    tracker.announce(REQUEST, now=2.0)
+    refusal = pack(">I", 3) + asked(tracker)[12:16] + b"who are you?"
+    tracker.receive_datagram(refusal, 3.0)
+    request = asked(tracker)
+    assert (len(request), request[8:12]) == (16, bytes(4))
+    tracker.receive_datagram(bytes(4) + request[12:16] + b"another1", 4.0)
+    announcement = asked(tracker)
+    assert announcement[:8] == b"another1"
+    with pytest.raises(RemoteProtocolError, match="who are you"):
+        tracker.receive_datagram(refusal[:4] + announcement[12:16] + b"who are you?", 5.0)
+
+
 def test_the_path_of_its_url_is_told() -> None:
     tracker = UdpTracker(Counting(), path="/announce?" + "x" * 300)
     tracker.announce(REQUEST, now=0.0)

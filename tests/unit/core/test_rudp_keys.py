@@ -131,7 +131,7 @@ def test_the_keys_are_agreed_whatever_is_lost(seed: int) -> None:
         if len(got) == 90:
             break
     pair.near.write(b"3" * 60)
-    pair.near.set_key(KEY, OTHER_KEY, pair.world.now)
+    pair.near.set_key(KEY, OTHER_KEY)
     pair.near.write(b"4" * 50_000)
     got = b""
     for _ in range(400):
@@ -140,7 +140,7 @@ def test_the_keys_are_agreed_whatever_is_lost(seed: int) -> None:
         if len(got) >= 60:
             break
     assert got == b"3" * 60
-    pair.far.set_key(OTHER_KEY, KEY, pair.world.now)
+    pair.far.set_key(OTHER_KEY, KEY)
     pair.far.write(b"5" * 50_000)
     there, back = b"", b""
     for _ in range(600):
@@ -158,22 +158,38 @@ def test_the_keys_are_agreed_whatever_is_lost(seed: int) -> None:
 def test_packets_that_come_before_the_key_are_kept() -> None:
     pair = Pair()
     pair.near.write(b"last of the handshake")
-    pair.near.set_key(KEY, OTHER_KEY, pair.world.now)
+    pair.near.set_key(KEY, OTHER_KEY)
     pair.near.write(b"first of the session")
     pair.run(0.015)
     assert pair.far.take() == b"last of the handshake"
-    pair.far.set_key(OTHER_KEY, KEY, pair.world.now)
+    pair.far.set_key(OTHER_KEY, KEY)
     assert pair.far.take() == b"first of the session"
     assert pair.far.is_agreed
+
+
+def test_a_round_trip_ends_when_the_packet_came_and_not_when_the_key_did() -> None:
+    pair = Pair()
+    pair.near.write(b"first of the handshake")
+    pair.run()
+    before = pair.far.rtt
+    pair.far.write(b"second of the handshake")
+    pair.run(0.015)
+    assert pair.near.take() == b"second of the handshake"
+    pair.near.set_key(KEY, OTHER_KEY)
+    pair.near.write(b"first of the session")
+    pair.run(3.0)
+    pair.far.set_key(OTHER_KEY, KEY)
+    assert pair.far.take() == b"first of the handshakefirst of the session"
+    assert pair.far.rtt == pytest.approx(before, abs=0.005) == pytest.approx(0.02, abs=0.005)
 
 
 def test_a_key_is_given_once_and_has_thirty_two_bytes() -> None:
     pair = Pair()
     with pytest.raises(UsageError):
-        pair.near.set_key(KEY[:31], OTHER_KEY, 0.0)
-    pair.near.set_key(KEY, OTHER_KEY, pair.world.now)
+        pair.near.set_key(KEY[:31], OTHER_KEY)
+    pair.near.set_key(KEY, OTHER_KEY)
     with pytest.raises(UsageError):
-        pair.near.set_key(KEY, OTHER_KEY, pair.world.now)
+        pair.near.set_key(KEY, OTHER_KEY)
     with pytest.raises(UsageError):
         pair.near.ask_way(Address("192.0.2.1", 1), 0.0)
 

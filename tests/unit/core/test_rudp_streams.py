@@ -62,8 +62,8 @@ class Pair:
         self.near.write(b"hello")
         self.run(0.1)
         assert self.far.take() == b"hello"
-        self.near.set_key(KEY, OTHER_KEY, self.world.now)
-        self.far.set_key(OTHER_KEY, KEY, self.world.now)
+        self.near.set_key(KEY, OTHER_KEY)
+        self.far.set_key(OTHER_KEY, KEY)
         self.run(0.2)
         assert self.near.is_agreed
         assert self.far.is_agreed
@@ -296,7 +296,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError):
         table.dial(Address("192.0.2.1", 1), 0.0)
     with pytest.raises(UsageError):
-        stream.set_key(KEY, KEY, 0.0)
+        stream.set_key(KEY, KEY)
 
 
 def vars_of(tries: DialTries) -> dict[str, Any]:

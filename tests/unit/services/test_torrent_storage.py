@@ -15,6 +15,7 @@ from librats.bittorrent.metainfo import Torrent, read_info, read_torrent
 from librats.errors import StoreError
 from librats.services.torrenting.resume import Resume, ResumeFile
 from librats.services.torrenting.storage import MAX_OPEN, TorrentFiles
+from librats.types import Address
 
 CONTENT = {("a.txt",): b"a" * 20_000, ("sub", "b.bin"): b"b" * 30_000, ("sub", "empty"): b"", ("z",): b"z" * 5}
 
@@ -145,15 +146,28 @@ def test_what_is_kept_is_read_back_for_its_own_torrent_alone(tmp_path: Path, ver
     file = ResumeFile(tmp_path / ".librats" / "x.resume")
     assert file.load(torrent.info_hash) is None
     sizes = [(1, 2)] * len(torrent.layout.files)
-    file.save(Resume(torrent=torrent, have=have, sizes=sizes, downloaded=5, uploaded=6))
+    peers = (Address("192.0.2.1", 6881), Address("2001:db8::1", 6882))
+    file.save(Resume(torrent=torrent, have=have, sizes=sizes, downloaded=5, uploaded=6, peers=peers))
     again = file.load(torrent.info_hash)
     assert again is not None
     assert (again.have, again.sizes, again.downloaded, again.uploaded) == (have, sizes, 5, 6)
+    assert again.peers == peers
     assert (again.torrent.info, again.torrent.piece_layers) == (torrent.info, torrent.piece_layers)
     assert file.load(b"x" * 20) is None
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["x.resume"]
     file.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_was_kept_before_peers_were_is_read(tmp_path: Path) -> None:
+    torrent, path = torrent_of(CONTENT, "v1"), tmp_path / "x.resume"
+    sizes = [(1, 2)] * len(torrent.layout.files)
+    ResumeFile(path).save(Resume(torrent=torrent, have=bytearray(torrent.layout.piece_count), sizes=sizes))
+    fields = bencode.decode(path.read_bytes())
+    path.write_bytes(bencode.encode({key: value for key, value in fields.items() if not key.startswith(b"peers")}))
+    again = ResumeFile(path).load(torrent.info_hash)
+    assert again is not None
+    assert again.peers == ()
 
 
 @pytest.mark.parametrize("raw", [b"", b"d1:vi1ee", b"le", b"i1e", b"d4:havei1e1:vi1ee", b"\xff" * 100, b"d1:vi2ee"])

@@ -28,7 +28,7 @@ __all__ = ["IceSupply", "hosts_to_use"]
 
 logger = logging.getLogger("librats.ice")
 
-RTO, LONGEST_RTO = 0.1, 0.4
+RTO, LONGEST_RTO = 0.1, 0.15
 """Seconds between two requests to a STUN server that does not answer: doubled from the first up to the second."""
 
 MAX_HOSTS = 16

@@ -39,6 +39,9 @@ UNSETTLED = 10.0
 JOIN_TIMEOUT = 5.0
 """Seconds that the opening of a path may take."""
 
+ENOUGH_PACKETS = 8
+"""Packets of which it can be said how many are lost."""
+
 
 def method_of(transport: asyncio.BaseTransport) -> ConnectionMethod:
     """Return how a connection leads to the peer."""
@@ -98,6 +101,14 @@ class LinkPaths(LinkState):
         if not self.can_move or not isinstance(session, Session):
             return False
         return self._transport is None or self._frozen or session.is_stalled
+
+    @property
+    def loss(self) -> float:
+        """The share of packets, 0 to 1, that had to be sent again over UDP; 0 where few were sent, or over TCP."""
+        told = self._transport.get_extra_info("rudp") if self._transport is not None else None
+        if told is None or told["packets_sent"] < ENOUGH_PACKETS:
+            return 0.0
+        return float(told["packets_repeated"] / told["packets_sent"])
 
     # Opening a path
 

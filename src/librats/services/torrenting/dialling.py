@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from librats.errors import RatsError
 from librats.runtime.network import Network
@@ -16,22 +16,12 @@ if TYPE_CHECKING:
     from librats.services.torrenting.download import Download
     from librats.services.utp import UtpSocket
 
-__all__ = ["DhtNode", "Dialler"]
+__all__ = ["Dialler"]
 
 logger = logging.getLogger("librats.torrent")
 
 HALF_OPEN = 16
 DIAL_TIMEOUT = 10.0
-
-
-class DhtNode(Protocol):
-    """A node of the DHT, as ``client.dht`` is one."""
-
-    async def find_peers(self, info_hash: bytes, *, timeout: float | None = None) -> list[Address]:
-        """Return peers of a torrent."""
-
-    async def announce(self, info_hash: bytes, port: int | None = None, *, timeout: float | None = None) -> int:
-        """Tell the nodes nearest to a torrent that we have it."""
 
 
 class Dialler:
@@ -91,7 +81,7 @@ class Dialler:
     def wake(self, download: Download) -> None:
         """Dial for a torrent, where it wants peers and there is room."""
         while self._half_open < HALF_OPEN and download.wants_peers and self.has_room(download):
-            address = download.candidates.take(download.now())
+            address = download.next_address()
             if address is None:
                 return
             self._dial_now(download, address)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Hashable, Iterable, Sequence
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,16 +24,19 @@ from librats.bittorrent.events import (
 from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.metainfo import Torrent
+from librats.bittorrent.peer_telling import listens_at, wants_nothing
 from librats.bittorrent.swarm import Swarm, SwarmSettings
 from librats.errors import ClosedError, RatsError, StoreError, TransferError
 from librats.runtime.tasks import TaskSet
 from librats.services.torrenting.checking import check_pieces
 from librats.services.torrenting.disk import DiskWorkers, PieceCache
 from librats.services.torrenting.door import Door
+from librats.services.torrenting.giving import Giving
 from librats.services.torrenting.hashing import BlockHashing
+from librats.services.torrenting.keeping import Keeping, peers_to_keep
 from librats.services.torrenting.meeting import Meetings
 from librats.services.torrenting.progress import TorrentPeer, TorrentProgress, TorrentStatus
-from librats.services.torrenting.resume import Resume, ResumeFile
+from librats.services.torrenting.resume import ResumeFile
 from librats.services.torrenting.storage import TorrentFiles
 from librats.services.torrenting.storing import PieceStoring, Stored
 from librats.services.torrenting.wire import PeerWire
@@ -48,10 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["Download"]
 
 logger = logging.getLogger("librats.torrent")
-
-CHUNK = 256 * 1024
-READ_AHEAD = 256  # blocks
-SAVE_INTERVAL = 30.0
 
 
 class Download:
@@ -76,13 +73,12 @@ class Download:
         self.door = Door(self, settings)
         self._workers = workers
         self._dialler = dialler
-        self._resume = resume
-        self._resumed: Resume | None = None
+        self._keeping = Keeping(resume, workers, loop.time())
         self._is_trusted = is_trusted
         self._known = torrent
         self._swarm: Swarm
         self._files: TorrentFiles | None = None
-        self._cache: PieceCache | None = None
+        self._giving: Giving | None = None
         self._hashing: BlockHashing | None = None
         self._storing: PieceStoring | None = None
         self._wires: dict[Hashable, PeerWire] = {}
@@ -96,7 +92,6 @@ class Download:
         self._bytes_checked = 0
         self._failure: RatsError | None = None
         self._rates = (0.0, 0.0)
-        self._saved = loop.time()
         self._settling = False
 
     # What applications call
@@ -197,13 +192,13 @@ class Download:
     async def start(self) -> None:
         """Begin."""
         network = self._dialler.network
-        if self._resume is not None:
-            self._resumed = await self._workers.run(self._resume.load, self._magnet.info_hash)
-        if self._known is None and self._resumed is not None:
-            self._known = self._resumed.torrent
+        before = await self._keeping.load(self._magnet.info_hash)
+        if self._known is None and before is not None:
+            self._known = before.torrent
         self._swarm = Swarm(self._magnet, self.door.settings, network.entropy, now=self.now(), torrent=self._known)
-        if self._resumed is not None:
-            self._swarm.downloaded, self._swarm.uploaded = self._resumed.downloaded, self._resumed.uploaded
+        if before is not None:
+            self._swarm.downloaded, self._swarm.uploaded = before.downloaded, before.uploaded
+            self._candidates.add(before.peers, self.now())
         self._tasks.create(self._tick(), name="torrent ticks")
         self.settle()
 
@@ -217,18 +212,19 @@ class Download:
             self.settle()
             self._dialler.wake(self)
             self._changed.set()
-            if self.now() - self._saved > SAVE_INTERVAL and self._status == "downloading":
-                await self._save()
+            if self._keeping.is_due(self.now()) and self._status == "downloading":
+                await self._save(peers_to_keep(self._swarm))
 
     async def close(self) -> None:
         """End every connection, and keep what is to be known next time."""
         if self._status == "closed":
             return
         self._set_status("closed")
+        peers = peers_to_keep(self._swarm)
         for wire in list(self._wires.values()):
             wire.close("the torrent is closed")
         await self._tasks.close()
-        await self._save()
+        await self._save(peers)
         if self._files is not None:
             self._files.close()
         if not self._done.done():
@@ -238,28 +234,10 @@ class Download:
 
     async def remove_resume(self) -> None:
         """Forget what was kept for the next time."""
-        if self._resume is not None:
-            resume, self._resume = self._resume, None
-            await self._workers.run(resume.remove)
+        await self._keeping.remove()
 
-    async def _save(self) -> None:
-        torrent, picker, files = self.torrent, self._swarm.picker, self._files
-        self._saved = self.now()
-        if self._resume is None or torrent is None or picker is None or files is None:
-            return
-        have = bytearray(picker.have)
-        try:
-            sizes = await self._workers.run(files.sizes)
-            resume = Resume(
-                torrent=torrent,
-                have=have,
-                sizes=sizes,
-                downloaded=self._swarm.downloaded,
-                uploaded=self._swarm.uploaded,
-            )
-            await self._workers.run(self._resume.save, resume)
-        except StoreError as error:
-            logger.warning("what is there of %s is not kept: %s", self.name, error)
+    async def _save(self, peers: Iterable[Address]) -> None:
+        await self._keeping.save(self._swarm, self._files, peers, self.now())
 
     def _set_status(self, status: TorrentStatus) -> None:
         if self._status != "closed":
@@ -275,6 +253,14 @@ class Download:
             self._done.set_exception(error)
             self._done.exception()  # whoever waits is told; where nobody does, it was logged
 
+    def _fail_of(self, error: Exception) -> None:
+        self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes that were had and given since it was begun: what was before a restart, trackers were told then."""
+        return self._keeping.traffic(self._swarm)
+
     # Connections
 
     @property
@@ -289,8 +275,17 @@ class Download:
 
     @property
     def wants_peers(self) -> bool:
-        """Whether it dials: not while it is paused, and not once it has everything."""
-        return self._status in {"metadata", "downloading"} and not self._swarm.is_paused
+        """Whether it dials: not while it is paused. What has everything dials those that lack something."""
+        return self._status in {"metadata", "downloading", "seeding"} and not self._swarm.is_paused
+
+    def next_address(self) -> Address | None:
+        """Return whom to dial now; None for nobody. Who has dialled us is connected already."""
+        while (address := self._candidates.take(self.now(), seeds=not self._swarm.is_complete)) is not None:
+            link = next((link for link in self._swarm.links.values() if listens_at(link) == address), None)
+            if link is None:
+                return address
+            self._candidates.lose(address, self.now(), is_seed=wants_nothing(link))
+        return None
 
     @property
     def connections(self) -> int:
@@ -320,7 +315,8 @@ class Download:
         """Take note that a connection is gone."""
         others = any(other is not wire and other.address == wire.address for other in self._wires.values())
         if wire.link is not None:
-            self._candidates.lose(wire.address, self.now())
+            where = listens_at(wire.link) or wire.address
+            self._candidates.lose(where, self.now(), is_seed=wants_nothing(wire.link))
         elif others:
             pass  # both have dialled, and one connection was too many
         elif wire.is_outgoing and not (wire.is_unheard and self._dialler.turn(self, wire)):
@@ -332,10 +328,12 @@ class Download:
 
     def _take_told(self, event: PeersTold) -> None:
         self._meetings.told(event)
-        self._add_peers(event.addresses, event.encrypted)
+        self._add_peers(event.addresses, event.encrypted, event.seeds)
 
-    def _add_peers(self, addresses: Iterable[Address], encrypted: Collection[Address] = ()) -> int:
-        added = self._candidates.add(addresses, self.now(), encrypted=encrypted)
+    def _add_peers(
+        self, addresses: Iterable[Address], encrypted: Collection[Address] = (), seeds: Collection[Address] = ()
+    ) -> int:
+        added = self._candidates.add(addresses, self.now(), encrypted=encrypted, seeds=seeds)
         self._dialler.wake(self)
         return added
 
@@ -351,6 +349,11 @@ class Download:
             return False
         self.settle()
         return await self._meetings.wait(address)
+
+    def listen_at(self, port: int, port_ipv6: int) -> None:
+        """Have peers told that we are reached at another port from now on; see :meth:`.Swarm.listen_at`."""
+        self._swarm.listen_at(port, port_ipv6)
+        self.settle()
 
     def ban(self, address: Address) -> None:
         """Never talk to a peer again."""
@@ -406,7 +409,8 @@ class Download:
         """Look at what is there, and begin."""
         self._set_status("checking")
         files = self._files = TorrentFiles(torrent, self._folder)
-        self._cache = PieceCache(files, self._workers, torrent.layout.piece_length)
+        cache = PieceCache(files, self._workers, torrent.layout.piece_length)
+        self._giving = Giving(torrent.layout, cache, self._fail_of)
         self._hashing = BlockHashing(torrent.layout, files, self._workers, self._give_hashes)
         self._storing = PieceStoring(files, self._workers, self._stored)
         try:
@@ -414,7 +418,7 @@ class Download:
                 have = bytearray(b"\1" * torrent.layout.piece_count)
             else:
                 await self._workers.run(files.prepare)
-                have = await check_pieces(torrent, files, self._workers, self._resumed, self._count_checked)
+                have = await check_pieces(torrent, files, self._workers, self._keeping.before, self._count_checked)
         except RatsError as error:
             self._fail(error)
             return
@@ -437,7 +441,7 @@ class Download:
             if isinstance(found, Exception):
                 self._swarm.put_back(started.piece)
                 if self._failure is None:  # one of them tells for all
-                    self._fail(found if isinstance(found, RatsError) else StoreError(self._folder, str(found)))
+                    self._fail_of(found)
                 continue
             if found:
                 self._bytes_done += torrent.layout.content_size(started.piece)
@@ -457,7 +461,7 @@ class Download:
             return
         if self._status != "paused":
             self._set_status("seeding")
-        await self._save()
+        await self._save(peers_to_keep(self._swarm))
         self._dialler.tell_completed(self)
         if not self._done.done():
             self._done.set_result(None)
@@ -470,31 +474,5 @@ class Download:
 
     def serve(self, wire: PeerWire) -> None:
         """Give a peer what it asks for, as far as it is read and the channel takes it."""
-        link, cache, torrent = wire.link, self._cache, self.torrent
-        if link is None or cache is None or torrent is None or wire.waits:
-            return
-        for ahead in islice(link.queue, 0, READ_AHEAD, 32):  # what is asked for next is read while this is sent
-            cache.fetch(ahead, torrent.layout.piece_size(ahead[0]))
-        size = 0
-        while link.queue and not wire.is_full:
-            block = link.queue[0]
-            data = cache.get(block)
-            if data is None:
-                wire.waits = True
-                cache.fetch(block, torrent.layout.piece_size(block[0]), partial(self._serve_again, wire))
-                break
-            link.queue.popleft()
-            link.send_block(block, data)
-            size += block[2]
-            if size >= CHUNK:
-                wire.flush()
-                size = 0
-        wire.flush()
-
-    def _serve_again(self, wire: PeerWire, error: Exception | None) -> None:
-        wire.waits = False
-        if error is not None:
-            self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
-            wire.close("what it asks for cannot be read")
-        elif not self.is_closed:
-            self.serve(wire)
+        if self._giving is not None:
+            self._giving.serve(wire)

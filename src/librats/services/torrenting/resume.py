@@ -11,8 +11,10 @@ from typing import Any
 
 from librats._core import bencode
 from librats.bittorrent.bitfields import packed_bits, unpacked_bits
+from librats.bittorrent.extensions import compact_peer, compact_peers
 from librats.bittorrent.metainfo import MAX_TORRENT, Torrent, read_info
 from librats.errors import DecodeError, RemoteProtocolError, StoreError
+from librats.types import Address
 
 __all__ = ["Resume", "ResumeFile"]
 
@@ -20,7 +22,8 @@ logger = logging.getLogger("librats.torrent")
 
 VERSION = 1
 MAX_TOKENS = 4_000_000
-SIZE_AND_TIME = 2
+MAX_PEERS = 100
+IPV4_PEER, IPV6_PEER, PORT = 6, 18, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,9 @@ class Resume:
 
     uploaded: int = 0
     """Bytes given to peers so far."""
+
+    peers: tuple[Address, ...] = ()
+    """Peers that were connected."""
 
 
 class ResumeFile:
@@ -85,6 +91,9 @@ class ResumeFile:
             b"down": resume.downloaded,
             b"up": resume.uploaded,
         }
+        packed = [compact_peer(address) for address in resume.peers]
+        for key, size in ((b"peers", IPV4_PEER), (b"peers6", IPV6_PEER)):
+            fields[key] = b"".join(peer for peer in packed if len(peer) == size)
         beside = self._path.with_name(self._path.name + ".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,4 +131,8 @@ def _read(fields: Any, info_hash: bytes) -> Resume | None:
         sizes=sizes,
         downloaded=int(fields[b"down"]),
         uploaded=int(fields[b"up"]),
+        peers=(
+            *compact_peers(fields.get(b"peers"), IPV4_PEER - PORT, MAX_PEERS),
+            *compact_peers(fields.get(b"peers6"), IPV6_PEER - PORT, MAX_PEERS),
+        ),
     )
