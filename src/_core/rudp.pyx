@@ -19,6 +19,7 @@ from librats._core.batches cimport (
 from librats._core.datagram cimport BatchSocket
 from librats._core.flows cimport FlowTable
 from librats._core.rudp_batches cimport NONE_FOREIGN, SOME_FOREIGN, Out, gather, same_bytes, take_arrival
+from librats._core.rudp_begin cimport dialled
 from librats._core.rudp_control cimport CUBIC, MODEL, YIELDING
 from librats._core.rudp_input cimport arrived
 from librats._core.rudp_output cimport next_packet
@@ -27,9 +28,7 @@ from librats._core.rudp_state cimport (
     BASE_DATAGRAM, MOST_DATAGRAM, NEVER, OPEN, OPENING, TOLD_INCOMING, Conn
 )
 from librats._core.rudp_stream cimport RudpStream
-from librats._core.rudp_table cimport (
-    SECRET_LIFE, Mux, dialled, free_conn, next_told, next_touched, sweep, touch
-)
+from librats._core.rudp_table cimport SECRET_LIFE, Mux, free_conn, next_told, next_touched, sweep, touch
 from librats._core.rudp_timers cimport after_round, give_up, quiet_at_most, rearm, times_come
 from librats._core.rudp_wire cimport is_ours
 from librats._core.utp_wire cimport is_utp

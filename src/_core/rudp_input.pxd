@@ -7,6 +7,7 @@ from libc.string cimport memcmp, memcpy
 from librats._core.batches cimport librats_flow
 from librats._core.octets cimport load_be32, store_be32
 from librats._core.rudp_acks cimport acked_by_numbers, acked_by_sequence
+from librats._core.rudp_begin cimport new_conn
 from librats._core.rudp_probe cimport size_forgotten
 from librats._core.rudp_control cimport control_begin
 from librats._core.rudp_receive cimport (
@@ -18,7 +19,7 @@ from librats._core.rudp_state cimport (
     TOLD_INCOMING, TOLD_MOVED, TOLD_OPEN, Conn, Early, same_peer, widened
 )
 from librats._core.rudp_replies cimport cookie_for, may_reply, new_reply
-from librats._core.rudp_table cimport Mux, Reply, close_conn, find, heard, new_conn, noise, tell, touch
+from librats._core.rudp_table cimport Mux, Reply, close_conn, find, heard, noise, tell, touch
 from librats._core.rudp_tag cimport check_tag
 from librats._core.rudp_wire cimport (
     ACK, BODY_CHALLENGE, BODY_DATA, BODY_DATAGRAM, BODY_NONE, BODY_PING, BODY_RESET, BODY_RESPONSE, COOKIE, DATA,

@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from librats._core.batches cimport librats_flow
 from librats._core.rudp_acks cimport bytes_there
+from librats._core.rudp_begin cimport new_conn, utp_number
 from librats._core.rudp_control cimport Sample
 from librats._core.rudp_receive cimport owe_ack, take_in_turn
 from librats._core.rudp_replies cimport may_reply, new_reply
@@ -18,9 +19,7 @@ from librats._core.rudp_state cimport (
     CAUSE_REFUSED, CAUSE_RESET, DONE, FLYING, NEVER, OPEN, OPENING, TOLD_INCOMING, TOLD_OPEN, UTP_FIRST, Conn,
     same_peer, widened_short
 )
-from librats._core.rudp_table cimport (
-    Mux, Reply, close_conn, find, half_add, half_remove, heard, new_conn, noise, tell, utp_number
-)
+from librats._core.rudp_table cimport Mux, Reply, close_conn, find, half_add, half_remove, heard, noise, tell
 from librats._core.rudp_wire cimport BODY_DATA, BODY_FIN
 from librats._core.utp_delay cimport note_ours, note_theirs
 from librats._core.utp_output cimport microseconds
