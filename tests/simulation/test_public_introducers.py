@@ -134,9 +134,9 @@ def test_a_session_goes_over_to_tcp_and_the_relay_knows_the_client_all_the_time(
     found: list[ConnectionMethod] = []
     simulate(scenario)
     assert found == [ConnectionMethod.UDP, ConnectionMethod.TCP]
-    for seed in range(100):
+    for seed in range(40):
         simulate(scenario, seed, delay=0.02, loss=0.02)
-    assert found.count(ConnectionMethod.TCP) > 90
+    assert found.count(ConnectionMethod.TCP) > 30
 
 
 def test_a_connection_over_tcp_that_brings_no_session_does_not_keep_udp_from_it(
@@ -187,9 +187,9 @@ def test_where_much_is_lost_a_session_with_a_relay_stays_with_udp(simulate: Simu
         await relay.close()
 
     found: list[ConnectionMethod] = []
-    for seed in range(50):
+    for seed in range(20):
         simulate(scenario, seed, delay=0.02, loss=0.3)
-    assert found.count(ConnectionMethod.UDP) > 30
+    assert found.count(ConnectionMethod.UDP) > 12
 
 
 def test_a_client_of_another_application_is_not_answered(simulate: Simulate) -> None:
