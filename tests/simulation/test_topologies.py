@@ -17,6 +17,10 @@ def test_in_networks_drawn_by_chance_two_meet_or_know_why_not() -> None:
     check(0, 20)
 
 
+def test_a_peer_whose_private_address_becomes_our_own_is_found_another_way() -> None:
+    check(5826, 1)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_in_ten_thousand_networks_drawn_by_chance_two_meet_or_know_why_not() -> None:

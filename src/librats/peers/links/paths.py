@@ -168,7 +168,8 @@ class PathKeeper:
         connection, it may be reached otherwise. Anybody on the way may reset a TCP connection, and a NAT does that to a
         host which has come from another network: then every way is tried once. So it is right behind a move, of which
         the peer may not know yet; where nothing has come from it since, it has given that path up, and it is for the
-        peer to come as well.
+        peer to come as well. Over UDP, where a reset is of somebody who has not the session's key (the address may have
+        become another host's, or our own), introducers have the time to find a way.
         """
         if link.has_joinings:
             return True
@@ -186,7 +187,7 @@ class PathKeeper:
         is_gone = error is None or (isinstance(error, ConnectionError) and not may_be_elsewhere)
         if is_gone or (may_be_elsewhere and (self.dial is None or not self.ways(link))):
             return False
-        self.rescue(link, once=may_be_elsewhere)
+        self.rescue(link, once=may_be_elsewhere and link.method is ConnectionMethod.TCP)
         return True
 
     def _outlives_limit(self, link: Link) -> bool:
