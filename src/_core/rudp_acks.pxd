@@ -72,7 +72,7 @@ cdef inline bint acked_by_numbers(Conn* c, const Packet* p, double now) noexcept
         if high < c.first:
             break
         acked_run(c, max(low, c.first), high, now, &sample, &newest)
-    if sample.acked > 0:
+    if sample.acked > 0 or sample.late:
         c.proven = True
     ack_done(c, &sample, newest, <double>p.delay * DELAY_UNIT / 1e6)
     return True

@@ -56,6 +56,7 @@ cdef struct Sample:
     uint8_t full
     uint8_t new_loss
     uint8_t in_recovery
+    uint8_t late  # something has come that was taken for lost
 
 
 cdef struct Control:

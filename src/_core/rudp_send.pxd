@@ -36,6 +36,7 @@ cdef extern from *:
     #define RUDP_PACE_QUANTUM 0.002
     #define RUDP_LEAST_FIRST_RTT 0.001
     #define RUDP_UNKNOWN_PATH 0.25
+    #define RUDP_LATE_BEGINNING 2.0
     """
     double FIRST_TIMEOUT "RUDP_FIRST_TIMEOUT"
     double LEAST_FIRST_TIMEOUT "RUDP_LEAST_FIRST_TIMEOUT"
@@ -47,6 +48,7 @@ cdef extern from *:
     double PACE_QUANTUM "RUDP_PACE_QUANTUM"
     double LEAST_FIRST_RTT "RUDP_LEAST_FIRST_RTT"
     double UNKNOWN_PATH "RUDP_UNKNOWN_PATH"
+    double LATE_BEGINNING "RUDP_LATE_BEGINNING"
 
 
 cdef inline Sent* sent_at(const Conn* c, uint64_t number) noexcept nogil:
@@ -180,7 +182,7 @@ cdef inline double timeout_of(const Conn* c) noexcept nogil:
     for _ in range(doublings):
         whole = min(whole * 2, MOST_TIMEOUT)
     if begins(c):
-        whole = min(whole, max(MOST_BEGINNING, 2 * c.srtt if c.has_rtt else c.opening))
+        whole = min(whole, max(MOST_BEGINNING, 2 * c.srtt))
     return whole
 
 
@@ -209,8 +211,8 @@ cdef inline bint waits_for_answer(const Conn* c) noexcept nogil:
 
 
 cdef inline bint begins(const Conn* c) noexcept nogil:
-    """Whether the peer has sent hardly anything yet, on a path of which it is known how long that takes at most."""
-    return c.extended and c.in_next < BEGINNING and (c.has_rtt or c.opening > 0)
+    """Whether the peer has sent hardly anything yet, on a path of which it is known how long that takes."""
+    return c.has_rtt and c.extended and c.in_next < BEGINNING
 
 
 cdef inline bint loses(const Conn* c) noexcept nogil:
@@ -251,7 +253,7 @@ cdef inline void given_up(Conn* c, uint64_t number, Sample* sample, double now) 
         s.place = LOST
         chain_sort_in(c, &c.lost, number)
     else:
-        s.place = DONE
+        s.place = REPLACED if c.extended else DONE
     if c.probe_number == number:
         probe_lost(c, now)
         return  # longer than the path takes: it says nothing of congestion
@@ -288,6 +290,10 @@ cdef inline void arrived_there(Conn* c, uint64_t number, double now, Sample* sam
             c.late += 1
         if s.place == REPLACED:
             s.place = DONE
+            if c.extended and s.order > newest[0]:
+                newest[0] = s.order
+                sample.late = True
+                sample.rtt = now - s.sent_at
             return
     s.place = DONE
     c.delivered += weight(s)
@@ -310,10 +316,11 @@ cdef inline void arrived_there(Conn* c, uint64_t number, double now, Sample* sam
 
 cdef inline void drop_done(Conn* c, double now) noexcept nogil:
     """Forget the oldest packets that are done with, and those replaced that are not to be heard of any more."""
+    cdef double late = 2 * c.srtt if c.has_rtt and not begins(c) else LATE_BEGINNING
     cdef Sent* s
     while c.first != c.next:
         s = sent_at(c, c.first)
-        if s.place != DONE and (s.place != REPLACED or now - s.sent_at < 2 * c.srtt):
+        if s.place != DONE and (s.place != REPLACED or now - s.sent_at < late):
             return
         c.first += 1
 
@@ -333,7 +340,7 @@ cdef inline void ack_done(Conn* c, Sample* sample, uint64_t newest, double delay
     if newest > c.newest_acked:
         c.newest_acked = newest
     drop_done(c, now)
-    if sample.acked > 0:
+    if sample.acked > 0 or sample.late:
         if sample.rtt > 0:
             # Keep the delay of the peer out of it, unless that would give less than the least seen; of the first one it
             # is much where earlier acknowledgements were lost.
@@ -359,6 +366,7 @@ cdef inline void ack_done(Conn* c, Sample* sample, uint64_t newest, double delay
     if sample.acked > 0 or sample.lost > 0:
         control_acked(&c.control, sample)
         c.window_full = False
+    if sample.acked > 0 or sample.lost > 0 or sample.late:
         c.timer_at = now + timeout_of(c) if c.flying.first or c.lost.first else NEVER
         if c.timer_at >= NEVER and waits_for_answer(c) and c.nudges < MOST_NUDGES:
             c.timer_at = now + timeout_of(c) * (1 << c.nudges)

@@ -46,7 +46,7 @@ cdef enum:
     FLYING = 1
     LOST = 2
     DONE = 3
-    REPLACED = 4  # taken for lost, and its bytes went out under another number
+    REPLACED = 4  # taken for lost, and its bytes, if any, went out under another number
 
 cdef enum:
     COMPAT_PAYLOAD = 1200

@@ -188,11 +188,19 @@ def test_where_syns_were_lost_already_the_first_repetition_is_as_soon_as_the_oth
     assert met.gaps[:8] == near(*[0.04] * 8)
 
 
-def test_who_knows_no_round_trip_waits_no_longer_than_the_opening_took() -> None:
-    met = Conversation(delay=0.04, syns_lost=2, settled=False)
-    assert met.near.rtt is None
-    met.repeated(seconds=10)
-    assert max(met.gaps) == pytest.approx(2 * SYN_WAIT + 2 * 0.04, rel=0.02)
+def test_an_answer_that_takes_longer_than_all_timeouts_is_heard_all_the_same() -> None:
+    met = Conversation(delay=0.01)
+    for link in (*met.one.links.values(), *met.other.links.values()):
+        link.delay = 0.4
+    met.say(met.other, met.far, QUESTION)
+    met.world.run(30)
+    assert met.far.is_open
+    assert met.far.rtt is not None
+    assert met.far.rtt > 0.5
+    met.other.keeps_sent = True
+    met.other.sent.clear()
+    met.world.run(30)
+    assert len(met.other.sent) < 20
 
 
 def test_who_has_dialled_lets_the_peer_answer_with_every_repetition_and_who_was_dialled_does_not() -> None:
