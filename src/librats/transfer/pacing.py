@@ -15,7 +15,6 @@ BURST: Final = 0.25
 
 GROWS_BY = 1.2  # a round that is faster by this much shows that the pipe was not full
 RESTING_ROUNDS = 8
-ENOUGH_ANSWERS = 2
 
 
 class RateLimit:
@@ -93,9 +92,7 @@ class RateMeter:
 class Window:
     """How many bytes one source is asked for ahead: enough that it never waits for us, and no more.
 
-    It doubles while that makes the source faster, goes back where it does not, and now and then tries again. Where all
-    of it takes the source longer than two answers do, it is halved: what is beyond waits on the way, and would have to
-    come again were this side to end.
+    It doubles while that makes the source faster, goes back where it does not, and now and then tries again.
 
     Args:
         start: Bytes at first.
@@ -103,19 +100,14 @@ class Window:
     """
 
     def __init__(self, start: int, most: int) -> None:
-        self.size = self._start = min(start, most)
+        self.size = min(start, most)
         """Bytes that may be asked for and not be there yet."""
-        self._answer = float("inf")
         self._good = self.size
         self._most = most
         self._arrived = 0
         self._began: float | None = None
         self._best = 0.0
         self._rests = 0
-
-    def answered(self, seconds: float) -> None:
-        """Take note of how long a source that had nothing to do took to begin to send: a round trip, and its disk."""
-        self._answer = seconds
 
     def arrived(self, size: int, now: float, *, was_full: bool) -> None:
         """Take note of bytes that have come.
@@ -131,12 +123,8 @@ class Window:
         self._arrived += size
         if self._arrived < self.size or now <= self._began:
             return
-        took = now - self._began
-        rate = self._arrived / took
+        rate = self._arrived / (now - self._began)
         self._began, self._arrived = now, 0
-        if took > ENOUGH_ANSWERS * self._answer:
-            self.size = self._good = max(self.size // 2, self._start)
-            return
         if rate > self._best * GROWS_BY:
             self._good, self._best, self._rests = self.size, rate, 0
             self.size = min(2 * self.size, self._most)

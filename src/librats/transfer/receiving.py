@@ -18,7 +18,7 @@ from librats.transfer.twins import Twins
 
 __all__ = ["Receiving"]
 
-FIRST_WINDOW: Final = 3 << 20
+FIRST_WINDOW: Final = 4 << 20
 """Bytes that a source is asked for ahead at first, what waits to be stored among them."""
 
 MAX_ASKED: Final = 1024
@@ -41,17 +41,8 @@ class _Source:
         """Bytes that are asked for and not there."""
         self.unwanted: set[Range] = set()
         self.heard = now
-        self.asked_at: float | None = None
-        """When it was asked for the first of what it has not begun to send; None where it sends."""
         self.is_paused = False
         self.received = 0
-
-    def sends(self, now: float) -> None:
-        """Take note that it sends."""
-        self.heard = now
-        if self.asked_at is not None:
-            self.window.answered(now - self.asked_at)
-            self.asked_at = None
 
 
 class Receiving:
@@ -191,7 +182,7 @@ class Receiving:
     def heard(self, name: Hashable, now: float) -> None:
         """Take note that bytes have come from a source, of a chunk that may not be whole yet."""
         if source := self._sources.get(name):
-            source.sends(now)
+            source.heard = now
 
     def stalled(self, now: float) -> list[Hashable]:
         """Return the sources that were asked and have sent nothing for too long."""
@@ -230,7 +221,6 @@ class Receiving:
             size = self._layout.size(wanted)
             if not source.asked:
                 source.heard = max(source.heard, now)
-                source.asked_at = now
             source.asked[wanted] = size
             source.ahead += size
             source.unwanted.discard(wanted)
@@ -282,7 +272,7 @@ class Receiving:
         # Where chunks wait for us, asking for more would not make the source faster.
         was_full = source.ahead + self.backlog >= source.window.size and self.backlog <= self._chunk
         size = self._no_more_asked(name, source, wanted)
-        source.sends(now)
+        source.heard = now
         source.received += size
         source.window.arrived(size, now, was_full=was_full)
         if wanted in self._arrived:
