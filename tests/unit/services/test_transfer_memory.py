@@ -77,7 +77,7 @@ async def test_a_tree_is_taken_in_some_hundred_bytes_a_file_beside_its_chunks(so
     destination = await Destination.open(tmp_path / "out", source.raw, content_id=source.content_id)
     layout = Layout(destination.manifest)
     held, peak = tracemalloc.get_traced_memory()
-    assert (held - before) / MANY < 100
+    assert (held - before) / MANY < 150  # path 34, root 32, and five numbers: 106
     assert (peak - before) / MANY < 350
     tracemalloc.reset_peak()
     assert await destination.take(partial(check_chunk, layout, (0, MANY), body), MANY * SIZE) is None
