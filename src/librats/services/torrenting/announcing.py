@@ -185,7 +185,7 @@ async def _tell_http(network: Network, url: str, is_ipv6: bool) -> AnnounceReply
         import aiohttp  # noqa: PLC0415 - an extra, and slow to import
         from yarl import URL  # noqa: PLC0415 - comes with it
 
-        from librats.services.torrenting.families import FamilyResolver  # noqa: PLC0415 - needs it, too
+        from librats.services.torrenting.resolving import FamilyResolver  # noqa: PLC0415 - needs it, too
     except ImportError:
         raise NoHttpError("trackers over HTTP need aiohttp: pip install 'librats[torrent]'") from None
     timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT)

@@ -8,14 +8,13 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from librats.bittorrent.web_seeds import WebPart
 from librats.dht.addresses import compact, may_be_told
 from librats.errors import RemoteProtocolError, UsageError
 from librats.runtime.network import Network
-from librats.runtime.tcp import sockaddr_of
+from librats.services.torrenting.resolving import NetworkResolver
 from librats.types import Address
 
 __all__ = ["HttpFiles", "HttpRefusal"]
@@ -53,25 +52,17 @@ class HttpRefusal(RemoteProtocolError):
         return 400 <= self.status < 500 and self.status not in {408, 425, 429}  # noqa: PLR2004 - HTTP's
 
 
-class _Resolver(AbstractResolver):
-    """Finds addresses of names, those alone that a stranger may have us dial."""
+class _Resolver(NetworkResolver):
+    """Accepts those addresses alone that a stranger may have us dial."""
+
+    refusal = (errno.EACCES, "the server is in a network that the torrent has no business in")
 
     def __init__(self, network: Network, trusted: Collection[str]) -> None:
-        self._network = network
+        super().__init__(network)
         self._trusted = trusted
 
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        results: list[ResolveResult] = []
-        for found in await self._network.resolve(Address(host, port)):
-            kind = sockaddr_of(found)[0]
-            if family in {0, kind} and (host in self._trusted or _is_public(found.host)):
-                results.append(ResolveResult(hostname=host, host=found.host, port=port, family=kind, proto=0, flags=0))
-        if not results:
-            raise OSError(errno.EACCES, "the server is in a network that the torrent has no business in")
-        return results
-
-    async def close(self) -> None:
-        """Do nothing: it keeps nothing."""
+    def accepts(self, host: str, found: Address) -> bool:
+        return host in self._trusted or _is_public(found.host)
 
 
 class HttpFiles:
