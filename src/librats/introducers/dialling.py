@@ -35,14 +35,9 @@ WEB_PROTOCOL = ["http/1.1"]
 _Way = tuple[ConnectionMethod, Address]
 
 
-def _check_settled(link: Link) -> None:
-    """Raise why a link whose beginning is over has not become a session, where it has not.
-
-    Raises:
-        RatsError: What went wrong.
-    """
-    if not link.ready or link.error is not None:
-        raise link.error or HandshakeError(link.reason[1])
+def _failure_of(link: Link) -> RatsError | None:
+    """Return why a link whose beginning is over has not become a session; None where it has."""
+    return None if link.ready and link.error is None else link.error or HandshakeError(link.reason[1])
 
 
 async def _first_success(tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -157,12 +152,10 @@ class IntroducerDialler:
         except RatsError as error:
             problem = error
         else:
-            try:
-                _check_settled(made[-1])
-            except RatsError as error:
-                problem = error
-            else:
+            failure = _failure_of(made[-1])
+            if failure is None:
                 return made[-1]
+            problem = failure
         for link in made:
             link.abort()
         raise problem
@@ -208,7 +201,9 @@ class IntroducerDialler:
         async def settle_over_tcp() -> None:
             await dial_first(self._dial, make, tcp, timeout=DIAL_TIMEOUT, stagger=2 * HEAD_START, again=tcp)
             await asyncio.shield(made[-1].settled)
-            _check_settled(made[-1])
+            failure = _failure_of(made[-1])
+            if failure is not None:
+                raise failure
 
         first = dial_first(self._dial, factory, udp, timeout=DIAL_TIMEOUT, stagger=2 * HEAD_START)
         over_udp = self._loop.create_task(first, name="librats dials an introducer over UDP")

@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 
 from librats.runtime.tasks import end_all
 
-__all__ = ["MAX_WAYS", "dial_first"]
+__all__ = ["dial_first"]
 
 STAGGER = 0.3
 """Seconds after which the next one is dialled, too."""
 
 MAX_WAYS = 4
-"""Ways that are tried, of one kind."""
 
 Way = TypeVar("Way")
 
@@ -36,19 +35,17 @@ async def dial_first(
     timeout: float,
     stagger: float = STAGGER,
     again: Sequence[Way] = (),
-    most: int = MAX_WAYS,
 ) -> None:
     """Connect in one of several ways, and give the first connection to a protocol.
 
     Args:
         dial: Connects in one way, and gives the connection to the protocol that it is handed the maker of.
         factory: Makes the protocol; called once at the most.
-        ways: IP addresses and ports, for example, the best first.
+        ways: IP addresses and ports, for example, the best first; four at the most are used.
         timeout: Seconds for everything.
         stagger: Seconds after which the next one is tried, too.
         again: Those of them that are tried a second time where nothing comes of the first, as is worth while with TCP:
             systems wait for a second before they repeat a SYN that was lost.
-        most: How many ways are used.
 
     Raises:
         OSError: There is no connection: the last of what went wrong, a TimeoutError where the time was up.
@@ -64,7 +61,7 @@ async def dial_first(
         return factory()
 
     loop = asyncio.get_running_loop()
-    waiting = [*ways[:most]]
+    waiting = [*ways[:MAX_WAYS]]
     waiting += [way for way in again if way in waiting]
     running: dict[asyncio.Task[None], Way] = {}
     problem: BaseException = OSError("it has no address")
