@@ -156,13 +156,18 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
                 raise IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
             return introduced.move(link, introducers, attempts, ways=ways)
 
+        def may_ask(link: Link) -> bool:
+            others = (one for one in self._introducers() if one.peer_id != link.peer_id)
+            is_known = has_feature(manager.peers.get(link.peer_id), Feature.INTRODUCED)
+            return is_known and (self._keeper is not None or any(others))
+
         def verify() -> None:
             self._paths.relays.habits.doubt()
             if self._keeper is not None:
                 self._keeper.verify()
 
         Returning(
-            *(manager, self._tasks, move, verify),
+            *(manager, self._tasks, move, may_ask, verify),
             entropy=network.entropy,
             relay_hosts=lambda: introduced.relay_hosts,
         )
