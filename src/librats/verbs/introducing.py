@@ -103,7 +103,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         nat = self._config.nat
         self._tasks.create(self._nat_memory.look(network), name="librats looks at its networks")
         if udp is not None:
-            self._paths.relays.habits.keep(udp)
+            self._nat_memory.habits.keep(udp)
         if self._config.encryption is Encryption.OFF:
             return
         sealing = Sealing(
@@ -162,7 +162,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
             return is_known and (self._keeper is not None or any(others))
 
         def verify() -> None:
-            self._paths.relays.habits.doubt()
+            self._nat_memory.habits.doubt()
             if self._keeper is not None:
                 self._keeper.verify()
 
@@ -184,7 +184,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
             self._tasks,
             config.nat,
             seen_at=lambda: [one.observed.host for one in self._introducers() if one.observed is not None],
-            habits=self._paths.relays.habits,
+            habits=self._nat_memory.habits,
         )
         self._nat.watched = lambda: watch.info
         introduced.punching = Punching(
