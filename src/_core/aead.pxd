@@ -15,7 +15,7 @@ cdef enum:
 
 # From this many bytes on, OpenSSL is quicker, call and all: the interpreter's own, and that of a Python package.
 cdef enum:
-    EVP_FROM = 1536
+    EVP_FROM = 512
     OPENSSL_FROM = 2048
 
 

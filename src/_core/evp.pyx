@@ -8,37 +8,12 @@ use it, counts as none. Interpreters with OpenSSL built in have none either.
 A context belongs to one thread at a time.
 """
 
+import sys
+
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memset
 
-cdef extern from *:
-    """
-    #ifdef _WIN32
-    #include <windows.h>
-    static void *librats_open_libcrypto(const char *module) {
-        HMODULE found = GetModuleHandleA("libcrypto-3.dll");
-        if (found == NULL) found = GetModuleHandleA("libcrypto-3-x64.dll");
-        if (found == NULL) found = GetModuleHandleA("libcrypto-3-arm64.dll");
-        if (found == NULL) found = GetModuleHandleA("libcrypto-1_1.dll");
-        (void)module;
-        return (void *)found;
-    }
-    static void *librats_find(void *library, const char *name) {
-        return (void *)GetProcAddress((HMODULE)library, name);
-    }
-    #else
-    #include <dlfcn.h>
-    static void *librats_open_libcrypto(const char *module) {
-        /* A look-up in a module goes on to the libraries that it is linked to. */
-        return dlopen(module, RTLD_LAZY | RTLD_LOCAL);
-    }
-    static void *librats_find(void *library, const char *name) {
-        return dlsym(library, name);
-    }
-    #endif
-    """
-    void* librats_open_libcrypto(const char* module) noexcept
-    void* librats_find(void* library, const char* name) noexcept nogil
+from librats._core.loaded cimport function_named, loaded
 
 cdef enum:
     CTRL_AEAD_GET_TAG = 0x10
@@ -151,14 +126,22 @@ cdef void* evp_find(const char* name) except? NULL:
     """Return a function of the interpreter's OpenSSL by its name; NULL where it is not there."""
     global _library
     if _library == NULL:
-        try:
-            import _hashlib
+        for module in _where_it_may_be():
+            _library = loaded(module)
+            if _library != NULL:
+                break
+    return function_named(_library, name) if _library != NULL else NULL
 
-            module = _hashlib.__file__.encode("utf-8", "surrogateescape")
-        except (ImportError, AttributeError):
-            return NULL
-        _library = librats_open_libcrypto(module)
-    return librats_find(_library, name) if _library != NULL else NULL
+
+cdef tuple _where_it_may_be():
+    if sys.platform == "win32":
+        return (b"libcrypto-3.dll", b"libcrypto-3-x64.dll", b"libcrypto-3-arm64.dll", b"libcrypto-1_1.dll")
+    try:
+        import _hashlib
+
+        return (_hashlib.__file__.encode("utf-8", "surrogateescape"),)
+    except (ImportError, AttributeError):
+        return ()
 
 
 cdef bint evp_load() except *:

@@ -14,6 +14,8 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uintptr_t
 from libc.string cimport memcpy, memset
 
+from librats._core.loaded cimport function_named, loaded
+
 ctypedef int (*seal_function)(
     uint8_t*, unsigned long long*, const uint8_t*, unsigned long long,
     const uint8_t*, unsigned long long, const uint8_t*, const uint8_t*, const uint8_t*
@@ -31,6 +33,7 @@ cdef enum:
 cdef seal_function _seal = NULL
 cdef open_function _open = NULL
 cdef wipe_function _wipe = NULL
+cdef void* _module = NULL
 
 
 cdef bint sodium_seal(
@@ -52,6 +55,18 @@ cdef bint sodium_open(
     if _open == NULL:
         return _open_with_bindings(out, ciphertext, size, ad, ad_size, nonce, key)
     return _open(out, NULL, NULL, ciphertext, size, ad, ad_size, nonce, key) == 0
+
+
+cdef void* sodium_find(const char* name) except? NULL:
+    """Return another function of that libsodium by its name; NULL where PyNaCl's module does not show it."""
+    global _module
+    if BACKEND != "libsodium":
+        return NULL
+    if _module == NULL:
+        from nacl import _sodium
+
+        _module = loaded(_sodium.__file__.encode("utf-8", "surrogateescape"))
+    return function_named(_module, name) if _module != NULL else NULL
 
 
 cdef void sodium_wipe(void* secret, size_t size) noexcept nogil:

@@ -106,8 +106,8 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, ReachingVerbs, Discov
         DiscoveringVerbs.__init__(self)
         FilingVerbs.__init__(self)
         self._nat = NatHandle(lambda: self._config.nat, self._running_network, self._tasks, self._access.learn_own)
-        self._paths = PathsHandle(lambda: self._config.nat, self._find, self._tasks)
-        self._nat_memory = NatMemory(self._mappings, self._paths.relays.habits)
+        self._nat_memory = NatMemory(self._mappings)
+        self._paths = PathsHandle(lambda: self._config.nat, self._find, self._tasks, self._nat_memory.habits)
         self._nat.measured = self._nat_memory.measured
         self._manager: PeerManager | None = None
         self._connector: Connector | None = None

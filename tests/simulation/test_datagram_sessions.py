@@ -199,6 +199,34 @@ def test_sources_that_are_known_are_as_many_as_that_and_sessions_outlast_their_b
     simulate(scenario)
 
 
+@pytest.mark.parametrize("known", [datagram_sessions.KNOWN, 4])
+def test_who_has_not_spoken_for_thousands_of_sources_is_answered_from_where_it_was_heard(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    monkeypatch.setattr(datagram_sessions, "KNOWN", known)
+
+    async def scenario(net: SimNetwork) -> None:
+        rig = Rig()
+        own, others = Thread(rig), Thread(rig)
+        client = Client(rig, "198.51.100.1", own, local="203.0.113.77")
+        assert await client.asks(b"one") == b"one"
+        elsewhere = pack_address("203.0.113.10", 3478)
+        for first in range(1, 5000, 500):
+            strange = [(0, pack_address("192.0.2.9", first + at), elsewhere, b"\x16" * 40) for at in range(500)]
+            rig.sessions.came(strange, others.answer)
+        others.sent.clear()
+        rig.accepted[0].transport.write(b"by itself")
+        await asyncio.sleep(MOMENT)
+        client.turn()
+        assert client.heard == b"one" + b"by itself"
+        if known > 4:  # where it was heard is remembered
+            assert own.sent[-1][:3] == (0, client.here, client.local)
+            assert others.sent == []
+        rig.sessions.close()
+
+    simulate(scenario)
+
+
 def test_when_they_are_closed_sessions_end_and_nothing_is_taken_any_more(simulate: Simulate) -> None:
     async def scenario(net: SimNetwork) -> None:
         rig = Rig()

@@ -70,7 +70,7 @@ async def home_and_friend(net: SimNetwork, kind: RouterBehavior) -> tuple[SimHos
 async def learn(host: SimHost, folder: Path) -> MappingTimes:
     async with running(host, folder) as client:
         await asyncio.sleep(LEARNT)
-        return client._paths.relays.habits.times
+        return client._nat_memory.habits.times
 
 
 async def late_messages(client: RatsClient, home: SimHost, friend: RatsClient) -> list[float]:
@@ -147,7 +147,7 @@ def test_it_is_kept_beside_what_has_worked_and_is_of_that_network_alone(simulate
         assert (len(mark), kept["outlived"], kept["lost"]) == (32, 5.0, 10.0)
         hotel = net.host("hotel", behind=net.router("other", GENEROUS))
         async with running(hotel, tmp_path) as client:
-            assert client._paths.relays.habits.times == MappingTimes()
+            assert client._nat_memory.habits.times == MappingTimes()
         await relay.close()
 
     simulate(scenario, delay=0.01)

@@ -27,6 +27,7 @@ from librats.relay.config import RelayConfig
 from librats.runtime.network import current_network
 from librats.runtime.tasks import TaskSet
 from librats.services.relays import Relays
+from librats.stun.mapping_habits import MappingHabits
 from librats.testing import RouterBehavior, SimHost, SimNetwork, SimRelay
 from librats.turn.serving.peer_policy import parse_network
 from librats.turn.serving.tables import Settings
@@ -451,13 +452,11 @@ def test_relays_that_are_asked_when_everything_stops_leave_nothing_behind(simula
     async def scenario(net: SimNetwork) -> None:
         with net.host("relays", addresses=[RELAY]):
             pass  # up, and silent
-        servers = tuple(
-            TurnServer(host=RELAY, port=port, username="ann", password="secret") for port in (3478, 3479, 3480)
-        )
+        servers = tuple(TurnServer(host=RELAY, port=3478 + n, username="ann", password="secret") for n in range(3))
         settings = NatTraversalConfig(stun_servers=(), turn_servers=servers)
         with net.host("alice"):
             tasks = TaskSet()
-            relays = Relays(lambda: settings, tasks)
+            relays = Relays(lambda: settings, tasks, MappingHabits())
             relays.start(asyncio.Protocol, current_network().entropy, lambda: None)
             opening = tasks.create(relays.open(), name="somebody needs a relay")
             await asyncio.sleep(3)

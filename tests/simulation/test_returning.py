@@ -11,7 +11,7 @@ from tests.simulation.test_punched_sessions import meeting
 
 from librats import PathChanged
 from librats.testing import SimNetwork
-from librats.types import ConnectionMethod
+from librats.types import Address, ConnectionMethod
 
 PAIRS = [
     ("port_restricted_random", "port_restricted_random"),
@@ -61,6 +61,46 @@ def test_a_hole_that_dies_is_made_anew(
             assert "a path that leads nowhere" not in caplog.text
 
     simulate(scenario, delay=0.01)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["right after it has moved", "long after it has moved"])
+def test_a_session_over_udp_that_is_reset_asks_introducers_where_no_address_of_the_peer_is_known(
+    simulate: Simulate, at_once: bool
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        async with meeting(net, *hosts(net, "port_restricted_random", "port_restricted_random")) as (_, met):
+            peer = await met.connect()
+            await until(lambda: peer.method is ConnectionMethod.UDP, within=10)
+            ends: list[str] = []
+            for client in (met.alice, met.bob):
+                client.on_disconnect(lambda _, reason: ends.append(reason))
+                manager = client._running()
+                manager.paths.own = Everywhere  # as where a network of our own has got the peer's numbers
+            if not at_once:
+                await asyncio.sleep(20)
+            link = peer.link
+            assert manager.paths.ways(link) == []
+            transport = link._transport
+            assert transport is not None
+            transport.set_protocol(asyncio.Protocol())
+            link.connection_lost(ConnectionResetError(104, "Connection reset by peer"))
+            transport.abort()
+            await asyncio.sleep(60)
+            assert len(ends) == (0 if at_once else 2)
+            if at_once:
+                met.bob.on("greet", lambda _, data: f"hello {data}")
+                assert await peer.request("greet", "Alice", timeout=5) == "hello Alice"
+
+    simulate(scenario, delay=0.01)
+
+
+class Everywhere(tuple[Address, ...]):
+    """Every address there is."""
+
+    __slots__ = ()
+
+    def __contains__(self, address: object) -> bool:
+        return True
 
 
 def test_where_no_direct_way_is_found_it_is_looked_for_ever_less_often(simulate: Simulate) -> None:

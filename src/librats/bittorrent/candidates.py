@@ -24,7 +24,8 @@ class _Candidate:
     due: float = 0.0
     is_busy: bool = False  # being dialled, or connected
     is_encrypted: bool | None = None  # whether to dial it with encryption; None where nothing is known
-    is_seed: bool = False  # whether it is known to want nothing
+    is_seed: bool = False  # whether it wanted nothing when it was connected
+    is_said_to_seed: bool = False  # whether others have said so, who may lie
     has_turned: bool = False  # whether it was dialled in the other way since it was last heard
 
 
@@ -65,7 +66,7 @@ class Candidates:
             addresses: Where peers are.
             now: The time.
             encrypted: Those of them that are said to want encryption.
-            seeds: Those of them that are said to have everything.
+            seeds: Those of them that are said to have everything: they are dialled last by who has everything, too.
         """
         before = len(self._known)
         for address in addresses:
@@ -73,7 +74,7 @@ class Candidates:
                 break
             if address.port and address.host not in self._banned and address not in self._known:
                 self._known[address] = _Candidate(
-                    due=now, is_encrypted=True if address in encrypted else None, is_seed=address in seeds
+                    due=now, is_encrypted=True if address in encrypted else None, is_said_to_seed=address in seeds
                 )
         return len(self._known) - before
 
@@ -82,13 +83,21 @@ class Candidates:
 
         Args:
             now: The time.
-            seeds: Whether those are of use that want nothing.
+            seeds: Whether those are of use that want nothing. Where they are not, those are passed over that wanted
+                nothing when they were connected, and those that others have said it of come last.
         """
+        said: tuple[Address, _Candidate] | None = None
         for address, candidate in self._known.items():
-            if not candidate.is_busy and candidate.due <= now and (seeds or not candidate.is_seed):
+            if candidate.is_busy or candidate.due > now or (candidate.is_seed and not seeds):
+                continue
+            if seeds or not candidate.is_said_to_seed:
                 candidate.is_busy = True
                 return address
-        return None
+            said = said or (address, candidate)
+        if said is None:
+            return None
+        said[1].is_busy = True
+        return said[0]
 
     def fail(self, address: Address, now: float) -> None:
         """Take note that nobody was there: it is tried again ever later, and then no more."""
@@ -114,7 +123,7 @@ class Candidates:
             candidate.is_busy = candidate.has_turned = False
             candidate.failures = 0
             candidate.due = now + PAUSE_AFTER_LOSS
-            candidate.is_seed = is_seed
+            candidate.is_seed, candidate.is_said_to_seed = is_seed, False
 
     def hurry(self, now: float) -> None:
         """Have those dialled again at once who were there the last time, as they are of use once more."""

@@ -33,7 +33,7 @@ from librats.runtime.tasks import TaskSet, end_all
 from librats.servers import introducer_place
 from librats.services.introduction.letters import Introducer
 from librats.services.session import Link
-from librats.session.pace import Pace, PaceTable
+from librats.session.pace import Pace, PaceTable, wait_for_all
 from librats.tickets import Ticket
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, Entropy
 from librats.web_uris import WebUri
@@ -135,7 +135,8 @@ class DialById:
         denied = self.around.manager.admission.access.check_dial(address.host)
         if denied is not None:
             return str(denied), reason_of(denied)
-        if not self._hosts.takes(address.host, self._all, now=self._loop.time()):
+        now = self._loop.time()
+        if wait_for_all(self._hosts.of(address.host, now=now), self._all, now=now) is None:
             return "too many dials to what others have named", AttemptReason.ADDRESS_REFUSED
         return None
 

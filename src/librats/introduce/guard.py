@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
-from librats.session.pace import Pace, PaceTable
+from librats.session.pace import Pace, PaceTable, wait_for_all
 
 __all__ = ["MAX_SKEW", "OfferGuard", "OfferHosts"]
 
@@ -70,10 +70,8 @@ class OfferGuard:
             now: Monotonic seconds.
         """
         self.counters["offers"] += 1
-        heard = (
-            self._callers.wait((introducer, caller), now=now) is not None
-            and self._introducers.wait(introducer, now=now) is not None
-        )
+        of_caller = self._callers.of((introducer, caller), now=now)
+        heard = wait_for_all(of_caller, self._introducers.of(introducer, now=now), now=now) is not None
         self.counters["flooded"] += not heard
         return heard
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from librats.introduce.notices import MAX_NUMBER, Notice, Op, Refusal
 from librats.introduce.places import Places
-from librats.session.pace import Pace, PaceTable
+from librats.session.pace import Pace, PaceTable, wait_for_all
 
 __all__ = ["Passing", "PassingLimits"]
 
@@ -158,17 +158,15 @@ class Passing:
         self.counters["unexpected"] += 1
         return []
 
-    def _within(self, paces: PaceTable, sender: str, source: str, now: float) -> bool:
-        within = (
-            paces.wait(sender, now=now) is not None
-            and (not source or self._sources.wait(source, now=now) is not None)
-            and self._all.wait(now=now) is not None
-        )
+    def _within(self, source: str, now: float, *paces: Pace) -> bool:
+        """Tell whether one more is within some limits, and those of its source and of all."""
+        of_source = (self._sources.of(source, now=now),) if source else ()
+        within = wait_for_all(*paces, *of_source, self._all, now=now) is not None
         self.counters["limited"] += not within
         return within
 
     def _ask(self, sender: str, notice: Notice, now: float, source: str) -> list[To]:
-        if not self._within(self._asks, sender, source, now):
+        if not self._within(source, now, self._asks.of(sender, now=now)):
             return [_refused(sender, notice.number, Refusal.LIMIT, "too many keys were asked for")]
         key = self._key_of(notice.peer.hex())
         if key is None:
@@ -189,12 +187,11 @@ class Passing:
         if target == sender or self._key_of(target) is None:
             return [self._unknown(sender, notice.number)]
         crowded = self._under_way.get(sender, 0) >= limits.under_way or len(self) >= limits.total_under_way
-        if crowded or not self._within(self._offers, sender, source, now):
+        to_target = self._targets.of(target, now=now)
+        if crowded or not self._within(source, now, self._offers.of(sender, now=now), to_target):
             self.counters["limited"] += crowded
-            return [_refused(sender, notice.number, Refusal.LIMIT, "too many introductions of the caller's")]
-        if self._targets.wait(target, now=now) is None:
-            self.counters["limited"] += 1
-            return [_refused(sender, notice.number, Refusal.LIMIT, "too many introductions to that peer")]
+            whose = "of the caller's" if crowded or not to_target.delay(now=now) else "to that peer"
+            return [_refused(sender, notice.number, Refusal.LIMIT, f"too many introductions {whose}")]
         made = self._begin(sender, notice.number, target, now)
         self.counters["offers_passed"] += 1
         return [(target, Notice(Op.PASSED, made.passed, peer=bytes.fromhex(sender), letter=notice.letter))]

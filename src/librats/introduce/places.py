@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from librats.session.pace import Pace, PaceTable
+from librats.session.pace import Pace, PaceTable, wait_for_all
 
 __all__ = ["PlaceLimits", "Places"]
 
@@ -132,7 +132,7 @@ class Places:
             LookupError: Nobody waits there. That counts as well.
         """
         self._expire(now)
-        if not self._visits.takes(source or visitor, self._all, now=now):
+        if wait_for_all(self._visits.of(source or visitor, now=now), self._all, now=now) is None:
             return None
         found = self._places.get(place)
         if found is None or found.owner == visitor:

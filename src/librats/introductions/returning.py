@@ -73,6 +73,7 @@ class Returning:
         manager: Whose sessions.
         tasks: Owner of the tasks.
         move: Looks for a way by introducers, and has a session go over to it.
+        may_ask: Tells whether there are introducers, and they may know the peer.
         verify: Sees to it that sessions with introducers that have died, too, begin anew.
         entropy: Random values.
         relay_hosts: Returns the IP addresses of the relays that are known.
@@ -83,6 +84,7 @@ class Returning:
         manager: PeerManager,
         tasks: TaskSet,
         move: Move,
+        may_ask: Callable[[Link], bool],
         verify: Callable[[], None],
         *,
         entropy: Entropy,
@@ -99,6 +101,7 @@ class Returning:
         self._looking: set[Link] = set()
         self._rescuing: set[Link] = set()
         manager.paths.watch = self.watch
+        manager.paths.may_ask = may_ask
 
     def watch(self, link: Link) -> None:
         """Take note of how a session goes, or that it does not."""

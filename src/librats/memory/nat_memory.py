@@ -20,15 +20,15 @@ class NatMemory:
 
     Args:
         known: What is known, by network.
-        habits: What the client goes by.
     """
 
-    def __init__(self, known: KnownMappings, habits: MappingHabits) -> None:
+    def __init__(self, known: KnownMappings) -> None:
         self._known = known
-        self._habits = habits
+        self.habits = MappingHabits()
+        """What the client goes by."""
         self.here = ""
         """The mark of the network that this host is in; empty before that is known."""
-        habits.changed = self._note
+        self.habits.changed = self._note
 
     async def look(self, network: Network) -> None:
         """Find out in which network this host is; what was learnt before that is of it as well."""
@@ -40,12 +40,12 @@ class NatMemory:
         times = self._known.get(mark)
         logger.debug("in the network %s: %s", mark, times)
         if times.outlived or times.lost or times.life or not is_first:
-            self._habits.restore(times)
+            self.habits.restore(times)
 
     def measured(self, info: NatTypeInfo) -> None:
         """Take what the application has had measured."""
-        self._habits.measured(outlived=info.mapping_lifetime, lost=info.mapping_expired_after)
+        self.habits.measured(outlived=info.mapping_lifetime, lost=info.mapping_expired_after)
 
     def _note(self) -> None:
         if self.here:
-            self._known.note(self.here, self._habits.times)
+            self._known.note(self.here, self.habits.times)

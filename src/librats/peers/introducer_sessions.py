@@ -20,7 +20,7 @@ from librats.session.events import FollowsReceived
 from librats.session.frames import Kind, Reason
 from librats.session.greeting import Feature, Greeting
 from librats.session.opening import Opened, Opening
-from librats.session.pace import Pace, PaceTable
+from librats.session.pace import Pace, PaceTable, wait_for_all
 from librats.session.shared_limits import SharedLimits
 from librats.types import Address, AttemptReason, Entropy
 
@@ -232,8 +232,8 @@ class IntroducerSessions:
     def handshake_begins(self, link: Link) -> float | None:
         """Tell in how many seconds a handshake may go on; None where there are too many."""
         now = link.now()
-        source = self._sources.wait(source_of(link.address.host), now=now)
-        return None if source is None else self._all.wait(now=now, at_most=1.0)
+        of_source = self._sources.of(source_of(link.address.host), now=now)
+        return None if of_source.delay(now=now) else wait_for_all(of_source, self._all, now=now, at_most=1.0)
 
     def link_opened(self, link: Link) -> None:
         """Admit a node, unless it is this one or speaks of something else."""

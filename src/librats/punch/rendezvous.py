@@ -24,7 +24,7 @@ from librats.session.librats2_punch import (
     PunchSync,
     decode_inner,
 )
-from librats.session.pace import Pace, PaceTable
+from librats.session.pace import Pace, PaceTable, wait_for_all
 from librats.types import Address
 
 __all__ = ["MAX_RELAYS", "Dial", "GivenUp", "PunchRelay", "Rendezvous", "Say"]
@@ -350,11 +350,10 @@ class Rendezvous:
         return True
 
     def _may_answer(self, via: str, now: float) -> bool:
-        return (
-            len(self._sessions) < MAX_SESSIONS
-            and self._limits.of_each.wait(via, now=now) is not None
-            and self._limits.answers.wait(now=now) is not None
-        )
+        if len(self._sessions) >= MAX_SESSIONS:
+            return False
+        limits = self._limits
+        return wait_for_all(limits.of_each.of(via, now=now), limits.answers, now=now) is not None
 
     def _take_sync(self, source: str, session: _Session, now: float) -> bool:
         if session.step is not _Step.WAITS_FOR_SYNC:

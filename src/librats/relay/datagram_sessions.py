@@ -95,10 +95,13 @@ class _Listener:
         """Send what streams have to say."""
         by_way: dict[Answers, list[Heard]] = {}
         for data, address in table.transmit(now):
-            way = address.way if isinstance(address, _Client) else self._way
+            there = pack_address(*address)
+            # The table keeps so many addresses, too, and gives another object for one that it has forgotten.
+            origin = address if isinstance(address, _Client) else self._known.get(there)
+            way = self._way if origin is None else origin.way
             if way is not None:
                 local, answers = way
-                by_way.setdefault(answers, []).append((self._number, pack_address(*address), local, data))
+                by_way.setdefault(answers, []).append((self._number, there, local, data))
         for answers, packets in by_way.items():
             answers(packets)
         return True

@@ -88,7 +88,8 @@ class RelayServer:
     ) -> None:
         self.config = config
         self._directory = directory
-        self._identity = identity
+        # Sessions begin over TCP or TLS, or could; where neither is served nobody is introduced.
+        self._identity = identity if config.introduce and (config.tcp or config.tls_listen) else None
         self._granted = GrantedNames(config.realm, current_network().new_key(32).hex())
         self.introducer: RelayIntroducer | None = None
         """Introduces those who are connected, where it does."""
@@ -220,7 +221,7 @@ class RelayServer:
             each_minute=self.renew_certificate,
             web=WebDoor(opens=config.web, trusted=config.trusted_proxies),
         )
-        if self._identity is not None and config.introduce:
+        if self._identity is not None:
             self.introducer = streams.introducer = self._new_introducer(self._identity, entropy)
         self.tls_addresses = await streams.start(plain, list(config.tls_listen), self._tls)
 
@@ -242,7 +243,7 @@ class RelayServer:
             seed=seed,
             gate=gate,
             sieve=True,
-            sessions=MOST_A_SECOND if self._identity is not None and config.introduce else 0.0,
+            sessions=0.0 if self._identity is None else MOST_A_SECOND,
         )
         if config.quotas.total_bandwidth:
             plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)

@@ -118,9 +118,10 @@ class Relays:
     Args:
         settings: The configuration.
         tasks: Owner of the tasks in which allocations are made.
+        habits: What is known of NATs on the way to the servers.
     """
 
-    def __init__(self, settings: Callable[[], NatTraversalConfig], tasks: TaskSet) -> None:
+    def __init__(self, settings: Callable[[], NatTraversalConfig], tasks: TaskSet, habits: MappingHabits) -> None:
         self._settings = settings
         self._tasks = tasks
         self._opening: dict[Way, asyncio.Task[RudpPort | RatsError]] = {}
@@ -135,7 +136,7 @@ class Relays:
         self._accept: Accept | None = None
         self._entropy: Entropy
         self._changed: Callable[[], object] = lambda: None
-        self.habits = MappingHabits()
+        self.habits = habits
         """What is known of NATs on the way to the servers."""
 
     def start(self, accept: Accept, entropy: Entropy, changed: Callable[[], object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-__all__ = ["Budget", "Pace", "PaceTable"]
+__all__ = ["Budget", "Pace", "PaceTable", "wait_for_all"]
 
 SWEEP_EVERY = 1024
 ROUNDING = 1e-6
@@ -107,6 +107,30 @@ class Pace:
         return self._next <= now
 
 
+def wait_for_all(*paces: Pace, now: float, at_most: float = 0.0) -> float | None:
+    """Ask for one by several rates at once: all of them are booked, or none is.
+
+    Args:
+        paces: The rates.
+        now: Monotonic seconds.
+        at_most: Seconds that the caller would wait.
+
+    Returns:
+        Seconds until it may happen; None where that is longer than the caller would wait.
+
+    Example:
+        >>> own, common = Pace(rate=1, burst=1), Pace(rate=1, burst=2)
+        >>> [wait_for_all(own, common, now=0.0) for _ in range(2)], common.delay(now=0.0)
+        ([0.0, None], 0.0)
+    """
+    delay = max(pace.delay(now=now) for pace in paces)
+    if delay > at_most:
+        return None
+    for pace in paces:
+        pace.wait(now=now, at_most=at_most)
+    return delay
+
+
 class PaceTable:
     """The same rate for each of many, of whom only those that were heard of lately are kept.
 
@@ -125,26 +149,22 @@ class PaceTable:
         """How many are kept."""
         return len(self._paces)
 
-    def wait(self, key: Hashable, *, now: float, at_most: float = 0.0) -> float | None:
-        """Ask for one; see :meth:`Pace.wait`."""
+    def of(self, key: Hashable, *, now: float) -> Pace:
+        """Return the rate of one, to be used now: it is not kept for long where nothing is booked.
+
+        Args:
+            key: Whose.
+            now: Monotonic seconds.
+        """
         pace = self._paces.get(key)
         if pace is None:
             self._sweep(now)
             pace = self._paces[key] = Pace(self._rate, self._burst)
-        return pace.wait(now=now, at_most=at_most)
+        return pace
 
-    def takes(self, key: Hashable, common: Pace, *, now: float) -> bool:
-        """Tell whether one may happen at once, by its own rate and by that of all: both are booked, or neither is.
-
-        Args:
-            key: Whose.
-            common: The rate of all together.
-            now: Monotonic seconds.
-        """
-        if common.delay(now=now) > 0 or self.wait(key, now=now) is None:
-            return False
-        common.wait(now=now)
-        return True
+    def wait(self, key: Hashable, *, now: float) -> float | None:
+        """Ask for one; see :meth:`Pace.wait`."""
+        return self.of(key, now=now).wait(now=now)
 
     def _sweep(self, now: float) -> None:
         self._until_sweep -= 1

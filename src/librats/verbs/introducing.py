@@ -103,7 +103,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         nat = self._config.nat
         self._tasks.create(self._nat_memory.look(network), name="librats looks at its networks")
         if udp is not None:
-            self._paths.relays.habits.keep(udp)
+            self._nat_memory.habits.keep(udp)
         if self._config.encryption is Encryption.OFF:
             return
         sealing = Sealing(
@@ -156,13 +156,18 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
                 raise IntroductionError(Refusal.UNKNOWN_PEER, "nobody to ask")
             return introduced.move(link, introducers, attempts, ways=ways)
 
+        def may_ask(link: Link) -> bool:
+            others = (one for one in self._introducers() if one.peer_id != link.peer_id)
+            is_known = has_feature(manager.peers.get(link.peer_id), Feature.INTRODUCED)
+            return is_known and (self._keeper is not None or any(others))
+
         def verify() -> None:
-            self._paths.relays.habits.doubt()
+            self._nat_memory.habits.doubt()
             if self._keeper is not None:
                 self._keeper.verify()
 
         Returning(
-            *(manager, self._tasks, move, verify),
+            *(manager, self._tasks, move, may_ask, verify),
             entropy=network.entropy,
             relay_hosts=lambda: introduced.relay_hosts,
         )
@@ -179,7 +184,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
             self._tasks,
             config.nat,
             seen_at=lambda: [one.observed.host for one in self._introducers() if one.observed is not None],
-            habits=self._paths.relays.habits,
+            habits=self._nat_memory.habits,
         )
         self._nat.watched = lambda: watch.info
         introduced.punching = Punching(

@@ -11,6 +11,7 @@ import pytest
 
 from librats import Address, Identity, NatTraversalConfig, RatsClient, RatsConfig
 from librats.relay.config import RelayConfig
+from librats.relay.datagram_sessions import Heard
 from librats.relay.server import RelayServer
 from librats.types import ConnectionMethod
 
@@ -100,22 +101,48 @@ def _forward_to(port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWrit
     return serve
 
 
+SYN = bytes.fromhex("10020400 0da93327 00000001 00000000")
+
+
+@pytest.mark.parametrize("fields", [{"introduce": False}, {"tcp": False}])
+async def test_a_relay_that_introduces_nobody_takes_no_packet_of_sessions(fields: dict[str, Any]) -> None:
+    assert await handed_in() == [SYN]
+    assert await handed_in(**fields) == []
+
+
+async def handed_in(**fields: Any) -> list[bytes]:
+    """Send a relay a packet as sessions begin with, and return what of it a thread hands to the loop."""
+    config = RelayConfig(listen=(Address("127.0.0.1", 0),), users={"ann": "secret"}, **fields)
+    packets: list[Heard] = []
+    answered: list[bytes] = []
+    async with RelayServer(config, identity=Identity.generate()) as server, AsyncExitStack() as stack:
+        assert (server.introducer is None) == bool(fields)
+        [worker] = server._workers
+        worker.hand_in = lambda came, _: packets.extend(came)
+        await send_and_ask(stack, server.addresses[0], SYN, answered)
+        await until(lambda: answered)
+    return [packet[3] for packet in packets]
+
+
+async def send_and_ask(stack: AsyncExitStack, to: Address, packet: bytes, heard: list[bytes]) -> None:
+    """Send a packet, and a request to which there is an answer when that was dealt with."""
+
+    class Listening(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            heard.append(data)
+
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Listening, local_addr=("127.0.0.1", 0))
+    stack.callback(transport.close)
+    for data in (packet, bytes.fromhex("00010000 2112a442") + b"transaction!"):
+        transport.sendto(data, to)
+
+
 async def test_a_relay_that_introduces_nobody_answers_no_session() -> None:
     async with AsyncExitStack() as stack:
         config = RelayConfig(listen=(Address("127.0.0.1", 0),), users={"ann": "secret"}, introduce=False)
         server = await stack.enter_async_context(RelayServer(config, identity=Identity.generate()))
-        loop = asyncio.get_running_loop()
         heard: list[bytes] = []
-
-        class Listening(asyncio.DatagramProtocol):
-            def datagram_received(self, data: bytes, addr: Any) -> None:
-                heard.append(data)
-
-        transport, _ = await loop.create_datagram_endpoint(Listening, local_addr=("127.0.0.1", 0))
-        stack.callback(transport.close)
-        syn = bytes.fromhex("10020400 0da93327 00000001 00000000")
-        binding = bytes.fromhex("00010000 2112a442") + b"transaction!"
-        for packet in (syn, binding):
-            transport.sendto(packet, server.addresses[0])
+        await send_and_ask(stack, server.addresses[0], SYN, heard)
         await until(lambda: heard)
         assert [data[:2] for data in heard] == [b"\1\1"]

@@ -109,10 +109,27 @@ def test_banned_hosts_and_ports_of_0_are_not_dialled_and_no_more_kept_than_a_lim
 
 def test_seeds_are_passed_over_where_they_are_of_no_use() -> None:
     candidates, seed, other = Candidates(), Address("192.0.2.1", 5), Address("192.0.2.2", 5)
-    candidates.add([seed, other], now=0.0, seeds=[seed])
+    candidates.add([seed, other], now=-100.0)
+    candidates.lose(seed, -100.0, is_seed=True)
     assert candidates.take(0.0, seeds=False) == other
     assert candidates.take(0.0, seeds=False) is None
     assert candidates.take(0.0) == seed
+
+
+def test_those_that_others_call_seeds_come_last_where_seeds_are_of_no_use_and_what_they_do_counts_then() -> None:
+    candidates, said, other, liar = Candidates(), *(Address(f"192.0.2.{number}", 5) for number in (1, 2, 3))
+    candidates.add([said, liar, other], now=0.0, seeds=[said, liar])
+    assert [candidates.take(0.0, seeds=False) for _ in range(4)] == [other, said, liar, None]
+    candidates.lose(said, 0.0, is_seed=True)
+    candidates.lose(liar, 0.0)  # it was none
+    candidates.fail(other, 0.0)
+    assert [candidates.take(100.0, seeds=False) for _ in range(3)] == [liar, other, None]
+
+
+def test_seeds_are_as_good_as_others_for_those_who_lack_something() -> None:
+    candidates, said, other = Candidates(), Address("192.0.2.1", 5), Address("192.0.2.2", 5)
+    candidates.add([said, other], now=0.0, seeds=[said])
+    assert [candidates.take(0.0) for _ in range(3)] == [said, other, None]
 
 
 def test_one_that_was_a_seed_when_it_went_counts_as_one_until_it_was_none() -> None:

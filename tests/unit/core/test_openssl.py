@@ -17,7 +17,7 @@ from librats.errors import LocalProtocolError, RemoteProtocolError
 
 KEY = bytes(range(32))
 LAST = 2**64 - 1
-SIZES = (1519, 1520, 1535, 1536, 1537, 2031, 2032, 2033, 2047, 2048, 2049, 16_384, 65_519, 70_000)
+SIZES = (495, 496, 511, 512, 513, 527, 528, 529, 2031, 2032, 2033, 2047, 2048, 2049, 16_384, 65_519, 70_000)
 ROOT = Path(__file__).parents[3]
 ASKED = os.environ.get("LIBRATS_AEAD", "")
 BIG = ("tests/unit/core/test_framing.py", "tests/unit/core/test_unframing.py", "tests/unit/session/test_streams.py")

@@ -61,6 +61,14 @@ def test_a_flood_of_one_caller_and_of_one_introducer_is_not_looked_at_and_others
     assert guard.counters["flooded"] == 948
 
 
+def test_a_caller_whose_introducer_floods_has_used_up_nothing_of_its_own() -> None:
+    guard = OfferGuard(per_minute=600)
+    for number in range(60):
+        guard.hears("relay", f"eve {number}", now=0)
+    assert not any(guard.hears("relay", "ann", now=0) for _ in range(100))
+    assert [guard.hears("relay", "ann", now=10) for _ in range(7)] == [True] * 6 + [False]
+
+
 def test_one_host_is_checked_no_more_than_so_often() -> None:
     guard = OfferGuard(per_minute=600)
     allowed = [guard.hosts_within(["192.0.2.7", "192.0.2.7"], now=0) for _ in range(8)]

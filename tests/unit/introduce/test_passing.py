@@ -7,8 +7,8 @@ import pytest
 from librats.introduce.notices import Notice, Op, Refusal
 from librats.introduce.passing import Passing, PassingLimits
 
-ANN, BOB, EVE = "aa" * 32, "bb" * 32, "ee" * 32
-KEYS = {ANN: b"A" * 32, BOB: b"B" * 32}
+ANN, BOB, CAT, EVE = "aa" * 32, "bb" * 32, "cc" * 32, "ee" * 32
+KEYS = {ANN: b"A" * 32, BOB: b"B" * 32, CAT: b"C" * 32}
 
 
 def passing(**limits: float) -> Passing:
@@ -126,6 +126,33 @@ def test_one_target_is_not_flooded_by_many_callers() -> None:
     here = passing(offers_per_target=8)
     codes = [here.take(f"{number:064x}", offer(), now=0)[0][1].op for number in range(6)]
     assert codes == [Op.PASSED] * 4 + [Op.REFUSED] * 2
+
+
+def test_who_is_refused_for_the_sake_of_others_has_used_up_nothing_of_its_own() -> None:
+    here = passing(offers_per_target=8, offers_per_minute=6, offers_per_source=12)
+    for number in range(4):
+        here.take(f"{number:064x}", offer(), now=0)
+    for number in range(20):
+        assert refusal(here.take(ANN, offer(number), now=0, source="192.0.2.7")) == Refusal.LIMIT
+    to_another = [here.take(ANN, offer(100 + number, to=CAT), now=0, source="192.0.2.7") for number in range(4)]
+    assert [told[0][1].op for told in to_another] == [Op.PASSED] * 3 + [Op.REFUSED]
+    assert here.counters["limited"] == 21
+
+
+def test_a_refused_offer_says_whose_introductions_are_too_many() -> None:
+    here = passing(offers_per_target=4, offers_per_minute=2)
+    words = [here.take(ANN, offer(number), now=0)[0][1].words for number in (1, 2)]
+    assert words == ["", "too many introductions of the caller's"]
+    here.take(CAT, offer(), now=0)
+    assert here.take(EVE, offer(), now=0)[0][1].words == "too many introductions to that peer"
+
+
+def test_a_source_that_is_refused_has_used_up_nothing_of_its_peers() -> None:
+    here = passing(offers_per_source=4, asks_per_minute=6)
+    ask = Notice(Op.ASK, 1, peer=bytes.fromhex(BOB))
+    told = [here.take(ANN, ask, now=0, source="192.0.2.7")[0][1].op for _ in range(9)]
+    assert told == [Op.KEY] * 2 + [Op.REFUSED] * 7
+    assert here.take(ANN, ask, now=0, source="192.0.2.8")[0][1].op is Op.KEY
 
 
 def test_introductions_under_way_and_further_letters_are_limited() -> None:

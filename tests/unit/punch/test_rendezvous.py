@@ -307,6 +307,17 @@ def test_strangers_are_answered_so_often_and_no_more() -> None:
     assert 15 <= through_one <= 15 + 4
 
 
+def test_a_peer_through_which_strangers_are_refused_for_the_sake_of_all_has_used_up_nothing_of_its_own() -> None:
+    bob = Node(BOB, 2, answers_per_minute=32.0)
+    for number in range(8):
+        bob.hear(f"{number:064x}", opening(1), via=f"{number}", now=START)
+    assert not any(bob.hear(f"{100 + number:064x}", opening(1), now=START) for number in range(20))
+    later = START + 7.5  # four may be answered again, by the rate of all
+    bob.machine.handle_timer(now=later)
+    answered = [bool(bob.hear(f"{200 + number:064x}", opening(1), now=later)) for number in range(5)]
+    assert answered == [True] * 4 + [False]
+
+
 def test_one_stranger_has_us_dial_so_often_and_no_more() -> None:
     bob = Node(BOB, 2)
     for number in range(600):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +17,7 @@ from librats._core import bencode
 from librats.bittorrent.extensions import compact_peer
 from librats.bittorrent.tracker_http import AnnounceRequest
 from librats.errors import RemoteProtocolError
+from librats.runtime.datagrams import Origin, Receive
 from librats.runtime.network import SystemNetwork
 from librats.services.torrenting import announcing
 from librats.services.torrenting.announcing import Announcer
@@ -173,6 +176,41 @@ async def test_a_udp_tracker_that_has_forgotten_the_connection_is_asked_for_anot
         monkeypatch.setattr(tracker, "datagram_received", lambda data, addr: refuse_all(tracker, data, addr))
         with pytest.raises(RemoteProtocolError, match="refuses: no"):
             await announcer.announce(describe)
+
+
+async def test_nothing_is_kept_of_what_somebody_sends_in_the_name_of_a_udp_tracker() -> None:
+    network, here = Lent(), Origin("192.0.2.1", 6969)
+    task = asyncio.create_task(Announcer(network, "udp://192.0.2.1:6969", {False}).announce(describe))
+    await network.opened.wait()
+    flood = [bytes([number % 256]) * 40 for number in range(1000)]
+    before = [sys.getrefcount(data) for data in flood]
+    network.receive([(data, here) for data in flood])
+    assert [sys.getrefcount(data) for data in flood] == before
+    for number in (1, 2):  # each answer is one to what was sent last, and comes twice
+        await network.sent.wait()
+        network.sent.clear()
+        head = (number - 1).to_bytes(4) + network.packets[-1][12:16]
+        body = number.to_bytes(8) if number == 1 else (600).to_bytes(4) + bytes(8) + compact_peer(PEERS[False])
+        network.receive([(head + body, here)] * 2)
+    assert (await task).peers == (PEERS[False],)
+
+
+class Lent(SystemNetwork):
+    """A network in which the test says what comes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened, self.sent = asyncio.Event(), asyncio.Event()
+        self.packets: list[bytes] = []
+
+    async def open_datagram(self, host: str = "", port: int = 0, *, receive: Receive, **options: Any) -> Any:
+        self.receive = receive
+        self.opened.set()
+        return SimpleNamespace(send=self._send, close=lambda: None)
+
+    def _send(self, data: bytes, address: Address) -> None:
+        self.packets.append(data)
+        self.sent.set()
 
 
 @pytest.mark.parametrize("over", ["udp", "http"])

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from librats.session.pace import Budget, Pace, PaceTable
+from librats.session.pace import Budget, Pace, PaceTable, wait_for_all
 
 
 def test_a_burst_then_the_rate() -> None:
@@ -74,12 +74,19 @@ def test_two_budgets_are_asked_before_either_is_booked() -> None:
 
 def test_of_ones_own_rate_and_that_of_all_both_are_booked_or_neither() -> None:
     table, common = PaceTable(rate=1, burst=1), Pace(rate=1, burst=2)
-    assert table.takes("a", common, now=0.0)
-    assert not table.takes("a", common, now=0.0)
-    assert table.takes("b", common, now=0.0)  # the refusal has taken nothing of what all have
-    assert not table.takes("c", common, now=0.0)
-    assert table.wait("c", now=0.0) == 0.0  # nor has that taken anything of its own
+    waits = [wait_for_all(table.of(key, now=0.0), common, now=0.0) for key in ("a", "a", "b", "c")]
+    assert waits == [0.0, None, 0.0, None]  # the refusal of the second has taken nothing of what all have
+    assert table.wait("c", now=0.0) == 0.0  # nor has that of the last taken anything of its own
     assert common.delay(now=0.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_who_waits_for_several_rates_waits_for_the_slowest(order: int) -> None:
+    slow, fast = Pace(rate=2, burst=1), Pace(rate=4, burst=1)
+    both = (slow, fast)[::order]
+    assert [wait_for_all(*both, now=0.0, at_most=0.6) for _ in range(3)] == [0.0, pytest.approx(0.5), None]
+    assert slow.delay(now=0.0) == pytest.approx(1.0)
+    assert fast.delay(now=0.0) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("now", [0.0, 1e6, 1e8])

@@ -19,7 +19,7 @@ from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
 from librats.session.frames import Reason
-from librats.session.pace import Pace, PaceTable
+from librats.session.pace import Pace, PaceTable, wait_for_all
 from librats.session.shared_limits import SharedLimits, limit_words
 from librats.types import Address
 
@@ -119,13 +119,11 @@ class Admission:
             Seconds; None where it may not, which has been told.
         """
         now = link.now()
-        limit = "max_handshake_rate_per_source"
-        delay = self._source_paces.wait(source_of(link.address.host), now=now, at_most=PATIENCE)
-        if delay is not None:
-            limit = "max_handshake_rate"
-            in_all = self._pace.wait(now=now, at_most=PATIENCE)
-            delay = None if in_all is None else max(delay, in_all)
+        of_source = self._source_paces.of(source_of(link.address.host), now=now)
+        delay = wait_for_all(of_source, self._pace, now=now, at_most=PATIENCE)
         if delay is None:
+            is_source = of_source.delay(now=now) > PATIENCE
+            limit = "max_handshake_rate_per_source" if is_source else "max_handshake_rate"
             words = limit_words("too many handshakes in a second", self._config, limit)
             self.refused(link.address, words, limit)
         return delay

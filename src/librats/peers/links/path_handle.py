@@ -16,6 +16,7 @@ from librats.runtime.network import current_network
 from librats.runtime.tasks import TaskSet
 from librats.services.relays import Relays
 from librats.session.frames import Reason
+from librats.stun.mapping_habits import MappingHabits
 from librats.types import Address, ConnectionMethod, PathPolicy
 
 __all__ = ["PathsHandle"]
@@ -41,7 +42,11 @@ class PathsHandle:
     """
 
     def __init__(
-        self, settings: Callable[[], NatTraversalConfig], find: Callable[[Peer | str], Peer], tasks: TaskSet
+        self,
+        settings: Callable[[], NatTraversalConfig],
+        find: Callable[[Peer | str], Peer],
+        tasks: TaskSet,
+        habits: MappingHabits,
     ) -> None:
         self._settings = settings
         self._find = find
@@ -52,7 +57,7 @@ class PathsHandle:
         """Lets the peers know where this client can be dialled now."""
         self.hide: Callable[[], Awaitable[object]] | None = None
         """Stops whatever else tells others this host's address."""
-        self.relays = Relays(settings, tasks)
+        self.relays = Relays(settings, tasks, habits)
         """The client's allocations, for those who dial."""
 
     def __repr__(self) -> str:

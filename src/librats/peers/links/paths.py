@@ -98,6 +98,8 @@ class PathKeeper:
         """Called when nothing comes through a relayed address of ours."""
         self.watch: Callable[[Link], object] = lambda _: None
         """Called with a session that is there, that has moved, or whose path is dead."""
+        self.may_ask: Callable[[Link], bool] = lambda _: False
+        """Tells whether whoever watches can ask introducers for ways to a session's peer."""
         self.own: Callable[[], Collection[Address]] = tuple
         """Returns where this side takes connections."""
         self.moved = 0
@@ -169,7 +171,7 @@ class PathKeeper:
         host which has come from another network: then every way is tried once. So it is right behind a move, of which
         the peer may not know yet; where nothing has come from it since, it has given that path up, and it is for the
         peer to come as well. Over UDP, where a reset is of somebody who has not the session's key (the address may have
-        become another host's, or our own), introducers have the time to find a way.
+        become another host's, or our own), introducers have the time to find a way, also where no address is known.
         """
         if link.has_joinings:
             return True
@@ -181,19 +183,24 @@ class PathKeeper:
         if is_broken or link.peer_may_be_elsewhere:
             self.rescue(link, after=RETRY_DELAY if is_broken and has_just_moved else 0.0)
             return True
-        may_be_elsewhere = isinstance(error, ConnectionResetError) and (
-            link.method is ConnectionMethod.TCP or has_just_moved
-        )
+        is_tcp = link.method is ConnectionMethod.TCP
+        may_be_elsewhere = isinstance(error, ConnectionResetError) and (is_tcp or has_just_moved)
         is_gone = error is None or (isinstance(error, ConnectionError) and not may_be_elsewhere)
-        if is_gone or (may_be_elsewhere and (self.dial is None or not self.ways(link))):
+        if is_gone or (may_be_elsewhere and not self._can_look(link, asks=not is_tcp)):
             return False
-        self.rescue(link, once=may_be_elsewhere and link.method is ConnectionMethod.TCP)
+        self.rescue(link, once=may_be_elsewhere and is_tcp)
         return True
+
+    def _can_look(self, link: Link, *, asks: bool) -> bool:
+        """Tell whether there is anywhere to look for a peer: at addresses, or, where that is wanted, at introducers."""
+        if self.dial is None:
+            return False
+        return bool(self.ways(link)) or (asks and self.policy is PathPolicy.AUTO and self.may_ask(link))
 
     def _outlives_limit(self, link: Link) -> bool:
         """Tell whether a session goes on that is carried no longer: there is another way, or one is looked for."""
         is_sought = bool(self._searches[link.peer_id])
-        if not is_sought and (self.dial is None or not self.ways(link)):
+        if not is_sought and not self._can_look(link, asks=False):
             return False
         self.rescue(link, once=not is_sought)
         return True

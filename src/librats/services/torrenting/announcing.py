@@ -6,8 +6,9 @@ import asyncio
 import ipaddress
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
+from librats.bittorrent.redirects import moved_to
 from librats.bittorrent.tracker_http import (
     MAX_REPLY,
     AnnounceReply,
@@ -30,7 +31,6 @@ GRACE: Final = 5.0
 
 
 REDIRECTS = 3
-MOVED = frozenset({301, 302, 303, 307, 308})
 DEFAULT_PORTS = {"http": 80, "https": 443, "udp": 80}
 FIRST_UDP_WAIT = 5.0
 
@@ -155,12 +155,18 @@ def _merged(replies: Sequence[AnnounceReply]) -> AnnounceReply:
 
 async def _run_udp(network: Network, address: Address, tracker: UdpTracker, request: AnnounceRequest) -> AnnounceReply:
     loop = asyncio.get_running_loop()
-    came: asyncio.Queue[bytes] = asyncio.Queue()
+    came = asyncio.Event()
+    refusals: list[RemoteProtocolError] = []  # one at the most: nothing is asked after it
 
     def receive(items: list[tuple[bytes, Any]]) -> None:
+        # At once, so that nothing is kept of what whoever sends in the tracker's name sends.
         for data, origin in items:
             if (origin.host, origin.port) == (address.host, address.port):
-                came.put_nowait(data)
+                try:
+                    tracker.receive_datagram(data, loop.time())
+                except RemoteProtocolError as refusal:
+                    refusals.append(refusal)
+                came.set()
 
     endpoint = await network.open_datagram("::" if ":" in address.host else "0.0.0.0", 0, receive=receive)  # noqa: S104
     try:
@@ -168,13 +174,14 @@ async def _run_udp(network: Network, address: Address, tracker: UdpTracker, requ
         while tracker.reply is None:
             for datagram in tracker.datagrams_to_send():
                 endpoint.send(datagram, address)
+            came.clear()
             try:
                 async with asyncio.timeout_at(tracker.next_time):
-                    data = await came.get()
+                    await came.wait()
             except TimeoutError:
                 tracker.handle_timer(loop.time())
-            else:
-                tracker.receive_datagram(data, loop.time())
+            if refusals:
+                raise refusals[0]
         return tracker.reply
     finally:
         endpoint.close()
@@ -197,8 +204,9 @@ async def _tell_http(network: Network, url: str, is_ipv6: bool) -> AnnounceReply
                 # The hash is encoded already; encoding it again would make another one of it.
                 encoded = URL(url, encoded=True)
                 async with session.get(encoded, allow_redirects=False) as response:
-                    if response.status in MOVED and "Location" in response.headers:
-                        url = urljoin(url, response.headers["Location"])
+                    elsewhere = moved_to(url, response.status, response.headers)
+                    if elsewhere is not None:
+                        url = elsewhere
                         continue
                     raw = await response.content.read(MAX_REPLY + 1)
                     while len(raw) <= MAX_REPLY and (more := await response.content.read(MAX_REPLY)):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
+from librats.bittorrent.redirects import moved_to
 from librats.bittorrent.web_seeds import WebPart
 from librats.dht.addresses import compact, may_be_told
 from librats.errors import RemoteProtocolError, UsageError
@@ -26,7 +27,6 @@ REDIRECTS = 5
 CONNECTIONS = 4
 MAX_PASSED_OVER = 1 << 20
 MAX_RETRY_AFTER = 3600
-MOVED = frozenset({301, 302, 303, 307, 308})
 OK, PART = 200, 206
 ANYBODY = compact("1.1.1.1", 1)  # a stranger on the internet
 
@@ -107,8 +107,9 @@ class HttpFiles:
                 async with self._session.get(
                     URL(url, encoded=True), headers=headers, allow_redirects=False
                 ) as response:
-                    if response.status in MOVED and "Location" in response.headers:
-                        url = urljoin(url, response.headers["Location"])
+                    elsewhere = moved_to(url, response.status, response.headers)
+                    if elsewhere is not None:
+                        url = elsewhere
                         continue
                     await _read(response, part, into)
                     return
