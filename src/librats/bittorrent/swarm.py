@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from librats.bittorrent.block_hashes import BlockServer
@@ -29,17 +29,20 @@ from librats.bittorrent.extensions import (
 )
 from librats.bittorrent.hash_exchange import LayerFetch, LayerServer
 from librats.bittorrent.magnet import Magnet
+from librats.bittorrent.merkle import BLOCK_SIZE
 from librats.bittorrent.messages import MAX_BLOCK, Extended, Handshake, Hashes, HashReject, HashRequest, Have, KeepAlive
 from librats.bittorrent.metadata import MetadataFetch, serve_metadata
 from librats.bittorrent.metainfo import Torrent, read_info
 from librats.bittorrent.peer import EXTENSIONS, MAX_QUEUED, PeerLink
 from librats.bittorrent.peer_telling import PeerTelling
 from librats.bittorrent.picker import Block, PiecePicker, Source
+from librats.bittorrent.swarm_settings import SwarmSettings
+from librats.bittorrent.throttle import Gate
 from librats.bittorrent.web_seeds import WebSeed
 from librats.errors import DecodeError
 from librats.types import Address, Entropy
 
-__all__ = ["TICK", "Swarm", "SwarmSettings"]
+__all__ = ["TICK", "Swarm"]
 
 TICK: Final = 1.0
 """Seconds between two calls of :meth:`Swarm.handle_timer`."""
@@ -49,32 +52,6 @@ MAX_CHECKING = 64 << 20
 SNUB_TIME = 30.0
 KEEP_ALIVE = 100.0
 DEAD_TIME = 240.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwarmSettings:
-    """How a swarm behaves."""
-
-    peer_id: bytes
-    """20 bytes that tell us from other peers."""
-
-    port: int = 0
-    """Port that peers reach us at; 0 for none."""
-
-    port_ipv6: int = 0
-    """The same for those of IPv6, where that is another one; 0 where it is not."""
-
-    dht_port: int = 0
-    """UDP port of our node of the DHT; 0 for none."""
-
-    version: str = "librats"
-    """What to call ourselves."""
-
-    upload_slots: int = 4
-    """Peers that are served for what they give, at once."""
-
-    wants_encryption: bool = False
-    """Whether to tell peers that connections to us should be encrypted."""
 
 
 class Swarm:
@@ -104,6 +81,10 @@ class Swarm:
         """The peers."""
         self.unsent: dict[Hashable, PeerLink] = {}
         """Peers for whom there are bytes to send; whoever sends them takes them out."""
+        self.gate: Gate | None = None
+        """What blocks that are asked for have to pass, where there is a limit."""
+        self.waiting: dict[Hashable, PeerLink] = {}
+        """Peers that wait for their turn at it; whoever sees to that takes them out."""
         self.web_seeds: dict[Hashable, WebSeed] = {}
         """Servers that blocks are asked of over HTTP, by their keys."""
         self.downloaded = 0
@@ -138,6 +119,18 @@ class Swarm:
     def is_complete(self) -> bool:
         """Whether all that is wanted is there."""
         return self.picker is not None and self.picker.is_complete
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Bytes a second that come, and that go."""
+        links = self.links.values()
+        down = sum(link.gives for link in links) + sum(seed.gives for seed in self.web_seeds.values())
+        return down, sum(link.takes for link in links)
+
+    @property
+    def is_partial_seed(self) -> bool:
+        """Whether all that is wanted is there, and not all that there is (BEP 21)."""
+        return self.picker is not None and self.picker.is_complete and 0 in self.picker.have
 
     @property
     def is_private(self) -> bool:
@@ -204,7 +197,7 @@ class Swarm:
 
     def _end(self) -> None:
         self._events.append(SwarmCompleted())
-        if self.picker is not None and 0 in self.picker.have:
+        if self.is_partial_seed:
             self._introduce_again()  # what is there does not tell that nothing more is wanted (BEP 21)
         for link in list(self.links.values()):
             self._drop_idle(link)
@@ -414,6 +407,8 @@ class Swarm:
         """Take note that a peer, or another source, will not give a block that it was asked for."""
         if self.picker is not None:
             self.picker.release(piece, begin, source.key)
+        if self.gate is not None:
+            self.gate.give_back(BLOCK_SIZE)
 
     def end_piece(self, piece: int, now: float, *, is_right: bool) -> None:
         """Take note that a piece was checked, and stored where it is right."""
@@ -438,6 +433,11 @@ class Swarm:
                 link.ask(now)
         if is_right and was_needed and picker.is_complete:
             self._end()
+
+    def put_back(self, piece: int) -> None:
+        """Take note that a piece could not be stored: it is missing again."""
+        if self.picker is not None:
+            self.picker.put_back(piece)
 
     # Time
 

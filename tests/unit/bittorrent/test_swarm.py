@@ -12,7 +12,8 @@ from librats.bittorrent.messages import Bitfield, Extended, Handshake, Have, Hav
 from librats.bittorrent.metainfo import read_info
 from librats.bittorrent.peer_telling import wants_nothing
 from librats.bittorrent.reader import MessageReader
-from librats.bittorrent.swarm import Swarm, SwarmSettings
+from librats.bittorrent.swarm import Swarm
+from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.errors import RemoteProtocolError
 from librats.types import Address
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from librats.bittorrent.peer_telling import listens_at, wants_nothing
 from librats.errors import RatsError
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
@@ -81,7 +82,7 @@ class Dialler:
     def wake(self, download: Download) -> None:
         """Dial for a torrent, where it wants peers and there is room."""
         while self._half_open < HALF_OPEN and download.wants_peers and self.has_room(download):
-            address = download.next_address()
+            address = _next_address(download)
             if address is None:
                 return
             self._dial_now(download, address)
@@ -140,3 +141,14 @@ class Dialler:
     async def close(self) -> None:
         """Stop dialling."""
         await self._tasks.close()
+
+
+def _next_address(download: Download) -> Address | None:
+    """Return whom to dial now; None for nobody. Who has dialled us is connected already."""
+    candidates, links, now = download.candidates, download.swarm.links, download.now()
+    while (address := candidates.take(now, seeds=not download.swarm.is_complete)) is not None:
+        link = next((link for link in links.values() if listens_at(link) == address), None)
+        if link is None:
+            return address
+        candidates.lose(address, now, is_seed=wants_nothing(link))
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from librats.bittorrent.messages import Handshake
-from librats.bittorrent.swarm import SwarmSettings
+from librats.bittorrent.swarm_settings import SwarmSettings
 
 if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
