@@ -210,8 +210,6 @@ class PeerLink:
         if self.handshake.has_extensions:
             self.send(Extended(0, swarm.own_handshake(self).encode()))
         self.tell_pieces()
-        if self.handshake.has_dht and swarm.settings.dht_port:
-            self.send(Port(swarm.settings.dht_port))
 
     def tell_pieces(self) -> None:
         """Tell which pieces are there."""

@@ -34,7 +34,7 @@ from librats.bittorrent.messages import MAX_BLOCK, Extended, Handshake, Hashes, 
 from librats.bittorrent.metadata import MetadataFetch, serve_metadata
 from librats.bittorrent.metainfo import Torrent, read_info
 from librats.bittorrent.peer import EXTENSIONS, MAX_QUEUED, PeerLink
-from librats.bittorrent.peer_telling import PeerTelling
+from librats.bittorrent.peer_telling import PeerTelling, tell_dht_port
 from librats.bittorrent.picker import Block, PiecePicker, Source
 from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.bittorrent.throttle import Gate
@@ -123,9 +123,8 @@ class Swarm:
     @property
     def rates(self) -> tuple[float, float]:
         """Bytes a second that come, and that go."""
-        links = self.links.values()
-        down = sum(link.gives for link in links) + sum(seed.gives for seed in self.web_seeds.values())
-        return down, sum(link.takes for link in links)
+        down = sum(link.gives for link in self.links.values()) + sum(seed.gives for seed in self.web_seeds.values())
+        return down, sum(link.takes for link in self.links.values())
 
     @property
     def is_partial_seed(self) -> bool:
@@ -177,7 +176,7 @@ class Swarm:
                     link.send(message)
         for link in list(self.links.values()):
             link.learn_torrent(now)
-        if self.picker.is_complete:
+        if self.is_complete:
             self._end()
 
     def want(self, wanted: bytearray, now: float) -> None:
@@ -227,6 +226,8 @@ class Swarm:
         link = PeerLink(self, handshake, address, is_outgoing=is_outgoing, is_utp=is_utp, now=now)
         self.links[link.key] = link
         link.begin()
+        if not self.is_private:
+            tell_dht_port(link, self.settings.dht_port)
         return link
 
     def remove_peer(self, link: PeerLink, now: float) -> None:
@@ -243,12 +244,11 @@ class Swarm:
 
     def own_handshake(self, link: PeerLink) -> ExtendedHandshake:
         """Return what a peer is told of us."""
-        names = EXTENSIONS | ({"ut_pex": 0} if self.is_private else {})
         return ExtendedHandshake(
-            extensions=names,
+            extensions=EXTENSIONS | ({"ut_pex": 0} if self.is_private else {}),
             port=(":" in link.address.host and self.settings.port_ipv6) or self.settings.port,
             version=self.settings.version,
-            your_ip=_packed(link.address),
+            your_ip=compact_peer(link.address)[:-2] if link.address.is_literal else b"",
             requests=MAX_QUEUED,
             metadata_size=len(self.torrent.info) if self.torrent is not None else 0,
             upload_only=self.is_complete,
@@ -282,10 +282,9 @@ class Swarm:
 
     def take_pex(self, link: PeerLink, message: PexMessage, now: float) -> None:
         """Take peers that a peer tells of."""
-        if not self.is_private:
-            told = self._telling.receive(link, message, now)
-            if told is not None:
-                self._events.append(told)
+        told = None if self.is_private else self._telling.receive(link, message, now)
+        if told is not None:
+            self._events.append(told)
 
     def take_holepunch(self, link: PeerLink, message: HolepunchMessage) -> None:
         """Pass a rendezvous on, or tell that somebody wants to meet us."""
@@ -294,6 +293,12 @@ class Swarm:
                 self._events.append(HolepunchAsked(message.address))
         elif message.kind is HolepunchKind.RENDEZVOUS:
             self._telling.introduce(link, message.address, self.links.values())
+
+    def dht_at(self, port: int) -> None:
+        """Tell peers at which UDP port our node of the DHT listens from now on; 0 for none (BEP 5)."""
+        self.settings = replace(self.settings, dht_port=port)
+        for link in () if self.is_private else self.links.values():
+            tell_dht_port(link, port)
 
     def take_dht_port(self, link: PeerLink, port: int) -> None:
         """Take note of a peer's node of the DHT."""
@@ -379,8 +384,8 @@ class Swarm:
         piece, begin, length = block
         if self.picker is None or self.torrent is None or self.is_paused or piece >= len(self.picker.have):
             return False
-        size = self.torrent.layout.piece_size(piece)
-        return bool(self.picker.have[piece]) and 0 < length <= MAX_BLOCK and begin + length <= size
+        size = self.torrent.layout.piece_size(piece) if self.picker.have[piece] else 0
+        return 0 < length <= MAX_BLOCK and begin + length <= size
 
     def pick(self, source: Source, count: int) -> list[Block]:
         """Return blocks to ask a source for that is no peer; each is to be taken or released."""
@@ -493,7 +498,3 @@ class Swarm:
             link.ask(now)
             if link.is_interested:
                 self.consider(link)
-
-
-def _packed(address: Address) -> bytes:
-    return compact_peer(address)[:-2] if address.is_literal else b""

@@ -24,6 +24,13 @@ class _Dht:
     def __init__(self, handle: DhtHandle) -> None:
         self._handle = handle
 
+    @property
+    def listen_port(self) -> int:
+        return self._handle.listen_port
+
+    async def ping(self, address: Address, *, timeout: float | None = None) -> object:
+        return await run_in_thread(lambda: self._handle.ping(address, timeout=timeout))
+
     async def find_peers(self, info_hash: bytes, *, timeout: float | None = None) -> list[Address]:
         return await run_in_thread(lambda: self._handle.find_peers(info_hash, timeout=timeout))
 

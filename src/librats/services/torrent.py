@@ -21,6 +21,7 @@ from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
 from librats.services.torrenting.choosing import Choosing
+from librats.services.torrenting.dht_nodes import DhtNodes
 from librats.services.torrenting.dialling import Dialler
 from librats.services.torrenting.disk import DiskWorkers
 from librats.services.torrenting.download import Download
@@ -106,6 +107,7 @@ class TorrentClient:
         """What is done about encryption."""
         self._host, self._port = listen_host, listen_port
         self._dht = dht
+        self._dht_nodes: DhtNodes | None = None
         self._max_peers = max_peers
         self._slots = upload_slots
         self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER))
@@ -147,6 +149,8 @@ class TorrentClient:
         network = current_network()
         self._peer_id = PEER_ID_PREFIX + network.entropy.token_bytes(PEER_ID_SIZE - len(PEER_ID_PREFIX))
         self.encryption.entropy = network.entropy
+        if self._dht is not None:
+            self._dht_nodes = DhtNodes(self._dht, asyncio.get_running_loop().time)
         await self._listen(network)
         self._dialler = Dialler(
             network,
@@ -155,6 +159,7 @@ class TorrentClient:
             utp=self._utp,
             max_peers=self._max_peers,
             on_completed=self._tell_completed,
+            on_dht_node=self._take_dht_node,
         )
         self._outer = OuterPorts(network, self._tell_port)
         self._outer.start(*self._listening, maps=self._maps)
@@ -200,6 +205,8 @@ class TorrentClient:
         ending = [self._end(download) for download in list(self._downloads.values())]
         await asyncio.gather(*ending, *([self._outer.close()] if self._outer is not None else []))
         await self._tasks.close()
+        if self._dht_nodes is not None:
+            await self._dht_nodes.close()
         self._limits.down.close()
         self._limits.up.close()
         if self._dialler is not None:
@@ -384,6 +391,7 @@ class TorrentClient:
             peer_id=self._peer_id,
             port=self._ports.ipv4,
             port_ipv6=self._ports.ipv6,
+            dht_port=self._dht.listen_port if self._dht is not None else 0,
             version="librats",
             upload_slots=self._slots,
             wants_encryption=self.encryption.is_asked_for,
@@ -431,6 +439,10 @@ class TorrentClient:
                     self._trackers[info_hash].announce_again()
                 else:
                     self._trackers[info_hash].tell_completed()
+
+    def _take_dht_node(self, address: Address) -> None:
+        if self._dht_nodes is not None:
+            self._dht_nodes.told(address)
 
     def _accept(self) -> StreamChannel:
         return StreamChannel(self)

@@ -35,6 +35,7 @@ class Dialler:
         utp: The port to dial over uTP with, where TCP is not wanted or does not get through; None for none.
         max_peers: Connections of all torrents together.
         on_completed: Called with a torrent that is whole now.
+        on_dht_node: Called with where a peer's node of the DHT is.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Dialler:
         utp: UtpSocket | None = None,
         max_peers: int,
         on_completed: Callable[[Download], object],
+        on_dht_node: Callable[[Address], object] = lambda _address: None,
     ) -> None:
         self.network = network
         """The network."""
@@ -54,6 +56,8 @@ class Dialler:
         self._utp = utp
         self._max_peers = max_peers
         self._on_completed = on_completed
+        self.take_dht_node = on_dht_node
+        """Takes note of a peer's node of the DHT."""
         self._tasks = TaskSet()
         self._half_open = 0
         self._downloads: dict[Download, None] = {}
@@ -74,10 +78,6 @@ class Dialler:
     def tell_completed(self, download: Download) -> None:
         """Take note that a torrent is whole now."""
         self._on_completed(download)
-
-    def take_dht_node(self, address: Address) -> None:
-        """Take note of a peer's node of the DHT; ours knows enough of them."""
-        logger.debug("%s has a node of the DHT", address)
 
     def wake(self, download: Download) -> None:
         """Dial for a torrent, where it wants peers and there is room."""
