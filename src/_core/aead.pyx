@@ -1,9 +1,10 @@
 """ChaCha20-Poly1305 (RFC 8439) as the Noise cipher state: one key, one counter, many messages at a time.
 
-The primitive is libsodium's (:mod:`librats._core.libsodium`). Long messages go through OpenSSL where there is one: the
-interpreter's own (:mod:`librats._core.evp`; :data:`INTERPRETER_OPENSSL` tells), or, once :func:`load_openssl` has found
-it, that of the package ``cryptography``, in a version that encrypts into a buffer at hand. ``LIBRATS_AEAD=libsodium``
-forbids both, ``LIBRATS_AEAD=cryptography`` the first.
+The primitive is libsodium's (:mod:`librats._core.libsodium`), short messages put together from two of its parts
+(:mod:`librats._core.short_aead`). Long messages go through OpenSSL where there is one: the interpreter's own
+(:mod:`librats._core.evp`; :data:`INTERPRETER_OPENSSL` tells), or, once :func:`load_openssl` has found it, that of the
+package ``cryptography``, in a version that encrypts into a buffer at hand. ``LIBRATS_AEAD=libsodium`` forbids both,
+``LIBRATS_AEAD=cryptography`` the first.
 
 A :class:`Cipher` belongs to one thread at a time.
 """
@@ -24,6 +25,7 @@ from librats._core.evp cimport (
 from librats._core.frame_layout cimport RELEASE_GIL_FROM
 from librats._core.libsodium cimport sodium_open, sodium_seal, sodium_wipe
 from librats._core.octets cimport store_le64
+from librats._core.short_aead cimport SHORT_AD_MOST, SHORT_FROM, SHORT_MOST, short_available, short_open, short_seal
 
 from librats._core import libsodium
 from librats.errors import LocalProtocolError, RemoteProtocolError
@@ -38,6 +40,10 @@ cdef object _openssl_refusal = None
 cdef void _make_nonce(uint8_t* nonce, uint64_t counter) noexcept nogil:
     memset(nonce, 0, 4)
     store_le64(nonce + 4, counter)
+
+
+cdef inline bint _is_short(size_t size, size_t ad_size) noexcept nogil:
+    return SHORT_FROM <= size <= SHORT_MOST and ad_size <= SHORT_AD_MOST and short_available()
 
 
 @cython.final
@@ -102,6 +108,9 @@ cdef class Cipher:
     ) noexcept nogil:
         cdef uint8_t nonce[12]
         _make_nonce(nonce, counter)
+        if _is_short(size, ad_size):
+            short_seal(out, plaintext, size, ad, ad_size, nonce, key)
+            return CIPHER_OK
         return CIPHER_OK if sodium_seal(out, plaintext, size, ad, ad_size, nonce, key) else CIPHER_FORGED
 
     @staticmethod
@@ -110,8 +119,13 @@ cdef class Cipher:
         uint64_t counter, const uint8_t* key
     ) noexcept nogil:
         cdef uint8_t nonce[12]
+        cdef bint genuine
         _make_nonce(nonce, counter)
-        return CIPHER_OK if sodium_open(out, ciphertext, size, ad, ad_size, nonce, key) else CIPHER_FORGED
+        if _is_short(size - TAG_SIZE, ad_size):
+            genuine = short_open(out, ciphertext, size - TAG_SIZE, ad, ad_size, nonce, key)
+        else:
+            genuine = sodium_open(out, ciphertext, size, ad, ad_size, nonce, key)
+        return CIPHER_OK if genuine else CIPHER_FORGED
 
     cdef int seal_at(
         self, uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size

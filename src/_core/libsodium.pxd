@@ -11,4 +11,5 @@ cdef bint sodium_open(
     uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size,
     const uint8_t* nonce, const uint8_t* key
 ) noexcept nogil
+cdef void* sodium_find(const char* name) except? NULL
 cdef void sodium_wipe(void* secret, size_t size) noexcept nogil

@@ -3,8 +3,7 @@
 Its functions are called through the addresses that PyNaCl's cffi module holds, so nothing is linked and no second copy
 of libsodium is shipped. Those addresses are private to PyNaCl: they are checked against the vector of RFC 8439, 2.8.2
 at import, and ``nacl.bindings`` does the work (slower, with the GIL) where they are missing or wrong.
-``LIBRATS_AEAD=bindings`` in the environment forces that. :data:`BACKEND` tells which of the two is in use. Short
-messages take a quicker way through it (:mod:`librats._core.short_aead`).
+``LIBRATS_AEAD=bindings`` in the environment forces that. :data:`BACKEND` tells which of the two is in use.
 """
 
 import os
@@ -15,7 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from librats._core.short_aead cimport SHORT_AD_MOST, SHORT_FROM, SHORT_MOST, short_available, short_open, short_seal
+from librats._core.loaded cimport function_named, loaded
 
 ctypedef int (*seal_function)(
     uint8_t*, unsigned long long*, const uint8_t*, unsigned long long,
@@ -34,10 +33,7 @@ cdef enum:
 cdef seal_function _seal = NULL
 cdef open_function _open = NULL
 cdef wipe_function _wipe = NULL
-
-
-cdef inline bint _is_short(size_t size, size_t ad_size) noexcept nogil:
-    return SHORT_FROM <= size <= SHORT_MOST and ad_size <= SHORT_AD_MOST and short_available()
+cdef void* _module = NULL
 
 
 cdef bint sodium_seal(
@@ -47,9 +43,6 @@ cdef bint sodium_seal(
     """Encrypt; False where that cannot be done. The output is 16 bytes longer."""
     if _seal == NULL:
         return _seal_with_bindings(out, plaintext, size, ad, ad_size, nonce, key)
-    if _is_short(size, ad_size):
-        short_seal(out, plaintext, size, ad, ad_size, nonce, key)
-        return True
     _seal(out, NULL, plaintext, size, ad, ad_size, NULL, nonce, key)
     return True
 
@@ -61,9 +54,19 @@ cdef bint sodium_open(
     """Decrypt; False where it does not authenticate. The input has a tag at least."""
     if _open == NULL:
         return _open_with_bindings(out, ciphertext, size, ad, ad_size, nonce, key)
-    if _is_short(size - TAG_SIZE, ad_size):
-        return short_open(out, ciphertext, size - TAG_SIZE, ad, ad_size, nonce, key)
     return _open(out, NULL, NULL, ciphertext, size, ad, ad_size, nonce, key) == 0
+
+
+cdef void* sodium_find(const char* name) except? NULL:
+    """Return another function of that libsodium by its name; NULL where PyNaCl's module does not show it."""
+    global _module
+    if BACKEND != "libsodium":
+        return NULL
+    if _module == NULL:
+        from nacl import _sodium
+
+        _module = loaded(_sodium.__file__.encode("utf-8", "surrogateescape"))
+    return function_named(_module, name) if _module != NULL else NULL
 
 
 cdef void sodium_wipe(void* secret, size_t size) noexcept nogil:

@@ -5,15 +5,14 @@ at a time where there are fewer than four. Asked for four or eight at once it ta
 bytes, 305 instead of 504 for 192, 424 instead of 744 for 448. Elsewhere it makes each block by itself, and nothing
 would be gained.
 
-The two functions are found by name in the module of PyNaCl that libsodium is in, and checked by the vector of RFC 8439,
-2.8.2. Where they are missing or wrong, as on Windows, whose modules do not show their functions, libsodium's AEAD
-does it all. :data:`AVAILABLE` tells which.
+Where PyNaCl's module does not show the two functions, as on Windows, or they give other results than RFC 8439, 2.8.2,
+they are not used. :data:`AVAILABLE` tells.
 """
 
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp, memcpy, memset
 
-from librats._core.loaded cimport function_named, loaded
+from librats._core.libsodium cimport sodium_find, sodium_wipe
 from librats._core.octets cimport store_le64
 
 cdef extern from *:
@@ -36,13 +35,11 @@ cdef enum:
 ctypedef int (*stream_function)(uint8_t*, unsigned long long, const uint8_t*, const uint8_t*) noexcept nogil
 ctypedef int (*auth_function)(uint8_t*, const uint8_t*, unsigned long long, const uint8_t*) noexcept nogil
 ctypedef int (*verify_function)(const uint8_t*, const uint8_t*) noexcept nogil
-ctypedef void (*wipe_function)(void*, size_t) noexcept nogil
 
-# Written once, by short_load; read only ever after.
+# Written once, while this module is imported; read only ever after.
 cdef stream_function _stream = NULL
 cdef auth_function _auth = NULL
 cdef verify_function _verify = NULL
-cdef wipe_function _wipe = NULL
 
 
 cdef bint short_available() noexcept nogil:
@@ -91,7 +88,7 @@ cdef void short_seal(
     _combine(text, plaintext, stream + BLOCK, size)
     memcpy(out, text, size)
     _auth(out + size, covered, _padded(ad_size) + _padded(size) + 16, stream)
-    _wipe(stream, made)
+    sodium_wipe(stream, made)
 
 
 cdef bint short_open(
@@ -112,7 +109,7 @@ cdef bint short_open(
         _combine(out, text, stream + BLOCK, size)
     else:
         memset(out, 0, size)
-    _wipe(stream, made)
+    sodium_wipe(stream, made)
     return genuine
 
 
@@ -138,25 +135,13 @@ cdef bint _agrees_with_rfc8439():
 
 
 cdef bint _load() except *:
-    global _stream, _auth, _verify, _wipe
-    cdef void* library
+    global _stream, _auth, _verify
     if not WIDE_CHACHA20:
         return False
-    try:
-        import nacl.bindings  # importing it runs sodium_init(), without which libsodium uses its slowest code
-        import nacl._sodium
-
-        module = nacl._sodium.__file__.encode("utf-8", "surrogateescape")
-    except (ImportError, AttributeError):
-        return False
-    library = loaded(module)
-    if library == NULL:
-        return False
-    _stream = <stream_function>function_named(library, "crypto_stream_chacha20_ietf")
-    _auth = <auth_function>function_named(library, "crypto_onetimeauth_poly1305")
-    _verify = <verify_function>function_named(library, "crypto_verify_16")
-    _wipe = <wipe_function>function_named(library, "sodium_memzero")
-    if _stream == NULL or _auth == NULL or _verify == NULL or _wipe == NULL or not _agrees_with_rfc8439():
+    _stream = <stream_function>sodium_find("crypto_stream_chacha20_ietf")
+    _auth = <auth_function>sodium_find("crypto_onetimeauth_poly1305")
+    _verify = <verify_function>sodium_find("crypto_verify_16")
+    if _stream == NULL or _auth == NULL or _verify == NULL or not _agrees_with_rfc8439():
         _stream = NULL
         return False
     return True

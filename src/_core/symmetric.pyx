@@ -7,17 +7,14 @@ and right; where they are not, ``librats.noise`` does the same with hashlib, hma
 An object belongs to one thread at a time. A message is written or read without the interpreter's lock.
 """
 
-import ctypes
-
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from librats._core.aead cimport CIPHER_OK, TAG_SIZE, Cipher
-
-from librats._core import aead
+from librats._core.libsodium cimport sodium_find, sodium_wipe
 
 from librats.errors import HandshakeError, RemoteProtocolError
 
@@ -50,7 +47,6 @@ ctypedef int (*hmac_final_function)(uint64_t*, uint8_t*) noexcept nogil
 ctypedef size_t (*size_function)() noexcept nogil
 ctypedef int (*scalarmult_function)(uint8_t*, const uint8_t*, const uint8_t*) noexcept nogil
 ctypedef int (*base_function)(uint8_t*, const uint8_t*) noexcept nogil
-ctypedef void (*wipe_function)(void*, size_t) noexcept nogil
 
 # Written once, below, while this module is imported; read only ever after.
 cdef hash_function _sha256 = NULL
@@ -59,7 +55,6 @@ cdef hmac_update_function _hmac_update = NULL
 cdef hmac_final_function _hmac_final = NULL
 cdef scalarmult_function _scalarmult = NULL
 cdef base_function _scalarmult_base = NULL
-cdef wipe_function _wipe = NULL
 
 TOKENS = ("e", "s", "ee", "es", "se", "ss", "psk")
 """The tokens of handshake messages (7.1); a program holds the place of each in here, as a byte."""
@@ -113,11 +108,10 @@ cdef class Sha256Steps:
         self.mix_hash(prologue)
 
     def __dealloc__(self):
-        if _wipe != NULL:
-            _wipe(self._chaining_key, HASH_SIZE)
-            _wipe(self._key, KEY_SIZE)
-            _wipe(self._static, KEY_SIZE)
-            _wipe(self._ephemeral, KEY_SIZE)
+        sodium_wipe(self._chaining_key, HASH_SIZE)
+        sodium_wipe(self._key, KEY_SIZE)
+        sodium_wipe(self._static, KEY_SIZE)
+        sodium_wipe(self._ephemeral, KEY_SIZE)
 
     def __repr__(self):
         return f"<Sha256Steps {'keyed' if self._has_key else 'no key yet'}>"
@@ -199,8 +193,8 @@ cdef class Sha256Steps:
         first = Cipher((<const char*>self._chaining_key)[:HASH_SIZE])
         other = Cipher((<const char*>second)[:HASH_SIZE])
         secret = (<const char*>third)[:HASH_SIZE]
-        _wipe(second, HASH_SIZE)
-        _wipe(third, HASH_SIZE)
+        sodium_wipe(second, HASH_SIZE)
+        sodium_wipe(third, HASH_SIZE)
         return first, other, secret
 
     cdef Py_ssize_t _overhead(self, bytes program) noexcept:
@@ -285,7 +279,7 @@ cdef class Sha256Steps:
         if _scalarmult(secret, mine, theirs) != 0:
             return STEP_LOW_ORDER
         self._mix_key(secret)
-        _wipe(secret, KEY_SIZE)
+        sodium_wipe(secret, KEY_SIZE)
         return STEP_OK
 
     cdef void _mix_key(self, const uint8_t* secret) noexcept nogil:
@@ -304,7 +298,7 @@ cdef class Sha256Steps:
         result = self._mix_hash(to_hash, HASH_SIZE)
         self._has_key = True
         self._nonce = 0
-        _wipe(to_hash, HASH_SIZE)
+        sodium_wipe(to_hash, HASH_SIZE)
         return result
 
     cdef int _mix_hash(self, const uint8_t* data, size_t size) noexcept nogil:
@@ -358,8 +352,8 @@ cdef class Sha256Steps:
         _next_key(keyed, self._chaining_key, 2, second)
         if third != NULL:
             _next_key(keyed, second, 3, third)
-        _wipe(keyed, sizeof(keyed))
-        _wipe(extracted, HASH_SIZE)
+        sodium_wipe(keyed, sizeof(keyed))
+        sodium_wipe(extracted, HASH_SIZE)
 
 
 cdef void _next_key(const uint64_t* keyed, const uint8_t* previous, uint8_t number, uint8_t* out) noexcept nogil:
@@ -427,39 +421,26 @@ def hmac_sha256(bytes key not None, bytes data not None):
     _hmac_init(state, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
     _hmac_update(state, <const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
     _hmac_final(state, <uint8_t*>PyBytes_AS_STRING(out))
-    _wipe(state, sizeof(state))
+    sodium_wipe(state, sizeof(state))
     return out
 
 
-def _load():
-    """Take libsodium's functions out of PyNaCl's module, if they are there and give the right answers."""
-    global _sha256, _hmac_init, _hmac_update, _hmac_final, _scalarmult, _scalarmult_base, _wipe
-    if aead.BACKEND != "libsodium":
+cdef bint _load() except *:
+    """Find libsodium's functions in PyNaCl's module; return whether they are there and give the right answers."""
+    global _sha256, _hmac_init, _hmac_update, _hmac_final, _scalarmult, _scalarmult_base
+    cdef size_function state_size = <size_function>sodium_find("crypto_auth_hmacsha256_statebytes")
+    _sha256 = <hash_function>sodium_find("crypto_hash_sha256")
+    _hmac_init = <hmac_init_function>sodium_find("crypto_auth_hmacsha256_init")
+    _hmac_update = <hmac_update_function>sodium_find("crypto_auth_hmacsha256_update")
+    _hmac_final = <hmac_final_function>sodium_find("crypto_auth_hmacsha256_final")
+    _scalarmult = <scalarmult_function>sodium_find("crypto_scalarmult_curve25519")
+    _scalarmult_base = <base_function>sodium_find("crypto_scalarmult_curve25519_base")
+    if (
+        state_size == NULL or _sha256 == NULL or _hmac_init == NULL or _hmac_update == NULL or _hmac_final == NULL
+        or _scalarmult == NULL or _scalarmult_base == NULL
+    ):
         return False
-    try:
-        from nacl import _sodium
-
-        library = ctypes.CDLL(_sodium.__file__)
-        addresses = [
-            ctypes.cast(getattr(library, name), ctypes.c_void_p).value
-            for name in (
-                "crypto_hash_sha256", "crypto_auth_hmacsha256_init", "crypto_auth_hmacsha256_update",
-                "crypto_auth_hmacsha256_final", "crypto_scalarmult_curve25519", "crypto_scalarmult_curve25519_base",
-                "sodium_memzero", "crypto_auth_hmacsha256_statebytes",
-            )
-        ]
-    except (ImportError, AttributeError, OSError, TypeError):
-        return False
-    if None in addresses or (<size_function><uintptr_t>addresses[7])() > HMAC_STATE_WORDS * sizeof(uint64_t):
-        return False
-    _sha256 = <hash_function><uintptr_t>addresses[0]
-    _hmac_init = <hmac_init_function><uintptr_t>addresses[1]
-    _hmac_update = <hmac_update_function><uintptr_t>addresses[2]
-    _hmac_final = <hmac_final_function><uintptr_t>addresses[3]
-    _scalarmult = <scalarmult_function><uintptr_t>addresses[4]
-    _scalarmult_base = <base_function><uintptr_t>addresses[5]
-    _wipe = <wipe_function><uintptr_t>addresses[6]
-    return _agrees()
+    return state_size() <= HMAC_STATE_WORDS * sizeof(uint64_t) and _agrees()
 
 
 cdef bint _agrees() except -1:

@@ -199,9 +199,13 @@ class Swarm:
             link.ask(now)
         if picker.is_complete and not was_complete:
             self._end()
+        elif was_complete and not picker.is_complete:
+            self._introduce_again()
 
     def _end(self) -> None:
         self._events.append(SwarmCompleted())
+        if self.picker is not None and 0 in self.picker.have:
+            self._introduce_again()  # what is there does not tell that nothing more is wanted (BEP 21)
         for link in list(self.links.values()):
             self._drop_idle(link)
 
@@ -434,11 +438,6 @@ class Swarm:
                 link.ask(now)
         if is_right and was_needed and picker.is_complete:
             self._end()
-
-    def put_back(self, piece: int) -> None:
-        """Take note that a piece could not be stored: it is missing again."""
-        if self.picker is not None:
-            self.picker.put_back(piece)
 
     # Time
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from librats.bittorrent.selection import Choice
 from librats.blocking.bridge import Bridge
 from librats.blocking.dht import DhtHandle
 from librats.runtime.offload import run_in_thread
@@ -84,6 +85,10 @@ class Download:
     def add_peers(self, addresses: Iterable[Address]) -> int:
         """Dial peers; return how many are new."""
         return self._bridge.call(self._download.add_peers, list(addresses))
+
+    def choose(self, files: Iterable[Choice] | None) -> None:
+        """Want other files of it from now on; see :meth:`librats.torrents.Download.choose`."""
+        self._bridge.wait(self._download.choose, files)
 
     def pause(self) -> None:
         """Ask for nothing and give nothing, until :meth:`go_on`."""
@@ -175,6 +180,7 @@ class TorrentClient:
         source: Torrent | Magnet | bytes | str | Path,
         folder: str | Path = ".",
         *,
+        files: Iterable[Choice] | None = None,
         peers: Iterable[Address | str] = (),
         web_seeds: Iterable[str] = (),
         trusted: bool = False,
@@ -185,6 +191,7 @@ class TorrentClient:
             self._client.add,
             source,
             folder,
+            files=None if files is None else [files] if isinstance(files, str) else list(files),
             peers=list(peers),
             web_seeds=list(web_seeds),
             trusted=trusted,

@@ -37,6 +37,7 @@ examples:
   librats torrent info photos.torrent
   librats torrent download photos.torrent --folder ~/Downloads
   librats torrent download "magnet:?xt=urn:btih:..." --peer 192.0.2.7:6881
+  librats torrent download photos.torrent --file 0 --file summer/beach.jpg
   librats torrent seed photos.torrent --folder .
 """
 
@@ -64,6 +65,13 @@ def add_parser(commands: Commands) -> None:
         epilog="example:\n  librats torrent download photos.torrent --folder ~/Downloads\n",
     )
     _add_peer_options(download)
+    download.add_argument(
+        "--file",
+        action="append",
+        type=_file_choice,
+        metavar="PATH|NUMBER",
+        help="download this file alone, or this folder: its path or number as `info` tells them; may be repeated",
+    )
     download.add_argument(
         "--web-seed",
         action="append",
@@ -146,6 +154,10 @@ def _add_peer_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _file_choice(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
 def _piece_length(text: str) -> int:
     number = int(text)
     if number < MIN_PIECE or number & (number - 1):
@@ -207,7 +219,11 @@ def _info(args: argparse.Namespace, output: Output) -> int:
         output.tell("\n".join(lines), **facts)
         return 0
     facts = _facts(source)
-    files = [{"path": "/".join(file.path), "size": file.size} for file in source.layout.files if not file.is_pad]
+    files = [
+        {"number": number, "path": "/".join(file.path), "size": file.size}
+        for number, file in enumerate(source.layout.files)
+        if not file.is_pad
+    ]
     output.tell("\n".join(_lines(source, facts, files)), **facts, files=files)
     return 0
 
@@ -246,6 +262,7 @@ def _magnet_facts(magnet: Magnet) -> dict[str, Any]:
         "info_hash_v2": magnet.info_hash_v2.hex() if magnet.info_hash_v2 else None,
         "trackers": list(magnet.trackers),
         "peers": [str(peer) for peer in magnet.peers],
+        "chosen": None if magnet.files is None else list(magnet.files),
         "magnet": str(magnet),
     }
 
@@ -279,7 +296,9 @@ def _lines(torrent: Torrent, facts: dict[str, Any], files: list[dict[str, Any]])
     if torrent.is_private:
         lines.append("private       yes")
     lines += [f"{key:<14}{plain(str(facts[key]))}" for key in ("comment", "created_by") if facts[key]]
-    lines += [f"file          {plain(file['path'])}  {readable_size(file['size'])}" for file in files[:SHOWN_FILES]]
+    lines += [
+        f"file {file['number']:<9}{plain(file['path'])}  {readable_size(file['size'])}" for file in files[:SHOWN_FILES]
+    ]
     if len(files) > SHOWN_FILES:
         lines.append(f"              and {len(files) - SHOWN_FILES} more")
     return lines
@@ -332,7 +351,8 @@ async def _join_dht(node: RatsClient, output: Output) -> None:
 
 async def _add(client: TorrentClient, args: argparse.Namespace, output: Output) -> Download:
     source = _read(args.source)
-    download = await client.add(source, args.folder, peers=args.peer, web_seeds=getattr(args, "web_seed", ()))
+    chosen, web_seeds = getattr(args, "file", None), getattr(args, "web_seed", ())
+    download = await client.add(source, args.folder, files=chosen, peers=args.peer, web_seeds=web_seeds)
     output.emit(
         event="ready",
         name=download.name,
@@ -358,7 +378,7 @@ async def _get(args: argparse.Namespace, output: Output) -> int:
             plain(str(download.path)),
             event="done",
             path=str(download.path),
-            bytes=download.torrent.size if download.torrent is not None else 0,
+            bytes=progress.bytes_total,
             downloaded=progress.downloaded,
             seconds=round(seconds, 3),
             info_hash=download.magnet.info_hash.hex(),

@@ -13,12 +13,14 @@ from typing import Final
 
 from librats.bittorrent.magnet import Magnet, parse_magnet
 from librats.bittorrent.metainfo import MAX_TORRENT, Torrent, read_torrent
+from librats.bittorrent.selection import Choice
 from librats.bittorrent.swarm import SwarmSettings
 from librats.bittorrent.tracker_http import AnnounceRequest
 from librats.errors import ConfigError, StoreError, UsageError
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
+from librats.services.torrenting.choosing import Choosing
 from librats.services.torrenting.dialling import Dialler
 from librats.services.torrenting.disk import DiskWorkers
 from librats.services.torrenting.download import Download
@@ -26,6 +28,7 @@ from librats.services.torrenting.encryption import EncryptionRules, find_obfusca
 from librats.services.torrenting.outside import OuterPorts, ReachedAt
 from librats.services.torrenting.resume import ResumeFile
 from librats.services.torrenting.seeking import DhtNode, DhtSeeking
+from librats.services.torrenting.storage import KEPT_FOLDER
 from librats.services.torrenting.trackers import Trackers
 from librats.services.torrenting.web_seeds import WebSeeds
 from librats.services.torrenting.wire import RECEIVE_BUFFER, PeerWire, StreamChannel
@@ -40,7 +43,6 @@ PEER_ID_PREFIX: Final = b"-RB0100-"
 """What our peer ids begin with (BEP 20)."""
 
 PEER_ID_SIZE = 20
-RESUME_FOLDER = ".librats"
 MAX_UNKNOWN = 100
 PORT_TRIES = 16
 ANNOUNCE_AFTER = 2.0
@@ -219,6 +221,7 @@ class TorrentClient:
         source: Torrent | Magnet | bytes | str | Path,
         folder: str | Path = ".",
         *,
+        files: Iterable[Choice] | None = None,
         peers: Iterable[Address | str] = (),
         web_seeds: Iterable[str] = (),
         trusted: bool = False,
@@ -229,6 +232,9 @@ class TorrentClient:
         Args:
             source: A torrent, its bytes, the path of its file, or a magnet link.
             folder: Where its file or folder is to be.
+            files: Those to download, by their numbers in the torrent, from 0 on, or by their paths, with or without the
+                torrent's own name before them; that of a folder stands for all in it. None for those that a magnet link
+                names (BEP 53), or all. Of the others nothing is made; see :meth:`.Download.choose`.
             peers: Peers to begin with, next to those of trackers and the DHT.
             web_seeds: URLs that serve the files over HTTP (BEP 19), next to those that the torrent names. These alone
                 may lead to this machine or a private network.
@@ -236,7 +242,8 @@ class TorrentClient:
             resume: Keep what is there for the next time, in ``.librats`` in that folder.
 
         Raises:
-            UsageError: The client does not run, or has that torrent already.
+            UsageError: The client does not run, has that torrent already, or the torrent has no such file. Of a magnet
+                link the last is raised by :meth:`.Download.wait`.
             DecodeError: The source is no torrent and no magnet link.
             StoreError: The file cannot be read.
             ConfigError: One of the peers is no address.
@@ -245,6 +252,11 @@ class TorrentClient:
         if dialler is None:
             raise UsageError("the client does not run")
         torrent, magnet = await self._read_source(source)
+        choosing = Choosing(files, magnet.files)
+        if torrent is not None:
+            choosing.begin(torrent.layout)
+        if trusted and files is not None:
+            raise UsageError("files that are trusted are all there: none of them can be chosen")
         known = [Address.parse(peer) if isinstance(peer, str) else peer for peer in (*magnet.peers, *peers)]
         if magnet.info_hash in self._downloads or magnet.info_hash in self._beginning:
             raise UsageError("that torrent is here already")
@@ -257,7 +269,8 @@ class TorrentClient:
             workers=self._workers,
             dialler=dialler,
             torrent=torrent,
-            resume=ResumeFile(where / RESUME_FOLDER / name) if resume and not trusted else None,
+            resume=ResumeFile(where / KEPT_FOLDER / name) if resume and not trusted else None,
+            choosing=choosing,
             is_trusted=trusted,
         )
         self._beginning.add(magnet.info_hash)  # no peer finds it before it can answer
@@ -349,7 +362,7 @@ class TorrentClient:
                 uploaded=uploaded,
                 downloaded=downloaded,
                 left=max(progress.bytes_total - progress.bytes_done, 0) if progress.bytes_total else 1 << 40,
-                event=event,
+                event=event or ("paused" if download.is_partial_seed else ""),  # BEP 21
                 key=int.from_bytes(self._peer_id[-4:]),
                 wanted=0 if event == "stopped" else 50,
             )
@@ -377,7 +390,10 @@ class TorrentClient:
     def _tell_completed(self, download: Download) -> None:
         for info_hash, other in self._downloads.items():
             if other is download and info_hash in self._trackers and download.traffic[0]:
-                self._trackers[info_hash].tell_completed()
+                if download.is_partial_seed:
+                    self._trackers[info_hash].announce_again()
+                else:
+                    self._trackers[info_hash].tell_completed()
 
     def _accept(self) -> StreamChannel:
         return StreamChannel(self)

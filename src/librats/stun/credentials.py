@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import unicodedata
 from enum import IntEnum, IntFlag
 
 from librats.errors import UsageError
@@ -66,6 +65,8 @@ def opaque_string(text: str) -> str:
         raise UsageError("a username, realm or password is not empty")
     if text.isascii() and text.isprintable():
         return text
+    import unicodedata  # noqa: PLC0415 - a tenth of a megabyte, and most names are ASCII
+
     spaced = "".join(" " if unicodedata.category(character) == "Zs" else character for character in text)
     composed = unicodedata.normalize("NFC", spaced)
     for character in composed:

@@ -17,7 +17,7 @@ INTERNAL = {
     torrents.Download: {
         *("start", "close", "remove_resume", "swarm", "candidates", "wants_peers", "connections", "is_closed"),
         *("has_room", "enter", "leave", "fail_to_dial", "ban", "settle", "serve", "meet", "listen_at"),
-        *("traffic", "next_address"),
+        *("traffic", "next_address", "is_partial_seed", "wait_for_want"),
     },
 }
 

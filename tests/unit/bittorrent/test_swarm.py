@@ -245,6 +245,29 @@ def test_a_seed_stays_with_one_that_wants_nothing_though_it_has_not_everything_a
     assert seed.swarm.links
 
 
+def test_one_that_has_all_it_wants_tells_so_and_asks_again_once_it_wants_more() -> None:
+    room = Room(torrent_of(SIZE))
+    seed, giver, partial = room.seed(), room.leecher(), room.leecher()
+    count = room.torrent.layout.piece_count
+    for member, source in ((giver, seed), (partial, giver)):
+        member.swarm.want(bytearray([1, 1]) + bytearray(count - 2), room.now)
+        end = room.connect(member, source)[1]
+        room.carry()
+        assert completions(member) == 1
+        assert member.swarm.picker is not None
+        assert member.swarm.picker.have == bytearray([1, 1]) + bytearray(count - 2)
+    assert end.link is not None
+    assert wants_nothing(end.link)
+    assert not end.link.is_seed
+    partial.swarm.want(bytearray(b"\1" * count), room.now)
+    room.carry()
+    assert not wants_nothing(end.link)
+    room.connect(partial, seed)
+    room.carry()
+    assert completions(partial) == 2
+    assert partial.content == seed.content
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_what_is_found_to_be_there_after_a_connection_has_begun_is_told_piece_by_piece(fast: bool) -> None:
     torrent = torrent_of(SIZE)

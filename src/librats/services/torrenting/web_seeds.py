@@ -60,19 +60,18 @@ class WebSeeds:
         async for progress in download.updates():
             if progress.status not in {"metadata", "checking"}:
                 break
-        if download.torrent is None or download.swarm.picker is None or download.swarm.is_complete:
+        if download.torrent is None or download.swarm.picker is None:
             return
-        http = HttpFiles(current_network(), self._trusted)
-        try:
-            lanes = []
-            for url in self._urls:
-                seed = WebSeed(url, download.torrent, now=download.now())
-                download.swarm.web_seeds[seed.key] = seed
-                lanes += [self._follow(seed, http) for _ in range(LANES)]
-            await asyncio.gather(*lanes)
-        finally:
-            download.swarm.web_seeds.clear()
-            await http.close()
+        seeds = [WebSeed(url, download.torrent, now=download.now()) for url in self._urls]
+        while not all(seed.is_useless for seed in seeds):
+            await download.wait_for_want()
+            http = HttpFiles(current_network(), self._trusted)
+            try:
+                download.swarm.web_seeds.update((seed.key, seed) for seed in seeds)
+                await asyncio.gather(*(self._follow(seed, http) for seed in seeds for _ in range(LANES)))
+            finally:
+                download.swarm.web_seeds.clear()
+                await http.close()
 
     async def _follow(self, seed: WebSeed, http: HttpFiles) -> None:
         """Ask one server until all is there, or it is of no use."""
