@@ -197,6 +197,23 @@ async def test_the_port_that_was_answered_from_is_forgotten_where_the_tracker_ha
         assert [len(packet) for packet in network.packets] == [16, 98]  # it is asked for a connection first
 
 
+async def test_of_a_tracker_that_did_not_answer_another_connection_is_asked_for() -> None:
+    network, here = Lent(), Origin("192.0.2.1", 6969)
+    asked = Announcer(network, "udp://192.0.2.1:6969", {False})
+    for _ in range(2):
+        network.packets.clear()
+        task = asyncio.create_task(asked.announce(describe))
+        await network.sent.wait()
+        network.sent.clear()
+        network.receive([(bytes(4) + network.packets[0][12:16] + bytes(8), here)])
+        await network.sent.wait()
+        network.sent.clear()
+        assert [len(packet) for packet in network.packets] == [16, 98]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 def test_several_answers_come_to_the_longest_pauses_the_most_peers_and_the_first_words() -> None:
     one, other = Address("192.0.2.1", 1), Address("2001:db8::1", 2)
     replies = [
