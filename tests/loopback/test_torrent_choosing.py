@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,19 @@ async def test_a_restart_with_more_files_has_what_was_kept_of_them(tmp_path: Pat
             download = await other.add(torrent, tmp_path / "b", peers=peers)
             await done(download)
             assert download.progress.downloaded == torrent.size
+    assert contents(tmp_path / "b" / "set") == contents(tmp_path / "a" / "set")
+
+
+async def test_what_was_kept_and_is_gone_comes_again(tmp_path: Path) -> None:
+    torrent = make_torrent(tmp_path / "a")
+    async with client() as one:
+        await one.add(torrent, tmp_path / "a", trusted=True)
+        peers = [f"{HERE}:{one.listen_port}"]
+        async with client() as other:
+            await done(await other.add(torrent, tmp_path / "b", files=["b.bin"], peers=peers))
+        shutil.rmtree(tmp_path / "b" / ".librats" / f"{torrent.info_hash.hex()}.parts")
+        async with client() as other:
+            await done(await other.add(torrent, tmp_path / "b", peers=peers))
     assert contents(tmp_path / "b" / "set") == contents(tmp_path / "a" / "set")
 
 

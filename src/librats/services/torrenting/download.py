@@ -335,12 +335,12 @@ class Download:
         """Take note that a connection is gone."""
         others = any(other is not wire and other.address == wire.address for other in self._wires.values())
         if wire.link is not None:
-            where = listens_at(wire.link) or wire.address
-            self.candidates.lose(where, self.now(), is_seed=wants_nothing(wire.link))
+            self.candidates.lose(listens_at(wire.link) or wire.address, self.now(), is_seed=wants_nothing(wire.link))
         elif others:
             pass  # both have dialled, and one connection was too many
         elif wire.is_outgoing and not (wire.is_unheard and self._dialler.turn(self, wire)):
             self.candidates.fail(wire.address, self.now())
+        self.limits.forget(wire)
         if wire.link is not None and self._wires.pop(wire.link.key, None) is not None:
             self.swarm.remove_peer(wire.link, self.now())
             self.settle()

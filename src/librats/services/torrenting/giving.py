@@ -44,12 +44,12 @@ class Giving:
         link = wire.link
         if link is None or wire.waits:
             return
-        cache, layout = self._cache, self._layout
-        for ahead in islice(link.queue, 0, READ_AHEAD, 32):  # what is asked for next is read while this is sent
-            cache.fetch(ahead, layout.piece_size(ahead[0]))
         if self._gate.is_limited:
             self._wait(wire, link)
             return
+        cache, layout = self._cache, self._layout
+        for ahead in islice(link.queue, 0, READ_AHEAD, 32):  # what is asked for next is read while this is sent
+            cache.fetch(ahead, layout.piece_size(ahead[0]))
         size = 0
         while link.queue and not wire.is_full:
             given = self._give(wire, link)
