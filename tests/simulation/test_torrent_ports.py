@@ -22,8 +22,13 @@ CONTENT = bytes(range(256)) * 500
 class Announced:
     """A node of the DHT for those at home: what they announce."""
 
+    listen_port = 0
+
     def __init__(self) -> None:
         self.ports: list[int] = []
+
+    async def ping(self, _address: Address, *, timeout: float | None = None) -> None:
+        del timeout
 
     async def find_peers(self, _info_hash: bytes, *, timeout: float | None = None) -> list[Address]:
         del timeout

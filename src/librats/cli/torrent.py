@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from librats import Address, Identity, NatTraversalConfig, RatsClient, RatsConfig
-from librats.cli.arguments import add_command, checked, listen_address, positive
+from librats.cli.arguments import add_command, byte_rate, checked, listen_address, positive
 from librats.cli.dht_options import add_bootstrap_option, dht_config
 from librats.cli.output import Output, plain
 from librats.cli.progress import progress_bar, readable_size
@@ -38,7 +38,7 @@ examples:
   librats torrent download photos.torrent --folder ~/Downloads
   librats torrent download "magnet:?xt=urn:btih:..." --peer 192.0.2.7:6881
   librats torrent download photos.torrent --file 0 --file summer/beach.jpg
-  librats torrent seed photos.torrent --folder .
+  librats torrent seed photos.torrent --folder . --upload-limit 500k
 """
 
 
@@ -146,6 +146,12 @@ def _add_peer_options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="have the router let peers in at the port that is listened on (default: yes)",
+    )
+    parser.add_argument(
+        "--download-limit", type=byte_rate, metavar="RATE", help="bytes that come a second at most, as 500k or 2M"
+    )
+    parser.add_argument(
+        "--upload-limit", type=byte_rate, metavar="RATE", help="bytes that go a second at most, as 500k or 2M"
     )
     parser.add_argument(
         "--encryption",
@@ -338,6 +344,8 @@ async def _client(args: argparse.Namespace, output: Output) -> AsyncIterator[Tor
             dht=None if node is None else node.dht,
             encryption=args.encryption or "allow",
             port_mapping=args.port_mapping,
+            download_limit=args.download_limit,
+            upload_limit=args.upload_limit,
         )
         yield await stack.enter_async_context(client)
 

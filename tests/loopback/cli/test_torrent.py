@@ -81,6 +81,9 @@ def test_people_are_told_the_link_and_what_is_in_it(album: Path, capsys: pytest.
         (("seed", "magnet:?xt=urn:btih:" + 40 * "a", *HERE), 2, "not enough"),
         (("download", "album.torrent", "--peer", "x", *HERE), 2, "HOST:PORT"),
         (("download", "album.torrent", "--file", "three.txt", *HERE), 2, "no file 'three.txt'"),
+        (("download", "album.torrent", "--download-limit", "0", *HERE), 2, "500k or 2M"),
+        (("seed", "album.torrent", "--upload-limit", "2MB", *HERE), 2, "500k or 2M"),
+        (("seed", "album.torrent", "--upload-limit", "-1", *HERE), 2, "500k or 2M"),
         (("download", "album.torrent", "--file", "99", *HERE), 2, "no file 99"),
         (("download", "magnet:?xt=urn:btih:" + 40 * "a" + "&so=9-7", *HERE), 2, "range of files"),
     ],
@@ -143,7 +146,7 @@ async def test_one_file_alone_is_downloaded(start: Start, album: Path, words: tu
     peer = f"127.0.0.1:{(await seed.event_named('ready'))['listen_port']}"
     target = album.parent / "received"
     words = tuple(str(numbers["album/more/two.txt"]) if word == "1" else word for word in words)
-    options = ("--folder", str(target), "--peer", peer, *HERE, "--json")
+    options = ("--folder", str(target), "--peer", peer, *HERE, "--json", "--download-limit", "2.5M")
     download = await start("torrent", "download", str(path), *words, *options)
     done = await download.event_named("done")
     assert done["bytes"] == 3

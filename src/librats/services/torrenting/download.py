@@ -25,7 +25,8 @@ from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.metainfo import Torrent
 from librats.bittorrent.peer_telling import listens_at, wants_nothing
-from librats.bittorrent.swarm import Swarm, SwarmSettings
+from librats.bittorrent.swarm import Swarm
+from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.errors import ClosedError, RatsError, StoreError, TransferError
 from librats.runtime.tasks import TaskSet
 from librats.services.torrenting.choosing import Choosing
@@ -38,6 +39,7 @@ from librats.services.torrenting.progress import TorrentPeer, TorrentProgress, T
 from librats.services.torrenting.resume import ResumeFile
 from librats.services.torrenting.stock import Stock
 from librats.services.torrenting.storing import Stored
+from librats.services.torrenting.throttling import Limits
 from librats.services.torrenting.wire import PeerWire
 from librats.types import Address
 
@@ -65,6 +67,7 @@ class Download:
         torrent: Torrent | None,
         resume: ResumeFile | None,
         choosing: Choosing,
+        limits: Limits,
         is_trusted: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -76,19 +79,22 @@ class Download:
         self._dialler = dialler
         self._keeping = Keeping(resume, workers, loop.time())
         self._choosing = choosing
+        self.limits = limits
+        """How much comes and goes at most."""
         self._is_trusted = is_trusted
         self._known = torrent
-        self._swarm: Swarm
+        self.swarm: Swarm
+        """The machine."""
         self._stock: Stock | None = None
         self._wires: dict[Hashable, PeerWire] = {}
-        self._candidates = Candidates()
+        self.candidates = Candidates()
+        """Addresses to dial."""
         self._meetings = Meetings()
         self._tasks = TaskSet()
         self._outcome = Outcome()
         self._changed = asyncio.Event()
         self._wanting = asyncio.Event()
         self._status: TorrentStatus = "metadata"
-        self._rates = (0.0, 0.0)
         self._settling = False
 
     # What applications call
@@ -96,13 +102,12 @@ class Download:
     @property
     def name(self) -> str:
         """Name of the file or folder; of a magnet link what it says, until the torrent is there."""
-        torrent = self.torrent
-        return torrent.name if torrent is not None else self._magnet.name
+        return self.torrent.name if self.torrent is not None else self._magnet.name
 
     @property
     def torrent(self) -> Torrent | None:
         """The torrent; None while it is not there."""
-        return self._swarm.torrent
+        return self.swarm.torrent
 
     @property
     def magnet(self) -> Magnet:
@@ -117,10 +122,7 @@ class Download:
     @property
     def progress(self) -> TorrentProgress:
         """How far it is now."""
-        encrypted = sum(wire.method is not None for wire in self._wires.values())
-        return TorrentProgress.of(
-            self._swarm, self._choosing, self._status, self._rates, peers=len(self._wires), encrypted=encrypted
-        )
+        return TorrentProgress.of(self.swarm, self._choosing, self._status, self._wires.values())
 
     @property
     def peers(self) -> list[TorrentPeer]:
@@ -154,7 +156,7 @@ class Download:
 
     def pause(self) -> None:
         """Ask for nothing and give nothing, until :meth:`go_on`."""
-        self._swarm.pause()
+        self.swarm.pause()
         if self._status in {"downloading", "seeding"}:
             self._set_status("paused")
         self.settle()
@@ -162,10 +164,30 @@ class Download:
     def go_on(self) -> None:
         """End a pause, or try again after a failure of the disk."""
         self._outcome.try_again()
-        if self._status in {"paused", "failed"} and self._swarm.picker is not None:
-            self._set_status("seeding" if self._swarm.is_complete else "downloading")
-        self._swarm.go_on(self.now())
+        if self._status in {"paused", "failed"} and self.swarm.picker is not None:
+            self._set_status("seeding" if self.swarm.is_complete else "downloading")
+        self.swarm.go_on(self.now())
         self.settle()
+
+    @property
+    def download_limit(self) -> float | None:
+        """Bytes of blocks that come a second at most; None for no limit but that of the client. May be set."""
+        return self.limits.down_gate.limit
+
+    @download_limit.setter
+    def download_limit(self, rate: float | None) -> None:
+        self.limits.down_gate.limit = rate
+        self.heed_limits()
+
+    @property
+    def upload_limit(self) -> float | None:
+        """Bytes of blocks that go a second at most; None for no limit but that of the client. May be set."""
+        return self.limits.up_gate.limit
+
+    @upload_limit.setter
+    def upload_limit(self, rate: float | None) -> None:
+        self.limits.up_gate.limit = rate
+        self.limits.up.arm()
 
     async def choose(self, files: Iterable[Choice] | None) -> None:
         """Want other files of it from now on. What is there already stays, and is given as before.
@@ -183,17 +205,17 @@ class Download:
         if stock is None or selection is None:
             return
         await self._workers.run(stock.files.choose, selection)
-        picker = self._swarm.picker
+        picker = self.swarm.picker
         if picker is None or self.is_closed:
             return  # it is begun with that, once what is there was looked at
         self._choosing.count(picker.have)
-        was_complete = self._swarm.is_complete
-        self._swarm.want(bytearray(selection.pieces), self.now())
-        if was_complete and not self._swarm.is_complete:
+        was_complete = self.swarm.is_complete
+        self.swarm.want(bytearray(selection.pieces), self.now())
+        if was_complete and not self.swarm.is_complete:
             self._outcome.begin_again()
             if self._status == "seeding":
                 self._set_status("downloading")
-            self._candidates.hurry(self.now())
+            self.candidates.hurry(self.now())
             self._wanting.set()
         elif was_complete:
             await self._workers.run(stock.files.finish)
@@ -203,44 +225,45 @@ class Download:
 
     async def wait_for_want(self) -> None:
         """Wait until something is wanted: once what is there is known, or other files are chosen."""
-        while self._swarm.picker is None or self._swarm.is_complete:
+        while self.swarm.picker is None or self.swarm.is_complete:
             self._wanting.clear()
             await self._wanting.wait()
 
     # Life
 
+    def heed_limits(self) -> None:
+        """Take note that what comes at most is something else now."""
+        self.limits.heed(self.swarm)
+
     async def start(self) -> None:
         """Begin."""
         network = self._dialler.network
         before = await self._keeping.load(self._magnet.info_hash)
-        if self._known is None and before is not None:
-            self._known = before.torrent
-        self._swarm = Swarm(self._magnet, self.door.settings, network.entropy, now=self.now(), torrent=self._known)
+        known = self._known or (before.torrent if before is not None else None)
+        self.swarm = Swarm(self._magnet, self.door.settings, network.entropy, now=self.now(), torrent=known)
         if before is not None:
-            self._swarm.downloaded, self._swarm.uploaded = before.downloaded, before.uploaded
-            self._candidates.add(before.peers, self.now())
+            self.swarm.downloaded, self.swarm.uploaded = before.downloaded, before.uploaded
+            self.candidates.add(before.peers, self.now())
+        self.heed_limits()
         self._tasks.create(self._tick(), name="torrent ticks")
         self.settle()
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(max(0.0, self._swarm.next_time - self.now()))
-            self._swarm.handle_timer(self.now())
-            links, web_seeds = self._swarm.links.values(), self._swarm.web_seeds.values()
-            down = sum(link.gives for link in links) + sum(seed.gives for seed in web_seeds)
-            self._rates = (down, sum(link.takes for link in links))
+            await asyncio.sleep(max(0.0, self.swarm.next_time - self.now()))
+            self.swarm.handle_timer(self.now())
             self.settle()
             self._dialler.wake(self)
             self._changed.set()
             if self._keeping.is_due(self.now()) and self._status == "downloading":
-                await self._save(peers_to_keep(self._swarm))
+                await self._save(peers_to_keep(self.swarm))
 
     async def close(self) -> None:
         """End every connection, and keep what is to be known next time."""
-        if self._status == "closed":
+        if self.is_closed:
             return
         self._set_status("closed")
-        peers = peers_to_keep(self._swarm)
+        peers = peers_to_keep(self.swarm)
         for wire in list(self._wires.values()):
             wire.close("the torrent is closed")
         await self._tasks.close()
@@ -256,7 +279,7 @@ class Download:
         await self._keeping.remove(self._stock)
 
     async def _save(self, peers: Iterable[Address]) -> None:
-        await self._keeping.save(self._swarm, self._stock, peers, self.now())
+        await self._keeping.save(self.swarm, self._stock, peers, self.now())
 
     def _set_status(self, status: TorrentStatus) -> None:
         if self._status != "closed":
@@ -265,7 +288,7 @@ class Download:
 
     def _fail(self, error: RatsError) -> None:
         logger.error("%s: %s", self.name, error)
-        self._swarm.pause()
+        self.swarm.pause()
         self._set_status("failed")
         self._outcome.fail(error)
 
@@ -273,41 +296,16 @@ class Download:
         self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
 
     @property
-    def is_partial_seed(self) -> bool:
-        """Whether all that is wanted is there, and not all that there is (BEP 21)."""
-        picker = self._swarm.picker
-        return picker is not None and picker.is_complete and 0 in picker.have
-
-    @property
     def traffic(self) -> tuple[int, int]:
         """Bytes that were had and given since it was begun: what was before a restart, trackers were told then."""
-        return self._keeping.traffic(self._swarm)
+        return self._keeping.traffic(self.swarm)
 
     # Connections
 
     @property
-    def swarm(self) -> Swarm:
-        """The machine."""
-        return self._swarm
-
-    @property
-    def candidates(self) -> Candidates:
-        """Addresses to dial."""
-        return self._candidates
-
-    @property
     def wants_peers(self) -> bool:
         """Whether it dials: not while it is paused. What has everything dials those that lack something."""
-        return self._status in {"metadata", "downloading", "seeding"} and not self._swarm.is_paused
-
-    def next_address(self) -> Address | None:
-        """Return whom to dial now; None for nobody. Who has dialled us is connected already."""
-        while (address := self._candidates.take(self.now(), seeds=not self._swarm.is_complete)) is not None:
-            link = next((link for link in self._swarm.links.values() if listens_at(link) == address), None)
-            if link is None:
-                return address
-            self._candidates.lose(address, self.now(), is_seed=wants_nothing(link))
-        return None
+        return self._status in {"metadata", "downloading", "seeding"} and not self.swarm.is_paused
 
     @property
     def connections(self) -> int:
@@ -326,7 +324,7 @@ class Download:
 
     def enter(self, wire: PeerWire, handshake: Handshake) -> PeerLink:
         """Take a peer in."""
-        link = self._swarm.add_peer(
+        link = self.swarm.add_peer(
             handshake, wire.address, is_outgoing=wire.is_outgoing, now=self.now(), is_utp=wire.is_utp
         )
         self._wires[link.key] = wire
@@ -338,13 +336,13 @@ class Download:
         others = any(other is not wire and other.address == wire.address for other in self._wires.values())
         if wire.link is not None:
             where = listens_at(wire.link) or wire.address
-            self._candidates.lose(where, self.now(), is_seed=wants_nothing(wire.link))
+            self.candidates.lose(where, self.now(), is_seed=wants_nothing(wire.link))
         elif others:
             pass  # both have dialled, and one connection was too many
         elif wire.is_outgoing and not (wire.is_unheard and self._dialler.turn(self, wire)):
-            self._candidates.fail(wire.address, self.now())
+            self.candidates.fail(wire.address, self.now())
         if wire.link is not None and self._wires.pop(wire.link.key, None) is not None:
-            self._swarm.remove_peer(wire.link, self.now())
+            self.swarm.remove_peer(wire.link, self.now())
             self.settle()
         self._dialler.wake(self)
 
@@ -355,13 +353,13 @@ class Download:
     def _add_peers(
         self, addresses: Iterable[Address], encrypted: Collection[Address] = (), seeds: Collection[Address] = ()
     ) -> int:
-        added = self._candidates.add(addresses, self.now(), encrypted=encrypted, seeds=seeds)
+        added = self.candidates.add(addresses, self.now(), encrypted=encrypted, seeds=seeds)
         self._dialler.wake(self)
         return added
 
     def fail_to_dial(self, address: Address) -> None:
         """Take note that a peer was not reached: whoever told of it is asked, once, to bring us together (BEP 55)."""
-        self._candidates.fail(address, self.now())
+        self.candidates.fail(address, self.now())
         if self._meetings.ask(address, self._wires):
             self.settle()
 
@@ -374,12 +372,12 @@ class Download:
 
     def listen_at(self, port: int, port_ipv6: int) -> None:
         """Have peers told that we are reached at another port from now on; see :meth:`.Swarm.listen_at`."""
-        self._swarm.listen_at(port, port_ipv6)
+        self.swarm.listen_at(port, port_ipv6)
         self.settle()
 
     def ban(self, address: Address) -> None:
         """Never talk to a peer again."""
-        self._candidates.ban(address)
+        self.candidates.ban(address)
 
     # What the machine says
 
@@ -389,10 +387,12 @@ class Download:
             return  # what comes of it is seen to by whoever is at it
         self._settling = True
         try:
-            swarm = self._swarm
+            swarm = self.swarm
             while True:
                 for event in swarm.events():
                     self._take_event(event)
+                if swarm.waiting:
+                    self.limits.await_turns(swarm, self.settle)
                 unsent, swarm.unsent = swarm.unsent, {}
                 for key in unsent:
                     if key in self._wires:
@@ -439,14 +439,15 @@ class Download:
                 on_failure=self._fail_of,
                 on_hashes=self._give_hashes,
                 on_stored=self._stored,
+                limits=self.limits,
             )
             have = await stock.look(self._keeping.before, self._checked, is_trusted=self._is_trusted)
         except RatsError as error:
             self._fail(error)
             return
         self._choosing.count(have)
-        self._set_status("paused" if self._swarm.is_paused else "downloading")
-        self._swarm.begin(have, self.now(), wanted=bytearray(self._choosing.selection.pieces))
+        self._set_status("paused" if self.swarm.is_paused else "downloading")
+        self.swarm.begin(have, self.now(), wanted=bytearray(self._choosing.selection.pieces))
         self._wanting.set()
         self.settle()
         self._dialler.wake(self)
@@ -460,16 +461,15 @@ class Download:
             return
         for started, found in some:
             if isinstance(found, Exception):
-                if self._swarm.picker is not None:
-                    self._swarm.picker.put_back(started.piece)
+                self.swarm.put_back(started.piece)
                 if self._outcome.failure is None:  # one of them tells for all
                     self._fail_of(found)
                 continue
             if found:
                 self._choosing.add(started.piece)
             else:
-                self._swarm.wasted += started.asked_size
-            self._swarm.end_piece(started.piece, self.now(), is_right=found)
+                self.swarm.wasted += started.asked_size
+            self.swarm.end_piece(started.piece, self.now(), is_right=found)
         self.settle()
 
     async def _finish(self) -> None:
@@ -480,18 +480,18 @@ class Download:
         except StoreError as error:
             self._fail(error)
             return
-        if not self._swarm.is_complete:
+        if not self.swarm.is_complete:
             return  # other files were chosen meanwhile
         if self._status != "paused":
             self._set_status("seeding")
-        await self._save(peers_to_keep(self._swarm))
+        await self._save(peers_to_keep(self.swarm))
         self._dialler.tell_completed(self)
         self._outcome.succeed()
 
     # Giving
 
     def _give_hashes(self, asked: HashesAsked, leaves: bytes | None) -> None:
-        self._swarm.give_hashes(asked.link, asked.request, leaves)
+        self.swarm.give_hashes(asked.link, asked.request, leaves)
         self.settle()
 
     def serve(self, wire: PeerWire) -> None:

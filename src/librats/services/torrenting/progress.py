@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
     from librats.bittorrent.swarm import Swarm
     from librats.services.torrenting.choosing import Choosing
+    from librats.services.torrenting.wire import PeerWire
 
 __all__ = ["TorrentPeer", "TorrentProgress", "TorrentStatus"]
 
@@ -74,10 +76,7 @@ class TorrentProgress:
         swarm: Swarm,
         choosing: Choosing,
         status: TorrentStatus,
-        rates: tuple[float, float],
-        *,
-        peers: int,
-        encrypted: int,
+        wires: Collection[PeerWire],
     ) -> TorrentProgress:
         """Return what there is to tell of a torrent.
 
@@ -85,11 +84,10 @@ class TorrentProgress:
             swarm: Its machine.
             choosing: What is wanted of it, and counted.
             status: What it does.
-            rates: Bytes a second from peers, and to them.
-            peers: Connections.
-            encrypted: Those of them that began encrypted.
+            wires: Its connections.
         """
         pieces_done, pieces_total = choosing.pieces(swarm.picker)
+        down, up = swarm.rates
         return cls(
             status=status,
             bytes_done=choosing.bytes_done,
@@ -97,13 +95,13 @@ class TorrentProgress:
             bytes_total=choosing.bytes_total,
             pieces_done=pieces_done,
             pieces_total=pieces_total,
-            download_rate=rates[0],
-            upload_rate=rates[1],
+            download_rate=down,
+            upload_rate=up,
             downloaded=swarm.downloaded,
             uploaded=swarm.uploaded,
             wasted=swarm.wasted,
-            peers=peers,
-            encrypted=encrypted,
+            peers=len(wires),
+            encrypted=sum(wire.method is not None for wire in wires),
         )
 
 

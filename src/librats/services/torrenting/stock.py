@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from librats.bittorrent.metainfo import Torrent
     from librats.bittorrent.selection import Selection
     from librats.services.torrenting.resume import Resume
+    from librats.services.torrenting.throttling import Limits
 
 __all__ = ["Stock"]
 
@@ -33,6 +34,7 @@ class Stock:
         on_failure: Called with the error where something cannot be read for a peer.
         on_hashes: Called with what a peer has asked for, and the hashes; None where they cannot be read.
         on_stored: Called with what came of pieces that were to be stored.
+        limits: Of how much goes.
     """
 
     def __init__(
@@ -45,13 +47,14 @@ class Stock:
         on_failure: Callable[[Exception], object],
         on_hashes: Callable[[HashesAsked, bytes | None], object],
         on_stored: Callable[[Sequence[Stored]], object],
+        limits: Limits,
     ) -> None:
         self._torrent = torrent
         self._workers = workers
         self.files = TorrentFiles(torrent, folder, selection)
         """The files."""
         cache = PieceCache(self.files, workers, torrent.layout.piece_length)
-        self.giving = Giving(torrent.layout, cache, on_failure)
+        self.giving = Giving(torrent.layout, cache, on_failure, limits)
         """Who gives what peers ask for."""
         self.hashing = BlockHashing(torrent.layout, self.files, workers, on_hashes)
         """Who hashes for peers."""
