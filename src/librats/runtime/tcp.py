@@ -102,7 +102,7 @@ def _tcp_socket(family: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
 
-def share_port(sock: socket.socket) -> None:
+def share_port(sock: socket.SocketType) -> None:
     """Let other sockets of this user have the same port, those included that listen on it; before it is bound."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "SO_REUSEPORT"):
