@@ -197,18 +197,35 @@ async def test_the_port_that_was_answered_from_is_forgotten_where_the_tracker_ha
         assert [len(packet) for packet in network.packets] == [16, 98]  # it is asked for a connection first
 
 
+async def test_the_first_answer_may_take_longer_than_the_others_have_once_it_has_come() -> None:
+    network, here = Lent(), Origin("192.0.2.1", 6969)
+    task = asyncio.create_task(Announcer(network, "udp://192.0.2.1:6969", {False}).announce(describe, grace=0.0))
+    for action, body in ((0, bytes(8)), (1, (600).to_bytes(4) + bytes(8))):
+        await network.sent.wait()
+        network.sent.clear()
+        await asyncio.sleep(0.01)
+        network.receive([(action.to_bytes(4) + network.packets[-1][12:16] + body, here)])
+    assert (await task).interval == 600
+
+
 async def test_of_a_tracker_that_did_not_answer_another_connection_is_asked_for() -> None:
     network, here = Lent(), Origin("192.0.2.1", 6969)
     asked = Announcer(network, "udp://192.0.2.1:6969", {False})
-    for _ in range(2):
-        network.packets.clear()
+
+    async def answered(action: int, body: bytes) -> int:
+        await network.sent.wait()
+        network.sent.clear()
+        network.receive([(action.to_bytes(4) + network.packets[-1][12:16] + body, here)])
+        return len(network.packets[-1])
+
+    task = asyncio.create_task(asked.announce(describe))
+    assert [await answered(0, bytes(8)), await answered(1, (600).to_bytes(4) + bytes(8))] == [16, 98]
+    await task
+    for size in (98, 16):  # over the connection that there is; that one has brought no answer
         task = asyncio.create_task(asked.announce(describe))
         await network.sent.wait()
         network.sent.clear()
-        network.receive([(bytes(4) + network.packets[0][12:16] + bytes(8), here)])
-        await network.sent.wait()
-        network.sent.clear()
-        assert [len(packet) for packet in network.packets] == [16, 98]
+        assert len(network.packets[-1]) == size
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
