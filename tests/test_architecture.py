@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS: tuple[tuple[str | tuple[str, ...], ...], ...] = (
     (
         (
-            *("reasons", "nat_words", "errors", "types", "checks", "web_uris", "servers", "tickets"),
+            *("reasons", "nat_words", "errors", "types", "peer_ids", "checks", "web_uris", "servers", "tickets"),
             *("nat_config", "dht_config", "files_config", "config"),
         ),
     ),

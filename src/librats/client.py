@@ -14,13 +14,14 @@ from typing import Any
 from librats._core.aead import load_openssl
 from librats.attempts.strategies import strategy_of
 from librats.config import NatTraversalConfig, RatsConfig
-from librats.connector import Connector, Target, check_peer_id
+from librats.connector import Connector, Target
 from librats.errors import ConfigError, ConnectError, PeerNotConnected, UsageError
 from librats.hole_punching.node_punching import NodePunching
 from librats.introducers.keeping import check_introducers
 from librats.memory.keeping import KeepingVerbs
 from librats.memory.nat_memory import NatMemory
 from librats.memory.remembering import Remembering
+from librats.peer_ids import check_peer_id
 from librats.peers.arguments import check_timeout
 from librats.peers.entry.access import Access, AccessList
 from librats.peers.identities.succession import encode_chain

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from librats.attempts.accounts import OVERTAKEN
 from librats.attempts.dialling import DialRace
 from librats.config import RatsConfig
 from librats.errors import ConnectError, PeerDenied, PeerLimitReached, UsageError
+from librats.peer_ids import check_peer_id, is_peer_id
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer
 from librats.runtime.network import Network
@@ -24,22 +24,11 @@ from librats.session.exchange import KnownPeer
 from librats.tickets import Ticket
 from librats.types import Address, AttemptReason, ConnectionAttempt, ConnectionMethod, Encryption
 
-__all__ = ["Connector", "Target", "check_peer_id"]
+__all__ = ["Connector", "Target"]
 
 logger = logging.getLogger("librats.connector")
 
 MAX_ADDRESSES = 16
-PEER_ID = re.compile(r"[0-9a-f]{64}")
-
-
-def check_peer_id(peer_id: object) -> None:
-    """Check that something is a peer id by its form.
-
-    Raises:
-        UsageError: It is not.
-    """
-    if not (isinstance(peer_id, str) and PEER_ID.fullmatch(peer_id)):
-        raise UsageError(f"not a peer id: {peer_id!r}; it has 64 lower-case hex digits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +68,7 @@ class Target:
                 raise UsageError(f"not an address: {address}; a port is 1 to 65535")
             return cls(str(address), (address,), expect_id)
         named, at, rest = target.strip().rpartition("@")
-        if PEER_ID.fullmatch(rest) and not at:
+        if is_peer_id(rest) and not at:
             if expect_id not in (None, rest):
                 raise UsageError("the target is another peer id than expect_id")
             return cls(target, (), rest)

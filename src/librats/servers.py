@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from librats.checks import require, require_one_of
 from librats.errors import ConfigError, UsageError
+from librats.peer_ids import is_peer_id
 from librats.types import Address, TurnTransport
 from librats.web_uris import PLAIN_PORT, SECURE_PORT, SYSTEM, WEB_PATH, WebUri, is_web_path, require_proxy
 
@@ -29,7 +30,6 @@ WEB = (TurnTransport.WS, TurnTransport.WSS)
 MAX_PORT = 65535
 MAX_TURN_NAME = 508  # bytes of a username (RFC 8489, 14.3)
 
-_PEER_ID = re.compile(r"[0-9a-f]{64}")
 _URI = re.compile(r"(turns?):(?:([^@/?#]*)@)?(\[[^\]]*\]|[^@:/?#\[\]]*)(?::([0-9]*))?(?:\?([^#]*))?", re.IGNORECASE)
 
 
@@ -66,7 +66,7 @@ def introducer_place(text: str) -> tuple[str, Address | WebUri]:
     peer_id, at, where = (rest if slashes else scheme).partition("@")
     if slashes:
         require(
-            _PEER_ID.fullmatch(peer_id) is not None,
+            is_peer_id(peer_id),
             "introducers",
             f"not an introducer: {text!r}; write wss://PEERID@HOST/librats",
         )
@@ -75,7 +75,7 @@ def introducer_place(text: str) -> tuple[str, Address | WebUri]:
         address = Address.parse(where)
     except UsageError:
         address = Address("", 0)
-    named = at and _PEER_ID.fullmatch(peer_id) and address.host and address.port
+    named = at and is_peer_id(peer_id) and address.host and address.port
     require(bool(named), "introducers", f"not an introducer: {text!r}; write PEERID@HOST:PORT or wss://PEERID@HOST")
     return peer_id, address
 

@@ -108,6 +108,24 @@ async def test_a_folder_comes_from_a_web_seed_alone(tmp_path: Path, version: str
     assert contents(tmp_path / "b" / "my album") == contents(top)
 
 
+async def test_what_comes_of_a_web_seed_is_limited_and_asked_for_a_little_at_a_time(tmp_path: Path) -> None:
+    top = make_files(tmp_path / "a")
+    torrent = torrent_of(top, "v1")
+    limit, ranges = 400_000, list[slice]()
+
+    def note(request: web.Request) -> None:
+        ranges.append(request.http_range)
+
+    async with serving(tmp_path / "a") as server, client() as one:
+        server.change = note
+        begun = asyncio.get_running_loop().time()
+        download = await one.add(torrent, tmp_path / "b", web_seeds=[server.url], download_limit=limit)
+        await done(download)
+        assert asyncio.get_running_loop().time() - begun >= torrent.size / limit - 0.2
+        assert max(part.stop - part.start for part in ranges) <= limit / 2
+    assert contents(tmp_path / "b" / "my album") == contents(top)
+
+
 async def test_a_single_file_comes_from_its_url_and_a_server_without_ranges_will_do(tmp_path: Path) -> None:
     top = make_files(tmp_path / "a")
     torrent = torrent_of(top / "one.bin")

@@ -377,9 +377,14 @@ async def test_peers_meet_at_a_tracker_over_udp(tmp_path: Path) -> None:
 class Dht:
     """A DHT of one process."""
 
+    listen_port = 0
+
     def __init__(self) -> None:
         self.peers: dict[bytes, list[Address]] = {}
         self.announced = asyncio.Event()
+
+    async def ping(self, _address: Address, *, timeout: float | None = None) -> None:
+        del timeout
 
     async def find_peers(self, info_hash: bytes, *, timeout: float | None = None) -> list[Address]:
         return list(self.peers.get(info_hash, []))

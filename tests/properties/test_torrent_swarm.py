@@ -12,7 +12,8 @@ from librats._core import bencode
 from librats.bittorrent import messages as wire
 from librats.bittorrent.extensions import MetadataKind, MetadataMessage, PexMessage
 from librats.bittorrent.messages import Handshake, Message
-from librats.bittorrent.swarm import Swarm, SwarmSettings
+from librats.bittorrent.swarm import Swarm
+from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.errors import RemoteProtocolError
 from librats.types import Address
 

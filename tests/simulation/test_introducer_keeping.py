@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.simulation.test_public_introducers import IDENTITY, INTRODUCER, confi
 from librats import Address, RatsClient, TurnServer
 from librats.introducers.keeping import IntroducerKeeper
 from librats.services.introducer import Introductions
+from librats.services.link.paths import LinkPaths
 from librats.services.session import Link
 from librats.testing import SimNetwork
 from librats.types import ConnectionMethod, TurnTransport
@@ -86,6 +88,48 @@ def test_where_tcp_does_not_get_through_it_is_tried_after_5_and_60_and_600_secon
         await relay.close()
 
     simulate(scenario)
+
+
+def test_as_long_as_more_than_a_tenth_is_sent_again_a_session_stays_over_udp(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        looked: list[float] = []
+        loss = iter((0.11, 0.1))
+
+        def lost(link: Link) -> float:
+            looked.append(one.loop.time() - one.began)
+            return next(loss)
+
+        monkeypatch.setattr(Link, "loss", property(lost))
+        relay = await serve(net)
+        one = await watched(net)
+        await one.connected()
+        await asyncio.sleep(60)
+        assert (one.methods, one.moves) == ([UDP], [])
+        await asyncio.sleep(20)
+        assert looked == [pytest.approx(5, abs=0.5), pytest.approx(65, abs=1)]
+        assert (one.methods, len(one.moves)) == ([TCP], 1)
+        await one.client.stop()
+        await relay.close()
+
+    simulate(scenario)
+
+
+@pytest.mark.parametrize(
+    ("told", "loss"),
+    [
+        ({"packets_sent": 8, "packets_repeated": 2}, 0.25),
+        ({"packets_sent": 7, "packets_repeated": 7}, 0.0),
+        ({"packets_sent": 1000, "packets_repeated": 0}, 0.0),
+        (None, 0.0),
+    ],
+)
+def test_what_a_session_loses_is_the_share_that_was_sent_again_where_at_least_eight_packets_were(
+    told: dict[str, int] | None, loss: float
+) -> None:
+    transport = SimpleNamespace(get_extra_info={"rudp": told}.get)
+    assert vars(LinkPaths)["loss"].fget(SimpleNamespace(_transport=transport)) == loss
 
 
 def test_a_session_that_has_begun_over_tcp_is_left_alone(simulate: Simulate) -> None:

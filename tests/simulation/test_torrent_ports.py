@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from librats.runtime.network import current_network
+from librats.services.torrenting.outside import OuterPorts, ReachedAt
 from librats.testing import RouterBehavior, SimNetwork
 from librats.testing.routers import SimRouter
 from librats.torrents import Download, TorrentClient, create_torrent
-from librats.types import Address
+from librats.types import Address, MappedTransport
 
 PORT = 6881
 CONTENT = bytes(range(256)) * 500
@@ -20,8 +22,13 @@ CONTENT = bytes(range(256)) * 500
 class Announced:
     """A node of the DHT for those at home: what they announce."""
 
+    listen_port = 0
+
     def __init__(self) -> None:
         self.ports: list[int] = []
+
+    async def ping(self, _address: Address, *, timeout: float | None = None) -> None:
+        del timeout
 
     async def find_peers(self, _info_hash: bytes, *, timeout: float | None = None) -> list[Address]:
         del timeout
@@ -161,6 +168,53 @@ def test_no_gateway_is_asked_where_that_is_switched_off() -> None:
         assert client.port_mappings() == []
         assert len(home.port_mapping.leases) == 0
         await client.close()
+
+    with net:
+        net.run(host.run(on_host()))
+
+
+def test_another_port_is_told_once_though_each_transport_has_a_mapping_of_its_own() -> None:
+    net = SimNetwork(seed=13, delay=0.02)
+    home = shared_home(net)
+    first, host = net.host("first", behind=home), net.host("host", behind=home)
+
+    async def mapped(told: list[ReachedAt]) -> OuterPorts:
+        ports = OuterPorts(current_network(), lambda: told.append(ports.told))
+        (here,) = current_network().addresses  # type: ignore[attr-defined]
+        ports.start([Address(here, PORT)], [MappedTransport.TCP, MappedTransport.UDP], maps=True)
+        await until(lambda: len(ports.mappings) == 2)
+        return ports
+
+    async def on_host() -> None:
+        told: list[ReachedAt] = []
+        other = await first.spawn(mapped([]))
+        ports = await mapped(told)
+        await asyncio.sleep(7200)
+        [tcp] = [one.external.port for one in ports.mappings if one.transport is MappedTransport.TCP]
+        assert tcp != PORT
+        assert told[-1] == ports.told == (tcp, PORT)
+        assert len(told) == len(set(told))
+        await ports.close()
+        await other.close()
+        assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    with net:
+        net.run(host.run(on_host()))
+
+
+def test_who_listens_nowhere_has_nothing_mapped() -> None:
+    net = SimNetwork(seed=13, delay=0.02)
+    home = shared_home(net)
+    host = net.host("host", behind=home)
+
+    async def on_host() -> None:
+        ports = OuterPorts(current_network(), lambda: None)
+        ports.start([], [MappedTransport.TCP], maps=True)
+        await asyncio.sleep(100)
+        assert (ports.mappings, ports.told) == ([], (0, 0))
+        assert len(home.port_mapping.leases) == 0
+        assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        await ports.close()
 
     with net:
         net.run(host.run(on_host()))

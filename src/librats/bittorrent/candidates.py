@@ -125,6 +125,12 @@ class Candidates:
             candidate.due = now + PAUSE_AFTER_LOSS
             candidate.is_seed, candidate.is_said_to_seed = is_seed, False
 
+    def hurry(self, now: float) -> None:
+        """Have those dialled again at once who were there the last time, as they are of use once more."""
+        for candidate in self._known.values():
+            if not candidate.failures:
+                candidate.due = min(candidate.due, now)
+
     def is_encrypted(self, address: Address) -> bool | None:
         """Say whether to dial an address with encryption; None where nothing is known."""
         candidate = self._known.get(address)

@@ -103,7 +103,8 @@ def parse_magnet(text: str) -> Magnet:
         text: The link.
 
     Raises:
-        DecodeError: It is none, has no info-hash or one that cannot be, or is too long.
+        DecodeError: It is none, has no info-hash or one that cannot be, chooses files by what are no numbers (BEP 53),
+            or is too long.
 
     Example:
         >>> from librats.bittorrent.magnet import parse_magnet
@@ -180,15 +181,24 @@ def _peer_of(text: str) -> Address | None:
 
 
 def _chosen(values: list[str]) -> tuple[int, ...]:
-    """Read numbers and ranges (BEP 53). What is none is left out."""
+    """Read numbers and ranges of files (BEP 53).
+
+    What is wrong is not left out, as somebody would get other files than the link is meant to give.
+    """
     found: set[int] = set()
-    for item in ",".join(values).split(","):
+    for item in unquote(",".join(values)).split(","):
         low, dash, high = item.partition("-")
-        if not (low.isascii() and low.isdigit()) or (dash and not (high.isascii() and high.isdigit())):
-            continue
-        if max(len(low), len(high)) > len(str(MAX_FILE)):
-            continue
-        begin, end = int(low), int(high) if dash else int(low)
-        if begin <= end <= MAX_FILE and len(found) + end - begin < MAX_CHOSEN:
-            found.update(range(begin, end + 1))
+        begin = _file_number(low)
+        end = _file_number(high) if dash else begin
+        if end < begin:
+            raise DecodeError("a magnet link with a range of files whose end is before its begin")
+        if len(found) + end - begin >= MAX_CHOSEN:
+            raise DecodeError(f"a magnet link that chooses more than {MAX_CHOSEN} files")
+        found.update(range(begin, end + 1))
     return tuple(sorted(found))
+
+
+def _file_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(MAX_FILE)) or int(text) > MAX_FILE:
+        raise DecodeError("a magnet link that chooses files by what is no number")
+    return int(text)

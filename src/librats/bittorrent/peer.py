@@ -12,7 +12,6 @@ from librats.bittorrent.extensions import (
     ExtendedHandshake,
     MetadataKind,
     MetadataMessage,
-    PexMessage,
     read_extended_handshake,
     read_holepunch,
     read_metadata_message,
@@ -141,10 +140,10 @@ class PeerLink:
             RejectRequest: self._take_reject,
             AllowedFast: self._take_allowed,
             Extended: self._take_extended,
-            HashRequest: self._take_hash_request,
-            Hashes: self._take_hashes,
-            HashReject: self._take_hash_reject,
-            Port: self._take_port,
+            HashRequest: lambda message, _now: swarm.serve_hashes(self, message),
+            Hashes: lambda message, now: swarm.take_hashes(self, message, now),
+            HashReject: lambda message, now: swarm.take_hash_reject(self, message, now),
+            Port: lambda message, _now: swarm.take_dht_port(self, message.port),
         }
 
     @property
@@ -211,8 +210,6 @@ class PeerLink:
         if self.handshake.has_extensions:
             self.send(Extended(0, swarm.own_handshake(self).encode()))
         self.tell_pieces()
-        if self.handshake.has_dht and swarm.settings.dht_port:
-            self.send(Port(swarm.settings.dht_port))
 
     def tell_pieces(self) -> None:
         """Tell which pieces are there."""
@@ -311,13 +308,28 @@ class PeerLink:
     # Asking
 
     def ask(self, now: float) -> None:
-        """Ask for as many blocks as there is room for."""
+        """Ask for as many blocks as there is room for; where there is a limit, in turn with others."""
         picker = self._swarm.picker
         if picker is None or not self.am_interested or not self._swarm.may_ask:
             return
         room = self.depth - len(self.asked)
-        if room < min(8, self.depth / 4):
-            return
+        if self._swarm.gate is not None:
+            if room > 0:
+                self._swarm.waiting[self.key] = self
+        elif room >= min(8, self.depth / 4):
+            self._ask_for(picker, room, now)
+
+    def ask_in_turn(self, now: float) -> int:
+        """Ask for one block, as it is its turn, and wait again where there is room for more; return how long it is."""
+        swarm = self._swarm
+        size = 0
+        if swarm.gate is not None and swarm.picker is not None and self.am_interested and swarm.may_ask:
+            size = self._ask_for(swarm.picker, 1, now) if self.depth > len(self.asked) else 0
+        if size or swarm.gate is None:
+            self.ask(now)
+        return size
+
+    def _ask_for(self, picker: PiecePicker, room: int, now: float) -> int:
         blocks = self._pick_fast(picker, room) if self.is_choking else picker.pick(self, room)
         if blocks and not self.asked:
             self.last_data = now
@@ -327,6 +339,7 @@ class PeerLink:
                 asked[piece, begin] = length
             self._outgoing.append(write_requests(blocks))
             self._swarm.unsent[self.key] = self
+        return blocks[0][2] if blocks else 0
 
     def _pick_fast(self, picker: PiecePicker, room: int) -> list[Block]:
         """Return blocks of pieces that may be asked for though it chokes."""
@@ -456,7 +469,7 @@ class PeerLink:
             if metadata is not None:
                 self._take_metadata(metadata, now)
         elif message.extension == EXTENSIONS["ut_pex"]:
-            self._take_pex(read_pex(message.payload), now)
+            self._swarm.take_pex(self, read_pex(message.payload), now)
         elif message.extension == EXTENSIONS["ut_holepunch"]:
             self._swarm.take_holepunch(self, read_holepunch(message.payload))
 
@@ -478,22 +491,8 @@ class PeerLink:
         else:
             self._swarm.take_metadata(self, message, now)
 
-    def _take_pex(self, message: PexMessage, now: float) -> None:
-        self._swarm.take_pex(self, message, now)
-
-    def _take_hash_request(self, message: HashRequest, _now: float) -> None:
-        self._swarm.serve_hashes(self, message)
-
-    def _take_hashes(self, message: Hashes, now: float) -> None:
-        self._swarm.take_hashes(self, message, now)
-
-    def _take_hash_reject(self, message: HashReject, now: float) -> None:
-        self._swarm.take_hash_reject(self, message, now)
-
-    def _take_port(self, message: Port, _now: float) -> None:
-        self._swarm.take_dht_port(self, message.port)
-
     def close(self) -> None:
         """Give back what it was asked for; it is gone."""
+        self.am_interested = False
         self.drop_requests()
         self._forget_pieces()

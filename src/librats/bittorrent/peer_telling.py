@@ -14,13 +14,14 @@ from librats.bittorrent.extensions import (
     PexMessage,
     compact_peer,
 )
+from librats.bittorrent.messages import Port
 from librats.dht.addresses import may_be_told
 from librats.types import Address
 
 if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
 
-__all__ = ["PEX_INTERVAL", "PeerTelling", "listens_at", "wants_nothing"]
+__all__ = ["PEX_INTERVAL", "PeerTelling", "listens_at", "tell_dht_port", "wants_nothing"]
 
 PEX_INTERVAL: Final = 60.0
 """Seconds between two messages to one peer."""
@@ -42,6 +43,12 @@ def listens_at(link: PeerLink) -> Address | None:
 def wants_nothing(link: PeerLink) -> bool:
     """Whether a peer has everything, or all that it wants (BEP 21)."""
     return link.is_seed or link.remote.upload_only
+
+
+def tell_dht_port(link: PeerLink, port: int) -> None:
+    """Tell a peer that has a node of the DHT where ours is; 0 for nowhere (BEP 5)."""
+    if link.handshake.has_dht and port:
+        link.send(Port(port))
 
 
 class PeerTelling:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from librats.bittorrent.block_hashes import BlockServer
@@ -29,17 +29,20 @@ from librats.bittorrent.extensions import (
 )
 from librats.bittorrent.hash_exchange import LayerFetch, LayerServer
 from librats.bittorrent.magnet import Magnet
+from librats.bittorrent.merkle import BLOCK_SIZE
 from librats.bittorrent.messages import MAX_BLOCK, Extended, Handshake, Hashes, HashReject, HashRequest, Have, KeepAlive
 from librats.bittorrent.metadata import MetadataFetch, serve_metadata
 from librats.bittorrent.metainfo import Torrent, read_info
 from librats.bittorrent.peer import EXTENSIONS, MAX_QUEUED, PeerLink
-from librats.bittorrent.peer_telling import PeerTelling
+from librats.bittorrent.peer_telling import PeerTelling, tell_dht_port
 from librats.bittorrent.picker import Block, PiecePicker, Source
+from librats.bittorrent.swarm_settings import SwarmSettings
+from librats.bittorrent.throttle import Gate
 from librats.bittorrent.web_seeds import WebSeed
 from librats.errors import DecodeError
 from librats.types import Address, Entropy
 
-__all__ = ["TICK", "Swarm", "SwarmSettings"]
+__all__ = ["TICK", "Swarm"]
 
 TICK: Final = 1.0
 """Seconds between two calls of :meth:`Swarm.handle_timer`."""
@@ -49,32 +52,6 @@ MAX_CHECKING = 64 << 20
 SNUB_TIME = 30.0
 KEEP_ALIVE = 100.0
 DEAD_TIME = 240.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwarmSettings:
-    """How a swarm behaves."""
-
-    peer_id: bytes
-    """20 bytes that tell us from other peers."""
-
-    port: int = 0
-    """Port that peers reach us at; 0 for none."""
-
-    port_ipv6: int = 0
-    """The same for those of IPv6, where that is another one; 0 where it is not."""
-
-    dht_port: int = 0
-    """UDP port of our node of the DHT; 0 for none."""
-
-    version: str = "librats"
-    """What to call ourselves."""
-
-    upload_slots: int = 4
-    """Peers that are served for what they give, at once."""
-
-    wants_encryption: bool = False
-    """Whether to tell peers that connections to us should be encrypted."""
 
 
 class Swarm:
@@ -104,6 +81,10 @@ class Swarm:
         """The peers."""
         self.unsent: dict[Hashable, PeerLink] = {}
         """Peers for whom there are bytes to send; whoever sends them takes them out."""
+        self.gate: Gate | None = None
+        """What blocks that are asked for have to pass, where there is a limit."""
+        self.waiting: dict[Hashable, PeerLink] = {}
+        """Peers that wait for their turn at it; whoever sees to that takes them out."""
         self.web_seeds: dict[Hashable, WebSeed] = {}
         """Servers that blocks are asked of over HTTP, by their keys."""
         self.downloaded = 0
@@ -138,6 +119,17 @@ class Swarm:
     def is_complete(self) -> bool:
         """Whether all that is wanted is there."""
         return self.picker is not None and self.picker.is_complete
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Bytes a second that come, and that go."""
+        down = sum(link.gives for link in self.links.values()) + sum(seed.gives for seed in self.web_seeds.values())
+        return down, sum(link.takes for link in self.links.values())
+
+    @property
+    def is_partial_seed(self) -> bool:
+        """Whether all that is wanted is there, and not all that there is (BEP 21)."""
+        return self.picker is not None and self.picker.is_complete and 0 in self.picker.have
 
     @property
     def is_private(self) -> bool:
@@ -184,7 +176,7 @@ class Swarm:
                     link.send(message)
         for link in list(self.links.values()):
             link.learn_torrent(now)
-        if self.picker.is_complete:
+        if self.is_complete:
             self._end()
 
     def want(self, wanted: bytearray, now: float) -> None:
@@ -199,9 +191,13 @@ class Swarm:
             link.ask(now)
         if picker.is_complete and not was_complete:
             self._end()
+        elif was_complete and not picker.is_complete:
+            self._introduce_again()
 
     def _end(self) -> None:
         self._events.append(SwarmCompleted())
+        if self.is_partial_seed:
+            self._introduce_again()  # what is there does not tell that nothing more is wanted (BEP 21)
         for link in list(self.links.values()):
             self._drop_idle(link)
 
@@ -230,6 +226,8 @@ class Swarm:
         link = PeerLink(self, handshake, address, is_outgoing=is_outgoing, is_utp=is_utp, now=now)
         self.links[link.key] = link
         link.begin()
+        if not self.is_private:
+            tell_dht_port(link, self.settings.dht_port)
         return link
 
     def remove_peer(self, link: PeerLink, now: float) -> None:
@@ -246,12 +244,11 @@ class Swarm:
 
     def own_handshake(self, link: PeerLink) -> ExtendedHandshake:
         """Return what a peer is told of us."""
-        names = EXTENSIONS | ({"ut_pex": 0} if self.is_private else {})
         return ExtendedHandshake(
-            extensions=names,
+            extensions=EXTENSIONS | ({"ut_pex": 0} if self.is_private else {}),
             port=(":" in link.address.host and self.settings.port_ipv6) or self.settings.port,
             version=self.settings.version,
-            your_ip=_packed(link.address),
+            your_ip=compact_peer(link.address)[:-2] if link.address.is_literal else b"",
             requests=MAX_QUEUED,
             metadata_size=len(self.torrent.info) if self.torrent is not None else 0,
             upload_only=self.is_complete,
@@ -285,10 +282,9 @@ class Swarm:
 
     def take_pex(self, link: PeerLink, message: PexMessage, now: float) -> None:
         """Take peers that a peer tells of."""
-        if not self.is_private:
-            told = self._telling.receive(link, message, now)
-            if told is not None:
-                self._events.append(told)
+        told = None if self.is_private else self._telling.receive(link, message, now)
+        if told is not None:
+            self._events.append(told)
 
     def take_holepunch(self, link: PeerLink, message: HolepunchMessage) -> None:
         """Pass a rendezvous on, or tell that somebody wants to meet us."""
@@ -297,6 +293,12 @@ class Swarm:
                 self._events.append(HolepunchAsked(message.address))
         elif message.kind is HolepunchKind.RENDEZVOUS:
             self._telling.introduce(link, message.address, self.links.values())
+
+    def dht_at(self, port: int) -> None:
+        """Tell peers at which UDP port our node of the DHT listens from now on; 0 for none (BEP 5)."""
+        self.settings = replace(self.settings, dht_port=port)
+        for link in () if self.is_private else self.links.values():
+            tell_dht_port(link, port)
 
     def take_dht_port(self, link: PeerLink, port: int) -> None:
         """Take note of a peer's node of the DHT."""
@@ -382,8 +384,8 @@ class Swarm:
         piece, begin, length = block
         if self.picker is None or self.torrent is None or self.is_paused or piece >= len(self.picker.have):
             return False
-        size = self.torrent.layout.piece_size(piece)
-        return bool(self.picker.have[piece]) and 0 < length <= MAX_BLOCK and begin + length <= size
+        size = self.torrent.layout.piece_size(piece) if self.picker.have[piece] else 0
+        return 0 < length <= MAX_BLOCK and begin + length <= size
 
     def pick(self, source: Source, count: int) -> list[Block]:
         """Return blocks to ask a source for that is no peer; each is to be taken or released."""
@@ -410,6 +412,8 @@ class Swarm:
         """Take note that a peer, or another source, will not give a block that it was asked for."""
         if self.picker is not None:
             self.picker.release(piece, begin, source.key)
+        if self.gate is not None:
+            self.gate.give_back(BLOCK_SIZE)
 
     def end_piece(self, piece: int, now: float, *, is_right: bool) -> None:
         """Take note that a piece was checked, and stored where it is right."""
@@ -494,7 +498,3 @@ class Swarm:
             link.ask(now)
             if link.is_interested:
                 self.consider(link)
-
-
-def _packed(address: Address) -> bytes:
-    return compact_peer(address)[:-2] if address.is_literal else b""

@@ -34,6 +34,11 @@ class DhtHandle:
         return self._bridge.call(lambda: self._handle.is_reachable)
 
     @property
+    def listen_port(self) -> int:
+        """The UDP port that the client's node listens on; 0 while it does not run, or has one at each address."""
+        return self._handle.listen_port
+
+    @property
     def node_id(self) -> bytes:
         """The id of the client's node, 20 bytes. It has nothing to do with the peer id.
 

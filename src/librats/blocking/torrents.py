@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from librats.bittorrent.selection import Choice
 from librats.blocking.bridge import Bridge
 from librats.blocking.dht import DhtHandle
 from librats.runtime.offload import run_in_thread
@@ -22,6 +23,13 @@ class _Dht:
 
     def __init__(self, handle: DhtHandle) -> None:
         self._handle = handle
+
+    @property
+    def listen_port(self) -> int:
+        return self._handle.listen_port
+
+    async def ping(self, address: Address, *, timeout: float | None = None) -> object:
+        return await run_in_thread(lambda: self._handle.ping(address, timeout=timeout))
 
     async def find_peers(self, info_hash: bytes, *, timeout: float | None = None) -> list[Address]:
         return await run_in_thread(lambda: self._handle.find_peers(info_hash, timeout=timeout))
@@ -85,6 +93,28 @@ class Download:
         """Dial peers; return how many are new."""
         return self._bridge.call(self._download.add_peers, list(addresses))
 
+    @property
+    def download_limit(self) -> float | None:
+        """Bytes that come a second at most; None for no limit but that of the client. May be set."""
+        return self._download.download_limit
+
+    @download_limit.setter
+    def download_limit(self, rate: float | None) -> None:
+        self._bridge.call(setattr, self._download, "download_limit", rate)
+
+    @property
+    def upload_limit(self) -> float | None:
+        """Bytes that go a second at most; None for no limit but that of the client. May be set."""
+        return self._download.upload_limit
+
+    @upload_limit.setter
+    def upload_limit(self, rate: float | None) -> None:
+        self._bridge.call(setattr, self._download, "upload_limit", rate)
+
+    def choose(self, files: Iterable[Choice] | None) -> None:
+        """Want other files of it from now on; see :meth:`librats.torrents.Download.choose`."""
+        self._bridge.wait(self._download.choose, files)
+
     def pause(self) -> None:
         """Ask for nothing and give nothing, until :meth:`go_on`."""
         self._bridge.call(self._download.pause)
@@ -106,6 +136,8 @@ class TorrentClient:
         transports: ``"tcp"`` and ``"utp"``, or one of them.
         encryption: ``"off"``, ``"allow"``, ``"prefer"`` or ``"require"``.
         port_mapping: Whether to have gateways let others in at the port.
+        download_limit: Bytes that come a second at most, of all torrents together; None for no limit.
+        upload_limit: Bytes that go a second at most, likewise.
 
     Example:
         >>> from librats.blocking.torrents import TorrentClient
@@ -125,6 +157,8 @@ class TorrentClient:
         transports: Sequence[str] = ("tcp", "utp"),
         encryption: str = "allow",
         port_mapping: bool = True,
+        download_limit: float | None = None,
+        upload_limit: float | None = None,
     ) -> None:
         self._client = AsyncClient(
             listen_port,
@@ -135,6 +169,8 @@ class TorrentClient:
             transports=transports,
             encryption=encryption,
             port_mapping=port_mapping,
+            download_limit=download_limit,
+            upload_limit=upload_limit,
         )
         self._bridge = Bridge()
 
@@ -165,6 +201,24 @@ class TorrentClient:
         return self._bridge.call(self._client.port_mappings)
 
     @property
+    def download_limit(self) -> float | None:
+        """Bytes that come a second at most, of all torrents together; None for no limit. May be set while it runs."""
+        return self._client.download_limit
+
+    @download_limit.setter
+    def download_limit(self, rate: float | None) -> None:
+        self._bridge.call(setattr, self._client, "download_limit", rate)
+
+    @property
+    def upload_limit(self) -> float | None:
+        """Bytes that go a second at most, of all torrents together; None for no limit. May be set while it runs."""
+        return self._client.upload_limit
+
+    @upload_limit.setter
+    def upload_limit(self, rate: float | None) -> None:
+        self._bridge.call(setattr, self._client, "upload_limit", rate)
+
+    @property
     def downloads(self) -> dict[bytes, Download]:
         """The torrents by info-hash, 20 bytes."""
         found = self._bridge.call(lambda: dict(self._client.downloads))
@@ -175,6 +229,9 @@ class TorrentClient:
         source: Torrent | Magnet | bytes | str | Path,
         folder: str | Path = ".",
         *,
+        files: Iterable[Choice] | None = None,
+        download_limit: float | None = None,
+        upload_limit: float | None = None,
         peers: Iterable[Address | str] = (),
         web_seeds: Iterable[str] = (),
         trusted: bool = False,
@@ -185,6 +242,9 @@ class TorrentClient:
             self._client.add,
             source,
             folder,
+            files=None if files is None else [files] if isinstance(files, str) else list(files),
+            download_limit=download_limit,
+            upload_limit=upload_limit,
             peers=list(peers),
             web_seeds=list(web_seeds),
             trusted=trusted,

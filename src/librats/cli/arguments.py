@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ __all__ = [
     "add_command",
     "add_data_dir",
     "add_node_options",
+    "byte_rate",
     "checked",
     "introducer",
     "listen_address",
@@ -245,6 +247,20 @@ def _carrying(args: argparse.Namespace, configured: CarryLimits | None) -> dict[
             raise UsageError("--carry-bytes and --carry-seconds go with --carry")
         return {"carry": None}
     return {"carry": dataclasses.replace(configured or CarryLimits(), **given)}
+
+
+def byte_rate(text: str) -> float:
+    """Return bytes a second of a text as ``"500k"``, ``"2M"`` or ``"1.5G"``, by thousands.
+
+    Example:
+        >>> byte_rate("500k"), byte_rate("2M"), byte_rate("1200")
+        (500000.0, 2000000.0, 1200.0)
+    """
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kKmMgG]?)", text)
+    rate = float(found[1]) * 1000 ** " kmg".index(found[2].lower() or " ") if found is not None else 0.0
+    if rate < 1:
+        raise argparse.ArgumentTypeError(f"no bytes a second, as 500k or 2M: {text}")
+    return rate
 
 
 def target(text: str) -> str:

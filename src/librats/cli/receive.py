@@ -12,8 +12,8 @@ from librats.cli.progress import readable_size
 from librats.cli.reaching import reach
 from librats.cli.running import run
 from librats.cli.transferring import begin_finding, follow, tell_done
-from librats.connector import PEER_ID
 from librats.errors import TransferError, UsageError
+from librats.peer_ids import is_peer_id
 from librats.tickets import Ticket
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _content_ticket(text: str) -> Ticket:
     Raises:
         UsageError: It is none, or one of a peer alone.
     """
-    if PEER_ID.fullmatch(text):
+    if is_peer_id(text):
         raise UsageError("that is a peer id: --from takes it, and waits for what this peer offers")
     if not Ticket.is_one(text):
         raise UsageError(f"neither a ticket nor a code: {plain(text)[:40]!r}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from librats import Address, Identity, NatTraversalConfig, RatsClient, RatsConfig
-from librats.cli.arguments import add_command, checked, listen_address, positive
+from librats.cli.arguments import add_command, byte_rate, checked, listen_address, positive
 from librats.cli.dht_options import add_bootstrap_option, dht_config
 from librats.cli.output import Output, plain
 from librats.cli.progress import progress_bar, readable_size
@@ -37,7 +37,8 @@ examples:
   librats torrent info photos.torrent
   librats torrent download photos.torrent --folder ~/Downloads
   librats torrent download "magnet:?xt=urn:btih:..." --peer 192.0.2.7:6881
-  librats torrent seed photos.torrent --folder .
+  librats torrent download photos.torrent --file 0 --file summer/beach.jpg
+  librats torrent seed photos.torrent --folder . --upload-limit 500k
 """
 
 
@@ -64,6 +65,13 @@ def add_parser(commands: Commands) -> None:
         epilog="example:\n  librats torrent download photos.torrent --folder ~/Downloads\n",
     )
     _add_peer_options(download)
+    download.add_argument(
+        "--file",
+        action="append",
+        type=_file_choice,
+        metavar="PATH|NUMBER",
+        help="download this file alone, or this folder: its path or number as `info` tells them; may be repeated",
+    )
     download.add_argument(
         "--web-seed",
         action="append",
@@ -140,10 +148,20 @@ def _add_peer_options(parser: argparse.ArgumentParser) -> None:
         help="have the router let peers in at the port that is listened on (default: yes)",
     )
     parser.add_argument(
+        "--download-limit", type=byte_rate, metavar="RATE", help="bytes that come a second at most, as 500k or 2M"
+    )
+    parser.add_argument(
+        "--upload-limit", type=byte_rate, metavar="RATE", help="bytes that go a second at most, as 500k or 2M"
+    )
+    parser.add_argument(
         "--encryption",
         choices=("off", "allow", "prefer", "require"),
         help="message stream encryption: none, where peers want it, where they take it, nothing else (default: allow)",
     )
+
+
+def _file_choice(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() else text
 
 
 def _piece_length(text: str) -> int:
@@ -207,7 +225,11 @@ def _info(args: argparse.Namespace, output: Output) -> int:
         output.tell("\n".join(lines), **facts)
         return 0
     facts = _facts(source)
-    files = [{"path": "/".join(file.path), "size": file.size} for file in source.layout.files if not file.is_pad]
+    files = [
+        {"number": number, "path": "/".join(file.path), "size": file.size}
+        for number, file in enumerate(source.layout.files)
+        if not file.is_pad
+    ]
     output.tell("\n".join(_lines(source, facts, files)), **facts, files=files)
     return 0
 
@@ -246,6 +268,7 @@ def _magnet_facts(magnet: Magnet) -> dict[str, Any]:
         "info_hash_v2": magnet.info_hash_v2.hex() if magnet.info_hash_v2 else None,
         "trackers": list(magnet.trackers),
         "peers": [str(peer) for peer in magnet.peers],
+        "chosen": None if magnet.files is None else list(magnet.files),
         "magnet": str(magnet),
     }
 
@@ -279,7 +302,9 @@ def _lines(torrent: Torrent, facts: dict[str, Any], files: list[dict[str, Any]])
     if torrent.is_private:
         lines.append("private       yes")
     lines += [f"{key:<14}{plain(str(facts[key]))}" for key in ("comment", "created_by") if facts[key]]
-    lines += [f"file          {plain(file['path'])}  {readable_size(file['size'])}" for file in files[:SHOWN_FILES]]
+    lines += [
+        f"file {file['number']:<9}{plain(file['path'])}  {readable_size(file['size'])}" for file in files[:SHOWN_FILES]
+    ]
     if len(files) > SHOWN_FILES:
         lines.append(f"              and {len(files) - SHOWN_FILES} more")
     return lines
@@ -319,6 +344,8 @@ async def _client(args: argparse.Namespace, output: Output) -> AsyncIterator[Tor
             dht=None if node is None else node.dht,
             encryption=args.encryption or "allow",
             port_mapping=args.port_mapping,
+            download_limit=args.download_limit,
+            upload_limit=args.upload_limit,
         )
         yield await stack.enter_async_context(client)
 
@@ -332,7 +359,8 @@ async def _join_dht(node: RatsClient, output: Output) -> None:
 
 async def _add(client: TorrentClient, args: argparse.Namespace, output: Output) -> Download:
     source = _read(args.source)
-    download = await client.add(source, args.folder, peers=args.peer, web_seeds=getattr(args, "web_seed", ()))
+    chosen, web_seeds = getattr(args, "file", None), getattr(args, "web_seed", ())
+    download = await client.add(source, args.folder, files=chosen, peers=args.peer, web_seeds=web_seeds)
     output.emit(
         event="ready",
         name=download.name,
@@ -358,7 +386,7 @@ async def _get(args: argparse.Namespace, output: Output) -> int:
             plain(str(download.path)),
             event="done",
             path=str(download.path),
-            bytes=download.torrent.size if download.torrent is not None else 0,
+            bytes=progress.bytes_total,
             downloaded=progress.downloaded,
             seconds=round(seconds, 3),
             info_hash=download.magnet.info_hash.hex(),

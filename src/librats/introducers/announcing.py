@@ -41,7 +41,6 @@ class IntroducerAnnouncer:
         dht: Returns the DHT; None while there is none.
         port: Returns the port at which the introducer is reached; None while nobody could reach it.
         tasks: Owner of the tasks.
-        announcements: When what is announced.
     """
 
     def __init__(
@@ -49,14 +48,12 @@ class IntroducerAnnouncer:
         dht: Callable[[], Announces | None],
         port: Callable[[], int | None],
         tasks: TaskSet,
-        *,
-        announcements: Announcements | None = None,
     ) -> None:
         self._dht = dht
         self._port = port
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._schedule = announcements or Announcements()
+        self._schedule = Announcements()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:

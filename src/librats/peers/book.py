@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from librats.errors import UsageError
+from librats.peer_ids import check_peer_id
 from librats.peers.hello import Hello
 from librats.types import Address
 
@@ -21,8 +21,6 @@ MAX_EVER = 16384
 MAX_ADDRESSES = 32
 MAX_TEXT = 300
 """Longest text of an address: a host name has at most 253 characters."""
-
-PEER_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class KnownAddress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -201,8 +199,7 @@ class PeerBook(Mapping[str, KnownPeer]):
         Raises:
             UsageError: That is no peer id, or no address with a port.
         """
-        if not PEER_ID.fullmatch(peer_id):
-            raise UsageError(f"not a peer id: {peer_id!r}; it has 64 lower-case hex digits")
+        check_peer_id(peer_id)
         parsed = [Address.parse(str(address)) for address in addresses]
         if any(address.port == 0 for address in parsed):
             raise UsageError("an address to dial has a port of 1 to 65535")

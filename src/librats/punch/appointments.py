@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from librats._core.stun import serialise
 from librats.errors import DecodeError, UsageError
+from librats.peer_ids import is_peer_id
 from librats.stun.constants import MessageClass, Method
 from librats.types import Address, Entropy
 
@@ -20,8 +20,6 @@ LAST_PORT = 65535
 
 LONGEST_WAIT = 120.0
 """Seconds between now and an appointment, at the most, either way."""
-
-_PEER_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +52,7 @@ class Appointment:
         if not isinstance(value, Mapping) or value.get("v") != VERSION:
             raise DecodeError(f"no appointment of version {VERSION}")
         peer_id, start = value.get("from"), value.get("start_ms")
-        if not isinstance(peer_id, str) or _PEER_ID.fullmatch(peer_id) is None:
+        if not is_peer_id(peer_id):
             raise DecodeError("an appointment with no peer id")
         if type(start) is not int or not 0 <= start < 1 << 53:
             raise DecodeError("an appointment at no time")

@@ -16,8 +16,7 @@ from pathlib import Path
 from librats._core.bound_socket import OPENS_BOUND, open_bound
 from librats._core.relay import unpack_address
 from librats.errors import ConfigError
-from librats.runtime.relay_tcp import share_port
-from librats.runtime.tcp import cannot_listen
+from librats.runtime.tcp import cannot_listen, share_port
 from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP, Relay
 from librats.types import Address, Entropy
 

@@ -7,9 +7,10 @@ import os
 import socket
 from collections.abc import Callable
 
+from librats.runtime.tcp import share_port
 from librats.types import Address
 
-__all__ = ["accept_on", "connect_from", "share_port"]
+__all__ = ["accept_on", "connect_from"]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
@@ -51,10 +52,3 @@ async def connect_from(factory: ProtocolFactory, source: Address, target: Addres
     except BaseException:
         sock.close()
         raise
-
-
-def share_port(sock: socket.SocketType) -> None:
-    """Let a TCP socket have the port on which another one of ours listens."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "SO_REUSEPORT"):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -20,7 +20,16 @@ from librats.runtime.tls import ClientTls
 from librats.runtime.tunnels import Asks, dig, dig_in_tls
 from librats.types import Address
 
-__all__ = ["TcpListener", "address_of", "cannot_listen", "dial_tcp", "listen_tcp", "receive_buffer", "sockaddr_of"]
+__all__ = [
+    "TcpListener",
+    "address_of",
+    "cannot_listen",
+    "dial_tcp",
+    "listen_tcp",
+    "receive_buffer",
+    "share_port",
+    "sockaddr_of",
+]
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 SocketFactory = Callable[[int], socket.socket]
@@ -93,7 +102,7 @@ def _tcp_socket(family: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 
 
-def _share_port(sock: socket.socket) -> None:
+def share_port(sock: socket.socket) -> None:
     """Let other sockets of this user have the same port, those included that listen on it; before it is bound."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "SO_REUSEPORT"):
@@ -105,7 +114,7 @@ def _listening_socket(address: Address, new_socket: SocketFactory, *, reuse_port
     sock = new_socket(family)
     try:
         if reuse_port:
-            _share_port(sock)
+            share_port(sock)
         elif os.name == "posix":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
@@ -281,7 +290,7 @@ async def dial_tcp(
     try:
         sock.setblocking(False)
         if local is not None:
-            _share_port(sock)
+            share_port(sock)
             sock.bind(sockaddr_of(local)[1])
         if not _connects_at_once(sock, name):
             async with asyncio.timeout(timeout):

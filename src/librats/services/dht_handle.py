@@ -255,6 +255,13 @@ class DhtHandle:
         return self._driver is not None and self._driver.is_reachable
 
     @property
+    def listen_port(self) -> int:
+        """The UDP port that the client's node listens on; 0 while it does not run, or has one at each address."""
+        place = self._place
+        endpoint = self._own if self._own is not None else place.endpoint if place is not None else None
+        return endpoint.local_address.port if endpoint is not None and self._single is not None else 0
+
+    @property
     def node_id(self) -> bytes:
         """The id of the client's node, 20 bytes. It has nothing to do with the peer id.
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from librats.errors import ClosedError, DecodeError, UsageError
+from librats.peer_ids import check_peer_id
 from librats.runtime.network import Network, SystemNetwork, current_network
 from librats.runtime.offload import run_in_thread
 from librats.runtime.tasks import TaskSet
@@ -23,7 +24,6 @@ from librats.services.mdns_records import (
     MAX_ADDRESSES,
     MAX_NAME,
     MAX_PORT,
-    PEER_ID,
     MdnsPeer,
     is_name,
     reachable,
@@ -104,8 +104,7 @@ class MdnsDiscovery:
         on_lost: Callable[[MdnsPeer], None] | None = None,
         network: Network | None = None,
     ) -> None:
-        if not PEER_ID.fullmatch(peer_id):
-            raise UsageError("a peer id has 64 digits in lower-case hex")
+        check_peer_id(peer_id)
         if not 0 < port <= MAX_PORT:
             raise UsageError(f"a port is 1 to {MAX_PORT}, not {port}")
         if not 0 < len(protocol.encode()) <= MAX_VALUE:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from librats.errors import DecodeError
+from librats.peer_ids import is_peer_id
 from librats.types import Address
 
-__all__ = ["MAX_ADDRESSES", "MAX_NAME", "MAX_PORT", "PEER_ID", "MdnsPeer", "is_name", "reachable", "read_service"]
+__all__ = ["MAX_ADDRESSES", "MAX_NAME", "MAX_PORT", "MdnsPeer", "is_name", "reachable", "read_service"]
 
 MAX_ADDRESSES = 16
 MAX_NAME = 64
 MAX_PORT = 65535
-
-PEER_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +65,7 @@ def read_service(
             told = {key: (properties.get(key) or b"").decode() for key in told}
         except UnicodeDecodeError:
             raise DecodeError("a TXT record that is not UTF-8") from None
-        if not (properties.get(b"v") == b"1" and PEER_ID.fullmatch(told[b"id"]) and told[b"p"]):
+        if not (properties.get(b"v") == b"1" and is_peer_id(told[b"id"]) and told[b"p"]):
             raise DecodeError("a TXT record without version 1, a peer id or a protocol")
         if not is_name(told[b"n"]):
             raise DecodeError("a TXT record with a bad name")

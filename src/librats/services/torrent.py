@@ -13,12 +13,15 @@ from typing import Final
 
 from librats.bittorrent.magnet import Magnet, parse_magnet
 from librats.bittorrent.metainfo import MAX_TORRENT, Torrent, read_torrent
-from librats.bittorrent.swarm import SwarmSettings
+from librats.bittorrent.selection import Choice
+from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.bittorrent.tracker_http import AnnounceRequest
 from librats.errors import ConfigError, StoreError, UsageError
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
+from librats.services.torrenting.choosing import Choosing
+from librats.services.torrenting.dht_nodes import DhtNodes
 from librats.services.torrenting.dialling import Dialler
 from librats.services.torrenting.disk import DiskWorkers
 from librats.services.torrenting.download import Download
@@ -26,6 +29,8 @@ from librats.services.torrenting.encryption import EncryptionRules, find_obfusca
 from librats.services.torrenting.outside import OuterPorts, ReachedAt
 from librats.services.torrenting.resume import ResumeFile
 from librats.services.torrenting.seeking import DhtNode, DhtSeeking
+from librats.services.torrenting.storage import KEPT_FOLDER
+from librats.services.torrenting.throttling import Limits, Throttle
 from librats.services.torrenting.trackers import Trackers
 from librats.services.torrenting.web_seeds import WebSeeds
 from librats.services.torrenting.wire import RECEIVE_BUFFER, PeerWire, StreamChannel
@@ -40,7 +45,6 @@ PEER_ID_PREFIX: Final = b"-RB0100-"
 """What our peer ids begin with (BEP 20)."""
 
 PEER_ID_SIZE = 20
-RESUME_FOLDER = ".librats"
 MAX_UNKNOWN = 100
 PORT_TRIES = 16
 ANNOUNCE_AFTER = 2.0
@@ -66,6 +70,8 @@ class TorrentClient:
             needs the package ``cryptography``.
         port_mapping: Whether to have gateways let others in at the port (PCP, NAT-PMP, UPnP), as a
             :class:`librats.RatsClient` does. Peers, trackers and the DHT are told what port it is outside.
+        download_limit: Bytes of blocks that come a second at most, of all torrents together; None for no limit.
+        upload_limit: Bytes of blocks that go a second at most, likewise.
 
     Raises:
         UsageError: An argument cannot be, or encryption is wanted without that package.
@@ -91,6 +97,8 @@ class TorrentClient:
         transports: Sequence[str] = ("tcp", "utp"),
         encryption: str = "allow",
         port_mapping: bool = True,
+        download_limit: float | None = None,
+        upload_limit: float | None = None,
     ) -> None:
         if not transports or not set(transports) <= {"tcp", "utp"}:
             raise UsageError('transports are "tcp" and "utp", or one of them')
@@ -99,6 +107,7 @@ class TorrentClient:
         """What is done about encryption."""
         self._host, self._port = listen_host, listen_port
         self._dht = dht
+        self._dht_nodes: DhtNodes | None = None
         self._max_peers = max_peers
         self._slots = upload_slots
         self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER))
@@ -119,6 +128,8 @@ class TorrentClient:
         self._announcing: asyncio.TimerHandle | None = None
         self._announced = -math.inf
         self._strangers: set[PeerWire] = set()
+        self._limits = Limits(Throttle(), Throttle(), common=True)
+        self._limits.down_gate.limit, self._limits.up_gate.limit = download_limit, upload_limit
 
     async def __aenter__(self) -> TorrentClient:
         """Start it."""
@@ -138,6 +149,8 @@ class TorrentClient:
         network = current_network()
         self._peer_id = PEER_ID_PREFIX + network.entropy.token_bytes(PEER_ID_SIZE - len(PEER_ID_PREFIX))
         self.encryption.entropy = network.entropy
+        if self._dht is not None:
+            self._dht_nodes = DhtNodes(self._dht, asyncio.get_running_loop().time)
         await self._listen(network)
         self._dialler = Dialler(
             network,
@@ -146,6 +159,7 @@ class TorrentClient:
             utp=self._utp,
             max_peers=self._max_peers,
             on_completed=self._tell_completed,
+            on_dht_node=self._take_dht_node,
         )
         self._outer = OuterPorts(network, self._tell_port)
         self._outer.start(*self._listening, maps=self._maps)
@@ -191,6 +205,10 @@ class TorrentClient:
         ending = [self._end(download) for download in list(self._downloads.values())]
         await asyncio.gather(*ending, *([self._outer.close()] if self._outer is not None else []))
         await self._tasks.close()
+        if self._dht_nodes is not None:
+            await self._dht_nodes.close()
+        self._limits.down.close()
+        self._limits.up.close()
         if self._dialler is not None:
             await self._dialler.close()
         await self._workers.close()
@@ -210,6 +228,27 @@ class TorrentClient:
         return self._outer.mappings if self._outer is not None else []
 
     @property
+    def download_limit(self) -> float | None:
+        """Bytes of blocks that come a second at most, of all torrents together; None for no limit. May be set."""
+        return self._limits.down_gate.limit
+
+    @download_limit.setter
+    def download_limit(self, rate: float | None) -> None:
+        self._limits.down_gate.limit = rate
+        for download in self._downloads.values():
+            download.heed_limits()
+
+    @property
+    def upload_limit(self) -> float | None:
+        """Bytes of blocks that go a second at most, of all torrents together; None for no limit. May be set."""
+        return self._limits.up_gate.limit
+
+    @upload_limit.setter
+    def upload_limit(self, rate: float | None) -> None:
+        self._limits.up_gate.limit = rate
+        self._limits.up.arm()
+
+    @property
     def downloads(self) -> Mapping[bytes, Download]:
         """The torrents by info-hash, 20 bytes."""
         return MappingProxyType(self._downloads)
@@ -219,6 +258,9 @@ class TorrentClient:
         source: Torrent | Magnet | bytes | str | Path,
         folder: str | Path = ".",
         *,
+        files: Iterable[Choice] | None = None,
+        download_limit: float | None = None,
+        upload_limit: float | None = None,
         peers: Iterable[Address | str] = (),
         web_seeds: Iterable[str] = (),
         trusted: bool = False,
@@ -229,6 +271,11 @@ class TorrentClient:
         Args:
             source: A torrent, its bytes, the path of its file, or a magnet link.
             folder: Where its file or folder is to be.
+            files: Those to download, by their numbers in the torrent, from 0 on, or by their paths, with or without the
+                torrent's own name before them; that of a folder stands for all in it. None for those that a magnet link
+                names (BEP 53), or all. Of the others nothing is made; see :meth:`.Download.choose`.
+            download_limit: Bytes of it that come a second at most; None for no limit but that of the client.
+            upload_limit: Bytes of it that go a second at most; likewise.
             peers: Peers to begin with, next to those of trackers and the DHT.
             web_seeds: URLs that serve the files over HTTP (BEP 19), next to those that the torrent names. These alone
                 may lead to this machine or a private network.
@@ -236,7 +283,8 @@ class TorrentClient:
             resume: Keep what is there for the next time, in ``.librats`` in that folder.
 
         Raises:
-            UsageError: The client does not run, or has that torrent already.
+            UsageError: The client does not run, has that torrent already, a limit cannot be, or the torrent has no such
+                file. Of a magnet link the last is raised by :meth:`.Download.wait`.
             DecodeError: The source is no torrent and no magnet link.
             StoreError: The file cannot be read.
             ConfigError: One of the peers is no address.
@@ -245,9 +293,16 @@ class TorrentClient:
         if dialler is None:
             raise UsageError("the client does not run")
         torrent, magnet = await self._read_source(source)
+        choosing = Choosing(files, magnet.files)
+        if torrent is not None:
+            choosing.begin(torrent.layout)
+        if trusted and files is not None:
+            raise UsageError("files that are trusted are all there: none of them can be chosen")
         known = [Address.parse(peer) if isinstance(peer, str) else peer for peer in (*magnet.peers, *peers)]
         if magnet.info_hash in self._downloads or magnet.info_hash in self._beginning:
             raise UsageError("that torrent is here already")
+        limits = Limits(self._limits.down, self._limits.up)
+        limits.down_gate.limit, limits.up_gate.limit = download_limit, upload_limit
         where = Path(folder)
         name = f"{magnet.info_hash.hex()}.resume"
         download = Download(
@@ -257,7 +312,9 @@ class TorrentClient:
             workers=self._workers,
             dialler=dialler,
             torrent=torrent,
-            resume=ResumeFile(where / RESUME_FOLDER / name) if resume and not trusted else None,
+            resume=ResumeFile(where / KEPT_FOLDER / name) if resume and not trusted else None,
+            choosing=choosing,
+            limits=limits,
             is_trusted=trusted,
         )
         self._beginning.add(magnet.info_hash)  # no peer finds it before it can answer
@@ -334,6 +391,7 @@ class TorrentClient:
             peer_id=self._peer_id,
             port=self._ports.ipv4,
             port_ipv6=self._ports.ipv6,
+            dht_port=self._dht.listen_port if self._dht is not None else 0,
             version="librats",
             upload_slots=self._slots,
             wants_encryption=self.encryption.is_asked_for,
@@ -349,7 +407,7 @@ class TorrentClient:
                 uploaded=uploaded,
                 downloaded=downloaded,
                 left=max(progress.bytes_total - progress.bytes_done, 0) if progress.bytes_total else 1 << 40,
-                event=event,
+                event=event or ("paused" if download.swarm.is_partial_seed else ""),  # BEP 21
                 key=int.from_bytes(self._peer_id[-4:]),
                 wanted=0 if event == "stopped" else 50,
             )
@@ -377,7 +435,14 @@ class TorrentClient:
     def _tell_completed(self, download: Download) -> None:
         for info_hash, other in self._downloads.items():
             if other is download and info_hash in self._trackers and download.traffic[0]:
-                self._trackers[info_hash].tell_completed()
+                if download.swarm.is_partial_seed:
+                    self._trackers[info_hash].announce_again()
+                else:
+                    self._trackers[info_hash].tell_completed()
+
+    def _take_dht_node(self, address: Address) -> None:
+        if self._dht_nodes is not None:
+            self._dht_nodes.told(address)
 
     def _accept(self) -> StreamChannel:
         return StreamChannel(self)

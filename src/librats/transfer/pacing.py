@@ -24,6 +24,7 @@ class RateLimit:
 
     Args:
         rate: Bytes per second; None for no limit.
+        burst: Seconds' worth that is let through at once after a quiet time.
 
     Example:
         >>> from librats.transfer.pacing import RateLimit
@@ -35,15 +36,21 @@ class RateLimit:
         11.75
     """
 
-    def __init__(self, rate: float | None) -> None:
+    def __init__(self, rate: float | None, *, burst: float = BURST) -> None:
         self.rate = rate
         """Bytes per second, or None."""
+        self._burst = burst
         self._free_at = float("-inf")
 
     def take(self, size: int, now: float) -> None:
         """Take note of bytes that are under way."""
         if self.rate is not None:
-            self._free_at = max(self._free_at, now - BURST) + size / self.rate
+            self._free_at = max(self._free_at, now - self._burst) + size / self.rate
+
+    def give_back(self, size: int) -> None:
+        """Take note of bytes that were taken, and will not come."""
+        if self.rate is not None:
+            self._free_at -= size / self.rate
 
     def ready_at(self, now: float) -> float:
         """Return when something may be taken again; now or earlier where that is at once."""

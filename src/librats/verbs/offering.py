@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from librats.attempts.reaching import ReachRace
 from librats.config import RatsConfig
-from librats.connector import Connector, check_peer_id
+from librats.connector import Connector
 from librats.errors import ConnectError, DecodeError, UsageError
 from librats.ice.descriptions import IceDescription
 from librats.introductions.introduced import IntroducedPeers
+from librats.peer_ids import check_peer_id
 from librats.peers.arguments import check_timeout
 from librats.peers.manager import PeerManager
 from librats.peers.peer import Peer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from librats import ClosedError, torrents
+from librats import ClosedError, UsageError, torrents
 from librats.blocking import torrents as blocking
 from librats.torrents import create_torrent
 from librats.types import Address
@@ -17,7 +17,7 @@ INTERNAL = {
     torrents.Download: {
         *("start", "close", "remove_resume", "swarm", "candidates", "wants_peers", "connections", "is_closed"),
         *("has_room", "enter", "leave", "fail_to_dial", "ban", "settle", "serve", "meet", "listen_at"),
-        *("traffic", "next_address"),
+        *("traffic", "wait_for_want", "heed_limits"),
     },
 }
 
@@ -58,3 +58,17 @@ def test_a_torrent_goes_from_one_to_another(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "file").read_bytes() == (tmp_path / "a" / "file").read_bytes()
     with pytest.raises(ClosedError):
         waiting.wait()
+
+
+def test_limits_are_set_and_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(70_000))
+    raw = create_torrent(tmp_path / "file")
+    with blocking.TorrentClient(listen_host="127.0.0.1", upload_limit=5_000_000) as client:
+        download = client.add(raw, tmp_path / "b", download_limit=1000)
+        client.download_limit, download.upload_limit = 2000, 3000
+        assert (client.download_limit, client.upload_limit) == (2000, 5_000_000)
+        assert (download.download_limit, download.upload_limit) == (1000, 3000)
+        download.download_limit = client.upload_limit = None
+        assert (download.download_limit, client.upload_limit) == (None, None)
+        with pytest.raises(UsageError, match="above 0"):
+            client.download_limit = 0

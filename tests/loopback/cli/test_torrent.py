@@ -49,6 +49,8 @@ def test_a_torrent_is_made_and_looked_at(album: Path, capsys: pytest.CaptureFixt
         "album/more/two.txt": 3,
         "album/one.bin": 384_000,
     }
+    assert {file["number"] for file in facts["files"]} == {0, 1}
+    assert told(capsys, "info", facts["magnet"] + "&so=1")["chosen"] == [1]
     link = told(capsys, "info", facts["magnet"])
     assert (link["info_hash_v1"], link["name"]) == (facts["info_hash_v1"], "album")
     assert read_torrent((album.parent / "album.torrent").read_bytes()).info_hash_v1 == bytes.fromhex(
@@ -78,6 +80,12 @@ def test_people_are_told_the_link_and_what_is_in_it(album: Path, capsys: pytest.
         (("info", "magnet:?dn=x"), 2, "info-hash"),
         (("seed", "magnet:?xt=urn:btih:" + 40 * "a", *HERE), 2, "not enough"),
         (("download", "album.torrent", "--peer", "x", *HERE), 2, "HOST:PORT"),
+        (("download", "album.torrent", "--file", "three.txt", *HERE), 2, "no file 'three.txt'"),
+        (("download", "album.torrent", "--download-limit", "0", *HERE), 2, "500k or 2M"),
+        (("seed", "album.torrent", "--upload-limit", "2MB", *HERE), 2, "500k or 2M"),
+        (("seed", "album.torrent", "--upload-limit", "-1", *HERE), 2, "500k or 2M"),
+        (("download", "album.torrent", "--file", "99", *HERE), 2, "no file 99"),
+        (("download", "magnet:?xt=urn:btih:" + 40 * "a" + "&so=9-7", *HERE), 2, "range of files"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(
@@ -125,4 +133,23 @@ async def test_one_process_downloads_what_another_one_seeds(start: Start, album:
     assert (done["path"], done["bytes"]) == (str(target / "album"), 384_003)
     assert (await download.finish()).status == 0
     assert (target / "album" / "one.bin").read_bytes() == (album / "one.bin").read_bytes()
+    assert (await seed.stop()).status == 0
+
+
+@pytest.mark.parametrize("words", [("--file", "more/two.txt"), ("--file", "1", "--file", "more")])
+async def test_one_file_alone_is_downloaded(start: Start, album: Path, words: tuple[str, ...]) -> None:
+    raw = create_torrent(album, version="v1")
+    path = album.parent / "album.torrent"
+    path.write_bytes(raw)
+    numbers = {"/".join(file.path): number for number, file in enumerate(read_torrent(raw).layout.files)}
+    seed = await start("torrent", "seed", str(path), "--folder", str(album.parent), *HERE, "--json")
+    peer = f"127.0.0.1:{(await seed.event_named('ready'))['listen_port']}"
+    target = album.parent / "received"
+    words = tuple(str(numbers["album/more/two.txt"]) if word == "1" else word for word in words)
+    options = ("--folder", str(target), "--peer", peer, *HERE, "--json", "--download-limit", "2.5M")
+    download = await start("torrent", "download", str(path), *words, *options)
+    done = await download.event_named("done")
+    assert done["bytes"] == 3
+    assert (await download.finish()).status == 0
+    assert [file.name for file in (target / "album").rglob("*") if file.is_file()] == ["two.txt"]
     assert (await seed.stop()).status == 0

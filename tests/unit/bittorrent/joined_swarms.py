@@ -13,7 +13,8 @@ from librats.bittorrent.messages import Handshake
 from librats.bittorrent.metainfo import Torrent, read_torrent
 from librats.bittorrent.peer import PeerLink
 from librats.bittorrent.reader import MessageReader
-from librats.bittorrent.swarm import Swarm, SwarmSettings
+from librats.bittorrent.swarm import Swarm
+from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.types import Address
 
 

@@ -32,15 +32,27 @@ def test_a_link_is_read_as_libtorrent_reads_it(case: dict[str, Any]) -> None:
 
 
 def test_chosen_files_are_read_and_written() -> None:
-    magnet = parse_magnet(f"magnet:?xt={HASH}&so=0,2,4,6-8,9-7,x,-3,5-,99999999999999")
+    magnet = parse_magnet(f"magnet:?xt={HASH}&so=0,2,4,6-8,7,2")
     assert magnet.files == (0, 2, 4, 6, 7, 8)
     assert "so=0,2,4,6-8" in str(magnet)
     assert parse_magnet(str(magnet)) == magnet
 
 
-def test_too_many_chosen_files_are_left_out() -> None:
-    magnet = parse_magnet(f"magnet:?xt={HASH}&so=1,0-1048576")
-    assert magnet.files == (1,)
+def test_chosen_files_are_read_where_they_are_escaped_or_told_twice() -> None:
+    assert parse_magnet(f"magnet:?xt={HASH}&so=0%2C2&so=4-5").files == (0, 2, 4, 5)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-3", "5-", "9-7", "1,,2", "1-2-3", "\u0663", "1048577", "99999999999999"])
+def test_files_that_are_chosen_by_no_number_are_refused(text: str) -> None:
+    with pytest.raises(DecodeError, match="files"):
+        parse_magnet(f"magnet:?xt={HASH}&so={text}")
+
+
+@pytest.mark.parametrize("text", ["0-100000", "1,0-1048576", "0-60000,50000-110000"])
+def test_too_many_chosen_files_are_refused(text: str) -> None:
+    assert len(parse_magnet(f"magnet:?xt={HASH}&so=0-99999").files or ()) == 100_000
+    with pytest.raises(DecodeError, match="more than 100000"):
+        parse_magnet(f"magnet:?xt={HASH}&so={text}")
 
 
 def test_peers_that_are_no_addresses_are_left_out() -> None:

@@ -18,7 +18,8 @@ from librats.bittorrent.extensions import (
 from librats.bittorrent.messages import Extended, Handshake
 from librats.bittorrent.peer import EXTENSIONS, PeerLink
 from librats.bittorrent.reader import MessageReader
-from librats.bittorrent.swarm import Swarm, SwarmSettings
+from librats.bittorrent.swarm import Swarm
+from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.types import Address
 
 TORRENT = torrent_of(100_000)

@@ -5,14 +5,26 @@ from __future__ import annotations
 import pytest
 from tests.unit.bittorrent.joined_swarms import Dice, Room, completions, content_of, torrent_of
 
-from librats.bittorrent.events import PeerDropped, PeersTold, TorrentKnown, TorrentUnusable
+from librats.bittorrent.events import DhtNodeTold, PeerDropped, PeersTold, TorrentKnown, TorrentUnusable
 from librats.bittorrent.extensions import ExtendedHandshake, PexMessage
 from librats.bittorrent.magnet import Magnet
-from librats.bittorrent.messages import Bitfield, Extended, Handshake, Have, HaveAll, HaveNone, Piece, Request, Unchoke
+from librats.bittorrent.messages import (
+    Bitfield,
+    Extended,
+    Handshake,
+    Have,
+    HaveAll,
+    HaveNone,
+    Piece,
+    Port,
+    Request,
+    Unchoke,
+)
 from librats.bittorrent.metainfo import read_info
 from librats.bittorrent.peer_telling import wants_nothing
 from librats.bittorrent.reader import MessageReader
-from librats.bittorrent.swarm import Swarm, SwarmSettings
+from librats.bittorrent.swarm import Swarm
+from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.errors import RemoteProtocolError
 from librats.types import Address
 
@@ -243,6 +255,58 @@ def test_a_seed_stays_with_one_that_wants_nothing_though_it_has_not_everything_a
     room.wait(1)
     assert wants_nothing(end.link)
     assert seed.swarm.links
+
+
+def test_one_that_has_all_it_wants_tells_so_and_asks_again_once_it_wants_more() -> None:
+    room = Room(torrent_of(SIZE))
+    seed, giver, partial = room.seed(), room.leecher(), room.leecher()
+    count = room.torrent.layout.piece_count
+    for member, source in ((giver, seed), (partial, giver)):
+        member.swarm.want(bytearray([1, 1]) + bytearray(count - 2), room.now)
+        end = room.connect(member, source)[1]
+        room.carry()
+        assert completions(member) == 1
+        assert member.swarm.picker is not None
+        assert member.swarm.picker.have == bytearray([1, 1]) + bytearray(count - 2)
+    assert end.link is not None
+    assert wants_nothing(end.link)
+    assert not end.link.is_seed
+    partial.swarm.want(bytearray(b"\1" * count), room.now)
+    room.carry()
+    assert not wants_nothing(end.link)
+    room.connect(partial, seed)
+    room.carry()
+    assert completions(partial) == 2
+    assert partial.content == seed.content
+
+
+@pytest.mark.parametrize(("dht", "private", "told"), [(True, False, True), (False, False, False), (True, True, False)])
+def test_who_has_a_node_of_the_dht_is_told_where_ours_is_and_again_when_that_changes(
+    dht: bool, private: bool, told: bool
+) -> None:
+    torrent = torrent_of(SIZE, private=private)
+    swarm = Swarm(torrent.magnet(), SwarmSettings(peer_id=b"1" * 20), Dice(), now=0.0, torrent=torrent)
+    ports: list[list[int]] = []
+    for number, host in enumerate(("192.0.2.1", "192.0.2.2")):
+        handshake = Handshake.of(torrent.info_hash, bytes([number]) * 20, dht=dht)
+        link = swarm.add_peer(handshake, Address(host, 1), is_outgoing=False, now=0.0)
+        swarm.dht_at(6881 + number)
+        reader = MessageReader()
+        reader.feed(handshake.encode())
+        found = reader.feed(b"".join(link.data_to_send(0.0)))
+        ports.append([message.port for message in found if isinstance(message, Port)])
+    assert ports == ([[6881], [6881, 6882]] if told else [[], []])
+
+
+def test_a_peers_node_of_the_dht_is_told_of_at_the_peers_own_address() -> None:
+    for private in (False, True):
+        torrent = torrent_of(SIZE, private=private)
+        swarm = Swarm(torrent.magnet(), SwarmSettings(peer_id=b"1" * 20), Dice(), now=0.0, torrent=torrent)
+        handshake = Handshake.of(torrent.info_hash, b"2" * 20, dht=True)
+        link = swarm.add_peer(handshake, Address("192.0.2.1", 1), is_outgoing=False, now=0.0)
+        swarm.events()
+        link.receive([Port(0), Port(6881)], 0.0)
+        assert swarm.events() == ([] if private else [DhtNodeTold(Address("192.0.2.1", 6881))])
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -202,6 +202,7 @@ class Lent(SystemNetwork):
         super().__init__()
         self.opened, self.sent = asyncio.Event(), asyncio.Event()
         self.packets: list[bytes] = []
+        self.sent_to: list[Address] = []
 
     async def open_datagram(self, host: str = "", port: int = 0, *, receive: Receive, **options: Any) -> Any:
         self.receive = receive
@@ -210,6 +211,7 @@ class Lent(SystemNetwork):
 
     def _send(self, data: bytes, address: Address) -> None:
         self.packets.append(data)
+        self.sent_to.append(address)
         self.sent.set()
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from librats.config import RatsConfig
 from librats.errors import ConfigError, PeerDenied, UsageError
+from librats.peer_ids import is_peer_id
 from librats.peers.entry.networks import IPAddress, IPNetwork, ip_of, network_of
 
 __all__ = ["AccessList"]
 
-PEER_ID = re.compile(r"[0-9a-f]{64}")
 MAX_OWN = 1024
 
 
@@ -131,7 +130,7 @@ class AccessList:
 def _read(entry: str) -> str | IPNetwork:
     if not isinstance(entry, str):
         raise UsageError(f"not a peer id or network: {entry!r}")
-    if PEER_ID.fullmatch(entry):
+    if is_peer_id(entry):
         return entry
     try:
         return network_of(entry)

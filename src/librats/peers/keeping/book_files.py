@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from librats.errors import UsageError
-from librats.peers.book import MAX_ADDRESSES, MAX_TEXT, PEER_ID, KnownPeer, PeerBook, PeerEver
+from librats.peer_ids import is_peer_id
+from librats.peers.book import MAX_ADDRESSES, MAX_TEXT, KnownPeer, PeerBook, PeerEver
 from librats.peers.keeping.store import KeptFile, Saver
 from librats.types import Address
 
@@ -104,7 +105,7 @@ def _entries(members: object, kind: type[Entry]) -> tuple[dict[str, Entry], int]
 
 
 def _entry(peer_id: str, form: object, kind: type[Entry]) -> Entry | None:
-    if not PEER_ID.fullmatch(peer_id) or not isinstance(form, dict):
+    if not is_peer_id(peer_id) or not isinstance(form, dict):
         return None
     try:
         entry = msgspec.convert(_split(form, kind), kind)

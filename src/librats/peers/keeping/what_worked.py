@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from librats.peer_ids import is_peer_id
 from librats.peers.keeping.known_mappings import KnownMappings
 from librats.peers.keeping.store import KeptFile, Saver
 from librats.types import ConnectionMethod
@@ -27,7 +28,7 @@ MAX_NETWORKS, MAX_PEERS = 16, 512
 MAX_SIZE = 4 * 1024 * 1024
 VERSION = 1
 PREFIXES = {4: 24, 6: 64}
-MARK, PEER_ID = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{64}")
+MARK = re.compile(r"[0-9a-f]{32}")
 
 
 def network_mark(hosts: Iterable[str], gateways: Iterable[str]) -> str:
@@ -175,7 +176,7 @@ def _networks(members: object) -> dict[str, dict[str, WayThatWorked]]:
         if MARK.fullmatch(mark) and isinstance(peers, dict):
             found[mark] = {}
             for peer_id, form in peers.items():
-                if PEER_ID.fullmatch(peer_id):
+                if is_peer_id(peer_id):
                     try:
                         found[mark][peer_id] = msgspec.convert(form, WayThatWorked)
                     except msgspec.ValidationError as error:

@@ -26,14 +26,15 @@ async def check_pieces(
 ) -> bytearray:
     """Return a byte for each piece: 1 where it is there and right.
 
-    What was kept counts for the files that have not changed since; all others are read.
+    What was kept counts for the files that have not changed since; all others are read, and so is every piece that has
+    bytes of a file that is not wanted, for those lie elsewhere.
 
     Args:
         torrent: The torrent.
         files: Its files.
         workers: Who reads.
         resume: What was kept of the last run.
-        on_checked: Called with the bytes of each piece, without those that only fill it, and whether it is right.
+        on_checked: Called with the number of each piece, and whether it is right.
     """
     layout = torrent.layout
     have = bytearray(layout.piece_count)
@@ -43,18 +44,19 @@ async def check_pieces(
     for piece in range(layout.piece_count):
         spans = layout.spans(piece * layout.piece_length, layout.piece_size(piece))
         numbers = [span.file for span in spans if not layout.files[span.file].is_pad]
-        if resume is not None and not any(number in changed for number in numbers):
+        is_split = files.is_split(piece)
+        if resume is not None and not is_split and not any(number in changed for number in numbers):
             have[piece] = resume.have[piece]
-            on_checked(layout.content_size(piece), bool(have[piece]))
-        elif all(sizes[number][0] > 0 for number in numbers):
+            on_checked(piece, bool(have[piece]))
+        elif all(sizes[number][0] > 0 or (is_split and files.is_kept(piece, number)) for number in numbers):
             to_read.append(piece)
         else:
-            on_checked(layout.content_size(piece), False)
+            on_checked(piece, False)
 
     async def read(pieces: Sequence[int]) -> None:
         for piece in pieces:
             have[piece] = is_right = await workers.run(_is_right, files, piece)
-            on_checked(layout.content_size(piece), is_right)
+            on_checked(piece, is_right)
 
     # In their order, by as many as there is memory for.
     lanes = max(MIN_AT_ONCE, min(16, MAX_AT_ONCE // layout.piece_length))

@@ -14,7 +14,6 @@ from librats.transfer.names import Parts
 __all__ = ["create_torrent"]
 
 READ_SIZE: Final = 1 << 20
-MAX_FOLDERS = 1_000_000
 
 
 def create_torrent(

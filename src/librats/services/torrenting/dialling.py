@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from librats.bittorrent.peer_telling import listens_at, wants_nothing
 from librats.errors import RatsError
 from librats.runtime.network import Network
 from librats.runtime.tasks import TaskSet
@@ -34,6 +35,7 @@ class Dialler:
         utp: The port to dial over uTP with, where TCP is not wanted or does not get through; None for none.
         max_peers: Connections of all torrents together.
         on_completed: Called with a torrent that is whole now.
+        on_dht_node: Called with where a peer's node of the DHT is.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Dialler:
         utp: UtpSocket | None = None,
         max_peers: int,
         on_completed: Callable[[Download], object],
+        on_dht_node: Callable[[Address], object] = lambda _address: None,
     ) -> None:
         self.network = network
         """The network."""
@@ -53,6 +56,8 @@ class Dialler:
         self._utp = utp
         self._max_peers = max_peers
         self._on_completed = on_completed
+        self.take_dht_node = on_dht_node
+        """Takes note of a peer's node of the DHT."""
         self._tasks = TaskSet()
         self._half_open = 0
         self._downloads: dict[Download, None] = {}
@@ -74,14 +79,10 @@ class Dialler:
         """Take note that a torrent is whole now."""
         self._on_completed(download)
 
-    def take_dht_node(self, address: Address) -> None:
-        """Take note of a peer's node of the DHT; ours knows enough of them."""
-        logger.debug("%s has a node of the DHT", address)
-
     def wake(self, download: Download) -> None:
         """Dial for a torrent, where it wants peers and there is room."""
         while self._half_open < HALF_OPEN and download.wants_peers and self.has_room(download):
-            address = download.next_address()
+            address = _next_address(download)
             if address is None:
                 return
             self._dial_now(download, address)
@@ -140,3 +141,14 @@ class Dialler:
     async def close(self) -> None:
         """Stop dialling."""
         await self._tasks.close()
+
+
+def _next_address(download: Download) -> Address | None:
+    """Return whom to dial now; None for nobody. Who has dialled us is connected already."""
+    candidates, links, now = download.candidates, download.swarm.links, download.now()
+    while (address := candidates.take(now, seeds=not download.swarm.is_complete)) is not None:
+        link = next((link for link in links.values() if listens_at(link) == address), None)
+        if link is None:
+            return address
+        candidates.lose(address, now, is_seed=wants_nothing(link))
+    return None

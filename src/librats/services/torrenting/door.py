@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from librats.bittorrent.messages import Handshake
-from librats.bittorrent.swarm import SwarmSettings
+from librats.bittorrent.swarm_settings import SwarmSettings
 
 if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
@@ -27,6 +28,17 @@ class Door:
         self._download = download
         self.settings = settings
         """What we are."""
+
+    def dht_at(self, port: int) -> None:
+        """Have peers told at which UDP port our node of the DHT listens, where that is another one than before.
+
+        Args:
+            port: The port; 0 for none.
+        """
+        if port != self.settings.dht_port:
+            self.settings = replace(self.settings, dht_port=port)
+            self._download.swarm.dht_at(port)
+            self._download.settle()
 
     @property
     def info_hashes(self) -> tuple[bytes, ...]:

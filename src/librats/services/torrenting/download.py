@@ -25,25 +25,27 @@ from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.metainfo import Torrent
 from librats.bittorrent.peer_telling import listens_at, wants_nothing
-from librats.bittorrent.swarm import Swarm, SwarmSettings
+from librats.bittorrent.swarm import Swarm
+from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.errors import ClosedError, RatsError, StoreError, TransferError
 from librats.runtime.tasks import TaskSet
-from librats.services.torrenting.checking import check_pieces
-from librats.services.torrenting.disk import DiskWorkers, PieceCache
+from librats.services.torrenting.choosing import Choosing
+from librats.services.torrenting.disk import DiskWorkers
 from librats.services.torrenting.door import Door
-from librats.services.torrenting.giving import Giving
-from librats.services.torrenting.hashing import BlockHashing
 from librats.services.torrenting.keeping import Keeping, peers_to_keep
 from librats.services.torrenting.meeting import Meetings
+from librats.services.torrenting.outcome import Outcome
 from librats.services.torrenting.progress import TorrentPeer, TorrentProgress, TorrentStatus
 from librats.services.torrenting.resume import ResumeFile
-from librats.services.torrenting.storage import TorrentFiles
-from librats.services.torrenting.storing import PieceStoring, Stored
+from librats.services.torrenting.stock import Stock
+from librats.services.torrenting.storing import Stored
+from librats.services.torrenting.throttling import Limits
 from librats.services.torrenting.wire import PeerWire
 from librats.types import Address
 
 if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
+    from librats.bittorrent.selection import Choice
     from librats.services.torrenting.dialling import Dialler
 
 __all__ = ["Download"]
@@ -64,6 +66,8 @@ class Download:
         dialler: Dialler,
         torrent: Torrent | None,
         resume: ResumeFile | None,
+        choosing: Choosing,
+        limits: Limits,
         is_trusted: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -74,24 +78,23 @@ class Download:
         self._workers = workers
         self._dialler = dialler
         self._keeping = Keeping(resume, workers, loop.time())
+        self._choosing = choosing
+        self.limits = limits
+        """How much comes and goes at most."""
         self._is_trusted = is_trusted
         self._known = torrent
-        self._swarm: Swarm
-        self._files: TorrentFiles | None = None
-        self._giving: Giving | None = None
-        self._hashing: BlockHashing | None = None
-        self._storing: PieceStoring | None = None
+        self.swarm: Swarm
+        """The machine."""
+        self._stock: Stock | None = None
         self._wires: dict[Hashable, PeerWire] = {}
-        self._candidates = Candidates()
+        self.candidates = Candidates()
+        """Addresses to dial."""
         self._meetings = Meetings()
         self._tasks = TaskSet()
-        self._done: asyncio.Future[None] = loop.create_future()
+        self._outcome = Outcome()
         self._changed = asyncio.Event()
+        self._wanting = asyncio.Event()
         self._status: TorrentStatus = "metadata"
-        self._bytes_done = 0
-        self._bytes_checked = 0
-        self._failure: RatsError | None = None
-        self._rates = (0.0, 0.0)
         self._settling = False
 
     # What applications call
@@ -99,13 +102,12 @@ class Download:
     @property
     def name(self) -> str:
         """Name of the file or folder; of a magnet link what it says, until the torrent is there."""
-        torrent = self.torrent
-        return torrent.name if torrent is not None else self._magnet.name
+        return self.torrent.name if self.torrent is not None else self._magnet.name
 
     @property
     def torrent(self) -> Torrent | None:
         """The torrent; None while it is not there."""
-        return self._swarm.torrent
+        return self.swarm.torrent
 
     @property
     def magnet(self) -> Magnet:
@@ -115,31 +117,12 @@ class Download:
     @property
     def path(self) -> Path | None:
         """Where the file or folder is; None while that is not known."""
-        torrent = self.torrent
-        if torrent is None:
-            return None
-        return self._folder.joinpath(torrent.name)
+        return self._folder.joinpath(self.torrent.name) if self.torrent is not None else None
 
     @property
     def progress(self) -> TorrentProgress:
         """How far it is now."""
-        picker, torrent = self._swarm.picker, self.torrent
-        down, up = self._rates
-        return TorrentProgress(
-            status=self._status,
-            bytes_done=self._bytes_done,
-            bytes_checked=self._bytes_checked,
-            bytes_total=torrent.size if torrent is not None else 0,
-            pieces_done=picker.have.count(1) if picker is not None else 0,
-            pieces_total=torrent.layout.piece_count if torrent is not None else 0,
-            download_rate=down,
-            upload_rate=up,
-            downloaded=self._swarm.downloaded,
-            uploaded=self._swarm.uploaded,
-            wasted=self._swarm.wasted,
-            peers=len(self._wires),
-            encrypted=sum(wire.method is not None for wire in self._wires.values()),
-        )
+        return TorrentProgress.of(self.swarm, self._choosing, self._status, self._wires.values())
 
     @property
     def peers(self) -> list[TorrentPeer]:
@@ -162,9 +145,10 @@ class Download:
         Raises:
             StoreError: It cannot be written.
             TransferError: It is no torrent that is taken.
+            UsageError: It has none of the files that were chosen before it was there.
             ClosedError: It was removed before.
         """
-        await asyncio.shield(self._done)
+        await self._outcome.wait()
 
     def add_peers(self, addresses: Iterable[Address]) -> int:
         """Dial peers; return how many are new."""
@@ -172,72 +156,130 @@ class Download:
 
     def pause(self) -> None:
         """Ask for nothing and give nothing, until :meth:`go_on`."""
-        self._swarm.pause()
+        self.swarm.pause()
         if self._status in {"downloading", "seeding"}:
             self._set_status("paused")
         self.settle()
 
     def go_on(self) -> None:
         """End a pause, or try again after a failure of the disk."""
-        if self._failure is not None and self._done.done():
-            self._done = asyncio.get_running_loop().create_future()
-        self._failure = None
-        if self._status in {"paused", "failed"} and self._swarm.picker is not None:
-            self._set_status("seeding" if self._swarm.is_complete else "downloading")
-        self._swarm.go_on(self.now())
+        self._outcome.try_again()
+        if self._status in {"paused", "failed"} and self.swarm.picker is not None:
+            self._set_status("seeding" if self.swarm.is_complete else "downloading")
+        self.swarm.go_on(self.now())
         self.settle()
 
+    @property
+    def download_limit(self) -> float | None:
+        """Bytes of blocks that come a second at most; None for no limit but that of the client. May be set."""
+        return self.limits.down_gate.limit
+
+    @download_limit.setter
+    def download_limit(self, rate: float | None) -> None:
+        self.limits.down_gate.limit = rate
+        self.heed_limits()
+
+    @property
+    def upload_limit(self) -> float | None:
+        """Bytes of blocks that go a second at most; None for no limit but that of the client. May be set."""
+        return self.limits.up_gate.limit
+
+    @upload_limit.setter
+    def upload_limit(self, rate: float | None) -> None:
+        self.limits.up_gate.limit = rate
+        self.limits.up.arm()
+
+    async def choose(self, files: Iterable[Choice] | None) -> None:
+        """Want other files of it from now on. What is there already stays, and is given as before.
+
+        Args:
+            files: As for :meth:`librats.torrents.TorrentClient.add`; None for all of them.
+
+        Raises:
+            UsageError: The torrent has no such file. Where it is not there yet, :meth:`wait` raises that later.
+            StoreError: Files that are wanted now cannot be made.
+        """
+        torrent = self.torrent
+        selection = self._choosing.change(files, None if torrent is None else torrent.layout)
+        stock = self._stock
+        if stock is None or selection is None:
+            return
+        await self._workers.run(stock.files.choose, selection)
+        picker = self.swarm.picker
+        if picker is None or self.is_closed:
+            return  # it is begun with that, once what is there was looked at
+        self._choosing.count(picker.have)
+        was_complete = self.swarm.is_complete
+        self.swarm.want(bytearray(selection.pieces), self.now())
+        if was_complete and not self.swarm.is_complete:
+            self._outcome.begin_again()
+            if self._status == "seeding":
+                self._set_status("downloading")
+            self.candidates.hurry(self.now())
+            self._wanting.set()
+        elif was_complete:
+            await self._workers.run(stock.files.finish)
+        self._changed.set()
+        self.settle()
+        self._dialler.wake(self)
+
+    async def wait_for_want(self) -> None:
+        """Wait until something is wanted: once what is there is known, or other files are chosen."""
+        while self.swarm.picker is None or self.swarm.is_complete:
+            self._wanting.clear()
+            await self._wanting.wait()
+
     # Life
+
+    def heed_limits(self) -> None:
+        """Take note that what comes at most is something else now."""
+        self.limits.heed(self.swarm)
 
     async def start(self) -> None:
         """Begin."""
         network = self._dialler.network
         before = await self._keeping.load(self._magnet.info_hash)
-        if self._known is None and before is not None:
-            self._known = before.torrent
-        self._swarm = Swarm(self._magnet, self.door.settings, network.entropy, now=self.now(), torrent=self._known)
+        known = self._known or (before.torrent if before is not None else None)
+        self.swarm = Swarm(self._magnet, self.door.settings, network.entropy, now=self.now(), torrent=known)
         if before is not None:
-            self._swarm.downloaded, self._swarm.uploaded = before.downloaded, before.uploaded
-            self._candidates.add(before.peers, self.now())
+            self.swarm.downloaded, self.swarm.uploaded = before.downloaded, before.uploaded
+            self.candidates.add(before.peers, self.now())
+        self.heed_limits()
         self._tasks.create(self._tick(), name="torrent ticks")
         self.settle()
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(max(0.0, self._swarm.next_time - self.now()))
-            self._swarm.handle_timer(self.now())
-            links, web_seeds = self._swarm.links.values(), self._swarm.web_seeds.values()
-            down = sum(link.gives for link in links) + sum(seed.gives for seed in web_seeds)
-            self._rates = (down, sum(link.takes for link in links))
+            await asyncio.sleep(max(0.0, self.swarm.next_time - self.now()))
+            self.swarm.handle_timer(self.now())
             self.settle()
             self._dialler.wake(self)
             self._changed.set()
             if self._keeping.is_due(self.now()) and self._status == "downloading":
-                await self._save(peers_to_keep(self._swarm))
+                await self._save(peers_to_keep(self.swarm))
 
     async def close(self) -> None:
         """End every connection, and keep what is to be known next time."""
-        if self._status == "closed":
+        if self.is_closed:
             return
         self._set_status("closed")
-        peers = peers_to_keep(self._swarm)
+        peers = peers_to_keep(self.swarm)
         for wire in list(self._wires.values()):
             wire.close("the torrent is closed")
         await self._tasks.close()
         await self._save(peers)
-        if self._files is not None:
-            self._files.close()
-        if not self._done.done():
-            self._done.set_exception(ClosedError("the torrent was closed before all of it was there"))
-        if self._done.exception() is not None:
-            logger.debug("%s ends: %s", self.name, self._done.exception())
+        if self._stock is not None:
+            self._stock.files.close()
+        error = self._outcome.close(ClosedError("the torrent was closed before all of it was there"))
+        if error is not None:
+            logger.debug("%s ends: %s", self.name, error)
 
     async def remove_resume(self) -> None:
         """Forget what was kept for the next time."""
-        await self._keeping.remove()
+        await self._keeping.remove(self._stock)
 
     async def _save(self, peers: Iterable[Address]) -> None:
-        await self._keeping.save(self._swarm, self._files, peers, self.now())
+        await self._keeping.save(self.swarm, self._stock, peers, self.now())
 
     def _set_status(self, status: TorrentStatus) -> None:
         if self._status != "closed":
@@ -246,12 +288,9 @@ class Download:
 
     def _fail(self, error: RatsError) -> None:
         logger.error("%s: %s", self.name, error)
-        self._failure = error
-        self._swarm.pause()
+        self.swarm.pause()
         self._set_status("failed")
-        if not self._done.done():
-            self._done.set_exception(error)
-            self._done.exception()  # whoever waits is told; where nobody does, it was logged
+        self._outcome.fail(error)
 
     def _fail_of(self, error: Exception) -> None:
         self._fail(error if isinstance(error, RatsError) else StoreError(self._folder, str(error)))
@@ -259,33 +298,14 @@ class Download:
     @property
     def traffic(self) -> tuple[int, int]:
         """Bytes that were had and given since it was begun: what was before a restart, trackers were told then."""
-        return self._keeping.traffic(self._swarm)
+        return self._keeping.traffic(self.swarm)
 
     # Connections
 
     @property
-    def swarm(self) -> Swarm:
-        """The machine."""
-        return self._swarm
-
-    @property
-    def candidates(self) -> Candidates:
-        """Addresses to dial."""
-        return self._candidates
-
-    @property
     def wants_peers(self) -> bool:
         """Whether it dials: not while it is paused. What has everything dials those that lack something."""
-        return self._status in {"metadata", "downloading", "seeding"} and not self._swarm.is_paused
-
-    def next_address(self) -> Address | None:
-        """Return whom to dial now; None for nobody. Who has dialled us is connected already."""
-        while (address := self._candidates.take(self.now(), seeds=not self._swarm.is_complete)) is not None:
-            link = next((link for link in self._swarm.links.values() if listens_at(link) == address), None)
-            if link is None:
-                return address
-            self._candidates.lose(address, self.now(), is_seed=wants_nothing(link))
-        return None
+        return self._status in {"metadata", "downloading", "seeding"} and not self.swarm.is_paused
 
     @property
     def connections(self) -> int:
@@ -304,7 +324,7 @@ class Download:
 
     def enter(self, wire: PeerWire, handshake: Handshake) -> PeerLink:
         """Take a peer in."""
-        link = self._swarm.add_peer(
+        link = self.swarm.add_peer(
             handshake, wire.address, is_outgoing=wire.is_outgoing, now=self.now(), is_utp=wire.is_utp
         )
         self._wires[link.key] = wire
@@ -316,13 +336,13 @@ class Download:
         others = any(other is not wire and other.address == wire.address for other in self._wires.values())
         if wire.link is not None:
             where = listens_at(wire.link) or wire.address
-            self._candidates.lose(where, self.now(), is_seed=wants_nothing(wire.link))
+            self.candidates.lose(where, self.now(), is_seed=wants_nothing(wire.link))
         elif others:
             pass  # both have dialled, and one connection was too many
         elif wire.is_outgoing and not (wire.is_unheard and self._dialler.turn(self, wire)):
-            self._candidates.fail(wire.address, self.now())
+            self.candidates.fail(wire.address, self.now())
         if wire.link is not None and self._wires.pop(wire.link.key, None) is not None:
-            self._swarm.remove_peer(wire.link, self.now())
+            self.swarm.remove_peer(wire.link, self.now())
             self.settle()
         self._dialler.wake(self)
 
@@ -333,13 +353,13 @@ class Download:
     def _add_peers(
         self, addresses: Iterable[Address], encrypted: Collection[Address] = (), seeds: Collection[Address] = ()
     ) -> int:
-        added = self._candidates.add(addresses, self.now(), encrypted=encrypted, seeds=seeds)
+        added = self.candidates.add(addresses, self.now(), encrypted=encrypted, seeds=seeds)
         self._dialler.wake(self)
         return added
 
     def fail_to_dial(self, address: Address) -> None:
         """Take note that a peer was not reached: whoever told of it is asked, once, to bring us together (BEP 55)."""
-        self._candidates.fail(address, self.now())
+        self.candidates.fail(address, self.now())
         if self._meetings.ask(address, self._wires):
             self.settle()
 
@@ -352,12 +372,12 @@ class Download:
 
     def listen_at(self, port: int, port_ipv6: int) -> None:
         """Have peers told that we are reached at another port from now on; see :meth:`.Swarm.listen_at`."""
-        self._swarm.listen_at(port, port_ipv6)
+        self.swarm.listen_at(port, port_ipv6)
         self.settle()
 
     def ban(self, address: Address) -> None:
         """Never talk to a peer again."""
-        self._candidates.ban(address)
+        self.candidates.ban(address)
 
     # What the machine says
 
@@ -367,10 +387,12 @@ class Download:
             return  # what comes of it is seen to by whoever is at it
         self._settling = True
         try:
-            swarm = self._swarm
+            swarm = self.swarm
             while True:
                 for event in swarm.events():
                     self._take_event(event)
+                if swarm.waiting:
+                    self.limits.await_turns(swarm, self.settle)
                 unsent, swarm.unsent = swarm.unsent, {}
                 for key in unsent:
                     if key in self._wires:
@@ -383,11 +405,11 @@ class Download:
     def _take_event(self, event: SwarmEvent) -> None:
         match event:
             case PieceWhole():
-                if self._storing is not None:
-                    self._storing.add(event.started)
+                if self._stock is not None:
+                    self._stock.storing.add(event.started)
             case HashesAsked():
-                if self._hashing is not None:
-                    self._hashing.ask(event, self._tasks)
+                if self._stock is not None:
+                    self._stock.hashing.ask(event, self._tasks)
             case PeersTold():
                 self._take_told(event)
             case PeerDropped():
@@ -408,71 +430,71 @@ class Download:
     async def _begin(self, torrent: Torrent) -> None:
         """Look at what is there, and begin."""
         self._set_status("checking")
-        files = self._files = TorrentFiles(torrent, self._folder)
-        cache = PieceCache(files, self._workers, torrent.layout.piece_length)
-        self._giving = Giving(torrent.layout, cache, self._fail_of)
-        self._hashing = BlockHashing(torrent.layout, files, self._workers, self._give_hashes)
-        self._storing = PieceStoring(files, self._workers, self._stored)
         try:
-            if self._is_trusted:
-                have = bytearray(b"\1" * torrent.layout.piece_count)
-            else:
-                await self._workers.run(files.prepare)
-                have = await check_pieces(torrent, files, self._workers, self._keeping.before, self._count_checked)
+            stock = self._stock = Stock(
+                torrent,
+                self._folder,
+                self._choosing.begin(torrent.layout),
+                self._workers,
+                on_failure=self._fail_of,
+                on_hashes=self._give_hashes,
+                on_stored=self._stored,
+                limits=self.limits,
+            )
+            have = await stock.look(self._keeping.before, self._checked, is_trusted=self._is_trusted)
         except RatsError as error:
             self._fail(error)
             return
-        self._bytes_done = sum(torrent.layout.content_size(piece) for piece, there in enumerate(have) if there)
-        self._set_status("paused" if self._swarm.is_paused else "downloading")
-        self._swarm.begin(have, self.now())
+        self._choosing.count(have)
+        self._set_status("paused" if self.swarm.is_paused else "downloading")
+        self.swarm.begin(have, self.now(), wanted=bytearray(self._choosing.selection.pieces))
+        self._wanting.set()
         self.settle()
         self._dialler.wake(self)
 
-    def _count_checked(self, size: int, is_right: bool) -> None:
-        self._bytes_checked += size
-        self._bytes_done += size if is_right else 0
+    def _checked(self, piece: int, is_right: bool) -> None:
+        self._choosing.check(piece, is_right)
         self._changed.set()
 
     def _stored(self, some: Sequence[Stored]) -> None:
-        torrent = self.torrent
-        if self.is_closed or torrent is None:
+        if self.is_closed:
             return
         for started, found in some:
             if isinstance(found, Exception):
-                self._swarm.put_back(started.piece)
-                if self._failure is None:  # one of them tells for all
+                self.swarm.put_back(started.piece)
+                if self._outcome.failure is None:  # one of them tells for all
                     self._fail_of(found)
                 continue
             if found:
-                self._bytes_done += torrent.layout.content_size(started.piece)
+                self._choosing.add(started.piece)
             else:
-                self._swarm.wasted += started.asked_size
-            self._swarm.end_piece(started.piece, self.now(), is_right=found)
+                self.swarm.wasted += started.asked_size
+            self.swarm.end_piece(started.piece, self.now(), is_right=found)
         self.settle()
 
     async def _finish(self) -> None:
-        files = self._files
-        if files is None:
+        if self._stock is None:
             return
         try:
-            await self._workers.run(files.finish)
+            await self._workers.run(self._stock.files.finish)
         except StoreError as error:
             self._fail(error)
             return
+        if not self.swarm.is_complete:
+            return  # other files were chosen meanwhile
         if self._status != "paused":
             self._set_status("seeding")
-        await self._save(peers_to_keep(self._swarm))
+        await self._save(peers_to_keep(self.swarm))
         self._dialler.tell_completed(self)
-        if not self._done.done():
-            self._done.set_result(None)
+        self._outcome.succeed()
 
     # Giving
 
     def _give_hashes(self, asked: HashesAsked, leaves: bytes | None) -> None:
-        self._swarm.give_hashes(asked.link, asked.request, leaves)
+        self.swarm.give_hashes(asked.link, asked.request, leaves)
         self.settle()
 
     def serve(self, wire: PeerWire) -> None:
         """Give a peer what it asks for, as far as it is read and the channel takes it."""
-        if self._giving is not None:
-            self._giving.serve(wire)
+        if self._stock is not None:
+            self._stock.giving.serve(wire)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from librats.bittorrent.layout import Layout
 from librats.services.torrenting.disk import PieceCache
 from librats.services.torrenting.wire import PeerWire
+
+if TYPE_CHECKING:
+    from librats.bittorrent.peer import PeerLink
+    from librats.services.torrenting.throttling import Limits
 
 __all__ = ["Giving"]
 
@@ -23,12 +28,16 @@ class Giving:
         layout: Where its pieces are.
         cache: Its pieces.
         on_failure: Called with the error where one cannot be read.
+        limits: Of how much goes.
     """
 
-    def __init__(self, layout: Layout, cache: PieceCache, on_failure: Callable[[Exception], object]) -> None:
+    def __init__(
+        self, layout: Layout, cache: PieceCache, on_failure: Callable[[Exception], object], limits: Limits
+    ) -> None:
         self._layout = layout
         self._cache = cache
         self._on_failure = on_failure
+        self._throttle, self._gate = limits.up, limits.up_gate
 
     def serve(self, wire: PeerWire) -> None:
         """Give a peer what it asks for, as far as it is read and the channel takes it."""
@@ -38,21 +47,48 @@ class Giving:
         cache, layout = self._cache, self._layout
         for ahead in islice(link.queue, 0, READ_AHEAD, 32):  # what is asked for next is read while this is sent
             cache.fetch(ahead, layout.piece_size(ahead[0]))
+        if self._gate.is_limited:
+            self._wait(wire, link)
+            return
         size = 0
         while link.queue and not wire.is_full:
-            block = link.queue[0]
-            data = cache.get(block)
-            if data is None:
-                wire.waits = True
-                cache.fetch(block, layout.piece_size(block[0]), partial(self._serve_again, wire))
+            given = self._give(wire, link)
+            if not given:
                 break
-            link.queue.popleft()
-            link.send_block(block, data)
-            size += block[2]
+            size += given
             if size >= CHUNK:
                 wire.flush()
                 size = 0
         wire.flush()
+
+    def _give(self, wire: PeerWire, link: PeerLink) -> int:
+        """Give what a peer has asked for first; return how many bytes that are, 0 where they are to be read before."""
+        block = link.queue[0]
+        data = self._cache.get(block)
+        if data is None:
+            wire.waits = True
+            self._cache.fetch(block, self._layout.piece_size(block[0]), partial(self._serve_again, wire))
+            return 0
+        link.queue.popleft()
+        link.send_block(block, data)
+        return block[2]
+
+    def _wait(self, wire: PeerWire, link: PeerLink) -> None:
+        if link.queue and not wire.is_full:
+            self._throttle.wait(wire, self._gate, partial(self._give_in_turn, wire, link))
+
+    def _give_in_turn(self, wire: PeerWire, link: PeerLink, _now: float) -> int:
+        """Give one block, as it is a peer's turn, and have it wait again; return how long it is."""
+        if wire.is_over or wire.waits or wire.is_full or not link.queue:
+            return 0
+        if not self._gate.is_limited:
+            self.serve(wire)
+            return 0
+        given = self._give(wire, link)
+        if given:
+            wire.flush()
+            self._wait(wire, link)
+        return given
 
     def _serve_again(self, wire: PeerWire, error: Exception | None) -> None:
         wire.waits = False

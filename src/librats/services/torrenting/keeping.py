@@ -14,7 +14,7 @@ from librats.services.torrenting.resume import MAX_PEERS, Resume, ResumeFile
 
 if TYPE_CHECKING:
     from librats.bittorrent.swarm import Swarm
-    from librats.services.torrenting.storage import TorrentFiles
+    from librats.services.torrenting.stock import Stock
     from librats.types import Address
 
 __all__ = ["Keeping", "peers_to_keep"]
@@ -55,25 +55,25 @@ class Keeping:
         """Whether it is time to keep what has come since the last time."""
         return now - self._saved > INTERVAL
 
-    async def save(self, swarm: Swarm, files: TorrentFiles | None, peers: Iterable[Address], now: float) -> None:
+    async def save(self, swarm: Swarm, stock: Stock | None, peers: Iterable[Address], now: float) -> None:
         """Keep what is there; where that fails, it is logged.
 
         Args:
             swarm: What is known.
-            files: Where it is; None where that is not known yet.
+            stock: Its files; None where they are not known yet.
             peers: Whom to dial the next time.
             now: The time.
         """
         self._saved = now
         torrent, picker = swarm.torrent, swarm.picker
-        if self._file is None or torrent is None or picker is None or files is None:
+        if self._file is None or torrent is None or picker is None or stock is None:
             return
         have = bytearray(picker.have)
         try:
             resume = Resume(
                 torrent=torrent,
                 have=have,
-                sizes=await self._workers.run(files.sizes),
+                sizes=await self._workers.run(stock.files.sizes),
                 downloaded=swarm.downloaded,
                 uploaded=swarm.uploaded,
                 peers=tuple(peers),
@@ -82,8 +82,10 @@ class Keeping:
         except StoreError as error:
             logger.warning("what is there of %s is not kept: %s", torrent.name, error)
 
-    async def remove(self) -> None:
-        """Forget it, and keep nothing more."""
+    async def remove(self, stock: Stock | None) -> None:
+        """Forget it, and keep nothing more; pieces that were kept as a whole go, too."""
+        if stock is not None:
+            await self._workers.run(stock.files.forget)
         if self._file is not None:
             file, self._file = self._file, None
             await self._workers.run(file.remove)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from librats.types import Address
 
 if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
+    from librats.bittorrent.swarm import Swarm
+    from librats.services.torrenting.choosing import Choosing
+    from librats.services.torrenting.wire import PeerWire
 
 __all__ = ["TorrentPeer", "TorrentProgress", "TorrentStatus"]
 
@@ -25,16 +29,16 @@ class TorrentProgress:
     """``"metadata"``, ``"checking"``, ``"downloading"``, ``"seeding"``, ``"paused"``, ``"failed"`` or ``"closed"``."""
 
     bytes_done: int
-    """Bytes of pieces that are there and right, without those that only fill pieces (BEP 47, 52)."""
+    """Bytes of files that are wanted which are there and right, without what only fills pieces (BEP 47, 52)."""
 
     bytes_total: int
-    """Bytes of all files, counted in the same way; 0 while that is not known."""
+    """Bytes of all files that are wanted, counted in the same way; 0 while that is not known."""
 
     pieces_done: int
-    """Pieces that are there and right."""
+    """Pieces that are wanted, there and right."""
 
     pieces_total: int
-    """All pieces; 0 while that is not known."""
+    """Pieces that are wanted; 0 while that is not known."""
 
     download_rate: float
     """Bytes a second from peers."""
@@ -55,7 +59,7 @@ class TorrentProgress:
     """Connections."""
 
     bytes_checked: int = 0
-    """Bytes of files that have been looked at, right or not, as what is there already is checked."""
+    """Bytes of files that have been looked at, right or not, as what is there already is checked; of those wanted."""
 
     encrypted: int = 0
     """Those of them that began encrypted (message stream encryption)."""
@@ -65,6 +69,40 @@ class TorrentProgress:
         """Seconds until all is there at this rate; None where that cannot be said."""
         left = self.bytes_total - self.bytes_done
         return left / self.download_rate if self.download_rate > 0 and self.bytes_total else None
+
+    @classmethod
+    def of(
+        cls,
+        swarm: Swarm,
+        choosing: Choosing,
+        status: TorrentStatus,
+        wires: Collection[PeerWire],
+    ) -> TorrentProgress:
+        """Return what there is to tell of a torrent.
+
+        Args:
+            swarm: Its machine.
+            choosing: What is wanted of it, and counted.
+            status: What it does.
+            wires: Its connections.
+        """
+        pieces_done, pieces_total = choosing.pieces(swarm.picker)
+        down, up = swarm.rates
+        return cls(
+            status=status,
+            bytes_done=choosing.bytes_done,
+            bytes_checked=choosing.bytes_checked,
+            bytes_total=choosing.bytes_total,
+            pieces_done=pieces_done,
+            pieces_total=pieces_total,
+            download_rate=down,
+            upload_rate=up,
+            downloaded=swarm.downloaded,
+            uploaded=swarm.uploaded,
+            wasted=swarm.wasted,
+            peers=len(wires),
+            encrypted=sum(wire.method is not None for wire in wires),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,13 @@ FEW_PEERS = 5
 class DhtNode(Protocol):
     """A node of the DHT, as ``client.dht`` is one."""
 
+    @property
+    def listen_port(self) -> int:
+        """The UDP port that it listens on, which peers are told; 0 for none."""
+
+    async def ping(self, address: Address, *, timeout: float | None = None) -> object:
+        """Get to know another node."""
+
     async def find_peers(self, info_hash: bytes, *, timeout: float | None = None) -> list[Address]:
         """Return peers of a torrent."""
 
@@ -72,6 +79,7 @@ class DhtSeeking:
         while not (download.torrent is not None and download.torrent.is_private):
             found: list[Address] = []
             self._hurry.clear()
+            download.door.dht_at(dht.listen_port)
             try:
                 for info_hash in download.door.info_hashes:
                     found += (new := await dht.find_peers(info_hash, timeout=TIMEOUT))

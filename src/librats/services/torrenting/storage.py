@@ -7,26 +7,24 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Final
 
 from librats.bittorrent.layout import FileSpan, Layout, TorrentFile
 from librats.bittorrent.metainfo import Torrent
+from librats.bittorrent.selection import Selection
 from librats.errors import StoreError
-from librats.transfer.names import Parts, check_parts
+from librats.services.torrenting.below import open_below, read_at, write_at
+from librats.services.torrenting.parts import PieceParts
 
-__all__ = ["TorrentFiles"]
+__all__ = ["KEPT_FOLDER", "TorrentFiles"]
+
+KEPT_FOLDER: Final = ".librats"
+"""Folder, beside a torrent's files, of what is kept for the next time."""
 
 MAX_OPEN = 64
-NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-DIRECTORY = getattr(os, "O_DIRECTORY", 0)
-BINARY = getattr(os, "O_BINARY", 0)
-CLOEXEC = getattr(os, "O_CLOEXEC", 0)
-OPENING = NOFOLLOW | BINARY | CLOEXEC | getattr(os, "O_NONBLOCK", 0)  # a pipe in its place is not waited for
-BY_HANDLE = os.open in os.supports_dir_fd and os.mkdir in os.supports_dir_fd and bool(NOFOLLOW)
 
-T = TypeVar("T")
 Buffer = bytes | bytearray | memoryview
 
 
@@ -35,15 +33,22 @@ class TorrentFiles:
 
     No link is followed below the folder: where one is found, or a file where a folder is to be, that is an error.
 
+    Files that are not wanted are read where they are there, and never made or written. A piece that has bytes of one is
+    kept as a whole, too, so that it can be given, and need not come again once that file is wanted.
+
     Args:
         torrent: The torrent.
         folder: Where it is, or is to be.
+        selection: The files that are wanted; None for all of them.
     """
 
-    def __init__(self, torrent: Torrent, folder: Path) -> None:
+    def __init__(self, torrent: Torrent, folder: Path, selection: Selection | None = None) -> None:
         self._torrent = torrent
         self._layout: Layout = torrent.layout
         self._folder = folder
+        self._selection = selection if selection is not None else Selection(torrent.layout)
+        self._parts = PieceParts(folder, (KEPT_FOLDER, f"{torrent.info_hash.hex()}.parts"))
+        self._choosing = threading.Lock()  # while a piece is written that lies in files that are not wanted
         self._lock = threading.Lock()
         self._open: OrderedDict[tuple[int, bool], int] = OrderedDict()  # by number of file, and whether to write
         self._in_use: dict[tuple[int, bool], int] = {}
@@ -51,17 +56,77 @@ class TorrentFiles:
         self._closed = False
 
     def prepare(self) -> None:
-        """Make the folder, and the files that no byte is in.
+        """Make the folder, and the files that no byte is in, and give files their part of pieces that were kept whole.
 
         Raises:
             StoreError: They cannot be made.
         """
         with self._telling(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        for file in self._layout.files:
-            if not file.size and not file.is_symlink and not file.is_pad:
-                with self._telling(self._path_of(file)):
-                    os.close(self._open_file(file, writing=True))
+        self._parts.look()
+        self.choose(self._selection)
+
+    def choose(self, selection: Selection) -> None:
+        """Want other files from now on. Those that are there already stay.
+
+        Raises:
+            StoreError: They cannot be made.
+        """
+        with self._choosing:
+            self._selection = selection
+            for number, file in enumerate(self._layout.files):
+                if not file.size and not file.is_symlink and not file.is_pad and selection.has_file(number):
+                    with self._telling(self._path_of(file)):
+                        os.close(open_below(self._folder, file.path, writing=True))
+            for piece in self._parts.pieces():
+                self._hand_out(piece)
+
+    def _hand_out(self, piece: int) -> None:
+        """Give files that are wanted their part of a piece that was kept, and let it go where nobody needs it more."""
+        data = self._kept(piece)
+        if data is None:
+            self._parts.remove(piece)
+            return
+        for span, view in self._wanted_parts(piece, data):
+            with self._telling(self._path_of(self._layout.files[span.file])):
+                if not self._has(span, view):
+                    self._write_one(span, view)
+        if not self._selection.splits(piece):
+            self._parts.remove(piece)
+
+    def _kept(self, piece: int) -> bytearray | None:
+        """Return a piece that was kept; None where it is not right."""
+        if piece >= self._layout.piece_count:
+            return None
+        data = bytearray(self._layout.piece_size(piece))
+        try:
+            self._parts.read(piece, 0, memoryview(data))
+        except OSError:
+            return None
+        return data if self._torrent.piece_is_right(piece, data) else None
+
+    def _has(self, span: FileSpan, view: memoryview) -> bool:
+        """Whether a file has these bytes already: where it has, it is not changed."""
+        found = memoryview(bytearray(span.size))
+        try:
+            with self._descriptor(span.file, writing=False) as descriptor:
+                read_at(descriptor, found, span.offset)
+        except OSError:
+            return False
+        return found == view
+
+    def is_kept(self, piece: int, number: int) -> bool:
+        """Whether the bytes that a piece has of a file are not in that file, but kept with the piece."""
+        return piece in self._parts and not self._selection.has_file(number)
+
+    def is_split(self, piece: int) -> bool:
+        """Whether a piece has bytes of a file that is not wanted."""
+        return self._selection.splits(piece)
+
+    def forget(self) -> None:
+        """Let the pieces go that were kept as a whole."""
+        with self._choosing:
+            self._parts.clear()
 
     def sizes(self) -> list[tuple[int, int]]:
         """Return size and time of the last change (ns) of each file; -1 for both where it is not there."""
@@ -82,11 +147,11 @@ class TorrentFiles:
             StoreError: A file cannot be read, is too short, or is not there.
         """
         first, *others = self._layout.spans(piece * self._layout.piece_length + begin, size)
-        if not others and hasattr(os, "pread"):
+        if not others and hasattr(os, "pread") and piece not in self._parts:
             data = self._read_one(first)
             if len(data) == size:
                 return data
-        return self._read_several((first, *others), size)
+        return self._read_several(piece, begin, (first, *others), size)
 
     def _read_one(self, span: FileSpan) -> bytes:
         """Read within one file, into memory that no zeros fill before; fewer bytes where it is short."""
@@ -96,14 +161,17 @@ class TorrentFiles:
         with self._telling(self._path_of(file)), self._descriptor(span.file, writing=False) as descriptor:
             return os.pread(descriptor, span.size, span.offset)
 
-    def _read_several(self, spans: Sequence[FileSpan], size: int) -> bytearray:
+    def _read_several(self, piece: int, begin: int, spans: Sequence[FileSpan], size: int) -> bytearray:
         data = bytearray(size)
         view = memoryview(data)
         for span in spans:
             file = self._layout.files[span.file]
-            if not file.is_pad and not file.is_symlink:
+            if self.is_kept(piece, span.file) and not file.is_pad:
+                with self._telling(self._folder):
+                    self._parts.read(piece, begin + size - len(view), view[: span.size])
+            elif not file.is_pad and not file.is_symlink:
                 with self._telling(self._path_of(file)), self._descriptor(span.file, writing=False) as descriptor:
-                    _read_at(descriptor, view[: span.size], span.offset)
+                    read_at(descriptor, view[: span.size], span.offset)
             view = view[span.size :]
         return data
 
@@ -113,14 +181,33 @@ class TorrentFiles:
         Raises:
             StoreError: A file cannot be written: the disk is full, for one.
         """
-        view = memoryview(data)
+        if not self._selection.splits(piece):
+            self._write_parts(piece, data)
+            return
+        with self._choosing:
+            if self._selection.splits(piece):
+                with self._telling(self._folder):
+                    self._parts.write(piece, memoryview(data))
+            self._write_parts(piece, data)
+
+    def _write_parts(self, piece: int, data: Buffer) -> None:
+        for span, view in self._wanted_parts(piece, data):
+            with self._telling(self._path_of(self._layout.files[span.file])):
+                self._write_one(span, view)
+
+    def _wanted_parts(self, piece: int, data: Buffer) -> Iterator[tuple[FileSpan, memoryview]]:
+        """Yield what files that are wanted have of a piece."""
+        view, has_file = memoryview(data), self._selection.has_file
         for span in self._layout.spans(piece * self._layout.piece_length, len(data)):
             file = self._layout.files[span.file]
-            if not file.is_pad and not file.is_symlink:
-                with self._telling(self._path_of(file)), self._descriptor(span.file, writing=True) as descriptor:
-                    _write_at(descriptor, view[: span.size], span.offset)
-                    self._touched.add(span.file)
+            if not file.is_pad and not file.is_symlink and has_file(span.file):
+                yield span, view[: span.size]
             view = view[span.size :]
+
+    def _write_one(self, span: FileSpan, view: memoryview) -> None:
+        with self._descriptor(span.file, writing=True) as descriptor:
+            write_at(descriptor, view, span.offset)
+            self._touched.add(span.file)
 
     def check_and_write(self, piece: int, data: bytearray) -> bool:
         """Check a piece, write it where it is right, and return whether it is.
@@ -142,11 +229,11 @@ class TorrentFiles:
         return self._torrent.piece_is_right(piece, data)
 
     def may_be_there(self, piece: int) -> bool:
-        """Return whether every file of a piece is there: where one is not, it need not be read."""
+        """Return whether all bytes of a piece are somewhere: where some are not, it need not be read."""
         layout = self._layout
         for span in layout.spans(piece * layout.piece_length, layout.piece_size(piece)):
             file = layout.files[span.file]
-            if not file.is_pad and not file.is_symlink:
+            if not file.is_pad and not file.is_symlink and not self.is_kept(piece, span.file):
                 try:
                     status = self._path_of(file).lstat()
                 except OSError:
@@ -199,7 +286,9 @@ class TorrentFiles:
         with self._lock:
             descriptor = self._open.get(key)
             if descriptor is None:
-                descriptor = self._open[key] = self._open_file(self._layout.files[number], writing=writing)
+                descriptor = self._open[key] = open_below(
+                    self._folder, self._layout.files[number].path, writing=writing
+                )
             self._open.move_to_end(key)
             self._in_use[key] = self._in_use.get(key, 0) + 1
             self._close_others()
@@ -217,81 +306,3 @@ class TorrentFiles:
                 return
             if not self._in_use.get(key):
                 os.close(self._open.pop(key))
-
-    def _open_file(self, file: TorrentFile, *, writing: bool) -> int:
-        check_parts(file.path)  # who made the torrent may have chosen it: here is the last place to look
-        flags = (os.O_RDWR | os.O_CREAT if writing else os.O_RDONLY) | OPENING
-        descriptor = self._open_below(file.path, flags, writing=writing)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError("it is no file")
-        return descriptor
-
-    def _open_below(self, parts: Parts, flags: int, *, writing: bool) -> int:
-        if not BY_HANDLE:
-            return self._open_by_path(parts, flags, writing=writing)
-        above = os.open(self._folder, os.O_RDONLY | DIRECTORY | CLOEXEC)
-        try:
-            for part in parts[:-1]:
-                if writing:
-                    with contextlib.suppress(FileExistsError):
-                        os.mkdir(part, dir_fd=above)
-                below = os.open(part, os.O_RDONLY | DIRECTORY | NOFOLLOW | CLOEXEC, dir_fd=above)
-                os.close(above)
-                above = below
-            return os.open(parts[-1], flags, 0o666, dir_fd=above)
-        finally:
-            os.close(above)
-
-    def _open_by_path(self, parts: Parts, flags: int, *, writing: bool) -> int:
-        """Open where folders have no handles: nothing on the way may be a link."""
-        at = self._folder
-        for part in parts[:-1]:
-            at /= part
-            if writing:
-                at.mkdir(exist_ok=True)
-            if at.is_symlink() or _is_junction(at):
-                raise OSError("a folder on the way is a link")
-        if (at / parts[-1]).is_symlink():
-            raise OSError("it is a link")
-        return os.open(at / parts[-1], flags, 0o666)
-
-
-def _is_junction(path: Path) -> bool:
-    is_junction: Callable[[], bool] | None = getattr(path, "is_junction", None)
-    return is_junction() if is_junction is not None else False
-
-
-_SEEKING = threading.Lock()
-
-
-def _read_at(descriptor: int, view: memoryview, offset: int) -> None:
-    while view:
-        if hasattr(os, "preadv"):
-            got = os.preadv(descriptor, [view], offset)
-        else:
-            got = _seek_and_read(descriptor, view, offset)
-        if not got:
-            raise OSError("the file is shorter than the torrent says")
-        view = view[got:]
-        offset += got
-
-
-def _seek_and_read(descriptor: int, view: memoryview, offset: int) -> int:
-    with _SEEKING:
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        data = os.read(descriptor, len(view))
-    view[: len(data)] = data
-    return len(data)
-
-
-def _write_at(descriptor: int, view: memoryview, offset: int) -> None:
-    while view:
-        if hasattr(os, "pwrite"):
-            put = os.pwrite(descriptor, view, offset)
-        else:
-            with _SEEKING:
-                os.lseek(descriptor, offset, os.SEEK_SET)
-                put = os.write(descriptor, view)
-        view = view[put:]
-        offset += put

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from librats.bittorrent.merkle import BLOCK_SIZE
 from librats.bittorrent.picker import Block
 from librats.bittorrent.web_seeds import WebRun, WebSeed
 from librats.errors import RemoteProtocolError
@@ -25,6 +26,8 @@ logger = logging.getLogger("librats.torrent")
 MAX_SEEDS: Final = 8
 LANES = 2
 PAUSE = 1.0
+SECONDS_AHEAD = 0.5
+"""Seconds' worth of blocks that are asked for in one request where there is a limit."""
 
 
 class WebSeeds:
@@ -60,31 +63,44 @@ class WebSeeds:
         async for progress in download.updates():
             if progress.status not in {"metadata", "checking"}:
                 break
-        if download.torrent is None or download.swarm.picker is None or download.swarm.is_complete:
+        if download.torrent is None or download.swarm.picker is None:
             return
-        http = HttpFiles(current_network(), self._trusted)
-        try:
-            lanes = []
-            for url in self._urls:
-                seed = WebSeed(url, download.torrent, now=download.now())
-                download.swarm.web_seeds[seed.key] = seed
-                lanes += [self._follow(seed, http) for _ in range(LANES)]
-            await asyncio.gather(*lanes)
-        finally:
-            download.swarm.web_seeds.clear()
-            await http.close()
+        seeds = [WebSeed(url, download.torrent, now=download.now()) for url in self._urls]
+        while not all(seed.is_useless for seed in seeds):
+            await download.wait_for_want()
+            http = HttpFiles(current_network(), self._trusted)
+            try:
+                download.swarm.web_seeds.update((seed.key, seed) for seed in seeds)
+                await asyncio.gather(*(self._follow(seed, http) for seed in seeds for _ in range(LANES)))
+            finally:
+                download.swarm.web_seeds.clear()
+                await http.close()
 
     async def _follow(self, seed: WebSeed, http: HttpFiles) -> None:
         """Ask one server until all is there, or it is of no use."""
         download = self._download
         while not seed.is_useless and not download.swarm.is_complete:
-            blocks = download.swarm.pick(seed, seed.ahead) if seed.next_time <= download.now() else []
+            blocks = await self._pick(seed) if seed.next_time <= download.now() else []
             if not blocks:
                 await asyncio.sleep(PAUSE)
                 continue
             await self._fetch(seed, http, blocks)
         if seed.is_useless:
             logger.info("the web seed %s is not asked any more", urlsplit(seed.url).netloc)
+
+    async def _pick(self, seed: WebSeed) -> list[Block]:
+        """Return blocks to ask for; where there is a limit, as many as there were turns for."""
+        swarm, gate = self._download.swarm, self._download.swarm.gate
+        if gate is None:
+            return swarm.pick(seed, seed.ahead)
+        if not swarm.may_ask:
+            return []
+        count = max(1, min(seed.ahead, int(gate.rate * SECONDS_AHEAD) // BLOCK_SIZE))
+        for _ in range(count):
+            await self._download.limits.down.turn(gate, BLOCK_SIZE)
+        blocks = swarm.pick(seed, count)
+        gate.give_back((count - len(blocks)) * BLOCK_SIZE)
+        return blocks
 
     async def _fetch(self, seed: WebSeed, http: HttpFiles, blocks: list[Block]) -> None:
         """Fetch blocks, and give back those that do not come."""

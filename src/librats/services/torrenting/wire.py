@@ -99,6 +99,11 @@ class PeerWire:
         self._deadline: asyncio.TimerHandle | None = None
 
     @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._is_over
+
+    @property
     def is_unheard(self) -> bool:
         """Whether the peer has not said who it is."""
         return self._reader.handshake is None
