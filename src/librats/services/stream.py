@@ -311,8 +311,8 @@ async def read_pieces(stream: Stream, limit: int, least: int = 1) -> list[bytes 
     Args:
         stream: The stream.
         limit: Bytes after which no further buffer is taken.
-        least: Bytes that are waited for, at most a sixteenth of what the peer may send ahead: who has no use for fewer is
-            not woken for them. Before the end there may be fewer.
+        least: Bytes that are waited for, at most a sixteenth of what the peer may send ahead: who has no use for fewer
+            is not woken for them. Before the end there may be fewer.
 
     Returns:
         The buffers; none at the end of the peer's direction.
