@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from librats import ClosedError, HandlerFailed, PeerNotConnected, RemoteError, SessionConfig, Stream, UsageError
+from librats.services.stream import read_pieces, waiting_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -210,6 +211,43 @@ async def test_an_exception_in_the_stream_handler_reaches_the_other_end(pair: Pa
     assert raised.value.code == "handler_error"
     assert (await soon(told.get())).name == "bad/1"
     assert pair.to_b.is_connected
+
+
+async def test_who_has_no_use_for_a_few_bytes_is_not_woken_for_them(pair: Pair, until: Until) -> None:
+    near, far = await opened(pair)
+    reading = asyncio.ensure_future(read_pieces(far, MIB, 10_000))
+    near.write(bytes(9999))
+    await until(lambda: waiting_bytes(far) == 9999)
+    await soon(pair.to_b.ping())
+    assert not reading.done()
+    near.write(b"x")
+    assert sum(map(len, await soon(reading))) == 10_000
+    near.write(bytes(100))
+    near.write_eof()
+    assert sum(map(len, await soon(read_pieces(far, MIB, 10_000)))) == 100  # all that there is
+    assert await soon(read_pieces(far, MIB, 10_000)) == []
+
+
+async def test_what_came_before_a_stream_was_reset_is_read_though_more_was_waited_for(pair: Pair, until: Until) -> None:
+    near, far = await opened(pair)
+    near.write(bytes(100))
+    reading = asyncio.ensure_future(read_pieces(far, MIB, 10_000))
+    await until(lambda: waiting_bytes(far) == 100)
+    near.reset()
+    assert sum(map(len, await soon(reading))) == 100
+    with pytest.raises(RemoteError):
+        await soon(read_pieces(far, MIB, 10_000))
+
+
+async def test_nobody_waits_for_more_than_a_window_lets_come(make_client: MakeClient, connect: Connect) -> None:
+    small = SessionConfig(stream_window=64 * 1024, max_stream_window=64 * 1024)
+    pair = await connect(await make_client(session=small), await make_client(session=small))
+    near, far = await opened(pair)
+    near.write(bytes(MIB))
+    read = 0
+    while read < MIB:
+        read += sum(map(len, await soon(read_pieces(far, MIB, MIB))))
+    assert read == MIB
 
 
 async def test_a_slow_reader_holds_the_writer_back(make_client: MakeClient, connect: Connect, until: Until) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.conftest import PORT, Simulate, start_client, until
 from tests.simulation.moving_files import CONTENT, MIB, accept_all, code_of, no_parts, stop, two
 
-from librats import FilesConfig, RatsClient, RatsConfig, ReconnectConfig, TransferError
+from librats import FilesConfig, RatsClient, RatsConfig, ReconnectConfig, SessionConfig, TransferError
 from librats.services.disk.reading import Source
 from librats.services.transferring.giving import Giving
 from librats.services.transferring.handle import Transfer, TransferState
@@ -199,6 +199,21 @@ def test_a_source_that_falls_silent_is_given_up(simulate: Simulate, sent: Path, 
         await stop(giver, taker)
 
     simulate(scenario, delay=0.01, bandwidth=1e6)
+
+
+def test_a_slow_source_is_not_taken_for_a_silent_one(simulate: Simulate, sent: Path, folder: Path) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        wide = SessionConfig(stream_window=8 * MIB)  # in which a taker waits for half a MiB, which takes 8 s
+        giver = await start_client(net.host("giver"), files=FilesConfig(), session=wide)
+        taker = await start_client(net.host("taker"), files=FilesConfig(stall_timeout=4.0), session=wide)
+        taken = accept_all(taker, folder)
+        await giver.connect(f"taker:{PORT}")
+        await giver.files.send(taker.peer_id, sent)
+        await until(lambda: taken)
+        assert (await taken[0].wait()).path.read_bytes() == CONTENT
+        await stop(giver, taker)
+
+    simulate(scenario, delay=0.01, bandwidth=65_536.0)
 
 
 def test_a_taker_with_a_limit_asks_on_when_that_lets_it(simulate: Simulate, sent: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from librats.errors import ClosedError, UsageError
+from librats.runtime.heap import keep_freed_memory
 from librats.session.frames import Reason
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Stream:
     __slots__ = (
         "__dict__",  # for what applications keep with it
         "__weakref__",
+        "_least",
         "_link",
         "_readable",
         "_state",
@@ -53,6 +55,7 @@ class Stream:
         self.peer: Any = None
         """The peer at the other end."""
         self._readable: asyncio.Future[None] | None = None
+        self._least = 0  # bytes from which on who reads is woken
         self._writable: list[asyncio.Future[None]] = []
         self._was_reset = False
 
@@ -133,28 +136,36 @@ class Stream:
         return error.exception()
 
     def _took(self, data: bytes) -> bytes:
-        self._link.request_flush()
+        self._tell_credit()
         return data
 
-    async def _read_pieces(self, limit: int) -> list[bytes | bytearray | memoryview]:
-        await self._wait_for_bytes()
+    def _tell_credit(self) -> None:
+        if self._link.session.wants_to_send:
+            self._link.request_flush()
+
+    async def _read_pieces(self, limit: int, least: int) -> list[bytes | bytearray | memoryview]:
+        # The peer hears of what was read at half a window: it must not run dry before, though frames are of 64 KiB.
+        await self._wait_for_bytes(max(min(least, self._state.window // 16), 1))
         pieces = self._state.read_pieces(limit, now=self._link.now())
-        self._link.request_flush()
+        self._tell_credit()
         return pieces
 
-    async def _wait_for_bytes(self) -> None:
-        """Wait until there is something to read, or the end."""
+    async def _wait_for_bytes(self, least: int = 1) -> None:
+        """Wait until there are so many bytes to read, or the end."""
         state = self._state
-        while not state.buffered:
+        if state.buffered > WRITE_LOW:
+            keep_freed_memory()
+        while state.buffered < least:
+            if state.at_end or (state.read_error is not None and state.buffered):
+                return
             if state.read_error is not None:
                 raise self._exception(state.read_error)
-            if state.at_end:
-                return
-            await self._wait_readable()
+            await self._wait_readable(least)
 
-    async def _wait_readable(self) -> None:
+    async def _wait_readable(self, least: int = 0) -> None:
         if self._readable is not None:
             raise UsageError("another task is reading this stream")
+        self._least = least
         self._readable = asyncio.get_running_loop().create_future()
         try:
             await self._readable
@@ -193,6 +204,7 @@ class Stream:
         """
         state = self._state
         if state.queued > WRITE_HIGH:
+            keep_freed_memory()
             while state.queued > WRITE_LOW:
                 await self._wait_writable()
         error = state.write_error
@@ -266,7 +278,12 @@ class Stream:
         self._link.request_flush()
 
     def _wake(self) -> None:
-        if self._readable is not None and not self._readable.done():
+        state = self._state
+        if (
+            self._readable is not None
+            and not self._readable.done()
+            and (state.buffered >= self._least or state.at_end or state.read_error is not None)
+        ):
             self._readable.set_result(None)
         if self._writable:
             for waiter in self._writable:
@@ -288,12 +305,14 @@ class Stream:
                 return
 
 
-async def read_pieces(stream: Stream, limit: int) -> list[bytes | bytearray | memoryview]:
+async def read_pieces(stream: Stream, limit: int, least: int = 1) -> list[bytes | bytearray | memoryview]:
     """Read what has come on a stream, in the buffers that it has come in, without a copy.
 
     Args:
         stream: The stream.
         limit: Bytes after which no further buffer is taken.
+        least: Bytes that are waited for, at most a sixteenth of what the peer may send ahead: who has no use for fewer
+            is not woken for them. Before the end there may be fewer.
 
     Returns:
         The buffers; none at the end of the peer's direction.
@@ -303,4 +322,9 @@ async def read_pieces(stream: Stream, limit: int) -> list[bytes | bytearray | me
         ClosedError: The stream was closed on this side, or the session ended.
         UsageError: Another task is reading.
     """
-    return await stream._read_pieces(limit)
+    return await stream._read_pieces(limit, least)
+
+
+def waiting_bytes(stream: Stream) -> int:
+    """Return how many bytes have come on a stream that are not read."""
+    return stream._state.buffered

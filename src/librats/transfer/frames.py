@@ -412,6 +412,11 @@ class FrameReader:
         """True where no frame has begun."""
         return not self._in_body and not self._begun
 
+    @property
+    def missing(self) -> int:
+        """Bytes of the frame that has begun which have not come; 1 where that is not known yet."""
+        return max(self._missing, 1)
+
     def feed(self, data: Buffer) -> list[Frame | Chunk]:
         """Take what the stream has yielded, and return the frames that are whole now.
 

@@ -89,6 +89,23 @@ async def test_small_pieces_come_together_and_large_ones_as_they_are(tmp_path: P
     await source.close()
 
 
+async def test_what_is_in_memory_of_an_open_file_is_read_without_waiting(tmp_path: Path) -> None:
+    source = await Source.open(make_tree(tmp_path))
+    wanted = [(0, 0, LEAF_SIZE), (0, LEAF_SIZE, 10)]
+    assert source.read_now(wanted) is None  # the file is not open
+    await source.read(0, 0, 1)
+    assert source.read_now(wanted) in ([DATA[:LEAF_SIZE], DATA[LEAF_SIZE : LEAF_SIZE + 10]], None)  # None on some disks
+    assert source.read_now([(0, 0, 1), (1, 0, 1)]) is None  # of two files
+    with pytest.raises(UsageError):
+        source.read_now([(0, len(DATA), 1)])
+    (tmp_path / "photos" / "2026" / "beach.jpg").write_bytes(DATA[::-1])
+    assert source.read_now(wanted) is None  # read_many tells what is wrong
+    with pytest.raises(TransferError) as refused:
+        await source.read_many(wanted)
+    assert refused.value.code == "changed"
+    await source.close()
+
+
 async def test_it_may_be_called_otherwise(tmp_path: Path) -> None:
     source = await Source.open(make_tree(tmp_path) / "2026.txt", name="year.txt")
     assert (source.manifest.name, source.manifest.files[0].path) == ("year.txt", ("year.txt",))

@@ -132,18 +132,32 @@ class Source:
             TransferError: One of the files is not what was hashed any more (``"changed"``), or cannot be read.
             UsageError: A file has no such piece.
         """
-        for file, offset, size in pieces:
-            whole = self._size_of(file)
-            if not 0 <= offset <= offset + size <= whole:
-                raise UsageError(f"a file of {whole} bytes has no {size} bytes from {offset} on")
-        if not getattr(asyncio.get_running_loop(), "librats_inline_calls", False):
-            data = self._reader.read_now(pieces)
-            if data is not None:
-                return data
+        data = self.read_now(pieces)
+        if data is not None:
+            return data
         outcome = await self._batches.add(pieces, sum(size for _, _, size in pieces))
         if isinstance(outcome, TransferError):
             raise outcome
         return outcome
+
+    def read_now(self, pieces: Sequence[Piece]) -> list[bytes] | None:
+        """Read pieces of one file that is open, where they are in memory; None where that is not so.
+
+        It waits for nothing. What :meth:`read_many` raises where a file is not what was hashed, it leaves to that.
+
+        Args:
+            pieces: As for :meth:`read_many`.
+
+        Raises:
+            UsageError: A file has no such piece.
+        """
+        for file, offset, size in pieces:
+            whole = self._size_of(file)
+            if not 0 <= offset <= offset + size <= whole:
+                raise UsageError(f"a file of {whole} bytes has no {size} bytes from {offset} on")
+        if getattr(asyncio.get_running_loop(), "librats_inline_calls", False):
+            return None  # nothing is shared with threads there, and all of it is to go one way
+        return self._reader.read_now(pieces)
 
     async def close(self) -> None:
         """Close every file, also where the caller is cancelled meanwhile. Idempotent."""

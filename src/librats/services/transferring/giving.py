@@ -37,11 +37,14 @@ __all__ = ["Giving", "SourceFiles"]
 
 A_MOMENT = 0.001
 
-PIECE = 64 * 1024
-"""Bytes that are read as one: for more than 128 KiB, the system is asked for fresh memory each time."""
+_There = tuple[Range, list[Part], list[bytes]]
+_Coming = tuple[Range, list[Part], asyncio.Future[list[bytes]]]
+
+PIECE = 256 * 1024
+"""Bytes that are read as one, and let go of as soon as they have left."""
 
 READ_AHEAD = 2
-"""Chunks that are read while the one before is on its way."""
+"""Chunks that are read while the one before is on its way; none where they are in memory: they are there at once."""
 
 
 class SourceFiles(Protocol):
@@ -54,6 +57,9 @@ class SourceFiles(Protocol):
 
     async def read_many(self, pieces: Sequence[tuple[int, int, int]]) -> list[bytes]:
         """Read pieces: of each the number of the file, where it begins, and its bytes; what they hold in order."""
+
+    def read_now(self, pieces: Sequence[tuple[int, int, int]]) -> list[bytes] | None:
+        """Read pieces without waiting; None where that cannot be."""
 
     async def close(self) -> None:
         """Close every file."""
@@ -255,29 +261,39 @@ class Giving(Transfer):
             raise TransferError("protocol", "a frame that a taker does not send")
 
     async def _pump(self, wire: Wire, machine: Sending, source: SourceFiles) -> None:
-        """Read what is wanted, some of it ahead, and send it."""
-        reading: deque[tuple[Range, list[Part], asyncio.Future[list[bytes]]]] = deque()
+        """Read what is wanted, and send it."""
+        ahead: deque[_Coming] = deque()
         try:
             while True:
-                while len(reading) < READ_AHEAD and (job := machine.next_parts(self._loop.time())):
-                    wanted, parts = job
-                    pieces = [piece for part in parts for piece in _pieces(part)]
-                    reading.append((wanted, parts, asyncio.ensure_future(source.read_many(pieces))))
-                if not reading:
+                there = self._read_on(machine, source, ahead)
+                if there is None and ahead:
+                    wanted, parts, coming = ahead[0]
+                    there = wanted, parts, await coming
+                    ahead.popleft()
+                if there is None:
                     await self._wait_for_work(machine)
                     continue
-                wanted, parts, data = reading[0]
-                read = await data
                 while machine.is_paused:
                     await self._wait_for_work(machine)
-                reading.popleft()
-                buffers = machine.chunk(wanted, parts, read)
-                wire.send(*buffers)
+                wire.send(*machine.chunk(*there))
+                size = sum(map(len, there[2]))
+                del there  # what is queued is let go of as it leaves
                 await wire.drain()
-                self._place.counters["bytes_sent"] += sum(map(len, read))
+                self._place.counters["bytes_sent"] += size
                 self._note_progress(machine)
         finally:
-            await end_all([data for _, _, data in reading])  # type: ignore[misc]
+            await end_all([data for _, _, data in ahead])  # type: ignore[misc]
+
+    def _read_on(self, machine: Sending, source: SourceFiles, ahead: deque[_Coming]) -> _There | None:
+        """Return the next chunk where it is in memory; where it is not, begin to read some ahead."""
+        while len(ahead) < READ_AHEAD and (job := machine.next_parts(self._loop.time())):
+            wanted, parts = job
+            pieces = [piece for part in parts for piece in _pieces(part)]
+            data = None if ahead else source.read_now(pieces)
+            if data is not None:
+                return wanted, parts, data
+            ahead.append((wanted, parts, asyncio.ensure_future(source.read_many(pieces))))
+        return None
 
     async def _wait_for_work(self, machine: Sending) -> None:
         self._work.clear()

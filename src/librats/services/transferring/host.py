@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
+from librats.runtime.heap import keep_freed_memory
 from librats.transfer.manifest import ManifestLimits
 from librats.transfer.pacing import RateLimit
 
@@ -98,6 +99,7 @@ class TransferPlace:
         )
         """What an offer may hold."""
         self._back: dict[str, set[asyncio.Future[None]]] = {}
+        keep_freed_memory()  # chunks come and go: a third of the pages would be asked for anew each time
 
     def connected(self, peer_id: str) -> None:
         """Take note that a peer is there again."""

@@ -462,6 +462,9 @@ class Taking(Transfer):
                 if self._receiving.backlog > MAX_BACKLOG:
                     for name in self._receiving.sources:
                         self._receiving.heard(name, self._loop.time())  # it is us who do not listen
+                for follow in self._follows.values():
+                    if follow.wire is not None and follow.wire.has_grown():
+                        self._receiving.heard(follow.peer_id, self._loop.time())
                 for name in self._receiving.stalled(self._loop.time()):
                     self._drop(str(name), TransferError("stalled", "a source has sent nothing for too long"))
                 self._ask_all()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from librats.errors import ClosedError, PeerLacks, PeerNotConnected, RemoteError, TransferError
-from librats.services.stream import read_pieces
+from librats.services.stream import read_pieces, waiting_bytes
 from librats.session.frames import Reason
 from librats.transfer.frames import (
     Chunk,
@@ -74,12 +74,18 @@ class Wire:
         self.features = Features(0)
         """What the giver can do, as far as it has said: it does so before its offer."""
         self.on_bytes: Callable[[], None] | None = None
-        """Called whenever something has come."""
+        """Called whenever something was read."""
+        self._seen = 0
 
     @property
     def peer_id(self) -> str:
         """Who is at the other end."""
         return self._stream.peer_id
+
+    def has_grown(self) -> bool:
+        """Tell whether bytes have come, of a frame not whole yet, since this was last asked or something was read."""
+        before, self._seen = self._seen, waiting_bytes(self._stream)
+        return self._seen > before
 
     async def next(self) -> Frame | Chunk:
         """Return the next frame.
@@ -99,7 +105,7 @@ class Wire:
     async def _next(self) -> Frame | Chunk:
         while not self._frames:
             try:
-                pieces = await read_pieces(self._stream, READ_SIZE)
+                pieces = await read_pieces(self._stream, READ_SIZE, self._reader.missing)
             except ClosedError as error:
                 if self.failure is not None:
                     raise TransferError(self.failure.code, self.failure.reason) from None
@@ -110,6 +116,7 @@ class Wire:
                 raise TransferError("ended", "the peer has dropped the transfer") from None
             if not pieces:
                 raise TransferError("ended", "the peer has ended the transfer")
+            self._seen = 0
             if self.on_bytes is not None:
                 self.on_bytes()
             for piece in pieces:
