@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.loopback.test_torrents import HERE, HttpTracker, client, contents, done, until
 
-from librats.errors import UsageError
+from librats.errors import StoreError, UsageError
 from librats.torrents import Torrent, create_torrent, read_torrent
 from librats.types import Address
 
@@ -105,6 +106,19 @@ async def test_a_restart_with_more_files_has_what_was_kept_of_them(tmp_path: Pat
     assert contents(tmp_path / "b" / "set") == contents(tmp_path / "a" / "set")
 
 
+async def test_what_was_kept_and_is_gone_comes_again(tmp_path: Path) -> None:
+    torrent = make_torrent(tmp_path / "a")
+    async with client() as one:
+        await one.add(torrent, tmp_path / "a", trusted=True)
+        peers = [f"{HERE}:{one.listen_port}"]
+        async with client() as other:
+            await done(await other.add(torrent, tmp_path / "b", files=["b.bin"], peers=peers))
+        shutil.rmtree(tmp_path / "b" / ".librats" / f"{torrent.info_hash.hex()}.parts")
+        async with client() as other:
+            await done(await other.add(torrent, tmp_path / "b", peers=peers))
+    assert contents(tmp_path / "b" / "set") == contents(tmp_path / "a" / "set")
+
+
 async def test_files_that_are_chosen_before_the_torrent_is_there_are_looked_for_then(tmp_path: Path) -> None:
     torrent = make_torrent(tmp_path / "a")
     async with client() as one, client() as other:
@@ -127,6 +141,36 @@ async def test_a_link_that_chooses_nothing_that_is_there_fails_once_that_is_know
             await done(download)
         assert download.progress.status == "failed"
     assert not (tmp_path / "b" / "set").exists()
+
+
+async def test_after_a_wrong_choice_another_one_is_made_and_it_goes_on(tmp_path: Path) -> None:
+    torrent = make_torrent(tmp_path / "a")
+    async with client() as one, client() as other:
+        await one.add(torrent, tmp_path / "a", trusted=True)
+        peers = [f"{HERE}:{one.listen_port}"]
+        download = await other.add(str(torrent.magnet()), tmp_path / "b", files=["nothing"], peers=peers)
+        with pytest.raises(UsageError, match="no file"):
+            await done(download)
+        await download.choose(["b.bin"])
+        download.go_on()
+        await done(download)
+        assert download.progress.bytes_done == 90_000
+    assert list(contents(tmp_path / "b" / "set")) == ["b.bin"]
+
+
+async def test_a_folder_that_could_not_be_made_is_tried_again(tmp_path: Path) -> None:
+    torrent = make_torrent(tmp_path / "a")
+    (tmp_path / "b").write_text("in the way")
+    async with client() as one, client() as other:
+        await one.add(torrent, tmp_path / "a", trusted=True)
+        peers = [f"{HERE}:{one.listen_port}"]
+        download = await other.add(torrent, tmp_path / "b", files=["b.bin"], peers=peers, resume=False)
+        with pytest.raises(StoreError):
+            await done(download)
+        (tmp_path / "b").unlink()
+        download.go_on()
+        await done(download)
+    assert list(contents(tmp_path / "b" / "set")) == ["b.bin"]
 
 
 async def test_to_choose_what_is_not_there_or_of_what_is_trusted_is_an_error(tmp_path: Path) -> None:

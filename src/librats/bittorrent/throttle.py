@@ -95,6 +95,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, tuple[Gate, Go]] = {}
+        self._passed_over: dict[Hashable, tuple[Gate, Go]] = {}  # while others have their turn
 
     def wait(self, key: Hashable, gate: Gate, go: Go) -> None:
         """Have somebody wait; who waits already keeps the place.
@@ -107,6 +108,11 @@ class Turns:
         """
         self._waiting.setdefault(key, (gate, go))
 
+    def leave(self, key: Hashable) -> None:
+        """Have somebody wait no more."""
+        self._waiting.pop(key, None)
+        self._passed_over.pop(key, None)
+
     def next_time(self, now: float) -> float | None:
         """Return when it is somebody's turn; None where nobody waits."""
         gates = {gate for gate, _ in self._waiting.values()}
@@ -114,14 +120,13 @@ class Turns:
 
     def run(self, now: float) -> None:
         """Let pass whose turn it is."""
-        stay: dict[Hashable, tuple[Gate, Go]] = {}
         while self._waiting:
             key = next(iter(self._waiting))
             gate, go = self._waiting.pop(key)
             if gate.ready_at(now) > now:
-                stay[key] = gate, go
+                self._passed_over[key] = gate, go
                 continue
             size = go(now)
             if size:
                 gate.take(size, now)
-        self._waiting = stay
+        self._waiting, self._passed_over = self._passed_over, {}

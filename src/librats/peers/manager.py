@@ -189,6 +189,10 @@ class PeerManager(PassingOn):
         """Tell in how many seconds a handshake that somebody else has begun may go on; None where it may not."""
         return self.admission.handshake_begins(link)
 
+    def handshake_waits(self, link: Link) -> float:
+        """Tell in how many more seconds a handshake may go on that has waited."""
+        return self.admission.handshake_waits(link)
+
     def _connected(self, link: Link) -> bool:
         """Let a connection begin its handshake, or not."""
         self._links[link] = None

@@ -24,6 +24,8 @@ class OpeningClock:
         self._config = config
         self.begun = False
         """True once something was heard."""
+        self.waits = False
+        """Whether this side has the handshake wait for its turn."""
         self.restart(now=now)
 
     def restart(self, *, now: float) -> None:

@@ -16,7 +16,7 @@ INTERNAL = {
     torrents.TorrentClient: {"find", "find_obfuscated", "forget"},
     torrents.Download: {
         *("start", "close", "remove_resume", "swarm", "candidates", "wants_peers", "connections", "is_closed"),
-        *("has_room", "enter", "leave", "fail_to_dial", "ban", "settle", "serve", "meet", "listen_at"),
+        *("has_room", "enter", "leave", "fail_to_dial", "settle", "serve", "meet", "listen_at"),
         *("traffic", "wait_for_want", "heed_limits"),
     },
 }

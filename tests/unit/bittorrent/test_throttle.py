@@ -120,6 +120,27 @@ def test_who_takes_nothing_costs_nothing_and_does_not_wait_any_more() -> None:
     assert gate.ready_at(1.0) == pytest.approx(1001.0 - BURST)
 
 
+def test_who_leaves_has_no_turn_any_more_even_where_another_one_makes_it_leave() -> None:
+    gate, slow, turns = Gate(), gate_of(1.0), Turns()
+    slow.take(1, 5.0)
+    passed: list[str] = []
+
+    def go(name: str) -> Callable[[float], int]:
+        def passes(_now: float) -> int:
+            passed.append(name)
+            for other in ("slow", "late"):
+                turns.leave(other)
+            return 1
+
+        return passes
+
+    for name in ("slow", "first", "late"):
+        turns.wait(name, slow if name == "slow" else gate, go(name))
+    turns.run(5.0)
+    turns.run(50.0)
+    assert passed == ["first"]
+
+
 def test_what_has_not_come_is_given_back_to_both_limits() -> None:
     common = gate_of(100.0)
     gate = gate_of(50.0, common)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -26,17 +26,34 @@ def admission(**limits: Any) -> Admission:
     return Admission(config, handlers, dispatcher, tasks, {}, access=Access(), shared=SharedLimits(config))
 
 
+@dataclass(eq=False)
+class Dialled:
+    """A link, as far as the door looks at it."""
+
+    address: Address
+    time: float = 0.0
+    is_aborted: bool = False
+
+    def now(self) -> float:
+        return self.time
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
 def from_host(host: str, now: float = 0.0) -> Link:
-    return cast("Link", SimpleNamespace(address=Address(host, 5000), now=lambda: now))
+    return cast("Link", Dialled(Address(host, 5000), now))
 
 
 async def test_each_source_and_all_together_begin_so_many_handshakes_and_wait_half_a_second() -> None:
     door = admission(max_handshake_rate=8, max_handshake_rate_per_source=4)
-    own = [door.handshake_begins(from_host("192.0.2.1")) for _ in range(8)]
-    assert own == [0.0] * 4 + [pytest.approx(0.25), pytest.approx(0.5), None, None]
+    links = [from_host("192.0.2.1") for _ in range(8)]
+    own = [door.handshake_begins(link) for link in links]
+    assert own == [0.0] * 4 + [pytest.approx(wait) for wait in (0.25, 0.25, 0.25, 0.25)]
+    assert [cast("Dialled", link).is_aborted for link in links] == [False] * 5 + [True, True, False]
     assert door.refusals["max_handshake_rate_per_source"] == 2
     another = [door.handshake_begins(from_host(f"192.0.2.{number}")) for number in range(2, 10)]
-    assert another == [0.0] * 2 + [pytest.approx(number / 8) for number in range(1, 5)] + [None, None]
+    assert another == [0.0] * 2 + [pytest.approx(wait) for wait in (0.125, 0.25, 0.375, 0.5, 0.25, 0.5)]
     assert door.refusals["max_handshake_rate"] == 2
 
 
@@ -44,6 +61,8 @@ async def test_a_source_that_is_refused_for_the_sake_of_all_has_used_up_nothing_
     door = admission(max_handshake_rate=8, max_handshake_rate_per_source=4)
     for number in range(12):
         door.handshake_begins(from_host(f"192.0.2.{number}"))
-    assert {door.handshake_begins(from_host("192.0.2.99")) for _ in range(20)} == {None}
+    for _ in range(20):
+        assert door.handshake_begins(from_host("192.0.2.99")) == pytest.approx(0.125)
+    assert door.refusals["max_handshake_rate"] == 20
     later = [door.handshake_begins(from_host("192.0.2.99", now=0.6)) for _ in range(5)]
-    assert later == [pytest.approx(number / 8 - 0.1) for number in range(1, 5)] + [None]
+    assert later == [pytest.approx(wait) for wait in (0.025,) * 5]

@@ -12,6 +12,7 @@ from librats.errors import PeerLimitReached, RatsError
 from librats.peers.entry.access import Access
 from librats.peers.entry.half_open import HalfOpenTable
 from librats.peers.entry.networks import source_of
+from librats.peers.entry.turns import HandshakeTurns
 from librats.peers.events import IncomingRefused
 from librats.peers.handling.dispatch import Dispatcher
 from librats.peers.handling.handlers import HandlerTable
@@ -19,16 +20,12 @@ from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
 from librats.services.session import Link
 from librats.session.frames import Reason
-from librats.session.pace import Pace, PaceTable, wait_for_all
 from librats.session.shared_limits import SharedLimits, limit_words
 from librats.types import Address
 
 __all__ = ["Admission"]
 
 logger = logging.getLogger("librats.peers")
-
-PATIENCE = 0.5
-"""Seconds that a handshake may wait for its turn; one that would wait longer is refused."""
 
 
 class Admission:
@@ -66,9 +63,9 @@ class Admission:
         """The lists of whom we talk to."""
         self.half_open: HalfOpenTable[Link] = HalfOpenTable(config.max_half_open, config.max_half_open_per_source)
         """Incoming connections whose handshake is under way."""
-        self._pace = Pace(config.max_handshake_rate, config.max_handshake_rate)
-        rate = config.max_handshake_rate_per_source
-        self._source_paces = PaceTable(rate, rate)
+        self._turns: HandshakeTurns[Link] = HandshakeTurns(
+            config.max_handshake_rate, config.max_handshake_rate_per_source
+        )
         self.refusals = shared.refusals
         """How often each limit, list or hook has said no."""
 
@@ -118,19 +115,22 @@ class Admission:
         Returns:
             Seconds; None where it may not, which has been told.
         """
-        now = link.now()
-        of_source = self._source_paces.of(source_of(link.address.host), now=now)
-        delay = wait_for_all(of_source, self._pace, now=now, at_most=PATIENCE)
-        if delay is None:
-            is_source = of_source.delay(now=now) > PATIENCE
-            limit = "max_handshake_rate_per_source" if is_source else "max_handshake_rate"
-            words = limit_words("too many handshakes in a second", self._config, limit)
-            self.refused(link.address, words, limit)
-        return delay
+        begun = self._turns.begin(source_of(link.address.host), link, now=link.now())
+        if begun.refused is not None:
+            words = limit_words("too many handshakes in a second", self._config, begun.limit)
+            self.refused(begun.refused.address, words, begun.limit)
+            if begun.refused is not link:
+                begun.refused.abort()
+        return begun.delay
+
+    def handshake_waits(self, link: Link) -> float:
+        """Tell in how many more seconds a handshake may begin that has waited for its turn."""
+        return self._turns.left(link, now=link.now())
 
     def handshake_over(self, link: Link) -> None:
         """Take note that a handshake is done, or failed."""
         self.half_open.remove(source_of(link.address.host), link)
+        self._turns.end(link)
 
     def refused(self, address: Address, reason: str, limit: str, peer_id: str = "") -> None:
         """Count and tell that somebody was not let in."""

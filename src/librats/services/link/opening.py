@@ -32,8 +32,13 @@ class LinkOpening(LinkEnding):
 
     @property
     def opening_step(self) -> int:
-        """How many of the three handshake messages have passed."""
-        return LAST_MESSAGE + 1 if self._opening is None else self._opening.step
+        """How many of the three handshake messages have passed; 2 where this side has it wait for its turn.
+
+        It is not to make room for others then, as it has come no further through no fault of its own.
+        """
+        if self._opening is None:
+            return LAST_MESSAGE + 1
+        return LAST_MESSAGE if self._clock is not None and self._clock.waits else self._opening.step
 
     def _start_opening(self) -> None:
         self._clock = OpeningClock(self._config, now=self._loop.time())
@@ -86,6 +91,7 @@ class LinkOpening(LinkEnding):
                 self._abort(Reason.LIMIT, "too many handshakes")
                 return
             if delay > 0:
+                clock.waits = True
                 self.pause()
                 self._loop.call_later(delay, self._begin_handshake, data)
                 return
@@ -104,6 +110,12 @@ class LinkOpening(LinkEnding):
             self._begin_session(opening, opening.result)
 
     def _begin_handshake(self, data: bytes) -> None:
-        """Go on with a handshake that has waited for its turn."""
+        """Go on with a handshake that has waited for its turn, once that has come."""
+        delay = 0.0 if self._closing else self._owner.handshake_waits(cast("Link", self))
+        if delay > 0:
+            self._loop.call_later(delay, self._begin_handshake, data)
+            return
+        if self._clock is not None:
+            self._clock.waits = False
         self.resume()
         self._take_opening(data)

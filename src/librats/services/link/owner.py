@@ -30,6 +30,9 @@ class LinkOwner(Protocol):
         None ends the connection.
         """
 
+    def handshake_waits(self, link: Link) -> float:
+        """That time is over: tell in how many seconds they may be looked at, if others came before."""
+
     def link_opened(self, link: Link) -> None:
         """The handshake is done and the peer's id is known: admit the link, or close it."""
 

@@ -45,10 +45,11 @@ async def check_pieces(
         spans = layout.spans(piece * layout.piece_length, layout.piece_size(piece))
         numbers = [span.file for span in spans if not layout.files[span.file].is_pad]
         is_split = files.is_split(piece)
-        if resume is not None and not is_split and not any(number in changed for number in numbers):
+        is_there = all(sizes[number][0] > 0 or (is_split and files.is_kept(piece, number)) for number in numbers)
+        if is_there and resume is not None and not is_split and not any(number in changed for number in numbers):
             have[piece] = resume.have[piece]
             on_checked(piece, bool(have[piece]))
-        elif all(sizes[number][0] > 0 or (is_split and files.is_kept(piece, number)) for number in numbers):
+        elif is_there:
             to_read.append(piece)
         else:
             on_checked(piece, False)

@@ -162,8 +162,11 @@ class Download:
         self.settle()
 
     def go_on(self) -> None:
-        """End a pause, or try again after a failure of the disk."""
+        """End a pause, or try again after a failure, as of the disk."""
         self._outcome.try_again()
+        if self._status == "failed" and self.swarm.picker is None and self.torrent is not None:
+            self._set_status("checking")
+            self._tasks.create(self._begin(self.torrent), name="torrent check")
         if self._status in {"paused", "failed"} and self.swarm.picker is not None:
             self._set_status("seeding" if self.swarm.is_complete else "downloading")
         self.swarm.go_on(self.now())
@@ -335,12 +338,12 @@ class Download:
         """Take note that a connection is gone."""
         others = any(other is not wire and other.address == wire.address for other in self._wires.values())
         if wire.link is not None:
-            where = listens_at(wire.link) or wire.address
-            self.candidates.lose(where, self.now(), is_seed=wants_nothing(wire.link))
+            self.candidates.lose(listens_at(wire.link) or wire.address, self.now(), is_seed=wants_nothing(wire.link))
         elif others:
             pass  # both have dialled, and one connection was too many
         elif wire.is_outgoing and not (wire.is_unheard and self._dialler.turn(self, wire)):
             self.candidates.fail(wire.address, self.now())
+        self.limits.forget(wire)
         if wire.link is not None and self._wires.pop(wire.link.key, None) is not None:
             self.swarm.remove_peer(wire.link, self.now())
             self.settle()
@@ -374,10 +377,6 @@ class Download:
         """Have peers told that we are reached at another port from now on; see :meth:`.Swarm.listen_at`."""
         self.swarm.listen_at(port, port_ipv6)
         self.settle()
-
-    def ban(self, address: Address) -> None:
-        """Never talk to a peer again."""
-        self.candidates.ban(address)
 
     # What the machine says
 

@@ -40,38 +40,39 @@ class Giving:
         self._throttle, self._gate = limits.up, limits.up_gate
 
     def serve(self, wire: PeerWire) -> None:
-        """Give a peer what it asks for, as far as it is read and the channel takes it."""
+        """Give a peer what it asks for, as far as it is read and the channel takes it; below a limit in turn."""
         link = wire.link
         if link is None or wire.waits:
+            return
+        if self._gate.is_limited:
+            self._wait(wire, link)
             return
         cache, layout = self._cache, self._layout
         for ahead in islice(link.queue, 0, READ_AHEAD, 32):  # what is asked for next is read while this is sent
             cache.fetch(ahead, layout.piece_size(ahead[0]))
-        if self._gate.is_limited:
-            self._wait(wire, link)
-            return
+        self._give(wire, link)
+
+    def _give(self, wire: PeerWire, link: PeerLink, *, one: bool = False) -> int:
+        """Give what there is, or one block of it; return how many bytes those are that were not flushed before."""
+        cache, layout = self._cache, self._layout
         size = 0
         while link.queue and not wire.is_full:
-            given = self._give(wire, link)
-            if not given:
+            block = link.queue[0]
+            data = cache.get(block)
+            if data is None:
+                wire.waits = True
+                cache.fetch(block, layout.piece_size(block[0]), partial(self._serve_again, wire))
                 break
-            size += given
+            link.queue.popleft()
+            link.send_block(block, data)
+            size += block[2]
+            if one:
+                break
             if size >= CHUNK:
                 wire.flush()
                 size = 0
         wire.flush()
-
-    def _give(self, wire: PeerWire, link: PeerLink) -> int:
-        """Give what a peer has asked for first; return how many bytes that are, 0 where they are to be read before."""
-        block = link.queue[0]
-        data = self._cache.get(block)
-        if data is None:
-            wire.waits = True
-            self._cache.fetch(block, self._layout.piece_size(block[0]), partial(self._serve_again, wire))
-            return 0
-        link.queue.popleft()
-        link.send_block(block, data)
-        return block[2]
+        return size
 
     def _wait(self, wire: PeerWire, link: PeerLink) -> None:
         if link.queue and not wire.is_full:
@@ -79,16 +80,15 @@ class Giving:
 
     def _give_in_turn(self, wire: PeerWire, link: PeerLink, _now: float) -> int:
         """Give one block, as it is a peer's turn, and have it wait again; return how long it is."""
-        if wire.is_over or wire.waits or wire.is_full or not link.queue:
+        if wire.is_over or wire.waits:
             return 0
         if not self._gate.is_limited:
             self.serve(wire)
             return 0
-        given = self._give(wire, link)
-        if given:
-            wire.flush()
+        size = self._give(wire, link, one=True)
+        if size:
             self._wait(wire, link)
-        return given
+        return size
 
     def _serve_again(self, wire: PeerWire, error: Exception | None) -> None:
         wire.waits = False

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from librats.errors import StoreError
 from librats.services.torrenting.checking import check_pieces
 from librats.services.torrenting.disk import DiskWorkers, PieceCache
 from librats.services.torrenting.giving import Giving
@@ -76,5 +77,9 @@ class Stock:
         """
         if is_trusted:
             return bytearray(b"\1" * self._torrent.layout.piece_count)
-        await self._workers.run(self.files.prepare)
+        try:
+            await self._workers.run(self.files.prepare)
+        except StoreError:
+            self.files.close()
+            raise
         return await check_pieces(self._torrent, self.files, self._workers, resume, on_checked)

@@ -12,6 +12,7 @@ from librats.bittorrent.throttle import Gate, Turns
 if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
     from librats.bittorrent.swarm import Swarm
+    from librats.services.torrenting.wire import PeerWire
 
 __all__ = ["Limits", "Throttle"]
 
@@ -36,6 +37,10 @@ class Throttle:
         self._turns.wait(key, gate, go)
         if self._timer is None:
             self.arm()
+
+    def leave(self, key: Hashable) -> None:
+        """Have somebody wait no more."""
+        self._turns.leave(key)
 
     async def turn(self, gate: Gate, size: int) -> None:
         """Wait for a turn, and take that many bytes."""
@@ -90,6 +95,12 @@ class Limits:
         """Have a torrent heed what comes at most, which is something else now."""
         swarm.gate = self.down_gate if self.down_gate.is_limited else None
         self.down.arm()
+
+    def forget(self, wire: PeerWire) -> None:
+        """Take note that a connection is gone."""
+        self.up.leave(wire)
+        if wire.link is not None:
+            self.down.leave(wire.link.key)
 
     def await_turns(self, swarm: Swarm, settle: Callable[[], None]) -> None:
         """Have peers of a torrent wait for their turn to be asked.

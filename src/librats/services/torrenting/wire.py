@@ -220,7 +220,7 @@ class PeerWire:
         self._is_over = True
         logger.debug("%s is let go: %s", self.address, reason)
         if self.download is not None and is_lying:
-            self.download.ban(self.address)
+            self.download.candidates.ban(self.address)
         if self._channel is not None:
             self._channel.close()
 
