@@ -28,10 +28,18 @@ SYN_WAIT = 0.25
 class Conversation:
     """A stream between two ends, on a path that loses nothing until it is cut."""
 
-    def __init__(self, *, delay: float = 0.05, extended: bool = True, syns_lost: int = 0, settled: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        delay: float = 0.05,
+        extended: bool = True,
+        syns_lost: int = 0,
+        settled: bool = True,
+        cookie: bool = False,
+    ) -> None:
         self.world = World("conversation")
         self.one = self.world.end("192.0.2.1", extended=extended)
-        self.other = self.world.end("192.0.2.2")
+        self.other = self.world.end("192.0.2.2", cookie_after=0 if cookie else 1024)
         self.one.keeps_sent = True
         self.near = self.one.dial(self.other, wait=SYN_WAIT if syns_lost else 0.5, doubling=False)
         if syns_lost:
@@ -186,6 +194,13 @@ def test_where_syns_were_lost_already_the_first_repetition_is_as_soon_as_the_oth
     met.world.run(100)  # until nothing is asked any more
     met.repeated(seconds=1)
     assert met.gaps[:8] == near(*[0.04] * 8)
+
+
+def test_that_a_cookie_was_asked_for_is_no_sign_of_losses() -> None:
+    met = Conversation(delay=0.04, cookie=True)
+    met.world.run(100)
+    met.repeated(seconds=1)
+    assert met.gaps[0] == pytest.approx(1.25 * 0.08 + ACK_DELAY, rel=0.02)
 
 
 def test_an_answer_that_takes_longer_than_all_timeouts_is_heard_all_the_same() -> None:
