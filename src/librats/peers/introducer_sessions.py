@@ -12,6 +12,7 @@ from librats.config import RatsConfig, SessionConfig
 from librats.errors import DecodeError, HandshakeError, PeerLimitReached
 from librats.introduce.notices import INTRODUCER_PROTOCOL
 from librats.peers.entry.networks import source_of
+from librats.peers.entry.turns import HandshakeTurns
 from librats.peers.hello import Hello
 from librats.services.introduction.letters import Introducer
 from librats.services.link.joining import Leaving
@@ -20,7 +21,6 @@ from librats.session.events import FollowsReceived
 from librats.session.frames import Kind, Reason
 from librats.session.greeting import Feature, Greeting
 from librats.session.opening import Opened, Opening
-from librats.session.pace import Pace, PaceTable, wait_for_all
 from librats.session.shared_limits import SharedLimits
 from librats.types import Address, AttemptReason, Entropy
 
@@ -111,8 +111,9 @@ class IntroducerSessions:
             agent=agent,
             features=features,
         )
-        self._all = Pace(HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SECOND)
-        self._sources = PaceTable(HANDSHAKES_PER_SOURCE, 2 * HANDSHAKES_PER_SOURCE)
+        self._turns: HandshakeTurns[Link] = HandshakeTurns(
+            HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE, 2 * HANDSHAKES_PER_SOURCE
+        )
         self._open: dict[Link, None] = {}
         self._before: dict[Link, Link] = {}
         self._spoken: dict[Link, float] = {}
@@ -231,13 +232,14 @@ class IntroducerSessions:
 
     def handshake_begins(self, link: Link) -> float | None:
         """Tell in how many seconds a handshake may go on; None where there are too many."""
-        now = link.now()
-        of_source = self._sources.of(source_of(link.address.host), now=now)
-        return None if of_source.delay(now=now) else wait_for_all(of_source, self._all, now=now, at_most=1.0)
+        begun = self._turns.begin(source_of(link.address.host), link, now=link.now())
+        if begun.refused is not None and begun.refused is not link:
+            begun.refused.abort()
+        return begun.delay
 
-    def handshake_waits(self, _link: Link) -> float:
-        """Tell that one which has waited need not wait any more."""
-        return 0.0
+    def handshake_waits(self, link: Link) -> float:
+        """Tell in how many more seconds a handshake may go on that has waited."""
+        return self._turns.left(link, now=link.now())
 
     def link_opened(self, link: Link) -> None:
         """Admit a node, unless it is this one or speaks of something else."""
@@ -288,6 +290,7 @@ class IntroducerSessions:
     def link_closed(self, link: Link) -> None:
         """Take note that a session has ended."""
         self._open.pop(link, None)
+        self._turns.end(link)
         self._spoken.pop(link, None)
         before = self._before.pop(link, None)
         if self.links.get(link.peer_id) is not link:

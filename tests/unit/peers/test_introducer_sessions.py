@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+
+import pytest
 
 from librats import Identity, RatsConfig, SessionConfig
 from librats.peers.introducer_sessions import IntroducerSessions
@@ -40,14 +42,34 @@ async def test_messages_are_short_whatever_the_configuration_says_and_signs_of_l
     link.abort()
 
 
+@dataclass(eq=False)
+class Dialled:
+    """A link, as far as it is looked at before its handshake."""
+
+    address: Address
+    time: float = 0.0
+    is_aborted: bool = False
+
+    def now(self) -> float:
+        return self.time
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
 def from_host(host: str, now: float = 0.0) -> Link:
-    return cast("Link", SimpleNamespace(address=Address(host, 5000), now=lambda: now))
+    return cast("Link", Dialled(Address(host, 5000), now))
 
 
-async def test_a_source_whose_handshakes_are_refused_for_the_sake_of_all_has_used_up_nothing_of_its_own() -> None:
+async def test_a_source_whose_handshakes_wait_for_the_sake_of_all_has_used_up_nothing_of_its_own() -> None:
     sessions = sessions_of(RatsConfig())
-    began = [sessions.handshake_begins(from_host(f"10.0.{number // 256}.{number % 256}")) for number in range(1001)]
-    assert [delay is None for delay in began] == [False] * 1000 + [True]  # half of them within the second that follows
-    assert {sessions.handshake_begins(from_host("192.0.2.1")) for _ in range(100)} == {None}
+    links = [from_host(f"10.0.{number // 256}.{number % 256}") for number in range(750)]
+    began = [sessions.handshake_begins(link) for link in links]
+    assert began[:500] == [0.0] * 500
+    assert began[500:] == [pytest.approx(number / 500) for number in range(1, 251)]
+    newcomers = [from_host("192.0.2.1") for _ in range(100)]
+    assert [sessions.handshake_begins(link) for link in newcomers] == [pytest.approx(1 / 500)] * 100
+    refused = [cast("Dialled", link).is_aborted for link in [*links, *newcomers]]
+    assert refused == [False] * 500 + [True] + [False] * 249 + [True] * 99 + [False]
     later = [sessions.handshake_begins(from_host("192.0.2.1", now=1.5)) for _ in range(41)]
-    assert later == [0.0] * 40 + [None]
+    assert later == [0.0] * 40 + [pytest.approx(1 / 20)]

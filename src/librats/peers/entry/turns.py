@@ -49,7 +49,8 @@ class HandshakeTurns(Generic[Connection]):
 
     Args:
         rate: Handshakes a second of all sources, and how many may come at once after a quiet time.
-        source_rate: The same for one source.
+        source_rate: Handshakes a second of one source.
+        source_burst: How many of them may come at once after a quiet time; a second's worth where None.
 
     Example:
         >>> turns = HandshakeTurns(rate=8, source_rate=2)
@@ -59,9 +60,9 @@ class HandshakeTurns(Generic[Connection]):
         Begun(delay=0.5, refused='third', limit='max_handshake_rate_per_source')
     """
 
-    def __init__(self, rate: float, source_rate: float) -> None:
+    def __init__(self, rate: float, source_rate: float, source_burst: float | None = None) -> None:
         self._all = Pace(rate, rate)
-        self._of_each = PaceTable(source_rate, source_rate)
+        self._of_each = PaceTable(source_rate, source_rate if source_burst is None else source_burst)
         self._waiting: dict[str, deque[_Turn[Connection]]] = {}
         self._turns: dict[Connection, _Turn[Connection]] = {}
         self._until_sweep = SWEEP_EVERY
