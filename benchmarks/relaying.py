@@ -21,7 +21,7 @@ from tests.loopback.relay.clients import PASSWORD, USER, Peer, TurnClient
 
 from librats._core.datagram import BatchSocket, Inbox
 from librats._core.stun import channel_data
-from librats.cli.measuring.contest import Sample
+from librats.cli.measuring.sample import Sample
 from librats.types import Address
 
 __all__ = ["COTURN", "Callers", "Server", "Traffic", "callers_of", "coturn", "librats_relay", "python_relay"]

@@ -148,6 +148,25 @@ def test_importing_librats_loads_nothing_slow_or_optional(tmp_path: Path) -> Non
     assert loaded & SLOW_IMPORTS == set()
 
 
+def test_what_few_programs_use_is_loaded_when_it_is_asked_for(tmp_path: Path) -> None:
+    script = """
+import sys, librats
+assert not any(name.startswith(("librats.doctor", "librats.services.doctor")) for name in sys.modules)
+assert librats.diagnose.__module__ == "librats.services.doctor"
+from librats import NetworkReport
+try:
+    librats.nothing_of_the_kind
+except AttributeError as error:
+    assert str(error) == "module 'librats' has no attribute 'nothing_of_the_kind'"
+else:
+    sys.exit("found")
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("module", ["librats", "librats.cli", "librats.relay.server"])
 def test_what_is_no_dependency_need_not_be_there(tmp_path: Path, module: str) -> None:
     script = f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL})); import {module}"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from nacl.bindings import crypto_aead_chacha20poly1305_ietf_decrypt as open_block
 from tests.reference import framing
 
-from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.messages import MESSAGE
+from librats.cli.measuring.sample import Sample
 
 __all__ = ["KEY", "python_pipeline_rate", "sealed_blocks"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks.rivals.c_programs import compiled
 
 from librats.cli.measuring.bulk import WARM_UP, bulk_sample
-from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.processes import MeasuringFailed, run_both
+from librats.cli.measuring.sample import Sample
 
 __all__ = ["SodiumProgram"]
 

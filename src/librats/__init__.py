@@ -21,6 +21,8 @@ Example:
 from __future__ import annotations
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from librats.client import RatsClient
 from librats.config import (
@@ -32,11 +34,6 @@ from librats.config import (
     ReconnectConfig,
     SessionConfig,
 )
-from librats.doctor.findings import FindingSeverity, NetworkFinding
-from librats.doctor.interface_kinds import InterfaceKind
-from librats.doctor.outlook import PeerOutlook, PeerWay
-from librats.doctor.report import NetworkReport
-from librats.doctor.seen import InterfaceSeen, NetworkSeen, ProxySeen, TcpSeen
 from librats.errors import (
     BencodeError,
     ClosedError,
@@ -108,7 +105,6 @@ from librats.punch import PunchPart, PunchReason, PunchSettings, PunchTechnique
 from librats.servers import TurnCredentials, TurnServer
 from librats.services.dht_handle import DhtHandle
 from librats.services.dht_results import DhtItem, DhtNodeInfo, DhtStored
-from librats.services.doctor import diagnose
 from librats.services.ice.agent import IceAgent
 from librats.services.nat import NatHandle
 from librats.services.punch.attempts import PunchAttempt
@@ -140,6 +136,14 @@ from librats.types import (
     PortMappingProtocol,
     TurnTransport,
 )
+
+if TYPE_CHECKING:
+    from librats.doctor.findings import FindingSeverity, NetworkFinding
+    from librats.doctor.interface_kinds import InterfaceKind
+    from librats.doctor.outlook import PeerOutlook, PeerWay
+    from librats.doctor.report import NetworkReport
+    from librats.doctor.seen import InterfaceSeen, NetworkSeen, ProxySeen, TcpSeen
+    from librats.services.doctor import diagnose
 
 __version__ = "0.1.0"
 
@@ -279,3 +283,26 @@ __all__ = [
 ]
 
 logging.getLogger("librats").addHandler(logging.NullHandler())
+
+_LATER = {
+    "FindingSeverity": "librats.doctor.findings",
+    "InterfaceKind": "librats.doctor.interface_kinds",
+    "InterfaceSeen": "librats.doctor.seen",
+    "NetworkFinding": "librats.doctor.findings",
+    "NetworkReport": "librats.doctor.report",
+    "NetworkSeen": "librats.doctor.seen",
+    "PeerOutlook": "librats.doctor.outlook",
+    "PeerWay": "librats.doctor.outlook",
+    "ProxySeen": "librats.doctor.seen",
+    "TcpSeen": "librats.doctor.seen",
+    "diagnose": "librats.services.doctor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # What few programs use, and takes 0.4 MB, is loaded when it is asked for.
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(module), name)
+    return value

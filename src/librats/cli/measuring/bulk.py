@@ -8,10 +8,10 @@ import os
 from typing import Protocol
 
 from librats import Stream
-from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.end import LOOPBACK, End, client_of
 from librats.cli.measuring.memory import peak_mib
 from librats.cli.measuring.processes import Both, MeasuringFailed, end_command, run_both
+from librats.cli.measuring.sample import Sample
 
 __all__ = ["BLOCK", "WARM_UP", "bulk_rate", "bulk_sample", "run_bulk"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.end import LOOPBACK, End, client_of
 from librats.cli.measuring.processes import end_command, run_both
+from librats.cli.measuring.sample import Sample
 from librats.cli.measuring.stopwatch import Stopwatch
 
 __all__ = ["connect_time"]

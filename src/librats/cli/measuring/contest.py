@@ -6,18 +6,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from librats.cli.measuring.sample import Sample
+
 __all__ = ["Contender", "Contest", "Row", "Sample", "Target", "at_least", "at_most"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What one measurement gave."""
-
-    value: float
-    """The figure, in the contest's unit."""
-
-    cpu: float | None = None
-    """CPU time of all processes for one message, byte or operation, in the contest's unit for it."""
 
 
 @dataclass(frozen=True, slots=True)

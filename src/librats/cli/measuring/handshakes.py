@@ -5,7 +5,7 @@ from __future__ import annotations
 import nacl.bindings
 
 from librats import Identity
-from librats.cli.measuring.contest import Sample
+from librats.cli.measuring.sample import Sample
 from librats.cli.measuring.sealing import operations_rate
 from librats.noise.handshake import Handshake
 from librats.runtime.entropy import SystemEntropy

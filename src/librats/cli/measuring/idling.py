@@ -7,10 +7,10 @@ import contextlib
 import gc
 from typing import Any
 
-from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.end import LOOPBACK, End, client_of
 from librats.cli.measuring.memory import resident_kib
 from librats.cli.measuring.processes import MeasuringFailed, end_command, started, told_by
+from librats.cli.measuring.sample import Sample
 
 __all__ = ["IdlePeers", "idle_peers"]
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from librats.cli.measuring.contest import Sample
+from librats.cli.measuring.sample import Sample
 
 __all__ = ["import_time"]
 

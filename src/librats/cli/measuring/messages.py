@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 
-from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.end import LOOPBACK, End, client_of
 from librats.cli.measuring.processes import end_command, run_both
+from librats.cli.measuring.sample import Sample
 
 __all__ = ["MESSAGE", "WARM_UP", "message_rate"]
 

@@ -7,9 +7,9 @@ import time
 from typing import Any, cast
 
 from librats import RatsClient, SessionConfig
-from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.end import LOOPBACK, client_of
 from librats.cli.measuring.messages import MESSAGE
+from librats.cli.measuring.sample import Sample
 from librats.runtime.network import SystemNetwork
 from librats.runtime.tcp import ProtocolFactory, TcpListener
 from librats.runtime.tls import ClientTls

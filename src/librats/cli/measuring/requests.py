@@ -6,10 +6,10 @@ import asyncio
 import json
 from typing import Any, cast
 
-from librats.cli.measuring.contest import Sample
 from librats.cli.measuring.end import LOOPBACK, End, client_of
 from librats.cli.measuring.messages import MESSAGE
 from librats.cli.measuring.processes import end_command, run_both
+from librats.cli.measuring.sample import Sample
 from librats.cli.measuring.stopwatch import Stopwatch
 
 __all__ = ["request_time"]

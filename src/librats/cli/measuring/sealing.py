@@ -9,7 +9,7 @@ from collections.abc import Callable
 import nacl.bindings
 
 from librats._core.aead import Cipher
-from librats.cli.measuring.contest import Sample
+from librats.cli.measuring.sample import Sample
 
 __all__ = ["SIZE", "librats_opening_rate", "librats_sealing_rate", "operations_rate", "pynacl_sealing_rate"]
 

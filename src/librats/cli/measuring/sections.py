@@ -8,13 +8,14 @@ from functools import partial
 
 from librats.cli.measuring.bulk import bulk_rate
 from librats.cli.measuring.connecting import connect_time
-from librats.cli.measuring.contest import Contender, Contest, Row, Sample
+from librats.cli.measuring.contest import Contender, Contest, Row
 from librats.cli.measuring.handshakes import librats_handshake_rate, x25519_floor_rate
 from librats.cli.measuring.idling import idle_peers
 from librats.cli.measuring.importing import import_time
 from librats.cli.measuring.messages import message_rate
 from librats.cli.measuring.pipeline import pipeline_rate
 from librats.cli.measuring.requests import request_time
+from librats.cli.measuring.sample import Sample
 from librats.cli.measuring.sealing import librats_opening_rate, librats_sealing_rate, pynacl_sealing_rate
 
 __all__ = ["SECTIONS", "Job", "Section"]
