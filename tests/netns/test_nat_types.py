@@ -15,7 +15,7 @@ from tests.netns.servers import OTHER_PORT, PORT, serve_with_relay, served_by
 from tests.reference.nat_types import PORTS, WORDS, promised
 from tests.reference.stun_server import StunServer
 
-from librats import Identity, NatTraversalConfig, NatType, NatTypeInfo, RatsClient, RatsConfig
+from librats import Identity, MappingBehavior, NatTraversalConfig, NatType, NatTypeInfo, RatsClient, RatsConfig
 
 WHY_NOT = missing()
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
@@ -84,9 +84,18 @@ def expected(name: str) -> dict[str, object]:
     return told | {"address": told["NAT"]}
 
 
-def measured_as(name: str, serve: Serve) -> dict[str, object]:
+def detect_behind_new(name: str, serve: Serve, servers: tuple[str, ...] = BOTH) -> NatTypeInfo:
     with Lab(name) as lab, serve(lab):
-        info = detect_behind(lab)
+        info = detect_behind(lab, servers)
+    if TYPES[name].mapping == "ad" and info.mapping is MappingBehavior.ENDPOINT_INDEPENDENT:
+        # Its port of each address is one of 2,048 by chance, and was the same for both servers: hardly twice in a row.
+        with Lab(name) as lab, serve(lab):
+            info = detect_behind(lab, servers)
+    return info
+
+
+def measured_as(name: str, serve: Serve) -> dict[str, object]:
+    info = detect_behind_new(name, serve)
     is_nat_address = info.public_address is not None and info.public_address.host == PUBLIC
     return {
         "type": info.type,
@@ -135,8 +144,7 @@ def test_a_host_without_ipv4_is_measured_over_ipv6() -> None:
 
 @pytest.mark.parametrize("name", ["port_restricted", "full_cone_random", "symmetric", "symmetric_seq", "symmetric_ad"])
 def test_two_plain_servers_tell_mapping_but_not_filtering(name: str) -> None:
-    with Lab(name) as lab, serve_plainly(lab):
-        info = detect_behind(lab, tuple(f"{host}:{PORT}" for host in SERVER))
+    info = detect_behind_new(name, serve_plainly, tuple(f"{host}:{PORT}" for host in SERVER))
     [nat] = chain_of(name)
     assert info.type is (NatType.CONE if nat.mapping == "ei" else NatType.SYMMETRIC)
     assert info.mapping == ("endpoint-independent" if nat.mapping == "ei" else "dependent")
