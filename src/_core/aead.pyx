@@ -107,11 +107,13 @@ cdef class Cipher:
         uint64_t counter, const uint8_t* key
     ) noexcept nogil:
         cdef uint8_t nonce[12]
+        cdef bint sealed
         _make_nonce(nonce, counter)
         if _is_short(size, ad_size):
-            short_seal(out, plaintext, size, ad, ad_size, nonce, key)
-            return CIPHER_OK
-        return CIPHER_OK if sodium_seal(out, plaintext, size, ad, ad_size, nonce, key) else CIPHER_FORGED
+            sealed = short_seal(out, plaintext, size, ad, ad_size, nonce, key)
+        else:
+            sealed = sodium_seal(out, plaintext, size, ad, ad_size, nonce, key)
+        return CIPHER_OK if sealed else CIPHER_FORGED
 
     @staticmethod
     cdef int raw_open(
@@ -122,7 +124,7 @@ cdef class Cipher:
         cdef bint genuine
         _make_nonce(nonce, counter)
         if _is_short(size - TAG_SIZE, ad_size):
-            genuine = short_open(out, ciphertext, size - TAG_SIZE, ad, ad_size, nonce, key)
+            genuine = short_open(out, ciphertext, size, ad, ad_size, nonce, key)
         else:
             genuine = sodium_open(out, ciphertext, size, ad, ad_size, nonce, key)
         return CIPHER_OK if genuine else CIPHER_FORGED

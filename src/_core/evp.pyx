@@ -11,9 +11,10 @@ A context belongs to one thread at a time.
 import sys
 
 from libc.stdint cimport uint8_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 from librats._core.loaded cimport function_named, loaded
+from librats._core.rfc8439 cimport agrees_with_rfc8439
 
 cdef enum:
     CTRL_AEAD_GET_TAG = 0x10
@@ -93,33 +94,34 @@ cdef bint evp_open(
     return True
 
 
-cdef bint _agrees_with_rfc8439():
-    cdef bytes key = bytes(range(0x80, 0xA0))
-    cdef bytes nonce = bytes.fromhex("070000004041424344454647")
-    cdef bytes ad = bytes.fromhex("50515253c0c1c2c3c4c5c6c7")
-    cdef bytes plaintext = (
-        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
-        b"sunscreen would be it."
-    )
-    cdef bytes tag = bytes.fromhex("1ae10b594f09e26a7e902ecbd0600691")
-    cdef uint8_t out[256]
-    cdef int size = len(plaintext)
-    cdef bint right = False
-    cdef void* context = _new()
-    if context == NULL:
+# The context of the two functions below, one for both directions, as a cipher may use it.
+cdef void* _tried = NULL
+
+
+cdef bint _seal_once(
+    uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce, const uint8_t* key
+) noexcept nogil:
+    return evp_set_key(_tried, EVP_SEALING, key) and evp_seal(_tried, out, plaintext, size, ad, ad_size, nonce)
+
+
+cdef bint _open_once(
+    uint8_t* out, const uint8_t* ciphertext, size_t size, const uint8_t* ad, size_t ad_size,
+    const uint8_t* nonce, const uint8_t* key
+) noexcept nogil:
+    return evp_set_key(_tried, EVP_OPENING, key) and evp_open(_tried, out, ciphertext, size, ad, ad_size, nonce)
+
+
+cdef bint _is_right() except -1:
+    global _tried
+    _tried = _new()
+    if _tried == NULL:
         return False
-    if (
-        evp_set_key(context, EVP_SEALING, key)
-        and evp_seal(context, out, plaintext, size, ad, len(ad), nonce)
-        and memcmp(out + size, <const uint8_t*>tag, TAG_SIZE) == 0
-        and evp_set_key(context, EVP_OPENING, key)
-        and evp_open(context, out, out, size + TAG_SIZE, ad, len(ad), nonce)
-        and memcmp(out, <const uint8_t*>plaintext, size) == 0
-    ):
-        out[0] ^= 1
-        right = not evp_open(context, out, out, size + TAG_SIZE, ad, len(ad), nonce)
-    _free(context)
-    return right
+    try:
+        return agrees_with_rfc8439(_seal_once, _open_once)
+    finally:
+        _free(_tried)
+        _tried = NULL
 
 
 cdef void* evp_find(const char* name) except? NULL:
@@ -161,6 +163,6 @@ cdef bint evp_load() except *:
     ):
         return False
     _cipher = get_cipher()
-    if _cipher != NULL and not _agrees_with_rfc8439():
+    if _cipher != NULL and not _is_right():
         _cipher = NULL
     return _cipher != NULL

@@ -15,6 +15,7 @@ from libc.stdint cimport uint8_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from librats._core.loaded cimport function_named, loaded
+from librats._core.rfc8439 cimport agrees_with_rfc8439
 
 ctypedef int (*seal_function)(
     uint8_t*, unsigned long long*, const uint8_t*, unsigned long long,
@@ -123,7 +124,7 @@ cdef bint _load() except *:
         return False
     _seal = <seal_function><uintptr_t>seal_address
     _open = <open_function><uintptr_t>open_address
-    if not _agrees_with_rfc8439():
+    if not agrees_with_rfc8439(sodium_seal, sodium_open):
         _seal = NULL
         _open = NULL
         return False
@@ -132,41 +133,6 @@ cdef bint _load() except *:
     except (AttributeError, TypeError):
         _wipe = NULL
     return True
-
-
-cdef bint _agrees_with_rfc8439():
-    # RFC 8439, 2.8.2. Its nonce starts with 07000000, so the functions are called as they are, not through a Cipher.
-    cdef bytes key = bytes(range(0x80, 0xA0))
-    cdef bytes nonce = bytes.fromhex("070000004041424344454647")
-    cdef bytes ad = bytes.fromhex("50515253c0c1c2c3c4c5c6c7")
-    cdef bytes plaintext = (
-        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
-        b"sunscreen would be it."
-    )
-    cdef bytes ciphertext = bytes.fromhex(
-        "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69da92728b1a71de0a9e06"
-        "0b2905d6a5b67ecd3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc3ff4def08e4b7a9de576d265"
-        "86cec64b61161ae10b594f09e26a7e902ecbd0600691"
-    )
-    cdef uint8_t out[256]
-    cdef size_t size = len(plaintext)
-    _seal(
-        out, NULL, <const uint8_t*>PyBytes_AS_STRING(plaintext), size, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
-        NULL, <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
-    )
-    if (<const char*>out)[:size + TAG_SIZE] != ciphertext:
-        return False
-    out[3] ^= 1
-    if _open(
-        out, NULL, NULL, out, size + TAG_SIZE, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
-        <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
-    ) == 0:
-        return False
-    memcpy(out, PyBytes_AS_STRING(ciphertext), size + TAG_SIZE)
-    return _open(
-        out, NULL, NULL, out, size + TAG_SIZE, <const uint8_t*>PyBytes_AS_STRING(ad), len(ad),
-        <const uint8_t*>PyBytes_AS_STRING(nonce), <const uint8_t*>PyBytes_AS_STRING(key)
-    ) == 0 and (<const char*>out)[:size] == plaintext
 
 
 BACKEND = "libsodium" if _load() else "bindings"

@@ -9,7 +9,7 @@ cdef enum:
 
 
 cdef bint short_available() noexcept nogil
-cdef void short_seal(
+cdef bint short_seal(
     uint8_t* out, const uint8_t* plaintext, size_t size, const uint8_t* ad, size_t ad_size,
     const uint8_t* nonce, const uint8_t* key
 ) noexcept nogil
