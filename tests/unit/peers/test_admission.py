@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
+from tests.unit.peers.dialled import Dialled, from_host
 
 from librats import RatsConfig
 from librats.peers.entry.access import Access
@@ -14,35 +14,12 @@ from librats.peers.handling.dispatch import Dispatcher
 from librats.peers.handling.handlers import HandlerTable
 from librats.runtime.tasks import TaskSet
 from librats.session.shared_limits import SharedLimits
-from librats.types import Address
-
-if TYPE_CHECKING:
-    from librats.services.session import Link
 
 
 def admission(**limits: Any) -> Admission:
     config, handlers, tasks = RatsConfig(**limits), HandlerTable(), TaskSet()
     dispatcher = Dispatcher(handlers, tasks, config.session)
     return Admission(config, handlers, dispatcher, tasks, {}, access=Access(), shared=SharedLimits(config))
-
-
-@dataclass(eq=False)
-class Dialled:
-    """A link, as far as the door looks at it."""
-
-    address: Address
-    time: float = 0.0
-    is_aborted: bool = False
-
-    def now(self) -> float:
-        return self.time
-
-    def abort(self) -> None:
-        self.is_aborted = True
-
-
-def from_host(host: str, now: float = 0.0) -> Link:
-    return cast("Link", Dialled(Address(host, 5000), now))
 
 
 async def test_each_source_and_all_together_begin_so_many_handshakes_and_wait_half_a_second() -> None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
+from tests.unit.peers.dialled import Dialled, from_host
 
 from librats import Identity, RatsConfig, SessionConfig
 from librats.peers.introducer_sessions import IntroducerSessions
 from librats.session.greeting import Feature
 from librats.testing.entropy import SeededEntropy
-from librats.types import Address
-
-if TYPE_CHECKING:
-    from librats.services.session import Link
 
 
 def sessions_of(config: RatsConfig) -> IntroducerSessions:
@@ -40,25 +36,6 @@ async def test_messages_are_short_whatever_the_configuration_says_and_signs_of_l
     assert (used.ping_interval, used.idle_timeout) == (3.0, 9.0)
     assert sessions._greeting.max_message == 65536
     link.abort()
-
-
-@dataclass(eq=False)
-class Dialled:
-    """A link, as far as it is looked at before its handshake."""
-
-    address: Address
-    time: float = 0.0
-    is_aborted: bool = False
-
-    def now(self) -> float:
-        return self.time
-
-    def abort(self) -> None:
-        self.is_aborted = True
-
-
-def from_host(host: str, now: float = 0.0) -> Link:
-    return cast("Link", Dialled(Address(host, 5000), now))
 
 
 async def test_a_source_whose_handshakes_wait_for_the_sake_of_all_has_used_up_nothing_of_its_own() -> None:
