@@ -88,6 +88,16 @@ async def test_handshakes_beyond_the_rate_wait_and_beyond_that_are_refused(
     assert client.statistics()["limits"]["max_handshake_rate_per_source"]["refused"] == len(refused)
 
 
+async def test_a_handshake_that_waits_for_its_turn_makes_no_room_for_others(make_client: MakeClient) -> None:
+    client = await make_client(max_handshake_rate_per_source=5, max_half_open_per_source=8)
+    async with half_open(client, 5, FIRST_MESSAGE):  # of which each may begin at once, and the next one may not
+        reader, writer = await asyncio.open_connection(LOOPBACK, client.listen_port)
+        writer.write(FIRST_MESSAGE)
+        async with half_open(client, 12, b""):
+            assert await soon(reader.read(1))
+        writer.close()
+
+
 STAGES = {
     "nothing": (b"", {"first_byte_timeout": 0.1}, "nothing was heard within 0.1 s"),
     "one byte": (b"\0", {"message_timeout": 0.1}, "handshake message 1 was not complete within 0.1 s"),

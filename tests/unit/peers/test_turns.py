@@ -62,6 +62,19 @@ def test_where_all_wait_for_all_who_has_most_gives_a_turn_to_a_newcomer() -> Non
     assert begin_all(turns, "b", "8") == [Begun(0.25, "7", OF_ALL)]  # it has one itself now
 
 
+def test_a_turn_stays_whose_loser_ends_only_later() -> None:
+    turns = HandshakeTurns[str](rate=100, source_rate=4)
+    begin_all(turns, "a", "1234567")  # 6 has lost its turn to 7
+    turns.end("6")
+    assert begin_all(turns, "a", "8") == [Begun(0.25, "7", OF_SOURCE)]
+
+
+def test_who_asks_for_too_much_takes_no_turn_of_another_source() -> None:
+    turns = HandshakeTurns[str](rate=3, source_rate=1)
+    assert [turns.begin(name, name, now=0.0).delay for name in "abcd"] == [0, 0, 0, pytest.approx(1 / 3)]
+    assert turns.begin("a", "again", now=0.0) == Begun(None, "again", OF_SOURCE)
+
+
 def test_where_nobody_waits_who_asks_for_too_much_goes_without() -> None:
     turns = HandshakeTurns[str](rate=100, source_rate=1)
     assert begin_all(turns, "a", "12") == [Begun(0.0), Begun(None, "2", OF_SOURCE)]

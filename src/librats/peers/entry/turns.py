@@ -125,11 +125,7 @@ class HandshakeTurns(Generic[Connection]):
 
     def _next(self, source: str, now: float) -> _Turn[Connection] | None:
         """Take out the turn of a source that comes next; None where none of it waits."""
-        waits = self._count(source, now)
-        turn = self._waiting[source].popleft() if waits else None
-        if waits == 1:
-            del self._waiting[source]
-        return turn
+        return self._waiting[source].popleft() if self._count(source, now) else None
 
     def _count(self, source: str, now: float) -> int:
         """Forget the turns of a source that have come; return how many are left."""
