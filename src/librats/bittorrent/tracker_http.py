@@ -54,10 +54,11 @@ class AnnounceRequest:
     """Bytes had from peers since ``started``."""
 
     left: int = 0
-    """Bytes that are missing."""
+    """Bytes of all files that are missing, wanted or not: 0 from those alone that have everything (BEP 21)."""
 
     event: str = ""
-    """``"started"``, ``"completed"`` or ``"stopped"``; "" at other times."""
+    """``"started"``, ``"completed"`` or ``"stopped"``; at other times ``"paused"`` from who has all that is wanted and
+    not all that there is (BEP 21), else ""."""
 
     key: int = 0
     """Tells us again after our address has changed: 32 bits that stay the same."""

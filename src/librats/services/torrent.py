@@ -331,7 +331,9 @@ class TorrentClient:
         tiers = torrent.trackers if torrent is not None else tuple((url,) for url in magnet.trackers)
         if tiers:
             families = {":" in address.host for address in self._listening[0]}
-            trackers = Trackers(dialler.network, tiers, partial(self._describe, download), download.add_peers, families)
+            trackers = Trackers(
+                dialler.network, tiers, partial(self._describe, download, choosing), download.add_peers, families
+            )
             self._trackers[magnet.info_hash] = trackers
             trackers.start()
         told = torrent.web_seeds if torrent is not None else magnet.web_seeds
@@ -397,8 +399,8 @@ class TorrentClient:
             wants_encryption=self.encryption.is_asked_for,
         )
 
-    def _describe(self, download: Download, event: str, is_ipv6: bool) -> list[AnnounceRequest]:
-        progress, (downloaded, uploaded) = download.progress, download.traffic
+    def _describe(self, download: Download, choosing: Choosing, event: str, is_ipv6: bool) -> list[AnnounceRequest]:
+        (downloaded, uploaded), picker = download.traffic, download.swarm.picker
         return [
             AnnounceRequest(
                 info_hash=info_hash,
@@ -406,7 +408,7 @@ class TorrentClient:
                 port=self._ports.ipv6 if is_ipv6 else self._ports.ipv4,
                 uploaded=uploaded,
                 downloaded=downloaded,
-                left=max(progress.bytes_total - progress.bytes_done, 0) if progress.bytes_total else 1 << 40,
+                left=choosing.bytes_left(None if picker is None else picker.have),
                 event=event or ("paused" if download.swarm.is_partial_seed else ""),  # BEP 21
                 key=int.from_bytes(self._peer_id[-4:]),
                 wanted=0 if event == "stopped" else 50,
@@ -434,11 +436,13 @@ class TorrentClient:
 
     def _tell_completed(self, download: Download) -> None:
         for info_hash, other in self._downloads.items():
-            if other is download and info_hash in self._trackers and download.traffic[0]:
-                if download.swarm.is_partial_seed:
-                    self._trackers[info_hash].announce_again()
-                else:
-                    self._trackers[info_hash].tell_completed()
+            trackers = self._trackers.get(info_hash) if other is download else None
+            if trackers is None:
+                continue
+            if download.swarm.is_partial_seed or not download.traffic[0]:
+                trackers.announce_again()  # they were told that more is missing, but this is no download that has ended
+            else:
+                trackers.tell_completed()
 
     def _take_dht_node(self, address: Address) -> None:
         if self._dht_nodes is not None:
