@@ -89,6 +89,10 @@ class NatTraversalConfig:
     """Which ways sessions may go: ``"auto"``, ``"direct_only"`` or ``"relay_only"``, as :class:`~librats.PathPolicy`
     tells."""
 
+    enable_turn_relay: bool = True
+    """Whether TURN servers are asked for relayed addresses: those of ``turn_servers``, and those that introducers
+    grant. Where it is off, a peer that has such an address is still reached there."""
+
     turn_allocation_timeout: float = 5.0
     """Seconds that a TURN server has to make an allocation."""
 
@@ -171,7 +175,7 @@ class NatTraversalConfig:
             stun_address(server)
         for switch in (
             *("enable_port_mapping", "prefer_ipv6", "ice_tcp", "enable_ice", "allow_introductions"),
-            "enable_hole_punching",
+            *("enable_hole_punching", "enable_turn_relay"),
         ):
             require(isinstance(getattr(self, switch), bool), switch, "must be True or False")
         require_positive(self, "stun_first_answer", "stun_timeout", "turn_allocation_timeout")
@@ -198,9 +202,15 @@ class NatTraversalConfig:
         object.__setattr__(self, "turn_servers", parsed)
         require(self.carry is None or isinstance(self.carry, CarryLimits), "carry", "must be CarryLimits or None")
         require_one_of(self, "path_policy", PathPolicy)
-        has_relay = bool(parsed) or self.path_policy is not PathPolicy.RELAY_ONLY
-        require(has_relay, "path_policy", "relay_only needs turn_servers")
+        if self.path_policy is PathPolicy.RELAY_ONLY:
+            require(bool(parsed), "path_policy", "relay_only needs turn_servers")
+            require(self.enable_turn_relay, "path_policy", "relay_only needs enable_turn_relay")
         require(self.stun_first_answer <= self.stun_timeout, "stun_first_answer", "is at most stun_timeout")
+
+    @property
+    def relay_servers(self) -> tuple[TurnServer, ...]:
+        """The TURN servers that are asked for relayed addresses: none where ``enable_turn_relay`` is off."""
+        return self.turn_servers if self.enable_turn_relay else ()
 
     @property
     def stun_addresses(self) -> tuple[Address, ...]:

@@ -38,6 +38,11 @@ def test_servers_are_read(text: str, address: Address) -> None:
         ("stun_timeout", {"stun_timeout": 0}),
         ("stun_first_answer", {"stun_first_answer": 6.0}),
         ("enable_hole_punching", {"enable_hole_punching": 1}),
+        ("enable_turn_relay", {"enable_turn_relay": None}),
+        (
+            "path_policy",
+            {"path_policy": "relay_only", "turn_servers": ("turn:a:b@192.0.2.7",), "enable_turn_relay": False},
+        ),
         ("hole_punch_attempts", {"hole_punch_attempts": 0}),
         ("hole_punch_attempts", {"hole_punch_attempts": 21}),
         ("hole_punch_attempts", {"hole_punch_attempts": True}),
@@ -53,7 +58,9 @@ def test_a_value_that_cannot_be_used_is_named(field: str, values: dict[str, Any]
 
 
 def test_it_is_part_of_the_configuration_and_of_its_file(tmp_path: Path) -> None:
-    nat = NatTraversalConfig(stun_servers=("192.0.2.7:3479",), prefer_ipv6=True, enable_port_mapping=False)
+    nat = NatTraversalConfig(
+        stun_servers=("192.0.2.7:3479",), prefer_ipv6=True, enable_port_mapping=False, enable_turn_relay=False
+    )
     save_config(RatsConfig(nat=nat), tmp_path / "config.json")
     assert load_config(tmp_path / "config.json").nat == nat
     with pytest.raises(ConfigError):

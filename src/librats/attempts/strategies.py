@@ -145,6 +145,9 @@ class Situation:
     has_relay: bool = False
     """Whether there is a TURN server, or an introducer that may grant one."""
 
+    relays: bool = True
+    """Whether TURN servers are asked for relayed addresses."""
+
     punches: bool = True
     """Whether hole punching is on."""
 
@@ -183,6 +186,7 @@ def _needs(strategy: ConnectionStrategy, situation: Situation) -> Iterator[tuple
     if strategy is ConnectionStrategy.TURN_RELAY:
         is_direct = situation.policy is PathPolicy.DIRECT_ONLY
         yield is_direct, f"path_policy direct_only leaves nothing of the strategy {strategy}"
+        yield not situation.relays, "enable_turn_relay is off"
         yield not situation.has_relay, "no TURN server is configured, and no introducer that might grant one"
     if strategy is ConnectionStrategy.ICE_FULL:
         yield not situation.meets, "enable_ice or encryption is off"

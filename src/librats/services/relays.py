@@ -152,8 +152,9 @@ class Relays:
 
     @property
     def servers(self) -> tuple[TurnServer, ...]:
-        """The servers, as configured, and behind them those that introducers have granted."""
-        return (*self._settings().turn_servers, *self._granted)
+        """The servers as configured, and behind them those that introducers have granted; none where that is off."""
+        settings = self._settings()
+        return (*settings.relay_servers, *self._granted) if settings.enable_turn_relay else ()
 
     def grant(self, server: TurnServer, *, patience: float = PATIENCE) -> None:
         """Take one more server; those before it keep their places.

@@ -210,7 +210,7 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
     ) -> None:
         def granted(server: TurnServer, patience: float) -> None:
             self._paths.relays.grant(server, patience=patience)
-            manager.paths.has_relays = True
+            manager.paths.has_relays = bool(self._paths.relays.servers)
 
         keeper = self._keeper = IntroducerKeeper(
             self._config,

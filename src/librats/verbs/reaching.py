@@ -169,6 +169,7 @@ class ReachingVerbs(IntroducingVerbs):
             has_udp=self._connector is not None and ConnectionMethod.UDP in self._connector.direct_methods,
             has_stun=bool(nat.stun_servers or self._keeper is not None),
             has_relay=bool(relays.servers or self._keeper is not None),
+            relays=nat.enable_turn_relay,
             punches=nat.enable_hole_punching,
         )
 

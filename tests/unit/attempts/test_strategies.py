@@ -24,6 +24,7 @@ def test_where_everything_is_there_nothing_is_missing(strategy: ConnectionStrate
     ("strategy", "changes", "words", "reason"),
     [
         ("relay", {"has_relay": False}, "TURN server", AttemptReason.NOT_CONFIGURED),
+        ("relay", {"relays": False}, "enable_turn_relay", AttemptReason.NOT_CONFIGURED),
         ("relay", {"policy": PathPolicy.DIRECT_ONLY}, "direct_only", AttemptReason.NOT_CONFIGURED),
         ("direct", {"policy": PathPolicy.RELAY_ONLY}, "relay_only", AttemptReason.NOT_CONFIGURED),
         ("stun", {"policy": PathPolicy.RELAY_ONLY}, "relay_only", AttemptReason.NOT_CONFIGURED),

@@ -191,7 +191,7 @@ class IceSupply:
             self._resolving += 1
             self._tasks.create(self._ask(server), name=f"librats asks {server}")
         relayed = [number for number, port in self._open.items() if isinstance(port, RelayPort)]
-        servers = self._settings.turn_servers
+        servers = self._settings.relay_servers
         if servers and not relayed and self._settings.path_policy is not PathPolicy.DIRECT_ONLY:
             self._allocating += 1
             allocating = self._allocate(servers) if self._lender is None else self._borrow(self._lender)
