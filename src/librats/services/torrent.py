@@ -25,6 +25,7 @@ from librats.services.torrenting.dialling import Dialler
 from librats.services.torrenting.disk import DiskWorkers
 from librats.services.torrenting.download import Download
 from librats.services.torrenting.encryption import EncryptionRules, find_obfuscated
+from librats.services.torrenting.local_seeking import LocalSeeking, may_seek_locally
 from librats.services.torrenting.outside import OuterPorts, ReachedAt
 from librats.services.torrenting.resume import ResumeFile
 from librats.services.torrenting.scraping import TrackerCounts, scrape_trackers
@@ -70,6 +71,8 @@ class TorrentClient:
             look at bytes: ``"allow"`` takes what comes, and dials with it where a peer asks for it or says nothing
             without it; ``"prefer"`` begins with it; ``"require"`` has no other connections; ``"off"`` has none. It
             needs the package ``cryptography``.
+        lsd: Whether to tell the local network by multicast which torrents are here, private ones aside, and to dial
+            those there that have them, too (Local Service Discovery, BEP 14). A client on the loopback does neither.
         port_mapping: Whether to have gateways let others in at the port (PCP, NAT-PMP, UPnP), as a
             :class:`librats.RatsClient` does. Peers, trackers and the DHT are told what port it is outside.
         download_limit: Bytes of blocks that come a second at most, of all torrents together; None for no limit.
@@ -88,7 +91,7 @@ class TorrentClient:
         (True, [])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, by keyword
         self,
         listen_port: int = 0,
         *,
@@ -98,6 +101,7 @@ class TorrentClient:
         upload_slots: int = 8,
         transports: Sequence[str] = ("tcp", "utp"),
         encryption: str = "allow",
+        lsd: bool = True,
         port_mapping: bool = True,
         download_limit: float | None = None,
         upload_limit: float | None = None,
@@ -125,6 +129,8 @@ class TorrentClient:
         self._trackers: dict[bytes, Trackers] = {}
         self._web_seeds: dict[bytes, WebSeeds] = {}
         self._seekers: dict[bytes, DhtSeeking] = {}
+        self._lsd = lsd
+        self._local: LocalSeeking | None = None
         self._maps = port_mapping
         self._outer: OuterPorts | None = None
         self._announcing: asyncio.TimerHandle | None = None
@@ -163,6 +169,10 @@ class TorrentClient:
             on_completed=self._tell_completed,
             on_dht_node=self._take_dht_node,
         )
+        if self._lsd and may_seek_locally(network):
+            hosts = [address.host for address in self._listening[0]]
+            port = self._listener.port if self._listener is not None else 0
+            self._local = LocalSeeking(network.entropy, hosts, port, self.find, self._dialler.wake)
         self._outer = OuterPorts(network, self._tell_port)
         self._outer.start(*self._listening, maps=self._maps)
 
@@ -204,6 +214,9 @@ class TorrentClient:
             wire.close("the client is closed")
         if self._announcing is not None:
             self._announcing.cancel()
+        local, self._local = self._local, None
+        if local is not None:
+            await local.close()
         ending = [self._end(download) for download in list(self._downloads.values())]
         await asyncio.gather(*ending, *([self._outer.close()] if self._outer is not None else []))
         await self._tasks.close()
@@ -346,6 +359,8 @@ class TorrentClient:
         if self._dht is not None:
             seeker = self._seekers[magnet.info_hash] = DhtSeeking(download, self._dht, lambda: self._ports.ipv4)
             seeker.start(self._tasks)
+        if self._local is not None:
+            self._local.add(download)
         download.add_peers(known)
         return download
 
@@ -454,6 +469,8 @@ class TorrentClient:
         trackers = self._trackers.pop(info_hash, None)
         if trackers is not None:
             await trackers.close()
+        if self._local is not None:
+            self._local.remove(download)
         if self._dialler is not None:
             self._dialler.remove(download)
         await download.close()
