@@ -1,4 +1,4 @@
-"""``librats torrent``: make, look at, download and seed torrents of BitTorrent."""
+"""``librats torrent``: make, look at, download and seed torrents of BitTorrent, and ask their trackers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from librats.cli.output import Output, plain
 from librats.cli.progress import progress_bar, readable_size
 from librats.cli.running import run
 from librats.cli.torrent_following import follow, follow_check, stay
+from librats.cli.torrent_scraping import SCRAPE_TIMEOUT, scrape
 from librats.errors import DecodeError, OperationTimeout, RatsError, StoreError, UsageError
 from librats.runtime.tasks import end_all
 
@@ -35,6 +36,7 @@ EPILOG = """\
 examples:
   librats torrent create photos --tracker udp://tracker.example:6969/announce
   librats torrent info photos.torrent
+  librats torrent scrape photos.torrent
   librats torrent download photos.torrent --folder ~/Downloads
   librats torrent download "magnet:?xt=urn:btih:..." --peer 192.0.2.7:6881
   librats torrent download photos.torrent --file 0 --file summer/beach.jpg
@@ -47,7 +49,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "torrent",
         help="make, download and seed torrents",
-        description="Make, look at, download and seed torrents of BitTorrent.",
+        description="Make, look at, download and seed torrents of BitTorrent, and ask their trackers who shares them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -59,6 +61,15 @@ def add_parser(commands: Commands) -> None:
         epilog="example:\n  librats torrent info photos.torrent --json\n",
     )
     info.add_argument("source", metavar="TORRENT", help="a torrent file or a magnet link")
+    counts = add_command(
+        *(actions, "scrape", _scrape),
+        help="ask the trackers of a torrent how many peers it has",
+        epilog="example:\n  librats torrent scrape photos.torrent --timeout 5\n",
+    )
+    counts.add_argument("source", metavar="TORRENT", help="a torrent file or a magnet link")
+    counts.add_argument(
+        "--timeout", type=positive, default=SCRAPE_TIMEOUT, metavar="S", help="seconds that it may take (default: 10)"
+    )
     download = add_command(
         *(actions, "download", _download),
         help="download a torrent",
@@ -141,6 +152,12 @@ def _add_peer_options(parser: argparse.ArgumentParser) -> None:
         help="find peers in the DHT, and be found there (default: yes)",
     )
     add_bootstrap_option(parser)
+    parser.add_argument(
+        "--lsd",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="find peers on the local network, and be found there, unless the torrent is private (default: yes)",
+    )
     parser.add_argument(
         "--port-mapping",
         action=argparse.BooleanOptionalAction,
@@ -310,6 +327,10 @@ def _lines(torrent: Torrent, facts: dict[str, Any], files: list[dict[str, Any]])
     return lines
 
 
+def _scrape(args: argparse.Namespace, output: Output) -> int:
+    return run(scrape(_read(args.source), args.timeout, output), output)
+
+
 # Downloading and seeding
 
 
@@ -343,6 +364,7 @@ async def _client(args: argparse.Namespace, output: Output) -> AsyncIterator[Tor
             listen_host=listen.host,
             dht=None if node is None else node.dht,
             encryption=args.encryption or "allow",
+            lsd=args.lsd,
             port_mapping=args.port_mapping,
             download_limit=args.download_limit,
             upload_limit=args.upload_limit,
