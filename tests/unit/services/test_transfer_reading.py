@@ -390,6 +390,17 @@ async def test_a_file_that_grows_while_it_is_hashed_is_told(tmp_path: Path, monk
     assert await code_of(path) == "changed"
 
 
+async def test_a_disk_that_gives_less_at_once_is_read_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(DATA)
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 100_000)))
+    source = await Source.open(tmp_path / "x")
+    assert source.manifest.files[0].root == hash_file([DATA]).root
+    await source.close()
+
+
 async def test_more_files_than_are_kept_open_are_read(tmp_path: Path) -> None:
     top = tmp_path / "top"
     for folder in range(30):
