@@ -11,12 +11,13 @@ from librats.services.disk.errors import as_transfer_error
 from librats.services.disk.existing import find_in_place
 from librats.services.disk.folders import Folder, remove_tree
 from librats.services.disk.journal import Journal, Record
-from librats.services.disk.old_files import PART_PREFIX, PART_SUFFIX, OldFiles, found_chunks
+from librats.services.disk.old_files import OldFiles, found_chunks
 from librats.services.disk.part import CONTENT, Chunk, PartFiles
 from librats.services.disk.placing import place
 from librats.transfer.file_table import FileTable
 from librats.transfer.layout import Layout, Range
 from librats.transfer.manifest import Manifest
+from librats.transfer.names import unfinished
 from librats.transfer.reusing import LeafIndex
 from librats.transfer.tree import HASH_SIZE, leaf_count
 
@@ -33,7 +34,7 @@ def part_name(content: bytes) -> str:
         >>> part_name(bytes(32))
         '.librats-0000000000000000.part'
     """
-    return f"{PART_PREFIX}{content.hex()[:HEX_OF_ID]}{PART_SUFFIX}"
+    return unfinished(content.hex()[:HEX_OF_ID])
 
 
 Check = Callable[[], Sequence[Chunk]]
