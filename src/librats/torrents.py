@@ -8,6 +8,7 @@ from librats.services.torrent import TorrentClient
 from librats.services.torrenting.creating import create_torrent
 from librats.services.torrenting.download import Download
 from librats.services.torrenting.progress import TorrentPeer, TorrentProgress
+from librats.services.torrenting.scraping import TrackerCounts
 
 __all__ = [
     "Download",
@@ -16,6 +17,7 @@ __all__ = [
     "TorrentClient",
     "TorrentPeer",
     "TorrentProgress",
+    "TrackerCounts",
     "create_torrent",
     "parse_magnet",
     "read_torrent",

@@ -7,6 +7,7 @@ import shutil
 
 from tests.interop.coturn import TURNSERVER
 from tests.interop.nice_peer import LIBNICE
+from tests.interop.opentracker import OPENTRACKER
 from tests.interop.redis_server import REDIS
 
 NEEDED = {
@@ -19,6 +20,7 @@ NEEDED = {
     "test_ice_race.py": importlib.util.find_spec("aioice"),
     "test_dht_libtorrent.py": importlib.util.find_spec("libtorrent"),
     "test_dht_addresses_libtorrent.py": importlib.util.find_spec("libtorrent"),
+    "test_torrent_opentracker.py": OPENTRACKER,
     "test_utp_libtorrent.py": importlib.util.find_spec("libtorrent"),
     "test_relay_aiortc.py": importlib.util.find_spec("aiortc"),
 }

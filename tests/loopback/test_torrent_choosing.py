@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.loopback.test_torrents import HERE, HttpTracker, client, contents, done, until
+from tests.loopback.test_torrents import HERE, SECONDS, HttpTracker, client, contents, done, until
 
 from librats.errors import StoreError, UsageError
+from librats.services.torrenting.stock import Stock
 from librats.torrents import Torrent, create_torrent, read_torrent
 from librats.types import Address
 
@@ -187,7 +189,7 @@ async def test_to_choose_what_is_not_there_or_of_what_is_trusted_is_an_error(tmp
         assert download.progress.bytes_total == 70_000
 
 
-async def test_a_tracker_is_told_of_what_is_left_of_chosen_files_and_that_one_is_a_partial_seed(tmp_path: Path) -> None:
+async def test_a_tracker_is_told_that_one_is_a_partial_seed_and_of_what_is_left_of_all_files(tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     tracker = HttpTracker()
     server = await asyncio.start_server(tracker.serve, HERE, 0)
@@ -202,5 +204,37 @@ async def test_a_tracker_is_told_of_what_is_left_of_chosen_files_and_that_one_is
         download.add_peers([Address(HERE, one.listen_port)])
         await done(download)
         paused = await tracker.told("paused")
-        assert paused["left"] == "0"
+        pieces = torrent.layout.pieces_of(number_of(torrent, "b.bin"))
+        assert paused["left"] == str(torrent.size - sum(map(torrent.layout.piece_size, pieces)))
         assert not any(fields.get("event") == "completed" for fields in tracker.requests)
+
+
+@pytest.mark.parametrize("files", [None, ["b.bin"]])
+async def test_a_tracker_is_told_once_the_check_has_found_all_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str] | None
+) -> None:
+    pytest.importorskip("aiohttp")
+    tracker, look, heard = HttpTracker(), Stock.look, asyncio.Event()
+
+    async def look_later(stock: Stock, *args: Any, **more: Any) -> bytearray:
+        await heard.wait()
+        return await look(stock, *args, **more)
+
+    monkeypatch.setattr(Stock, "look", look_later)
+    server = await asyncio.start_server(tracker.serve, HERE, 0)
+    url = f"http://{HERE}:{server.sockets[0].getsockname()[1]}/announce"
+    torrent = make_torrent(tmp_path / "a", trackers=[[url]])
+    if files:
+        with (tmp_path / "a" / "set" / "a.bin").open("r+b") as file:
+            file.write(bytes(100))  # so its first piece is wrong, which has nothing of what is wanted
+    async with server, client() as one:
+        download = await one.add(torrent, tmp_path / "a", files=files)
+        started = await tracker.told("started")
+        heard.set()
+        await done(download)
+        async with asyncio.timeout(SECONDS), tracker.changed:
+            await tracker.changed.wait_for(lambda: len(tracker.requests) > 1)
+        later = tracker.requests[1]
+    assert started["left"] == str(torrent.size)
+    expected = ("0", None) if files is None else (str(PIECE), "paused")
+    assert (later["left"], later.get("event")) == expected

@@ -254,7 +254,11 @@ class HttpTracker:
         self.changed = asyncio.Condition()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        except asyncio.IncompleteReadError:  # whoever was to ask was closed meanwhile
+            writer.close()
+            return
         fields = dict(parse_qsl(urlsplit(head.split()[1]).query, encoding="latin-1"))
         async with self.changed:
             self.requests.append(fields)

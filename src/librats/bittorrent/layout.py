@@ -121,6 +121,27 @@ class Layout:
         spans = self.spans(piece * self.piece_length, size)
         return sum(span.size for span in spans if not self.files[span.file].is_pad)
 
+    def missing_size(self, have: bytearray) -> int:
+        """Return how many bytes of pieces that are missing belong to files: as :meth:`content_size` counts them.
+
+        Args:
+            have: A byte for each piece: 1 where it is there.
+        """
+        absent = have.count(0)
+        size = absent * self.piece_length
+        if have and not have[-1]:
+            size += self.piece_size(self.piece_count - 1) - self.piece_length
+        if not absent or self.content_total == self.total_size:
+            return size
+        for number in self._numbers:
+            file = self.files[number]
+            if file.is_pad:
+                for piece in self.pieces_of(number):
+                    if not have[piece]:
+                        begin = piece * self.piece_length
+                        size -= min(begin + self.piece_length, file.offset + file.size) - max(begin, file.offset)
+        return size
+
     def data_size(self, piece: int) -> int:
         """Return how many bytes of a piece there are before nothing but zeros that fill it follow."""
         begin = piece * self.piece_length

@@ -67,6 +67,12 @@ class Magnet:
         """20 bytes that peers and trackers are asked with."""
         return self.info_hash_v1 or (self.info_hash_v2 or b"")[:SHA1_SIZE]
 
+    @property
+    def info_hashes(self) -> tuple[bytes, ...]:
+        """Both hashes of a hybrid, or the one that there is, 20 bytes each: of version 2 the first 20 (BEP 52)."""
+        both = (self.info_hash_v1, (self.info_hash_v2 or b"")[:SHA1_SIZE])
+        return tuple(info_hash for info_hash in both if info_hash)
+
     def __str__(self) -> str:
         """Write the link."""
         fields = []

@@ -69,6 +69,19 @@ class Selection:
         spans = layout.spans(piece * layout.piece_length, layout.piece_size(piece))
         return sum(span.size for span in spans if span.file in files)
 
+    @property
+    def everything(self) -> int:
+        """Bytes of all files, wanted or not."""
+        return self._layout.content_total
+
+    def missing(self, have: bytearray) -> int:
+        """Return how many bytes of all files, wanted or not, are in pieces that are missing.
+
+        Args:
+            have: A byte for each piece: 1 where it is there.
+        """
+        return self._layout.missing_size(have)
+
     def splits(self, piece: int) -> bool:
         """Whether a piece has bytes of a file that is not wanted."""
         layout, files = self._layout, self._files

@@ -1,4 +1,4 @@
-"""Trackers over HTTP: what they are asked, and what they answer (BEP 3, 7, 23, 24, 48)."""
+"""Trackers over HTTP: what they are told, and what they answer (BEP 3, 7, 21, 23, 24)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ __all__ = [
     "AnnounceReply",
     "AnnounceRequest",
     "announce_url",
+    "count_of",
     "read_announce_reply",
+    "read_fields",
+    "words_of",
 ]
 
 MAX_REPLY: Final = 1 << 20
@@ -54,10 +57,11 @@ class AnnounceRequest:
     """Bytes had from peers since ``started``."""
 
     left: int = 0
-    """Bytes that are missing."""
+    """Bytes of all files that are missing, wanted or not: 0 from those alone that have everything (BEP 21)."""
 
     event: str = ""
-    """``"started"``, ``"completed"`` or ``"stopped"``; "" at other times."""
+    """``"started"``, ``"completed"`` or ``"stopped"``; at other times ``"paused"`` from who has all that is wanted and
+    not all that there is (BEP 21), else ""."""
 
     key: int = 0
     """Tells us again after our address has changed: 32 bits that stay the same."""
@@ -129,13 +133,36 @@ def announce_url(url: str, request: AnnounceRequest, *, tracker_id: bytes = b"")
     return base + ("&" if "?" in base else "?") + urlencode(fields, quote_via=quote)
 
 
-def _count(fields: dict[bytes, Any], key: bytes, limit: int = MAX_COUNT) -> int:
+def count_of(fields: dict[bytes, Any], key: bytes, limit: int = MAX_COUNT) -> int:
+    """Return a number of an answer, that limit at the most; 0 where it is none, or below it."""
     value = fields.get(key)
     return min(value, limit) if type(value) is int and value > 0 else 0
 
 
-def _text(value: Any) -> str:
+def words_of(value: Any) -> str:
+    """Return the begin of what a tracker says to people; "" where it is no text."""
     return value[:MAX_TEXT].decode("utf-8", "replace") if type(value) is bytes else ""
+
+
+def read_fields(raw: bytes) -> dict[bytes, Any]:
+    """Read what any answer of a tracker over HTTP is: a dictionary, or why there is none.
+
+    Raises:
+        RemoteProtocolError: It is none, has more than a limit allows, or the tracker says why it has failed; its words
+            are not to be trusted.
+    """
+    if len(raw) > MAX_REPLY:
+        raise RemoteProtocolError(f"a tracker's answer of more than {MAX_REPLY} bytes")
+    try:
+        fields, _ = bencode.decode_prefix(raw, strict=False, max_depth=MAX_DEPTH, max_tokens=MAX_TOKENS)
+    except BencodeError as error:
+        raise RemoteProtocolError(f"a tracker's answer is no bencode: {error}") from None
+    if type(fields) is not dict:
+        raise RemoteProtocolError("a tracker's answer is no dictionary")
+    if b"failure reason" in fields:
+        why = words_of(fields[b"failure reason"])
+        raise RemoteProtocolError(f"the tracker refuses: {why or 'it does not say why'}")
+    return fields
 
 
 def read_announce_reply(raw: bytes) -> AnnounceReply:
@@ -150,27 +177,18 @@ def read_announce_reply(raw: bytes) -> AnnounceReply:
         >>> reply.interval, str(reply.peers[0])
         (900, '192.0.2.1:6881')
     """
-    if len(raw) > MAX_REPLY:
-        raise RemoteProtocolError(f"a tracker's answer of more than {MAX_REPLY} bytes")
-    try:
-        fields, _ = bencode.decode_prefix(raw, strict=False, max_depth=MAX_DEPTH, max_tokens=MAX_TOKENS)
-    except BencodeError as error:
-        raise RemoteProtocolError(f"a tracker's answer is no bencode: {error}") from None
-    if type(fields) is not dict:
-        raise RemoteProtocolError("a tracker's answer is no dictionary")
-    if b"failure reason" in fields:
-        raise RemoteProtocolError(f"the tracker refuses: {_text(fields[b'failure reason']) or 'it does not say why'}")
+    fields = read_fields(raw)
     told = fields.get(b"peers")
     peers = _told_peers(told) if type(told) is list else compact_peers(told, 4, MAX_PEERS)
     peers += compact_peers(fields.get(b"peers6"), 16, MAX_PEERS)
     tracker_id = fields.get(b"tracker id")
     return AnnounceReply(
         peers=tuple(dict.fromkeys(peers)),
-        interval=_count(fields, b"interval", MAX_INTERVAL) or DEFAULT_INTERVAL,
-        min_interval=_count(fields, b"min interval", MAX_INTERVAL),
-        seeds=_count(fields, b"complete"),
-        leechers=_count(fields, b"incomplete"),
-        warning=_text(fields.get(b"warning message")),
+        interval=count_of(fields, b"interval", MAX_INTERVAL) or DEFAULT_INTERVAL,
+        min_interval=count_of(fields, b"min interval", MAX_INTERVAL),
+        seeds=count_of(fields, b"complete"),
+        leechers=count_of(fields, b"incomplete"),
+        warning=words_of(fields.get(b"warning message")),
         tracker_id=tracker_id[:MAX_TEXT] if type(tracker_id) is bytes else b"",
         external_ip=_ip(fields.get(b"external ip")),
     )
@@ -182,7 +200,7 @@ def _told_peers(told: list[Any]) -> list[Address]:
     for peer in told[:MAX_PEERS]:
         host, port = (peer.get(b"ip"), peer.get(b"port")) if type(peer) is dict else (None, None)
         if type(host) is bytes and type(port) is int and 0 < port <= MAX_PORT and 0 < len(host) <= MAX_HOST:
-            text = _text(host)
+            text = words_of(host)
             if text.isascii() and text.isprintable() and " " not in text:
                 found.append(Address(text, port))
     return found

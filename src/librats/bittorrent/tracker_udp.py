@@ -1,13 +1,15 @@
-"""A tracker over UDP, as a machine: ask for a connection, then announce, each again until it is answered (BEP 15)."""
+"""A tracker over UDP, as a machine: get a connection, then announce or scrape, each until it is answered (BEP 15)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from struct import Struct, error
 from typing import Final
 
 from librats.bittorrent.extensions import compact_peers
 from librats.bittorrent.tracker_http import AnnounceReply, AnnounceRequest
+from librats.bittorrent.tracker_scrape import SwarmCounts, check_hashes
 from librats.errors import RemoteProtocolError, UsageError
 from librats.types import Entropy
 
@@ -22,7 +24,7 @@ MAX_TRIES: Final = 8
 FIRST_WAIT = 15.0
 PROTOCOL_ID = 0x41727101980
 CONNECT, ANNOUNCE, SCRAPE, ERROR = range(4)
-EVENTS = {"": 0, "completed": 1, "started": 2, "stopped": 3}
+EVENTS = {"": 0, "completed": 1, "started": 2, "stopped": 3}  # "paused" (BEP 21) has no number: 0
 MAX_WORDS = 512
 MAX_INTERVAL = 86_400
 REQUEST_PATH, MAX_OPTION = 2, 255
@@ -32,6 +34,8 @@ _CONNECTED = Struct(">IIQ")
 _ANNOUNCE = Struct(">QII20s20sQQQIIIiH")
 _ANNOUNCED = Struct(">IIIII")
 _HEADER = Struct(">II")
+_SCRAPE = Struct(">QII")
+_COUNTS = Struct(">iii")
 
 
 class UdpTracker:
@@ -63,7 +67,9 @@ class UdpTracker:
         self._first_wait = first_wait
         self._connection: int | None = None
         self._connected_until = -math.inf
-        self._request: AnnounceRequest | None = None
+        self._question: Callable[[int, int], bytes] | None = None
+        self._wanted = ANNOUNCE
+        self._scraped = 0
         self._is_fresh = True
         self._action = CONNECT
         self._transaction = b""
@@ -73,15 +79,36 @@ class UdpTracker:
         """When :meth:`handle_timer` is to be called; infinity for never."""
         self.reply: AnnounceReply | None = None
         """The answer to the last announcement, once it has come."""
+        self.counts: tuple[SwarmCounts, ...] | None = None
+        """The answer to the last scrape, once it has come: for each hash, in their order."""
 
     def announce(self, request: AnnounceRequest, now: float) -> None:
-        """Begin to ask; what was asked before and is not answered yet is dropped.
+        """Begin to announce; what was asked before and is not answered yet is dropped.
 
         Raises:
             UsageError: A number of it has no room.
         """
         _announcement(0, 0, request)
-        self._request, self.reply = request, None
+        self._ask(ANNOUNCE, lambda connection, number: _announcement(connection, number, request) + self._options, now)
+
+    def scrape(self, info_hashes: Sequence[bytes], now: float) -> None:
+        """Begin to ask how many peers torrents have; what was asked before and is not answered yet is dropped.
+
+        Args:
+            info_hashes: Of the torrents, 20 bytes each; 74 at the most, which is what a packet has room for.
+            now: The time.
+
+        Raises:
+            UsageError: There are none, too many, or one of another length.
+        """
+        check_hashes(info_hashes)
+        hashes = b"".join(info_hashes)
+        self._scraped = len(info_hashes)
+        self._ask(SCRAPE, lambda connection, number: _SCRAPE.pack(connection, SCRAPE, number) + hashes, now)
+
+    def _ask(self, action: int, question: Callable[[int, int], bytes], now: float) -> None:
+        self._wanted, self._question = action, question
+        self.reply = self.counts = None
         self._is_fresh = False
         self._tries = 0
         self._send(now)
@@ -109,14 +136,15 @@ class UdpTracker:
         """Take a datagram from the tracker's address. What belongs to nothing that is asked is dropped.
 
         Raises:
-            RemoteProtocolError: The tracker says why it has failed; its words are not to be trusted.
+            RemoteProtocolError: The tracker says why it has failed; its words are not to be trusted. Or it has left out
+                some of the torrents that it was asked about.
         """
-        if self._request is None or self.next_time == math.inf or len(data) < _HEADER.size:
+        if self._question is None or self.next_time == math.inf or len(data) < _HEADER.size:
             return
         if data[4:8] != self._transaction:
             return
         action = int.from_bytes(data[:4])
-        if action == ERROR and self._action == ANNOUNCE and not self._is_fresh:
+        if action == ERROR and self._action != CONNECT and not self._is_fresh:
             self._connection = None  # it may have forgotten it, or hold it to be another socket's
             self._send(now)
             return
@@ -141,13 +169,16 @@ class UdpTracker:
                 leechers=min(leechers, (1 << 31) - 1),
             )
             self._stop()
+        elif action == SCRAPE:
+            self._stop()
+            self.counts = _read_counts(data[_HEADER.size :], self._scraped)
 
     def _stop(self) -> None:
-        self._request, self.next_time = None, math.inf
+        self._question, self.next_time = None, math.inf
 
     def _send(self, now: float) -> None:
-        request = self._request
-        if request is None:
+        question = self._question
+        if question is None:
             return
         self._transaction = self._entropy.token_bytes(4)
         number = int.from_bytes(self._transaction)
@@ -156,8 +187,8 @@ class UdpTracker:
             self._action = CONNECT
             datagram = _CONNECT.pack(PROTOCOL_ID, CONNECT, number)
         else:
-            self._action = ANNOUNCE
-            datagram = _announcement(self._connection, number, request) + self._options
+            self._action = self._wanted
+            datagram = question(self._connection, number)
         self._outgoing = [datagram]
         self.next_time = now + self._first_wait * 2**self._tries
 
@@ -171,6 +202,16 @@ def _announcement(connection: int, number: int, request: AnnounceRequest) -> byt
         )
     except error as problem:
         raise UsageError(f"a field of an announcement is out of range: {problem}") from None
+
+
+def _read_counts(told: bytes, size: int) -> tuple[SwarmCounts, ...]:
+    if len(told) < size * _COUNTS.size:
+        raise RemoteProtocolError("the tracker leaves out torrents that it was asked about")
+    counts = (_COUNTS.unpack_from(told, at * _COUNTS.size) for at in range(size))
+    return tuple(
+        SwarmCounts(seeds=max(seeds, 0), downloaded=max(downloaded, 0), leechers=max(leechers, 0))
+        for seeds, downloaded, leechers in counts
+    )
 
 
 def _path_option(path: str) -> bytes:

@@ -11,7 +11,7 @@ from librats.blocking.bridge import Bridge
 from librats.blocking.dht import DhtHandle
 from librats.runtime.offload import run_in_thread
 from librats.torrents import Download as AsyncDownload
-from librats.torrents import Magnet, Torrent, TorrentPeer, TorrentProgress
+from librats.torrents import Magnet, Torrent, TorrentPeer, TorrentProgress, TrackerCounts
 from librats.torrents import TorrentClient as AsyncClient
 from librats.types import Address, PortMapping
 
@@ -258,3 +258,7 @@ class TorrentClient:
     def remove(self, download: Download) -> None:
         """Let a torrent go; see :meth:`librats.torrents.TorrentClient.remove`."""
         self._bridge.wait(self._client.remove, download._download)
+
+    def scrape(self, source: Torrent | Magnet | bytes | str | Path, *, timeout: float = 10.0) -> list[TrackerCounts]:
+        """Ask the trackers of a torrent how many peers it has; see :meth:`librats.torrents.TorrentClient.scrape`."""
+        return self._bridge.wait(self._client.scrape, source, timeout=timeout)

@@ -1,4 +1,4 @@
-"""``librats torrent``: make, look at, download and seed torrents of BitTorrent."""
+"""``librats torrent``: make, look at, download and seed torrents of BitTorrent, and ask their trackers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from librats.cli.output import Output, plain
 from librats.cli.progress import progress_bar, readable_size
 from librats.cli.running import run
 from librats.cli.torrent_following import follow, follow_check, stay
+from librats.cli.torrent_scraping import SCRAPE_TIMEOUT, scrape
 from librats.errors import DecodeError, OperationTimeout, RatsError, StoreError, UsageError
 from librats.runtime.tasks import end_all
 
@@ -35,6 +36,7 @@ EPILOG = """\
 examples:
   librats torrent create photos --tracker udp://tracker.example:6969/announce
   librats torrent info photos.torrent
+  librats torrent scrape photos.torrent
   librats torrent download photos.torrent --folder ~/Downloads
   librats torrent download "magnet:?xt=urn:btih:..." --peer 192.0.2.7:6881
   librats torrent download photos.torrent --file 0 --file summer/beach.jpg
@@ -47,7 +49,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "torrent",
         help="make, download and seed torrents",
-        description="Make, look at, download and seed torrents of BitTorrent.",
+        description="Make, look at, download and seed torrents of BitTorrent, and ask their trackers who shares them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -59,6 +61,15 @@ def add_parser(commands: Commands) -> None:
         epilog="example:\n  librats torrent info photos.torrent --json\n",
     )
     info.add_argument("source", metavar="TORRENT", help="a torrent file or a magnet link")
+    counts = add_command(
+        *(actions, "scrape", _scrape),
+        help="ask the trackers of a torrent how many peers it has",
+        epilog="example:\n  librats torrent scrape photos.torrent --timeout 5\n",
+    )
+    counts.add_argument("source", metavar="TORRENT", help="a torrent file or a magnet link")
+    counts.add_argument(
+        "--timeout", type=positive, default=SCRAPE_TIMEOUT, metavar="S", help="seconds that it may take (default: 10)"
+    )
     download = add_command(
         *(actions, "download", _download),
         help="download a torrent",
@@ -314,6 +325,10 @@ def _lines(torrent: Torrent, facts: dict[str, Any], files: list[dict[str, Any]])
     if len(files) > SHOWN_FILES:
         lines.append(f"              and {len(files) - SHOWN_FILES} more")
     return lines
+
+
+def _scrape(args: argparse.Namespace, output: Output) -> int:
+    return run(scrape(_read(args.source), args.timeout, output), output)
 
 
 # Downloading and seeding

@@ -11,12 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from librats.bittorrent.magnet import Magnet, parse_magnet
-from librats.bittorrent.metainfo import MAX_TORRENT, Torrent, read_torrent
+from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.selection import Choice
 from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.bittorrent.tracker_http import AnnounceRequest
-from librats.errors import ConfigError, StoreError, UsageError
+from librats.errors import ConfigError, UsageError
 from librats.runtime.network import Network, current_network
 from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
@@ -29,7 +28,9 @@ from librats.services.torrenting.encryption import EncryptionRules, find_obfusca
 from librats.services.torrenting.local_seeking import LocalSeeking, may_seek_locally
 from librats.services.torrenting.outside import OuterPorts, ReachedAt
 from librats.services.torrenting.resume import ResumeFile
+from librats.services.torrenting.scraping import TrackerCounts, scrape_trackers
 from librats.services.torrenting.seeking import DhtNode, DhtSeeking
+from librats.services.torrenting.sources import Source, read_source
 from librats.services.torrenting.storage import KEPT_FOLDER
 from librats.services.torrenting.throttling import Limits, Throttle
 from librats.services.torrenting.trackers import Trackers
@@ -46,13 +47,14 @@ PEER_ID_PREFIX: Final = b"-RB0100-"
 """What our peer ids begin with (BEP 20)."""
 
 PEER_ID_SIZE = 20
-MAX_UNKNOWN = 100
 PORT_TRIES = 16
 ANNOUNCE_AFTER = 2.0
 """Seconds from another port to telling trackers and the DHT: gateways map one port after the other."""
 
 ANNOUNCE_INTERVAL = 60.0
 """Seconds from one such time to the next, for a gateway that cannot make up its mind."""
+
+SCRAPE_TIMEOUT: Final = 10.0
 
 
 class TorrentClient:
@@ -268,7 +270,7 @@ class TorrentClient:
 
     async def add(
         self,
-        source: Torrent | Magnet | bytes | str | Path,
+        source: Source,
         folder: str | Path = ".",
         *,
         files: Iterable[Choice] | None = None,
@@ -305,7 +307,7 @@ class TorrentClient:
         dialler = self._dialler
         if dialler is None:
             raise UsageError("the client does not run")
-        torrent, magnet = await self._read_source(source)
+        torrent, magnet = await read_source(source, self._workers)
         choosing = Choosing(files, magnet.files)
         if torrent is not None:
             choosing.begin(torrent.layout)
@@ -344,7 +346,9 @@ class TorrentClient:
         tiers = torrent.trackers if torrent is not None else tuple((url,) for url in magnet.trackers)
         if tiers:
             families = {":" in address.host for address in self._listening[0]}
-            trackers = Trackers(dialler.network, tiers, partial(self._describe, download), download.add_peers, families)
+            trackers = Trackers(
+                dialler.network, tiers, partial(self._describe, download, choosing), download.add_peers, families
+            )
             self._trackers[magnet.info_hash] = trackers
             trackers.start()
         told = torrent.web_seeds if torrent is not None else magnet.web_seeds
@@ -365,17 +369,39 @@ class TorrentClient:
         await self._end(download)
         await download.remove_resume()
 
-    # Within
+    async def scrape(self, source: Source, *, timeout: float = SCRAPE_TIMEOUT) -> list[TrackerCounts]:
+        """Ask the trackers of a torrent how many peers it has (BEP 15, 48). No part is taken in it by that.
 
-    async def _read_source(self, source: Torrent | Magnet | bytes | str | Path) -> tuple[Torrent | None, Magnet]:
-        if isinstance(source, Magnet):
-            return None, source
-        if isinstance(source, str) and source[:7].lower() == "magnet:":
-            return None, parse_magnet(source)
-        if isinstance(source, str | Path):
-            source = await self._workers.run(_read_file, Path(source))
-        torrent = source if isinstance(source, Torrent) else read_torrent(source)
-        return torrent, torrent.magnet()
+        All are asked at once, by IPv4 and IPv6, and about both hashes of a hybrid. The client need not run.
+
+        Args:
+            source: As for :meth:`add`.
+            timeout: Seconds until who has not answered is told as one that does not.
+
+        Returns:
+            For each tracker what it counts, or why it does not tell, in the order of the torrent.
+
+        Raises:
+            UsageError: The torrent names no tracker, or the timeout is none.
+            DecodeError: The source is no torrent and no magnet link.
+            StoreError: The file cannot be read.
+
+        Example:
+            >>> import asyncio
+            >>> from librats.torrents import TorrentClient
+            >>> link = "magnet:?xt=urn:btih:" + 40 * "a" + "&tr=http://tracker.example/a"
+            >>> for told in asyncio.run(TorrentClient().scrape(link)):
+            ...     print(told.tracker, told.seeds, told.error)
+            http://tracker.example/a None it cannot be scraped: there is no /announce in its URL
+        """
+        if not 0 < timeout < math.inf:
+            raise UsageError("the timeout of a scrape is a number of seconds above 0")
+        _, magnet = await read_source(source, self._workers)
+        if not magnet.trackers:
+            raise UsageError("the torrent names no tracker")
+        return await scrape_trackers(current_network(), magnet.trackers, magnet.info_hashes, timeout)
+
+    # Within
 
     @property
     def _ports(self) -> ReachedAt:
@@ -412,8 +438,8 @@ class TorrentClient:
             wants_encryption=self.encryption.is_asked_for,
         )
 
-    def _describe(self, download: Download, event: str, is_ipv6: bool) -> list[AnnounceRequest]:
-        progress, (downloaded, uploaded) = download.progress, download.traffic
+    def _describe(self, download: Download, choosing: Choosing, event: str, is_ipv6: bool) -> list[AnnounceRequest]:
+        (downloaded, uploaded), picker = download.traffic, download.swarm.picker
         return [
             AnnounceRequest(
                 info_hash=info_hash,
@@ -421,7 +447,7 @@ class TorrentClient:
                 port=self._ports.ipv6 if is_ipv6 else self._ports.ipv4,
                 uploaded=uploaded,
                 downloaded=downloaded,
-                left=max(progress.bytes_total - progress.bytes_done, 0) if progress.bytes_total else 1 << 40,
+                left=choosing.bytes_left(None if picker is None else picker.have),
                 event=event or ("paused" if download.swarm.is_partial_seed else ""),  # BEP 21
                 key=int.from_bytes(self._peer_id[-4:]),
                 wanted=0 if event == "stopped" else 50,
@@ -451,11 +477,13 @@ class TorrentClient:
 
     def _tell_completed(self, download: Download) -> None:
         for info_hash, other in self._downloads.items():
-            if other is download and info_hash in self._trackers and download.traffic[0]:
-                if download.swarm.is_partial_seed:
-                    self._trackers[info_hash].announce_again()
-                else:
-                    self._trackers[info_hash].tell_completed()
+            trackers = self._trackers.get(info_hash) if other is download else None
+            if trackers is None:
+                continue
+            if download.swarm.is_partial_seed or not download.traffic[0]:
+                trackers.announce_again()  # they were told that more is missing, but this is no download that has ended
+            else:
+                trackers.tell_completed()
 
     def _take_dht_node(self, address: Address) -> None:
         if self._dht_nodes is not None:
@@ -479,11 +507,3 @@ class TorrentClient:
     def forget(self, wire: PeerWire) -> None:
         """Take note that a connection has found its torrent, or is gone."""
         self._strangers.discard(wire)
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_TORRENT + 1)
-    except OSError as error:
-        raise StoreError(path, error.strerror or str(error)) from error

@@ -72,3 +72,9 @@ def test_limits_are_set_and_told(tmp_path: Path) -> None:
         assert (download.download_limit, client.upload_limit) == (None, None)
         with pytest.raises(UsageError, match="above 0"):
             client.download_limit = 0
+
+
+def test_trackers_are_asked_how_many_peers_there_are() -> None:
+    with blocking.TorrentClient(listen_host="127.0.0.1") as client:
+        (told,) = client.scrape("magnet:?xt=urn:btih:" + 40 * "a" + "&tr=http://tracker.example/a", timeout=5)
+    assert "cannot be scraped" in told.error

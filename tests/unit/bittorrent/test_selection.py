@@ -62,6 +62,19 @@ def test_the_bytes_of_chosen_files_are_those_of_the_pieces_that_are_wanted(
     assert selection.size == sum(sizes[number] for number in chosen)
 
 
+@given(st.lists(st.tuples(st.integers(0, 40_000), st.booleans()), min_size=1, max_size=8), st.data())
+def test_what_is_missing_of_all_files_is_the_content_of_the_pieces_that_are(
+    files: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    pads = tuple(number for number, (_, is_pad) in enumerate(files) if is_pad)
+    layout = layout_of(*(size for size, _ in files), pads=pads)
+    have = bytearray(data.draw(st.lists(st.integers(0, 1), min_size=layout.piece_count, max_size=layout.piece_count)))
+    selection = Selection(layout)
+    expected = sum(layout.content_size(piece) for piece, is_there in enumerate(have) if not is_there)
+    assert selection.missing(have) == expected
+    assert selection.missing(bytearray(layout.piece_count)) == selection.everything
+
+
 PATHS = ("top/a", "top/sub/b", "top/sub/c", "top/top/a", "top/7")
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Choosing", "select"]
 
+UNKNOWN_SIZE = 1 << 40
+
 
 def select(layout: Layout, choices: Iterable[Choice] | None, told: Iterable[int] | None = None) -> Selection:
     """Return the files that are wanted.
@@ -98,6 +100,22 @@ class Choosing:
         if picker is None or self._selection.is_all:
             return (0 if picker is None else picker.have.count(1)), total
         return (int.from_bytes(wanted) & int.from_bytes(picker.have)).bit_count(), total
+
+    def bytes_left(self, have: bytearray | None) -> int:
+        """Return how many bytes of all files are missing, wanted or not.
+
+        So a tracker, which takes who lacks nothing for a seed, does not take one for it that lacks what it does not
+        want (BEP 21).
+
+        Args:
+            have: A byte for each piece: 1 where it is there; None while what is there is checked.
+        """
+        selection = self._selection
+        if selection is None:
+            return UNKNOWN_SIZE  # of a magnet link it is not known, and surely not nothing
+        if have is None or selection.is_all:
+            return max(selection.everything - self.bytes_done, 0)
+        return selection.missing(have)
 
     def check(self, piece: int, is_right: bool) -> None:
         """Take note that a piece was looked at."""

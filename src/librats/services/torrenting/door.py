@@ -43,9 +43,7 @@ class Door:
     @property
     def info_hashes(self) -> tuple[bytes, ...]:
         """The hashes, of 20 bytes, that peers ask for the torrent with."""
-        magnet = self._download.magnet
-        both = (magnet.info_hash_v1, (magnet.info_hash_v2 or b"")[:20])
-        return tuple(info_hash for info_hash in both if info_hash)
+        return self._download.magnet.info_hashes
 
     def knows(self, info_hash: bytes) -> bool:
         """Whether a hash of 20 bytes is this torrent's."""

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from librats.bittorrent.tracker_http import AnnounceReply, AnnounceRequest
 from librats.errors import RatsError
 from librats.runtime.network import Network
-from librats.services.torrenting.announcing import GRACE, Announcer, NoHttpError
+from librats.services.torrenting.announcing import GRACE, Announcer
+from librats.services.torrenting.asking import NoHttpError
 from librats.types import Address, Entropy
 
 __all__ = ["Trackers"]
