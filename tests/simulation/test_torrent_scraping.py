@@ -10,6 +10,7 @@ from tests.simulation.conftest import Simulate
 
 from librats.runtime.datagrams import Origin
 from librats.runtime.udp import DatagramEndpoint
+from librats.services.torrenting import scraping
 from librats.testing import SimHost, SimNetwork
 from librats.torrents import TorrentClient, TrackerCounts
 from librats.types import Address
@@ -64,6 +65,22 @@ def test_those_that_all_answer_are_not_waited_for_any_longer(simulate: Simulate)
             tracker.close()
 
     simulate(scenario, delay=0.05)
+
+
+def test_whose_turn_has_not_come_in_time_is_told_as_one_that_does_not_answer(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scraping, "AT_ONCE", 1)
+
+    async def scenario(net: SimNetwork) -> None:
+        asker, gone = net.host("asker"), [net.host(f"gone{number}") for number in range(3)]
+        for host in gone:
+            net.cut(asker, host)
+        found, seconds = await asker.spawn(scraped(gone, 10.0))
+        assert [told.error for told in found] == ["it does not answer within 10 s"] * 3
+        assert seconds == pytest.approx(10.0, abs=0.01)
+
+    simulate(scenario)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -50,6 +50,7 @@ def test_the_query_of_a_tracker_stays_as_it_is() -> None:
         "http://t.example/ANNOUNCE",
         "http://t.example/a?b=/announce",
         "http://[::1/announce",
+        "announce",
         "",
     ],
 )
