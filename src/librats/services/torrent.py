@@ -160,7 +160,7 @@ class TorrentClient:
             tcp="tcp" in self._transports,
             utp=self._utp,
             max_peers=self._max_peers,
-            on_completed=self._tell_completed,
+            on_news=self._tell_trackers,
             on_dht_node=self._take_dht_node,
         )
         self._outer = OuterPorts(network, self._tell_port)
@@ -458,15 +458,15 @@ class TorrentClient:
             self._dialler.remove(download)
         await download.close()
 
-    def _tell_completed(self, download: Download) -> None:
-        for info_hash, other in self._downloads.items():
-            trackers = self._trackers.get(info_hash) if other is download else None
-            if trackers is None:
-                continue
-            if download.swarm.is_partial_seed or not download.traffic[0]:
-                trackers.announce_again()  # they were told that more is missing, but this is no download that has ended
-            else:
-                trackers.tell_completed()
+    def _tell_trackers(self, download: Download) -> None:
+        trackers = next((self._trackers.get(key) for key, one in self._downloads.items() if one is download), None)
+        if trackers is None:
+            return
+        swarm = download.swarm
+        if swarm.is_complete and not swarm.is_partial_seed and download.traffic[0]:
+            trackers.tell_completed()
+        else:
+            trackers.announce_again()  # something else is left than they were told, but no download has ended
 
     def _take_dht_node(self, address: Address) -> None:
         if self._dht_nodes is not None:
