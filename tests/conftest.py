@@ -25,6 +25,8 @@ hypothesis.settings.load_profile("librats")
 
 # No test asks the gateway of the network that it runs in for anything, and neither does a process that it starts.
 os.environ["LIBRATS_PORT_MAPPING"] = "0"
+# None tells others there of its torrents, nor listens to what they have.
+os.environ["LIBRATS_LSD"] = "0"
 
 
 @cache

@@ -8,10 +8,13 @@ from typing import Final
 
 from librats.types import Address
 
-__all__ = ["MAX_CANDIDATES", "Candidates"]
+__all__ = ["MAX_CANDIDATES", "MAX_LOCAL", "Candidates"]
 
 MAX_CANDIDATES: Final = 2000
 """Addresses that are kept at most."""
+
+MAX_LOCAL: Final = 100
+"""Addresses at most that were only heard of on the local network: nobody there has to prove who they are."""
 
 FIRST_PAUSE = 20.0
 MAX_FAILURES = 6
@@ -26,6 +29,7 @@ class _Candidate:
     is_encrypted: bool | None = None  # whether to dial it with encryption; None where nothing is known
     is_seed: bool = False  # whether it wanted nothing when it was connected
     is_said_to_seed: bool = False  # whether others have said so, who may lie
+    is_local: bool = False  # whether it was heard of on the local network, and was never connected
     has_turned: bool = False  # whether it was dialled in the other way since it was last heard
 
 
@@ -78,6 +82,18 @@ class Candidates:
                 )
         return len(self._known) - before
 
+    def add_local(self, address: Address, now: float) -> bool:
+        """Take note of an address that was heard of on the local network; return whether it is new and has room.
+
+        Args:
+            address: Where a peer is.
+            now: The time.
+        """
+        if sum(candidate.is_local for candidate in self._known.values()) >= MAX_LOCAL or not self.add([address], now):
+            return False
+        self._known[address].is_local = True
+        return True
+
     def take(self, now: float, *, seeds: bool = True) -> Address | None:
         """Return an address to dial now; None for none. It counts as busy until :meth:`fail` or :meth:`lose`.
 
@@ -120,7 +136,7 @@ class Candidates:
         """
         candidate = self._known.get(address)
         if candidate is not None:
-            candidate.is_busy = candidate.has_turned = False
+            candidate.is_busy = candidate.has_turned = candidate.is_local = False
             candidate.failures = 0
             candidate.due = now + PAUSE_AFTER_LOSS
             candidate.is_seed, candidate.is_said_to_seed = is_seed, False

@@ -135,6 +135,7 @@ class TorrentClient:
         upload_slots: Peers of each torrent that are served at once.
         transports: ``"tcp"`` and ``"utp"``, or one of them.
         encryption: ``"off"``, ``"allow"``, ``"prefer"`` or ``"require"``.
+        lsd: Whether to tell the local network which torrents are here, and to dial those there that have them (BEP 14).
         port_mapping: Whether to have gateways let others in at the port.
         download_limit: Bytes that come a second at most, of all torrents together; None for no limit.
         upload_limit: Bytes that go a second at most, likewise.
@@ -146,7 +147,7 @@ class TorrentClient:
         True
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, by keyword
         self,
         listen_port: int = 0,
         *,
@@ -156,6 +157,7 @@ class TorrentClient:
         upload_slots: int = 8,
         transports: Sequence[str] = ("tcp", "utp"),
         encryption: str = "allow",
+        lsd: bool = True,
         port_mapping: bool = True,
         download_limit: float | None = None,
         upload_limit: float | None = None,
@@ -168,6 +170,7 @@ class TorrentClient:
             upload_slots=upload_slots,
             transports=transports,
             encryption=encryption,
+            lsd=lsd,
             port_mapping=port_mapping,
             download_limit=download_limit,
             upload_limit=upload_limit,

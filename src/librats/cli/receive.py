@@ -154,10 +154,11 @@ async def _wait_for_offer(args: argparse.Namespace, output: Output) -> int:
     loop = asyncio.get_running_loop()
     async with make_client(args, saved_peers=False) as client:
         accepted: asyncio.Future[Transfer] = loop.create_future()
+        taking: list[Offer] = []  # the one that is being accepted, or was
 
         @client.files.on_offer
         async def offered(offer: Offer) -> None:
-            wanted = args.anyone or offer.peer_id in args.senders
+            wanted = (args.anyone or offer.peer_id in args.senders) and not taking
             output.emit(
                 event="offer",
                 peer_id=offer.peer_id,
@@ -165,14 +166,19 @@ async def _wait_for_offer(args: argparse.Namespace, output: Output) -> int:
                 bytes=offer.size,
                 files=offer.files,
                 message=offer.message,
-                accepted=wanted and not accepted.done(),
+                accepted=wanted,
             )
             told = f"{offer.peer_id[:8]} offers {offer.name}: {readable_size(offer.size)}, {offer.files} files"
             output.hint(plain(f"    {told}" + (f" ({offer.message})" if offer.message else "")))
-            if not wanted or accepted.done():
+            if not wanted:
                 await offer.refuse("it is not expected")
                 return
-            accepted.set_result(await offer.accept(args.folder, overwrite=args.overwrite))
+            taking.append(offer)
+            try:
+                accepted.set_result(await offer.accept(args.folder, overwrite=args.overwrite))
+            except TransferError as error:  # it is withdrawn: another one may come
+                taking.clear()
+                output.hint(plain(f"    {error.reason}"))
 
         await begin_finding(client, args, connect=False)
         output.tell(

@@ -68,6 +68,8 @@ def add_parser(commands: Commands) -> None:
 
 def _run(args: argparse.Namespace, output: Output) -> int:
     require_qr(args)
+    if not args.path:  # as of a shell's variable that is not set: it would be all of the current folder
+        raise UsageError("name a file or a folder")
     if args.to is not None and (args.keep or args.qr):
         raise UsageError("--keep and --qr are for tickets, and there is none with --to")
     if args.to is None and args.message:
@@ -166,10 +168,15 @@ async def _serve(client: RatsClient, shared: Shared, args: argparse.Namespace, o
     followed: dict[str, asyncio.Task[bool]] = {}
     loop = asyncio.get_running_loop()
     try:
-        while args.keep or not any(task.done() and task.result() for task in followed.values()):
-            for transfer in list(client.files.transfers.values()):
+        while True:
+            ended = [task.result() for task in followed.values() if task.done()]
+            if any(ended) and not args.keep:
+                return
+            transfers = dict(client.files.transfers)
+            followed = {number: task for number, task in followed.items() if number in transfers or not task.done()}
+            for transfer in transfers.values():
                 if transfer.id not in followed and transfer.content_id == shared.content_id:
-                    followed[transfer.id] = loop.create_task(_give(transfer, output))
+                    followed[transfer.id] = loop.create_task(_give(transfer, shared, output))
             await asyncio.sleep(LOOK_EVERY)
     finally:
         for task in followed.values():
@@ -178,7 +185,7 @@ async def _serve(client: RatsClient, shared: Shared, args: argparse.Namespace, o
             await asyncio.wait(followed.values())
 
 
-async def _give(transfer: Transfer, output: Output) -> bool:
+async def _give(transfer: Transfer, shared: Shared, output: Output) -> bool:
     """Show a transfer to its end; False where it did not end well, and somebody may come again.
 
     Raises:
@@ -190,8 +197,8 @@ async def _give(transfer: Transfer, output: Output) -> bool:
         result = await follow(transfer, output)
     except TransferError as error:
         output.emit(event="failed", peer_id=transfer.peer_id, code=error.code, reason=error.reason)
-        if error.code == "changed":
-            raise
+        if shared.source.change is not None:  # what the taker says about it does not count
+            raise shared.source.change from None
         output.hint(f"    {transfer.peer_id[:8]} has not got it: {plain(str(error))}")
         return False
     tell_done(result, output, words=f"sent to {transfer.peer_id[:8]}", reused=transfer.snapshot().reused)

@@ -153,6 +153,12 @@ def _add_peer_options(parser: argparse.ArgumentParser) -> None:
     )
     add_bootstrap_option(parser)
     parser.add_argument(
+        "--lsd",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="find peers on the local network, and be found there, unless the torrent is private (default: yes)",
+    )
+    parser.add_argument(
         "--port-mapping",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -358,6 +364,7 @@ async def _client(args: argparse.Namespace, output: Output) -> AsyncIterator[Tor
             listen_host=listen.host,
             dht=None if node is None else node.dht,
             encryption=args.encryption or "allow",
+            lsd=args.lsd,
             port_mapping=args.port_mapping,
             download_limit=args.download_limit,
             upload_limit=args.upload_limit,

@@ -6,18 +6,14 @@ import asyncio
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.selection import Choice
 from librats.bittorrent.swarm_settings import SwarmSettings
-from librats.bittorrent.tracker_http import AnnounceRequest
 from librats.errors import ConfigError, UsageError
 from librats.runtime.network import Network, current_network
-from librats.runtime.tasks import TaskSet
 from librats.runtime.tcp import TcpListener
 from librats.services.torrenting.choosing import Choosing
 from librats.services.torrenting.dht_nodes import DhtNodes
@@ -25,15 +21,15 @@ from librats.services.torrenting.dialling import Dialler
 from librats.services.torrenting.disk import DiskWorkers
 from librats.services.torrenting.download import Download
 from librats.services.torrenting.encryption import EncryptionRules, find_obfuscated
+from librats.services.torrenting.finding import Finding
+from librats.services.torrenting.local_seeking import LocalSeeking, may_seek_locally
 from librats.services.torrenting.outside import OuterPorts, ReachedAt
 from librats.services.torrenting.resume import ResumeFile
 from librats.services.torrenting.scraping import TrackerCounts, scrape_trackers
-from librats.services.torrenting.seeking import DhtNode, DhtSeeking
+from librats.services.torrenting.seeking import DhtNode
 from librats.services.torrenting.sources import Source, read_source
 from librats.services.torrenting.storage import KEPT_FOLDER
 from librats.services.torrenting.throttling import Limits, Throttle
-from librats.services.torrenting.trackers import Trackers
-from librats.services.torrenting.web_seeds import WebSeeds
 from librats.services.torrenting.wire import RECEIVE_BUFFER, PeerWire, StreamChannel
 from librats.services.utp import UtpSocket
 from librats.types import Address, MappedTransport, PortMapping
@@ -47,12 +43,6 @@ PEER_ID_PREFIX: Final = b"-RB0100-"
 
 PEER_ID_SIZE = 20
 PORT_TRIES = 16
-ANNOUNCE_AFTER = 2.0
-"""Seconds from another port to telling trackers and the DHT: gateways map one port after the other."""
-
-ANNOUNCE_INTERVAL = 60.0
-"""Seconds from one such time to the next, for a gateway that cannot make up its mind."""
-
 SCRAPE_TIMEOUT: Final = 10.0
 
 
@@ -70,6 +60,8 @@ class TorrentClient:
             look at bytes: ``"allow"`` takes what comes, and dials with it where a peer asks for it or says nothing
             without it; ``"prefer"`` begins with it; ``"require"`` has no other connections; ``"off"`` has none. It
             needs the package ``cryptography``.
+        lsd: Whether to tell the local network by multicast which torrents are here, private ones aside, and to dial
+            those there that have them, too (Local Service Discovery, BEP 14). A client on the loopback does neither.
         port_mapping: Whether to have gateways let others in at the port (PCP, NAT-PMP, UPnP), as a
             :class:`librats.RatsClient` does. Peers, trackers and the DHT are told what port it is outside.
         download_limit: Bytes of blocks that come a second at most, of all torrents together; None for no limit.
@@ -88,7 +80,7 @@ class TorrentClient:
         (True, [])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, by keyword
         self,
         listen_port: int = 0,
         *,
@@ -98,6 +90,7 @@ class TorrentClient:
         upload_slots: int = 8,
         transports: Sequence[str] = ("tcp", "utp"),
         encryption: str = "allow",
+        lsd: bool = True,
         port_mapping: bool = True,
         download_limit: float | None = None,
         upload_limit: float | None = None,
@@ -117,18 +110,14 @@ class TorrentClient:
         self._listener: TcpListener | None = None
         self._utp: UtpSocket | None = None
         self._workers = DiskWorkers()
-        self._tasks = TaskSet()
         self._dialler: Dialler | None = None
         self._peer_id = b""
         self._downloads: dict[bytes, Download] = {}
         self._beginning: set[bytes] = set()
-        self._trackers: dict[bytes, Trackers] = {}
-        self._web_seeds: dict[bytes, WebSeeds] = {}
-        self._seekers: dict[bytes, DhtSeeking] = {}
+        self._finding: Finding | None = None
+        self._lsd = lsd
         self._maps = port_mapping
         self._outer: OuterPorts | None = None
-        self._announcing: asyncio.TimerHandle | None = None
-        self._announced = -math.inf
         self._strangers: set[PeerWire] = set()
         self._limits = Limits(Throttle(), Throttle(), common=True)
         self._limits.down_gate.limit, self._limits.up_gate.limit = download_limit, upload_limit
@@ -163,6 +152,13 @@ class TorrentClient:
             on_news=self._tell_trackers,
             on_dht_node=self._take_dht_node,
         )
+        hosts = [address.host for address in self._listening[0]]
+        local = None
+        if self._lsd and may_seek_locally(network):
+            port = self._listener.port if self._listener is not None else 0
+            local = LocalSeeking(network.entropy, hosts, port, self.find, self._dialler.wake)
+        families = {":" in host for host in hosts}
+        self._finding = Finding(network, self._peer_id, families, lambda: self._ports, dht=self._dht, local=local)
         self._outer = OuterPorts(network, self._tell_port)
         self._outer.start(*self._listening, maps=self._maps)
 
@@ -202,11 +198,10 @@ class TorrentClient:
             self._listener.close()
         for wire in list(self._strangers):
             wire.close("the client is closed")
-        if self._announcing is not None:
-            self._announcing.cancel()
         ending = [self._end(download) for download in list(self._downloads.values())]
         await asyncio.gather(*ending, *([self._outer.close()] if self._outer is not None else []))
-        await self._tasks.close()
+        if self._finding is not None:
+            await self._finding.close()
         if self._dht_nodes is not None:
             await self._dht_nodes.close()
         self._limits.down.close()
@@ -216,7 +211,7 @@ class TorrentClient:
         await self._workers.close()
         if self._utp is not None:
             self._utp.close()
-        self._listener = self._dialler = self._utp = self._outer = None
+        self._listener = self._dialler = self._utp = self._outer = self._finding = None
 
     @property
     def listen_port(self) -> int:
@@ -291,8 +286,8 @@ class TorrentClient:
             StoreError: The file cannot be read.
             ConfigError: One of the peers is no address.
         """
-        dialler = self._dialler
-        if dialler is None:
+        dialler, finding = self._dialler, self._finding
+        if dialler is None or finding is None:
             raise UsageError("the client does not run")
         torrent, magnet = await read_source(source, self._workers)
         choosing = Choosing(files, magnet.files)
@@ -310,7 +305,7 @@ class TorrentClient:
         download = Download(
             magnet,
             where,
-            self._settings(magnet),
+            self._settings(),
             workers=self._workers,
             dialler=dialler,
             torrent=torrent,
@@ -330,22 +325,7 @@ class TorrentClient:
         self._downloads[magnet.info_hash] = download
         download.listen_at(*self._ports)  # it may have changed meanwhile
         dialler.add(download)
-        tiers = torrent.trackers if torrent is not None else tuple((url,) for url in magnet.trackers)
-        if tiers:
-            families = {":" in address.host for address in self._listening[0]}
-            trackers = Trackers(
-                dialler.network, tiers, partial(self._describe, download, choosing), download.add_peers, families
-            )
-            self._trackers[magnet.info_hash] = trackers
-            trackers.start()
-        told = torrent.web_seeds if torrent is not None else magnet.web_seeds
-        given = list(web_seeds)
-        if told or given:
-            seeds = self._web_seeds[magnet.info_hash] = WebSeeds(download, told, given)
-            seeds.start()
-        if self._dht is not None:
-            seeker = self._seekers[magnet.info_hash] = DhtSeeking(download, self._dht, lambda: self._ports.ipv4)
-            seeker.start(self._tasks)
+        finding.add(download, magnet, torrent, choosing, web_seeds)
         download.add_peers(known)
         return download
 
@@ -398,21 +378,10 @@ class TorrentClient:
         logger.info("peers reach us at port %s", self._ports.ipv4)
         for download in self._downloads.values():
             download.listen_at(*self._ports)
-        if self._announcing is not None:
-            self._announcing.cancel()
-        loop = asyncio.get_running_loop()
-        due = max(loop.time() + ANNOUNCE_AFTER, self._announced + ANNOUNCE_INTERVAL)
-        self._announcing = loop.call_at(due, self._announce_again)
+        if self._finding is not None:
+            self._finding.tell_ports()
 
-    def _announce_again(self) -> None:
-        self._announced = asyncio.get_running_loop().time()
-        for trackers in self._trackers.values():
-            trackers.announce_again()
-        for seeker in self._seekers.values():
-            seeker.announce_again()
-
-    def _settings(self, magnet: Magnet) -> SwarmSettings:
-        del magnet
+    def _settings(self) -> SwarmSettings:
         return SwarmSettings(
             peer_id=self._peer_id,
             port=self._ports.ipv4,
@@ -423,50 +392,20 @@ class TorrentClient:
             wants_encryption=self.encryption.is_asked_for,
         )
 
-    def _describe(self, download: Download, choosing: Choosing, event: str, is_ipv6: bool) -> list[AnnounceRequest]:
-        (downloaded, uploaded), picker = download.traffic, download.swarm.picker
-        return [
-            AnnounceRequest(
-                info_hash=info_hash,
-                peer_id=self._peer_id,
-                port=self._ports.ipv6 if is_ipv6 else self._ports.ipv4,
-                uploaded=uploaded,
-                downloaded=downloaded,
-                left=choosing.bytes_left(None if picker is None else picker.have),
-                event=event or ("paused" if download.swarm.is_partial_seed else ""),  # BEP 21
-                key=int.from_bytes(self._peer_id[-4:]),
-                wanted=0 if event == "stopped" else 50,
-            )
-            for info_hash in download.door.info_hashes
-        ]
-
     async def _end(self, download: Download) -> None:
         info_hash = next((key for key, value in self._downloads.items() if value is download), None)
         if info_hash is None:
             return
         del self._downloads[info_hash]
-        seeker = self._seekers.pop(info_hash, None)
-        if seeker is not None:
-            seeker.close()
-        web_seeds = self._web_seeds.pop(info_hash, None)
-        if web_seeds is not None:
-            await web_seeds.close()
-        trackers = self._trackers.pop(info_hash, None)
-        if trackers is not None:
-            await trackers.close()
+        if self._finding is not None:
+            await self._finding.remove(download)
         if self._dialler is not None:
             self._dialler.remove(download)
         await download.close()
 
     def _tell_trackers(self, download: Download) -> None:
-        trackers = next((self._trackers.get(key) for key, one in self._downloads.items() if one is download), None)
-        if trackers is None:
-            return
-        swarm = download.swarm
-        if swarm.is_complete and not swarm.is_partial_seed and download.traffic[0]:
-            trackers.tell_completed()
-        else:
-            trackers.announce_again()  # something else is left than they were told, but no download has ended
+        if self._finding is not None:
+            self._finding.tell_trackers(download)
 
     def _take_dht_node(self, address: Address) -> None:
         if self._dht_nodes is not None:

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from librats import FilesConfig, Identity, NatTraversalConfig, RatsClient, RatsConfig, save_config
+from librats import FilesConfig, Identity, NatTraversalConfig, RatsClient, RatsConfig, Ticket, save_config
+from librats.services.disk.reading import Source
+from librats.services.transferring.wire import PROTOCOL
+from librats.transfer.frames import FrameType, Offering, encode_fetch, encode_offer, encode_refusal
 
 if TYPE_CHECKING:
     from tests.loopback.cli.conftest import Finished, Run, Start
@@ -142,6 +145,49 @@ async def test_a_file_that_is_changed_while_it_is_sent_is_told_by_both_sides(
     assert the_line(sent) == f"librats: {photo} was changed since it was hashed [changed]"
     assert the_line(received).endswith("was changed since it was hashed [changed]")
     assert not (tmp_path / "out" / "photo.bin").exists()
+
+
+async def test_a_sender_that_keeps_on_ends_where_the_file_is_changed(photo: Path, start: Start, run: Run) -> None:
+    sender = await start("send", str(photo), "--no-code", "--keep", *QUIET, home="sender")
+    ticket = (await sender.event_named("ticket"))["ticket"]
+    photo.write_bytes(DATA[::-1])  # noqa: ASYNC240 - a test waits for it
+    received = await run("receive", ticket, "--folder", "out", *QUIET, home="receiver")
+    assert the_line(received).endswith("the peer has cancelled: a file of it was changed since it was hashed [changed]")
+    assert the_line(await sender.finish()) == f"librats: {photo} was changed since it was hashed [changed]"
+
+
+async def test_a_taker_that_says_that_the_file_was_changed_ends_nothing(
+    giver: RatsClient, photo: Path, start: Start, tmp_path: Path
+) -> None:
+    sender = await start("send", str(photo), "--no-code", *QUIET, home="sender")
+    ticket = Ticket.parse((await sender.event_named("ticket"))["ticket"])
+    peer = await giver.connect(ticket)
+    stream = await giver.open_stream(peer.id, PROTOCOL)
+    stream.write(encode_fetch(bytes(16), ticket.content))
+    stream.write(encode_refusal(FrameType.CANCEL, "changed", "it was changed"))
+    assert (await sender.event_named("failed"))["code"] == "changed"
+    transfer = await giver.files.fetch(peer, ticket.content, tmp_path / "out")
+    assert (await transfer.wait()).bytes == len(DATA)
+    assert (await sender.finish()).status == 0
+
+
+async def test_of_two_offers_at_once_one_is_taken(giver: RatsClient, photo: Path, start: Start, tmp_path: Path) -> None:
+    waiting = await start("receive", "--anyone", "--folder", "out", *QUIET, home="receiver")
+    peer = await giver.connect((await waiting.event_named("ready"))["addresses"][0])
+    streams = [await giver.open_stream(peer.id, PROTOCOL) for _ in range(2)]
+    source = await Source.open(photo)
+    for number, stream in enumerate(streams):
+        offering = Offering(
+            transfer=bytes([number]) * 16,
+            content_id=bytes([number]) * 32,
+            manifest_size=len(source.raw),
+            head=source.raw,
+        )
+        stream.write(encode_offer(offering))
+    told = [(await waiting.event_named("offer"))["accepted"] for _ in streams]
+    await source.close()
+    finished = await waiting.stop()
+    assert (sorted(told), "failed" in finished.stderr) == ([False, True], False)
 
 
 async def test_a_name_that_is_taken_is_told_and_the_file_stays(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from librats.cli import main
+from librats.errors import UsageError
 from librats.torrents import create_torrent, read_torrent
 
 if TYPE_CHECKING:
@@ -153,3 +154,19 @@ async def test_one_file_alone_is_downloaded(start: Start, album: Path, words: tu
     assert (await download.finish()).status == 0
     assert [file.name for file in (target / "album").rglob("*") if file.is_file()] == ["two.txt"]
     assert (await seed.stop()).status == 0
+
+
+@pytest.mark.parametrize(("option", "wanted"), [((), True), (("--lsd",), True), (("--no-lsd",), False)])
+def test_the_local_network_is_used_unless_it_is_told_not_to(
+    album: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...], wanted: bool
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def make(_port: int, **options: Any) -> None:
+        seen.update(options)
+        raise UsageError("that is all")
+
+    Path("album.torrent").write_bytes(create_torrent(album))
+    monkeypatch.setattr("librats.torrents.TorrentClient", make)
+    assert main(["torrent", "seed", "album.torrent", *HERE, *option]) == 2
+    assert seen["lsd"] is wanted

@@ -32,6 +32,7 @@ def own_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["receive", str(Ticket(public_key=bytes(32), verify_key=bytes(32)))], "librats connect"),
         (["send", "x", "--to", "127.0.0.1:9", "--keep"], "--keep"),
         (["send", "x", "--message", "hello"], "--message goes with --to"),
+        (["send", ""], "name a file or a folder"),
     ],
 )
 def test_wrong_usage_is_told_in_one_line(

@@ -179,6 +179,29 @@ async def test_names_that_not_every_system_has_are_not_offered(tmp_path: Path, n
     assert await code_of(tmp_path / "top") == "bad_name"
 
 
+async def test_of_many_files_the_one_with_a_name_that_is_not_offered_is_told(tmp_path: Path) -> None:
+    (make_tree(tmp_path) / "2026" / "a\nb").write_bytes(b"")
+    with pytest.raises(TransferError) as refused:
+        await Source.open(tmp_path / "photos")
+    assert str(tmp_path / "photos/2026/a\\nb") in refused.value.reason
+    assert "U+000A" in refused.value.reason
+    assert refused.value.reason.isprintable()
+
+
+async def test_of_two_names_that_are_one_on_some_system_the_second_is_told(tmp_path: Path) -> None:
+    (make_tree(tmp_path) / "2026" / "Beach.JPG").write_bytes(b"")
+    if len(list((tmp_path / "photos" / "2026").iterdir())) < 3:
+        pytest.skip("they are one on this system")
+    with pytest.raises(TransferError, match=r"photos/2026/beach\.jpg'?: two paths are the same"):
+        await Source.open(tmp_path / "photos")
+
+
+async def test_a_name_that_is_asked_for_is_refused_without_a_path(tmp_path: Path) -> None:
+    with pytest.raises(TransferError) as refused:
+        await Source.open(make_tree(tmp_path), name="../x")
+    assert refused.value.reason == "'../x': a name has the character /"
+
+
 async def test_names_that_are_no_text_are_not_offered(tmp_path: Path) -> None:
     (tmp_path / "top").mkdir()
     (tmp_path / "top" / os.fsdecode(b"\xff\xfe")).write_bytes(b"")
@@ -302,6 +325,38 @@ async def test_another_file_of_the_same_name_is_given_up(tmp_path: Path) -> None
     os.utime(tmp_path / "new", ns=(status.st_atime_ns, status.st_mtime_ns))
     (tmp_path / "new").replace(path)
     assert await read_code(source) == "changed"
+
+
+async def test_a_time_beyond_what_an_offer_can_tell_is_the_last_that_it_can(tmp_path: Path) -> None:
+    path = tmp_path / "later"
+    path.write_bytes(b"x")
+    os.utime(path, ns=(32_503_680_000 * 10**9,) * 2)  # in the year 3000, or the last one that the file system knows
+    source = await Source.open(path)
+    assert source.manifest.files[0].modified == min(path.stat().st_mtime_ns, 2**63 - 1)
+    assert await source.read(0, 0, 1) == b"x"
+    await source.close()
+
+
+async def test_links_in_a_ring_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(TransferError, match="links lead in a ring") as refused:
+        await Source.open(tmp_path / "a")
+    assert refused.value.code == "link"
+
+
+async def test_a_change_is_known_from_then_on(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"one")
+    source = await Source.open(path)
+    await source.read(0, 0, 3)
+    known = [source.change]
+    path.write_bytes(b"other")
+    with pytest.raises(TransferError):
+        await source.read(0, 0, 3)
+    known.append(source.change)
+    assert [error and error.code for error in known] == [None, "changed"]
+    await source.close()
 
 
 async def test_a_file_that_was_removed_is_given_up(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
+from pathlib import Path
 
 from librats.errors import TransferError
 
-__all__ = ["as_transfer_error", "disk_error"]
+__all__ = ["LocalError", "as_transfer_error", "disk_error", "local_error"]
 
 _CODES = {
     "no_space": ("the disk is full", (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)),
@@ -19,6 +20,22 @@ _CODES = {
     "bad_name": ("this file system does not take that name", (errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)),
 }
 _BY_ERRNO = {number: (code, words) for code, (words, numbers) in _CODES.items() for number in numbers}
+
+
+class LocalError(TransferError):
+    """What is wrong at a path of this machine. The user is told where that is; peers are not.
+
+    Args:
+        code: Why, in a word.
+        where: The path.
+        thing: What stands for the path in what peers are told.
+        words: What is wrong with it.
+    """
+
+    def __init__(self, code: str, where: Path, thing: str, words: str) -> None:
+        super().__init__(code, f"{where} {words}")
+        self.told = f"{thing} {words}"
+        """The reason as peers may have it."""
 
 
 def disk_error(error: OSError, doing: str) -> TransferError:
@@ -32,8 +49,18 @@ def disk_error(error: OSError, doing: str) -> TransferError:
         One of the codes ``"no_space"``, ``"permission"``, ``"gone"``, ``"exists"``, ``"link"``, ``"bad_name"``, or
         ``"disk"`` for everything else.
     """
-    code, words = _BY_ERRNO.get(error.errno or 0, ("disk", error.strerror or type(error).__name__))
+    code, words = _meaning(error)
     return TransferError(code, f"{doing}: {words}")
+
+
+def local_error(error: OSError, where: Path, thing: str, doing: str) -> LocalError:
+    """Return the same where it is told at which path it was."""
+    code, words = _meaning(error)
+    return LocalError(code, where, thing, f"{doing}: {words}")
+
+
+def _meaning(error: OSError) -> tuple[str, str]:
+    return _BY_ERRNO.get(error.errno or 0, ("disk", error.strerror or type(error).__name__))
 
 
 @contextlib.contextmanager

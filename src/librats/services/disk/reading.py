@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import threading
@@ -14,14 +15,14 @@ from librats._core.page_cache import read_cached
 from librats.errors import TransferError, UsageError
 from librats.runtime.offload import run_in_thread
 from librats.services.batches import Batches
-from librats.services.disk.errors import disk_error
+from librats.services.disk.errors import LocalError, local_error
 from librats.services.disk.folder_cache import FolderCache
 from librats.services.disk.read_at import read_at
 from librats.services.disk.telling import teller
-from librats.services.disk.walking import Found, Hashing, find_files
+from librats.services.disk.walking import Found, Hashing, find_files, modified
 from librats.transfer.file_table import FileTable, OfferedFile
 from librats.transfer.manifest import Manifest, ManifestLimits, content_id, write_manifest
-from librats.transfer.names import Parts
+from librats.transfer.names import MAX_DEPTH, NameSet, Parts, check_parts
 from librats.transfer.tree import LEAF_SIZE, HashTree, proven_root
 
 __all__ = ["Source"]
@@ -32,6 +33,7 @@ TOGETHER = 64 << 10
 
 MAX_OPEN = 32
 MAX_THREADS = 4
+A_FILE = "a file of it"
 DEFAULT_LIMITS = ManifestLimits()
 
 Piece = tuple[int, int, int]
@@ -70,6 +72,11 @@ class Source:
         self.trees: Mapping[int, HashTree] = found.trees
         """The trees of the files of more than one leaf, by their numbers in the manifest."""
 
+    @property
+    def change(self) -> TransferError | None:
+        """Why it cannot be given any more as it was hashed; None while no reading has shown that."""
+        return self._reader.change
+
     @classmethod
     async def open(
         cls,
@@ -97,7 +104,7 @@ class Source:
         try:
             await _hash(root, found, on_hashed)
             resolved = name if name is not None else await run_in_thread(_name_of, root)
-            manifest, raw = await run_in_thread(_described, found, resolved, limits)
+            manifest, raw = await run_in_thread(_described, found, root, resolved, limits)
             return cls(root, found, manifest, raw)
         except BaseException:
             found.folder.close()
@@ -198,10 +205,31 @@ async def _hash(root: Path, found: Found, on_hashed: Callable[[int, int], object
         raise failure
 
 
-def _described(found: Found, name: str, limits: ManifestLimits) -> tuple[Manifest, bytes]:
+def _described(found: Found, root: Path, name: str, limits: ManifestLimits) -> tuple[Manifest, bytes]:
     files = found.files if found.is_folder else FileTable(file._replace(path=(name,)) for file in found.files)
     manifest = Manifest(name=name, is_folder=found.is_folder, files=files, empty_folders=tuple(found.empty_folders))
-    return manifest, write_manifest(manifest, limits=limits)
+    try:
+        return manifest, write_manifest(manifest, limits=limits)
+    except TransferError as error:
+        if error.code != "bad_name":
+            raise
+        raise TransferError(error.code, f"{_ill_named(manifest, root)}: {error.reason}") from None
+
+
+def _ill_named(manifest: Manifest, root: Path) -> str:
+    """Return which path a manifest is refused for, as text that may be shown."""
+    names = NameSet(max_folders=len(manifest.files) * MAX_DEPTH + len(manifest.empty_folders))
+    try:
+        check_parts((manifest.name,))
+    except TransferError:
+        return repr(manifest.name)
+    found: list[Parts] = []
+    with contextlib.suppress(TransferError):
+        for path in (*(file.path for file in manifest.files), *manifest.empty_folders):
+            found.append(path)
+            check_parts(path)
+            names.add_file(path)
+    return repr(str(root.joinpath(*found[-1])))
 
 
 class _Reader:
@@ -214,6 +242,7 @@ class _Reader:
         self._open: OrderedDict[int, int] = OrderedDict()
         self._lock = threading.Lock()
         self._closed = False
+        self.change: TransferError | None = None
 
     def read(self, batch: Sequence[Sequence[Piece]]) -> list[list[bytes] | TransferError]:
         with self._lock:
@@ -249,17 +278,19 @@ class _Reader:
         try:
             return list(_together(self._read_named(*piece) for piece in pieces))
         except TransferError as error:
+            if error.code == "changed":
+                self.change = error
             return error
 
     def _read_named(self, number: int, offset: int, size: int) -> bytes:
         try:
             return self._read(number, offset, size)
         except TransferError as error:
-            raise TransferError(error.code, f"{self._where(number)} {error.reason}") from None
+            raise LocalError(error.code, self._where(number), A_FILE, error.reason) from None
         except FileNotFoundError:
-            raise TransferError("changed", f"{self._where(number)} was removed since it was hashed") from None
+            raise LocalError("changed", self._where(number), A_FILE, "was removed since it was hashed") from None
         except OSError as error:
-            raise disk_error(error, f"{self._where(number)} cannot be read") from error
+            raise local_error(error, self._where(number), A_FILE, "cannot be read") from error
 
     def _where(self, number: int) -> Path:
         return self._root.joinpath(*self._found.files[number].path)
@@ -323,7 +354,7 @@ def _together(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _is_same(status: os.stat_result, file: OfferedFile) -> bool:
-    return (status.st_size, max(status.st_mtime_ns, 0)) == (file.size, file.modified)
+    return (status.st_size, modified(status)) == (file.size, file.modified)
 
 
 def _check_same(status: os.stat_result, file: OfferedFile) -> None:

@@ -16,11 +16,11 @@ from librats.services.disk.folder_cache import FolderCache
 from librats.services.disk.folders import Folder, open_folder
 from librats.services.disk.hashing import hash_descriptor
 from librats.transfer.file_table import FileTable, OfferedFile
-from librats.transfer.manifest import ManifestLimits
+from librats.transfer.manifest import MAX_TIME, ManifestLimits
 from librats.transfer.names import MAX_DEPTH
 from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, HashTree
 
-__all__ = ["Found", "Hashing", "find_files"]
+__all__ = ["Found", "Hashing", "find_files", "modified"]
 
 PART_PREFIX, PART_SUFFIX = ".librats-", ".part"
 NOBODY_EXECUTES = 0o111
@@ -53,6 +53,11 @@ class Found:
         return self.changed[number] == status.st_ctime_ns & ANY_TIME
 
 
+def modified(status: os.stat_result) -> int:
+    """Return when a file was changed last, in nanoseconds since 1970, as an offer has it: from 1970 to 2262."""
+    return min(max(status.st_mtime_ns, 0), MAX_TIME)
+
+
 def find_files(path: Path, limits: ManifestLimits) -> Found:
     """Look up what is below a path. It blocks.
 
@@ -72,8 +77,10 @@ def find_files(path: Path, limits: ManifestLimits) -> Found:
         folder = open_folder(path if is_folder else path.parent)
     except (FileNotFoundError, NotADirectoryError):
         raise TransferError("not_found", f"{path} does not exist") from None
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a ring
-        raise disk_error(error if isinstance(error, OSError) else OSError(), f"{path} cannot be read") from error
+    except OSError as error:
+        raise disk_error(error, f"{path} cannot be read") from error
+    except RuntimeError:
+        raise TransferError("link", f"{path} cannot be read: its links lead in a ring") from None
     found = Found(folder, is_folder)
     walk = _Walk(found, path if is_folder else path.parent, limits)
     try:
@@ -148,7 +155,7 @@ class _Walk:
                 path=path,
                 size=status.st_size,
                 root=NOT_HASHED,
-                modified=max(status.st_mtime_ns, 0),
+                modified=modified(status),
                 executable=executable,
             )
         )
@@ -213,7 +220,7 @@ class Hashing:
             raise TransferError("changed", f"{self._where(file)} was removed meanwhile") from None
         except OSError as error:
             raise disk_error(error, f"{self._where(file)} cannot be read") from error
-        is_same = (status.st_size, max(status.st_mtime_ns, 0)) == (file.size, file.modified)
+        is_same = (status.st_size, modified(status)) == (file.size, file.modified)
         if not stat.S_ISREG(status.st_mode) or tree.length != file.size or not is_same:
             raise TransferError("changed", f"{self._where(file)} was changed while it was read")
         self._found.changed[number] = status.st_ctime_ns & ANY_TIME

@@ -10,7 +10,7 @@ from pathlib import Path
 from librats.errors import TransferError, UsageError
 from librats.runtime.offload import run_in_thread
 from librats.services.batches import Batches
-from librats.services.disk.errors import disk_error
+from librats.services.disk.errors import LocalError, local_error
 from librats.services.disk.folders import open_folder
 from librats.services.disk.opened import Check, Opened, Wanted
 from librats.services.disk.part import Chunk
@@ -29,6 +29,7 @@ MAX_WAITING = 1 << 20
 """Bytes that wait for the disk before a writer waits too: what a process that is killed has to have sent again."""
 
 DEFAULT_LIMITS = ManifestLimits()
+THE_FOLDER = "the folder that it is put into"
 
 
 class Destination:
@@ -280,9 +281,9 @@ def _opened(path: Path, manifest: Manifest, identifier: bytes, wanted: Wanted) -
         path.mkdir(parents=True, exist_ok=True)
         folder = open_folder(path)
     except (FileExistsError, NotADirectoryError):
-        raise TransferError("not_a_folder", f"{path} is no folder") from None
+        raise LocalError("not_a_folder", path, THE_FOLDER, "is no folder") from None
     except OSError as error:
-        raise disk_error(error, f"{path} cannot be opened") from error
+        raise local_error(error, path, THE_FOLDER, "cannot be opened") from error
     try:
         return Opened(folder, manifest, identifier, wanted)
     except BaseException:

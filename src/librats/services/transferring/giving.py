@@ -12,7 +12,7 @@ from librats.errors import TransferError
 from librats.runtime.tasks import end_all
 from librats.services.transferring.handle import Transfer, TransferDirection, TransferState
 from librats.services.transferring.host import TransferPlace
-from librats.services.transferring.wire import PROTOCOL, LostError, Wire, opened
+from librats.services.transferring.wire import PROTOCOL, LostError, Wire, opened, refusal
 from librats.transfer.frames import (
     Chunk,
     Features,
@@ -22,7 +22,6 @@ from librats.transfer.frames import (
     encode_features,
     encode_offer,
     encode_plain,
-    encode_refusal,
     read_accept,
     read_manifest_want,
     read_ranges,
@@ -54,6 +53,10 @@ class SourceFiles(Protocol):
     raw: bytes
     content_id: bytes
     trees: Mapping[int, HashTree]
+
+    @property
+    def change(self) -> TransferError | None:
+        """Why it cannot be given any more as it was hashed; None while no reading has shown that."""
 
     async def read_many(self, pieces: Sequence[tuple[int, int, int]]) -> list[bytes]:
         """Read pieces: of each the number of the file, where it begins, and its bytes; what they hold in order."""
@@ -156,7 +159,7 @@ class Giving(Transfer):
             if error is not None:
                 self._fail(error)
                 if self._wire is not None:
-                    self._wire.say(encode_refusal(FrameType.CANCEL, error.code, error.reason))
+                    self._wire.say(refusal(error, FrameType.CANCEL))
             if self._wire is not None:
                 self._place.host.tasks.create(self._wire.close(), name="librats ends a transfer")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from librats.errors import ClosedError, PeerLacks, PeerNotConnected, RemoteError, TransferError
+from librats.services.disk.errors import LocalError
 from librats.services.stream import read_pieces, waiting_bytes
 from librats.session.frames import Reason
 from librats.transfer.frames import (
@@ -24,7 +25,7 @@ from librats.transfer.frames import (
 if TYPE_CHECKING:
     from librats.services.stream import Stream
 
-__all__ = ["PROTOCOL", "LostError", "Wire", "opened"]
+__all__ = ["PROTOCOL", "LostError", "Wire", "opened", "refusal"]
 
 PROTOCOL = "librats-files/1"
 """Name of the streams that carry transfers."""
@@ -56,6 +57,11 @@ async def opened(stream: asyncio.Future[Stream]) -> Wire:
         if error.code == Reason.NO_HANDLER:
             raise TransferError("unsupported", "the peer takes part in no transfer of files") from None
         raise TransferError("busy", "the peer has no room for the stream") from None
+
+
+def refusal(error: TransferError, kind: FrameType) -> bytes:
+    """Return the frame that tells a peer why not. Of paths on this machine, and so of its user, it tells nothing."""
+    return encode_refusal(kind, error.code, error.told if isinstance(error, LocalError) else error.reason)
 
 
 class Wire:
@@ -188,5 +194,5 @@ class Wire:
 
     async def refuse(self, error: TransferError, kind: FrameType = FrameType.REFUSE) -> None:
         """Tell the peer why not, and end the stream."""
-        self.say(encode_refusal(kind, error.code, error.reason))
+        self.say(refusal(error, kind))
         await self.close()
