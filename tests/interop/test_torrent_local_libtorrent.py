@@ -36,9 +36,9 @@ def announced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return str(request.param)
 
 
-def theirs_in(lab: Lab, torrent: Torrent, raw: bytes, folder: Path, *, seeds: bool) -> Theirs:
+def theirs_in(lab: Lab, torrent: Torrent, raw: bytes, folder: Path, *, seeds: bool, box: str = "host2") -> Theirs:
     """Start libtorrent, whose threads stay in the box."""
-    with lab.enter("host2"):
+    with lab.enter(box):
         return Theirs(torrent, raw, folder, seeds=seeds, enable_lsd=True, listen_interfaces=EVERYWHERE)
 
 
@@ -73,4 +73,20 @@ def test_libtorrent_finds_a_seed_of_ours_or_we_find_it(tmp_path: Path, announced
         leecher = [theirs_in(lab, torrent, raw, tmp_path / "leecher", seeds=False)]
         Inside(lab, "host", lambda: seed(leecher)).end()
         leecher.clear()
+    assert is_same(tmp_path)
+
+
+def test_both_share_the_port_on_one_machine(tmp_path: Path, announced: str) -> None:
+    torrent = make_torrent(tmp_path)
+    raw = create_torrent(tmp_path / "seed" / "file.bin")
+
+    async def leech() -> None:
+        async with TorrentClient(port_mapping=False) as client:
+            download = await client.add(torrent.magnet(), tmp_path / "leecher")
+            await download.wait()
+
+    with one_network() as lab:
+        seed = theirs_in(lab, torrent, raw, tmp_path / "seed", seeds=True, box="host")
+        Inside(lab, "host", leech).end()
+        del seed
     assert is_same(tmp_path)

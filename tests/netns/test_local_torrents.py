@@ -20,7 +20,7 @@ from librats.bittorrent.local_discovery import LSD_GROUPS, MAX_ANNOUNCED, LocalA
 from librats.bittorrent.local_pacing import MAX_TAKEN
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.peer import PeerLink
-from librats.runtime.multicast import MAX_RATE
+from librats.runtime.multicast import MAX_RATE, MulticastLink, multicast_links
 from librats.services.torrenting import local_seeking
 from librats.services.torrenting.wire import PeerWire
 from librats.torrents import Download, Torrent, TorrentClient, create_torrent, read_torrent
@@ -138,8 +138,8 @@ class Pair:
         await asyncio.to_thread(self.is_done.wait, SECONDS)
         assert not download.is_closed
 
-    def run(self, lab: Lab) -> None:
-        ends = [Inside(lab, "host", self.seed), Inside(lab, "host2", self.leech)]
+    def run(self, lab: Lab, other: str = "host2") -> None:
+        ends = [Inside(lab, "host", self.seed), Inside(lab, other, self.leech)]
         for one in ends:
             one.end()
 
@@ -159,6 +159,42 @@ def test_ipv6_alone_works_by_link_local_addresses(tmp_path: Path, met: set[str])
     assert is_same(tmp_path)
     assert len(met) == 2
     assert all(host.startswith("fe80:") for host in met)
+
+
+def test_two_on_one_machine_share_the_port_and_complete_a_torrent(tmp_path: Path) -> None:
+    pair = Pair(make_torrent(tmp_path), tmp_path)
+    with one_network() as lab:
+        pair.run(lab, "host")
+    assert is_same(tmp_path)
+
+
+def test_a_network_that_is_joined_later_is_used(tmp_path: Path, met: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_seeking, "LOOK_AT_LINKS", 0.0)
+    pair = Pair(make_torrent(tmp_path), tmp_path)
+    looked = threading.Event()
+
+    async def look() -> list[MulticastLink]:
+        links = await multicast_links()
+        if not links:
+            looked.set()
+        return links
+
+    with one_network() as lab:
+        for box in ("host", "host2"):
+            run_in(lab, box, "ip", "link", "set", "eth0", "down")
+            run_in(lab, box, "ip", "addr", "flush", "dev", "eth0")
+        monkeypatch.setattr(local_seeking, "multicast_links", look)
+        ends = [Inside(lab, "host", pair.seed), Inside(lab, "host2", pair.leech)]
+        try:
+            assert looked.wait(SECONDS)
+        finally:
+            for host, box in zip(HOSTS, ("host", "host2"), strict=True):
+                run_in(lab, box, "ip", "link", "set", "eth0", "up")
+                run_in(lab, box, "ip", "addr", "add", f"{host}/24", "dev", "eth0")
+        for one in ends:
+            one.end()
+    assert is_same(tmp_path)
+    assert len(met) == 2
 
 
 def test_two_commands_that_are_told_nothing_complete_a_torrent(tmp_path: Path) -> None:

@@ -77,13 +77,17 @@ class PeerTelling:
         )
 
     def tell(self, links: Collection[PeerLink], now: float) -> None:
-        """Tell each peer of those that have come and gone since the last time."""
+        """Tell each peer of those that have come and gone since the last time, and that it can reach.
+
+        Nobody on the internet is told who is in our own network, nor another machine who is on this one.
+        """
         known = {link.key for link in links}
         for gone in self._sent.keys() - known:
             del self._sent[gone]
         for gone in self._received.keys() - known:
             del self._received[gone]
         reachable = {address: _flags(link) for link in links if (address := listens_at(link)) is not None}
+        compact = {address: compact_peer(address) for address in reachable}
         for link in links:
             if not link.remote.extensions.get("ut_pex") or now - self._sent.get(link.key, 0.0) < PEX_INTERVAL:
                 if link.key not in self._sent:
@@ -91,7 +95,11 @@ class PeerTelling:
                 continue
             self._sent[link.key] = now
             own = listens_at(link)
-            added = [address for address in reachable if address not in link.pex_told and address != own][:MAX_TOLD]
+            new = [address for address in reachable if address not in link.pex_told and address != own]
+            if link.address.is_literal:
+                by = compact_peer(link.address)
+                new = [address for address in new if may_be_told(compact[address], by)]
+            added = new[:MAX_TOLD]
             dropped = [address for address in link.pex_told if address not in reachable][:MAX_TOLD]
             if added or dropped:
                 link.pex_told.update(added)

@@ -137,7 +137,8 @@ class MulticastSocket:
         try:
             self._loop.add_reader(self._socket.fileno(), self._readable)
         except NotImplementedError:  # Windows' own loop
-            self._tasks.create(self._keep_receiving(), name="multicast datagrams")
+            task = self._tasks.create(self._keep_receiving(), name="multicast datagrams")
+            task.add_done_callback(lambda _task: self._socket.close())
 
     def send(self, data: bytes) -> None:
         """Send a datagram to the group. Where the kernel has no room now it is lost, as on the way.
@@ -197,7 +198,8 @@ class MulticastSocket:
         self.is_closed = True
         if len(self._tasks):
             self._tasks.cancel()
-        elif self._pause is not None:
+            return  # that closes the socket, once nothing waits for it any more
+        if self._pause is not None:
             self._pause.cancel()
         else:
             self._loop.remove_reader(self._socket.fileno())

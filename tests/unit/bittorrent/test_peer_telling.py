@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 from tests.unit.bittorrent.joined_swarms import Dice, torrent_of
 
@@ -14,9 +17,11 @@ from librats.bittorrent.extensions import (
     PeerFlags,
     PexMessage,
     read_holepunch,
+    read_pex,
 )
 from librats.bittorrent.messages import Extended, Handshake
 from librats.bittorrent.peer import EXTENSIONS, PeerLink
+from librats.bittorrent.peer_telling import PeerTelling
 from librats.bittorrent.reader import MessageReader
 from librats.bittorrent.swarm import Swarm
 from librats.bittorrent.swarm_settings import SwarmSettings
@@ -152,3 +157,34 @@ def test_those_that_want_nothing_are_told_apart(middle: Middle) -> None:
     one.receive([Extended(EXTENSIONS["ut_pex"], PexMessage(added=tuple(flags.items())).encode())], 0.0)
     (told,) = [event for event in middle.swarm.events() if isinstance(event, PeersTold)]
     assert told.seeds == {Address("203.0.113.21", 1)}
+
+
+class FakeLink(SimpleNamespace):
+    """What is asked of a connection when peers are told of others."""
+
+    def __init__(self, host: str) -> None:
+        remote = SimpleNamespace(extensions={"ut_pex": 1}, port=0, upload_only=False, wants_encryption=False)
+        address = Address(host, 6881)
+        super().__init__(key=host, address=address, remote=remote, is_outgoing=True, is_utp=False, is_seed=False)
+        self.pex_told: set[Address] = set()
+
+    def send_extended(self, name: str, payload: bytes) -> bool:
+        assert name == "ut_pex"
+        return bool(read_pex(payload))
+
+
+@pytest.mark.parametrize(
+    ("told", "of"),
+    [
+        ("203.0.113.5", {"203.0.113.6", "2001:db8::6"}),
+        ("192.168.1.9", {"192.168.1.8", "203.0.113.5", "203.0.113.6", "2001:db8::6", "fd00::6"}),
+        ("127.0.0.1", {"192.168.1.8", "192.168.1.9", "203.0.113.5", "203.0.113.6", "2001:db8::6", "fd00::6"}),
+    ],
+)
+def test_nobody_is_told_of_peers_in_networks_that_it_is_not_in(told: str, of: set[str]) -> None:
+    hosts = ["127.0.0.1", "192.168.1.8", "192.168.1.9", "203.0.113.5", "203.0.113.6", "2001:db8::6", "fd00::6"]
+    links = {host: FakeLink(host) for host in hosts}
+    telling = PeerTelling()
+    for now in (100.0, 200.0):
+        telling.tell(cast("list[PeerLink]", list(links.values())), now)
+    assert {address.host for address in links[told].pex_told} == of

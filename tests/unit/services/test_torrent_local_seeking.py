@@ -174,6 +174,14 @@ async def test_without_torrents_nothing_is_open(lan: Lan) -> None:
     assert len(lan.sent) == 1  # the second time it was too soon to be told of again
 
 
+async def test_once_it_is_closed_no_torrent_opens_anything(lan: Lan) -> None:
+    async with seeking_for(Torrent(A)) as own:
+        await own.seeking.close()
+        own.add(Torrent(B))
+        await turns()
+    assert not lan.asked
+
+
 @pytest.mark.parametrize("why", ["private", "paused"])
 async def test_a_torrent_that_is_not_to_be_told_of_opens_nothing(lan: Lan, why: str) -> None:
     torrent = Torrent(A)

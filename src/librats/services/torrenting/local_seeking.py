@@ -73,9 +73,12 @@ class LocalSeeking:
         self._complaints: set[tuple[str, bool]] = set()
         self._tasks = TaskSet()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def add(self, download: Download) -> None:
         """Take a torrent in. One that turns out to be private is never told of."""
+        if self._is_closed:
+            return
         self._downloads[download] = None
         if self._task is None:
             self._task = self._tasks.create(self._seek(), name="torrent peers of the local network")
@@ -85,7 +88,8 @@ class LocalSeeking:
         self._downloads.pop(download, None)
 
     async def close(self) -> None:
-        """End."""
+        """End: torrents that are added afterwards are not told of."""
+        self._is_closed = True
         await self._tasks.close()
 
     async def _seek(self) -> None:
