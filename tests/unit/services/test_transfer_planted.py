@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from zlib import crc32
 
@@ -61,14 +62,31 @@ async def test_a_hidden_folder_is_not_offered_by_its_name(safe: Source, tmp_path
     await source.close()
 
 
-async def test_such_a_folder_would_be_believed(safe: Source, tmp_path: Path) -> None:
-    """What the refusal is for: who can write into the folder can make a transfer end with anything."""
+def plant(safe: Source, out: Path) -> Path:
     for path, data in planted(safe.content_id):
-        there = tmp_path.joinpath("out", part_name(safe.content_id), *path)
+        there = out.joinpath(part_name(safe.content_id), *path)
         there.parent.mkdir(parents=True, exist_ok=True)
         there.write_bytes(data)
+    return out / part_name(safe.content_id)
+
+
+async def test_such_a_folder_would_be_believed(safe: Source, tmp_path: Path) -> None:
+    """What the refusals are for: who can write into the folder can make a transfer end with anything."""
+    plant(safe, tmp_path / "out")
     destination = await destination_for(safe, tmp_path / "out")
     assert destination.verifiers.is_complete
     await destination.discard()
     assert listed(tmp_path / "out") == []
     assert (await copy(tmp_path / "safe.bin", tmp_path / "out")).read_bytes() == GOOD
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives folders away")
+async def test_what_another_user_has_left_in_a_shared_folder_is_not_believed(safe: Source, tmp_path: Path) -> None:
+    hidden = plant(safe, tmp_path / "out")
+    os.chown(hidden, 65_534, 65_534)
+    (hidden / "state.new").touch()
+    os.chown(hidden / "state.new", 65_534, 65_534)
+    with pytest.raises(TransferError, match=rf"\{hidden.name}, .* is another user's") as refused:
+        await destination_for(safe, tmp_path / "out")
+    assert refused.value.code == "permission"
+    assert listed(hidden) == ["content", "state"]
