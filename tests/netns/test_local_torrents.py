@@ -82,6 +82,10 @@ class Inside:
         except BaseException as error:
             self.error = error
 
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
     def end(self) -> None:
         """Wait until it has ended, and raise what it has raised."""
         self._thread.join(SECONDS + 10)
