@@ -189,7 +189,9 @@ async def test_to_choose_what_is_not_there_or_of_what_is_trusted_is_an_error(tmp
         assert download.progress.bytes_total == 70_000
 
 
-async def test_a_tracker_is_told_that_one_is_a_partial_seed_and_of_what_is_left_of_all_files(tmp_path: Path) -> None:
+async def test_a_tracker_is_told_of_a_partial_seed_and_when_it_wants_more_with_what_is_left_of_all_files(
+    tmp_path: Path,
+) -> None:
     pytest.importorskip("aiohttp")
     tracker = HttpTracker()
     server = await asyncio.start_server(tracker.serve, HERE, 0)
@@ -207,6 +209,16 @@ async def test_a_tracker_is_told_that_one_is_a_partial_seed_and_of_what_is_left_
         pieces = torrent.layout.pieces_of(number_of(torrent, "b.bin"))
         assert paused["left"] == str(torrent.size - sum(map(torrent.layout.piece_size, pieces)))
         assert not any(fields.get("event") == "completed" for fields in tracker.requests)
+        seed = next(iter(one.downloads.values()))
+        seed.pause()
+        tracker.requests.clear()
+        await download.choose(None)
+        async with asyncio.timeout(SECONDS), tracker.changed:
+            await tracker.changed.wait_for(lambda: tracker.requests)
+        assert (tracker.requests[0]["left"], tracker.requests[0].get("event")) == (paused["left"], None)
+        seed.go_on()
+        await done(download)
+        assert (await tracker.told("completed"))["left"] == "0"
 
 
 @pytest.mark.parametrize("files", [None, ["b.bin"]])

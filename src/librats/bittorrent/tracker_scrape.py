@@ -117,12 +117,16 @@ def read_scrape_reply(raw: bytes, info_hashes: Sequence[bytes]) -> ScrapeReply:
     if type(files) is not dict:
         raise RemoteProtocolError("a tracker's answer tells of no torrents")
     flags = fields.get(b"flags")
+    told = {info_hash: files.get(info_hash, files.get(_as_text(info_hash))) for info_hash in info_hashes}
     return ScrapeReply(
-        counts={
-            info_hash: _counts(files[info_hash]) for info_hash in info_hashes if type(files.get(info_hash)) is dict
-        },
+        counts={info_hash: _counts(counts) for info_hash, counts in told.items() if type(counts) is dict},
         min_interval=count_of(flags, b"min_request_interval", MAX_INTERVAL) if type(flags) is dict else 0,
     )
+
+
+def _as_text(info_hash: bytes) -> bytes:
+    """Return a hash as trackers write it that take it for a text: WebTorrent's does over HTTP."""
+    return info_hash.decode("latin-1").encode()
 
 
 def _counts(told: dict[bytes, Any]) -> SwarmCounts:

@@ -149,7 +149,7 @@ class TorrentClient:
             tcp="tcp" in self._transports,
             utp=self._utp,
             max_peers=self._max_peers,
-            on_completed=self._tell_completed,
+            on_news=self._tell_trackers,
             on_dht_node=self._take_dht_node,
         )
         hosts = [address.host for address in self._listening[0]]
@@ -403,9 +403,9 @@ class TorrentClient:
             self._dialler.remove(download)
         await download.close()
 
-    def _tell_completed(self, download: Download) -> None:
+    def _tell_trackers(self, download: Download) -> None:
         if self._finding is not None:
-            self._finding.tell_completed(download)
+            self._finding.tell_trackers(download)
 
     def _take_dht_node(self, address: Address) -> None:
         if self._dht_nodes is not None:

@@ -32,7 +32,7 @@ def url() -> Iterator[str]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    ready.wait()
+    assert ready.wait(60)
     yield found[0]
     loop.call_soon_threadsafe(stop.set)
     thread.join()
@@ -43,7 +43,7 @@ def test_the_trackers_of_a_torrent_file_are_asked(url: str, tmp_path: Path, caps
     (tmp_path / "one.bin").write_bytes(bytes(1000))
     path = tmp_path / "one.torrent"
     path.write_bytes(create_torrent(tmp_path / "one.bin", trackers=[[NOBODY], [url]]))
-    assert main(["torrent", "scrape", str(path), "--json"]) == 0
+    assert main(["torrent", "scrape", str(path), "--timeout", "60", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     silent = dict.fromkeys(("seeds", "leechers", "downloaded", "downloaders"))
     assert told == {
@@ -61,7 +61,7 @@ def test_the_trackers_of_a_torrent_file_are_asked(url: str, tmp_path: Path, caps
 
 
 def test_people_are_shown_a_table(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["torrent", "scrape", f"magnet:?xt=urn:btih:{40 * 'a'}&tr={NOBODY}&tr={url}"]) == 0
+    assert main(["torrent", "scrape", f"magnet:?xt=urn:btih:{40 * 'a'}&tr={NOBODY}&tr={url}", "--timeout", "60"]) == 0
     head, nobody, answered = capsys.readouterr().out.splitlines()
     assert head.split() == ["seeds", "leechers", "downloaded", "tracker"]
     assert nobody.split()[:4] == ["-", "-", "-", f"{NOBODY}:"]

@@ -50,6 +50,7 @@ def test_the_query_of_a_tracker_stays_as_it_is() -> None:
         "http://t.example/ANNOUNCE",
         "http://t.example/a?b=/announce",
         "http://[::1/announce",
+        "announce",
         "",
     ],
 )
@@ -99,6 +100,14 @@ def test_a_torrent_that_the_tracker_does_not_know_is_left_out_and_others_than_as
     reply = read_scrape_reply(raw, [HASH, b"m" * 20])
     assert {info_hash: counts.seeds for info_hash, counts in reply.counts.items()} == {HASH: 2}
     assert read_scrape_reply(b"d5:filesdee", [HASH]).counts == {}
+
+
+def test_a_hash_that_the_tracker_takes_for_a_text_is_known_again() -> None:
+    raw = b"d5:filesd40:" + b"\xc3\x88" * 20 + b"d8:completei0e10:downloadedi0e10:incompletei1eee"
+    raw += b"5:flagsd20:min_request_intervali600eee"  # of bittorrent-tracker 11
+    reply = read_scrape_reply(raw, [b"\xc8" * 20])
+    assert reply.counts == {b"\xc8" * 20: SwarmCounts(seeds=0, leechers=1, downloaded=0)}
+    assert reply.min_interval == 600
 
 
 @pytest.mark.parametrize("value", [-1, -(10**30), b"7", [], {}])

@@ -128,6 +128,15 @@ def test_a_connection_serves_announcements_and_scrapes_alike() -> None:
     assert tracker.counts == (SwarmCounts(seeds=1, downloaded=2, leechers=3),)
 
 
+def test_what_was_told_before_is_no_answer_to_another_scrape() -> None:
+    tracker, number = scraping(HASHES[:1])
+    tracker.receive_datagram(pack(">I", 2) + number + bytes(12), 0.0)
+    tracker.scrape(HASHES[1:], now=1.0)
+    assert tracker.counts is None
+    tracker.receive_datagram(pack(">I", 2) + number + bytes(12), 1.0)
+    assert tracker.counts is None
+
+
 def test_who_has_all_that_is_wanted_has_no_event_of_its_own_over_udp() -> None:
     tracker = UdpTracker(Counting())
     tracker.announce(replace(REQUEST, event="paused", left=7), now=0.0)

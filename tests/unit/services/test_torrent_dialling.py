@@ -46,7 +46,7 @@ def made(silence: Silence, *, max_peers: int = 200) -> tuple[Dialler, Download]:
     host: Any = SimpleNamespace(encryption=SimpleNamespace(begins_encrypted=lambda _known: False))
     network: Any = silence
     utp: Any = silence
-    dialler = Dialler(network, host, tcp=False, utp=utp, max_peers=max_peers, on_completed=lambda _download: None)
+    dialler = Dialler(network, host, tcp=False, utp=utp, max_peers=max_peers, on_news=lambda _download: None)
     download = cast("Download", Few())
     dialler.add(download)
     return dialler, download

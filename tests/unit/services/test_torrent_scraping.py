@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +20,7 @@ from librats.errors import UsageError
 from librats.services.torrenting import scraping
 from librats.services.torrenting.scraping import TrackerCounts, scrape_trackers
 from librats.torrents import TorrentClient
+from librats.types import Address
 
 HERE = "127.0.0.1"
 FIRST, SECOND = b"1" * 20, b"2" * 20
@@ -154,10 +156,66 @@ async def test_trackers_are_told_in_their_order_with_what_each_says(monkeypatch:
     assert (found[-1].seeds, found[-1].error) == (1, "")
 
 
-async def test_a_tracker_that_never_answers_holds_up_nobody_and_is_told_of_in_time() -> None:
-    async with silent() as quiet, udp_tracker(lambda _: (1, 2, 3)) as (url, _):
-        slow, quick = await scraped(quiet, url, timeout=0.2)
-    assert slow.error == "it does not answer within 0.2 s"
+async def test_a_tracker_over_udp_that_never_answers_is_told_of_in_time() -> None:
+    async with silent() as url:
+        (counts,) = await scraped(url, timeout=0.1)
+    assert counts.error == "it does not answer within 0.1 s"
+
+
+async def test_a_tracker_over_http_that_never_answers_is_told_of_in_time() -> None:
+    pytest.importorskip("aiohttp")
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until whoever asks gives up
+        writer.close()
+        gone.set()
+
+    async with await asyncio.start_server(serve, HERE, 0) as server:
+        url = f"http://tracker.example:{server.sockets[0].getsockname()[1]}/announce"
+        (counts,) = await scraped(url, timeout=0.1)
+        await asyncio.wait_for(gone.wait(), SECONDS)
+    assert counts.error == "it does not answer within 0.1 s"
+
+
+async def test_a_name_that_is_looked_up_without_an_end_is_told_of_in_time() -> None:
+    class Slow(Named):
+        async def resolve(self, address: Address) -> list[Address]:
+            await asyncio.Event().wait()
+            return await super().resolve(address)
+
+    (counts,) = await scrape_trackers(Slow([HERE]), ["udp://tracker.example:1"], [FIRST], 0.1)
+    assert counts.error == "it does not answer within 0.1 s"
+
+
+async def test_an_address_that_is_silent_does_not_keep_what_the_other_one_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scraping, "GRACE", 0.05)
+    async with udp_tracker(lambda _: (5, 1, 10)) as (url, _):
+        port = int(url.split(":")[2].partition("/")[0])
+        async with udp_tracker(lambda _: (6, 2, 9), "::1", port) as (_, six):
+            monkeypatch.setattr(six, "datagram_received", lambda *_: None)
+            (counts,) = await scrape_trackers(Named([HERE, "::1"]), [url], [FIRST], SECONDS)
+    assert (counts.seeds, counts.error) == (5, "")
+
+
+async def test_a_tracker_over_udp_that_refuses_is_told_of_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with udp_tracker(lambda _: (1, 2, 3)) as (url, one):
+
+        def refuse(data: bytes, addr: Any) -> None:
+            one.transport.sendto((3).to_bytes(4) + data[12:16] + b"no scrapes", addr)
+
+        monkeypatch.setattr(one, "datagram_received", refuse)
+        (counts,) = await scraped(url)
+    assert counts.error == "the tracker refuses: no scrapes"
+
+
+async def test_without_aiohttp_only_trackers_over_http_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    async with udp_tracker(lambda _: (1, 2, 3)) as (url, _):
+        web, quick = await scraped("http://tracker.example/announce", url)
+    assert "pip install 'librats[torrent]'" in web.error
     assert quick.seeds == 1
 
 
@@ -241,7 +299,7 @@ async def test_more_trackers_than_are_asked_at_once_are_all_asked(monkeypatch: p
 async def test_a_client_that_does_not_run_asks_the_trackers_of_a_link() -> None:
     async with udp_tracker(lambda _: (5, 50, 10)) as (url, one):
         link = f"magnet:?xt=urn:btih:{FIRST.hex()}&tr={url.replace('tracker.example', HERE)}"
-        (counts,) = await TorrentClient().scrape(link)
+        (counts,) = await TorrentClient().scrape(link, timeout=SECONDS)
     assert (counts.seeds, one.asked) == (5, [FIRST])
 
 

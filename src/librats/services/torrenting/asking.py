@@ -131,7 +131,7 @@ async def ask_udp(
         endpoint.close()
 
 
-async def ask_http(network: Network, url: str, *, is_ipv6: bool, path: str) -> bytes:
+async def ask_http(network: Network, url: str, *, is_ipv6: bool, path: str, timeout: float = HTTP_TIMEOUT) -> bytes:
     """Ask a tracker over HTTP; return what it answers, or more than :data:`MAX_REPLY` bytes of that.
 
     Args:
@@ -139,10 +139,12 @@ async def ask_http(network: Network, url: str, *, is_ipv6: bool, path: str) -> b
         url: What to ask it with.
         is_ipv6: Over which family.
         path: What the path begins with at trackers of this machine, so that no other services of it are asked.
+        timeout: Seconds that it takes at most.
 
     Raises:
         NoHttpError: ``aiohttp`` is not installed.
         RemoteProtocolError: It is not reached, may not be asked, or answers with an error.
+        OSError: It does not answer in time.
         ValueError: The URL is none, or where it sends us is none.
     """
     try:
@@ -152,10 +154,10 @@ async def ask_http(network: Network, url: str, *, is_ipv6: bool, path: str) -> b
         from librats.services.torrenting.resolving import FamilyResolver  # noqa: PLC0415 - needs it, too
     except ImportError:
         raise NoHttpError("trackers over HTTP need aiohttp: pip install 'librats[torrent]'") from None
-    timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT)
+    limits = aiohttp.ClientTimeout(total=timeout)
     connector = aiohttp.TCPConnector(resolver=FamilyResolver(network, is_ipv6), use_dns_cache=False)
     try:
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=True) as session:
+        async with aiohttp.ClientSession(connector=connector, timeout=limits, auto_decompress=True) as session:
             for _ in range(REDIRECTS + 1):
                 _check_target(url, path)
                 # The hash is encoded already; encoding it again would make another one of it.

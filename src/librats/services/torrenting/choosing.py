@@ -113,9 +113,7 @@ class Choosing:
         selection = self._selection
         if selection is None:
             return UNKNOWN_SIZE  # of a magnet link it is not known, and surely not nothing
-        if have is None or selection.is_all:
-            return max(selection.everything - self.bytes_done, 0)
-        return selection.missing(have)
+        return selection.everything - self.bytes_done if have is None else selection.missing(have)
 
     def check(self, piece: int, is_right: bool) -> None:
         """Take note that a piece was looked at."""

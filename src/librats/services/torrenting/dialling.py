@@ -34,7 +34,7 @@ class Dialler:
         tcp: Whether to dial over TCP.
         utp: The port to dial over uTP with, where TCP is not wanted or does not get through; None for none.
         max_peers: Connections of all torrents together.
-        on_completed: Called with a torrent that is whole now.
+        on_news: Called with a torrent of which all that is wanted is there now, or is not any more.
         on_dht_node: Called with where a peer's node of the DHT is.
     """
 
@@ -46,7 +46,7 @@ class Dialler:
         tcp: bool = True,
         utp: UtpSocket | None = None,
         max_peers: int,
-        on_completed: Callable[[Download], object],
+        on_news: Callable[[Download], object],
         on_dht_node: Callable[[Address], object] = lambda _address: None,
     ) -> None:
         self.network = network
@@ -55,7 +55,7 @@ class Dialler:
         self._tcp = tcp
         self._utp = utp
         self._max_peers = max_peers
-        self._on_completed = on_completed
+        self._on_news = on_news
         self.take_dht_node = on_dht_node
         """Takes note of a peer's node of the DHT."""
         self._tasks = TaskSet()
@@ -75,9 +75,9 @@ class Dialler:
         del download
         return sum(other.connections for other in self._downloads) < self._max_peers
 
-    def tell_completed(self, download: Download) -> None:
-        """Take note that a torrent is whole now."""
-        self._on_completed(download)
+    def tell_trackers(self, download: Download) -> None:
+        """Have trackers told that all that is wanted of a torrent is there now, or is not any more."""
+        self._on_news(download)
 
     def wake(self, download: Download) -> None:
         """Dial for a torrent, where it wants peers and there is room."""

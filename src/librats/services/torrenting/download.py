@@ -220,6 +220,7 @@ class Download:
                 self._set_status("downloading")
             self.candidates.hurry(self.now())
             self._wanting.set()
+            self._dialler.tell_trackers(self)
         elif was_complete:
             await self._workers.run(stock.files.finish)
         self._changed.set()
@@ -484,7 +485,7 @@ class Download:
         if self._status != "paused":
             self._set_status("seeding")
         await self._save(peers_to_keep(self.swarm))
-        self._dialler.tell_completed(self)
+        self._dialler.tell_trackers(self)
         self._outcome.succeed()
 
     # Giving

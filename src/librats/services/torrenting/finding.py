@@ -141,15 +141,15 @@ class Finding:
             if ways.dht is not None:
                 ways.dht.announce_again()
 
-    def tell_completed(self, download: Download) -> None:
-        """Tell the trackers of a torrent that all that is wanted of it is there."""
-        ways = self._ways.get(download)
+    def tell_trackers(self, download: Download) -> None:
+        """Tell the trackers of a torrent that all that is wanted of it is there now, or is not any more."""
+        ways, swarm = self._ways.get(download), download.swarm
         if ways is None or ways.trackers is None:
             return
-        if download.swarm.is_partial_seed or not download.traffic[0]:
-            ways.trackers.announce_again()  # less is missing than they were told; no download has ended
-        else:
+        if swarm.is_complete and not swarm.is_partial_seed and download.traffic[0]:
             ways.trackers.tell_completed()
+        else:
+            ways.trackers.announce_again()  # something else is left than they were told; no download has ended
 
     def _describe(self, download: Download, choosing: Choosing, event: str, is_ipv6: bool) -> list[AnnounceRequest]:
         (downloaded, uploaded), picker, ports = download.traffic, download.swarm.picker, self._ports()

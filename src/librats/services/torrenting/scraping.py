@@ -120,7 +120,7 @@ async def _scrape(network: Network, url: str, info_hashes: Sequence[bytes], time
     found = await addresses_of(network, url, FAMILIES)
     tasks = [
         asyncio.ensure_future(
-            _ask_http(network, asked, info_hashes, is_ipv6=is_ipv6)
+            _ask_http(network, asked, info_hashes, timeout, is_ipv6=is_ipv6)
             if asked
             else _ask_udp(network, address, info_hashes, timeout)
         )
@@ -132,8 +132,11 @@ async def _scrape(network: Network, url: str, info_hashes: Sequence[bytes], time
         await end_all(tasks)
 
 
-async def _ask_http(network: Network, url: str, info_hashes: Sequence[bytes], *, is_ipv6: bool) -> ScrapeReply:
-    return read_scrape_reply(await ask_http(network, url, is_ipv6=is_ipv6, path=PATH), info_hashes)
+async def _ask_http(
+    network: Network, url: str, info_hashes: Sequence[bytes], timeout: float, *, is_ipv6: bool
+) -> ScrapeReply:
+    raw = await ask_http(network, url, is_ipv6=is_ipv6, path=PATH, timeout=timeout)
+    return read_scrape_reply(raw, info_hashes)
 
 
 async def _ask_udp(network: Network, address: Address, info_hashes: Sequence[bytes], timeout: float) -> ScrapeReply:
