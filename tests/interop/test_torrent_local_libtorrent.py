@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from tests.interop.torrent_ends import Theirs
 from tests.netns.lab import Lab, missing
-from tests.netns.test_local_torrents import SECONDS, Inside, is_same, make_torrent, one_network
+from tests.netns.test_local_torrents import SECONDS, Inside, is_same, make_torrent, one_network, until
 
 from librats.bittorrent.candidates import Candidates
+from librats.bittorrent.local_discovery import LSD_GROUPS
 from librats.bittorrent.local_pacing import LocalPacing
 from librats.torrents import Torrent, TorrentClient, create_torrent
 
@@ -36,57 +39,86 @@ def announced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return str(request.param)
 
 
-def theirs_in(lab: Lab, torrent: Torrent, raw: bytes, folder: Path, *, seeds: bool, box: str = "host2") -> Theirs:
-    """Start libtorrent, whose threads stay in the box."""
-    with lab.enter(box):
-        return Theirs(torrent, raw, folder, seeds=seeds, enable_lsd=True, listen_interfaces=EVERYWHERE)
+@pytest.fixture
+def torrent(tmp_path: Path) -> Torrent:
+    return make_torrent(tmp_path)
+
+
+class Pair:
+    """A client of ours in one box, and libtorrent in the same or another one: who is to hear the other begins."""
+
+    def __init__(self, lab: Lab, announced: str, torrent: Torrent, folder: Path, *, box: str = "host2") -> None:
+        self._lab, self._announced, self._box = lab, announced, box
+        self._torrent, self._folder = torrent, folder
+        self._theirs: list[Theirs] = []
+
+    def _start_theirs(self, name: str) -> None:
+        """Start libtorrent, whose threads stay in the box."""
+        raw = create_torrent(self._folder / "seed" / "file.bin")
+        with self._lab.enter(self._box):
+            self._theirs.append(
+                Theirs(
+                    *(self._torrent, raw, self._folder / name),
+                    seeds=name == "seed",
+                    enable_lsd=True,
+                    listen_interfaces=EVERYWHERE,
+                )
+            )
+
+    def run(self, work: Callable[[], Awaitable[None]], theirs: str) -> None:
+        """Run what ours does, and libtorrent with its files in that folder, until the former has ended."""
+        if self._announced == "ours":
+            self._start_theirs(theirs)
+        ours = Inside(self._lab, "host", work)
+        try:
+            if self._announced == "theirs":
+                self._wait_until_we_listen(ours)
+                self._start_theirs(theirs)
+        finally:
+            ours.end()
+            self._theirs.clear()
+
+    def _wait_until_we_listen(self, ours: Inside) -> None:
+        wanted = f":{LSD_GROUPS[False].port:04X} "
+        tables = [Path("/proc/thread-self/net", name) for name in ("udp", "udp6")]
+        with self._lab.enter("host"):
+            while ours.is_running and not any(wanted in table.read_text() for table in tables):
+                time.sleep(0.01)
+
+    async def leech(self) -> None:
+        async with TorrentClient(port_mapping=False) as client:
+            download = await client.add(self._torrent.magnet(), self._folder / "leecher")
+            await download.wait()
+
+    async def seed(self) -> None:
+        async with TorrentClient(port_mapping=False) as client:
+            await client.add(self._torrent, self._folder / "seed", trusted=True)
+            await until(lambda: self._theirs)
+            await self._theirs[0].seeding(SECONDS)
 
 
 @pytest.mark.parametrize("ipv4", [True, False], ids=["ipv4", "ipv6"])
-def test_we_find_a_seed_of_libtorrent_or_it_finds_us(tmp_path: Path, announced: str, ipv4: bool) -> None:
-    torrent = make_torrent(tmp_path)
-    raw = create_torrent(tmp_path / "seed" / "file.bin")
-
-    async def leech() -> None:
-        async with TorrentClient(port_mapping=False) as client:
-            download = await client.add(torrent.magnet(), tmp_path / "leecher")
-            await download.wait()
-
+def test_we_find_a_seed_of_libtorrent_or_it_finds_us(
+    tmp_path: Path, torrent: Torrent, announced: str, ipv4: bool
+) -> None:
     with one_network(ipv4=ipv4, unique_local=not ipv4) as lab:
-        seed = theirs_in(lab, torrent, raw, tmp_path / "seed", seeds=True)
-        Inside(lab, "host", leech).end()
-        del seed
+        pair = Pair(lab, announced, torrent, tmp_path)
+        pair.run(pair.leech, "seed")
     assert is_same(tmp_path)
 
 
 @pytest.mark.parametrize("ipv4", [True, False], ids=["ipv4", "ipv6"])
-def test_libtorrent_finds_a_seed_of_ours_or_we_find_it(tmp_path: Path, announced: str, ipv4: bool) -> None:
-    torrent = make_torrent(tmp_path)
-    raw = create_torrent(tmp_path / "seed" / "file.bin")
-
-    async def seed(theirs: list[Theirs]) -> None:
-        async with TorrentClient(port_mapping=False) as client:
-            await client.add(torrent, tmp_path / "seed", trusted=True)
-            await theirs[0].seeding(SECONDS)
-
+def test_libtorrent_finds_a_seed_of_ours_or_we_find_it(
+    tmp_path: Path, torrent: Torrent, announced: str, ipv4: bool
+) -> None:
     with one_network(ipv4=ipv4, unique_local=not ipv4) as lab:
-        leecher = [theirs_in(lab, torrent, raw, tmp_path / "leecher", seeds=False)]
-        Inside(lab, "host", lambda: seed(leecher)).end()
-        leecher.clear()
+        pair = Pair(lab, announced, torrent, tmp_path)
+        pair.run(pair.seed, "leecher")
     assert is_same(tmp_path)
 
 
-def test_both_share_the_port_on_one_machine(tmp_path: Path, announced: str) -> None:
-    torrent = make_torrent(tmp_path)
-    raw = create_torrent(tmp_path / "seed" / "file.bin")
-
-    async def leech() -> None:
-        async with TorrentClient(port_mapping=False) as client:
-            download = await client.add(torrent.magnet(), tmp_path / "leecher")
-            await download.wait()
-
+def test_both_share_the_port_on_one_machine(tmp_path: Path, torrent: Torrent, announced: str) -> None:
     with one_network() as lab:
-        seed = theirs_in(lab, torrent, raw, tmp_path / "seed", seeds=True, box="host")
-        Inside(lab, "host", leech).end()
-        del seed
+        pair = Pair(lab, announced, torrent, tmp_path, box="host")
+        pair.run(pair.leech, "seed")
     assert is_same(tmp_path)
