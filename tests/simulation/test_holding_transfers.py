@@ -14,7 +14,9 @@ from tests.simulation.moving_files import CONTENT, accept_all, code_of, stop, tw
 from tests.simulation.test_hostile_files import offer, one_file, refusal_of
 
 from librats import FilesConfig, RatsClient, Stream
+from librats.services.disk.writing import Destination
 from librats.services.transferring.handle import TransferState
+from librats.services.transferring.taking import MAX_BACKLOG
 from librats.services.transferring.wire import PROTOCOL, Wire
 from librats.testing import SimNetwork
 from librats.transfer.frames import (
@@ -25,6 +27,7 @@ from librats.transfer.frames import (
     encode_refusal,
 )
 from librats.transfer.layout import Layout
+from librats.transfer.receiving import Receiving
 
 
 @pytest.fixture
@@ -222,6 +225,39 @@ def test_a_manifest_is_not_queued_for_a_taker_that_does_not_read(
         await asyncio.sleep(10.0)
         assert 65_536 < sum(queued) < size  # half of what was asked for
         await stop(attacker, victim)
+
+    simulate(scenario)
+
+
+# A disk that is slow
+
+
+def test_a_slow_disk_is_no_silent_source_and_what_waits_for_it_stays_at_the_giver(
+    simulate: Simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "big.bin").write_bytes(8 * CONTENT)
+    backlogs: list[int] = []
+    take, arrived = Destination.take, Receiving.arrived
+
+    async def slowly(destination: Destination, *args: Any) -> Any:
+        await asyncio.sleep(100.0)
+        return await take(destination, *args)
+
+    def counted(receiving: Receiving, *args: Any) -> bool:
+        is_new = arrived(receiving, *args)
+        backlogs.append(receiving.backlog)
+        return is_new
+
+    monkeypatch.setattr(Destination, "take", slowly)
+    monkeypatch.setattr(Receiving, "arrived", counted)
+
+    async def scenario(net: SimNetwork) -> None:
+        giver, taker = await two(net)
+        accept_all(taker, tmp_path / "taken")
+        sending = await giver.files.send(taker.peer_id, tmp_path / "big.bin")
+        assert await code_of(sending) == "done"
+        assert max(backlogs) <= MAX_BACKLOG + FilesConfig().chunk
+        await stop(giver, taker)
 
     simulate(scenario)
 

@@ -316,6 +316,21 @@ async def test_other_content_of_the_same_size_and_time_is_given_up(tmp_path: Pat
     assert await read_code(source) == "changed"
 
 
+async def test_other_content_of_a_file_that_is_open_is_not_read_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(DATA)
+    source = await Source.open(path)
+    assert await source.read(0, 0, 100) == DATA[:100]
+    status = path.stat()
+    path.write_bytes(DATA[::-1])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert source.read_now([(0, 0, 100)]) is None
+    with pytest.raises(TransferError) as refused:
+        await source.read(0, 0, 100)
+    assert refused.value.code == "changed"
+    await source.close()
+
+
 async def test_another_file_of_the_same_name_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(DATA)
