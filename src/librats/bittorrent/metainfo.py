@@ -17,7 +17,7 @@ from librats.bittorrent.file_lists import ToldFile, told_in_list, told_in_tree
 from librats.bittorrent.layout import Layout, TorrentFile
 from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.merkle import BLOCK_SIZE, HASH_SIZE, block_hashes, next_power, root_above
-from librats.bittorrent.names import SafePaths, clean_name
+from librats.bittorrent.names import SafePaths, torrent_name
 from librats.bittorrent.outer import read_layers, read_nodes, read_trackers, read_web_seeds, text_of
 from librats.errors import DecodeError, UsageError
 from librats.types import Address
@@ -266,7 +266,7 @@ def read_info(raw: bytes) -> Torrent:
         told = [told[0]._replace(path=()), *told[1:]]
     if hash_v1 is not None and has_tree:
         told = _matched(told, tree, raw_name, piece_length)
-    name = clean_name(raw_name) or (hash_v1 or hash_v2 or b"").hex()
+    name = torrent_name(raw_name) or (hash_v1 or hash_v2 or b"").hex()
     layout = Layout(_placed(told, name), piece_length)
     if not any(file.size for file in told if b"p" not in file.attributes):
         raise DecodeError("a torrent without a byte")

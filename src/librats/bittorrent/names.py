@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Final
 
 from librats.errors import TransferError
 from librats.transfer.names import Parts, check_parts, fold
 
-__all__ = ["SafePaths", "clean_name", "clean_part"]
+__all__ = ["KEPT_FOLDER", "SafePaths", "clean_name", "clean_part", "torrent_name"]
 
 SEPARATORS = str.maketrans("", "", "/\\")
 REPLACED = str.maketrans(dict.fromkeys(map(ord, ':*?"<>|'), "_"))
 MAX_BYTES = 240  # room for what tells two of the same name apart
 MAX_EXTENSION = 16
 SUBSTITUTE = "_"
+
+KEPT_FOLDER: Final = ".librats"
+"""Folder, beside a torrent's files, of what is kept for the next time: no torrent may write there."""
 
 
 def _is_safe(parts: Parts) -> bool:
@@ -52,6 +56,12 @@ def clean_name(raw: bytes) -> str:
         return text
     marked = SUBSTITUTE + text
     return marked if _is_safe((marked,)) else ""
+
+
+def torrent_name(raw: bytes) -> str:
+    """Return a safe name for a torrent's file or folder: as :func:`clean_name`, and never :data:`KEPT_FOLDER`."""
+    name = clean_name(raw)
+    return SUBSTITUTE + name if fold(name) == KEPT_FOLDER else name
 
 
 def clean_part(raw: bytes) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from librats.bittorrent.names import KEPT_FOLDER
 from librats.bittorrent.selection import Choice
 from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.errors import ConfigError, UsageError
@@ -28,7 +29,6 @@ from librats.services.torrenting.resume import ResumeFile
 from librats.services.torrenting.scraping import TrackerCounts, scrape_trackers
 from librats.services.torrenting.seeking import DhtNode
 from librats.services.torrenting.sources import Source, read_source
-from librats.services.torrenting.storage import KEPT_FOLDER
 from librats.services.torrenting.throttling import Limits, Throttle
 from librats.services.torrenting.wire import RECEIVE_BUFFER, PeerWire, StreamChannel
 from librats.services.utp import UtpSocket

@@ -22,6 +22,7 @@ from librats.services.transferring.handle import Progress, Transfer
 from librats.services.transferring.hashing_progress import HashingReport
 from librats.services.transferring.host import FilesHost, TransferPlace
 from librats.services.transferring.offer import Offer, OfferWire, Shared
+from librats.services.transferring.serving import idle_place
 from librats.services.transferring.taking import Taking
 from librats.services.transferring.wire import LostError, Wire
 from librats.transfer.frames import Frame, FrameType, Offering, read_fetch, read_offer
@@ -36,6 +37,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 ID_SIZE = 32
 NUMBER_SIZE = 16
 FIRST_FRAME_TIMEOUT = 30.0
+MAX_ACCEPTED = 256
+"""Transfers that one peer has offered, that were accepted and are not over: as many as it may have streams."""
+
 KEPT = 256
 """Transfers that have ended and are still listed."""
 
@@ -311,10 +315,14 @@ class FilesHandle(CodeVerbs):
         if not shared:
             place.counters["fetches_refused"] += 1
             raise TransferError("not_found", "nobody here gives that")
-        serving = sum(isinstance(t, Giving) and not t.is_over for t in self._transfers.values())
-        if serving >= place.config.max_serving:
-            place.counters["fetches_refused"] += 1
-            raise TransferError("busy", f"{place.config.max_serving} transfers are given already (max_serving)")
+        serving = [t for t in self._transfers.values() if isinstance(t, Giving) and not t.is_over]
+        if len(serving) >= place.config.max_serving:
+            since = asyncio.get_running_loop().time() - place.config.stall_timeout
+            idle = idle_place(serving, wire.peer_id, since)
+            if idle is None:
+                place.counters["fetches_refused"] += 1
+                raise TransferError("busy", f"{place.config.max_serving} transfers are given already (max_serving)")
+            self._spawn(idle.end(TransferError("busy", "nothing of it was taken for long, and others want its place")))
         giving = Giving(place, wire.peer_id, self._host.entropy(NUMBER_SIZE), shared[0].path)
         self._add(giving)
         giving.give(shared[0].source, wire)
@@ -350,6 +358,9 @@ class FilesHandle(CodeVerbs):
         try:
             if place.config.accept is OfferPolicy.NEVER or self._handler is None:
                 raise TransferError("refused", "no files are taken here")
+            running = [transfer for transfer in self._transfers.values() if not transfer.is_over]
+            if sum(one.was_offered and one.peer_id == wire.peer_id for one in running) >= MAX_ACCEPTED:
+                raise TransferError("limit", f"{MAX_ACCEPTED} transfers from one peer are not over yet")
             if len(pending) >= place.config.max_offers_per_peer:
                 limit = place.config.max_offers_per_peer
                 raise TransferError("limit", f"{limit} offers wait for an answer already (max_offers_per_peer)")
@@ -384,6 +395,7 @@ class FilesHandle(CodeVerbs):
         if number.hex() in self._transfers:
             number = self._host.entropy(NUMBER_SIZE)
         taking = self._taking(place, [wire.peer_id], number, offering.content_id, chosen, overwrite=overwrite)
+        taking.was_offered = True
         taking.take(wire, offering)
         return taking
 

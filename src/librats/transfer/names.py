@@ -8,7 +8,18 @@ from typing import Final
 
 from librats.errors import TransferError
 
-__all__ = ["MAX_DEPTH", "MAX_PART", "MAX_PATH", "NameSet", "check_parts", "fold", "read_path", "write_path"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_PART",
+    "MAX_PATH",
+    "NameSet",
+    "check_parts",
+    "fold",
+    "is_unfinished",
+    "read_path",
+    "unfinished",
+    "write_path",
+]
 
 MAX_PART: Final = 255
 """Bytes of UTF-8, and units of UTF-16, that a part of a path has at most."""
@@ -41,6 +52,7 @@ DEVICES = frozenset(
 IOTA_BELOW = "\u0345"
 IOTA_CLASS = 240  # its canonical combining class: marks of lower ones stand before it
 RESOURCE_FORK = "..namedfork"  # macOS: what is below it is a part of the file before it
+UNFINISHED_PREFIX, UNFINISHED_SUFFIX = ".librats-", ".part"
 
 Parts = tuple[str, ...]
 
@@ -84,6 +96,8 @@ def _check_part(part: str) -> None:
     if not part.isascii() and _has_early_iota(part):
         raise _refusal("a part of a path has an iota below before another mark")
     folded = fold(part)
+    if _is_unfinished(folded):
+        raise _refusal("a part of a path is the name of a transfer that is not done")
     if not folded.strip(". "):
         raise _refusal("a part of a path has nothing but dots and spaces")
     if folded == RESOURCE_FORK or folded.partition(".")[0].rstrip() in DEVICES:
@@ -111,12 +125,39 @@ def fold(part: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded.upper()).casefold())
 
 
+def is_unfinished(name: str) -> bool:
+    """Tell whether a name is, on some system, that of the hidden folder of a transfer that is not done.
+
+    Nobody may offer it: what is there would count as what has come of that transfer, checked already.
+
+    Example:
+        >>> from librats.transfer.names import is_unfinished
+        >>> is_unfinished(".librats-0123456789abcdef.part"), is_unfinished("movie.part")
+        (True, False)
+    """
+    return _is_unfinished(fold(name))
+
+
+def _is_unfinished(folded: str) -> bool:
+    return folded.startswith(UNFINISHED_PREFIX) and folded.endswith(UNFINISHED_SUFFIX)
+
+
+def unfinished(identifier: str) -> str:
+    """Return the name of the hidden folder of a transfer.
+
+    Args:
+        identifier: What tells it from others, in hex digits.
+    """
+    return f"{UNFINISHED_PREFIX}{identifier}{UNFINISHED_SUFFIX}"
+
+
 def check_parts(parts: Parts) -> None:
     """See that the parts of a path are safe below any folder, on every system.
 
     Refused are: "." and "..", empty parts, "/", "\\\\", ":" and what else Windows takes in no name, control characters
     and those of the writing direction, surrogates, a dot or a space at the end, devices of Windows with any extension,
-    and what is too long or too deep. So there is no absolute path, drive, share, or alternate stream.
+    hidden folders of transfers that are not done, and what is too long or too deep. So there is no absolute path,
+    drive, share, or alternate stream.
 
     Args:
         parts: From the outermost folder to the file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from librats.bittorrent.names import SafePaths, clean_name, clean_part
+from librats.bittorrent.names import SafePaths, clean_name, clean_part, torrent_name
 from librats.transfer.names import check_parts
 
 
@@ -29,6 +29,19 @@ from librats.transfer.names import check_parts
 def test_a_name_is_made_safe(raw: bytes, wanted: str) -> None:
     assert clean_name(raw) == wanted
     check_parts((clean_part(raw),))
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [
+        (b".librats", "_.librats"),
+        (b".LibRats", "_.LibRats"),
+        (b".librats-0123456789abcdef.part", "_.librats-0123456789abcdef.part"),
+        (b"..", ""),
+    ],
+)
+def test_a_torrent_has_no_name_of_what_downloads_and_transfers_keep(raw: bytes, wanted: str) -> None:
+    assert torrent_name(raw) == wanted
 
 
 def test_a_long_name_keeps_its_ending() -> None:

@@ -170,6 +170,15 @@ def test_a_file_that_was_kept_before_peers_were_is_read(tmp_path: Path) -> None:
     assert again.peers == ()
 
 
+@pytest.mark.parametrize("bits", [b"", b"\0\0", b"\xff"])
+def test_a_file_with_bits_for_other_pieces_than_there_are_counts_as_none(tmp_path: Path, bits: bytes) -> None:
+    torrent, path = torrent_of(CONTENT, "v1"), tmp_path / "x.resume"
+    sizes = [(1, 2)] * len(torrent.layout.files)
+    ResumeFile(path).save(Resume(torrent=torrent, have=bytearray(torrent.layout.piece_count), sizes=sizes))
+    path.write_bytes(bencode.encode({**bencode.decode(path.read_bytes()), b"have": bits}))
+    assert ResumeFile(path).load(torrent.info_hash) is None
+
+
 @pytest.mark.parametrize("raw", [b"", b"d1:vi1ee", b"le", b"i1e", b"d4:havei1e1:vi1ee", b"\xff" * 100, b"d1:vi2ee"])
 def test_a_file_that_is_damaged_counts_as_none(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "x.resume"

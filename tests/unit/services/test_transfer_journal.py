@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,17 @@ async def test_whoever_goes_on_notes_what_is_there_as_ranges(big: Source, tmp_pa
     assert len(state.read_bytes()) == HEAD.size + RECORD_SIZE
     await copy_missing(big, again)
     assert (await again.finish()).read_bytes() == BIG
+
+
+def test_a_folder_in_the_place_of_the_journal_leaves_nothing_open(part: Folder, tmp_path: Path) -> None:
+    (tmp_path / "part" / NAME).mkdir()
+    lowest = os.dup(0)
+    os.close(lowest)
+    with pytest.raises(OSError, match="directory"):
+        Journal(part, bytes(32)).read(10)
+    after = os.dup(0)
+    os.close(after)
+    assert after == lowest
 
 
 async def test_what_was_brought_to_the_disk_counts_after_another_boot(big: Source, tmp_path: Path) -> None:

@@ -316,6 +316,21 @@ async def test_other_content_of_the_same_size_and_time_is_given_up(tmp_path: Pat
     assert await read_code(source) == "changed"
 
 
+async def test_other_content_of_a_file_that_is_open_is_not_read_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(DATA)
+    source = await Source.open(path)
+    assert await source.read(0, 0, 100) == DATA[:100]
+    status = path.stat()
+    path.write_bytes(DATA[::-1])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert source.read_now([(0, 0, 100)]) is None
+    with pytest.raises(TransferError) as refused:
+        await source.read(0, 0, 100)
+    assert refused.value.code == "changed"
+    await source.close()
+
+
 async def test_another_file_of_the_same_name_is_given_up(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(DATA)
@@ -388,6 +403,17 @@ async def test_a_file_that_grows_while_it_is_hashed_is_told(tmp_path: Path, monk
 
     monkeypatch.setattr(transfer_reading, "find_files", grow_then)
     assert await code_of(path) == "changed"
+
+
+async def test_a_disk_that_gives_less_at_once_is_read_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(DATA)
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, size: read(descriptor, min(size, 100_000)))
+    source = await Source.open(tmp_path / "x")
+    assert source.manifest.files[0].root == hash_file([DATA]).root
+    await source.close()
 
 
 async def test_more_files_than_are_kept_open_are_read(tmp_path: Path) -> None:

@@ -44,6 +44,10 @@ HOSTILE = {
         *(b"CONIN$", b"conout$", b"CLOCK$", b"nul .txt", "COM¹".encode(), "lpt².x".encode(), "COM³.a.b".encode()),
         *("ＮＵＬ".encode(), "NU\u200dL".encode(), b"a/..namedfork/rsrc", b"a/..NamedFork"),
     ],
+    "unfinished": [
+        *(b".librats-0123456789abcdef.part", b"a/.librats-x.part/state", b".LIBRATS-0.Part", b".librats-.part"),
+        *(".lib\u200drats-0.part".encode(), ".ｌibrats-0.part".encode()),
+    ],
     "early iota": ["\u0345\u0301".encode(), "α\u0345\u0301".encode(), "ᾀ\u0301".encode()],
     "end": [b"a.", b"a ", b"a. .", b"a./b", b"a /b", b"...", b" ", b" .", b"a/.../b"],
     "too long": [

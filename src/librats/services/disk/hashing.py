@@ -27,6 +27,8 @@ def hash_descriptor(descriptor: int, size: int, progress: Callable[[int], object
     builder = TreeBuilder()
     if size <= BUFFER:
         data = os.read(descriptor, size + 1)
+        while len(data) < size and (more := os.read(descriptor, size + 1 - len(data))):  # some disks give less at once
+            data += more
         builder.update(data)
         if progress is not None:
             progress(len(data))

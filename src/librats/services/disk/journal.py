@@ -110,7 +110,11 @@ class Journal:
             descriptor = self._folder.open_file(NAME, os.O_RDONLY)
         except FileNotFoundError:
             return Recorded(iter(()), is_certain=True)
-        file = os.fdopen(descriptor, "rb", buffering=READ_AT_ONCE * RECORD_SIZE)
+        try:
+            file = os.fdopen(descriptor, "rb", buffering=READ_AT_ONCE * RECORD_SIZE)
+        except OSError:  # it is a folder
+            os.close(descriptor)
+            raise
         head = file.read(HEAD.size)
         if len(head) < HEAD.size or not head.startswith(MAGIC + self._content_id):
             file.close()

@@ -15,12 +15,11 @@ from librats.services.disk.read_at import read_at
 from librats.transfer.file_table import FileTable
 from librats.transfer.layout import Layout
 from librats.transfer.manifest import Manifest
+from librats.transfer.names import is_unfinished
 from librats.transfer.reusing import LeafIndex
 from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, leaf_hashes
 
-__all__ = ["PART_PREFIX", "PART_SUFFIX", "OldFiles", "found_chunks"]
-
-PART_PREFIX, PART_SUFFIX = ".librats-", ".part"
+__all__ = ["OldFiles", "found_chunks"]
 
 MAX_TRIES = 4
 """Other tries that are looked into."""
@@ -71,8 +70,8 @@ class OldFiles:
         return [number for number in numbers if size(number) > LEAF_SIZE]
 
     def _enter_tries(self, folder: Folder, own: str) -> None:
-        names = [name for name in folder.names() if name.startswith(PART_PREFIX) and name.endswith(PART_SUFFIX)]
-        for name in sorted(set(names) - {own})[:MAX_TRIES]:
+        names = {name for name in folder.names() if is_unfinished(name)}
+        for name in sorted(names - {own})[:MAX_TRIES]:
             with contextlib.suppress(OSError):
                 self._held.append(folder.enter(name))
                 self._held.append(self._held[-1].enter(CONTENT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 
@@ -10,13 +11,14 @@ from librats.errors import TransferError
 from librats.services.disk.errors import as_transfer_error
 from librats.services.disk.existing import find_in_place
 from librats.services.disk.folders import Folder, remove_tree
-from librats.services.disk.journal import Journal, Record
-from librats.services.disk.old_files import PART_PREFIX, PART_SUFFIX, OldFiles, found_chunks
+from librats.services.disk.journal import NEW_NAME, Journal, Record
+from librats.services.disk.old_files import OldFiles, found_chunks
 from librats.services.disk.part import CONTENT, Chunk, PartFiles
 from librats.services.disk.placing import place
 from librats.transfer.file_table import FileTable
 from librats.transfer.layout import Layout, Range
 from librats.transfer.manifest import Manifest
+from librats.transfer.names import unfinished
 from librats.transfer.reusing import LeafIndex
 from librats.transfer.tree import HASH_SIZE, leaf_count
 
@@ -33,7 +35,7 @@ def part_name(content: bytes) -> str:
         >>> part_name(bytes(32))
         '.librats-0000000000000000.part'
     """
-    return f"{PART_PREFIX}{content.hex()[:HEX_OF_ID]}{PART_SUFFIX}"
+    return unfinished(content.hex()[:HEX_OF_ID])
 
 
 Check = Callable[[], Sequence[Chunk]]
@@ -55,6 +57,19 @@ class Wanted:
         self.overwrite = overwrite
         self.max_disk = max_disk
         self.tell = tell
+
+
+def _is_ours(part: Folder) -> bool:
+    """Tell whether a folder belongs to whom belongs what we make there; who that is, the file system says."""
+    if part.status(NEW_NAME) is not None:
+        part.remove_file(NEW_NAME)
+    descriptor = part.open_file(NEW_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        status = part.status(".")
+        return status is not None and status.st_uid == os.fstat(descriptor).st_uid
+    finally:
+        os.close(descriptor)
+        part.remove_file(NEW_NAME)
 
 
 class Opened:
@@ -99,6 +114,8 @@ class Opened:
             self._part = self._folder.enter(self._name)
         if not self._part.lock():
             raise TransferError("busy", "another transfer of the same content into this folder is under way")
+        if not self.is_new and not _is_ours(self._part):  # what its journal says would be believed
+            raise TransferError("permission", f"{self._name}, where the transfer would go on, is another user's")
         if self._part.status(CONTENT) is None:
             self._part.make(CONTENT)
         self._content = self._part.enter(CONTENT)

@@ -10,8 +10,9 @@ from librats.services.disk.errors import as_transfer_error
 from librats.services.disk.existing import path_of
 from librats.services.disk.folder_cache import FolderCache
 from librats.services.disk.folders import Folder
+from librats.services.disk.hashing import hash_descriptor
 from librats.services.disk.part import PartFiles
-from librats.transfer.file_table import FileTable
+from librats.transfer.file_table import FileTable, OfferedFile
 from librats.transfer.manifest import Manifest
 
 __all__ = ["place"]
@@ -80,6 +81,8 @@ def _complete(
             try:
                 if file.size:
                     _copy(_opened(there, files, manifest, copies[number], placed), target, file.size)
+                    if copies[number] in placed:  # where others may have changed it since it was hashed
+                        _check(target, file)
                 files.end(file, target)
             finally:
                 os.close(target)
@@ -108,6 +111,12 @@ def _copy(source: int, target: int, size: int) -> None:
                 rest = rest[os.write(target, rest) :]
     if left:
         raise FileNotFoundError("a file has become shorter")
+
+
+def _check(copy: int, file: OfferedFile) -> None:
+    os.lseek(copy, 0, os.SEEK_SET)
+    if hash_descriptor(copy, file.size).root != file.root:
+        raise TransferError("changed", "what was in its place already was changed meanwhile")
 
 
 def _sync(content: Folder, files: PartFiles, manifest: Manifest, numbers: list[int]) -> None:

@@ -17,12 +17,11 @@ from librats.services.disk.folders import Folder, open_folder
 from librats.services.disk.hashing import hash_descriptor
 from librats.transfer.file_table import FileTable, OfferedFile
 from librats.transfer.manifest import MAX_TIME, ManifestLimits
-from librats.transfer.names import MAX_DEPTH
+from librats.transfer.names import MAX_DEPTH, is_unfinished
 from librats.transfer.tree import HASH_SIZE, LEAF_SIZE, HashTree
 
 __all__ = ["Found", "Hashing", "find_files", "modified"]
 
-PART_PREFIX, PART_SUFFIX = ".librats-", ".part"
 NOBODY_EXECUTES = 0o111
 NOT_HASHED = bytes(HASH_SIZE)
 ANY_TIME = (1 << 64) - 1
@@ -117,7 +116,7 @@ class _Walk:
             names = folder.names()
         except OSError as error:
             raise disk_error(error, f"{self._where(path)} cannot be read") from error
-        names = [name for name in names if not (name.startswith(PART_PREFIX) and name.endswith(PART_SUFFIX))]
+        names = [name for name in names if not is_unfinished(name)]
         names.sort(key=os.fsencode)  # which makes the order of a manifest, as folders are entered one by one
         if path and not names:
             self._found.empty_folders.append(path)

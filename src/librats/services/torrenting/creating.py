@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from librats.bittorrent.creating import TorrentBuilder
+from librats.bittorrent.names import KEPT_FOLDER
 from librats.errors import StoreError, UsageError
 from librats.transfer.names import Parts
 
@@ -114,7 +115,7 @@ def _walk(root: Path) -> list[tuple[Parts, int]]:
         folder, parts = folders.pop()
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name == ".librats" and not parts:
+                if entry.name == KEPT_FOLDER and not parts:
                     continue  # what is kept to resume downloads
                 below = (*parts, entry.name)
                 if entry.is_dir(follow_symlinks=False):

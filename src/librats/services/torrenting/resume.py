@@ -122,15 +122,18 @@ def _read(fields: Any, info_hash: bytes) -> Resume | None:
         return None
     if torrent.info_hash_v2 is not None:
         torrent = torrent.with_layers(fields[b"layers"])
+    count, have = torrent.layout.piece_count, fields[b"have"]
+    if len(have) != -(-count // 8):
+        raise RemoteProtocolError("it has bits for other pieces than there are")
     sizes = [
         (size, changed) for size, changed in fields[b"files"] if isinstance(size, int) and isinstance(changed, int)
     ]
     return Resume(
         torrent=torrent,
-        have=unpacked_bits(fields[b"have"], torrent.layout.piece_count),
+        have=unpacked_bits(have, count),
         sizes=sizes,
-        downloaded=int(fields[b"down"]),
-        uploaded=int(fields[b"up"]),
+        downloaded=max(int(fields[b"down"]), 0),
+        uploaded=max(int(fields[b"up"]), 0),
         peers=(
             *compact_peers(fields.get(b"peers"), IPV4_PEER - PORT, MAX_PEERS),
             *compact_peers(fields.get(b"peers6"), IPV6_PEER - PORT, MAX_PEERS),

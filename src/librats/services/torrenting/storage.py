@@ -9,19 +9,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from librats.bittorrent.layout import FileSpan, Layout, TorrentFile
 from librats.bittorrent.metainfo import Torrent
+from librats.bittorrent.names import KEPT_FOLDER
 from librats.bittorrent.selection import Selection
 from librats.errors import StoreError
 from librats.services.torrenting.below import open_below, read_at, write_at
 from librats.services.torrenting.parts import PieceParts
 
-__all__ = ["KEPT_FOLDER", "TorrentFiles"]
-
-KEPT_FOLDER: Final = ".librats"
-"""Folder, beside a torrent's files, of what is kept for the next time."""
+__all__ = ["TorrentFiles"]
 
 MAX_OPEN = 64
 

@@ -214,6 +214,7 @@ class NodeFiles:
             overwrite=overwrite,
             table=self._taking,
         )
+        taking.was_offered = True
         self._offers.add(taking)
         taking.take()
         return taking

@@ -99,6 +99,7 @@ class NodeGiving(Giving):
             if error is not None:
                 self._fail(error)
                 self._say(encode_plain(NodeOp.CANCEL, self.node_number))
+            self._source = self._layout = self._node = None  # which may be large, and it stays listed
 
     async def _serve_node(self) -> None:
         source, place = self._source, self._place

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,8 +119,11 @@ class NodeTaking(Transfer):
             if not self.is_over:
                 self._say(self._goodbye)
                 if destination is not None:
-                    await destination.discard()
+                    with contextlib.suppress(TransferError):  # it has failed already
+                        await destination.discard()
                 self._fail(error or self._told_to_stop)
+            # Of many files they take megabytes, and what has ended stays listed.
+            self._receiving, self._offering = None, dataclasses.replace(self._offering, files=())
 
     async def _take_all(self, destination: NodeDestination) -> Path:
         receiving = self._receiving = NodeReceiving(self.node_number, self._offering, now=self._loop.time())

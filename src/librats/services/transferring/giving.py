@@ -91,6 +91,10 @@ class Giving(Transfer):
         self._wire: Wire | None = None
         self._adopted: asyncio.Future[Wire] | None = None
         self._taker_returns = False  # by itself: where it has fetched or accepted
+        self.was_fetched = False
+        """Whether the taker has asked for it, rather than been offered it."""
+        self.sent_at = loop.time()
+        """When something of it was sent for the last time; when it began, where nothing was."""
         self._was_accepted = False  # over the stream that is there now
         self._peer_paused = False
         self._work = asyncio.Event()
@@ -98,7 +102,7 @@ class Giving(Transfer):
 
     @property
     def source(self) -> SourceFiles | None:
-        """What is given; None while it is hashed."""
+        """What is given; None while it is hashed, and once it has ended."""
         return self._source
 
     @property
@@ -127,7 +131,7 @@ class Giving(Transfer):
         self._done_bytes = 0
         self._meter = RateMeter(self._loop.time())
         self._describe(source.manifest.name, source.content_id, source.manifest.size, len(source.manifest.files))
-        self._taker_returns = wire is not None
+        self._taker_returns = self.was_fetched = wire is not None
         self._task = self._place.host.tasks.create(self._give(wire), name="librats gives files")
         return self._task
 
@@ -162,6 +166,7 @@ class Giving(Transfer):
                     self._wire.say(refusal(error, FrameType.CANCEL))
             if self._wire is not None:
                 self._place.host.tasks.create(self._wire.close(), name="librats ends a transfer")
+            self._wire = self._source = self._layout = self._machine = None  # which may be large, and it stays listed
 
     async def _offer_again(self) -> Wire:
         opening = self._place.host.tasks.create(
@@ -237,11 +242,17 @@ class Giving(Transfer):
                 for wanted in read_ranges(frame.body):
                     wire.send(machine.hashes(wanted))
                     await wire.drain()  # who does not read what it asks for is not heard
+                    self.sent_at = self._loop.time()
                 continue
             self._take(wire, machine, frame)
+            if frame.type == FrameType.MANIFEST_WANT:
+                await wire.drain()
+                self.sent_at = self._loop.time()
 
     def _take(self, wire: Wire, machine: Sending, frame: Frame) -> None:
         if frame.type == FrameType.ACCEPT:
+            if self._was_accepted:
+                raise TransferError("protocol", "a taker that accepts twice")
             machine.accepted(read_accept(frame.body))
             self._reused_bytes = machine.have
             self._was_accepted = self._taker_returns = True
@@ -282,6 +293,7 @@ class Giving(Transfer):
                 size = sum(map(len, there[2]))
                 del there  # what is queued is let go of as it leaves
                 await wire.drain()
+                self.sent_at = self._loop.time()
                 self._place.counters["bytes_sent"] += size
                 self._note_progress(machine)
         finally:

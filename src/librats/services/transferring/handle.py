@@ -112,6 +112,8 @@ class Transfer:
         self._own_pause = False
         self.on_end: Callable[[TransferError | None], None] | None = None
         """Called when it ends."""
+        self.was_offered = False
+        """Whether the peer has offered it to us, rather than been asked for it."""
         self._name = ""
         self._content_id = ""
         self._total = 0

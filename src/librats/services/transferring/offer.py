@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from librats.services.transferring.giving import SourceFiles
     from librats.services.transferring.handle import Transfer
 
-__all__ = ["Offer", "OfferWire", "Shared"]
+__all__ = ["Offer", "OfferWire", "Shared", "heard_withdrawal"]
 
 Accept = Callable[[str | Path | None, bool], "Transfer"]
 logger = logging.getLogger("librats.files")
@@ -41,6 +41,20 @@ class OfferWire(Protocol):
             LostError: The offer stands no more.
             TransferError: The peer has withdrawn it.
         """
+
+
+async def heard_withdrawal(wire: OfferWire) -> None:
+    """Listen to a giver whose offer is not answered yet, until it does what ends the offer.
+
+    Raises:
+        TransferError: It has withdrawn it, or says what is not its turn.
+        LostError: The session has ended.
+    """
+    for _ in range(AHEAD):
+        frame = await wire.next()
+        if not isinstance(frame, Frame) or frame.type not in {FrameType.PAUSE, FrameType.RESUME}:
+            break
+    raise TransferError("protocol", "a giver that goes on before its offer is answered")
 
 
 class Offer:
@@ -164,10 +178,7 @@ class Offer:
     async def _listen(self) -> None:
         """Take the offer away when the giver has gone."""
         try:
-            for _ in range(AHEAD):
-                frame = await self._wire.next()
-                if not isinstance(frame, Frame) or frame.type not in {FrameType.PAUSE, FrameType.RESUME}:
-                    break
+            await heard_withdrawal(self._wire)
         except (LostError, TransferError):
             logger.debug("an offer of %s is withdrawn", self.peer_id[:8])
         if not self._decision.done():

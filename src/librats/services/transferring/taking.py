@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +16,9 @@ from librats.services.disk.part import check_chunk
 from librats.services.transferring.destination import DestinationFiles, OpenDestination
 from librats.services.transferring.handle import Transfer, TransferDirection, TransferState
 from librats.services.transferring.host import TransferPlace
+from librats.services.transferring.offer import heard_withdrawal
 from librats.services.transferring.reusing import reuse
+from librats.services.transferring.source_streams import SourceStreams
 from librats.services.transferring.wire import PROTOCOL, LostError, Wire, opened
 from librats.transfer.frames import (
     Chunk,
@@ -58,17 +61,6 @@ MAX_BACKLOG = 2 << 20
 """Bytes that have come and are not stored, from which on no source is read from."""
 
 
-class _Follow:
-    """One source: the stream that it gives over, and the next one where it has come back by itself."""
-
-    def __init__(self, peer_id: str) -> None:
-        self.peer_id = peer_id
-        self.wire: Wire | None = None
-        self.came: asyncio.Future[tuple[Wire, Offering]] | None = None
-        self.has_paused = False
-        self.lost_at: float | None = None
-
-
 class Taking(Transfer):
     """A transfer that this side takes, from one peer or from several.
 
@@ -101,7 +93,7 @@ class Taking(Transfer):
         self._folder = folder
         self._overwrite = overwrite
         self._open_destination = open_destination
-        self._follows = {peer_id: _Follow(peer_id) for peer_id in peer_ids}
+        self._follows = {peer_id: SourceStreams(peer_id) for peer_id in peer_ids}
         self._offered = NO_NUMBER
         self._learning = asyncio.Lock()
         self._layout: Layout | None = None
@@ -139,17 +131,20 @@ class Taking(Transfer):
 
     def adopt(self, wire: Wire, offering: Offering) -> None:
         """Go on over a stream with which a giver has come (back)."""
-        follow = self._follows[wire.peer_id]
-        if follow.came is None or follow.came.done():
-            follow.came = self._loop.create_future()
-        follow.came.set_result((wire, offering))
+        replaced = self._follows[wire.peer_id].bring(wire, offering)
+        if replaced is not None:
+            error = TransferError("busy", "another offer of the same has taken its place")
+            self._place.host.tasks.create(replaced.refuse(error), name="librats ends a transfer")
 
     async def _take(self) -> None:
         error: TransferError | None = None
         try:
+            waiting = []
             if self._place.turns.locked():
                 self._become(TransferState.QUEUED)
+                waiting = [self._tasks.create(self._hear_withdrawal(), name="librats hears a giver that waits")]
             async with self._place.turns:
+                await end_all(waiting)
                 self._become(TransferState.STARTING)
                 path = await self._take_all()
             self._succeed(path)
@@ -162,6 +157,19 @@ class Taking(Transfer):
             self._task = None
             await self._end(error)
 
+    async def _hear_withdrawal(self) -> None:
+        """End it where the giver that has offered it withdraws it before its turn has come."""
+        with contextlib.suppress(LostError):  # it may come back
+            try:
+                for follow in self._follows.values():
+                    if follow.came is not None and follow.came.done():
+                        wire, _ = follow.came.result()
+                        await heard_withdrawal(wire)
+            except TransferError as error:
+                self._fail(error)
+                if self._task is not None:
+                    self._task.cancel()
+
     async def _end(self, error: TransferError | None) -> None:
         await self._tasks.close()
         if self.is_over:
@@ -173,15 +181,11 @@ class Taking(Transfer):
                 await destination.suspend()
             self._fail(error)
         for follow in self._follows.values():
-            wire, follow.wire = follow.wire, None
-            if wire is None:
-                continue
-            if error is None:
-                wire.say(encode_plain(FrameType.DONE))
-                closing = wire.close()
-            else:
-                closing = wire.refuse(error, FrameType.CANCEL)
-            self._place.host.tasks.create(closing, name="librats ends a transfer")
+            for closing in follow.ended(error, self._total):
+                self._place.host.tasks.create(closing, name="librats ends a transfer")
+        # Of many files they take megabytes, and what has ended stays listed.
+        self._layout = self._reusing = self._receiving = None
+        self._twins, self._chunks = Twins(), asyncio.Queue()
 
     async def _take_all(self) -> Path:
         work = [self._tasks.create(self._store(), name="librats stores files") for _ in range(STORED_AT_ONCE)]
@@ -205,7 +209,7 @@ class Taking(Transfer):
 
     # One source
 
-    async def _follow(self, follow: _Follow) -> None:
+    async def _follow(self, follow: SourceStreams) -> None:
         """Take from one source, over one stream after the other, until it is given up."""
         try:
             while not self._complete.is_set():
@@ -228,12 +232,12 @@ class Taking(Transfer):
             if wire is not None:
                 await wire.refuse(error, FrameType.CANCEL)
 
-    def _lose(self, follow: _Follow) -> None:
+    def _lose(self, follow: SourceStreams) -> None:
         if self._receiving is not None:
             self._receiving.remove_source(follow.peer_id)
             self._ask_all()
 
-    async def _meet(self, follow: _Follow) -> tuple[Wire, Offering]:
+    async def _meet(self, follow: SourceStreams) -> tuple[Wire, Offering]:
         """Return a stream over which a source offers what is wanted."""
         came, follow.came = follow.came, None
         if came is not None and came.done():
@@ -253,7 +257,7 @@ class Taking(Transfer):
             raise TransferError("bad_offer", "a peer offers other content than it was asked for")
         return wire, offering
 
-    async def _wait_for(self, follow: _Follow, *, retry: float) -> None:
+    async def _wait_for(self, follow: SourceStreams, *, retry: float) -> None:
         """Wait until a source is connected again, or has come back by itself.
 
         Args:
@@ -283,14 +287,14 @@ class Taking(Transfer):
         finally:
             await end_all([back])
 
-    async def _back(self, follow: _Follow, retry: float) -> None:
+    async def _back(self, follow: SourceStreams, retry: float) -> None:
         """Wait until a source can be asked again."""
         if retry < self._place.config.resume_timeout:
             await asyncio.sleep(retry)
         await asyncio.sleep(NO_WAIT)  # the link that has just ended may still count as there
         await self._place.wait_connected(follow.peer_id)
 
-    async def _hear(self, follow: _Follow, wire: Wire, offering: Offering) -> None:
+    async def _hear(self, follow: SourceStreams, wire: Wire, offering: Offering) -> None:
         """Take from one source over one stream."""
         async with self._learning:
             if self._destination is None:
@@ -327,7 +331,7 @@ class Taking(Transfer):
             else:
                 raise TransferError("protocol", "a frame that a giver does not send")
 
-    def _came(self, follow: _Follow, receiving: Receiving, layout: Layout, chunk: Chunk) -> None:
+    def _came(self, follow: SourceStreams, receiving: Receiving, layout: Layout, chunk: Chunk) -> None:
         if receiving.arrived(follow.peer_id, chunk.range, self._loop.time()):
             if chunk.size != layout.body_size(chunk.range):
                 receiving.refused(chunk.range)
@@ -398,7 +402,7 @@ class Taking(Transfer):
 
     # What all sources share
 
-    def _ask(self, follow: _Follow) -> None:
+    def _ask(self, follow: SourceStreams) -> None:
         if self._receiving is None or follow.wire is None:
             return
         wants = self._receiving.next_wants(follow.peer_id, self._loop.time())

@@ -33,6 +33,9 @@ PROTOCOL = "librats-files/1"
 READ_SIZE = 1 << 20
 GOODBYE_TIME = 5.0
 
+AT_ONCE = 256
+"""Frames that are handed on before others have their turn: a mebibyte may hold 200,000."""
+
 LOST = frozenset({Reason.CLOSED, "lost", "timeout"})
 
 
@@ -75,6 +78,7 @@ class Wire:
         self._stream = stream
         self._reader = FrameReader()
         self._frames: deque[Frame | Chunk] = deque()
+        self._handed_on = 0
         self.failure: TransferError | None = None
         """What :meth:`next` raises where this side has ended the stream."""
         self.features = Features(0)
@@ -127,6 +131,9 @@ class Wire:
                 self.on_bytes()
             for piece in pieces:
                 self._frames.extend(self._reader.feed(piece))
+        self._handed_on += 1
+        if self._handed_on % AT_ONCE == 0:
+            await asyncio.sleep(0)
         frame = self._frames.popleft()
         if isinstance(frame, Frame) and frame.type in {FrameType.REFUSE, FrameType.CANCEL}:
             refusal = read_refusal(frame.body)
