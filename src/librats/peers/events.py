@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from librats.dht.events import DhtUnreachable
 
@@ -33,16 +34,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
+class PeerConnected(Struct, frozen=True):
     """A session with a peer is up."""
 
     peer: Peer
     """Who."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerDisconnected:
+class PeerDisconnected(Struct, frozen=True):
     """The session with a peer has ended."""
 
     peer: Peer
@@ -53,8 +52,7 @@ class PeerDisconnected:
     """Words for people; where the peer said them, not to be trusted."""
 
 
-@dataclass(frozen=True, slots=True)
-class PathChanged:
+class PathChanged(Struct, frozen=True):
     """The session with a peer goes over another connection from now on."""
 
     peer: Peer
@@ -67,8 +65,7 @@ class PathChanged:
     """How it is reached from now on."""
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerFailed:
+class HandlerFailed(Struct, frozen=True):
     """One of the application's handlers raised; the session goes on."""
 
     peer: Peer
@@ -79,8 +76,7 @@ class HandlerFailed:
     """What it raised."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRefused:
+class MessageRefused(Struct, frozen=True):
     """A peer sent what is no JSON, over a limit, or not of the type that a handler takes: it was not called.
 
     Functions that listen to this must be plain ones: nothing would hold the peer back while many of them run.
@@ -94,8 +90,7 @@ class MessageRefused:
     """What is wrong; a :class:`~librats.ValidationError` where it is the type. Not to be trusted."""
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingRefused:
+class IncomingRefused(Struct, frozen=True):
     """Somebody tried to connect and was not let in."""
 
     address: Address
@@ -109,8 +104,7 @@ class IncomingRefused:
     """Who it was; empty where that was not known yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerDiscovered:
+class PeerDiscovered(Struct, frozen=True):
     """A peer was found that may be dialled."""
 
     peer_id: str
@@ -123,8 +117,7 @@ class PeerDiscovered:
     """How it was found: ``"mdns"``, ``"dht"``, or ``"peer-exchange"`` where a connected peer told of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnecting:
+class Reconnecting(Struct, frozen=True):
     """A peer that was lost, or is saved, will be dialled again."""
 
     peer_id: str
@@ -135,8 +128,7 @@ class Reconnecting:
     """Seconds until it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReconnectFailed:
+class ReconnectFailed(Struct, frozen=True):
     """A peer is given up: it was dialled as often as the configuration allows."""
 
     peer_id: str
@@ -147,8 +139,7 @@ class ReconnectFailed:
     """Why the last one failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityRotated:
+class IdentityRotated(Struct, frozen=True):
     """A peer has shown, signed by both, that one identity follows another."""
 
     peer: Peer
@@ -184,8 +175,7 @@ class TraversalStep(StrEnum):
     """There is no way."""
 
 
-@dataclass(frozen=True, slots=True)
-class NatTraversalProgress:
+class NatTraversalProgress(Struct, frozen=True):
     """A way to a peer that somebody introduces has come a step further."""
 
     peer_id: str
@@ -196,8 +186,7 @@ class NatTraversalProgress:
     """More of it, for people: why it has failed, for example. Where others said them, not to be trusted."""
 
 
-@dataclass(frozen=True, slots=True)
-class IceCandidateFound:
+class IceCandidateFound(Struct, frozen=True):
     """This side has found an address at which a peer that somebody introduces may reach it."""
 
     peer_id: str

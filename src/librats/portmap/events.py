@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.types import Address, MappedTransport, PortMapping
 
 __all__ = ["PortMapped", "PortMappingFailed"]
 
 
-@dataclass(frozen=True, slots=True)
-class PortMapped:
+class PortMapped(Struct, frozen=True):
     """A gateway has mapped a port, or has given it another external address; renewals are not told."""
 
     mapping: PortMapping
@@ -20,8 +19,7 @@ class PortMapped:
     """What it was before, where it has changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class PortMappingFailed:
+class PortMappingFailed(Struct, frozen=True):
     """No way to map a port has worked, or a mapping that was there is over. It is tried again."""
 
     transport: MappedTransport

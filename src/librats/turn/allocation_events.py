@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.errors import RatsError, TurnError
 from librats.types import Address
@@ -16,8 +16,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class TurnAllocated:
+class TurnAllocated(Struct, frozen=True):
     """The server relays for us."""
 
     relayed: tuple[Address, ...]
@@ -36,21 +35,18 @@ class TurnAllocated:
     """Why an address family of two is missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class TurnLost:
+class TurnLost(Struct, frozen=True):
     """The allocation is gone, and another one is tried for: until :class:`TurnAllocated`, nothing is relayed."""
 
     reason: str
     """Why."""
 
 
-@dataclass(frozen=True, slots=True)
-class TurnMoved:
+class TurnMoved(Struct, frozen=True):
     """The same allocation is now used from another local address (RFC 8016)."""
 
 
-@dataclass(frozen=True, slots=True)
-class TurnPeerRefused:
+class TurnPeerRefused(Struct, frozen=True):
     """A permission or a channel that nobody waits for was refused, or is not renewed."""
 
     host: str
@@ -60,8 +56,7 @@ class TurnPeerRefused:
     """Why."""
 
 
-@dataclass(slots=True)
-class TurnCounters:
+class TurnCounters(Struct):
     """What an allocation has seen since it was opened."""
 
     sent: int = 0
