@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
-
-from msgspec import Struct, structs
 
 from librats.blocking.bridge import Bridge
 from librats.blocking.stream import Stream
@@ -209,6 +208,6 @@ class Peers:
         if isinstance(value, AsyncStream):
             return Stream(value, self._bridge, self.of(value.peer))
         peer = getattr(value, "peer", None)
-        if isinstance(peer, AsyncPeer) and isinstance(value, Struct):
-            return structs.replace(value, peer=self.of(peer))
+        if isinstance(peer, AsyncPeer) and dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return dataclasses.replace(value, peer=self.of(peer))
         return value

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
-
-from msgspec import Struct
 
 from librats.dht.events import DhtUnreachable
 
@@ -34,14 +33,16 @@ __all__ = [
 ]
 
 
-class PeerConnected(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
     """A session with a peer is up."""
 
     peer: Peer
     """Who."""
 
 
-class PeerDisconnected(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
     """The session with a peer has ended."""
 
     peer: Peer
@@ -52,7 +53,8 @@ class PeerDisconnected(Struct, frozen=True):
     """Words for people; where the peer said them, not to be trusted."""
 
 
-class PathChanged(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class PathChanged:
     """The session with a peer goes over another connection from now on."""
 
     peer: Peer
@@ -65,7 +67,8 @@ class PathChanged(Struct, frozen=True):
     """How it is reached from now on."""
 
 
-class HandlerFailed(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class HandlerFailed:
     """One of the application's handlers raised; the session goes on."""
 
     peer: Peer
@@ -76,7 +79,8 @@ class HandlerFailed(Struct, frozen=True):
     """What it raised."""
 
 
-class MessageRefused(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class MessageRefused:
     """A peer sent what is no JSON, over a limit, or not of the type that a handler takes: it was not called.
 
     Functions that listen to this must be plain ones: nothing would hold the peer back while many of them run.
@@ -90,7 +94,8 @@ class MessageRefused(Struct, frozen=True):
     """What is wrong; a :class:`~librats.ValidationError` where it is the type. Not to be trusted."""
 
 
-class IncomingRefused(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class IncomingRefused:
     """Somebody tried to connect and was not let in."""
 
     address: Address
@@ -104,7 +109,8 @@ class IncomingRefused(Struct, frozen=True):
     """Who it was; empty where that was not known yet."""
 
 
-class PeerDiscovered(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class PeerDiscovered:
     """A peer was found that may be dialled."""
 
     peer_id: str
@@ -117,7 +123,8 @@ class PeerDiscovered(Struct, frozen=True):
     """How it was found: ``"mdns"``, ``"dht"``, or ``"peer-exchange"`` where a connected peer told of it."""
 
 
-class Reconnecting(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
     """A peer that was lost, or is saved, will be dialled again."""
 
     peer_id: str
@@ -128,7 +135,8 @@ class Reconnecting(Struct, frozen=True):
     """Seconds until it."""
 
 
-class ReconnectFailed(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ReconnectFailed:
     """A peer is given up: it was dialled as often as the configuration allows."""
 
     peer_id: str
@@ -139,7 +147,8 @@ class ReconnectFailed(Struct, frozen=True):
     """Why the last one failed."""
 
 
-class IdentityRotated(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class IdentityRotated:
     """A peer has shown, signed by both, that one identity follows another."""
 
     peer: Peer
@@ -175,7 +184,8 @@ class TraversalStep(StrEnum):
     """There is no way."""
 
 
-class NatTraversalProgress(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class NatTraversalProgress:
     """A way to a peer that somebody introduces has come a step further."""
 
     peer_id: str
@@ -186,7 +196,8 @@ class NatTraversalProgress(Struct, frozen=True):
     """More of it, for people: why it has failed, for example. Where others said them, not to be trusted."""
 
 
-class IceCandidateFound(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class IceCandidateFound:
     """This side has found an address at which a peer that somebody introduces may reach it."""
 
     peer_id: str

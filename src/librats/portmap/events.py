@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from dataclasses import dataclass
 
 from librats.types import Address, MappedTransport, PortMapping
 
 __all__ = ["PortMapped", "PortMappingFailed"]
 
 
-class PortMapped(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class PortMapped:
     """A gateway has mapped a port, or has given it another external address; renewals are not told."""
 
     mapping: PortMapping
@@ -19,7 +20,8 @@ class PortMapped(Struct, frozen=True):
     """What it was before, where it has changed."""
 
 
-class PortMappingFailed(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class PortMappingFailed:
     """No way to map a port has worked, or a mapping that was there is over. It is tried again."""
 
     transport: MappedTransport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from dataclasses import dataclass
 
 from librats.errors import RatsError, TurnError
 from librats.types import Address
@@ -16,7 +16,8 @@ __all__ = [
 ]
 
 
-class TurnAllocated(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class TurnAllocated:
     """The server relays for us."""
 
     relayed: tuple[Address, ...]
@@ -35,18 +36,21 @@ class TurnAllocated(Struct, frozen=True):
     """Why an address family of two is missing."""
 
 
-class TurnLost(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class TurnLost:
     """The allocation is gone, and another one is tried for: until :class:`TurnAllocated`, nothing is relayed."""
 
     reason: str
     """Why."""
 
 
-class TurnMoved(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class TurnMoved:
     """The same allocation is now used from another local address (RFC 8016)."""
 
 
-class TurnPeerRefused(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class TurnPeerRefused:
     """A permission or a channel that nobody waits for was refused, or is not renewed."""
 
     host: str
@@ -56,7 +60,8 @@ class TurnPeerRefused(Struct, frozen=True):
     """Why."""
 
 
-class TurnCounters(Struct):
+@dataclass(slots=True)
+class TurnCounters:
     """What an allocation has seen since it was opened."""
 
     sent: int = 0
