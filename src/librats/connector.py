@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
+
+from msgspec import Struct
 
 from librats.attempts.accounts import OVERTAKEN
 from librats.attempts.dialling import DialRace
@@ -31,8 +32,7 @@ logger = logging.getLogger("librats.connector")
 MAX_ADDRESSES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """What a caller wants to reach."""
 
     text: str

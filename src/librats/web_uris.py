@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from msgspec import Struct
+
 from librats.checks import require
 from librats.errors import ConfigError
 from librats.types import Address
@@ -25,8 +27,7 @@ _PATH = re.compile(r"/[A-Za-z0-9/._~!$&'()*+,;=:@%-]*")
 _HOST = re.compile(r"[^\s/?#@\[\]%\\]+")
 
 
-@dataclass(frozen=True, slots=True)
-class WebUri:
+class WebUri(Struct, frozen=True):
     """Where a WebSocket is (RFC 6455).
 
     Example:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from tests.reference.turn_server import ReferenceServer
 
 from librats.errors import RatsError

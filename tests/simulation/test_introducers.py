@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec.structs import replace
 from tests.simulation.conftest import PORT, Simulate, start_client
 
 from librats import Address, ConnectError, IntroductionError, NatTraversalConfig, PathChanged, Peer, RatsClient

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
+
+from msgspec import Struct, structs
 
 from librats.attempts.accounts import OVERTAKEN, describe, reason_of
 from librats.config import RatsConfig
@@ -56,8 +57,7 @@ class DialAddress(Protocol):
         """
 
 
-@dataclass(slots=True, eq=False)
-class _Try:
+class _Try(Struct, eq=False):
     """One attempt of a race."""
 
     start: float
@@ -120,7 +120,7 @@ class DialRace:
         if ConnectionMethod.RELAY in methods:
             start = min(RELAY_DELAY, max(one.start for one in tries) + step) if tries else 0.0
             if methods[0] is ConnectionMethod.RELAY:  # it has worked before
-                start, tries = 0.0, [replace(one, start=one.start + step) for one in tries]
+                start, tries = 0.0, [structs.replace(one, start=one.start + step) for one in tries]
             tries += [
                 _Try(start + place * step, address, ConnectionMethod.RELAY)
                 for place, address in enumerate(addresses[:MAX_RELAYED])

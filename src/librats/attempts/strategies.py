@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Flag, auto
+
+from msgspec import Struct
 
 from librats.errors import UsageError
 from librats.types import AttemptReason, ConnectionMethod, ConnectionStrategy, NatType, PathPolicy
@@ -50,8 +51,7 @@ class Ways(Flag):
     """Whatever works."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a strategy does."""
 
     dials: frozenset[ConnectionMethod]
@@ -114,8 +114,7 @@ def may_go(strategy: ConnectionStrategy, method: ConnectionMethod) -> bool:
     return method in plan.dials or bool(met)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(Struct, frozen=True, kw_only=True):
     """What a client has when it is asked to reach a peer."""
 
     policy: PathPolicy = PathPolicy.AUTO

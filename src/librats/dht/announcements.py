@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.errors import UsageError
 
@@ -19,8 +19,7 @@ AT_ONCE = 4
 PER_SECOND = 2.0
 
 
-@dataclass(slots=True)
-class _Wanted:
+class _Wanted(Struct):
     due: float
     failures: int = 0
     is_under_way: bool = False

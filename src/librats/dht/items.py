@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 import nacl.bindings
+from msgspec import Struct
 from nacl.exceptions import BadSignatureError
 
 from librats._core import bencode
@@ -43,8 +43,7 @@ def _signed_part(value: bytes, sequence: int, salt: bytes) -> bytes:
     return b"%b3:seqi%de1:v%b" % (head, sequence, value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(Struct, frozen=True, kw_only=True):
     """An item, as it is sent."""
 
     value: bytes

@@ -24,8 +24,9 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from librats._core import bencode
 from librats.dht.addresses import IPV4_SIZE, IPV6_SIZE, PORT_SIZE, address_of, compact, may_be_told
@@ -97,8 +98,7 @@ def introducer_hash(peer_id: str) -> bytes:
     return hashlib.sha1(b"librats introducers" + raw, usedforsecurity=False).digest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerRecord:
+class PeerRecord(Struct, frozen=True, kw_only=True):
     """What a peer tells of itself in the DHT.
 
     Example:

@@ -14,8 +14,9 @@ import hashlib
 import ipaddress
 from collections import Counter, deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from librats.session.dial_budget import DialBudget
 from librats.types import Address, Entropy
@@ -85,8 +86,7 @@ class Deed(StrEnum):
     """Connect to an address; then call ``dialled``."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToDo:
+class ToDo(Struct, frozen=True):
     """One thing to do."""
 
     deed: Deed
@@ -112,8 +112,7 @@ class Dialled(StrEnum):
     """It was this client itself."""
 
 
-@dataclass(slots=True, eq=False)
-class _Endpoint:
+class _Endpoint(Struct, eq=False):
     network: str
     seen: float
     due: float

@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+from msgspec import Struct, structs
 
 from librats.attempts.accounts import OVERTAKEN, describe, later, outcome, reason_of
 from librats.attempts.strategies import Plan
@@ -80,8 +81,7 @@ class LooksUp(Protocol):
         """Return who has announced a hash."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What a client has that dials by id."""
 
     manager: PeerManager
@@ -178,8 +178,7 @@ class DialById:
             attempts.extend(later(search.attempts, offset))
 
 
-@dataclass(frozen=True, slots=True)
-class _Announced:
+class _Announced(Struct, frozen=True):
     """Introducers that the DHT knows."""
 
     addresses: list[Address]
@@ -399,7 +398,9 @@ class _Search:
             self._last = error
             return None
         logger.debug("%s: introducer %s knows it", self._target[:8], introducer.peer_id[:8])
-        self._held[self._held.index(there)] = asked = replace(there, introducer=replace(introducer, key=key))
+        self._held[self._held.index(there)] = asked = structs.replace(
+            there, introducer=structs.replace(introducer, key=key)
+        )
         return asked
 
     async def _introducer_at(self, place: Address | WebUri, peer_id: str | None) -> HeldIntroducer | Peer:

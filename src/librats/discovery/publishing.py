@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Protocol
+
+from msgspec import structs
 
 from librats.attempts.accounts import describe
 from librats.dht.items import Item
@@ -108,16 +109,16 @@ class Publisher:
 
     def _is_the_same(self) -> bool:
         before = self._published
-        return before is not None and self._to_tell() == dataclasses.replace(before, expires=0, sequence=0)
+        return before is not None and self._to_tell() == structs.replace(before, expires=0, sequence=0)
 
     def _to_tell(self) -> PeerRecord:
-        return dataclasses.replace(self._describe(), expires=0, sequence=0)
+        return structs.replace(self._describe(), expires=0, sequence=0)
 
     async def _publish(self, dht: Puts) -> None:
         identity, now = self._identity(), self._wall()
         self._verify_key = identity.verify_key
         sequence = max(int(now), self._sequences.get(identity.verify_key, 0) + 1)
-        record = dataclasses.replace(
+        record = structs.replace(
             self._to_tell(), public_key=identity.public_key, expires=int(now + LIFETIME), sequence=sequence
         )
         try:
@@ -145,7 +146,7 @@ class Publisher:
             if there is None or there.sequence < record.sequence:
                 raise
             # This host's clock was ahead once, or another one's of the same identity is.
-            record = dataclasses.replace(record, sequence=there.sequence + 1)
+            record = structs.replace(record, sequence=there.sequence + 1)
             taken = await dht.put(record.sign(seed), timeout=TIMEOUT)
         self._sequences = {identity.verify_key: record.sequence}
         self._published = record

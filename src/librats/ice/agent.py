@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from librats._core.stun import StunMessage
 from librats.ice.addresses import AddressPolicy
 from librats.ice.bases import LocalCandidates
@@ -271,7 +273,7 @@ class IceMachine:
         names = [candidate for candidate in description.candidates if candidate.is_name]
         plain = tuple(candidate for candidate in description.candidates if not candidate.is_name)
         if current.remote is None:
-            current.set_remote(replace(description, candidates=plain), now=now)
+            current.set_remote(structs.replace(description, candidates=plain), now=now)
         else:
             for candidate in plain:
                 current.add_remote(candidate)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from librats.errors import LocalProtocolError
 from librats.ice.candidates import (
@@ -25,8 +28,7 @@ STEP = 256
 """Between the local preferences of two bases: room for the candidates that are learnt of from one base."""
 
 
-@dataclass(slots=True)
-class Base:
+class Base(Struct):
     """What checks and data are sent from: a socket, or an allocation on a TURN server."""
 
     number: int
@@ -38,7 +40,7 @@ class Base:
     preference: int
     """Its local preference."""
 
-    others: list[IceCandidate] = field(default_factory=list)
+    others: list[IceCandidate] = struct_field(default_factory=list)
     """Further candidates that are sent from it: other addresses of a socket that has several, and reflexive ones."""
 
     @property

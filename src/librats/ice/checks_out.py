@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.ice.messages import CheckRequest
 from librats.ice.pairs import CandidatePair
@@ -15,8 +15,7 @@ JUST_SENT = 0.02
 """A check that was sent less than this many seconds ago is not sent again because the peer's has come."""
 
 
-@dataclass(slots=True)
-class Check:
+class Check(Struct):
     """A check on its way."""
 
     pair: CandidatePair

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn
+
+from msgspec import Struct
 
 from librats.errors import DecodeError
 from librats.ice.candidate_text import candidate_from_json, format_candidate, parse_candidate
@@ -41,8 +42,7 @@ def new_credentials(entropy: Entropy) -> tuple[str, str]:
     return "".join(drawn[:UFRAG_SIZE]), "".join(drawn[UFRAG_SIZE:])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IceDescription:
+class IceDescription(Struct, frozen=True, kw_only=True):
     """What one side tells the other. Whoever has it can answer this side's checks: send it over a secure way.
 
     Example:

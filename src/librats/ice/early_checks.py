@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.ice.candidates import comparable
 from librats.ice.messages import CheckRequest
@@ -11,8 +11,7 @@ from librats.types import Address
 __all__ = ["EarlyCheck", "EarlyChecks"]
 
 
-@dataclass(frozen=True, slots=True)
-class EarlyCheck:
+class EarlyCheck(Struct, frozen=True):
     """One of them, and how it has come."""
 
     request: CheckRequest

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from librats.ice.candidates import comparable
 from librats.ice.mapping_keeper import MappingKeeper
@@ -17,8 +18,7 @@ __all__ = ["Mapped", "ReflexiveGatherer"]
 MAX_SERVERS = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mapped:
+class Mapped(Struct, frozen=True, kw_only=True):
     """A server sees a base somewhere."""
 
     base: int
@@ -34,8 +34,7 @@ class Mapped:
     """Where that server has seen it before; None where it has not."""
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(Struct):
     """A mapping that is kept alive."""
 
     server: Address

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.stun.transaction import Retransmission
 
 __all__ = ["IceSettings"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IceSettings:
+class IceSettings(Struct, frozen=True, kw_only=True):
     """Times in seconds, and limits, of a machine."""
 
     pace: float = 0.05

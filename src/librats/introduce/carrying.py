@@ -8,7 +8,9 @@ buffers of the two ends alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from librats.config import CarryLimits
 from librats.errors import DecodeError
@@ -47,8 +49,7 @@ class _Allowance:
         self._at = now
 
 
-@dataclass(slots=True, eq=False)
-class _Path:
+class _Path(Struct, eq=False):
     """One session that is carried; of each pair the first belongs to what the caller sends."""
 
     caller: str
@@ -58,8 +59,8 @@ class _Path:
     until: float
     allowance: _Allowance
     carried: int = 0
-    allowed: list[int] = field(default_factory=lambda: [FIRST_CREDIT, FIRST_CREDIT])
-    owed: list[int] = field(default_factory=lambda: [0, 0])
+    allowed: list[int] = struct_field(default_factory=lambda: [FIRST_CREDIT, FIRST_CREDIT])
+    owed: list[int] = struct_field(default_factory=lambda: [0, 0])
 
     def to(self, is_caller: bool, parcel: Parcel) -> To:
         """Return what tells one of the two sides something."""

@@ -6,8 +6,9 @@ under which it passes an offer on: each is the same in everything that belongs t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from msgspec import Struct
 
 from librats.errors import DecodeError
 from librats.session.frames import reason_body
@@ -148,8 +149,7 @@ class Refusal(StrEnum):
     """The target could not do what is needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """One body.
 
     Example:

@@ -6,8 +6,9 @@ will be no more, as refusals tell it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from msgspec import Struct
 
 from librats.errors import DecodeError
 from librats.session.frames import reason_body
@@ -68,8 +69,7 @@ LIMITS = frozenset({CarryEnd.BYTES, CarryEnd.TIME, CarryEnd.CROWDED, CarryEnd.SL
 """Of these, the limits of an introducer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(Struct, frozen=True):
     """One parcel.
 
     Example:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from librats.introduce.notices import MAX_NUMBER, Notice, Op, Refusal
 from librats.introduce.places import Places
@@ -20,8 +21,7 @@ KeyOf = Callable[[str], bytes | None]
 """Returns the X25519 key of a peer that is connected and may be introduced; None for anybody else."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassingLimits:
+class PassingLimits(Struct, frozen=True, kw_only=True):
     """What an introducer bears."""
 
     asks_per_minute: float = 60.0
@@ -52,8 +52,7 @@ class PassingLimits:
     """Seconds after which an introduction is over."""
 
 
-@dataclass(slots=True)
-class _Introduction:
+class _Introduction(Struct):
     caller: str
     number: int
     """The caller's."""

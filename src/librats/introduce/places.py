@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from librats.session.pace import Pace, PaceTable, wait_for_all
 
@@ -14,8 +15,7 @@ FIRST_SPAN = 100
 LAST_SPAN = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceLimits:
+class PlaceLimits(Struct, frozen=True, kw_only=True):
     """What an introducer bears of places."""
 
     lifetime: float = 600.0
@@ -40,8 +40,7 @@ class PlaceLimits:
     """Visits of all together."""
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(Struct):
     owner: str
     number: int
     source: str

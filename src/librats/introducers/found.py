@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from librats.attempts.accounts import outcome
 from librats.config import RatsConfig
@@ -34,13 +36,12 @@ LINGER = 5.0
 """Seconds that a session lasts which nobody needs any more."""
 
 
-@dataclass(eq=False, slots=True)
-class _Place:
+class _Place(Struct, eq=False):
     dialling: asyncio.Task[Link | RatsError | OSError]
     users: int = 0
     """Who look for a peer by way of it."""
 
-    led_to: set[Link] = field(default_factory=set)
+    led_to: set[Link] = struct_field(default_factory=set)
     """Sessions with peers that have come about by way of it."""
 
     @property
@@ -61,8 +62,7 @@ class _Place:
         return bool(self.users or self.led_to)
 
 
-@dataclass(frozen=True, slots=True)
-class HeldIntroducer:
+class HeldIntroducer(Struct, frozen=True):
     """A session with an introducer that somebody needs."""
 
     introducer: Introducer

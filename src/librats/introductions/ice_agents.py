@@ -8,6 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from msgspec import structs
+
 from librats.attempts.dialling import session_over
 from librats.attempts.strategies import Ways, policy_of
 from librats.config import NatTraversalConfig
@@ -152,7 +154,7 @@ class IceAgents:
         if hosts is not None:
             allowed &= hosts.within(sorted(allowed)[:MAX_HOSTS], now=self._loop.time())
         kept = tuple(one for one in description.candidates if one.is_name or one.address.host in allowed)
-        agent.set_remote_description(dataclasses.replace(description, candidates=kept).to_json())
+        agent.set_remote_description(structs.replace(description, candidates=kept).to_json())
 
     def add_further(self, agent: IceAgent, letter: Letter, *, hosts: OfferHosts | None) -> None:
         """Take a further letter; ``hosts`` are those of an offer."""

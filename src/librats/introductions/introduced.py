@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from librats.attempts.accounts import describe
 from librats.attempts.strategies import Ways
@@ -118,7 +118,7 @@ class IntroducedPeers(IntroductionWays):
     def _discreet(self, introducer: Introducer) -> Introducer:
         """Return an introducer without where it sees us, where peers are not to learn that."""
         hides = self._manager.paths.policy is PathPolicy.RELAY_ONLY
-        return dataclasses.replace(introducer, observed=None) if hides else introducer
+        return structs.replace(introducer, observed=None) if hides else introducer
 
     # By signals of the application's own
 

@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from librats.attempts.accounts import describe
 from librats.attempts.strategies import Ways
@@ -55,8 +56,7 @@ MOST_ATTEMPTS = 64
 Move = Callable[[Link, list[ConnectionAttempt], Ways], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class _Standing:
+class _Standing(Struct):
     """What is remembered of a session."""
 
     direct_since: float | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+
+from msgspec import Struct
 
 from librats.errors import UsageError
 
@@ -92,8 +93,7 @@ _NAME = re.compile(
 _MAX_NAME_SIZE = 255
 
 
-@dataclass(frozen=True, slots=True)
-class HandshakePattern:
+class HandshakePattern(Struct, frozen=True):
     """Who sends what, and what each side has to know beforehand."""
 
     messages: tuple[tuple[Token, ...], ...]
@@ -122,8 +122,7 @@ class HandshakePattern:
         return any(token in message for message in self.messages[0 if initiator else 1 :: 2])
 
 
-@dataclass(frozen=True, slots=True)
-class NoiseProtocol:
+class NoiseProtocol(Struct, frozen=True):
     """What a Noise protocol name stands for.
 
     Example:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.types import PeerStats
 
 __all__ = ["Gone"]
 
 
-@dataclass(slots=True)
-class Gone:
+class Gone(Struct):
     """Traffic of peers that are gone."""
 
     bytes_sent: int = 0

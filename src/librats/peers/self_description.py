@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+
+from msgspec import structs
 
 from librats.config import RatsConfig
 from librats.peers.hello import Hello
@@ -80,7 +81,7 @@ class SelfDescription:
         """
         self.identity = identity
         self._identities[identity.peer_id] = identity
-        self.greeting = dataclasses.replace(self.greeting, incarnation=self._new_key(INCARNATION_SIZE))
+        self.greeting = structs.replace(self.greeting, incarnation=self._new_key(INCARNATION_SIZE))
         self.successions = successions
 
     def is_me(self, peer_id: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from msgspec import Struct
 
 from librats.types import Address, PortMappingProtocol
@@ -66,8 +64,7 @@ class GatewaySilent(Struct, frozen=True, kw_only=True):
 MapperEvent = MappingGranted | MappingRefused | MappingLost | GatewaySilent
 
 
-@dataclass(slots=True)
-class MapperCounters:
+class MapperCounters(Struct):
     """What did not belong to it."""
 
     foreign: int = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from msgspec import Struct
 
 from librats.portmap.pacing import SHORTEST_PAUSE, PcpPace, renewal_delay
 from librats.portmap.pcp_wire import MapData
@@ -32,8 +33,7 @@ class Phase(Enum):
     """It is to go."""
 
 
-@dataclass(slots=True, eq=False)
-class WantedMapping:
+class WantedMapping(Struct, eq=False):
     """One mapping that is wanted, and how far it has come."""
 
     key: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from librats.errors import DecodeError
 from librats.types import MappedTransport
@@ -52,8 +53,7 @@ class NatPmpResult(IntEnum):
     UNSUPPORTED_OPCODE = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatPmpRequest:
+class NatPmpRequest(Struct, frozen=True, kw_only=True):
     """A request; one without a transport asks for the public address."""
 
     version: int = NATPMP_VERSION
@@ -72,8 +72,7 @@ class NatPmpRequest:
     """Seconds that are wanted; 0 removes a mapping."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatPmpPublicAddress:
+class NatPmpPublicAddress(Struct, frozen=True, kw_only=True):
     """The gateway's public address."""
 
     epoch: int
@@ -83,8 +82,7 @@ class NatPmpPublicAddress:
     """An IPv4 address, ``0.0.0.0`` where it has none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatPmpMapping:
+class NatPmpMapping(Struct, frozen=True, kw_only=True):
     """A mapping that was made or, with a lifetime of 0, removed."""
 
     epoch: int
@@ -103,8 +101,7 @@ class NatPmpMapping:
     """Seconds that it lives."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatPmpRefusal:
+class NatPmpRefusal(Struct, frozen=True, kw_only=True):
     """A request that was not granted."""
 
     epoch: int

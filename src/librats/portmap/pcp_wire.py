@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from librats.errors import DecodeError
 from librats.types import Address, MappedTransport
@@ -72,8 +73,7 @@ class PcpResult(IntEnum):
     EXCESSIVE_REMOTE_PEERS = 13
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapData:
+class MapData(Struct, frozen=True, kw_only=True):
     """What a MAP message carries beside the header."""
 
     nonce: bytes
@@ -89,8 +89,7 @@ class MapData:
     """In a request what is suggested, an unspecified address and port 0 for nothing; in a response what it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapRequest:
+class MapRequest(Struct, frozen=True, kw_only=True):
     """A request as a server reads it."""
 
     version: int
@@ -112,8 +111,7 @@ class MapRequest:
     """Whether nothing is wanted rather than another external address or port than the suggested one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PcpResponse:
+class PcpResponse(Struct, frozen=True, kw_only=True):
     """What a server says."""
 
     version: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from librats._core.stun import serialise
 from librats.errors import DecodeError, UsageError
@@ -22,8 +23,7 @@ LONGEST_WAIT = 120.0
 """Seconds between now and an appointment, at the most, either way."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appointment:
+class Appointment(Struct, frozen=True, kw_only=True):
     """Who begins to send when.
 
     Example:

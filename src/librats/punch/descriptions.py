@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from librats.errors import DecodeError, UsageError
 from librats.ice.messages import Credentials
@@ -30,8 +32,7 @@ def _fail(what: str) -> NoReturn:
     raise DecodeError(f"punching: {what}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PunchDescription:
+class PunchDescription(Struct, frozen=True, kw_only=True):
     """What one side is, in one round. Whoever has it can answer in that side's place: send it over a secure way.
 
     Example:
@@ -46,7 +47,7 @@ class PunchDescription:
     credentials: Credentials
     """What checks to this side are made with, and its answers (RFC 8445, 7)."""
 
-    nat: NatFacts = field(default_factory=NatFacts)
+    nat: NatFacts = struct_field(default_factory=NatFacts)
     """What stands in front of this side."""
 
     rounds: int = 3
@@ -88,8 +89,7 @@ class PunchDescription:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PunchGo:
+class PunchGo(Struct, frozen=True, kw_only=True):
     """The start of a round: the other side begins when it has this, and whoever sends it half a round trip later."""
 
     round: int
@@ -104,8 +104,7 @@ class PunchGo:
         return {"v": VERSION, "go": self.round, "ports": list(self.ports), "rtt": self.rtt}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PunchEnd:
+class PunchEnd(Struct, frozen=True, kw_only=True):
     """No further round: one side has given up."""
 
     reason: str = ""

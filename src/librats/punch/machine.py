@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from librats._core.stun import StunMessage
 from librats.ice.events import IceRole
@@ -33,8 +34,7 @@ MAX_SOURCES = 64
 NOMINATIONS = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathFound:
+class PathFound(Struct, frozen=True, kw_only=True):
     """A way works both ways, and both sides use it."""
 
     base: int
@@ -47,8 +47,7 @@ class PathFound:
     """Seconds there and back; None where only the peer has measured it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PunchOver:
+class PunchOver(Struct, frozen=True, kw_only=True):
     """The round has found no way."""
 
     reason: PunchReason

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from librats.errors import DecodeError
 from librats.punch.plans import NatFacts, may_meet
@@ -21,8 +22,7 @@ ROUND_TRIPS = 3.0
 """The same in round trips by way of the introducer: the checks of cones take one between the peers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PunchOffer:
+class PunchOffer(Struct, frozen=True, kw_only=True):
     """That a side punches holes, and what is known of its NAT.
 
     Example:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
+
+from msgspec import Struct, structs
 
 from librats.errors import DecodeError
 from librats.types import FilteringBehavior, MappingBehavior, NatType, NatTypeInfo, PortAllocation
@@ -97,8 +98,7 @@ _HARD = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatFacts:
+class NatFacts(Struct, frozen=True, kw_only=True):
     """What one side's NAT does, as far as it matters here.
 
     Example:
@@ -150,7 +150,7 @@ class NatFacts:
         NATs that give each socket a port which has nothing to do with its own mostly give each destination one, too.
         """
         is_likely = self.mapping is MappingBehavior.UNKNOWN and self.ports in _UNRELATED
-        return replace(self, mapping=MappingBehavior.DEPENDENT) if is_likely else self
+        return structs.replace(self, mapping=MappingBehavior.DEPENDENT) if is_likely else self
 
     @property
     def lets_anyone_in(self) -> bool:
@@ -200,8 +200,7 @@ def _known(kind: type[E], value: object) -> E:
         return kind("unknown")
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """One technique, and this side's part in it."""
 
     technique: PunchTechnique
@@ -233,7 +232,7 @@ def choose_plans(local: NatFacts, remote: NatFacts, *, leads: bool, near: bool =
     plans = []
     if local.udp and remote.udp:
         sure = _over_udp(local, remote, leads=leads, near=near)
-        plans = [replace(plan, rounds=once) for plan in sure]
+        plans = [structs.replace(plan, rounds=once) for plan in sure]
         tried = {plan.technique for plan in sure}
         plans += [plan for plan in _over_udp(*likely, leads=leads, near=near) if plan.technique not in tried]
     sure_part, part = _over_tcp(local, remote), _over_tcp(*likely)

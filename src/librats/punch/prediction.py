@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 __all__ = ["Prediction", "foretell"]
 
@@ -13,8 +14,7 @@ FIRST_PORT, LAST_PORT = 1024, 65535
 MAX_STEP = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(Struct, frozen=True):
     """What comes after the ports that were seen."""
 
     last: int

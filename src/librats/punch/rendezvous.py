@@ -8,10 +8,10 @@ it: the one in between says who has sent what, and whoever is dialled has to pro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from msgspec import Struct
+from msgspec import field as struct_field
 
 from librats.errors import DecodeError
 from librats.punch.sightings import Sightings
@@ -93,8 +93,7 @@ class _Step(Enum):
     DIALS = auto()
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(Struct):
     opens: bool
     """Whether this side leads."""
 
@@ -154,13 +153,12 @@ class PunchRelay:
         self._budgets.pop(peer_id, None)
 
 
-@dataclass(slots=True)
-class _Limits:
+class _Limits(Struct):
     """What others may have us do."""
 
     answers: Pace
     of_each: PaceTable
-    dials: Pace = field(default_factory=lambda: Pace(DIALS / MINUTE, DIAL_BURST))
+    dials: Pace = struct_field(default_factory=lambda: Pace(DIALS / MINUTE, DIAL_BURST))
 
 
 class Rendezvous:

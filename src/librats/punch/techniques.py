@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from librats.punch.plans import Plan, PunchPart, PunchTechnique
 from librats.punch.prediction import foretell
@@ -23,8 +25,7 @@ OPENING_RATE = 2000.0
 TCP_WINDOW = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class Round(Struct, frozen=True, kw_only=True):
     """One round of one side.
 
     Example:
@@ -50,7 +51,7 @@ class Round:
     step: int | None = None
     """How the peer's NAT was found to count."""
 
-    settings: PunchSettings = field(default_factory=PunchSettings)
+    settings: PunchSettings = struct_field(default_factory=PunchSettings)
     """The budget."""
 
     @property

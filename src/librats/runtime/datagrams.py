@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from librats.types import Address
 
@@ -91,8 +92,7 @@ class Streams(Protocol):
         """Receive from the socket of a family, without an object for what is theirs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatagramCounters:
+class DatagramCounters(Struct, frozen=True, kw_only=True):
     """What an endpoint has seen since it was opened, in datagrams."""
 
     received: int

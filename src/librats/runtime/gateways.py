@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
+
+from msgspec import Struct
 
 from librats.runtime.interfaces import system_adapters
 from librats.runtime.offload import run_in_thread
@@ -39,8 +40,7 @@ WINDOWS_COLUMNS_IPV4, WINDOWS_COLUMNS_IPV6 = 4, 3
 DISCARD_PORT = 9
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """A default route as the system tells it."""
 
     gateway: str
@@ -50,8 +50,7 @@ class Route:
     """The name of the interface that leads there; on Windows its index, or its IPv4 address."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gateway:
+class Gateway(Struct, frozen=True):
     """A router, and an address of this host that it sees."""
 
     host: str

@@ -6,8 +6,9 @@ import ipaddress
 import logging
 import os
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from librats.runtime.offload import run_in_thread
 
@@ -21,8 +22,7 @@ logger = logging.getLogger("librats.runtime")
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(Struct, frozen=True):
     """An interface of a host."""
 
     name: str

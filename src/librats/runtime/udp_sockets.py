@@ -7,7 +7,8 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 if sys.platform == "win32":
     import ctypes
@@ -44,8 +45,7 @@ SIO_UDP_CONNRESET = 0x9800000C
 SIO_UDP_NETRESET = 0x9800000F
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FamilyOptions:
+class FamilyOptions(Struct, frozen=True, kw_only=True):
     """The options of one address family, as pairs of level and name; None where the system has none."""
 
     ask_local: tuple[int, int] | None = None
@@ -70,8 +70,7 @@ class FamilyOptions:
     """Never fragment: level, name, value for on, value for off. The first that the system takes counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class SocketOptions:
+class SocketOptions(Struct, frozen=True):
     """Options by address family."""
 
     ipv4: FamilyOptions
@@ -174,8 +173,7 @@ def udp_socket(family: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wishes:
+class _Wishes(Struct, frozen=True, kw_only=True):
     new_socket: SocketFactory
     reuse_port: bool
     pktinfo: bool

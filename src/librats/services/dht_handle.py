@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from librats.config import DhtConfig
 from librats.errors import ConfigError, UsageError
@@ -51,8 +53,7 @@ class NodesFile(Protocol):
         """Write what is left to write."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DhtPlace:
+class DhtPlace(Struct, frozen=True, kw_only=True):
     """Where a client's node is."""
 
     network: Network

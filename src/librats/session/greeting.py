@@ -9,8 +9,9 @@ Unknown tags are skipped, unknown feature bits ignored; the version in use is th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntFlag
+
+from msgspec import Struct
 
 from librats.config import MIN_MESSAGE_WINDOW
 from librats.errors import DecodeError
@@ -56,8 +57,7 @@ class Feature(IntFlag):
     """The side has places where two meet who know a number; likewise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Greeting:
+class Greeting(Struct, frozen=True, kw_only=True):
     """One side's greeting."""
 
     incarnation: bytes

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+
+from msgspec import Struct
 
 from librats._core.inner import channel_number
 from librats.errors import DecodeError
@@ -92,8 +93,7 @@ class Cursor:
         return Address(host, self.number(2))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identify:
+class Identify(Struct, frozen=True, kw_only=True):
     """What a librats 2 node tells about itself, once, after the handshake."""
 
     listen_port: int = 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import lru_cache
 
 import msgspec
+from msgspec import Struct
 
 from librats._core import symmetric
 from librats._core.aead import Cipher
@@ -101,8 +101,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """Where the keys of further paths come from; empty where one of the sides does not move to any."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlainOpened:
+class PlainOpened(Struct, frozen=True, kw_only=True):
     """What is left where encryption is off: nothing to seal or open with, and nothing proven."""
 
     peer_id: str

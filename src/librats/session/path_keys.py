@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from librats._core import symmetric
 from librats._core.aead import Cipher
@@ -29,8 +30,7 @@ def _hmac(key: bytes, data: bytes) -> bytes:
 _derive = symmetric.hmac_sha256 if symmetric.AVAILABLE else _hmac
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(Struct, frozen=True):
     """The first block of a path: which session it wants to belong to."""
 
     token: bytes

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hmac
 from abc import abstractmethod
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from librats._core.aead import Cipher
 from librats.errors import HandshakeError, RemoteProtocolError
@@ -29,8 +30,7 @@ COUNT = 8
 LABEL = b"librats path"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathOpened:
+class PathOpened(Struct, frozen=True, kw_only=True):
     """A path that a session can move to."""
 
     sending: Cipher

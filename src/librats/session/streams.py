@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from librats.errors import ClosedError, RemoteError, RemoteProtocolError
 from librats.session.frames import Reason
@@ -15,8 +16,7 @@ MERGE_BELOW = 2048
 MERGED_SIZE = 32 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class StreamError:
+class StreamError(Struct, frozen=True):
     """Why a direction ended before its end."""
 
     code: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Protocol
 from weakref import WeakSet
+
+from msgspec import Struct, structs
 
 __all__ = ["LEAST_INTERVAL", "LONGEST_KEPT", "SHORTEST_KEPT", "KeepsMappings", "MappingHabits", "MappingTimes"]
 
@@ -22,8 +23,7 @@ WITHIN_PROOF = 0.8
 """Which part of a silence that a mapping has outlived is made use of."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MappingTimes:
+class MappingTimes(Struct, frozen=True, kw_only=True):
     """How long a NAT keeps mappings, in seconds; None for what is not known."""
 
     outlived: float | None = None
@@ -108,27 +108,29 @@ class MappingHabits:
             return
         self.is_doubted = False
         bound = None if lost is None else _within(lost)
-        self._learn(replace(self._times, outlived=min(outlived, LONGEST_KEPT), lost=bound))
+        self._learn(structs.replace(self._times, outlived=min(outlived, LONGEST_KEPT), lost=bound))
 
     def silence_ended(self, silence: float) -> None:
         """Take that a mapping was gone after so many seconds of silence: it counts at once, whatever was known."""
         lost = _within(silence if self._times.lost is None else min(silence, self._times.lost))
         outlived = self._times.outlived
         self.is_doubted = True
-        self._learn(replace(self._times, outlived=None if outlived is None else min(outlived, lost / 2), lost=lost))
+        self._learn(
+            structs.replace(self._times, outlived=None if outlived is None else min(outlived, lost / 2), lost=lost)
+        )
 
     def doubt(self) -> None:
         """Take that mappings may be gone, for a way has died: no silence beyond the usual is trusted until measured."""
         self.is_doubted = True
         if self._times.lost is None and self._times.outlived is not None:
-            self._learn(replace(self._times, outlived=None))
+            self._learn(structs.replace(self._times, outlived=None))
         else:
             self._take(self._times)
 
     def use_ended(self, life: float | None) -> None:
         """Take at which age mappings in use are gone, in seconds; None where that was no habit after all."""
         if life != self._times.life:
-            self._learn(replace(self._times, life=None if life is None else _within(life)))
+            self._learn(structs.replace(self._times, life=None if life is None else _within(life)))
 
     def _learn(self, times: MappingTimes) -> None:
         if times != self._times:

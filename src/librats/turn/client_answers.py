@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from librats._core.stun import StunMessage
 from librats.errors import TurnError
@@ -18,8 +19,7 @@ UDP, TCP = 17, 6
 DEFAULT_LIFETIME = 600
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the server has given."""
 
     relayed: tuple[Address, ...]

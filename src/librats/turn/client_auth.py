@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from librats._core.stun import StunMessage
 from librats.stun.constants import Attribute
@@ -19,8 +20,7 @@ from librats.turn.client_events import turn_error
 __all__ = ["Authentication", "Login"]
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """A username and its password."""
 
     username: str

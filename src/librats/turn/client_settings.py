@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.stun.mapping_habits import MappingHabits
 
 __all__ = ["ClientSettings"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSettings:
+class ClientSettings(Struct, frozen=True, kw_only=True):
     """What kind of allocation is wanted, and how it is kept."""
 
     reliable: bool = False

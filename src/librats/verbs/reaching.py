@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from librats.attempts.accounts import later
 from librats.attempts.reaching import ReachRace
@@ -71,7 +72,7 @@ class ReachingVerbs(IntroducingVerbs):
         is_auto = strategy is ConnectionStrategy.AUTO_ADAPTIVE
         is_found = self._may_find(wanted, target, plan)
         situation = AN_ADDRESS if is_auto and target is None and addresses else self._situation(target, addresses)
-        lacking = lacks(strategy, replace(situation, is_found=is_found))
+        lacking = lacks(strategy, structs.replace(situation, is_found=is_found))
         if lacking is not None:
             raise ConnectError(wanted.text, reason=lacking[0], code=lacking[1])
         worked = self._worked.get(self._nat_memory.here, target) if is_auto and target is not None else None

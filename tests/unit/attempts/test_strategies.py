@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import pytest
+from msgspec import structs
 
 from librats.attempts.strategies import Situation, Ways, joins_nats, lacks, may_go, plan_of, policy_of, strategy_of
 from librats.types import AttemptReason, ConnectionMethod, ConnectionStrategy, NatType, PathPolicy
@@ -41,7 +41,7 @@ def test_where_everything_is_there_nothing_is_missing(strategy: ConnectionStrate
     ],
 )
 def test_what_is_missing_is_named(strategy: str, changes: dict[str, object], words: str, reason: AttemptReason) -> None:
-    missing = lacks(ConnectionStrategy(strategy), dataclasses.replace(WHOLE, **changes))  # type: ignore[arg-type]
+    missing = lacks(ConnectionStrategy(strategy), structs.replace(WHOLE, **changes))
     assert missing is not None
     assert words in missing[0]
     assert missing[1] is reason
@@ -51,7 +51,7 @@ def test_what_is_missing_is_named(strategy: str, changes: dict[str, object], wor
     "changes", [{"policy": PathPolicy.RELAY_ONLY}, {"has_id": False}, {"has_introducers": False}, {"has_stun": False}]
 )
 def test_auto_does_with_what_there_is(changes: dict[str, object]) -> None:
-    assert lacks(ConnectionStrategy.AUTO_ADAPTIVE, dataclasses.replace(WHOLE, **changes)) is None  # type: ignore[arg-type]
+    assert lacks(ConnectionStrategy.AUTO_ADAPTIVE, structs.replace(WHOLE, **changes)) is None
 
 
 def test_ways_make_the_policy_narrower_and_never_wider() -> None:
@@ -88,7 +88,7 @@ def test_which_nats_sending_to_each_other_joins(one: NatType, other: NatType, jo
 
 
 def test_an_address_is_enough_for_whatever_works() -> None:
-    switches = [field.name for field in dataclasses.fields(Situation) if field.name not in ("policy", "has_address")]
+    switches = [field.name for field in structs.fields(Situation) if field.name not in ("policy", "has_address")]
     for policy, *chosen in itertools.product(PathPolicy, *[(False, True)] * len(switches)):
         situation = Situation(policy=policy, has_address=True, **dict(zip(switches, chosen, strict=True)))  # type: ignore[arg-type]
         assert lacks(ConnectionStrategy.AUTO_ADAPTIVE, situation) is None

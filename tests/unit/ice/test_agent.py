@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 from tests.reference.ice_wire import ONE, OTHER, IceNet, assert_same_pair, both_completed, joined, two
 
 from librats._core.stun import parse, serialise

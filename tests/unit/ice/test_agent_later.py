@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
+from msgspec.structs import replace
 from tests.reference.ice_wire import ONE, OTHER, IceNet, Side, assert_same_pair, both_completed, joined, two
 
 from librats._core.stun import parse

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.portmap.scripted import ANY, GATEWAY6, LOCAL, LOCAL6, PUBLIC, SERVER, TCP, UDP, Rig
 
 from librats import Address, PortMappingProtocol, UsageError
@@ -339,7 +339,7 @@ def test_an_answer_with_another_nonce_port_or_transport_is_not_believed() -> Non
     data = rig.data()
     rig.answer(data, nonce=bytes(12))
     for other in (("transport", TCP), ("internal_port", 8081)):
-        rig.answer(replace(data, **{other[0]: other[1]}))  # type: ignore[arg-type]
+        rig.answer(replace(data, **{other[0]: other[1]}))
     assert rig.told() == []
     assert rig.mapper.counters.unmatched == 3
     assert rig.mapper.protocol is None

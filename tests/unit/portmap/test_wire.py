@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from librats import Address, DecodeError, MappedTransport
 from librats.portmap.natpmp_wire import (

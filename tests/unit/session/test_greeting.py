@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from librats.config import MIN_MESSAGE_WINDOW
 from librats.errors import DecodeError
@@ -20,7 +19,7 @@ def test_a_greeting_comes_through() -> None:
 
 
 def test_values_over_32_bits_are_cut_and_so_is_a_long_agent() -> None:
-    big = dataclasses.replace(GREETING, message_window=1 << 40, max_message=1 << 40, agent="\u00e9" * 500)
+    big = structs.replace(GREETING, message_window=1 << 40, max_message=1 << 40, agent="\u00e9" * 500)
     encoded = big.encode()
     assert len(encoded) <= MAX_GREETING
     decoded = Greeting.decode(encoded)
@@ -35,13 +34,13 @@ def test_what_is_not_ours_gives_none(payload: bytes) -> None:
 
 
 def test_unknown_items_and_features_are_passed_over() -> None:
-    encoded = dataclasses.replace(GREETING, features=0xFFFFFFFF).encode()
+    encoded = structs.replace(GREETING, features=0xFFFFFFFF).encode()
     decoded = Greeting.decode(encoded + b"\x00\x00\xff\x03abc")
-    assert decoded == dataclasses.replace(GREETING, features=0xFFFFFFFF)
+    assert decoded == structs.replace(GREETING, features=0xFFFFFFFF)
 
 
 def test_a_newer_version_is_spoken_to_in_ours() -> None:
-    decoded = Greeting.decode(dataclasses.replace(GREETING, version=200).encode())
+    decoded = Greeting.decode(structs.replace(GREETING, version=200).encode())
     assert decoded is not None
     assert decoded.version == 1
 
@@ -50,9 +49,9 @@ def test_a_newer_version_is_spoken_to_in_ours() -> None:
     "payload",
     [
         *(GREETING.encode()[:size] for size in range(4, len(GREETING.encode())) if size != 31),
-        dataclasses.replace(GREETING, version=0).encode(),
-        dataclasses.replace(GREETING, incarnation=b"short").encode(),
-        dataclasses.replace(GREETING, message_window=MIN_MESSAGE_WINDOW - 1).encode(),
+        structs.replace(GREETING, version=0).encode(),
+        structs.replace(GREETING, incarnation=b"short").encode(),
+        structs.replace(GREETING, message_window=MIN_MESSAGE_WINDOW - 1).encode(),
         GREETING.encode() + b"\x05",
         GREETING.encode() + b"\x05\x01",
         GREETING.encode() + b"\x02\x03abc",

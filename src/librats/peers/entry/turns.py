@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from librats.session.pace import Pace, PaceTable, wait_for_all
 
@@ -19,14 +20,12 @@ SWEEP_EVERY = 1024
 Connection = TypeVar("Connection", bound=Hashable)
 
 
-@dataclass(slots=True)
-class _Turn(Generic[Connection]):
+class _Turn(Struct, Generic[Connection]):
     due: float
     connection: Connection | None  # None where it has ended meanwhile: its turn is there for another one
 
 
-@dataclass(frozen=True, slots=True)
-class Begun(Generic[Connection]):
+class Begun(Struct, Generic[Connection], frozen=True):
     """What becomes of a handshake that somebody begins."""
 
     delay: float | None

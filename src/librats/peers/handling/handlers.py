@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct, structs
 
 from librats._core.handing import Changes
 from librats.config import SessionConfig
@@ -31,8 +32,7 @@ StreamHandler = Callable[["Stream"], Awaitable[None] | None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Registration:
+class Registration(Struct, frozen=True, eq=False):
     """One handler and how it wants to be called."""
 
     handler: Callable[..., Any]
@@ -144,7 +144,7 @@ class HandlerTable:
         check_parameters(handler, "peer", "data")
         if model is None and kind == Kind.JSON:
             model = annotated_model(handler)
-        added = replace(added, model=model_of(model))
+        added = structs.replace(added, model=model_of(model))
         self._set(kind, name, (*self.get(kind, name).registrations, added))
         return handler
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from librats.config import RatsConfig
 from librats.errors import ConfigError, StoreError
@@ -27,8 +29,7 @@ WHERE = re.compile(r" - at `\$\.?([^`]*)`$")
 OWN_MEMBERS = frozenset({"format", "version", "listen_port"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredConfig:
+class StoredConfig(Struct, frozen=True, kw_only=True):
     """What a configuration file holds."""
 
     config: RatsConfig
@@ -37,7 +38,7 @@ class StoredConfig:
     listen_port: int | None = None
     """TCP port to listen on; None where the file does not say."""
 
-    document: dict[str, Any] = field(default_factory=dict)
+    document: dict[str, Any] = struct_field(default_factory=dict)
     """Everything that was in the file, also what this version does not know."""
 
 

@@ -7,8 +7,9 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import zip_longest
+
+from msgspec import Struct
 
 from librats.errors import HandshakeError, PeerNotConnected, RatsError, RemoteProtocolError
 from librats.peers.hello import UNSPECIFIED
@@ -55,8 +56,7 @@ INDIRECT = frozenset({ConnectionMethod.RELAY, ConnectionMethod.CARRIED})
 """Ways through somebody else, which are left for direct ones."""
 
 
-@dataclass(slots=True)
-class _Standing:
+class _Standing(Struct):
     """What is remembered of a session's moves."""
 
     held_until: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from librats.peers.peer import Peer
 from librats.services.session import Link
@@ -10,8 +10,7 @@ from librats.services.session import Link
 __all__ = ["SessionNumbers"]
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(Struct):
     ours: int
     theirs: int
 

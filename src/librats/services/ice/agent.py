@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
+
+from msgspec import structs
 
 from librats.config import NatTraversalConfig
 from librats.errors import ClosedError, ConfigError, ConnectError, OperationTimeout, PeerNotConnected, UsageError
@@ -263,7 +264,7 @@ class IceAgent(ProbingVerbs):
         """
         machine, read = self._started(), IceDescription.from_json(description)
         kept = tuple(one for one in read.candidates if self._may_use(one))
-        machine.set_remote(dataclasses.replace(read, candidates=kept), now=self._loop.time())
+        machine.set_remote(structs.replace(read, candidates=kept), now=self._loop.time())
         self._pump()
 
     def add_remote_candidate(self, candidate: IceCandidate | Mapping[str, Any] | str | None) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from librats.errors import DecodeError, HandshakeError
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Notice, Op
@@ -23,8 +25,7 @@ __all__ = ["Call", "Offered", "Sealing"]
 Factory = Callable[[], asyncio.BaseProtocol]
 
 
-@dataclass(frozen=True, slots=True)
-class Sealing:
+class Sealing(Struct, frozen=True):
     """What letters are sealed and opened with.
 
     Args:

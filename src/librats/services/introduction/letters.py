@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from librats.ice.candidate_text import format_candidate
 from librats.ice.candidates import IceCandidate
@@ -18,8 +19,7 @@ from librats.types import Address, ConnectionMethod
 __all__ = ["Introducer", "Trickle", "answer_to", "has_relay", "is_relayed", "note_seen", "offer_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Introducer:
+class Introducer(Struct, frozen=True):
     """A session with somebody who introduces."""
 
     circle: Introductions

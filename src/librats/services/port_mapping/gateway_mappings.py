@@ -8,8 +8,9 @@ import importlib
 import logging
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from librats.errors import PortMappingError
 from librats.portmap.mapper import LIFETIME
@@ -47,8 +48,7 @@ MappedPort = tuple[MappedTransport, int]
 WITHOUT_UPNP = "UPnP was not tried: install librats[upnp]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """Why one protocol does not map a port."""
 
     code: str

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol, TypeVar
+
+from msgspec import structs
 
 from librats.config import NatTraversalConfig
 from librats.errors import ClosedError, ConnectError, DecodeError
@@ -213,7 +214,7 @@ class HolePuncher:
                     theirs, asked_at = await self._within_answer_time(incoming)
                     theirs = self._checked(theirs, PunchDescription, number)
                     ports = await self._make_ready(here, theirs, ())
-                    answer = replace(here.ours, ports=ports, held=self._loop.time() - asked_at)
+                    answer = structs.replace(here.ours, ports=ports, held=self._loop.time() - asked_at)
                     await self._signalling.send(answer.to_json())
                     go = await self._expect(PunchGo, number)
                     self._start(here, go.ports, go.rtt)
@@ -310,7 +311,7 @@ class HolePuncher:
         # Most NATs keep the port of a connection where they can.
         guessed = seen or next((Address(each.host, port) for each in here.ours.public), None)
         near = [Address(address.host, port) for address in here.ours.hosts]
-        here.ours = replace(here.ours, tcp=((guessed,) if guessed is not None else ()) + tuple(near))
+        here.ours = structs.replace(here.ours, tcp=((guessed,) if guessed is not None else ()) + tuple(near))
 
     async def _resolved(self) -> list[Address]:
         found: list[Address] = []

@@ -6,8 +6,9 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Self
+
+from msgspec import structs
 
 from librats.errors import ClosedError, ConfigError, ConnectError, OperationTimeout, RatsError, UsageError
 from librats.runtime.callbacks import call_safely
@@ -94,7 +95,7 @@ class TurnKeeper:
 
     def _new_client(self, patience: float) -> TurnClient:
         server = self.server
-        settings = replace(
+        settings = structs.replace(
             self._settings,
             reliable=server.transport is not TurnTransport.UDP,
             asks=server.credentials is not None,
