@@ -108,7 +108,7 @@ class RelayServer:
         """Its node of the DHT, where it takes part."""
         self._tasks = TaskSet()
         self._tls: ssl.SSLContext | None = None
-        self._certificate_age = 0
+        self._certificate_age: tuple[int, ...] = ()
         self._listeners: list[int] = []
         self._relays: list[SharedRelays] = []
         self._failed = asyncio.Event()
@@ -199,7 +199,7 @@ class RelayServer:
         config = self.config
         if config.certificate is not None:
             self._tls = tls_context(config.certificate, config.private_key)
-            self._certificate_age = _age(config.certificate)
+            self._certificate_age = _ages(config)
         plain = [address for address in self.addresses if config.tcp]
         if not plain and not config.tls_listen:
             return
@@ -344,13 +344,14 @@ class RelayServer:
     def renew_certificate(self) -> None:
         """Show new connections the certificate that the file has now, where it has changed; called once a minute."""
         config = self.config
-        if self._tls is None or config.certificate is None or _age(config.certificate) == self._certificate_age:
+        ages = _ages(config)
+        if self._tls is None or config.certificate is None or ages == self._certificate_age:
             return
         try:
             load_certificate(self._tls, config.certificate, config.private_key)
         except ConfigError as error:
             logger.warning("%s; the one before stays", error)
-        self._certificate_age = _age(config.certificate)
+        self._certificate_age = ages
 
     async def _own_hosts(self) -> list[str]:
         hosts = [address.host for address in self.addresses]
@@ -430,6 +431,11 @@ class RelayServer:
 
     def _fail(self) -> None:
         self._loop.call_soon_threadsafe(self._failed.set)
+
+
+def _ages(config: RelayConfig) -> tuple[int, ...]:
+    """Return when certificate and key were changed: whoever renews them writes one after the other."""
+    return tuple(_age(file) for file in (config.certificate, config.private_key) if file is not None)
 
 
 def _age(file: Path) -> int:
