@@ -195,10 +195,10 @@ class Shared:
     alternates: Alternates = field(default_factory=Alternates)
     """Where clients are sent for whom there is no room."""
 
-    def judge(self, host: str, port: int) -> Verdict:
+    def judge(self, host: str, port: int, transport: int = UDP) -> Verdict:
         """Tell whether a peer may be talked to; on the relay's own hosts, only what it relays from may."""
         verdict = self.policy.judge(host)
-        if verdict is Verdict.OWN and (host, port) not in self.live:
+        if verdict is Verdict.OWN and not self.live.has(host, port, transport):
             return Verdict.DENIED
         return verdict
 
@@ -293,7 +293,7 @@ class Tables:
             raise
         if not self.has_shared_relay(allocation):  # whose port does not tell which of them is meant
             for relay in relays:
-                self.shared.live.add(relay.host, relay.port)
+                self.shared.live.add(relay.host, relay.port, transport)
         if self._observer is not None:
             self._observer.allocated(allocation)
         return allocation
@@ -381,11 +381,11 @@ class Tables:
     def _close(self, allocation: Allocation) -> None:
         """Close the sockets of an allocation, and give its quota back."""
         for relay in allocation.relays:
-            self._close_relay(relay)
+            self._close_relay(relay, allocation.transport)
         self.shared.quotas.give_back(allocation.owner)
 
-    def _close_relay(self, relay: Relay) -> None:
-        self.shared.live.discard(relay.host, relay.port)
+    def _close_relay(self, relay: Relay, transport: int) -> None:
+        self.shared.live.discard(relay.host, relay.port, transport)
         self.ports.close(relay)
 
     def refresh(self, allocation: Allocation, lifetime: int, *, now: float) -> None:
@@ -397,7 +397,7 @@ class Tables:
         moving = self.let_go(allocation)
         for relay in allocation.relays:
             if relay.family == family:
-                self._close_relay(relay)
+                self._close_relay(relay, allocation.transport)
         left = Moving(
             allocation._replace(relays=tuple(relay for relay in allocation.relays if relay.family != family)),
             {peer: until for peer, until in moving.permissions.items() if _peer_family(peer) != family},
