@@ -282,11 +282,12 @@ class RelayServer:
         if self._streams is not None:
             await self._streams.close()
             self._streams.plane.close()
+            self._streams.machine.tables.shared.close_reserved()
             self._streams = None
         for worker in self._workers:
             worker.stop()
             worker.plane.close()
-            worker.machine.tables.shared.close()
+            worker.machine.tables.shared.close_reserved()
         for relays in self._relays:
             relays.close_all()
         self._relays.clear()
@@ -298,6 +299,7 @@ class RelayServer:
     def drain(self) -> None:
         """Make no new allocations any more; those there are go on."""
         self._shared.draining = True
+        self._shared.close_reserved()
 
     async def drained(self) -> None:
         """Wait until the last allocation is gone."""

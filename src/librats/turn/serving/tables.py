@@ -31,6 +31,7 @@ PACKED_SIZE = 24
 """Bytes of a packed address: of which a host alone has 4 or 16."""
 
 _NONE: Mapping[Any, Any] = {}
+_NO_TRAFFIC = (0, 0, 0, 0)
 _named = tuple.__new__
 """Makes named tuples from plain ones: what else would take most of the time that finding an allocation does."""
 
@@ -188,8 +189,8 @@ class Shared:
     ports: RelayPorts
     live: LiveAddresses = field(default_factory=LiveAddresses)
     """The relayed addresses of all allocations."""
-    reserved: dict[bytes, tuple[Relay, float]] = field(default_factory=dict)
-    """Relays that wait for their client, and until when, by token."""
+    reserved: dict[bytes, tuple[Relay, float, str]] = field(default_factory=dict)
+    """Relays that wait for their client, until when, and whose quota they are counted in, by token."""
     draining: bool = False
     """Whether nothing new is allocated any more."""
     alternates: Alternates = field(default_factory=Alternates)
@@ -202,10 +203,24 @@ class Shared:
             return Verdict.DENIED
         return verdict
 
-    def close(self) -> None:
-        """Close what waits for clients, once no worker runs any more."""
-        while self.reserved:
-            self.ports.close(self.reserved.popitem()[1][0])
+    def take_reserved(self, token: bytes) -> tuple[Relay, float] | None:
+        """Return a relay that waits for its client, and until when; its place in a quota is free.
+
+        Another worker may take it, or close it, at this very moment: whoever gets it out has it, the others None.
+        """
+        found = self.reserved.pop(token, None)
+        if found is None:
+            return None
+        relay, expires, owner = found
+        self.quotas.give_back(owner)
+        return relay, expires
+
+    def close_reserved(self, until: float = math.inf) -> None:
+        """Close what has waited until then. Safe in every thread."""
+        for token, (_, expires, _) in list(self.reserved.items()):
+            left = self.take_reserved(token) if expires <= until else None
+            if left is not None:
+                self.ports.close(left[0])
 
 
 class Tables:
@@ -305,11 +320,23 @@ class Tables:
     def adopt(self, moving: Moving, client: Client, *, now: float) -> Allocation:
         """Take an allocation in for a client, be it new, another worker's or another client's until now.
 
-        If that fails, it is not in, and its sockets are open.
+        If that fails, it has ended.
         """
         allocation = moving.allocation._replace(number=self._take_number(), client=client)
-        self._insert(allocation, moving.permissions, moving.channels, now=now)
+        try:
+            self._insert(allocation, moving.permissions, moving.channels, now=now)
+        except BaseException:
+            self.abandon(moving)
+            raise
         return allocation
+
+    def abandon(self, moving: Moving) -> None:
+        """End an allocation on its way, which has nowhere to go."""
+        try:
+            if self._observer is not None:
+                self._observer.released(moving.allocation, "disconnected", _NO_TRAFFIC)
+        finally:
+            self._close(moving.allocation)
 
     def _take_number(self) -> int:
         number = self._next_number

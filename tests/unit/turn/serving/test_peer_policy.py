@@ -96,6 +96,9 @@ class NoStreams:
     def connect(self, request: Request, allocation: Allocation, peer: tuple[str, int]) -> None:
         self.asked.append(peer)
 
+    def is_connected(self, client: Client) -> bool:
+        return True
+
     def is_encrypted(self, client: Client) -> bool:
         return False
 
