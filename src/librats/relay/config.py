@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,12 @@ _FLEET_SCHEMES = ("redis://", "rediss://", "unix://")
 _LAST_PORT = 65535
 _MOST_COALESCING = 1000
 _LEAST_GRANT = 60.0
+_MOST_SECONDS = 1 << 31
+"""Of lifetimes: what the protocol has 32 bits for, with room for sums."""
+
+_MOST_OF_QUOTAS = 10**15
+"""What the data plane takes for a rate, less one."""
+
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - a public server
 
 
@@ -182,6 +189,11 @@ class RelayConfig:
         _require(self.threads >= 1, "threads", "must be at least 1")
         _require(bool(self.realm), "realm", "must not be empty")
         _require(self.introduced_lifetime >= _LEAST_GRANT, "introduced_lifetime", "must be at least 60 seconds")
+        for name in ("introduced_lifetime", "nonce_lifetime"):
+            _require(getattr(self, name) <= _MOST_SECONDS, name, f"must be at most {_MOST_SECONDS} seconds")
+        self._check_hosts()
+        _require(all(self.users) and all(self.users.values()), "users", "has an empty name or password")
+        _require(all(self.secrets), "secrets", "has an empty one, with which everybody could vouch for himself")
         _require(self.introduce or not self.dht, "dht", "is of use to a relay that introduces")
         _require(self.tcp or not self.dht, "dht", "needs TCP, over which the relay introduces")
         _ = self.dht_settings  # which checks the others
@@ -206,6 +218,16 @@ class RelayConfig:
             return DhtConfig(bootstrap=self.dht_bootstrap, port=self.dht_port, addresses=self.dht_addresses)
         except ConfigError as error:
             raise ConfigError(f"dht_{error.field}", str(error).partition(": ")[2]) from None
+
+    def _check_hosts(self) -> None:
+        for host in self.relay_hosts:
+            _require(Address(host, 0).is_literal, "relay_hosts", f"must be IP addresses, not {host!r}")
+        for host in (*self.external_hosts, *self.external_hosts.values()):
+            _require(Address(host, 0).is_literal, "external_hosts", f"must be IP addresses, not {host!r}")
+        where = self.metrics
+        _require(
+            where is None or where.is_literal, "metrics", f"must be at an IP address, not {where and where.host!r}"
+        )
 
     def _check_alternate(self, alternate: Address) -> None:
         _require(bool(self.listen), "alternate", "needs a first address to listen on")
@@ -255,9 +277,9 @@ def make_relay_config(values: Mapping[str, Any]) -> RelayConfig:
         ConfigError: A field is unknown or has a value that cannot be used.
     """
     wanted = dict(values)
-    quotas = _nested(QuotaLimits, "quotas", wanted.pop("quotas", {}))
-    settings = _nested(Settings, "settings", wanted.pop("settings", {}))
-    carry_limits = _nested(CarryLimits, "carry_limits", wanted.pop("carry_limits", {}))
+    quotas = _nested(QuotaLimits, "quotas", wanted.pop("quotas", {}), most=_MOST_OF_QUOTAS)
+    settings = _nested(Settings, "settings", wanted.pop("settings", {}), most=_MOST_SECONDS)
+    carry_limits = _nested(CarryLimits, "carry_limits", wanted.pop("carry_limits", {}), most=math.inf)
     fields_: dict[str, Any] = {"quotas": quotas, "settings": settings, "carry_limits": carry_limits}
     for name, value in wanted.items():
         reader = _READERS.get(name)
@@ -322,7 +344,7 @@ def parse_user(text: str) -> tuple[str, str]:
     return name, password
 
 
-def _nested(kind: type[Any], name: str, values: Mapping[str, Any]) -> Any:
+def _nested(kind: type[Any], name: str, values: Mapping[str, Any], *, most: float) -> Any:
     if not isinstance(values, Mapping):
         raise ConfigError(name, "must be a table")
     known = {each.name: each.default for each in dataclasses.fields(kind)}
@@ -333,6 +355,8 @@ def _nested(kind: type[Any], name: str, values: Mapping[str, Any]) -> Any:
         fits = isinstance(value, type(default)) or (isinstance(default, float) and isinstance(value, int))
         if not fits or isinstance(value, bool) is not isinstance(default, bool) or value < 0:
             raise ConfigError(f"{name}.{key}", f"must be a {type(default).__name__} that is not negative")
+        if not value <= most:
+            raise ConfigError(f"{name}.{key}", f"must be at most {most:g}")
     return kind(**values)
 
 
@@ -363,6 +387,8 @@ def _text(value: Any) -> str:
 
 
 def _texts_by_name(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise TypeError("must be a table of strings")
     return {_text(name): _text(text) for name, text in value.items()}
 
 
@@ -403,9 +429,12 @@ def parse_metrics(text: str) -> Address:
     """Read where to serve metrics: ``HOST:PORT``, or a port alone for the loopback.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: It is neither, or HOST is no IP address.
     """
-    return Address.parse(text if ":" in text else f"127.0.0.1:{text}")
+    address = Address.parse(text if ":" in text else f"127.0.0.1:{text}")
+    if not address.is_literal:
+        raise UsageError(f"not an IP address to serve metrics at: {address.host!r}")
+    return address
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {

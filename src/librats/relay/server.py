@@ -32,7 +32,7 @@ from librats.relay.worker import Worker
 from librats.runtime.entropy import SystemEntropy
 from librats.runtime.interfaces import interface_addresses
 from librats.runtime.network import current_network
-from librats.runtime.relay_ports import RelayPortPool, open_listeners
+from librats.runtime.relay_ports import RelayPortPool, check_relay_hosts, open_listeners
 from librats.runtime.shared_relays import SharedRelays
 from librats.runtime.tasks import TaskSet
 from librats.turn.serving.allocation import Observer
@@ -108,7 +108,7 @@ class RelayServer:
         """Its node of the DHT, where it takes part."""
         self._tasks = TaskSet()
         self._tls: ssl.SSLContext | None = None
-        self._certificate_age = 0
+        self._certificate_age: tuple[int, ...] = ()
         self._listeners: list[int] = []
         self._relays: list[SharedRelays] = []
         self._failed = asyncio.Event()
@@ -137,6 +137,7 @@ class RelayServer:
 
     async def _open(self) -> None:
         config, entropy = self.config, SystemEntropy()
+        check_relay_hosts(config.relay_hosts)
         wanted = list(config.listen)
         if config.alternate is not None:
             first, other = config.listen[0], config.alternate
@@ -199,7 +200,7 @@ class RelayServer:
         config = self.config
         if config.certificate is not None:
             self._tls = tls_context(config.certificate, config.private_key)
-            self._certificate_age = _age(config.certificate)
+            self._certificate_age = _ages(config)
         plain = [address for address in self.addresses if config.tcp]
         if not plain and not config.tls_listen:
             return
@@ -245,9 +246,14 @@ class RelayServer:
             sieve=True,
             sessions=0.0 if self._identity is None else MOST_A_SECOND,
         )
-        if config.quotas.total_bandwidth:
-            plane.limit_total(config.quotas.total_bandwidth // config.threads or 1)
+        plane.limit_total(self._bandwidth_of_a_place)
         return plane
+
+    @property
+    def _bandwidth_of_a_place(self) -> int:
+        """Bytes a second that each thread, and the loop, may relay; 0 for any number."""
+        total = self.config.quotas.total_bandwidth
+        return total and (total // self.config.threads or 1)
 
     def _new_tables(self, plane: Plane, streams: TcpAllocations | None = None) -> Tables:
         ports = None
@@ -276,11 +282,12 @@ class RelayServer:
         if self._streams is not None:
             await self._streams.close()
             self._streams.plane.close()
+            self._streams.machine.tables.shared.close_reserved()
             self._streams = None
         for worker in self._workers:
             worker.stop()
             worker.plane.close()
-            worker.machine.tables.shared.close()
+            worker.machine.tables.shared.close_reserved()
         for relays in self._relays:
             relays.close_all()
         self._relays.clear()
@@ -292,6 +299,7 @@ class RelayServer:
     def drain(self) -> None:
         """Make no new allocations any more; those there are go on."""
         self._shared.draining = True
+        self._shared.close_reserved()
 
     async def drained(self) -> None:
         """Wait until the last allocation is gone."""
@@ -306,7 +314,7 @@ class RelayServer:
     def statistics(self) -> RelayStatistics:
         """Return what it did; traffic as of the last second."""
         over_udp = None if self.introducer is None else self.introducer.over_udp
-        places: list[Worker | StreamServer] = [*self._workers, *([] if self._streams is None else [self._streams])]
+        places = self._places
         return sum_statistics(
             [*(place.machine for place in places), *(worker.gate for worker in self._workers)],
             [*(place.statistics for place in places), {} if over_udp is None else over_udp.counters],
@@ -325,32 +333,44 @@ class RelayServer:
 
         Returns:
             The names of the fields that differ and need a restart.
+
+        Raises:
+            ConfigError: Something cannot be used; everything stays as it was.
+            UsageError: A user's name or password has characters that none may have; the same.
         """
-        if self._tls is not None and config.certificate is not None:
-            load_certificate(self._tls, config.certificate, config.private_key)
         fixed = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
         kept = {name: getattr(self.config, name) for name in _FIXED}
-        self.config = dataclasses.replace(config, **kept)
+        wanted = dataclasses.replace(config, **kept)
+        credentials, policy = self._credentials(wanted), self._policy(wanted)
+        if self._tls is not None and wanted.certificate is not None:
+            load_certificate(self._tls, wanted.certificate, wanted.private_key)
+        # Nothing fails from here on.
+        if wanted.settings.source_answers != self.config.settings.source_answers:
+            fixed.append("settings.source_answers")
+        self.config = wanted
         if self._authenticator is not None:
-            credentials = self._authenticator.credentials = self._credentials(self.config)
+            self._authenticator.credentials = credentials
             for worker in self._workers:
                 worker.post(functools.partial(worker.forget_users, knows_names=credentials.knows_names))
-        self._shared.policy = self._policy(self.config)
-        self._shared.settings = self.config.settings
-        self._shared.alternates = Alternates(self.config.try_alternate, self.config.try_alternate_tls)
-        self._quotas.limits = self.config.quotas
+        self._shared.policy = policy
+        self._shared.settings = wanted.settings
+        self._shared.alternates = Alternates(wanted.try_alternate, wanted.try_alternate_tls)
+        self._quotas.limits = wanted.quotas
+        for place in self._places:
+            place.post(functools.partial(_limit_total, place.plane, self._bandwidth_of_a_place))
         return fixed
 
     def renew_certificate(self) -> None:
         """Show new connections the certificate that the file has now, where it has changed; called once a minute."""
         config = self.config
-        if self._tls is None or config.certificate is None or _age(config.certificate) == self._certificate_age:
+        ages = _ages(config)
+        if self._tls is None or config.certificate is None or ages == self._certificate_age:
             return
         try:
             load_certificate(self._tls, config.certificate, config.private_key)
         except ConfigError as error:
             logger.warning("%s; the one before stays", error)
-        self._certificate_age = _age(config.certificate)
+        self._certificate_age = ages
 
     async def _own_hosts(self) -> list[str]:
         hosts = [address.host for address in self.addresses]
@@ -424,12 +444,26 @@ class RelayServer:
 
         return hand_over
 
+    @property
+    def _places(self) -> list[Worker | StreamServer]:
+        """All who have allocations."""
+        return [*self._workers, *([] if self._streams is None else [self._streams])]
+
     def _place(self, number: int) -> Worker | StreamServer | None:
         """Return who has allocations of a number in mobility tickets."""
         return self._workers[number] if number < len(self._workers) else self._streams
 
     def _fail(self) -> None:
         self._loop.call_soon_threadsafe(self._failed.set)
+
+
+def _limit_total(plane: Plane, bytes_per_second: int, _: float) -> None:
+    plane.limit_total(bytes_per_second)
+
+
+def _ages(config: RelayConfig) -> tuple[int, ...]:
+    """Return when certificate and key were changed: whoever renews them writes one after the other."""
+    return tuple(_age(file) for file in (config.certificate, config.private_key) if file is not None)
 
 
 def _age(file: Path) -> int:
@@ -446,4 +480,5 @@ _FIXED = (
     *("web", "trusted_proxies", "shared_relay_socket", "introduce", "introduced_lifetime", "relay_for_introduced"),
     *("carry", "carry_limits", "dht", "dht_bootstrap", "dht_port", "dht_addresses"),
     *("no_auth", "threads", "nonce_lifetime", "coalescing", "max_allocations", "metrics", "fleet"),
+    "max_connections",
 )

@@ -242,12 +242,19 @@ def tls_context(certificate: Path, private_key: Path | None) -> ssl.SSLContext:
 
 
 def load_certificate(context: ssl.SSLContext, certificate: Path, private_key: Path | None) -> None:
-    """Let connections from now on see the certificate that the files have now.
+    """Let connections from now on see the certificate that the files have now; the one before stays where that fails.
 
     Raises:
         ConfigError: They cannot be used.
     """
     try:
-        context.load_cert_chain(certificate, private_key)
+        # A context that has loaded half of a pair has neither the old one nor the new one: another tries it first.
+        for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+            each.load_cert_chain(certificate, private_key, password=_no_password)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError("certificate", f"cannot use {certificate}: {error.strerror or error}") from error
+
+
+def _no_password() -> str:
+    """Answer for a terminal, which a key that needs a password would be asked for at, while everybody waits."""
+    return ""

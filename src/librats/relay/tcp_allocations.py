@@ -114,6 +114,10 @@ class TcpAllocations:
         client.join(waiting.connection)
         waiting.connection.flow()
 
+    def is_connected(self, client: Client) -> bool:
+        """Tell whether a client's connection is there."""
+        return client.listener in self.clients
+
     def is_encrypted(self, client: Client) -> bool:
         """Tell whether a client is connected by TLS."""
         connection = self.clients.get(client.listener)

@@ -20,7 +20,7 @@ from librats.runtime.tcp import cannot_listen, share_port
 from librats.turn.serving.allocation import IPV4, IPV6, TCP, UDP, Relay
 from librats.types import Address, Entropy
 
-__all__ = ["RelayPortPool", "open_listeners"]
+__all__ = ["RelayPortPool", "check_relay_hosts", "open_listeners"]
 
 logger = logging.getLogger("librats.relay")
 
@@ -257,6 +257,9 @@ def open_listeners(addresses: Sequence[Address], *, threads: int, tcp: bool = Fa
     Raises:
         ConfigError: An address is taken, or not this machine's.
     """
+    for address in addresses if threads > 1 else ():
+        if address.port:  # sockets that share a port would share it with those of another relay of this user as well
+            _check_free(address)
     opened: list[list[tuple[int, Address]]] = [[] for _ in range(threads)]
     with contextlib.ExitStack() as undo:
         for wanted in addresses:
@@ -277,6 +280,26 @@ def open_listeners(addresses: Sequence[Address], *, threads: int, tcp: bool = Fa
                 place.append((fd, address))
         undo.pop_all()
     return opened
+
+
+def check_relay_hosts(hosts: Iterable[str]) -> None:
+    """Make sure that there is something to relay from: else every client would be told that the relay is full.
+
+    Raises:
+        ConfigError: A host is not this machine's.
+    """
+    for host in hosts:
+        try:
+            _listening_socket(Address(host, 0), shared=False).close()
+        except OSError as error:
+            raise ConfigError("relay_hosts", f"cannot relay from {host}: {error.strerror or error}") from error
+
+
+def _check_free(address: Address) -> None:
+    try:
+        _listening_socket(address, shared=False).close()
+    except OSError as error:
+        raise cannot_listen("listen", address, error) from error
 
 
 def _is_free_for_tcp(address: Address) -> bool:

@@ -249,7 +249,7 @@ class SimRelay:
         if self.introducer is not None:
             await self.introducer.close()
         self._machine.tables.close()
-        self._shared.close()
+        self._shared.close_reserved()
         self._web.close()
         for connection in list(self._connections.values()):
             connection.close()

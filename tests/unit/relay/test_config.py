@@ -108,6 +108,20 @@ def test_what_is_given_besides_overrides_the_file(tmp_path: Path) -> None:
         ("settings.mobility", {"settings": {"mobility": 1}}),
         ("settings.max_lifetime", {"settings": {"max_lifetime": -1}}),
         ("metrics", {"metrics": "somewhere"}),
+        ("metrics", {"metrics": "localhost:9641"}),
+        ("relay_hosts", {"relay_hosts": "relay.example"}),
+        ("external_hosts", {"external_hosts": {"192.0.2.1": "relay.example"}}),
+        ("external_hosts", {"external_hosts": {"relay.example": "192.0.2.1"}}),
+        ("nonce_lifetime", {"nonce_lifetime": float("inf")}),
+        ("introduced_lifetime", {"introduced_lifetime": float("inf")}),
+        ("users", {"users": "bob:secret"}),
+        ("users", {"users": {"bob": ""}}),
+        ("users", {"users": {"": "secret"}}),
+        ("secrets", {"secrets": ""}),
+        ("secrets", {"secrets": ["one", ""]}),
+        ("quotas.user_bandwidth", {"quotas": {"user_bandwidth": 10**16}}),
+        ("settings.default_lifetime", {"settings": {"default_lifetime": 10**10}}),
+        ("settings.permission_lifetime", {"settings": {"permission_lifetime": float("inf")}}),
         ("deny_peers", {"deny_peers": ["10.0.0.1/8"]}),
     ],
 )
@@ -115,6 +129,7 @@ def test_a_field_that_cannot_be_used_is_named(field: str, values: dict[str, Any]
     with pytest.raises(ConfigError) as caught:
         make_relay_config({**USERS, **values})
     assert caught.value.field == field
+    assert "object" not in str(caught.value)  # Python's words, not ours
 
 
 @pytest.mark.parametrize("text", ["listen = [", "\udcff"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from librats._core.relay import unpack_address
@@ -77,11 +78,15 @@ class Allocating:
             raise Full
         account = None if request.login is None else request.login.account
         owner = "" if account is None else account.owner
-        held = shared.quotas.take(owner)
-        if held <= 0:
-            raise Full if held else Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
+        reserved = None if wanted.token is None else self._take_reserved(wanted.token, now=request.now)
         try:
-            relays, extra = self._open(request, wanted, transport)
+            self._count(owner)
+        except Refused:
+            if reserved is not None:
+                shared.ports.close(reserved)
+            raise
+        try:
+            relays, extra = ((reserved,), []) if reserved else self._open(request, wanted, transport, owner)
         except BaseException:
             shared.quotas.give_back(owner)
             raise
@@ -100,19 +105,32 @@ class Allocating:
         refuse_unless(transport == TCP, ErrorCode.UNSUPPORTED_TRANSPORT_PROTOCOL)
         refuse_unless(request.client.is_stream and not (wanted.even or wanted.whole) and wanted.token is None)
 
-    def _open(self, request: Request, wanted: _Wanted, transport: int) -> tuple[tuple[Relay, ...], _Attributes]:
+    def _count(self, owner: str) -> None:
+        """Take a place in an owner's quota.
+
+        Raises:
+            Refused: There is none.
+        """
+        held = self._shared.quotas.take(owner)
+        if held <= 0:
+            raise Full if held else Refused(ErrorCode.ALLOCATION_QUOTA_REACHED)
+
+    def _open(
+        self, request: Request, wanted: _Wanted, transport: int, owner: str
+    ) -> tuple[tuple[Relay, ...], _Attributes]:
         """Return the sockets that a request asks for, and what the answer says of them besides."""
         ports, near = self._tables.ports, request.client.local
-        if wanted.token is not None:
-            return (self._take_reserved(wanted.token, now=request.now),), []
         family = wanted.family or IPV4
         if not ports.has(family):
             raise Refused(ErrorCode.ADDRESS_FAMILY_NOT_SUPPORTED)
         if wanted.reserve:
+            # A port that waits is as good as one that is used, to whoever wants to have them all.
+            self._count(owner)
             pair = ports.open_pair(family, near=near)
             if pair is None:
+                self._shared.quotas.give_back(owner)
                 raise Full
-            return pair[:1], [(_RESERVATION_TOKEN, self._reserve(pair[1], now=request.now))]
+            return pair[:1], [(_RESERVATION_TOKEN, self._reserve(pair[1], owner, now=request.now))]
         first = ports.open(family, near=near, even=wanted.even, transport=transport)
         if first is None:
             raise Full
@@ -157,14 +175,8 @@ class Allocating:
         return self._mobility.issue(number, self._tables.plane.next_ticket(number))
 
     def forget_reservations(self, *, now: float) -> None:
-        """Close the reserved sockets for which nobody came."""
-        reserved = self._shared.reserved
-        for token, (_, expires) in list(reserved.items()):
-            if expires <= now:
-                # Another worker may take it, or close it, at this very moment: whoever gets it out has it.
-                left = reserved.pop(token, None)
-                if left is not None:
-                    self._shared.ports.close(left[0])
+        """Close the reserved sockets for which nobody came; while draining nobody comes any more."""
+        self._shared.close_reserved(math.inf if self._shared.draining else now)
 
     def _lifetime(self, request: Request, *, may_end: bool = False) -> int:
         settings = self._shared.settings
@@ -173,13 +185,13 @@ class Allocating:
             return 0
         return max(min(wanted or 0, settings.max_lifetime), settings.default_lifetime)
 
-    def _reserve(self, relay: Relay, *, now: float) -> bytes:
+    def _reserve(self, relay: Relay, owner: str, *, now: float) -> bytes:
         token = self._entropy.token_bytes(_TOKEN_SIZE)
-        self._shared.reserved[token] = relay, now + self._shared.settings.reservation_lifetime
+        self._shared.reserved[token] = relay, now + self._shared.settings.reservation_lifetime, owner
         return token
 
     def _take_reserved(self, token: bytes, *, now: float) -> Relay:
-        found = self._shared.reserved.pop(token, None)
+        found = self._shared.take_reserved(token)
         if found is None:
             raise Refused(ErrorCode.INSUFFICIENT_CAPACITY)
         relay, expires = found

@@ -56,6 +56,9 @@ class Streams(Protocol):
     def bind(self, request: Request) -> None:
         """Join the client's connection, on which the request came, with the peer's."""
 
+    def is_connected(self, client: Client) -> bool:
+        """Tell whether a client's connection is there."""
+
     def is_encrypted(self, client: Client) -> bool:
         """Tell whether a client is connected by TLS."""
 
@@ -225,7 +228,14 @@ class Machine:
         return self.tables.let_go(allocation)
 
     def take_over(self, request: Request, moving: Moving) -> Answer:
-        """Take an allocation in whose client has moved here, and answer the client."""
+        """Take an allocation in whose client has moved here, and answer the client.
+
+        It ends where the client has made another one meanwhile, or is gone.
+        """
+        client, streams = request.client, self._streams
+        if client in self.tables or (client.is_stream and streams is not None and not streams.is_connected(client)):
+            self.tables.abandon(moving)
+            return self.fail(request, ErrorCode.ALLOCATION_MISMATCH)
         self.tables.adopt(moving, request.client, now=request.now)
         try:
             attributes = self._allocating.refresh(request)

@@ -94,7 +94,7 @@ class Permitting:
         """
         family = IPV6 if ":" in host else IPV4
         refuse_unless(family in allocation.families, ErrorCode.PEER_ADDRESS_FAMILY_MISMATCH)
-        verdict = self._tables.shared.judge(host, port)
+        verdict = self._tables.shared.judge(host, port, allocation.transport)
         refuse_unless(verdict is not Verdict.DENIED, ErrorCode.FORBIDDEN)
         packed = pack_address(host, port)
         if self._tables.has_shared_relay(allocation):

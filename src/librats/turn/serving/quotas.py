@@ -14,7 +14,7 @@ INTRODUCED = "@"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaLimits:
-    """The limits; 0 means none."""
+    """The limits; 0 means none. A port that is reserved for a while (EVEN-PORT) counts as an allocation."""
 
     total_allocations: int = 0
     """Allocations of everybody together."""

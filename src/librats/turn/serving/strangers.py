@@ -11,6 +11,8 @@ from librats.types import Entropy
 __all__ = ["new_gate"]
 
 _SECRET_SIZE = 32
+_MOST_ANSWERS = 0xFFFF
+"""What the gate counts up to."""
 
 
 def new_gate(settings: Settings, authenticator: Authenticator | None, *, binding: bool, entropy: Entropy) -> Gate:
@@ -28,7 +30,7 @@ def new_gate(settings: Settings, authenticator: Authenticator | None, *, binding
         nonce_key=entropy.token_bytes(_SECRET_SIZE) if nonces is None else nonces.key,
         nonce_lifetime=0 if nonces is None else nonces.lifetime,
         amplification=AMPLIFICATION,
-        source_answers=settings.source_answers,
+        source_answers=min(settings.source_answers, _MOST_ANSWERS),
         binding=binding,
         knows_names=authenticator is not None and authenticator.credentials.knows_names,
         seed=entropy.token_bytes(_SECRET_SIZE),

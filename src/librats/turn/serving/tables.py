@@ -31,6 +31,7 @@ PACKED_SIZE = 24
 """Bytes of a packed address: of which a host alone has 4 or 16."""
 
 _NONE: Mapping[Any, Any] = {}
+_NO_TRAFFIC = (0, 0, 0, 0)
 _named = tuple.__new__
 """Makes named tuples from plain ones: what else would take most of the time that finding an allocation does."""
 
@@ -188,24 +189,38 @@ class Shared:
     ports: RelayPorts
     live: LiveAddresses = field(default_factory=LiveAddresses)
     """The relayed addresses of all allocations."""
-    reserved: dict[bytes, tuple[Relay, float]] = field(default_factory=dict)
-    """Relays that wait for their client, and until when, by token."""
+    reserved: dict[bytes, tuple[Relay, float, str]] = field(default_factory=dict)
+    """Relays that wait for their client, until when, and whose quota they are counted in, by token."""
     draining: bool = False
     """Whether nothing new is allocated any more."""
     alternates: Alternates = field(default_factory=Alternates)
     """Where clients are sent for whom there is no room."""
 
-    def judge(self, host: str, port: int) -> Verdict:
+    def judge(self, host: str, port: int, transport: int = UDP) -> Verdict:
         """Tell whether a peer may be talked to; on the relay's own hosts, only what it relays from may."""
         verdict = self.policy.judge(host)
-        if verdict is Verdict.OWN and (host, port) not in self.live:
+        if verdict is Verdict.OWN and not self.live.has(host, port, transport):
             return Verdict.DENIED
         return verdict
 
-    def close(self) -> None:
-        """Close what waits for clients, once no worker runs any more."""
-        while self.reserved:
-            self.ports.close(self.reserved.popitem()[1][0])
+    def take_reserved(self, token: bytes) -> tuple[Relay, float] | None:
+        """Return a relay that waits for its client, and until when; its place in a quota is free.
+
+        Another worker may take it, or close it, at this very moment: whoever gets it out has it, the others None.
+        """
+        found = self.reserved.pop(token, None)
+        if found is None:
+            return None
+        relay, expires, owner = found
+        self.quotas.give_back(owner)
+        return relay, expires
+
+    def close_reserved(self, until: float = math.inf) -> None:
+        """Close what has waited until then. Safe in every thread."""
+        for token, (_, expires, _) in list(self.reserved.items()):
+            left = self.take_reserved(token) if expires <= until else None
+            if left is not None:
+                self.ports.close(left[0])
 
 
 class Tables:
@@ -293,7 +308,7 @@ class Tables:
             raise
         if not self.has_shared_relay(allocation):  # whose port does not tell which of them is meant
             for relay in relays:
-                self.shared.live.add(relay.host, relay.port)
+                self.shared.live.add(relay.host, relay.port, transport)
         if self._observer is not None:
             self._observer.allocated(allocation)
         return allocation
@@ -305,11 +320,23 @@ class Tables:
     def adopt(self, moving: Moving, client: Client, *, now: float) -> Allocation:
         """Take an allocation in for a client, be it new, another worker's or another client's until now.
 
-        If that fails, it is not in, and its sockets are open.
+        If that fails, it has ended.
         """
         allocation = moving.allocation._replace(number=self._take_number(), client=client)
-        self._insert(allocation, moving.permissions, moving.channels, now=now)
+        try:
+            self._insert(allocation, moving.permissions, moving.channels, now=now)
+        except BaseException:
+            self.abandon(moving)
+            raise
         return allocation
+
+    def abandon(self, moving: Moving) -> None:
+        """End an allocation on its way, which has nowhere to go."""
+        try:
+            if self._observer is not None:
+                self._observer.released(moving.allocation, "disconnected", _NO_TRAFFIC)
+        finally:
+            self._close(moving.allocation)
 
     def _take_number(self) -> int:
         number = self._next_number
@@ -381,11 +408,11 @@ class Tables:
     def _close(self, allocation: Allocation) -> None:
         """Close the sockets of an allocation, and give its quota back."""
         for relay in allocation.relays:
-            self._close_relay(relay)
+            self._close_relay(relay, allocation.transport)
         self.shared.quotas.give_back(allocation.owner)
 
-    def _close_relay(self, relay: Relay) -> None:
-        self.shared.live.discard(relay.host, relay.port)
+    def _close_relay(self, relay: Relay, transport: int) -> None:
+        self.shared.live.discard(relay.host, relay.port, transport)
         self.ports.close(relay)
 
     def refresh(self, allocation: Allocation, lifetime: int, *, now: float) -> None:
@@ -397,7 +424,7 @@ class Tables:
         moving = self.let_go(allocation)
         for relay in allocation.relays:
             if relay.family == family:
-                self._close_relay(relay)
+                self._close_relay(relay, allocation.transport)
         left = Moving(
             allocation._replace(relays=tuple(relay for relay in allocation.relays if relay.family != family)),
             {peer: until for peer, until in moving.permissions.items() if _peer_family(peer) != family},

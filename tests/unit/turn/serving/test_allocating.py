@@ -167,6 +167,45 @@ def test_reserved_ports_that_nobody_takes_are_closed() -> None:
     assert len(rig.ports.open_now) == 1
 
 
+def test_reserved_ports_are_counted_in_the_quota_of_who_had_them_reserved() -> None:
+    rig = Rig(limits=QuotaLimits(user_allocations=2), users={"ann": "secret", "bob": "secret"})
+    reserving = (Attribute.EVEN_PORT, True)
+    for _ in range(5):  # each time anew, with the same allocation's place
+        client = rig.client(6000)
+        assert client.allocate(reserving).get(Attribute.RESERVATION_TOKEN)
+        assert code_of(rig.client(6001).allocate()) == 486
+        assert client.code(Method.REFRESH, (Attribute.LIFETIME, 0)) == 0
+        assert code_of(rig.client(6002).allocate(reserving)) == 486
+        assert len(rig.ports.open_now) == rig.shared.quotas.total == 1
+        rig.now += 30
+        rig.machine.handle_timer(now=rig.now)
+        assert (rig.ports.open_now, rig.shared.quotas.by_owner()) == ({}, {})
+    token = client.allocate(reserving).get(Attribute.RESERVATION_TOKEN)
+    assert code_of(rig.client(6001).allocate((Attribute.RESERVATION_TOKEN, token))) == 0
+    assert rig.shared.quotas.by_owner() == {"bob": 2}
+    rig.machine.tables.close()
+    assert rig.shared.quotas.by_owner() == {}
+
+
+def test_who_has_no_place_left_gets_no_reserved_port_either() -> None:
+    rig = Rig(limits=QuotaLimits(user_allocations=2), users={"ann": "secret", "bob": "secret"})
+    token = rig.client(6000).allocate((Attribute.EVEN_PORT, True)).get(Attribute.RESERVATION_TOKEN)
+    for port in (7000, 7001):
+        rig.client(port, user="ann").allocate()
+    assert code_of(rig.client(7002, user="ann").allocate((Attribute.RESERVATION_TOKEN, token))) == 486
+    assert len(rig.ports.open_now) == rig.shared.quotas.total == 3
+
+
+def test_a_relay_that_drains_waits_for_no_reserved_port() -> None:
+    rig = Rig()
+    client = rig.client(6000)
+    client.allocate((Attribute.EVEN_PORT, True))
+    rig.shared.draining = True
+    assert client.code(Method.REFRESH, (Attribute.LIFETIME, 0)) == 0
+    rig.machine.handle_timer(now=rig.now)
+    assert (rig.ports.open_now, rig.shared.quotas.total) == ({}, 0)
+
+
 def test_quotas_are_kept() -> None:
     rig = Rig(limits=QuotaLimits(user_allocations=2, total_allocations=3), users={"ann": "secret", "bob": "secret"})
     assert [code_of(rig.client(6000 + n, user="bob").allocate()) for n in range(3)] == [0, 0, 486]

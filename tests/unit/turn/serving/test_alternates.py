@@ -22,6 +22,9 @@ ALLOCATE = (Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, UDP))
 class Encrypted:
     """Connections, of which the first is one of TLS."""
 
+    def is_connected(self, client: Client) -> bool:
+        return True
+
     def is_encrypted(self, client: Client) -> bool:
         return client.listener == -1
 

@@ -7,6 +7,7 @@ from tests.unit.turn.serving.rig import PEER, Caller, Rig, code_of
 
 from librats._core.stun import parse
 from librats.stun.constants import Attribute, Method
+from librats.turn.serving.allocation import Allocation, Client
 from librats.turn.serving.answers import Refused
 from librats.turn.serving.machine import Machine
 from librats.turn.serving.mobility import Ticket
@@ -111,3 +112,64 @@ def test_an_allocation_moves_from_thread_to_thread() -> None:
     assert [each.client for each in second.tables.all()] == [moved.client]
     with pytest.raises(Refused, match="437"):
         rig.machine.give_up(read, request.login)
+
+
+def test_an_allocation_ends_whose_client_makes_another_one_while_it_moves() -> None:
+    threads = Threads()
+    rig, second = threads.rig, threads.second
+    _, ticket = with_ticket(rig)
+    moved = rig.client(7000, machine=second)
+    moved.send(moved.signed(Method.REFRESH, (Attribute.MOBILITY_TICKET, ticket)))
+    [(read, request)] = threads.asked
+    kept = moved.allocate().get(Attribute.XOR_RELAYED_ADDRESS)
+    assert code_of(parse(second.take_over(request, rig.machine.give_up(read, request.login)).data)) == 437
+    assert [each.relays[0].port for each in second.tables.all()] == [kept[1]]
+    assert rig.witness.seen[-1] == ("disconnected", "bob")
+    assert rig.shared.quotas.by_owner() == {"bob": 1}
+    assert (len(rig.ports.open_now), len(rig.shared.live)) == (1, 1)
+
+
+class Gone:
+    """Connections of clients, of which none is there any more."""
+
+    def is_connected(self, client: Client) -> bool:
+        return False
+
+    def is_encrypted(self, client: Client) -> bool:
+        return False
+
+    def connect(self, request: Request, allocation: Allocation, peer: tuple[str, int]) -> None:
+        raise AssertionError
+
+    def bind(self, request: Request) -> None:
+        raise AssertionError
+
+
+def test_an_allocation_ends_whose_clients_new_connection_is_gone_before_it_has_moved() -> None:
+    rig, asked = Rig(), list[tuple[Ticket, Request]]()
+    second = rig.new_machine(1, hand_over=lambda *handed: asked.append(handed), streams=Gone())
+    _, ticket = with_ticket(rig)
+    moved = rig.stream()
+    moved.machine = second
+    moved.send(moved.signed(Method.REFRESH, (Attribute.MOBILITY_TICKET, ticket)))
+    [(read, request)] = asked
+    assert code_of(parse(second.take_over(request, rig.machine.give_up(read, request.login)).data)) == 437
+    assert (rig.ports.open_now, rig.shared.quotas.total, len(second.tables)) == ({}, 0, 0)
+
+
+def test_an_allocation_ends_that_finds_no_place_where_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = Threads()
+    rig, second = threads.rig, threads.second
+    _, ticket = with_ticket(rig)
+    moved = rig.client(7000, machine=second)
+    moved.send(moved.signed(Method.REFRESH, (Attribute.MOBILITY_TICKET, ticket)))
+    [(read, request)] = threads.asked
+    moving = rig.machine.give_up(read, request.login)
+
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(second.tables.plane, "add_allocation", full)
+    with pytest.raises(MemoryError):
+        second.take_over(request, moving)
+    assert (rig.ports.open_now, rig.shared.quotas.total, len(rig.shared.live)) == ({}, 0, 0)

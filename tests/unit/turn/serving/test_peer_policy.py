@@ -96,6 +96,9 @@ class NoStreams:
     def connect(self, request: Request, allocation: Allocation, peer: tuple[str, int]) -> None:
         self.asked.append(peer)
 
+    def is_connected(self, client: Client) -> bool:
+        return True
+
     def is_encrypted(self, client: Client) -> bool:
         return False
 
@@ -256,6 +259,21 @@ def test_a_relayed_address_is_forbidden_again_once_its_allocation_is_gone() -> N
     peer = second.allocate().get(Attribute.XOR_RELAYED_ADDRESS)
     assert second.code(Method.REFRESH, (Attribute.LIFETIME, 0)) == 0
     assert first.bind(0x4000, peer) == FORBIDDEN
+
+
+def test_a_port_of_the_relay_that_is_another_transports_is_somebody_elses() -> None:
+    streams = NoStreams()
+    rig = Rig(streams=streams)
+    over_udp, over_tcp, beside = rig.client(6000), rig.stream(1), rig.stream(2)
+    transport = (Attribute.REQUESTED_TRANSPORT, TCP)
+    of_udp = over_udp.allocate().get(Attribute.XOR_RELAYED_ADDRESS)
+    of_tcp = over_tcp.ask(Method.ALLOCATE, transport).get(Attribute.XOR_RELAYED_ADDRESS)
+    beside.ask(Method.ALLOCATE, transport)
+    assert over_udp.permit(of_tcp) == FORBIDDEN
+    assert over_udp.bind(0x4000, of_tcp) == FORBIDDEN
+    assert beside.code(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, of_udp)) == FORBIDDEN
+    assert beside.send(beside.signed(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, of_tcp))) is None
+    assert streams.asked == [of_tcp]
 
 
 def test_public_peers_are_permitted_on_every_port() -> None:
