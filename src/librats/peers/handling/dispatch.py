@@ -322,12 +322,14 @@ class Inbox:
         task = self._dispatcher.tasks.create(
             self._handle(key, link, message, calls), name=f"librats request {message.name}"
         )
-        self._answering[id(link), message.request_id] = task
+        request = (id(link), message.request_id)
+        self._answering[request] = task
         try:
             await asyncio.wait([task])
         finally:
             task.cancel()
-            del self._answering[id(link), message.request_id]
+            if self._answering.get(request) is task:  # a peer may use a number again that it has given up
+                del self._answering[request]
             if task.cancelled():
                 link.consumed(message.cost)
         await link.wait_for_reply_room()
