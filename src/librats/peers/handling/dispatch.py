@@ -394,7 +394,7 @@ class Inbox:
                 if inspect.isawaitable(value):
                     value = await value
             except FAILURES as error:  # the application's code may raise anything, and must not harm the session
-                if isinstance(error, asyncio.CancelledError) and _is_to_end():
+                if isinstance(error, asyncio.CancelledError) and is_to_end():
                     raise
                 self._dispatcher.handler_failed(self._peer, message.name, error)
                 failure = failure or error
@@ -423,7 +423,7 @@ def _bound(registration: Registration, data: Any) -> Registration:
     return Registration(lambda peer, _data: registration.handler(peer, data))
 
 
-def _is_to_end() -> bool:
+def is_to_end() -> bool:
     """Whether the running task itself is being cancelled, rather than something that a handler waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
