@@ -15,6 +15,7 @@ from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.peers.events import HandlerFailed, MessageRefused
 from librats.peers.handling.handlers import NOBODY, HandlerGroup, HandlerTable, Registration
+from librats.peers.handling.words import words_for_peer
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Kind, Reason
 from librats.session.payloads import PLAIN_TYPES, decode_payload, encode_value
@@ -411,7 +412,7 @@ class Inbox:
                 logger.error("the reply of a handler cannot be sent: %s", error)
                 failure = error
         if failure is not None:
-            session.send_error(number, Reason.HANDLER_ERROR, f"{type(failure).__name__}: {failure}")
+            session.send_error(number, Reason.HANDLER_ERROR, words_for_peer(failure))
         link.request_flush()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from librats.errors import RatsError
 from librats.peers.handling.dispatch import FAILURES, is_to_end
+from librats.peers.handling.words import words_for_peer
 from librats.runtime.tasks import TaskSet
 from librats.services.stream import Stream
 from librats.session.frames import Reason
@@ -68,4 +69,4 @@ class StreamServing:
             logger.debug("%r ended with its session", stream)
             return
         self._dispatcher.handler_failed(peer, stream.protocol, error)
-        stream.refuse(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
+        stream.refuse(Reason.HANDLER_ERROR, words_for_peer(error))
