@@ -138,7 +138,7 @@ class Admission:
         self._incoming_refused += 1
         self.refusals[limit] += 1
         logger.debug("refused %s: %s", address, reason)
-        self._dispatcher.announce(IncomingRefused(address, reason, limit, peer_id))
+        self._dispatcher.announce_some(IncomingRefused(address, reason, limit, peer_id))
 
     # After the handshake
 

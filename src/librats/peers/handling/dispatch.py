@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,6 +63,17 @@ class Dispatcher:
         """Datagrams that came while too many handlers of such were busy."""
         self.handler_errors = 0
         """Exceptions that handlers raised."""
+        self._under_way: Counter[type] = Counter()
+
+    def announce_some(self, event: Any) -> None:
+        """Tell of what strangers can bring about as often as they like: not while too many async listeners are busy."""
+        what = type(event)
+        if self._under_way[what] >= self.config.max_concurrent_handlers:
+            logger.debug("too many handlers of %s are busy: one more is not told of", what.__name__)
+            return
+        for task in self.notify(what, event):
+            self._under_way[what] += 1
+            task.add_done_callback(lambda _: self._under_way.subtract([what]))
 
     def announce(self, event: Any) -> None:
         """Tell the listeners of the event's class."""
@@ -107,7 +118,7 @@ class Dispatcher:
         """Log what a handler of messages or streams raised, and tell those who listen."""
         self.handler_errors += 1
         logger.error("the handler for %r failed", name, exc_info=error)
-        self.announce(HandlerFailed(peer, name, error))
+        self.announce_some(HandlerFailed(peer, name, error))
 
 
 class _Calls(NamedTuple):
