@@ -92,7 +92,7 @@ class RatsClient(HearingVerbs, SendingVerbs, KeepingVerbs, ReachingVerbs, Discov
         identity: Identity | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(listen_port, int) or not 0 <= listen_port < 1 << 16:
+        if not isinstance(listen_port, int) or isinstance(listen_port, bool) or not 0 <= listen_port < 1 << 16:
             raise ConfigError("listen_port", f"must be a whole number from 0 to 65535, not {listen_port!r}")
         KeepingVerbs.__init__(self, data_dir, identity)
         ReachingVerbs.__init__(self)

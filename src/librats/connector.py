@@ -61,9 +61,11 @@ class Target(Struct, frozen=True):
         if not isinstance(target, str):
             try:
                 host, port = target
-                address = Address(str(host), int(port))
-            except (TypeError, ValueError):
+                address = Address(host, int(port))
+            except (TypeError, ValueError, OverflowError):
                 raise UsageError(f"not an address: {target!r}; give HOST:PORT or (host, port)") from None
+            if not isinstance(host, str) or isinstance(port, bool | float):
+                raise UsageError(f"not an address: {target!r}; a host is a text, and a port a whole number")
             if not 0 < address.port < 1 << 16:
                 raise UsageError(f"not an address: {address}; a port is 1 to 65535")
             return cls(str(address), (address,), expect_id)

@@ -46,6 +46,10 @@ class FilesConfig:
     max_bytes: int = 1 << 44
     """Bytes of one offer, either way: 16 TiB."""
 
+    hidden: bool = False
+    """Whether offers are taken whose name begins with a dot. In a home folder programs heed such files: what is called
+    ``.ssh`` would be added to what is there, and what is in it may let others in."""
+
     max_disk: int | None = None
     """Bytes that one transfer may take on the disk; None for what is free."""
 
@@ -85,6 +89,7 @@ class FilesConfig:
         """
         require(self.folder is None or isinstance(self.folder, str), "folder", "must be text or None")
         require_one_of(self, "accept", OfferPolicy)
+        require(isinstance(self.hidden, bool), "hidden", "must be True or False")
         require_positive(self, "max_files", "max_bytes", "chunk", "window", "parallel", "max_serving")
         require_positive(self, "max_offers_per_peer", "offer_timeout", "resume_timeout", "stall_timeout")
         for name in ("max_rate", "max_disk"):

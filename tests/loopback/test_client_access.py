@@ -16,10 +16,12 @@ from librats import (
     PeerDisconnected,
     RatsClient,
     RatsConfig,
+    save_config,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from pathlib import Path
 
     from tests.loopback.conftest import Connect, MakeClient, Pair, Until
 
@@ -123,3 +125,14 @@ async def test_lists_outlive_a_restart_and_a_client_that_is_not_running_can_chan
 async def test_a_client_says_which_list_has_a_bad_entry() -> None:
     with pytest.raises(ConfigError, match="deny: not a peer id"):
         RatsClient(config=RatsConfig(deny=("somewhere",)), identity=Identity.generate())
+
+
+async def test_the_lists_of_a_configuration_that_is_loaded_count(make_client: MakeClient, tmp_path: Path) -> None:
+    a = await make_client()
+    save_config(RatsConfig(listen_host=LOOPBACK, deny=(a.peer_id,)), tmp_path / "config.json")
+    b = RatsClient(identity=Identity.generate())
+    assert await b.load_configuration(tmp_path / "config.json")
+    async with b:
+        with pytest.raises(ConnectError, match="is on the deny list"):
+            await soon(a.connect((LOOPBACK, b.listen_port)))
+        assert list(b.deny) == [a.peer_id]

@@ -385,7 +385,7 @@ async def test_what_is_no_peer_is_told_apart_from_one_that_is_not_connected(pair
         await pair.a.request("ab" * 32, "x")
 
 
-@pytest.mark.parametrize("port", [-1, 65536, "8080", 80.0, None])
+@pytest.mark.parametrize("port", [-1, 65536, "8080", 80.0, True, None])
 def test_what_is_no_port_is_refused_at_once(port: Any) -> None:
     with pytest.raises(ConfigError, match="listen_port: must be a whole number from 0 to 65535"):
         RatsClient(port)

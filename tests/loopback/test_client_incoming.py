@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Hook:
-    """An incoming hook that says no to addresses or to peers, in one of four ways."""
+    """An incoming hook that says no to addresses or to peers, in one of several ways."""
 
     def __init__(self, refuses: type, how: str) -> None:
         self.refuses = refuses
@@ -33,6 +33,8 @@ class Hook:
             return None
         if self.how.endswith("raises"):
             raise RuntimeError("on purpose")
+        if self.how.endswith("cancelled"):
+            raise asyncio.CancelledError  # as the result of a future does that was cancelled
         return False
 
     async def later(self, what: object) -> object:
@@ -40,7 +42,9 @@ class Hook:
         return self.plain(what)
 
 
-@pytest.mark.parametrize("how", ["plain", "async", "plain raises", "async raises"])
+@pytest.mark.parametrize(
+    "how", ["plain", "async", "plain raises", "async raises", "plain cancelled", "async cancelled"]
+)
 @pytest.mark.parametrize("refuses", [Address, Peer])
 async def test_the_incoming_hook_refuses(make_client: MakeClient, until: Until, refuses: type, how: str) -> None:
     a, b = await make_client(), await make_client()

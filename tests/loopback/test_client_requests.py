@@ -21,6 +21,7 @@ from librats.session.frames import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from pathlib import Path
 
     from tests.loopback.conftest import Connect, MakeClient, Pair, Until
 
@@ -272,3 +273,10 @@ async def test_a_deadline_that_the_other_side_notices_first_is_a_timeout_all_the
 
     with pytest.raises(error):
         await pair.to_b.request("slow", timeout=timeout)
+
+
+async def test_whoever_asks_is_not_told_the_paths_of_this_machine(pair: Pair, tmp_path: Path) -> None:
+    pair.b.on("read", lambda peer, data: (tmp_path / "secret.txt").read_text())
+    with pytest.raises(RemoteError) as caught:
+        await soon(pair.to_b.request("read"))
+    assert caught.value.message == "FileNotFoundError: No such file or directory"

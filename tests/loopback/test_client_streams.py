@@ -377,3 +377,22 @@ async def test_the_end_of_the_session_ends_its_streams(pair: Pair, who: str) -> 
         await soon(stream.close())
     with pytest.raises(PeerNotConnected):
         await pair.to_b.open_stream("test/1")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_handler_that_waits_for_something_cancelled_has_failed_like_others(pair: Pair, is_async: bool) -> None:
+    gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    gone.cancel()
+
+    async def later(stream: Stream) -> None:
+        await gone
+
+    pair.b.on_stream("gone/1", later if is_async else lambda stream: gone.result())
+    failed: asyncio.Queue[HandlerFailed] = asyncio.Queue()
+    pair.b.on_event(HandlerFailed, failed.put_nowait)
+    stream = await soon(pair.a.open_stream(pair.to_b, "gone/1"))
+    with pytest.raises(RemoteError, match="handler_error"):
+        await soon(stream.read())
+    assert isinstance((await soon(failed.get())).error, asyncio.CancelledError)
+    assert pair.to_a.stats.open_streams == 0
+    assert pair.to_a.is_connected

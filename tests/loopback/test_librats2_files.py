@@ -180,6 +180,38 @@ async def test_offer_that_is_taken_back_cannot_be_accepted(end: bytes, make_clie
         await asked[0].accept("anywhere")
 
 
+async def test_an_offer_that_is_said_twice_is_asked_about_once(
+    make_client: MakeClient, until: Until, tmp_path: Path
+) -> None:
+    client = await make_client()
+    asked: list[Offer] = []
+    client.files.on_offer(asked.append)
+    async with node_of(client, until) as node:
+        for _ in range(2):
+            await node.send(FILE_CHUNK, offer_of((b"a", 5), name=b"a"))
+        await node.send(FILE_CHUNK, offer_of((b"b", 5), name=b"b", number=bytes(8)))
+        await until(lambda: "b" in [offer.name for offer in asked])
+        assert [offer.name for offer in asked] == ["a", "b"]
+        await asked[0].accept(tmp_path)
+        assert (await word_of(node, RESPONSE))[1:] == NUMBER + b"\x01"
+        await node.send(FILE_CHUNK, offer_of((b"a", 5), name=b"a"))  # while it comes, too
+        await give(node, b"hello")
+        assert (await word_of(node, COMPLETE))[1:] == NUMBER + b"\x01"
+        assert len(asked) == 2
+
+
+async def test_a_taker_that_pauses_at_once_tells_so(make_client: MakeClient, until: Until, tmp_path: Path) -> None:
+    client = await make_client()
+
+    @client.files.on_offer
+    async def offered(offer: Offer) -> None:
+        (await offer.accept(tmp_path)).pause()
+
+    async with node_of(client, until) as node:
+        await node.send(FILE_CHUNK, offer_of((b"a", 5), name=b"a"))
+        assert [(await word(node))[0] for _ in range(2)] == [RESPONSE, PAUSE]
+
+
 async def test_wrong_hash_leaves_nothing(make_client: MakeClient, until: Until, tmp_path: Path) -> None:
     client = await make_client()
     begun = taking(client, tmp_path)

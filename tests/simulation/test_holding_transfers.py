@@ -24,6 +24,7 @@ from librats.transfer.frames import (
     encode_accept,
     encode_fetch,
     encode_manifest_want,
+    encode_ranges,
     encode_refusal,
 )
 from librats.transfer.layout import Layout
@@ -224,6 +225,25 @@ def test_a_manifest_is_not_queued_for_a_taker_that_does_not_read(
         stream.write(b"".join(encode_manifest_want(at, min(65_536, size - at)) for at in range(0, size, 65_536)) * 2)
         await asyncio.sleep(10.0)
         assert 65_536 < sum(queued) < size  # half of what was asked for
+        await stop(attacker, victim)
+
+    simulate(scenario)
+
+
+def test_a_stream_that_its_taker_never_reads_from_is_reset_when_the_transfer_ends(
+    simulate: Simulate, sent: Path
+) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        attacker, victim = await attacked(net)
+        shared = await victim.files.share(sent)
+        stream = await fetching(attacker, victim, shared.content_id)
+        stream.write(encode_accept(0) + encode_ranges(FrameType.WANT, [(0, 16), (16, 16), (32, 16)]))
+        await asyncio.sleep(1.0)
+        [transfer] = victim.files.transfers.values()
+        assert (transfer.state, victim.statistics()["open_streams"]) == ("running", 1)
+        await transfer.cancel()
+        await asyncio.sleep(10.0)
+        assert victim.statistics()["open_streams"] == 0
         await stop(attacker, victim)
 
     simulate(scenario)

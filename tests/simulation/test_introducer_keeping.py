@@ -14,6 +14,8 @@ from tests.simulation.test_introducers import IPV4, RELAY
 from tests.simulation.test_public_introducers import IDENTITY, INTRODUCER, config, serve
 
 from librats import Address, RatsClient, TurnServer
+from librats.introduce.notices import Notice, Op
+from librats.introduce.services import Services
 from librats.introducers.keeping import IntroducerKeeper
 from librats.services.introducer import Introductions
 from librats.services.link.paths import LinkPaths
@@ -344,6 +346,24 @@ def test_sessions_in_a_websocket_are_not_at_the_introducers_own_port(simulate: S
         await own.connected()
         assert own.keeper.on_own_ports == [(IDENTITY.peer_id, Address(RELAY, 3478))]
         await own.client.stop()
+        await relay.close()
+
+    simulate(scenario)
+
+
+def test_an_introducer_that_tells_of_its_services_again_and_again_is_looked_at_once(simulate: Simulate) -> None:
+    async def scenario(net: SimNetwork) -> None:
+        relay = await serve(net)
+        one = await watched(net)
+        await one.connected()
+        circle = one.keeper.sessions.circle
+        assert circle is not None
+        before = len(one.client._tasks)
+        told = Notice(Op.SERVICES, 0, letter=Services(stun_port=3478).encode()).encode()
+        for _ in range(1000):
+            circle.received(IDENTITY.peer_id, told)
+        assert len(one.client._tasks) <= before + 3
+        await one.client.stop()
         await relay.close()
 
     simulate(scenario)

@@ -36,9 +36,9 @@ TRACKERS = ("udp://", "http://", "https://", "ws://", "wss://")
 WEB = ("http://", "https://")
 
 
-def text_of(value: Any) -> str:
-    """Return a field for people as text; "" where it is none."""
-    return value[:MAX_TEXT].decode("utf-8", "replace") if type(value) is bytes else ""
+def text_of(value: Any, most: int = MAX_TEXT) -> str:
+    """Return the begin of a field for people, so many bytes of it, as text; "" where it is none."""
+    return value[:most].decode("utf-8", "replace") if type(value) is bytes else ""
 
 
 def _url_of(value: Any) -> str:

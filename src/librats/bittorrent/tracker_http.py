@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 from librats._core import bencode
 from librats.bittorrent.extensions import compact_peers
+from librats.bittorrent.outer import text_of
 from librats.errors import BencodeError, RemoteProtocolError
 from librats.types import Address
 
@@ -141,7 +142,7 @@ def count_of(fields: dict[bytes, Any], key: bytes, limit: int = MAX_COUNT) -> in
 
 def words_of(value: Any) -> str:
     """Return the begin of what a tracker says to people; "" where it is no text."""
-    return value[:MAX_TEXT].decode("utf-8", "replace") if type(value) is bytes else ""
+    return text_of(value, MAX_TEXT)
 
 
 def read_fields(raw: bytes) -> dict[bytes, Any]:

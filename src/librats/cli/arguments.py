@@ -182,13 +182,16 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_client(args: argparse.Namespace, *, reconnects: bool = True, saved_peers: bool = True) -> RatsClient:
+def make_client(
+    args: argparse.Namespace, *, reconnects: bool = True, saved_peers: bool = True, hidden: bool = False
+) -> RatsClient:
     """Return the client that the options of :func:`add_node_options` describe, and note in them where it listens.
 
     Args:
         args: The options.
         reconnects: Whether it may dial lost and saved peers by itself.
         saved_peers: Whether saved ones, where it may.
+        hidden: Whether to take files whose names begin with a dot, whatever the configuration says.
 
     Raises:
         StoreError: The configuration file is missing or damaged.
@@ -224,6 +227,8 @@ def make_client(args: argparse.Namespace, *, reconnects: bool = True, saved_peer
         config = dataclasses.replace(config, peer_exchange=args.peer_exchange)
     if args.port_mapping is not None:
         config = dataclasses.replace(config, nat=dataclasses.replace(config.nat, enable_port_mapping=args.port_mapping))
+    if hidden:
+        config = dataclasses.replace(config, files=dataclasses.replace(config.files, hidden=True))
     if not reconnects:
         config = dataclasses.replace(config, reconnect=ReconnectConfig(enabled=False, saved_peers=False))
     elif not saved_peers:

@@ -17,9 +17,9 @@ class _OneLine(logging.Formatter):
         self._details = details
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line, and a traceback only where details are wanted."""
+        """Return one line, and a traceback only where details are wanted; nothing in it acts on a terminal."""
         if self._details:
-            return super().format(record)
+            return "\n".join(map(plain, super().format(record).split("\n")))
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             text += f" ({type(record.exc_info[1]).__name__}: {record.exc_info[1]})"

@@ -56,6 +56,9 @@ def add_parser(commands: Commands) -> None:
         "--overwrite", action="store_true", help="replace files of the same names, which are kept otherwise"
     )
     parser.add_argument(
+        "--hidden", action="store_true", help="take what has a name that begins with a dot, which is refused otherwise"
+    )
+    parser.add_argument(
         "--from",
         dest="senders",
         action="append",
@@ -115,7 +118,7 @@ def _can_meet(args: argparse.Namespace) -> bool:
 
 
 async def _receive(args: argparse.Namespace, text: str, output: Output, *, is_code: bool) -> int:
-    async with make_client(args, saved_peers=False) as client:
+    async with make_client(args, saved_peers=False, hidden=args.hidden) as client:
         await begin_finding(client, args, connect=is_code)
         if is_code and not _can_meet(args):  # mDNS was to be used, and does not work here
             raise TransferError("unknown_code", NO_WAY)
@@ -152,7 +155,7 @@ async def _finish(transfer: Transfer, output: Output) -> None:
 
 async def _wait_for_offer(args: argparse.Namespace, output: Output) -> int:
     loop = asyncio.get_running_loop()
-    async with make_client(args, saved_peers=False) as client:
+    async with make_client(args, saved_peers=False, hidden=args.hidden) as client:
         accepted: asyncio.Future[Transfer] = loop.create_future()
         taking: list[Offer] = []  # the one that is being accepted, or was
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from librats.errors import RatsError
+from librats.errors import ClosedError, RatsError
 from librats.peers.events import PeerDiscovered
 from librats.peers.manager import PeerManager
 from librats.runtime.network import Network
@@ -69,12 +69,15 @@ class LocalMeeting:
         self._by_id = by_id
         self._discovery: MdnsDiscovery | None = None
         self._dialling: set[str] = set()
+        self._closed = False
         self._announced: tuple[str, str, Sequence[Address], Sequence[str] | None] | None = None
 
     async def start(
         self, protocol: str, name: str, addresses: Sequence[Address], interfaces: Sequence[str] | None
     ) -> bool:
-        """Announce and browse; False where the network does not let us."""
+        """Announce and browse; False where the network does not let us, or this was closed, before or meanwhile."""
+        if self._closed:
+            return False
         from librats.services.mdns import MdnsDiscovery  # noqa: PLC0415 - a module that not every client needs
 
         self._announced = (protocol, name, addresses, interfaces)
@@ -88,19 +91,26 @@ class LocalMeeting:
             on_found=self._found,
             network=self._network,
         )
-        return await self._discovery.start()
+        try:
+            return await self._discovery.start()
+        except ClosedError:
+            return False
 
     async def announce_again(self) -> None:
         """Announce the client under the id that it has now."""
         if self._discovery is not None and self._announced is not None:
-            await self.close()
+            await self._end()
             await self.start(*self._announced)
 
     async def close(self) -> None:
-        """Say goodbye on the network. Idempotent."""
-        if self._discovery is not None:
-            await self._discovery.close()
-            self._discovery = None
+        """Say goodbye on the network, for good. Idempotent."""
+        self._closed = True
+        await self._end()
+
+    async def _end(self) -> None:
+        discovery, self._discovery = self._discovery, None
+        if discovery is not None:
+            await discovery.close()
 
     def addresses_of(self, peer_id: str) -> list[Address]:
         """Return where a peer was found."""

@@ -358,6 +358,7 @@ class FilesHandle(CodeVerbs):
         try:
             if place.config.accept is OfferPolicy.NEVER or self._handler is None:
                 raise TransferError("refused", "no files are taken here")
+            place.check_name(head.name)
             running = [transfer for transfer in self._transfers.values() if not transfer.is_over]
             if sum(one.was_offered and one.peer_id == wire.peer_id for one in running) >= MAX_ACCEPTED:
                 raise TransferError("limit", f"{MAX_ACCEPTED} transfers from one peer are not over yet")

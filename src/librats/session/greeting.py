@@ -121,10 +121,15 @@ class Greeting(Struct, frozen=True, kw_only=True):
             incarnation=incarnation,
             message_window=message_window,
             max_message=_uint32(items, TAG_MAX_MESSAGE),
-            agent=items.get(TAG_AGENT, b"")[:MAX_AGENT].decode("utf-8", "replace"),
+            agent=_for_people(items.get(TAG_AGENT, b"")[:MAX_AGENT]),
             features=int.from_bytes(payload[len(MAGIC) + 1 : head]),
             version=min(version, VERSION),
         )
+
+
+def _for_people(text: bytes) -> str:
+    """Return a text in one line, and without what acts on a terminal: it is in logs, accounts and the peer book."""
+    return "".join(character for character in text.decode("utf-8", "replace") if character.isprintable())
 
 
 def _items(payload: bytes, offset: int) -> list[tuple[int, bytes]]:

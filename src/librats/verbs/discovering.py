@@ -314,20 +314,23 @@ class DiscoveringVerbs:
                 :class:`~librats.PeerDiscovered` event tells of each, and its id can be dialled.
 
         Returns:
-            True where it runs; False where this machine's network does not let it, which is logged once, and where
-            the path policy is ``relay_only``.
+            True where it runs; False where this machine's network does not let it, which is logged once, where the path
+            policy is ``relay_only``, and where it was stopped meanwhile.
         """
         manager = self._running()
         if self._paths.hides_us:
             return False
-        if self._meeting is not None:
-            await self._meeting.close()
         by_id = self._config.encryption is Encryption.REQUIRED
-        self._meeting = LocalMeeting(self, manager, self._tasks, self._network, connect=connect, by_id=by_id)
-        return await self._meeting.start(self._config.protocol, name, self.addresses, interfaces)
+        meeting = LocalMeeting(self, manager, self._tasks, self._network, connect=connect, by_id=by_id)
+        # In place before anything is waited for: whoever stops it meanwhile stops this one.
+        before, self._meeting = self._meeting, meeting
+        addresses = self.addresses
+        if before is not None:
+            await before.close()
+        return await meeting.start(self._config.protocol, name, addresses, interfaces)
 
     async def stop_mdns_discovery(self) -> None:
         """Stop announcing and finding on the local network. Idempotent."""
-        if self._meeting is not None:
-            await self._meeting.close()
-            self._meeting = None
+        meeting, self._meeting = self._meeting, None
+        if meeting is not None:
+            await meeting.close()

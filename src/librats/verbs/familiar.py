@@ -313,6 +313,7 @@ class FamiliarNames:
         self._refuse_while_running()
         if stored is None:
             return False
+        self._access.adopt(self._config, stored.config)
         self._stored = stored
         self._config = stored.config
         if stored.listen_port is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
@@ -223,9 +224,12 @@ class IntroducingVerbs(OfferingVerbs, CoordinatingVerbs, BeingFound):
         )
         introduced.nearer_stun = lambda: keeper.stun_servers
 
+        looking: list[asyncio.Task[None]] = []
+
         def served(introducer: str, services: Services) -> None:
             keeper.served(introducer, services)
-            self._tasks.create(self._nat_memory.look(network), name="librats looks at its networks")
+            if not any(not task.done() for task in looking):  # however often an introducer says so
+                looking[:] = [self._tasks.create(self._nat_memory.look(network), name="librats looks at its networks")]
             if introduced.punching is not None:
                 introduced.punching.watch.look()
 

@@ -43,3 +43,16 @@ def test_whoever_wants_details_gets_the_traceback(capsys: pytest.CaptureFixture[
         start_logging("debug")
         log_a_failure(root)
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_peers_have_written_does_not_act_on_the_terminal_of_whoever_wants_details(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with own_root() as root:
+        start_logging("debug")
+        root.debug("the peer said %s", "\x1b]0;owned\x07\x1b[2Jgone\u202e")
+        log_a_failure(root)
+    shown = capsys.readouterr().err
+    assert "the peer said gone\n" in shown
+    assert "\n  File " in shown
+    assert all(character.isprintable() or character == "\n" for character in shown)

@@ -119,3 +119,15 @@ def test_the_configuration_names_the_list_with_a_bad_entry() -> None:
         with pytest.raises(ConfigError, match=rf"{name}: not a peer id .* '10\.0\.0\.1/8'"):
             Access.of(make(**{name: ("10.0.0.1/8",)}))
     assert list(Access.of(RatsConfig(deny=(ID,))).deny) == [ID]
+
+
+def test_the_lists_of_another_configuration_take_the_place_of_those_before() -> None:
+    before, after = RatsConfig(allow=(ID,), deny=("10.0.0.0/8",)), RatsConfig(deny=("192.0.2.7",))
+    access = Access.of(before)
+    access.deny.add(OTHER)
+    access.adopt(before, after)
+    assert list(access.allow) == []
+    assert list(access.deny) == [OTHER, "192.0.2.7/32"]
+    with pytest.raises(ConfigError, match="allow"):
+        access.adopt(after, RatsConfig(allow=("nonsense",), deny=(ID,)))
+    assert list(access.deny) == [OTHER, "192.0.2.7/32"]

@@ -258,3 +258,50 @@ async def test_no_more_handlers_run_at_once_than_the_limit(bench: Bench) -> None
     await bench.idle()
     assert most == 3
     assert bench.link.freed == 2000
+
+
+async def test_a_number_that_is_used_again_after_it_was_given_up_does_no_harm(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    gates = [asyncio.Event(), asyncio.Event()]
+
+    async def wait(peer: Any, data: Any) -> str:
+        await gates[data].wait()
+        return f"done {data}"
+
+    bench.on(wait, concurrent=True)
+    for data in (0, 1):  # both before their tasks run: the first was given up, and its number used again
+        bench.deliver(data, request_id=5)
+    await asyncio.sleep(0)
+    bench.deliver(0, request_id=6)
+    for gate in gates:
+        gate.set()
+        await asyncio.sleep(0)
+    await bench.idle()
+    assert [number for number, _, _ in bench.link.session.replies] == [5, 6, 5]
+    assert bench.link.freed == 300
+    assert not caplog.records
+
+
+async def test_no_more_listeners_hear_at_once_of_handlers_that_fail_than_the_limit(bench: Bench) -> None:
+    gate = asyncio.Event()
+
+    async def report(event: HandlerFailed) -> None:
+        bench.called.append(event.name)
+        await gate.wait()
+
+    def fail(peer: Any, data: Any) -> None:
+        raise ValueError("on purpose")
+
+    bench.handlers.listen(HandlerFailed, report)
+    bench.on(fail)
+    for _ in range(10):
+        bench.deliver()
+    await asyncio.sleep(0)
+    assert bench.called == ["x"] * 3
+    assert len(bench.tasks) == 3
+    gate.set()
+    await bench.idle()
+    bench.deliver()
+    await bench.idle()
+    assert bench.called == ["x"] * 4

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +17,17 @@ from tests.unit.services.test_transfer_reading import DATA
 from tests.unit.services.test_transfer_writing import BIG
 
 from librats.errors import TransferError
+from librats.services.disk import existing
 from librats.services.disk import journal as journals
 from librats.services.disk.folder_handles import HandleFolder
 from librats.services.disk.folders import open_folder
+from librats.services.disk.hashing import hash_descriptor
 from librats.services.disk.journal import NAME, Journal, Record
 from librats.services.disk.opened import part_name
 from librats.services.disk.part import CONTENT, MAX_OPEN, Chunk
 from librats.services.disk.reading import Source
 from librats.services.disk.writing import Destination
-from librats.transfer.tree import LEAF_SIZE, leaf_hashes
+from librats.transfer.tree import LEAF_SIZE, HashTree, leaf_hashes
 
 linux_alone = pytest.mark.skipif(sys.platform != "linux", reason="tells by /proc which file a descriptor is of")
 
@@ -172,6 +176,37 @@ async def refused_at_the_end(destination: Destination, code: str) -> None:
         await destination.finish()
     assert refused.value.code == code
     await destination.suspend()
+
+
+async def test_of_what_is_there_no_more_is_read_for_a_caller_that_was_cancelled(
+    big: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    shutil.copy(tmp_path / "big.bin", tmp_path / "out")
+    begun, cancelled, ended = threading.Event(), threading.Event(), threading.Event()
+    read: list[int] = []
+
+    def hashed(descriptor: int, size: int, progress: Callable[[int], object]) -> HashTree:
+        def counted(count: int) -> None:
+            begun.set()
+            cancelled.wait(10)
+            progress(count)
+            read.append(count)
+
+        try:
+            return hash_descriptor(descriptor, size, counted)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(existing, "hash_descriptor", hashed)
+    opening = asyncio.ensure_future(destination_for(big, tmp_path / "out"))
+    assert await asyncio.to_thread(begun.wait, 10)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    cancelled.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    assert read == []
 
 
 def open_below(folder: Path) -> int:

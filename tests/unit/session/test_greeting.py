@@ -81,3 +81,10 @@ def test_a_flipped_bit_never_raises_anything_else(bit: int) -> None:
     except DecodeError:
         return
     assert greeting is None or greeting.message_window >= MIN_MESSAGE_WINDOW
+
+
+def test_an_agent_is_one_line_that_does_not_act_on_a_terminal() -> None:
+    agent = "node/1\nencryption: none\x1b[2J\u202e\u00e9"
+    decoded = Greeting.decode(structs.replace(GREETING, agent=agent).encode())
+    assert decoded is not None
+    assert decoded.agent == "node/1encryption: none[2J\u00e9"

@@ -167,12 +167,24 @@ class Access:
         Raises:
             ConfigError: An entry is no peer id, IP address or network.
         """
-        for name in ("allow", "deny"):
-            try:
-                AccessList(getattr(config, name))
-            except UsageError as error:
-                raise ConfigError(name, str(error)) from error
+        _check_lists(config)
         return cls(config.allow, config.deny)
+
+    def adopt(self, before: RatsConfig, config: RatsConfig) -> None:
+        """Take the lists of another configuration; what the application has added itself stays.
+
+        Args:
+            before: The configuration until now, whose entries go.
+            config: The one from now on.
+
+        Raises:
+            ConfigError: An entry is no peer id, IP address or network; nothing was changed then.
+        """
+        _check_lists(config)
+        self.allow.remove(*before.allow)
+        self.allow.add(*config.allow)
+        self.deny.remove(*before.deny)
+        self.deny.add(*config.deny)
 
     def _tell(self) -> None:
         if self.changed is not None:
@@ -211,3 +223,16 @@ class Access:
         if self.allow.has_ids and not self.allow.has_id(peer_id):
             return PeerDenied(f"peer {peer_id[:8]} is not on the allow list", "allow")
         return None
+
+
+def _check_lists(config: RatsConfig) -> None:
+    """Check the entries of both lists.
+
+    Raises:
+        ConfigError: One is no peer id, IP address or network.
+    """
+    for name in ("allow", "deny"):
+        try:
+            AccessList(getattr(config, name))
+        except UsageError as error:
+            raise ConfigError(name, str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from librats.peers.entry.half_open import HalfOpenTable
 from librats.peers.entry.networks import source_of
 from librats.peers.entry.turns import HandshakeTurns
 from librats.peers.events import IncomingRefused
-from librats.peers.handling.dispatch import Dispatcher
+from librats.peers.handling.dispatch import FAILURES, Dispatcher, is_to_end
 from librats.peers.handling.handlers import HandlerTable
 from librats.peers.peer import Peer
 from librats.runtime.tasks import TaskSet
@@ -137,7 +138,7 @@ class Admission:
         self._incoming_refused += 1
         self.refusals[limit] += 1
         logger.debug("refused %s: %s", address, reason)
-        self._dispatcher.announce(IncomingRefused(address, reason, limit, peer_id))
+        self._dispatcher.announce_some(IncomingRefused(address, reason, limit, peer_id))
 
     # After the handshake
 
@@ -198,7 +199,7 @@ class Admission:
         for hook in hooks:
             try:
                 answer = hook.handler(what)
-            except Exception:
+            except FAILURES:
                 logger.exception("the incoming hook failed; the peer is refused")
                 return False
             if inspect.isawaitable(answer):
@@ -217,7 +218,9 @@ class Admission:
                     answer = await answer
                 if answer is False:
                     return False
-        except Exception:
+        except FAILURES as error:
+            if isinstance(error, asyncio.CancelledError) and is_to_end():
+                raise
             logger.exception("the incoming hook failed; the peer is refused")
             return False
         return True

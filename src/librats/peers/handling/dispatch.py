@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,7 @@ from librats.config import SessionConfig
 from librats.errors import DecodeError, UsageError
 from librats.peers.events import HandlerFailed, MessageRefused
 from librats.peers.handling.handlers import NOBODY, HandlerGroup, HandlerTable, Registration
+from librats.peers.handling.words import words_for_peer
 from librats.runtime.tasks import TaskSet
 from librats.session.frames import Kind, Reason
 from librats.session.payloads import PLAIN_TYPES, decode_payload, encode_value
@@ -62,6 +63,17 @@ class Dispatcher:
         """Datagrams that came while too many handlers of such were busy."""
         self.handler_errors = 0
         """Exceptions that handlers raised."""
+        self._under_way: Counter[type] = Counter()
+
+    def announce_some(self, event: Any) -> None:
+        """Tell of what strangers can bring about as often as they like: not while too many async listeners are busy."""
+        what = type(event)
+        if self._under_way[what] >= self.config.max_concurrent_handlers:
+            logger.debug("too many handlers of %s are busy: one more is not told of", what.__name__)
+            return
+        for task in self.notify(what, event):
+            self._under_way[what] += 1
+            task.add_done_callback(lambda _: self._under_way.subtract([what]))
 
     def announce(self, event: Any) -> None:
         """Tell the listeners of the event's class."""
@@ -106,7 +118,7 @@ class Dispatcher:
         """Log what a handler of messages or streams raised, and tell those who listen."""
         self.handler_errors += 1
         logger.error("the handler for %r failed", name, exc_info=error)
-        self.announce(HandlerFailed(peer, name, error))
+        self.announce_some(HandlerFailed(peer, name, error))
 
 
 class _Calls(NamedTuple):
@@ -322,12 +334,14 @@ class Inbox:
         task = self._dispatcher.tasks.create(
             self._handle(key, link, message, calls), name=f"librats request {message.name}"
         )
-        self._answering[id(link), message.request_id] = task
+        request = (id(link), message.request_id)
+        self._answering[request] = task
         try:
             await asyncio.wait([task])
         finally:
             task.cancel()
-            del self._answering[id(link), message.request_id]
+            if self._answering.get(request) is task:  # a peer may use a number again that it has given up
+                del self._answering[request]
             if task.cancelled():
                 link.consumed(message.cost)
         await link.wait_for_reply_room()
@@ -392,7 +406,7 @@ class Inbox:
                 if inspect.isawaitable(value):
                     value = await value
             except FAILURES as error:  # the application's code may raise anything, and must not harm the session
-                if isinstance(error, asyncio.CancelledError) and _is_to_end():
+                if isinstance(error, asyncio.CancelledError) and is_to_end():
                     raise
                 self._dispatcher.handler_failed(self._peer, message.name, error)
                 failure = failure or error
@@ -409,7 +423,7 @@ class Inbox:
                 logger.error("the reply of a handler cannot be sent: %s", error)
                 failure = error
         if failure is not None:
-            session.send_error(number, Reason.HANDLER_ERROR, f"{type(failure).__name__}: {failure}")
+            session.send_error(number, Reason.HANDLER_ERROR, words_for_peer(failure))
         link.request_flush()
 
 
@@ -421,7 +435,7 @@ def _bound(registration: Registration, data: Any) -> Registration:
     return Registration(lambda peer, _data: registration.handler(peer, data))
 
 
-def _is_to_end() -> bool:
+def is_to_end() -> bool:
     """Whether the running task itself is being cancelled, rather than something that a handler waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
 from librats.errors import RatsError
+from librats.peers.handling.dispatch import FAILURES, is_to_end
+from librats.peers.handling.words import words_for_peer
 from librats.runtime.tasks import TaskSet
 from librats.services.stream import Stream
 from librats.session.frames import Reason
@@ -45,7 +48,7 @@ class StreamServing:
         stream.accept()
         try:
             result = handler(stream)
-        except Exception as error:
+        except FAILURES as error:  # the application's code may raise anything, and must not harm the session
             self._failed(peer, stream, error)
             return
         if inspect.isawaitable(result):
@@ -56,12 +59,14 @@ class StreamServing:
         try:
             await result
             await stream.close()
-        except Exception as error:
+        except FAILURES as error:
+            if isinstance(error, asyncio.CancelledError) and is_to_end():
+                raise
             self._failed(peer, stream, error)
 
-    def _failed(self, peer: Peer, stream: Stream, error: Exception) -> None:
+    def _failed(self, peer: Peer, stream: Stream, error: BaseException) -> None:
         if isinstance(error, RatsError) and not peer.is_connected:
             logger.debug("%r ended with its session", stream)
             return
         self._dispatcher.handler_failed(peer, stream.protocol, error)
-        stream.refuse(Reason.HANDLER_ERROR, f"{type(error).__name__}: {error}")
+        stream.refuse(Reason.HANDLER_ERROR, words_for_peer(error))

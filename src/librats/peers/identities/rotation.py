@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from librats.errors import DecodeError
 from librats.peers.book import PeerBook
 from librats.peers.events import IdentityRotated
-from librats.peers.handling.dispatch import Dispatcher
+from librats.peers.handling.dispatch import FAILURES, Dispatcher, is_to_end
 from librats.peers.identities.succession import Succession, decode_chain
 from librats.runtime.tasks import TaskSet
 from librats.session.opening import Opened
@@ -98,7 +99,9 @@ class Rotations:
                 answer = hook.handler(peer, record)
                 if inspect.isawaitable(answer):
                     answer = await answer
-            except Exception:
+            except FAILURES as error:
+                if isinstance(error, asyncio.CancelledError) and is_to_end():
+                    raise
                 logger.exception("the hook for a rotated identity failed; it is not followed")
                 return False
             if answer is False:

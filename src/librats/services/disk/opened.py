@@ -51,12 +51,14 @@ class Wanted:
         tell: Called with how many bytes were read, and how many there are.
     """
 
-    __slots__ = ("max_disk", "overwrite", "tell")
+    __slots__ = ("is_given_up", "max_disk", "overwrite", "tell")
 
     def __init__(self, overwrite: bool, max_disk: int | None, tell: Callable[[int, int], None]) -> None:
         self.overwrite = overwrite
         self.max_disk = max_disk
         self.tell = tell
+        self.is_given_up = False
+        """Whether nobody waits for it any more: then no more is read."""
 
 
 def _is_ours(part: Folder) -> bool:
@@ -81,7 +83,7 @@ class Opened:
         self._folder = folder
         self._name = part_name(identifier)
         self._overwrite = wanted.overwrite
-        self._tell = wanted.tell
+        self._wanted = wanted
         self._read = 0
         self._lock = threading.Lock()  # a thread whose caller was cancelled goes on
         self._part: Folder | None = None
@@ -127,8 +129,10 @@ class Opened:
 
     def _count(self, size: int) -> None:
         """Tell that more of what is there already was read."""
+        if self._wanted.is_given_up:
+            raise TransferError("cancelled", "nobody waits for the transfer any more")
         self._read += size
-        self._tell(min(self._read, self.manifest.size), self.manifest.size)
+        self._wanted.tell(min(self._read, self.manifest.size), self.manifest.size)
 
     @property
     def files(self) -> PartFiles:

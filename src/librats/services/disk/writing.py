@@ -107,6 +107,7 @@ class Destination:
         try:
             path, opened, verifiers = await asyncio.shield(opening)
         except asyncio.CancelledError:
+            wanted.is_given_up = True
             opening.add_done_callback(_close_late)
             raise
         return cls(path, opened, verifiers)
@@ -140,6 +141,7 @@ class Destination:
         try:
             return cls(*await asyncio.shield(opening))
         except asyncio.CancelledError:
+            wanted.is_given_up = True
             opening.add_done_callback(_close_late)
             raise
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from librats.errors import DecodeError, HandshakeError
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Notice, Op
-from librats.introduce.sealing import CallerSeal, TargetSeal
+from librats.introduce.sealing import MAX_FURTHER, CallerSeal, TargetSeal
 from librats.services.introduction.carried import CarriedTransport
 from librats.types import Address
 
@@ -137,7 +137,10 @@ class Offered:
     def heard(self, sealed: bytes) -> None:
         """Take a further letter of the caller's."""
         if not self.is_answered:
-            self.further.append(sealed)
+            if len(self.further) < MAX_FURTHER:  # nobody would open more of them
+                self.further.append(sealed)
+            else:
+                self.circle.note("unexpected", self.introducer, "more letters than an introduction has")
             return
         try:
             letter = Letter.decode(self.seal.open_further(sealed))

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
+from librats.errors import TransferError
 from librats.runtime.heap import keep_freed_memory
 from librats.transfer.manifest import ManifestLimits
 from librats.transfer.pacing import RateLimit
@@ -100,6 +101,15 @@ class TransferPlace:
         """What an offer may hold."""
         self._back: dict[str, set[asyncio.Future[None]]] = {}
         keep_freed_memory()  # chunks come and go: a third of the pages would be asked for anew each time
+
+    def check_name(self, name: str) -> None:
+        """See that what is offered by a name may be taken.
+
+        Raises:
+            TransferError: Not without leave (``"bad_name"``).
+        """
+        if name.startswith(".") and not self.config.hidden:
+            raise TransferError("bad_name", "its name begins with a dot, which is taken with leave alone (hidden)")
 
     def connected(self, peer_id: str) -> None:
         """Take note that a peer is there again."""

@@ -342,7 +342,7 @@ class Taking(Transfer):
     async def _learn(self, wire: Wire, offering: Offering) -> None:
         """Get the manifest, and open what is written to."""
         limits = self._place.limits
-        read_head(offering.head, limits=limits)
+        self._place.check_name(read_head(offering.head, limits=limits).name)
         taking = ManifestTaking(offering.manifest_size, limits)
         while not taking.is_whole:
             for offset, size in taking.wants():
