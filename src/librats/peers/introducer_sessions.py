@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from librats.config import RatsConfig, SessionConfig
 from librats.errors import DecodeError, HandshakeError, PeerLimitReached
 from librats.introduce.notices import INTRODUCER_PROTOCOL
+from librats.peers.entry.half_open import HalfOpenTable
 from librats.peers.entry.networks import source_of
 from librats.peers.entry.turns import HandshakeTurns
 from librats.peers.hello import Hello
@@ -114,6 +115,9 @@ class IntroducerSessions:
         self._turns: HandshakeTurns[Link] = HandshakeTurns(
             HANDSHAKES_PER_SECOND, HANDSHAKES_PER_SOURCE, 2 * HANDSHAKES_PER_SOURCE
         )
+        self._half_open: HalfOpenTable[Link] = HalfOpenTable(
+            min(config.max_half_open, max(most // 2, 1)), config.max_half_open_per_source
+        )
         self._open: dict[Link, None] = {}
         self._before: dict[Link, Link] = {}
         self._spoken: dict[Link, float] = {}
@@ -157,8 +161,20 @@ class IntroducerSessions:
         )
 
     def _connected(self, link: Link) -> bool:
+        if link.initiator:
+            self._open[link] = None
+            return True
+        # Else whoever begins sessions and says no more would have all places.
+        evicted = self._half_open.add(source_of(link.address.host), link)
+        if evicted is not None:
+            self._open.pop(evicted[0], None)
+            evicted[0].abort()
         self._open[link] = None
-        return link.initiator or len(self._open) <= self._most
+        return len(self._open) <= self._most
+
+    def _has_begun(self, link: Link) -> None:
+        if not link.initiator:
+            self._half_open.remove(source_of(link.address.host), link)
 
     def send(self, peer_id: str, body: bytes) -> bool:
         """Send what belongs to an introduction; False where that cannot be done."""
@@ -243,6 +259,7 @@ class IntroducerSessions:
 
     def link_opened(self, link: Link) -> None:
         """Admit a node, unless it is this one or speaks of something else."""
+        self._has_begun(link)
         if link.peer_id == link.own_id:
             link.refuse(HandshakeError("that is this node itself"), Reason.REFUSED)
         elif link.speaks_librats2:
@@ -290,6 +307,7 @@ class IntroducerSessions:
     def link_closed(self, link: Link) -> None:
         """Take note that a session has ended."""
         self._open.pop(link, None)
+        self._has_begun(link)
         self._turns.end(link)
         self._spoken.pop(link, None)
         before = self._before.pop(link, None)
@@ -341,6 +359,7 @@ class IntroducerSessions:
     def path_joined(self, link: Link, join: Join, leftover: bytes) -> None:
         """Close the connection: these sessions do not move."""
         self._open.pop(link, None)
+        self._has_begun(link)
         transport = link.hand_over()
         transport.set_protocol(Leaving())
         transport.abort()

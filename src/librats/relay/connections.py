@@ -90,6 +90,11 @@ class _Joinable(asyncio.Protocol):
         if self.transport is not None:
             self.transport.close()
 
+    def abort(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
     def _unjoin(self) -> None:
         self.transport = None
         partner, self.partner = self.partner, None

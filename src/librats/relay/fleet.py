@@ -61,8 +61,10 @@ class Fleet:
             self._redis: Redis = Redis.from_url(
                 url, socket_connect_timeout=INTERVAL, socket_timeout=INTERVAL, decode_responses=True
             )
-        except ValueError as error:
-            raise ConfigError("fleet", str(error)) from None
+        except ValueError:
+            # What it says has parts of the URL in it: of the password, where that has a slash, for example.
+            words = "is no URL: write redis://:PASSWORD@HOST:PORT, what is special in the password as %2F for a slash"
+            raise ConfigError("fleet", words) from None
         self.relays = 1
         """Relays of the fleet that are there, this one among them."""
         self.failures = 0

@@ -145,11 +145,13 @@ class RelayServer:
         opened = open_listeners(wanted, threads=config.threads, tcp=config.tcp)
         self._listeners = [fd for place in opened for fd, _ in place]
         self.addresses = [address for _, address in opened[0]]
-        own = await self._own_hosts()
+        interfaces = [host for host in await interface_addresses() if "%" not in host]
+        own = self._own_hosts(interfaces)
         ports = RelayPortPool(
             self._relay_hosts(own), config.relay_ports, outside=dict(config.external_hosts), entropy=entropy
         )
-        self._own = [*own, *ports.hosts]
+        # Also what it does not listen on: what else runs here may trust whoever comes from here.
+        self._own = list(dict.fromkeys([*own, *ports.hosts, *interfaces]))
         self._ports = ports
         self._quotas = Quotas(config.quotas, threading.Lock())
         self._shared = Shared(
@@ -372,10 +374,11 @@ class RelayServer:
             logger.warning("%s; the one before stays", error)
         self._certificate_age = ages
 
-    async def _own_hosts(self) -> list[str]:
+    def _own_hosts(self, interfaces: list[str]) -> list[str]:
+        """Return where it listens; every address of the machine where it says so."""
         hosts = [address.host for address in self.addresses]
         if any(host in _UNSPECIFIED for host in hosts):
-            hosts += [host for host in await interface_addresses() if "%" not in host]
+            hosts += interfaces
         return [host for host in dict.fromkeys(hosts) if host not in _UNSPECIFIED]
 
     def _relay_hosts(self, own: list[str]) -> list[str]:

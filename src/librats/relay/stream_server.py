@@ -14,6 +14,7 @@ from librats.errors import ConfigError
 from librats.relay.connections import ClientConnection
 from librats.relay.failures import Failures
 from librats.relay.introducing import RelayIntroducer
+from librats.relay.stream_strangers import StreamStrangers
 from librats.relay.tcp_allocations import TcpAllocations
 from librats.relay.web import WebDoor
 from librats.runtime.tcp import TcpListener, listen_tcp
@@ -74,6 +75,7 @@ class StreamServer:
         self._max_connections = max_connections
         self._each_minute = each_minute
         self._web = web
+        self._strangers = StreamStrangers(self._is_idle)
         self._serial = 0
         self._ticks = 0
         self._listeners: list[TcpListener] = []
@@ -141,6 +143,9 @@ class StreamServer:
         if len(self.connections) + self._web.waiting >= self._max_connections:
             return False
         self.connections[connection.client.listener] = connection
+        left = self._strangers.came(connection)
+        if left is not None:
+            left.abort()
         return True
 
     def take(self, connection: ClientConnection, frame: bytes) -> None:
@@ -185,6 +190,7 @@ class StreamServer:
 
     def _forget(self, connection: ClientConnection) -> None:
         self.connections.pop(connection.client.listener, None)
+        self._strangers.left(connection)
         self.machine.disconnect(connection.client)
 
     def _new_connection(self, *, is_inside: bool = False) -> ClientConnection:
@@ -222,11 +228,12 @@ class StreamServer:
             self.failures.note("a second's upkeep", now=now)
 
     def _close_strangers(self, now: float) -> None:
-        tables = self.machine.tables
         for connection in list(self.connections.values()):
-            idle = connection.partner is None and connection.client not in tables
-            if idle and now - connection.heard > _STRANGER_TIMEOUT:
+            if now - connection.heard > _STRANGER_TIMEOUT and self._is_idle(connection):
                 connection.close()
+
+    def _is_idle(self, connection: ClientConnection) -> bool:
+        return connection.partner is None and connection.client not in self.machine.tables
 
 
 def tls_context(certificate: Path, private_key: Path | None) -> ssl.SSLContext:

@@ -147,6 +147,8 @@ class TcpAllocations:
                 )
             )
 
+        if peers.closed:  # before this began, and the descriptor may be another allocation's by now
+            return
         server = await accept_on(lambda: PeerConnection(opened, self._forgetter(peers)), fd)
         if peers.closed:
             server.close()

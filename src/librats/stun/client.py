@@ -244,6 +244,8 @@ def _answer(
         return _refused(message, pending, error.code, error.reason)
     if mapped is None:
         return _refused(message, pending, BAD_REQUEST, "the answer has no mapped address")
+    if not _is_somebodys(Address(*mapped), pending.server):
+        return _refused(message, pending, BAD_REQUEST, "the answer sees us at an address that is nobody's")
     return Answered(
         transaction_id=message.transaction_id,
         server=pending.server,
@@ -265,6 +267,18 @@ def _refusal(message: StunMessage, pending: _Pending) -> Refused:
 
 def _refused(message: StunMessage, pending: _Pending, code: int, reason: str) -> Refused:
     return Refused(transaction_id=message.transaction_id, server=pending.server, code=code, reason=reason)
+
+
+def _is_somebodys(seen: Address, server: Address) -> bool:
+    """Tell whether a server can have seen a request come from an address.
+
+    It is told to peers, and sent to where hairpinning is tried. The loopback is what a server on this machine sees.
+    """
+    ip = ipaddress.ip_address(plain_host(seen.host))
+    if not seen.port or ip.is_unspecified or ip.is_multicast or str(ip) == "255.255.255.255":
+        return False
+    there = plain_host(server.host.partition("%")[0])
+    return not ip.is_loopback or ipaddress.ip_address(there).is_loopback
 
 
 @lru_cache(maxsize=256)

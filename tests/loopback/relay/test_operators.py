@@ -52,6 +52,22 @@ async def test_a_second_relay_does_not_take_half_of_what_comes_to_the_port_of_th
         await start_relay(tcp=False, threads=threads, listen=tuple(first.addresses))
 
 
+async def test_other_addresses_of_the_machine_are_as_closed_as_those_that_are_listened_on(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def addresses() -> list[str]:
+        return ["127.0.0.1", "198.51.100.9", "fe80::1%lo"]
+
+    monkeypatch.setattr(module, "interface_addresses", addresses)
+    server = await start_relay(allow_peers=())
+    with TurnClient(server.addresses[0]) as client:
+        await run_in_thread(client.allocate)
+        assert await run_in_thread(lambda: client.permit(("198.51.100.9", 22))) == 403
+        assert await run_in_thread(lambda: client.permit(("198.51.100.10", 22))) == 0
+        server.reload(server.config)
+        assert await run_in_thread(lambda: client.bind(0x4000, ("198.51.100.9", 22))) == 403
+
+
 def test_a_reload_uses_each_field_or_says_that_it_needs_a_restart() -> None:
     fields = {field.name for field in dataclasses.fields(RelayConfig)}
     assert fields - set(module._FIXED) == AT_ONCE

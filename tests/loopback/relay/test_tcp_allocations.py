@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.loopback.relay.clients import SHORT, TCP, WAIT, TurnClient
+from tests.loopback.relay.clients import SHORT, TCP, UDP, WAIT, TurnClient
 from tests.reference.certificates import make_certificate
 
-from librats._core.stun import parse
+from librats._core.stun import parse, serialise
 from librats.runtime.offload import run_in_thread
-from librats.stun.constants import Attribute, Method
+from librats.stun.constants import Attribute, MessageClass, Method
 from librats.types import Address
 
 if TYPE_CHECKING:
@@ -145,3 +145,32 @@ async def test_a_peer_that_does_not_answer_is_told(start_relay: StartRelay) -> N
             assert datagrams.code(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, 1)) == 400
 
     await run_in_thread(talk)
+
+
+async def test_an_allocation_that_ends_at_once_is_no_error(
+    start_relay: StartRelay, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await start_relay()
+
+    def talk() -> None:
+        with TurnClient(server.addresses[0], "tcp") as client:
+            assert client.code(Method.REFRESH) == 437  # it has a nonce by now
+            who = [(Attribute.USERNAME, client.user), (Attribute.REALM, client.realm), (Attribute.NONCE, client.nonce)]
+            both = b""
+            for number, asked in enumerate(
+                [
+                    (Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, TCP)),
+                    (Method.REFRESH, (Attribute.LIFETIME, 0)),
+                    (Method.ALLOCATE, (Attribute.REQUESTED_TRANSPORT, UDP)),
+                ]
+            ):
+                method, attribute = asked
+                transaction = (number + 1).to_bytes(12, "big")
+                both += serialise(method, MessageClass.REQUEST, transaction, [attribute, *who], key=client.key)
+            client.sock.sendall(both)
+            for _ in range(3):
+                assert parse(client.receive()).message_class == MessageClass.SUCCESS_RESPONSE
+            assert client.refresh(0) == 0
+
+    await run_in_thread(talk)
+    assert not caplog.records

@@ -16,6 +16,9 @@ class Dialled:
     address: Address
     time: float = 0.0
     is_aborted: bool = False
+    initiator: bool = False
+    opening_step: int = 0
+    peer_id: str = ""
 
     def now(self) -> float:
         return self.time

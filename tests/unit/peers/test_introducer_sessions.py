@@ -14,7 +14,7 @@ from librats.session.greeting import Feature
 from librats.testing.entropy import SeededEntropy
 
 
-def sessions_of(config: RatsConfig) -> IntroducerSessions:
+def sessions_of(config: RatsConfig, most: int = 1) -> IntroducerSessions:
     identity = Identity.generate()
     return IntroducerSessions(
         lambda: identity,
@@ -23,7 +23,7 @@ def sessions_of(config: RatsConfig) -> IntroducerSessions:
         new_key=os.urandom,
         agent="test",
         features=Feature.INTRODUCED,
-        most=1,
+        most=most,
     )
 
 
@@ -36,6 +36,19 @@ async def test_messages_are_short_whatever_the_configuration_says_and_signs_of_l
     assert (used.ping_interval, used.idle_timeout) == (3.0, 9.0)
     assert sessions._greeting.max_message == 65536
     link.abort()
+
+
+async def test_who_begins_sessions_and_says_no_more_loses_the_oldest_to_the_next_one() -> None:
+    sessions = sessions_of(RatsConfig(max_half_open_per_source=3), most=10)
+    links = [from_host("192.0.2.1") for _ in range(30)]
+    assert [sessions._connected(link) for link in links] == [True] * 30
+    assert [cast("Dialled", link).is_aborted for link in links] == [True] * 27 + [False] * 3
+    others = [from_host(f"192.0.2.{number}") for number in range(2, 32)]
+    assert [sessions._connected(other) for other in others] == [True] * 30
+    assert len(sessions._open) == 5  # half of the places, for those that are not known yet
+    for link in (*links, *others):
+        sessions.link_closed(link)
+    assert (len(sessions._open), len(sessions._half_open)) == (0, 0)
 
 
 async def test_a_source_whose_handshakes_wait_for_the_sake_of_all_has_used_up_nothing_of_its_own() -> None:

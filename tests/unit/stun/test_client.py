@@ -8,6 +8,7 @@ from tests.unit.stun.scripted import SeededEntropy
 
 from librats._core.stun import serialise
 from librats.stun.client import Answered, Refused, Returned, StunClient, TimedOut
+from librats.stun.constants import Attribute, MessageClass, Method
 from librats.types import Address
 
 SERVER = Address("192.0.2.1", 3478)
@@ -157,6 +158,37 @@ def test_a_refusal_and_an_answer_that_cannot_be_used_end_it(
     event = client.next_event()
     assert isinstance(event, Refused)
     assert (event.code, event.server, len(client)) == (code, SERVER, 0)
+
+
+@pytest.mark.parametrize(
+    ("server", "mapped", "taken"),
+    [
+        ("192.0.2.1", ("10.0.0.7", 5000), True),  # within a carrier's network, for example
+        ("192.0.2.1", ("203.0.113.9", 0), False),
+        ("192.0.2.1", ("127.0.0.1", 22), False),
+        ("192.0.2.1", ("224.0.0.251", 5353), False),
+        ("192.0.2.1", ("0.0.0.0", 5000), False),  # noqa: S104 - what a server may say
+        ("192.0.2.1", ("255.255.255.255", 67), False),
+        ("127.0.0.1", ("127.0.0.1", 5000), True),
+        ("2001:db8::1", ("::1", 22), False),
+        ("2001:db8::1", ("ff02::fb", 5353), False),
+        ("2001:db8::1", ("::ffff:127.0.0.1", 22), False),
+        ("::1", ("::1", 5000), True),
+        ("fe80::1%1", ("fe80::2", 5000), True),
+    ],
+)
+def test_an_address_at_which_no_server_can_see_us_is_not_believed(
+    client: StunClient, server: str, mapped: tuple[str, int], taken: bool
+) -> None:
+    where = Address(server, 3478)
+    request = ask(client, where)
+    reply = serialise(
+        Method.BINDING, MessageClass.SUCCESS_RESPONSE, request[8:20], [(Attribute.XOR_MAPPED_ADDRESS, mapped)]
+    )
+    client.receive_datagram(reply, where, now=0.01)
+    event = client.next_event()
+    assert isinstance(event, Answered) if taken else isinstance(event, Refused)
+    assert len(client) == 0
 
 
 def test_our_own_request_that_comes_back_is_told(client: StunClient) -> None:
