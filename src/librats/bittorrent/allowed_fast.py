@@ -7,6 +7,7 @@ from hashlib import sha1
 from typing import Final
 
 from librats.bittorrent.layout import Layout
+from librats.bittorrent.picker import Block, PiecePicker, Source
 from librats.errors import UsageError
 
 __all__ = ["FAST_PIECES", "FastPieces", "allowed_fast_set"]
@@ -69,6 +70,20 @@ class FastPieces:
         """Take note of a piece that it gives at any time; those beyond a limit are passed over."""
         if len(self.taken) < MAX_TAKEN:
             self.taken[piece] = None
+
+    def pick(self, source: Source, picker: PiecePicker, room: int) -> list[Block]:
+        """Return blocks of pieces that it gives at any time, to ask it for.
+
+        Args:
+            source: The peer.
+            picker: Who knows what is missing.
+            room: How many at most.
+        """
+        blocks: list[Block] = []
+        for piece in self.taken:
+            if source.has_piece(piece) and len(blocks) < room:
+                blocks += picker.pick_of(source, piece, room - len(blocks))
+        return blocks
 
     def give(self, host: str, info_hash: bytes, layout: Layout) -> list[int]:
         """Return the pieces to tell a newcomer of; none the second time, or for a host that is no IP address."""

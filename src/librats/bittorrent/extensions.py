@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any, Final
@@ -98,6 +98,22 @@ class ExtendedHandshake:
 
     wants_encryption: bool = False
     """Whether connections to it should be encrypted."""
+
+    def renewed(self, told: ExtendedHandshake, names: Collection[str]) -> ExtendedHandshake:
+        """Return what is known of a side that tells of itself once more.
+
+        Args:
+            told: What it tells.
+            names: Extensions that matter; others are not kept, for there is no end of names.
+        """
+        return ExtendedHandshake(
+            extensions=self.extensions | {name: told.extensions[name] for name in names if name in told.extensions},
+            port=told.port or self.port,
+            requests=told.requests or self.requests,
+            version=told.version or self.version,
+            upload_only=told.upload_only,
+            wants_encryption=told.wants_encryption or self.wants_encryption,
+        )
 
     def encode(self) -> bytes:
         """Return the payload."""

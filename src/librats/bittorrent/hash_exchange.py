@@ -92,6 +92,7 @@ class LayerFetch:
 
     def remove_peer(self, key: Hashable) -> None:
         """Take note that a peer is gone."""
+        self._refusals.pop(key, None)
         for request, (asked, _) in list(self._asked.items()):
             if asked == key:
                 del self._asked[request]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from hashlib import sha1, sha256
 from typing import Final
@@ -9,11 +10,15 @@ from typing import Final
 from librats.bittorrent.extensions import METADATA_PIECE, MetadataKind, MetadataMessage
 from librats.bittorrent.magnet import Magnet
 
-__all__ = ["MAX_METADATA", "MetadataFetch", "serve_metadata"]
+__all__ = ["MAX_ANSWERS", "MAX_METADATA", "MetadataFetch", "serve_metadata"]
 
 MAX_METADATA: Final = 32 << 20
 """Bytes that an ``info`` dictionary from peers has at most."""
 
+MAX_ANSWERS: Final = 1 << 20
+"""Bytes of answers that may wait for a peer to read them, unless the dictionary has more."""
+
+MAX_PIECES = 2 * MAX_METADATA // METADATA_PIECE  # of all sizes together
 TRIES = 3
 ASKED_AT_ONCE = 2
 TIMEOUT = 20.0
@@ -42,14 +47,28 @@ class MetadataFetch:
 
     def add_peer(self, key: Key, size: int) -> None:
         """Take note of a peer that has it, and how long it says that is."""
-        if 0 < size <= MAX_METADATA:
+        before = self._sizes.get(key)
+        if 0 < size <= MAX_METADATA and size != before:
             self._sizes[key] = size
-            self._asked.setdefault(key, {})
+            self._asked[key] = {}
+            if before is not None and before not in self._sizes.values():
+                self._drop(before)  # whoever tells ever other sizes has nothing kept of them
+
+    def is_asked(self, key: Key, piece: int) -> bool:
+        """Whether a peer was asked for a piece, and has not answered."""
+        return piece in self._asked.get(key, {})
+
+    def _drop(self, size: int) -> None:
+        self._pieces.pop(size, None)
+        self._givers.pop(size, None)
 
     def remove_peer(self, key: Key) -> None:
         """Take note that a peer is gone."""
-        self._sizes.pop(key, None)
+        size = self._sizes.pop(key, None)
         self._asked.pop(key, None)
+        self._refusals.pop(key, None)
+        if size is not None and size not in self._sizes.values() and not self._pieces.get(size):
+            self._drop(size)
 
     def next_requests(self, key: Key, now: float) -> list[MetadataMessage]:
         """Return what to ask a peer for."""
@@ -85,7 +104,21 @@ class MetadataFetch:
         there = self._pieces.setdefault(size, {})
         there[message.piece] = message.data
         self._givers.setdefault(size, set()).add(key)
-        return self._finish(size) if len(there) == -(-size // METADATA_PIECE) else set()
+        if len(there) == -(-size // METADATA_PIECE):
+            return self._finish(size)
+        self._make_room()
+        return set()
+
+    @property
+    def kept(self) -> int:
+        """Pieces that are kept, of all sizes."""
+        return sum(map(len, self._pieces.values()))
+
+    def _make_room(self) -> None:
+        """Let go what is told by the fewest, where more is kept than the longest one and all that it could be."""
+        while self.kept > MAX_PIECES:
+            told = Counter(self._sizes.values())
+            self._drop(min(self._pieces, key=lambda size: (told[size], -len(self._pieces[size]))))
 
     def _finish(self, size: int) -> set[Key]:
         there = self._pieces.pop(size)
@@ -105,13 +138,16 @@ class MetadataFetch:
         return v2 is None or sha256(info).digest() == v2
 
 
-def serve_metadata(info: bytes | None, message: MetadataMessage) -> MetadataMessage:
-    """Return the answer to a request.
+def serve_metadata(info: bytes | None, message: MetadataMessage, waiting: int = 0) -> MetadataMessage:
+    """Return the answer to a request: a refusal where much waits for the peer to read it, as BEP 9 has it.
 
     Args:
         info: The dictionary; None where it is not there, or not to be given away.
         message: The request.
+        waiting: Bytes that wait for the peer.
     """
+    if info is not None and waiting > max(MAX_ANSWERS, len(info) * 5 // 4):  # all of it may be asked for at once
+        info = None
     begin = message.piece * METADATA_PIECE
     if info is None or begin >= len(info):
         return MetadataMessage(kind=MetadataKind.REJECT, piece=message.piece)

@@ -42,6 +42,7 @@ from librats.bittorrent.messages import (
     write_message,
     write_requests,
 )
+from librats.bittorrent.patience import MAX_UNSENT, Patience
 from librats.bittorrent.picker import Block, PiecePicker
 from librats.bittorrent.rates import Rate
 from librats.bittorrent.request_depth import DEFAULT_QUEUE, RequestDepth
@@ -59,8 +60,7 @@ MAX_QUEUED: Final = 1000
 EXTENSIONS: Final = {"ut_metadata": 1, "ut_pex": 2, "ut_holepunch": 3}
 """Our numbers of extensions."""
 
-MAX_UNASKED = 1000
-MAX_EARLY = 10_000
+RARE = 50  # points that such a message costs
 
 Buffer = bytes | bytearray | memoryview
 
@@ -81,8 +81,8 @@ class PeerLink:
         self, swarm: Swarm, handshake: Handshake, address: Address, *, is_outgoing: bool, is_utp: bool, now: float
     ) -> None:
         self._swarm = swarm
-        self.key: Hashable = id(self)
-        """What tells it from the others."""
+        self.key: Hashable = self
+        """What tells it from the others, of those that are gone, too: a number would be used again."""
         self.handshake = handshake
         """Its handshake."""
         self.address = address
@@ -119,13 +119,15 @@ class PeerLink:
         """When a block came last, or was asked for after all had come."""
         self.last_received = self.last_sent = now
         """When something came, and when something was sent last."""
+        self.unsent_size = 0
+        """Bytes of messages that are to be sent, blocks not counted."""
         self.pex_told: set[Address] = set()
         """Peers that it was told of."""
         self._outgoing: list[Buffer] = []
         self._depth = RequestDepth()
         self._fast = FastPieces()
-        self._early: list[Message] = []  # what it has, told before we know the torrent
-        self._unasked = 0
+        self._early: list[Have | Bitfield | HaveAll | HaveNone] = []  # what it has, told before we know the torrent
+        self._patience = Patience()
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             Request: self._take_request,
             Have: self._take_have,
@@ -182,6 +184,8 @@ class PeerLink:
             handler = handlers.get(type(message))
             if handler is not None:
                 handler(message, now)
+        if self.unsent_size > MAX_UNSENT:
+            raise RemoteProtocolError("it has much to ask, and reads nothing")
         self.ask(now)
 
     def data_to_send(self, now: float) -> list[Buffer]:
@@ -189,12 +193,14 @@ class PeerLink:
         if not self._outgoing:
             return []
         self.last_sent = now
-        outgoing, self._outgoing = self._outgoing, []
+        outgoing, self._outgoing, self.unsent_size = self._outgoing, [], 0
         return outgoing
 
     def send(self, message: Message) -> None:
         """Have a message sent."""
-        self._outgoing.append(write_message(message))
+        raw = write_message(message)
+        self._outgoing.append(raw)
+        self.unsent_size += len(raw)
         self._swarm.unsent[self.key] = self
 
     def send_extended(self, name: str, payload: bytes) -> bool:
@@ -226,12 +232,21 @@ class PeerLink:
     def learn_torrent(self, now: float) -> None:
         """Take in what it has told before the torrent was known."""
         early, self._early = self._early, []
-        self.receive(early, now)
+        for message in early:
+            if isinstance(message, Have):
+                self._take_have(message, now)
+            else:
+                self._sum_up(message, now)
+        self.ask(now)
 
-    def _take_pieces(self, message: Bitfield | HaveAll | HaveNone, _now: float) -> None:
+    def _take_pieces(self, message: Bitfield | HaveAll | HaveNone, now: float) -> None:
+        self._patience.take_summary()
+        self._sum_up(message, now)
+
+    def _sum_up(self, message: Bitfield | HaveAll | HaveNone, _now: float) -> None:
         picker = self._swarm.picker
         if picker is None:
-            self._keep_early(message)
+            self._patience.keep(self._early, message)
             return
         self._forget_pieces()
         count = len(picker.have)
@@ -278,7 +293,7 @@ class PeerLink:
     def _take_have(self, message: Have, _now: float) -> None:
         picker = self._swarm.picker
         if picker is None:
-            self._keep_early(message)
+            self._patience.keep(self._early, message)
             return
         piece = message.piece
         if piece >= len(picker.have):
@@ -292,11 +307,6 @@ class PeerLink:
         if picker.is_needed(piece):
             self.useful += 1
             self.update_interest()
-
-    def _keep_early(self, message: Message) -> None:
-        if len(self._early) >= MAX_EARLY:
-            raise RemoteProtocolError("too many messages before the torrent is known")
-        self._early.append(message)
 
     def update_interest(self) -> None:
         """Tell whether it has what we want, where that has changed."""
@@ -330,7 +340,7 @@ class PeerLink:
         return size
 
     def _ask_for(self, picker: PiecePicker, room: int, now: float) -> int:
-        blocks = self._pick_fast(picker, room) if self.is_choking else picker.pick(self, room)
+        blocks = self._fast.pick(self, picker, room) if self.is_choking else picker.pick(self, room)
         if blocks and not self.asked:
             self.last_data = now
         if blocks:
@@ -341,14 +351,6 @@ class PeerLink:
             self._swarm.unsent[self.key] = self
         return blocks[0][2] if blocks else 0
 
-    def _pick_fast(self, picker: PiecePicker, room: int) -> list[Block]:
-        """Return blocks of pieces that may be asked for though it chokes."""
-        blocks: list[Block] = []
-        for piece in self._fast.taken:
-            if self.has_piece(piece) and len(blocks) < room:
-                blocks += picker.pick_of(self, piece, room - len(blocks))
-        return blocks
-
     @property
     def depth(self) -> int:
         """How many blocks may be asked for at once."""
@@ -357,6 +359,7 @@ class PeerLink:
     def adapt(self) -> None:
         """Fit the number of requests to what it gives; once a second."""
         self._depth.adapt(self.down.value)
+        self._patience.recover()
 
     def _take_piece(self, message: Piece, now: float) -> None:
         piece, begin, block = message
@@ -364,9 +367,7 @@ class PeerLink:
         self.last_data = now
         self.is_snubbing = False
         if self.asked.get((piece, begin)) != size:
-            self._unasked += 1
-            if self._unasked > MAX_UNASKED:
-                raise RemoteProtocolError("blocks that nobody has asked for")
+            self._patience.take_unasked()
             self._swarm.wasted += size
             return
         del self.asked[piece, begin]
@@ -387,6 +388,7 @@ class PeerLink:
     def drop_requests(self) -> None:
         """Take note that nothing of what it was asked for will come."""
         asked, self.asked = self.asked, {}
+        self._patience.take_back(len(asked))
         for piece, begin in asked:
             self._swarm.release(self, piece, begin)
 
@@ -396,6 +398,7 @@ class PeerLink:
         if length is not None:
             if not self.handshake.has_fast:
                 del self.asked[piece, begin]
+                self._patience.take_back(1)
             self.send(Cancel(piece, begin, length))
 
     def _take_unchoke(self, _message: Unchoke, _now: float) -> None:
@@ -445,6 +448,8 @@ class PeerLink:
             self.queue.remove(block)
             if self.handshake.has_fast:
                 self.send(RejectRequest(*block))
+        else:
+            self._patience.spend(1)  # looked for in vain
 
     def send_block(self, block: Block, data: Buffer) -> None:
         """Have a block sent that was asked for.
@@ -462,6 +467,8 @@ class PeerLink:
     # Extensions
 
     def _take_extended(self, message: Extended, now: float) -> None:
+        if message.extension != EXTENSIONS["ut_metadata"]:
+            self._patience.spend(RARE)
         if message.extension == 0:
             self._take_extended_handshake(read_extended_handshake(message.payload), now)
         elif message.extension == EXTENSIONS["ut_metadata"]:
@@ -474,19 +481,12 @@ class PeerLink:
             self._swarm.take_holepunch(self, read_holepunch(message.payload))
 
     def _take_extended_handshake(self, told: ExtendedHandshake, now: float) -> None:
-        self.remote = ExtendedHandshake(
-            extensions={**self.remote.extensions, **told.extensions},
-            port=told.port or self.remote.port,
-            requests=told.requests or self.remote.requests,
-            version=told.version or self.remote.version,
-            upload_only=told.upload_only,
-            wants_encryption=told.wants_encryption or self.remote.wants_encryption,
-        )
+        self.remote = self.remote.renewed(told, EXTENSIONS)
         self._swarm.learn_extensions(self, told, now)
 
     def _take_metadata(self, message: MetadataMessage, now: float) -> None:
         if message.kind is MetadataKind.REQUEST:
-            answer = self._swarm.serve_metadata(message)
+            answer = self._swarm.serve_metadata(self, message)
             self.send_extended("ut_metadata", answer.encode())
         else:
             self._swarm.take_metadata(self, message, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from librats.bittorrent.events import PeersTold
+from librats.bittorrent.events import HolepunchAsked, PeersTold
 from librats.bittorrent.extensions import (
     HolepunchError,
     HolepunchKind,
@@ -106,6 +106,16 @@ class PeerTelling:
                 link.pex_told.difference_update(dropped)
                 pairs = tuple((address, reachable[address]) for address in added)
                 link.send_extended("ut_pex", PexMessage(added=pairs, dropped=tuple(dropped)).encode())
+
+    def take_holepunch(
+        self, link: PeerLink, message: HolepunchMessage, links: Collection[PeerLink]
+    ) -> HolepunchAsked | None:
+        """Pass a rendezvous on, or return whom to dial as somebody wants to meet us; None for nobody."""
+        if message.kind is HolepunchKind.CONNECT and self.may_meet(link, message.address, links):
+            return HolepunchAsked(message.address)
+        if message.kind is HolepunchKind.RENDEZVOUS:
+            self.introduce(link, message.address, links)
+        return None
 
     @staticmethod
     def may_meet(link: PeerLink, target: Address, links: Iterable[PeerLink]) -> bool:

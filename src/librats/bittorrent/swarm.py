@@ -11,7 +11,6 @@ from librats.bittorrent.choker import CHOKE_INTERVAL, Choker
 from librats.bittorrent.events import (
     DhtNodeTold,
     HashesAsked,
-    HolepunchAsked,
     PeerDropped,
     PieceWhole,
     SwarmCompleted,
@@ -21,25 +20,25 @@ from librats.bittorrent.events import (
 )
 from librats.bittorrent.extensions import (
     ExtendedHandshake,
-    HolepunchKind,
     HolepunchMessage,
     MetadataMessage,
     PexMessage,
-    compact_peer,
 )
 from librats.bittorrent.hash_exchange import LayerFetch, LayerServer
+from librats.bittorrent.introducing import introduction
 from librats.bittorrent.magnet import Magnet
 from librats.bittorrent.merkle import BLOCK_SIZE
 from librats.bittorrent.messages import MAX_BLOCK, Extended, Handshake, Hashes, HashReject, HashRequest, Have, KeepAlive
-from librats.bittorrent.metadata import MetadataFetch, serve_metadata
+from librats.bittorrent.metadata import MAX_ANSWERS, MetadataFetch, serve_metadata
 from librats.bittorrent.metainfo import Torrent, read_info
-from librats.bittorrent.peer import EXTENSIONS, MAX_QUEUED, PeerLink
+from librats.bittorrent.patience import MAX_UNSENT
+from librats.bittorrent.peer import PeerLink
 from librats.bittorrent.peer_telling import PeerTelling, tell_dht_port
 from librats.bittorrent.picker import Block, PiecePicker, Source
 from librats.bittorrent.swarm_settings import SwarmSettings
 from librats.bittorrent.throttle import Gate
 from librats.bittorrent.web_seeds import WebSeed
-from librats.errors import DecodeError
+from librats.errors import DecodeError, RemoteProtocolError
 from librats.types import Address, Entropy
 
 __all__ = ["TICK", "Swarm"]
@@ -175,7 +174,10 @@ class Swarm:
                 for message in there:
                     link.send(message)
         for link in list(self.links.values()):
-            link.learn_torrent(now)
+            try:
+                link.learn_torrent(now)
+            except RemoteProtocolError as error:
+                self.drop(link, str(error), is_lying=True)
         if self.is_complete:
             self._end()
 
@@ -204,6 +206,12 @@ class Swarm:
     def _drop_idle(self, link: PeerLink) -> None:
         if self.is_complete and link.is_seed:
             self.drop(link, "neither side wants anything")
+
+    def _drop_liar(self, liar: Hashable, reason: str) -> None:
+        if isinstance(liar, PeerLink):  # who lies and leaves is to be known the next time
+            self.drop(liar, reason, is_lying=True)
+        elif liar in self.web_seeds:
+            self.web_seeds[liar].is_lying = True
 
     def drop(self, link: PeerLink, reason: str, *, is_lying: bool = False) -> None:
         """Have a connection closed."""
@@ -244,15 +252,8 @@ class Swarm:
 
     def own_handshake(self, link: PeerLink) -> ExtendedHandshake:
         """Return what a peer is told of us."""
-        return ExtendedHandshake(
-            extensions=EXTENSIONS | ({"ut_pex": 0} if self.is_private else {}),
-            port=(":" in link.address.host and self.settings.port_ipv6) or self.settings.port,
-            version=self.settings.version,
-            your_ip=compact_peer(link.address)[:-2] if link.address.is_literal else b"",
-            requests=MAX_QUEUED,
-            metadata_size=len(self.torrent.info) if self.torrent is not None else 0,
-            upload_only=self.is_complete,
-            wants_encryption=self.settings.wants_encryption,
+        return introduction(
+            self.settings, self.torrent, link.address, upload_only=self.is_complete, is_private=self.is_private
         )
 
     def listen_at(self, port: int, port_ipv6: int) -> None:
@@ -278,7 +279,7 @@ class Swarm:
             self._metadata.add_peer(link.key, told.metadata_size)
         if self._layers is not None:
             self._layers.forgive(link.key)
-        self._fetch(now)
+        self._fetch_of(link, now)
 
     def take_pex(self, link: PeerLink, message: PexMessage, now: float) -> None:
         """Take peers that a peer tells of."""
@@ -288,11 +289,9 @@ class Swarm:
 
     def take_holepunch(self, link: PeerLink, message: HolepunchMessage) -> None:
         """Pass a rendezvous on, or tell that somebody wants to meet us."""
-        if message.kind is HolepunchKind.CONNECT:
-            if self._telling.may_meet(link, message.address, self.links.values()):
-                self._events.append(HolepunchAsked(message.address))
-        elif message.kind is HolepunchKind.RENDEZVOUS:
-            self._telling.introduce(link, message.address, self.links.values())
+        asked = self._telling.take_holepunch(link, message, self.links.values())
+        if asked is not None:
+            self._events.append(asked)
 
     def dht_at(self, port: int) -> None:
         """Tell peers at which UDP port our node of the DHT listens from now on; 0 for none (BEP 5)."""
@@ -307,17 +306,16 @@ class Swarm:
 
     # Metadata and layers
 
-    def serve_metadata(self, message: MetadataMessage) -> MetadataMessage:
+    def serve_metadata(self, link: PeerLink, message: MetadataMessage) -> MetadataMessage:
         """Return the answer to a request for metadata."""
-        return serve_metadata(self.torrent.info if self.torrent is not None else None, message)
+        return serve_metadata(self.torrent.info if self.torrent is not None else None, message, link.unsent_size)
 
     def take_metadata(self, link: PeerLink, message: MetadataMessage, now: float) -> None:
         """Take a piece of metadata, or its refusal."""
-        if self._metadata is None:
+        if self._metadata is None or not self._metadata.is_asked(link.key, message.piece):
             return
-        for key in self._metadata.receive(link.key, message):
-            if key in self.links:
-                self.drop(self.links[key], "wrong metadata", is_lying=True)
+        for liar in self._metadata.receive(link.key, message):
+            self._drop_liar(liar, "wrong metadata")
         if self._metadata.info is not None:
             info, self._metadata = self._metadata.info, None
             try:
@@ -333,7 +331,7 @@ class Swarm:
         pieces = blocks.pieces_for(request, picker.have) if blocks is not None and picker is not None else None
         if pieces is not None and blocks is not None and not self.is_paused and blocks.admit(link.key):
             self._events.append(HashesAsked(link, request, pieces))
-        elif self._server is not None:
+        elif self._server is not None and link.unsent_size <= MAX_ANSWERS:
             link.send(self._server.answer(request))
         else:
             link.send(HashReject(*request))
@@ -369,13 +367,16 @@ class Swarm:
             self._fetch(now)
 
     def _fetch(self, now: float) -> None:
-        for key, link in self.links.items():
-            if self._metadata is not None:
-                for message in self._metadata.next_requests(key, now):
-                    link.send_extended("ut_metadata", message.encode())
-            if self._layers is not None:
-                for request in self._layers.next_requests(key, now):
-                    link.send(request)
+        for link in self.links.values():
+            self._fetch_of(link, now)
+
+    def _fetch_of(self, link: PeerLink, now: float) -> None:
+        if self._metadata is not None:
+            for message in self._metadata.next_requests(link.key, now):
+                link.send_extended("ut_metadata", message.encode())
+        if self._layers is not None:
+            for request in self._layers.next_requests(link.key, now):
+                link.send(request)
 
     # Pieces
 
@@ -422,11 +423,8 @@ class Swarm:
             return
         was_needed = picker.is_needed(piece)
         liars = picker.end_check(piece, is_right=is_right)
-        for key in liars:
-            if key in self.links:
-                self.drop(self.links[key], "a wrong piece", is_lying=True)
-            elif key in self.web_seeds:
-                self.web_seeds[key].is_lying = True
+        for liar in liars:
+            self._drop_liar(liar, "a wrong piece")
         for link in self.links.values():
             if is_right and was_needed:
                 if link.has_piece(piece):
@@ -467,7 +465,9 @@ class Swarm:
                 link.is_snubbing = True
                 link.drop_requests()
                 link.last_data = now
-            if now - link.last_received > DEAD_TIME:
+            if link.unsent_size > MAX_UNSENT:
+                self.drop(link, "it reads nothing any more")
+            elif now - link.last_received > DEAD_TIME:
                 self.drop(link, "it says nothing any more")
             elif now - link.last_sent > KEEP_ALIVE:
                 link.send(KeepAlive())

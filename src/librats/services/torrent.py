@@ -34,12 +34,15 @@ from librats.services.torrenting.wire import RECEIVE_BUFFER, PeerWire, StreamCha
 from librats.services.utp import UtpSocket
 from librats.types import Address, MappedTransport, PortMapping
 
-__all__ = ["PEER_ID_PREFIX", "TorrentClient"]
+__all__ = ["MAX_STRANGERS", "PEER_ID_PREFIX", "TorrentClient"]
 
 logger = logging.getLogger("librats.torrent")
 
 PEER_ID_PREFIX: Final = b"-RB0100-"
 """What our peer ids begin with (BEP 20)."""
+
+MAX_STRANGERS: Final = 100
+"""Connections at most that have not said which torrent they are about."""
 
 PEER_ID_SIZE = 20
 PORT_TRIES = 16
@@ -118,7 +121,7 @@ class TorrentClient:
         self._lsd = lsd
         self._maps = port_mapping
         self._outer: OuterPorts | None = None
-        self._strangers: set[PeerWire] = set()
+        self._strangers: dict[PeerWire, None] = {}
         self._limits = Limits(Throttle(), Throttle(), common=True)
         self._limits.down_gate.limit, self._limits.up_gate.limit = download_limit, upload_limit
 
@@ -426,6 +429,14 @@ class TorrentClient:
         known = (info_hash for download in self._downloads.values() for info_hash in download.door.info_hashes)
         return find_obfuscated(known, wanted)
 
+    def meet(self, wire: PeerWire) -> None:
+        """Take note of a connection whose torrent is not known yet; of too many, the oldest one ends."""
+        self._strangers[wire] = None
+        if len(self._strangers) > MAX_STRANGERS:
+            oldest = next(iter(self._strangers))
+            self.forget(oldest)
+            oldest.close("too many that say nothing")
+
     def forget(self, wire: PeerWire) -> None:
         """Take note that a connection has found its torrent, or is gone."""
-        self._strangers.discard(wire)
+        self._strangers.pop(wire, None)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from librats.bittorrent.candidates import Candidates
-from librats.services.torrenting.dialling import HALF_OPEN, Dialler
+from librats.services.torrenting.dialling import PUNCHES, Dialler
 from librats.services.torrenting.download import Download
 from librats.types import Address
 
@@ -34,6 +34,7 @@ class Few:
 
     connections = 3
     wants_peers = True
+    swarm = SimpleNamespace(links={}, is_complete=False)
 
     def __init__(self) -> None:
         self.candidates = Candidates()
@@ -66,12 +67,12 @@ async def test_a_peer_that_dials_us_as_well_is_dialled_as_one() -> None:
     assert await dialled(silence, dialler) == [(ADDRESSES[0], True)]
 
 
-async def test_no_more_are_dialled_at_once_than_may_be_whatever_peers_ask_for() -> None:
+async def test_few_are_dialled_at_once_because_peers_ask_for_it() -> None:
     silence = Silence()
     dialler, download = made(silence)
     for address in ADDRESSES:
         dialler.punch(download, address)
-    assert [address for address, _ in await dialled(silence, dialler)] == ADDRESSES[:HALF_OPEN]
+    assert [address for address, _ in await dialled(silence, dialler)] == ADDRESSES[:PUNCHES]
 
 
 async def test_nobody_is_dialled_where_there_are_as_many_peers_as_may_be() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from librats.bittorrent.peer_telling import listens_at, wants_nothing
 from librats.errors import RatsError
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from librats.services.torrenting.download import Download
     from librats.services.utp import UtpSocket
 
-__all__ = ["Dialler"]
+__all__ = ["PUNCHES", "Dialler"]
 
 logger = logging.getLogger("librats.torrent")
 
 HALF_OPEN = 16
+PUNCHES: Final = 4
+"""Of those that are dialled at once, so many at most because others have told us to."""
+
 DIAL_TIMEOUT = 10.0
 
 
@@ -59,7 +62,7 @@ class Dialler:
         self.take_dht_node = on_dht_node
         """Takes note of a peer's node of the DHT."""
         self._tasks = TaskSet()
-        self._half_open = 0
+        self._half_open = self._punching = 0
         self._downloads: dict[Download, None] = {}
 
     def add(self, download: Download) -> None:
@@ -93,11 +96,13 @@ class Dialler:
         A third one has told us to, who may lie: it is dialled once, and not where all that may be under way is.
         """
         is_banned = download.candidates.is_banned(address.host)
-        if self._utp is not None and self._half_open < HALF_OPEN and self.has_room(download) and not is_banned:
+        may_dial = self._half_open < HALF_OPEN and self._punching < PUNCHES and self.has_room(download)
+        if self._utp is not None and may_dial and not is_banned:
             self._dial_now(download, address, punches=True)
 
     def _dial_now(self, download: Download, address: Address, *, punches: bool = False) -> None:
         self._half_open += 1
+        self._punching += punches
         self._tasks.create(self._dial(download, address, punches=punches), name=f"torrent dial {address}")
 
     def turn(self, download: Download, wire: PeerWire) -> bool:
@@ -136,6 +141,7 @@ class Dialler:
                 download.fail_to_dial(address)
         finally:
             self._half_open -= 1
+            self._punching -= punches
             self.wake(download)
 
     async def close(self) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from librats.bittorrent.messages import Handshake
 from librats.bittorrent.swarm_settings import SwarmSettings
+from librats.dht.addresses import compact, network_of
+from librats.types import Address
 
 if TYPE_CHECKING:
     from librats.bittorrent.peer import PeerLink
     from librats.services.torrenting.download import Download
     from librats.services.torrenting.wire import PeerWire
 
-__all__ = ["Door"]
+__all__ = ["MAX_OF_HOST", "Door"]
+
+MAX_OF_HOST: Final = 8
+"""Connections of one torrent with one host at most that it has dialled: else one had all places."""
 
 
 class Door:
@@ -67,7 +72,13 @@ class Door:
         for link in download.swarm.links.values():
             if link.handshake.peer_id == theirs.peer_id and not self._give_way(link, wire, theirs.peer_id):
                 return "it is connected already"
-        return "" if wire.is_outgoing or download.has_room else "there are too many connections"
+        if wire.is_outgoing:
+            return ""
+        host = _host_of(wire.address)
+        incoming = (link for link in download.swarm.links.values() if not link.is_outgoing)
+        if sum(_host_of(link.address) == host for link in incoming) >= MAX_OF_HOST:
+            return "there are too many connections with its host"
+        return "" if download.has_room else "there are too many connections"
 
     def _give_way(self, link: PeerLink, wire: PeerWire, peer_id: bytes) -> bool:
         """End a connection for another one with the same peer, where both sides have dialled at the same time.
@@ -79,3 +90,8 @@ class Door:
             return False
         self._download.swarm.drop(link, "both sides have dialled")
         return True
+
+
+def _host_of(address: Address) -> bytes:
+    """Return what counts as one host: on this one each port, for many clients may be here."""
+    return network_of(compact(address.host, address.port))

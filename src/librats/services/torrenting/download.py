@@ -404,18 +404,17 @@ class Download:
 
     def _take_event(self, event: SwarmEvent) -> None:
         match event:
-            case PieceWhole():
-                if self._stock is not None:
-                    self._stock.storing.add(event.started)
-            case HashesAsked():
-                if self._stock is not None:
-                    self._stock.hashing.ask(event, self._tasks)
+            case PieceWhole() if self._stock is not None:
+                self._stock.storing.add(event.started)
+            case HashesAsked() if self._stock is not None:
+                self._stock.hashing.ask(event, self._tasks)
             case PeersTold():
                 self._take_told(event)
             case PeerDropped():
-                wire = self._wires.get(event.link.key)
-                if wire is not None:
-                    wire.close(event.reason, is_lying=event.is_lying)
+                if event.is_lying:
+                    self.candidates.ban(event.link.address)
+                if event.link.key in self._wires:
+                    self._wires[event.link.key].close(event.reason)
             case TorrentKnown():
                 self._tasks.create(self._begin(event.torrent), name="torrent check")
             case TorrentUnusable():

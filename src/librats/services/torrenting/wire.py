@@ -57,6 +57,9 @@ class WireHost(Protocol):
     def find(self, info_hash: bytes) -> Download | None:
         """Return the torrent that a peer asks for; None where it is not served."""
 
+    def meet(self, wire: PeerWire) -> None:
+        """Take note of a connection whose torrent is not known yet."""
+
     def forget(self, wire: PeerWire) -> None:
         """Take note that a connection without a torrent is gone."""
 
@@ -266,6 +269,8 @@ class StreamChannel(asyncio.BufferedProtocol):
             info_hash = None if self._download is None else self._download.magnet.info_hash
             self._cover = Cover(rules, self._host.find_obfuscated, self._transport.write, info_hash)
         self.wire.begin(self)
+        if self._download is None:
+            self._host.meet(self.wire)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that it is gone."""
