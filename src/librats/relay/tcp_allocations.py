@@ -147,7 +147,9 @@ class TcpAllocations:
                 )
             )
 
-        if peers.closed:  # before this began, and the descriptor may be another allocation's by now
+        if (
+            self._peers.get(allocation.number) is not peers
+        ):  # it has ended before this began, and the descriptor may be another allocation's by now
             return
         server = await accept_on(lambda: PeerConnection(opened, self._forgetter(peers)), fd)
         if peers.closed:
