@@ -13,7 +13,7 @@ from librats.torrents import create_torrent
 from librats.types import Address
 
 INTERNAL = {
-    torrents.TorrentClient: {"find", "find_obfuscated", "forget"},
+    torrents.TorrentClient: {"find", "find_obfuscated", "forget", "meet"},
     torrents.Download: {
         *("start", "close", "remove_resume", "swarm", "candidates", "wants_peers", "connections", "is_closed"),
         *("has_room", "enter", "leave", "fail_to_dial", "settle", "serve", "meet", "listen_at"),
