@@ -100,6 +100,9 @@ class TorrentClient:
     ) -> None:
         if not transports or not set(transports) <= {"tcp", "utp"}:
             raise UsageError('transports are "tcp" and "utp", or one of them')
+        for name, number, least in (("max_peers", max_peers, 1), ("upload_slots", upload_slots, 0)):
+            if type(number) is not int or number < least:
+                raise UsageError(f"{name} is a whole number from {least} on")
         self._transports = frozenset(transports)
         self.encryption = EncryptionRules(encryption)
         """What is done about encryption."""
