@@ -208,7 +208,9 @@ class IntroducedPeers(IntroductionWays):
         if offered.letter.carried and introducer is not None and is_free:
             offered.carried_to = (lambda: self._carried_link(offered), introducer.address)
         name = f"librats is introduced to {offered.caller_id[:8]}"
-        through = None if introducer is None else self._discreet(introducer)
+        # Who introduces itself is nobody who could say that the two of us are in one network.
+        is_third = introducer is not None and introducer.peer_id != offered.caller_id
+        through = self._discreet(introducer) if introducer is not None and is_third else None
         self._tasks.create(self._answer_in_search(offered, through), name=name)
 
     def _carried_link(self, offered: Offered) -> Link:

@@ -9,7 +9,7 @@ import pytest
 from librats.config import CarryLimits
 from librats.errors import ConfigError, DecodeError
 from librats.introduce.carried import CarriedStream
-from librats.introduce.carrying import Carrying
+from librats.introduce.carrying import MOST_OWED, Carrying
 from librats.introduce.notices import Notice, Op
 from librats.introduce.parcels import FIRST_CREDIT, MAX_PIECE, WINDOW, CarryEnd, Parcel, ParcelKind
 
@@ -209,3 +209,12 @@ def test_a_stream_that_gets_more_than_it_lets_is_over() -> None:
 def test_limits_that_make_no_sense_are_named() -> None:
     with pytest.raises(ConfigError, match="rate"):
         CarryLimits(rate=0)
+
+
+def test_what_a_side_lets_the_other_send_is_heard_up_to_a_bound() -> None:
+    here = carrier(bytes=1 << 30, rate=1e9, total_rate=1e9)
+    here.take(ANN, data(b"x"), now=0)
+    let = credits(here.take(BOB, credit(0xFFFFFFFF), now=0), ANN)
+    for now in range(1, 100):
+        let += credits(here.handle_timer(now=now), ANN)
+    assert let == MOST_OWED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from librats.introduce.guard import MAX_SKEW, OfferGuard, OfferHosts
+from librats.introduce.guard import MAX_SEEN, MAX_SKEW, OfferGuard, OfferHosts
 from librats.introduce.letters import Letter
 from librats.introduce.notices import Refusal
 
@@ -109,3 +109,12 @@ def test_what_was_heard_long_ago_is_forgotten_and_takes_no_room() -> None:
     assert guard.judge("ann", letter(1), now=0, wall=WALL) is None
     later = 2 * MAX_SKEW + 2
     assert guard.judge("ann", letter(1, at=WALL + later), now=later, wall=WALL + later) is None
+
+
+def test_no_more_letters_are_remembered_than_the_limit_and_none_is_forgotten_for_another() -> None:
+    guard = OfferGuard(per_minute=1e9)
+    for number in range(MAX_SEEN):
+        assert guard.judge("ann", letter(number), now=0, wall=WALL) is None
+    assert guard.judge("ann", letter(MAX_SEEN), now=0, wall=WALL) is Refusal.LIMIT
+    assert guard.judge("ann", letter(0), now=0, wall=WALL) is Refusal.REPLAYED
+    assert guard.judge("ann", letter(MAX_SEEN), now=2 * MAX_SKEW + 2, wall=WALL) is None

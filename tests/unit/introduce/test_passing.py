@@ -160,6 +160,9 @@ def test_introductions_under_way_and_further_letters_are_limited() -> None:
     assert [here.take(ANN, offer(number), now=0)[0][1].op for number in (1, 2, 3)] == [Op.PASSED, Op.PASSED, Op.REFUSED]
     assert len(here.take(ANN, Notice(Op.ADD, 1, letter=b"x"), now=0)) == 1
     assert here.take(ANN, Notice(Op.ADD, 1, letter=b"x"), now=0) == []
+    here.take(BOB, Notice(Op.ANSWER, 100, letter=b"x"), now=0)
+    assert len(here.take(BOB, Notice(Op.MORE, 100, letter=b"x"), now=0)) == 1
+    assert here.take(BOB, Notice(Op.MORE, 100, letter=b"x"), now=0) == []
     here.left(ANN)
     assert here.take(ANN, offer(9), now=0)[0][1].op is Op.PASSED
     assert refusal(passing(total_under_way=0).take(ANN, offer(), now=0)) == Refusal.LIMIT

@@ -9,7 +9,7 @@ import pytest
 
 from librats.config import RatsConfig
 from librats.errors import ConfigError, UsageError
-from librats.peers.entry.access import Access, AccessList
+from librats.peers.entry.access import MAX_OWN, Access, AccessList
 
 ID, OTHER = "0a" * 32, "0b" * 32
 
@@ -131,3 +131,12 @@ def test_the_lists_of_another_configuration_take_the_place_of_those_before() -> 
     with pytest.raises(ConfigError, match="allow"):
         access.adopt(after, RatsConfig(allow=("nonsense",), deny=(ID,)))
     assert list(access.deny) == [OTHER, "192.0.2.7/32"]
+
+
+def test_no_more_addresses_of_ones_own_are_learnt_than_the_limit() -> None:
+    access = Access()
+    access.ignores_own = True
+    hosts = [f"192.0.{number // 256}.{number % 256}" for number in range(MAX_OWN + 1)]
+    for host in hosts:
+        access.learn_own(host)
+    assert [access.check_dial(host) is None for host in (hosts[0], hosts[-2], hosts[-1])] == [False, False, True]

@@ -181,3 +181,12 @@ def test_every_change_is_told(clock: Clock) -> None:
 def test_what_a_peer_says_may_be_anything(book: PeerBook) -> None:
     book.connected(A, HERE, outgoing=False, listen=["nonsense", "name.example:1", "[::1]:0", "", str(THERE)])
     assert book.addresses_of(A) == [THERE]
+
+
+@pytest.mark.timeout(10)
+def test_identities_that_follow_each_other_in_a_ring_have_an_heir_all_the_same(book: PeerBook) -> None:
+    for peer_id in (A, B, C):
+        book.add(peer_id, [])
+    for old, new in ((A, B), (B, C), (C, A)):
+        book.succeeded(old, new, bytes(32), followed=True)
+    assert [book.heir_of(peer_id) for peer_id in (A, B, C)] == [C, A, B]

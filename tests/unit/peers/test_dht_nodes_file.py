@@ -14,7 +14,7 @@ from tests.unit.peers.test_killed import POSIX
 
 from librats.dht.addresses import compact
 from librats.dht.tables import Tables
-from librats.peers.keeping.dht_nodes_file import MAX_NODES, DhtNodesFile
+from librats.peers.keeping.dht_nodes_file import MAX_ADDRESSES, MAX_NODES, DhtNodesFile
 from librats.services.dht_driving.merging import saved_ids
 
 ID = b"i" * 20
@@ -182,3 +182,13 @@ def check():
 def test_who_is_killed_at_any_step_of_saving_leaves_the_old_or_the_new_file(tmp_path: Path) -> None:
     assert stops(SAVING, tmp_path) >= 10
     assert leftovers(tmp_path) == []
+
+
+async def test_no_more_of_our_ids_at_addresses_are_read_than_the_limit(tmp_path: Path) -> None:
+    ids = {f"192.0.{number // 256}.{number % 256}": "37" * 20 for number in range(MAX_ADDRESSES + 1)}
+    (tmp_path / "dht.nodes").write_text(json.dumps({**HEAD, "id": ID.hex(), "nodes": [], "addresses": ids}))
+    loaded = DhtNodesFile(tmp_path).load()
+    assert loaded is not None
+    found = loaded["addresses"]
+    assert isinstance(found, dict)
+    assert list(found) == list(ids)[:MAX_ADDRESSES]

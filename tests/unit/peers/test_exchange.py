@@ -196,6 +196,7 @@ async def test_whoever_knows_nobody_does_not_answer(room: Room) -> None:
         (FakePeer(2), Address("127.0.0.1", 1002)),
         (FakePeer(2, host="::ffff:127.0.0.1"), Address("127.0.0.1", 1002)),
         (FakePeer(2, outgoing=False), None),
+        (FakePeer(2, method=ConnectionMethod.CARRIED), None),
         (FakePeer(2, outgoing=False, hello=Hello(listen=["10.0.0.9:77", "[::1]:78"])), Address("127.0.0.1", 77)),
         (FakePeer(2, outgoing=False, hello=Hello(listen=["nonsense", "x:0", "10.0.0.9:79"])), Address("127.0.0.1", 79)),
     ],
@@ -309,6 +310,16 @@ async def test_an_address_is_dialled_again_after_five_minutes_only(room: Room) -
     room.clock.now += REDIAL_INTERVAL / 4
     assert await room.offered(teller, known(2)) == [known(2)]
     assert len(room.discovered) == 1
+
+
+async def test_a_peer_that_is_dialled_at_one_address_is_not_dialled_at_another_meanwhile(room: Room) -> None:
+    teller = room.join(1)
+    first, second = known(2), KnownPeer(known(3).address, known(2).peer_id)
+    assert await room.offered(teller, first, second) == [first]
+    room.error = ConnectError("x")
+    room.hold.set()
+    await asyncio.sleep(0.01)
+    assert await room.offered(teller, second) == [second]
 
 
 async def test_what_is_remembered_is_bounded(room: Room) -> None:

@@ -205,3 +205,14 @@ async def test_no_more_peers_wait_than_a_thousand() -> None:
 def test_settings_that_cannot_be_used_are_told(settings: dict[str, Any], field: str) -> None:
     with pytest.raises(ValueError, match=f"^{field}: "):
         ReconnectConfig(**settings)
+
+
+async def test_no_more_is_remembered_of_earlier_tries_than_the_limit(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("librats.peers.reconnect.MAX_WAITING", 2)
+    scene.reachable = True
+    for number in range(5):
+        scene.reconnector.begin(f"{number:064x}")
+        await scene.ended()
+    assert list(scene.reconnector._attempts) == [f"{number:064x}" for number in (3, 4)]
