@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ pytest.importorskip("aiohttp")
 from aiohttp import web
 
 from librats.bittorrent.web_seeds import WebPart, WebSeed
-from librats.errors import RemoteProtocolError
+from librats.errors import RemoteProtocolError, StoreError
 from librats.runtime.network import current_network
 from librats.services.torrenting.http import HttpFiles, HttpRefusal, _Resolver
 from librats.torrents import Download, Torrent, TorrentClient, create_torrent, read_torrent
@@ -106,6 +107,29 @@ async def test_a_folder_comes_from_a_web_seed_alone(tmp_path: Path, version: str
         assert download.progress.wasted == 0
         assert set(server.asked) == {"/my album/one.bin", "/my album/more/two.bin"}
     assert contents(tmp_path / "b" / "my album") == contents(top)
+
+
+async def test_a_web_seed_is_asked_once_the_disk_takes_what_it_gives(tmp_path: Path) -> None:
+    top = make_files(tmp_path / "a")
+    (tmp_path / "b").write_bytes(b"a file where a folder is to be")
+    async with serving(tmp_path / "a") as server, client() as one:
+        download = await one.add(torrent_of(top, "v1"), tmp_path / "b", web_seeds=[server.url])
+        with pytest.raises(StoreError):
+            await done(download)
+        (tmp_path / "b").unlink()
+        download.go_on()
+        await done(download)
+    assert contents(tmp_path / "b" / "my album") == contents(top)
+
+
+@pytest.mark.parametrize("limit", [math.inf, 10**400])
+async def test_a_limit_that_is_none_keeps_no_web_seed_from_giving(tmp_path: Path, limit: float) -> None:
+    top = make_files(tmp_path / "a")
+    async with serving(tmp_path / "a") as server, client() as one:
+        download = await one.add(
+            torrent_of(top, "v1"), tmp_path / "b", web_seeds=[server.url], download_limit=limit, resume=False
+        )
+        await done(download)
 
 
 async def test_what_comes_of_a_web_seed_is_limited_and_asked_for_a_little_at_a_time(tmp_path: Path) -> None:

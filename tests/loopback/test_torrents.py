@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from librats.bittorrent.extensions import compact_peer
 from librats.bittorrent.messages import Handshake
 from librats.errors import ClosedError, DecodeError, StoreError, UsageError
 from librats.services.torrenting.resume import ResumeFile
+from librats.services.torrenting.storage import TorrentFiles
 from librats.torrents import Download, Torrent, TorrentClient, create_torrent, parse_magnet, read_torrent
 from librats.types import Address
 
@@ -215,6 +217,44 @@ async def test_a_disk_that_does_not_take_it_is_told_and_it_goes_on_once_it_does(
             await done(download)
         assert download.progress.status == "failed"
         assert (blocked / "album").read_bytes() == b"a file where a folder is to be"
+
+
+async def test_a_disk_that_does_not_take_the_last_of_it_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = make_files(tmp_path / "a")
+    torrent = read_torrent(create_torrent(top))
+    finish = TorrentFiles.finish
+
+    def fail(self: TorrentFiles) -> None:
+        raise StoreError(tmp_path, "no space left on device")
+
+    async with client() as one, client() as other:
+        await done(await one.add(torrent, tmp_path / "a", trusted=True))
+        monkeypatch.setattr(TorrentFiles, "finish", fail)
+        download = await other.add(torrent, tmp_path / "b", peers=[Address(HERE, one.listen_port)])
+        with pytest.raises(StoreError):
+            await done(download)
+        download.go_on()
+        with pytest.raises(StoreError):
+            await done(download)
+        monkeypatch.setattr(TorrentFiles, "finish", finish)
+        download.go_on()
+        await done(download)
+        assert download.progress.status == "seeding"
+
+
+async def test_files_that_are_removed_while_they_come_are_not_said_to_be_there(tmp_path: Path) -> None:
+    top = make_files(tmp_path / "a")
+    torrent = read_torrent(create_torrent(top, piece_length=16_384))
+    async with client(upload_limit=400_000.0) as one, client() as other:
+        await one.add(torrent, tmp_path / "a", trusted=True)
+        download = await other.add(torrent, tmp_path / "b", peers=[Address(HERE, one.listen_port)])
+        await until(lambda: download.progress.bytes_done > 0 and (tmp_path / "b" / "album" / "one.bin").exists())
+        shutil.rmtree(tmp_path / "b")
+        one.upload_limit = None
+        with pytest.raises(StoreError):
+            await done(download)
 
 
 async def test_what_is_removed_ends_and_leaves_its_files(tmp_path: Path) -> None:

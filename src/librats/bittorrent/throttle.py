@@ -13,6 +13,8 @@ __all__ = ["Gate", "Turns"]
 BURST: Final = 0.1
 """Seconds' worth that a limit lets through at once: a loop that is late by less loses nothing."""
 
+NO_LIMIT = float(1 << 60)
+
 
 class Gate:
     """What one torrent may take, or give: its own limit, and one that it shares.
@@ -44,6 +46,8 @@ class Gate:
     def limit(self, rate: float | None) -> None:
         if rate is not None and not rate > 0:
             raise UsageError("a limit is a number of bytes a second above 0, or None")
+        if rate is not None and rate >= NO_LIMIT:
+            rate = None
         if rate != self._own.rate:
             self._own = RateLimit(rate, burst=BURST)
 

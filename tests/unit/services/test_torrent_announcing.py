@@ -65,6 +65,29 @@ class UdpTracker(asyncio.DatagramProtocol):
             self.transport.sendto((3).to_bytes(4) + data[12:16] + b"who are you?", addr)
 
 
+@pytest.mark.parametrize(
+    ("tracker", "told"),
+    [
+        ("192.0.2.9", ["192.0.2.1"]),
+        ("10.0.0.9", ["192.0.2.1", "10.0.0.1"]),
+        ("127.0.0.1", ["192.0.2.1", "10.0.0.1", "127.0.0.1", "::1", "localhost"]),
+    ],
+)
+async def test_a_tracker_has_us_dial_nobody_nearer_than_itself(
+    monkeypatch: pytest.MonkeyPatch, tracker: str, told: list[str]
+) -> None:
+    hosts = ["192.0.2.1", "10.0.0.1", "127.0.0.1", "::1", "localhost", "224.0.0.1", "0.0.0.0"]  # noqa: S104 - told
+    peers = [{b"ip": host.encode(), b"port": 80} for host in hosts]
+
+    async def answer(*_args: object, **_options: object) -> bytes:
+        return bencode.encode({b"peers": peers})
+
+    monkeypatch.setattr(announcing, "ask_http", answer)
+    announcer = Announcer(Named([tracker]), "http://tracker.example/announce", [False])
+    reply = await announcer.announce(describe)
+    assert [peer.host for peer in reply.peers] == told
+
+
 @asynccontextmanager
 async def udp_trackers(told: list[tuple[bool, int]]) -> AsyncIterator[tuple[str, list[UdpTracker]]]:
     """Run one tracker for each family, on the same port; yield the URL of both."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from librats.bittorrent.tracker_http import AnnounceReply, AnnounceRequest, announce_url, read_announce_reply
 from librats.bittorrent.tracker_udp import UdpTracker
+from librats.dht.addresses import compact, may_be_told
 from librats.runtime.network import Network
 from librats.runtime.tasks import end_all
 from librats.services.torrenting.asking import addresses_of, answers_of, ask_http, ask_udp
@@ -22,6 +24,7 @@ GRACE: Final = 5.0
 
 FIRST_UDP_WAIT = 5.0
 PATH = "/announce"
+LOCALHOST = compact("127.0.0.1", 1)  # whatever a name may stand for
 
 _Key = tuple[bool, bytes]  # whether it is over IPv6, and which info-hash it is about
 
@@ -70,8 +73,10 @@ class Announcer:
             await end_all(tasks)
 
     async def _tell(self, address: Address, key: _Key, request: AnnounceRequest) -> AnnounceReply:
-        if self._is_udp:
-            return await self._tell_udp(address, key, request)
+        reply = await (self._tell_udp(address, key, request) if self._is_udp else self._tell_http(key, request))
+        return replace(reply, peers=tuple(peer for peer in reply.peers if _may_tell(address, peer)))
+
+    async def _tell_http(self, key: _Key, request: AnnounceRequest) -> AnnounceReply:
         url = announce_url(self._url, request, tracker_id=self._tracker_ids.get(key, b""))
         reply = read_announce_reply(await ask_http(self._network, url, is_ipv6=key[0], path=PATH))
         self._tracker_ids[key] = reply.tracker_id or self._tracker_ids.get(key, b"")
@@ -90,6 +95,12 @@ class Announcer:
             )
         self._udp[key] = known
         return reply
+
+
+def _may_tell(tracker: Address, peer: Address) -> bool:
+    """Whether a tracker may have us dial a peer: one of the internet nobody of our network, nor by a name."""
+    by = compact(tracker.host, tracker.port)
+    return may_be_told(compact(peer.host, peer.port) if peer.is_literal else LOCALHOST, by)
 
 
 def _merged(replies: Sequence[AnnounceReply]) -> AnnounceReply:

@@ -70,14 +70,13 @@ class Download:
         limits: Limits,
         is_trusted: bool,
     ) -> None:
-        loop = asyncio.get_running_loop()
-        self.now = loop.time
+        self.now = asyncio.get_running_loop().time
         self._magnet = magnet
         self._folder = folder
         self.door = Door(self, settings)
         self._workers = workers
         self._dialler = dialler
-        self._keeping = Keeping(resume, workers, loop.time())
+        self._keeping = Keeping(resume, workers, self.now())
         self._choosing = choosing
         self.limits = limits
         """How much comes and goes at most."""
@@ -167,7 +166,9 @@ class Download:
         if self._status == "failed" and self.swarm.picker is None and self.torrent is not None:
             self._set_status("checking")
             self._tasks.create(self._begin(self.torrent), name="torrent check")
-        if self._status in {"paused", "failed"} and self.swarm.picker is not None:
+        if self._status == "failed" and self.swarm.is_complete:
+            self._tasks.create(self._finish(), name="torrent finish")
+        elif self._status in {"paused", "failed"} and self.swarm.picker is not None:
             self._set_status("seeding" if self.swarm.is_complete else "downloading")
         self.swarm.go_on(self.now())
         self.settle()

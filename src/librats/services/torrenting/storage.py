@@ -248,6 +248,8 @@ class TorrentFiles:
         for number in sorted(self._touched):
             file = self._layout.files[number]
             with self._telling(self._path_of(file)), self._descriptor(number, writing=True) as descriptor:
+                if not os.fstat(descriptor).st_nlink:
+                    raise OSError("it was removed while it was written")
                 if os.fstat(descriptor).st_size > file.size:
                     os.ftruncate(descriptor, file.size)
                 if file.is_executable and hasattr(os, "fchmod"):

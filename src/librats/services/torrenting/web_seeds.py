@@ -60,10 +60,8 @@ class WebSeeds:
             logger.warning("web seeds need aiohttp: pip install 'librats[torrent]'")
             return
         download = self._download
-        async for progress in download.updates():
-            if progress.status not in {"metadata", "checking"}:
-                break
-        if download.torrent is None or download.swarm.picker is None:
+        await download.wait_for_want()
+        if download.torrent is None:
             return
         seeds = [WebSeed(url, download.torrent, now=download.now()) for url in self._urls]
         while not all(seed.is_useless for seed in seeds):
