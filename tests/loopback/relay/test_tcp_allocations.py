@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.loopback.relay.clients import SHORT, TCP, UDP, WAIT, TurnClient
+from tests.loopback.relay.clients import PASSWORD, SHORT, TCP, UDP, USER, WAIT, TurnClient
 from tests.reference.certificates import make_certificate
 
 from librats._core.stun import parse, serialise
+from librats.relay import tcp_allocations
 from librats.runtime.offload import run_in_thread
 from librats.stun.constants import Attribute, MessageClass, Method
 from librats.types import Address
@@ -174,3 +175,50 @@ async def test_an_allocation_that_ends_at_once_is_no_error(
 
     await run_in_thread(talk)
     assert not caplog.records
+
+
+async def test_a_connection_of_a_peer_is_for_the_user_alone_who_asked_for_it(start_relay: StartRelay) -> None:
+    server = await start_relay(users={USER: PASSWORD, "ann": "other"})
+
+    def talk() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening, TurnClient(server.addresses[0], "tcp") as client:
+            client.allocate(transport=TCP)
+            answer = client.ask(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, listening.getsockname()))
+            number = answer.get(Attribute.CONNECTION_ID)
+            with TurnClient(server.addresses[0], "tcp", user="ann", password="other") as other:
+                assert other.code(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, number)) == 441
+            accepted, _ = listening.accept()
+            with accepted, data_connection(server.addresses[0], number) as data:
+                data.sock.sendall(b"mine")
+                assert accepted.recv(10) == b"mine"
+
+    await run_in_thread(talk)
+
+
+async def test_an_allocation_is_connected_with_so_many_peers_and_no_more(
+    start_relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_allocations, "_MOST_CONNECTIONS", 1)
+    server = await start_relay()
+
+    def talk() -> None:
+        first, second = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+        with first, second, TurnClient(server.addresses[0], "tcp") as client:
+            client.allocate(transport=TCP)
+            assert client.code(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, first.getsockname())) == 0
+            assert client.code(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, second.getsockname())) == 508
+
+    await run_in_thread(talk)
+
+
+async def test_a_peer_that_could_not_be_connected_to_may_be_asked_for_again(start_relay: StartRelay) -> None:
+    server = await start_relay()
+
+    def talk() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            peer = (Attribute.XOR_PEER_ADDRESS, gone.getsockname())
+        with TurnClient(server.addresses[0], "tcp") as client:
+            client.allocate(transport=TCP)
+            assert [client.code(Method.CONNECT, peer) for _ in range(2)] == [447, 447]
+
+    await run_in_thread(talk)
