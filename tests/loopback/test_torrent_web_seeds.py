@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 from collections.abc import AsyncIterator, Callable
@@ -267,14 +268,18 @@ async def test_more_than_was_asked_for_is_not_read(tmp_path: Path) -> None:
         assert into == b"3456789012"
 
 
-async def test_a_server_that_lies_is_found_out_and_a_peer_gives_the_right_pieces(tmp_path: Path) -> None:
+async def test_a_server_that_lies_is_found_out_and_a_peer_gives_the_right_pieces(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "librats.torrent")
     top = make_files(tmp_path / "a")
     torrent = torrent_of(top)
     async with serving(tmp_path / "a") as server, client() as one, client() as other:
         await one.add(torrent, tmp_path / "a", trusted=True)
         server.change = lambda request: web.Response(body=bytes(SIZE))
         download = await other.add(torrent, tmp_path / "b", web_seeds=[server.url])
-        await until(lambda: any(seed.is_lying for seed in download.swarm.web_seeds.values()))
+        await until(lambda: "is not asked any more" in caplog.text)
+        await until(lambda: not download.swarm.web_seeds)
         assert download.progress.bytes_done == 0
         download.add_peers([Address(HERE, one.listen_port)])
         await done(download)
