@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -103,7 +104,10 @@ async def test_with_two_percent_of_the_packets_lost_the_file_is_whole(
             else:
                 assert await task == torrent.data
             assert relay.lost > 30
-            await task
+            if we_seed:
+                task.cancel()  # the end of the connection may be lost, too, and is not told again
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 async def dialled(here: UtpSocket, address: Address) -> Streams:
