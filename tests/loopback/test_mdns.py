@@ -10,6 +10,7 @@ import asyncio
 import errno
 import json
 import logging
+import os
 import secrets
 import socket
 import sys
@@ -36,6 +37,7 @@ P = ParamSpec("P")
 LOOPBACK = "127.0.0.1"
 GROUP = "224.0.0.251"
 DEADLINE = 20.0
+PROTOCOL = f"test/{os.getpid()}"  # tests that run beside these in another process are not to be seen
 RESPONSE = 0x8400  # flags of an mDNS answer (RFC 6762, 18)
 
 NODE = """
@@ -96,7 +98,7 @@ def on_multicast(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[No
 class Node:
     """A discovery on loopback, and what it has told."""
 
-    def __init__(self, protocol: str = "test/1", **changes: Any) -> None:
+    def __init__(self, protocol: str = PROTOCOL, **changes: Any) -> None:
         self.port = 1024 + secrets.randbelow(60000)
         self.found: list[MdnsPeer] = []
         self.lost: list[MdnsPeer] = []
@@ -180,7 +182,7 @@ async def stranger() -> AsyncIterator[Stranger]:
         await responder.async_close()
 
 
-def record(peer_id: str, protocol: str = "test/1", **more: str) -> dict[str, str]:
+def record(peer_id: str, protocol: str = PROTOCOL, **more: str) -> dict[str, str]:
     return {"v": "1", "id": peer_id, "p": protocol} | more
 
 
