@@ -10,7 +10,6 @@ import asyncio
 import errno
 import json
 import logging
-import os
 import secrets
 import socket
 import sys
@@ -37,7 +36,7 @@ P = ParamSpec("P")
 LOOPBACK = "127.0.0.1"
 GROUP = "224.0.0.251"
 DEADLINE = 20.0
-PROTOCOL = f"test/{os.getpid()}"  # tests that run beside these in another process are not to be seen
+PROTOCOL = f"test/{secrets.token_hex(4)}"  # tests that run beside these in another process are not to be seen
 RESPONSE = 0x8400  # flags of an mDNS answer (RFC 6762, 18)
 
 NODE = """
