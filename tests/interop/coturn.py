@@ -12,6 +12,7 @@ import signal
 import socket
 from pathlib import Path
 
+from tests.interop.listening import until_it_listens
 from tests.reference.certificates import make_certificate
 
 from librats.servers import TurnServer
@@ -89,16 +90,7 @@ class Coturn:
             self._process = await asyncio.create_subprocess_exec(*self._command, stdout=log, stderr=log)
         async with asyncio.timeout(SECONDS):
             for port in (self.port, self.tls_port):
-                while True:
-                    assert self._process.returncode is None, self._log.read_text(errors="replace")
-                    try:
-                        _, writer = await asyncio.open_connection(self.host, port)
-                    except OSError:
-                        await asyncio.sleep(0.02)
-                        continue
-                    writer.close()
-                    await writer.wait_closed()
-                    break
+                await until_it_listens(self._process, self.host, port, lambda: self._log.read_text(errors="replace"))
         return self
 
     async def kill(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.interop.coturn import free_port
+from tests.interop.listening import until_it_listens
 
 __all__ = ["OPENTRACKER", "OpenTracker"]
 
@@ -45,16 +46,8 @@ class OpenTracker:
             stderr=asyncio.subprocess.DEVNULL,
         )
         async with asyncio.timeout(SECONDS):
-            while True:
-                assert self._process.returncode is None
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                    continue
-                writer.close()
-                await writer.wait_closed()
-                return self
+            await until_it_listens(self._process, "127.0.0.1", self.port)
+        return self
 
     async def kill(self) -> None:
         """End it."""

@@ -8,6 +8,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.interop.listening import until_it_listens
+
 __all__ = ["REDIS", "RedisServer"]
 
 REDIS = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -37,16 +39,8 @@ class RedisServer:
             stderr=subprocess.DEVNULL,
         )
         async with asyncio.timeout(SECONDS):
-            while True:
-                assert self._process.returncode is None
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                    continue
-                writer.close()
-                await writer.wait_closed()
-                return self
+            await until_it_listens(self._process, "127.0.0.1", self.port)
+        return self
 
     async def kill(self) -> None:
         """End it, and what it holds with it."""

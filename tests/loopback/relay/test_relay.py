@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.loopback.relay.clients import UDP, WAIT, Peer, TurnClient
+from tests.loopback.relay.test_certificates import shown
 from tests.reference.certificates import make_certificate
 
 from librats._core.stun import parse, serialise
@@ -268,25 +268,18 @@ async def test_a_new_certificate_is_shown_without_a_restart(start_relay: StartRe
     file = make_certificate(tmp_path, "before")
     server = await start_relay(tls_listen=(Address("127.0.0.1", 0),), certificate=file)
 
-    def shown() -> bytes:
-        with TurnClient(server.tls_addresses[0], "tls") as client:
-            assert isinstance(client.sock, ssl.SSLSocket)
-            certificate = client.sock.getpeercert(binary_form=True)
-            assert certificate is not None
-            return certificate
-
-    assert b"before" in await run_in_thread(shown)
+    assert b"before" in await shown(server)
     make_certificate(tmp_path, "afterwards")
     server.reload(server.config)
-    assert b"afterwards" in await run_in_thread(shown)
+    assert b"afterwards" in await shown(server)
     make_certificate(tmp_path, "by itself")
     server.renew_certificate()
-    assert b"by itself" in await run_in_thread(shown)
+    assert b"by itself" in await shown(server)
     file.write_text("no certificate", encoding="ascii")
     server.renew_certificate()
     with pytest.raises(ConfigError, match="certificate"):
         server.reload(server.config)
-    assert b"by itself" in await run_in_thread(shown)
+    assert b"by itself" in await shown(server)
 
 
 async def test_users_peers_and_quotas_change_without_a_restart(start_relay: StartRelay) -> None:
